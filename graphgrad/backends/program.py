@@ -1,0 +1,161 @@
+"""A program: the generated source, compiled, with memory to run in.
+
+The state (parameters, the optimiser's moments, the step count) is a dictionary of arrays that the
+caller owns; a run writes the next values into those arrays. A program keeps no values between runs.
+Each run borrows a workspace (one arena and the functions bound to it), so two threads may call one
+program; as many workspaces exist as runs ever overlapped. What a run returns is never memory of the
+workspace.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from graphgrad.backends.source import Source
+from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
+from graphgrad.graph import Graph, Node
+from graphgrad.graph.types import shape_text
+from graphgrad.plan import Plan
+from graphgrad.plan.arena import ALIGNMENT
+
+Run = Callable[..., tuple[np.ndarray, ...]]
+
+
+class Program:
+    """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`."""
+
+    def __init__(self, plan: Plan, printed: Source) -> None:
+        self.plan = plan
+        self._printed = printed
+        self._workspaces: list[Run] = []
+        self._code = builtins.compile(printed.text, "<graphgrad program>", "exec")
+        self._inputs = tuple((name, node.shape, node.dtype)
+                             for name, node in self.graph.inputs.items())  # fmt: skip
+        self._states = tuple((name, node.shape, node.dtype)
+                             for name, node in self.graph.states.items())  # fmt: skip
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that the program computes, after all passes."""
+        return self.plan.graph
+
+    @property
+    def source(self) -> str:
+        """The generated Python text."""
+        return self._printed.text
+
+    @property
+    def peak_bytes(self) -> int:
+        """Bytes held while it runs: arena, constants and state."""
+        return self.plan.peak_bytes
+
+    def line_of(self, node: Node) -> int | None:
+        """The line of `source` that computes the node."""
+        return self._printed.line_of.get(node)
+
+    def __call__(
+        self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: Any
+    ) -> dict[str, np.ndarray]:
+        """Runs once: updates the state in place and returns the outputs by name."""
+        arguments = [*self._checked_inputs(inputs), *self._checked_state(state or {})]
+        try:
+            run = self._workspaces.pop()
+        except IndexError:
+            run = self._new_workspace()
+        try:
+            with np.errstate(all="ignore"):
+                results = run(*arguments)
+        finally:
+            self._workspaces.append(run)
+        return dict(zip(self.graph.outputs, results, strict=True))
+
+    def _new_workspace(self) -> Run:
+        """A fresh arena and the program's functions over it."""
+        raw = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        arena = raw[start : start + self.plan.arena_bytes]
+        namespace: dict[str, Any] = {
+            "__builtins__": {"float": float},
+            "np": np,
+            "op": SimpleNamespace(**self._printed.operations),
+            "view": partial(_view, arena),
+            "guard": self._guard,
+            "constants": self._printed.constants,
+        }
+        # the text is our own: numbers, names of operations, attributes that are numbers
+        exec(self._code, namespace)
+        run: Run = namespace["run"]
+        return run
+
+    def _guard(self, value: np.ndarray, position: int) -> None:
+        if not math.isfinite(value.item()):
+            node = self.graph.nodes[position]
+            raise NonFiniteError(
+                f"{self.graph.name_of(node)} is {value.item()}; no parameter was changed",
+                str(node.origin or ""),
+            )
+
+    def _checked_inputs(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        if len(inputs) != len(self._inputs) or any(n not in inputs for n, _, _ in self._inputs):
+            raise _wrong_names("inputs", [n for n, _, _ in self._inputs], inputs)
+        arrays = []
+        for name, shape, dtype in self._inputs:
+            array = np.asarray(inputs[name])
+            if array.shape != shape:
+                raise DeclarationError(
+                    f"input {name!r} has shape {shape_text(array.shape)}; this program is for "
+                    f"{shape_text(shape)}"
+                )
+            if array.dtype != dtype:
+                array = _converted(name, array, dtype)
+            arrays.append(np.ascontiguousarray(array))
+        return arrays
+
+    def _checked_state(self, state: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        arrays = []
+        for name, shape, dtype in self._states:
+            array = state.get(name)
+            if array is None:
+                raise _wrong_names("state", [n for n, _, _ in self._states], state)
+            if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+                raise DeclarationError(
+                    f"state {name!r} is {array.dtype}{shape_text(array.shape)}; the graph declares "
+                    f"{dtype}{shape_text(shape)}, contiguous",
+                    fix="make it with initial_state(graph) or load a checkpoint of this model",
+                )
+            arrays.append(array)
+        return arrays
+
+
+def _view(arena: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of this type in the arena, from `offset` bytes on."""
+    count = math.prod(shape)
+    size = count * np.dtype(dtype).itemsize
+    return arena[offset : offset + size].view(dtype).reshape(shape)
+
+
+def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array as `dtype`, where that loses nothing of its kind."""
+    kinds = {"f": "fiub", "i": "iub", "b": "b"}
+    if array.dtype.kind not in kinds[dtype.kind]:
+        raise DeclarationError(f"input {name!r} has dtype {array.dtype}, the graph wants {dtype}")
+    return array.astype(dtype)
+
+
+def _wrong_names(what: str, wanted: list[str], given: Mapping[str, Any]) -> UnknownNameError:
+    missing = [name for name in wanted if name not in given]
+    unknown = [name for name in given if name not in wanted]
+    parts = ([f"missing {', '.join(missing)}"] if missing else []) + (
+        [f"unknown {', '.join(unknown)}"] if unknown else []
+    )
+    return UnknownNameError(f"the {what} do not fit the program: {'; '.join(parts)}",
+                            fix=f"it takes {', '.join(wanted) or 'none'}")  # fmt: skip
+
+

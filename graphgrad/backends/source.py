@@ -1,0 +1,219 @@
+"""Prints a plan as a Python program: one line a step, with the node's name beside it.
+
+    v4 = view(0, (64, 32), 'float32')
+
+    def run(x0, w1):
+        np.tanh(v3, out=v4)                              # hidden.z : float32[64, 32]
+
+The upper part is executed once for each workspace and makes every view of its arena; `run` only
+calls. (Module-level names and not a closure's: Python compiles thousands of cells in quadratic
+time.) What enters the text are numbers of our
+own, names of operations that are identifiers, and attributes that are numbers: nothing a user wrote
+becomes code. Names of nodes stand in comments, with everything unprintable escaped.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphgrad.graph import CONSTANT, Node, Operation
+from graphgrad.graph.text import plain
+from graphgrad.plan import Plan, Step
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text, and what its names stand for."""
+
+    text: str
+    operations: Mapping[str, Callable[..., Any]]
+    constants: tuple[np.ndarray, ...]
+    line_of: Mapping[Node, int]
+    """The line (from 1) on which each node is computed or viewed."""
+
+
+def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> Source:
+    """The program of a plan; `overrides` are an engine's own computations."""
+    return _Printer(plan, overrides).source()
+
+
+class _Printer:
+    def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> None:
+        self.plan, self.graph, self.overrides = plan, plan.graph, overrides
+        self.constants: list[np.ndarray] = []
+        self.operations: dict[str, Callable[..., Any]] = {}
+        self.operation_names: dict[Operation, str] = {}
+        self.symbols: dict[Node, str] = {}
+        self.bind_lines: list[str] = []
+        self.run_lines: list[str] = []
+        self.bound: set[Node] = set()
+        self.guarded = False
+        self.places_of_lines: list[tuple[Node, bool, int]] = []
+
+    def source(self) -> Source:
+        graph, plan = self.graph, self.plan
+        leaves = [*graph.inputs.values(), *graph.states.values()]
+        for number, leaf in enumerate(leaves):
+            self.symbols[leaf] = f"{'x' if leaf in graph.inputs.values() else 'w'}{number}"
+        for node in graph.nodes:
+            if node.operation is CONSTANT:
+                self._constant(node)
+        steps = {step.node: step for step in plan.steps}
+        self.numbers = {step.node: number for number, step in enumerate(plan.steps)}
+        for node in self._ordered(steps):
+            if node in steps:
+                self._step(steps[node])
+            else:
+                self._view(node)
+        self._guards(len(plan.steps))
+        for leaf, node in plan.copies:
+            self._run(f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})", node,
+                      f"next {plain(graph.name_of(leaf))}")  # fmt: skip
+        return self._assembled(leaves)
+
+    def _ordered(self, steps: Mapping[Node, Step]) -> list[Node]:
+        """Steps in the order of the plan, each after the views that it needs."""
+        placed: dict[Node, None] = {}
+        wanted = [*steps, *self.graph.outputs.values(), *(n for _, n in self.plan.copies)]
+        for root in wanted:
+            stack = [root]
+            while stack:
+                node = stack[-1]
+                missing = [h for h in node.heads
+                           if h not in placed and h not in steps and h not in self.symbols]
+                if missing:
+                    stack.extend(missing)
+                    continue
+                stack.pop()
+                if node not in self.symbols:
+                    placed[node] = None
+        return list(placed)
+
+    def _constant(self, node: Node) -> None:
+        self.symbols[node] = f"c{len(self.constants)}"
+        self.bind_lines.append(f"{self.symbols[node]} = constants[{len(self.constants)}]"
+                               f"{self._comment(node)}")  # fmt: skip
+        self.constants.append(node.attributes["value"].array)
+        self.bound.add(node)
+
+    def _view(self, node: Node) -> None:
+        """A view of bound memory is made once, of an input's or state's at every run."""
+        symbol = self.symbols[node] = f"v{self.graph.position(node)}"
+        heads = ", ".join(self.symbols[head] for head in node.heads)
+        call = f"{symbol} = {self._view_name(node)}({heads}{self._attributes(node)})"
+        if all(head in self.bound for head in node.heads):
+            self.bound.add(node)
+            self.places_of_lines.append((node, False, len(self.bind_lines)))
+            self.bind_lines.append(call + self._comment(node))
+        else:
+            self._run(call, node)
+
+    def _step(self, step: Step) -> None:
+        node, place = step.node, self.plan.places[step.node]
+        self._guards(self.numbers[node])
+        if place.kind == "state":
+            out = self.symbols[node] = self.symbols[place.root]
+        else:
+            out = self.symbols[node] = f"v{self.graph.position(node)}"
+            self.bind_lines.append(f"{out} = {self._arena_view(place.offset, node.type)}")
+            self.bound.add(node)
+        heads = [self.symbols[head] for head in node.heads]
+        override = self.overrides.get(node.operation)
+        if node.operation.ufunc and override is None:
+            call = f"np.{node.operation.ufunc}({', '.join([*heads, f'out={out}'])})"
+        else:
+            name = self._operation(node.operation, override)
+            scratch = self._scratch(step)
+            call = f"{name}({', '.join([out, *heads])}{self._attributes(node)}{scratch})"
+        self._run(call, node)
+
+    def _scratch(self, step: Step) -> str:
+        if not step.scratch:
+            return ""
+        names = []
+        for number, item in enumerate(step.scratch):
+            names.append(f"t{self.graph.position(step.node)}_{number}")
+            self.bind_lines.append(f"{names[-1]} = {self._arena_view(item.offset, item.type)}")
+        return f", scratch=({', '.join(names)},)"
+
+    def _guards(self, number: int) -> None:
+        """Where the plan says so, the guards stand before the step of this number."""
+        if number == self.plan.guard_position and not self.guarded:
+            self.guarded = True
+            for node in self.plan.guards:
+                self._run(f"guard({self.symbols[node]}, {self.graph.position(node)})", node)
+
+    def _run(self, call: str, node: Node, note: str = "") -> None:
+        self.places_of_lines.append((node, True, len(self.run_lines)))
+        self.run_lines.append(f"{call:<58}{self._comment(node, note)}")
+
+    def _comment(self, node: Node, note: str = "") -> str:
+        return f"  # {note or plain(self.graph.name_of(node))} : {node.type}"
+
+    def _arena_view(self, offset: int, type_: Any) -> str:
+        return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
+
+    def _operation(self, operation: Operation, override: Callable[..., Any] | None) -> str:
+        if operation not in self.operation_names:
+            base = operation.name
+            if not base.isidentifier() or not base.isascii() or keyword.iskeyword(base):
+                base = "operation"
+            name, number = base, 1
+            while name in self.operations or name in ("np", "view", "guard", "run", "bind"):
+                name, number = f"{base}_{number}", number + 1
+            self.operation_names[operation] = name
+            self.operations[name] = override or _partial(operation)
+        return f"op.{self.operation_names[operation]}"
+
+    def _view_name(self, node: Node) -> str:
+        operation = node.operation
+        key = f"view_{operation.name}" if operation.name.isidentifier() else "view_operation"
+        while key in self.operations and self.operations[key] is not operation.view:
+            key += "_"
+        assert operation.view is not None
+        self.operations[key] = operation.view
+        return f"op.{key}"
+
+    def _attributes(self, node: Node) -> str:
+        return "".join(f", {name}={self._literal(value)}" for name, value in
+                       node.attributes.items() if name.isidentifier())  # fmt: skip
+
+    def _literal(self, value: Any) -> str:
+        """An attribute as Python text: only numbers, truth values and tuples of them are printed."""
+        if type(value) is float:
+            return repr(value) if math.isfinite(value) else f"float('{value}')"
+        if type(value) in (bool, int):
+            return repr(value)
+        if type(value) is tuple:
+            return f"({''.join(self._literal(item) + ', ' for item in value)})"
+        self.constants.append(value)
+        return f"constants[{len(self.constants) - 1}]"
+
+    def _assembled(self, leaves: list[Node]) -> Source:
+        graph, plan = self.graph, self.plan
+        outputs = [self.symbols[node] for node in graph.outputs.values()]
+        header = f"# {len(plan.steps)} steps, arena {plan.arena_bytes:,} bytes, peak {plan.peak_bytes:,}"
+        signature = f"def run({', '.join(self.symbols[leaf] for leaf in leaves)}):"
+        lines = [header + " bytes", *self.bind_lines, "", "", signature]
+        bind_start, run_start = 2, len(lines) + 1
+        lines += [f"    {line}" for line in self.run_lines]
+        lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
+        line_of = {node: (run_start if in_run else bind_start) + number
+                   for node, in_run, number in reversed(self.places_of_lines)}  # fmt: skip
+        return Source("\n".join(lines), self.operations, tuple(self.constants), line_of)
+
+
+def _partial(operation: Operation) -> Callable[..., Any]:
+    compute = operation.compute
+    assert compute is not None
+
+    def call(out: Any, *heads: Any, **keywords: Any) -> None:
+        compute(np, out, *heads, **keywords)
+
+    return call

@@ -1,0 +1,160 @@
+"""Backpropagation, derived symbolically: the deltas of a graph are nodes of the same graph.
+
+For a scalar L and every node u that L depends on,
+
+    δ_u = ∂L/∂u = Σ_{t ∈ tails(u)} δ_{u←t},        δ_{u←t} = the delta rule of t applied to δ_t
+
+Each contribution δ_{u←t} is a node of its own, named `u.delta<-t`; their sum is named `u.delta`.
+What a rule computes on the way is scoped under `t.rule`. Names, scopes and lines of the forward
+nodes are inherited, so a delta can be found, drawn and explained like anything else.
+
+The deltas are ordinary nodes made of ordinary operations, so `derive` applied to a graph that holds
+deltas gives second derivatives. The pass walks the order backwards once: linear, no recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node, constant, placed
+from graphgrad.ops import broadcast_to
+from graphgrad.ops.reduction import sum_to
+
+
+def derive(
+    graph: Graph,
+    of: str | Node,
+    wrt: Iterable[str | Node] | None = None,
+    seed: Node | None = None,
+    label: str = DELTA,
+) -> Graph:
+    """The graph with the deltas of the node `of` added, for all nodes between `wrt` and it.
+
+    `wrt` defaults to every float parameter and input, so every node on a way from them to `of` gets
+    its delta. `of` must be a scalar unless a `seed` of its shape gives its delta. `label` takes the
+    place of "delta" in the names: a second derivation of one graph needs another.
+    """
+    target = graph[of]
+    if seed is None and target.shape != ():
+        raise DeclarationError(
+            f"{graph.name_of(target)!r} has shape {target.type}; only a scalar has deltas",
+            str(target.origin or ""),
+            "sum or average it first, or give derive() a seed of its shape",
+        )
+    if not target.type.is_float:
+        raise DeclarationError(f"{graph.name_of(target)!r} is {target.type}: no float, no delta")
+    if f"{graph.name_of(target)}.{label}" in graph.names:
+        raise DeclarationError(
+            f"this graph already has names ending in .{label} for {graph.name_of(target)!r}",
+            fix='derive with another label: derive(graph, of, label="delta2")',
+        )
+    leaves = _default_leaves(graph) if wrt is None else [graph[name] for name in wrt]
+    between = graph.ancestors([target]) & graph.descendants(leaves)
+    names, sent_names = dict(graph.names), dict[str, Node]()
+    order = list(graph.nodes)
+    contributions: dict[Node, list[Node]] = {}
+    with placed(graph.name_of(target), target.origin):
+        contributions[target] = [
+            constant(1.0, target.dtype) if seed is None else _fitted(seed, target)
+        ]
+    for node in reversed(graph.nodes):
+        if node not in between or node not in contributions or not node.type.is_float:
+            continue
+        delta = _summed(graph, node, contributions[node], label)
+        names[f"{graph.name_of(node)}.{label}"] = delta
+        for head, contribution in _send_back(graph, node, delta, between, label):
+            contributions.setdefault(head, []).append(contribution)
+            sent = f"{graph.name_of(head)}.{label}<-{graph.name_of(node)}"
+            sent_names[_free(sent_names, sent)] = contribution
+        order.append(delta)
+    for node in leaves:  # a leaf that L does not depend on has the delta 0
+        if node.type.is_float and f"{graph.name_of(node)}.{label}" not in names:
+            with placed(graph.name_of(node), node.origin):
+                zero = constant(0.0, node.dtype)
+                names[f"{graph.name_of(node)}.{label}"] = broadcast_to(zero, node.shape)
+    # deltas before contributions: a node that is both is shown as the delta
+    return Graph(graph.outputs, graph.updates, {**names, **sent_names}, order)
+
+
+def deltas_of(graph: Graph, nodes: Iterable[Node], label: str = DELTA) -> list[Node]:
+    """The deltas that `derive` gave to these nodes."""
+    return [graph.names[f"{graph.name_of(node)}.{label}"] for node in nodes]
+
+
+def _default_leaves(graph: Graph) -> list[Node]:
+    return [n for n in graph.nodes if n.operation in (PARAMETER, INPUT) and n.type.is_float]
+
+
+def _fitted(seed: Node, target: Node) -> Node:
+    if seed.type != target.type:
+        raise DeclarationError(
+            f"the seed is {seed.type}, the node it is the delta of {target.type}"
+        )
+    return seed
+
+
+def _summed(graph: Graph, node: Node, contributions: list[Node], label: str) -> Node:
+    """δ_u: the sum of the contributions, left to right, in the scope of u."""
+    with placed(graph.name_of(node), node.origin):
+        total = contributions[0]
+        for contribution in contributions[1:]:
+            total = total + contribution
+    return total
+
+
+def _send_back(
+    graph: Graph, node: Node, delta: Node, between: set[Node], label: str
+) -> list[tuple[Node, Node]]:
+    """The contributions of `node` to those of its heads that have a delta."""
+    if not any(head in between and head.type.is_float for head in node.heads):
+        return []
+    name = graph.name_of(node)
+    rule = node.operation.delta
+    if rule is None:
+        raise DeclarationError(
+            f"{name!r}: the operation {node.operation.name} has no delta rule",
+            str(node.origin or ""),
+            "wrap its head in stop_gradient(), or give it a rule: with_delta(…)",
+        )
+    sent = []
+    with placed(f"{name}.{'rule' if label == DELTA else label + '_rule'}", node.origin):
+        given = rule(delta, node, *node.heads)
+        if len(given) != len(node.heads):
+            raise DeclarationError(
+                f"the delta rule of {node.operation.name} gives {len(given)} contributions "
+                f"for {len(node.heads)} heads",
+                str(node.origin or ""),
+            )
+        for head, contribution in zip(node.heads, given, strict=True):
+            if contribution is None or head not in between or not head.type.is_float:
+                continue
+            sent.append((head, _same_type(node, head, contribution)))
+    return sent
+
+
+def _same_type(node: Node, head: Node, contribution: Node) -> Node:
+    """The contribution, summed along the axes in which the head was broadcast."""
+    if contribution.rank < head.rank:
+        contribution = broadcast_to(contribution, node.shape)
+    fitted = sum_to(contribution, head.shape)
+    if fitted.type != head.type:
+        missing = tuple(a for a, b in zip(fitted.shape, head.shape, strict=True) if a != b)
+        if fitted.dtype == head.dtype and all(size == 1 for size in missing):
+            return broadcast_to(fitted, head.shape)
+        raise DeclarationError(
+            f"the delta rule of {node.operation.name} gives {contribution.type} for a head of "
+            f"type {head.type}",
+            str(node.origin or ""),
+            "a contribution has the shape of the head or of the result",
+        )
+    return fitted
+
+
+def _free(names: dict[str, Node], name: str) -> str:
+    """`name`, numbered where a node uses the same head twice: x · x sends back to x twice."""
+    free, number = name, 1
+    while free in names:
+        number += 1
+        free = f"{name}#{number}"
+    return free

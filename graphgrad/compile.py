@@ -1,0 +1,158 @@
+"""From a graph to programs: optimise, specialise, plan, lower. The whole pipeline on one page.
+
+    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES--> plan --> Program
+
+The passes run once for all sizes; what follows runs once for each set of concrete sizes and is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphgrad.backends import Program, lower
+from graphgrad.errors import DeclarationError, PassError
+from graphgrad.graph import Dimension, Graph, Node, leaf_name
+from graphgrad.graph.types import shape_text
+from graphgrad.ops.evaluate import evaluate
+from graphgrad.passes import (
+    PASSES,
+    SPECIALISED_PASSES,
+    Pass,
+    PassReport,
+    free_dimensions,
+    optimise,
+    specialise,
+)
+from graphgrad.plan import make_plan
+
+Feeds = Mapping[str, np.ndarray]
+
+
+class Compiled:
+    """A compiled graph: call it with the state and inputs of any size.
+
+    `graph` is the optimised graph, `reports` say what each pass did, `program(batch=32)` is the
+    program for these sizes with its `source`, `plan` and `peak_bytes`.
+    """
+
+    def __init__(
+        self, source_graph: Graph, graph: Graph, guards: Sequence[str],
+        reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass],
+    ) -> None:  # fmt: skip
+        self.source_graph, self.graph, self.reports = source_graph, graph, reports
+        self._guards, self._passes = tuple(guards), tuple(specialised_passes)
+        self._dimensions = free_dimensions(graph)
+        self._programs: dict[tuple[int, ...], Program] = {}
+        self._lock = threading.Lock()
+
+    def __call__(
+        self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: Any
+    ) -> dict[str, np.ndarray]:
+        """Runs the program for the sizes of the inputs, compiling it the first time."""
+        sizes = sizes_of(self.graph, inputs)
+        return self.program(**sizes)(state, **inputs)
+
+    def program(self, **sizes: int) -> Program:
+        """The program for these sizes of the named dimensions."""
+        key = tuple(sizes.get(name, -1) for name in self._dimensions)
+        with self._lock:
+            if key not in self._programs:
+                graph, _ = optimise(specialise(self.graph, sizes), self._passes)
+                guards = [graph.outputs[name] for name in self._guards]
+                self._programs[key] = lower(make_plan(graph, guards))
+            return self._programs[key]
+
+    @property
+    def source(self) -> str:
+        """The generated source of a graph without named dimensions."""
+        return self.program().source
+
+
+def compile(
+    graph: Graph,
+    fetch: Iterable[str | Node] = (),
+    guards: Sequence[str] = (),
+    passes: Sequence[Pass] = PASSES,
+    specialised_passes: Sequence[Pass] = SPECIALISED_PASSES,
+    debug: Feeds | None = None,
+    state: Feeds | None = None,
+) -> Compiled:
+    """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
+
+    `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
+    changes no state. `debug` gives sample inputs (and `state` the state, where there is one): then
+    every output is computed before and after every pass, and a pass that changes one is named.
+    """
+    outputs = dict(graph.outputs)
+    for item in fetch:
+        node = graph[item]
+        outputs[item if isinstance(item, str) else graph.name_of(node)] = node
+    wanted = graph.with_outputs(outputs)
+    check = None
+    if debug is not None:
+        sizes = sizes_of(graph, debug)
+        wanted = specialise(wanted, sizes)
+        check = _ValueCheck(debug, state or {})
+    optimised, reports = optimise(wanted, passes, check)
+    return Compiled(graph, optimised, guards, reports, specialised_passes)
+
+
+def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes of the named dimensions, read off the shapes of the inputs."""
+    sizes: dict[str, int] = {}
+    for name, node in graph.inputs.items():
+        if name not in feeds:
+            continue  # the program says which inputs are missing
+        shape = np.shape(feeds[name])
+        if len(shape) != node.rank:
+            raise DeclarationError(
+                f"input {name!r} has shape {shape_text(shape)}, declared is {node.type}",
+                str(node.origin or ""),
+            )
+        for declared, size in zip(node.shape, shape, strict=True):
+            if not isinstance(declared, Dimension) or len(declared.terms) != 1:
+                continue
+            ((names, coefficient),) = declared.terms
+            if len(names) != 1 or coefficient != 1:
+                continue
+            known = sizes.setdefault(names[0], size)
+            if known != size:
+                raise DeclarationError(
+                    f"the dimension {names[0]!r} is {known} in one input and {size} in {name!r}",
+                    str(node.origin or ""),
+                )
+    return sizes
+
+
+def initial_state(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """The first value of every parameter and state of a graph, drawn from the seed."""
+    return {
+        name: node.attributes["initial"].draw(node.shape, node.dtype, seed, leaf_name(node))
+        for name, node in graph.states.items()
+    }
+
+
+class _ValueCheck:
+    """Compares outputs and next states before and after a pass on sample inputs."""
+
+    def __init__(self, feeds: Feeds, state: Feeds) -> None:
+        self.feeds, self.state = feeds, state
+
+    def __call__(self, name: str, before: Graph, after: Graph) -> None:
+        old, new = (evaluate(graph, self.feeds, self.state) for graph in (before, after))
+        pairs = [(key, before.outputs[key], after.outputs[key]) for key in before.outputs]
+        pairs += [(before.name_of(leaf), node, after.updates[leaf])
+                  for leaf, node in before.updates.items()]  # fmt: skip
+        for label, a, b in pairs:
+            tolerance = 1e-4 if a.dtype.itemsize == 4 else 1e-9
+            if not np.allclose(old[a], new[b], tolerance, tolerance, equal_nan=True):
+                error = float(np.max(np.abs(np.subtract(old[a], new[b], dtype=float))))
+                raise PassError(
+                    f"pass {name!r} changes the value of {label!r} by up to {error:.3g}",
+                    str(a.origin or ""),
+                    f"leave {name!r} out of `passes` and look at the rules it applied",
+                )

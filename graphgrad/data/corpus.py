@@ -1,0 +1,50 @@
+"""A corpus of (source, target) pairs, and the stable shuffles that all of its users draw from.
+
+Design: shuffles are sorted raw words of a Philox counter generator. NumPy promises that the raw
+words of a bit generator never change between its versions, but not so for ``Generator.permutation``
+or ``Generator.integers``; built on raw words, a split or a batch order means the same everywhere.
+
+Laws: a `permutation` is a pure function of its arguments; different ``stream`` numbers give
+independent draws under the same key.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphgrad.errors import ConfigurationError
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pairs of (source line, target line), split three ways; no source is on two sides.
+
+    ``dropped`` counts the pairs that were read but left out because a side was blank.
+    """
+
+    name: str
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    dropped: int = 0
+
+
+def random_words(count: int, seed: int, stream: int = 0, epoch: int = 0) -> np.ndarray:
+    """``count`` random words, uint64, keyed by ``(seed, epoch)``; ``stream`` picks the counter.
+
+    Raises `ConfigurationError` for a seed outside 0 .. 2**64 - 1.
+    """
+    if not 0 <= seed < 2**64:
+        raise ConfigurationError(
+            f"the seed {seed} is outside 0 .. 2**64 - 1", fix="give a seed that is not negative"
+        )
+    key = np.array([seed, epoch], dtype=np.uint64)
+    counter = np.array([0, 0, 0, stream], dtype=np.uint64)
+    return np.random.Philox(key=key, counter=counter).random_raw(count)
+
+
+def permutation(count: int, seed: int, stream: int = 0, epoch: int = 0) -> np.ndarray:
+    """A random order of 0 .. count - 1, int64; same arguments, same order, on every machine."""
+    return np.argsort(random_words(count, seed, stream, epoch), kind="stable")

@@ -1,0 +1,34 @@
+"""Nodes, operations, graphs: the one representation that every stage works on."""
+
+from graphgrad.graph.dimension import Dimension, dimension
+from graphgrad.graph.graph import DELTA, Graph
+from graphgrad.graph.initial import ONES, ZEROS, Initial, full, glorot_uniform, normal, uniform
+from graphgrad.graph.leaves import (
+    CONSTANT,
+    EXTENT,
+    INPUT,
+    IOTA,
+    LEAVES,
+    PARAMETER,
+    STATE,
+    STATEFUL,
+    input,
+    iota,
+    leaf_name,
+    parameter,
+    state,
+)
+from graphgrad.graph.network import dominators, to_networkx
+from graphgrad.graph.node import Literal, Node, Operation, constant
+from graphgrad.graph.samples import Sample, sample
+from graphgrad.graph.scope import Origin, placed, scope
+from graphgrad.graph.types import Shape, TensorType
+from graphgrad.graph.verify import verify
+
+__all__ = [
+    "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE", "STATEFUL",
+    "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin", "Sample",
+    "Shape", "TensorType", "constant", "dimension", "dominators", "full", "glorot_uniform", "input",
+    "iota", "leaf_name", "normal", "parameter", "placed", "sample", "scope", "state",
+    "to_networkx", "uniform", "verify",
+]  # fmt: skip

@@ -1,0 +1,57 @@
+"""How a parameter or state gets its first value.
+
+An initialiser is data on the node, so a graph alone is enough to start a training run. What is drawn
+depends on the run's seed and the parameter's name only: neither the order of declaration nor what
+other parameters exist changes it. The generator is NumPy's Philox, keyed by a hash of the name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphgrad.graph.types import DType
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """A distribution: `constant` of a value, `normal` of a deviation, `uniform` of a limit."""
+
+    kind: str
+    scale: float
+
+    def draw(self, shape: tuple[int, ...], dtype: DType, seed: int, name: str) -> np.ndarray:
+        """The first value of the parameter called `name` in a run with this seed."""
+        if self.kind == "constant":
+            return np.full(shape, self.scale, dtype)
+        digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+        if self.kind == "normal":
+            return (generator.standard_normal(shape) * self.scale).astype(dtype)
+        return generator.uniform(-self.scale, self.scale, shape).astype(dtype)
+
+
+def full(value: float) -> Initial:
+    """Every element is `value`."""
+    return Initial("constant", float(value))
+
+
+def normal(deviation: float) -> Initial:
+    """N(0, deviation²)."""
+    return Initial("normal", float(deviation))
+
+
+def uniform(limit: float) -> Initial:
+    """Uniform in [-limit, limit]."""
+    return Initial("uniform", float(limit))
+
+
+def glorot_uniform(fan_in: int, fan_out: int) -> Initial:
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, equation 16)."""
+    return uniform((6.0 / (fan_in + fan_out)) ** 0.5)
+
+
+ZEROS = full(0.0)
+ONES = full(1.0)

@@ -1,0 +1,107 @@
+"""The leaves of a graph: what a user's data flows in by.
+
+`input` is given anew at every run. `parameter` and `state` live between runs in a state that is
+kept apart from the program: parameters are what training learns, states are what it remembers
+beside them (the optimiser's moments, the step count). `iota` counts along an axis and is the source
+of positions and causal masks; `extent` is a size as a number, the n of a mean. Every declaration of an input, parameter or state is a node of its
+own; a graph in which two of them share a name is refused.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.initial import ZEROS, Initial
+from graphgrad.graph.node import CONSTANT, Node, Operation, apply, constant
+from graphgrad.graph.scope import current_origin, scoped
+from graphgrad.graph.types import Shape, TensorType, as_dtype, as_shape
+
+Sizes = int | str | Dimension | Iterable[int | str | Dimension]
+
+_declarations = itertools.count()
+
+
+def _infer_leaf(shape: Shape, dtype: Any, **_: Any) -> TensorType:
+    return TensorType(shape, dtype)
+
+
+def _infer_extent(size: int | Dimension, dtype: Any) -> TensorType:
+    return TensorType((), dtype)
+
+
+def _compute_extent(xp: Any, out: Any, size: int, dtype: Any) -> None:
+    out.fill(size)
+
+
+def _compute_iota(xp: Any, out: Any, **_: Any) -> None:
+    out[...] = xp.arange(out.shape[0], dtype=out.dtype)
+
+
+INPUT = Operation("input", _infer_leaf, "x", arity=0)
+PARAMETER = Operation("parameter", _infer_leaf, "w", arity=0)
+STATE = Operation("state", _infer_leaf, "s", arity=0)
+IOTA = Operation("iota", _infer_leaf, "0, 1, 2, …", _compute_iota, arity=0)
+EXTENT = Operation("extent", _infer_extent, "n", _compute_extent, arity=0)
+
+LEAVES = (INPUT, PARAMETER, STATE, CONSTANT)
+STATEFUL = (PARAMETER, STATE)
+
+
+def input(name: str, shape: Sizes = (), dtype: Any = "float32") -> Node:
+    """A value given at every run. Text in `shape` names a dimension: `("batch", 3)`."""
+    return _leaf(INPUT, name, shape, dtype, {})
+
+
+def parameter(
+    name: str, shape: Sizes = (), initial: Initial = ZEROS, dtype: Any = "float32"
+) -> Node:
+    """A learned value. Its sizes are integers; `initial` says how a new run draws it."""
+    return _leaf(PARAMETER, name, shape, dtype, {"initial": initial})
+
+
+def state(name: str, shape: Sizes = (), initial: Initial = ZEROS, dtype: Any = "float32") -> Node:
+    """A value that lives between runs and is not learned: a moment, a step count."""
+    return _leaf(STATE, name, shape, dtype, {"initial": initial})
+
+
+def iota(size: int | str | Dimension, dtype: Any = "int32", name: str | None = None) -> Node:
+    """`[0, 1, …, size - 1]`, shape [size]."""
+    shape, dtype = as_shape(size), as_dtype(dtype)
+    return apply(IOTA, (), {"shape": shape, "dtype": dtype}, name)
+
+
+def extent(size: int | str | Dimension, dtype: Any = "float32", name: str | None = None) -> Node:
+    """The number `size` itself, as a scalar; a constant where it is known already."""
+    (known,) = as_shape(size)
+    if isinstance(known, int):
+        return constant(known, dtype, name)
+    return apply(EXTENT, (), {"size": known, "dtype": as_dtype(dtype)}, name)
+
+
+def leaf_name(leaf: Node) -> str:
+    """The full name under which an input is fed and a parameter or state is kept."""
+    return leaf.attributes["label"]
+
+
+def _leaf(
+    operation: Operation, name: str, shape: Sizes, dtype: Any, attributes: dict[str, Any]
+) -> Node:
+    try:
+        shape, dtype = as_shape(shape), as_dtype(dtype)
+    except (TypeError, ValueError) as problem:
+        raise DeclarationError(
+            f"{operation.name} {name!r}: {problem}", str(current_origin() or "")
+        ) from None
+    if operation is not INPUT and any(isinstance(size, Dimension) for size in shape):
+        raise DeclarationError(
+            f"{operation.name} {name!r} has an unknown size in its shape {list(map(str, shape))}",
+            str(current_origin() or ""),
+            "a value that lives between runs needs integers",
+        )
+    identity = {"label": scoped(name), "shape": shape, "dtype": dtype,
+                "declaration": next(_declarations)}  # fmt: skip
+    return apply(operation, (), {**identity, **attributes}, name)

@@ -1,0 +1,299 @@
+"""Operations and nodes: the two things a graph is made of.
+
+An `Operation` is one block: name, formula, shape rule, delta rule, computation and samples stand
+beside each other in `graphgrad.ops`, and nothing about an operation stands anywhere else. A `Node`
+is an operation applied to its heads. Nodes are immutable and hash-consed: an operation with equal
+heads and equal attributes is the same node, so a common subexpression cannot be written. Only
+leaves that hold a user's data (inputs, parameters, states) are distinct each time they are
+declared, so two models never share nodes and one cannot lend its names to the other.
+
+A node knows its heads, never its tails: tails belong to a graph. Its names are labels that take no
+part in its identity; a node that is declared twice answers to both names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.samples import Sample
+from graphgrad.graph.scope import Origin, current_origin, scoped
+from graphgrad.graph.types import DType, Shape, TensorType, as_dtype
+
+OPERATORS: dict[str, Callable[..., Node]] = {}
+"""What `+`, `@`, … between nodes mean; filled once by `graphgrad.ops`, which stands above."""
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One operation, whole.
+
+    `infer(*types, **attributes)` gives the type of the result or raises ValueError with the reason.
+    `delta(delta, y, *heads)` gives, for each head, the contribution that `y` sends back to it, as
+    nodes, or None; `y.attributes` holds the attributes. A contribution may have the shape of `y`:
+    axes along which the head was broadcast are summed by the deriving pass.
+    `compute(xp, out, *heads, **attributes)` writes the result into `out`, allocating nothing, for
+    any array module `xp` that follows NumPy; arrays named by `scratch` come as one more keyword.
+    """
+
+    name: str
+    infer: Callable[..., TensorType]
+    formula: str
+    compute: Callable[..., Any] | None = None
+    delta: Callable[..., tuple[Node | None, ...]] | None = None
+    delta_formula: str = ""
+    samples: tuple[Sample, ...] = ()
+    arity: int | None = None
+    """How many heads; None where any number will do."""
+    ufunc: str = ""
+    """The NumPy ufunc that computes it, where one does: printed and called directly."""
+    kernel: str = ""
+    """The value of one element as an expression of `{0}`, `{1}`, …, for fused kernels."""
+    view: Callable[..., Any] | None = None
+    """Where the result is the head's memory seen otherwise: `view(x, **attributes)`."""
+    scratch: Callable[..., tuple[TensorType, ...]] | None = None
+    """Types of the working arrays that `compute` needs, from the same arguments as `infer`."""
+    in_place: bool = False
+    """Whether `out` may be the memory of a head of the same type."""
+    commutative: bool = False
+
+    def __call__(self, *heads: Any, name: str | None = None, **attributes: Any) -> Node:
+        """Declares the node; `name` defaults to the operation's, numbers become constants."""
+        return apply(self, heads, attributes, name)
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}>"
+
+
+class Node:
+    """One value of a graph: an operation applied to its heads."""
+
+    __slots__ = ("__weakref__", "attributes", "heads", "names", "operation", "origin", "serial",
+                 "type")  # fmt: skip
+
+    operation: Operation
+    heads: tuple[Node, ...]
+    attributes: Mapping[str, Any]
+    type: TensorType
+    serial: int
+    """Grows with every declaration, so heads have smaller serials than their tails."""
+    names: tuple[str, ...]
+    """The scoped names given so far; the default name (the operation's) where none was."""
+    origin: Origin | None
+
+    @property
+    def shape(self) -> Shape:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self.type.shape)
+
+    @property
+    def name(self) -> str:
+        """The first name; a graph may add a number to it to keep names apart."""
+        return self.names[0]
+
+    def __repr__(self) -> str:
+        return f"<{self.name} = {self.operation.name} : {self.type}>"
+
+    # fmt: off
+    def __add__(self, other: Any) -> Node: return OPERATORS["add"](self, other)
+    def __radd__(self, other: Any) -> Node: return OPERATORS["add"](other, self)
+    def __sub__(self, other: Any) -> Node: return OPERATORS["subtract"](self, other)
+    def __rsub__(self, other: Any) -> Node: return OPERATORS["subtract"](other, self)
+    def __mul__(self, other: Any) -> Node: return OPERATORS["multiply"](self, other)
+    def __rmul__(self, other: Any) -> Node: return OPERATORS["multiply"](other, self)
+    def __truediv__(self, other: Any) -> Node: return OPERATORS["divide"](self, other)
+    def __rtruediv__(self, other: Any) -> Node: return OPERATORS["divide"](other, self)
+    def __pow__(self, other: Any) -> Node: return OPERATORS["power"](self, other)
+    def __rpow__(self, other: Any) -> Node: return OPERATORS["power"](other, self)
+    def __matmul__(self, other: Any) -> Node: return OPERATORS["matmul"](self, other)
+    def __neg__(self) -> Node: return OPERATORS["negative"](self)
+    def __lt__(self, other: Any) -> Node: return OPERATORS["less"](self, other)
+    def __le__(self, other: Any) -> Node: return OPERATORS["less_equal"](self, other)
+    def __gt__(self, other: Any) -> Node: return OPERATORS["less"](other, self)
+    def __ge__(self, other: Any) -> Node: return OPERATORS["less_equal"](other, self)
+    def __getitem__(self, key: Any) -> Node: return OPERATORS["slice"](self, key)
+    # fmt: on
+
+    def __bool__(self) -> bool:
+        raise DeclarationError(
+            f"{self!r} has no truth value: its value is not known while the graph is declared",
+            str(self.origin or ""),
+            "use where(condition, a, b) for a choice that depends on a value",
+        )
+
+    __iter__ = None  # a node is not a sequence; without this, __getitem__ would loop for ever
+
+
+@dataclass(frozen=True, eq=False)
+class Literal:
+    """The value of a constant: an array that nobody can write to, equal by content."""
+
+    array: np.ndarray
+    key: tuple[str, tuple[int, ...], bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        frozen = np.array(self.array, order="C")
+        frozen.flags.writeable = False
+        object.__setattr__(self, "array", frozen)
+        object.__setattr__(self, "key", (str(frozen.dtype), frozen.shape, frozen.tobytes()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        if self.array.size == 1:
+            return repr(self.array.reshape(()).item())
+        return f"<{self.array.size} numbers>"
+
+
+def _infer_constant(value: Literal) -> TensorType:
+    return TensorType(value.array.shape, value.array.dtype)
+
+
+CONSTANT = Operation("constant", _infer_constant, "c", arity=0)
+
+
+def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
+    """A node whose value is known: a number or an array (copied, so later changes do not show).
+
+    Python floats become float32, integers int32 and booleans bool unless `dtype` says otherwise.
+    """
+    if dtype is None and isinstance(value, bool | int | float):
+        dtype = {bool: "bool", int: "int32", float: "float32"}[type(value)]
+    try:
+        array = np.asarray(value, dtype=None if dtype is None else as_dtype(dtype))
+        as_dtype(array.dtype)
+    except (TypeError, ValueError, OverflowError) as problem:
+        raise DeclarationError(
+            f"constant({value!r:.60}): {problem}", str(current_origin() or "")
+        ) from None
+    return apply(CONSTANT, (), {"value": Literal(array)}, name)
+
+
+_interned: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
+_interned_lock = threading.Lock()
+_serials = itertools.count()
+
+
+def apply(
+    operation: Operation, heads: tuple[Any, ...], attributes: Mapping[str, Any], name: str | None
+) -> Node:
+    """The node of `operation` on `heads`: the existing one where it was declared before."""
+    nodes = _as_nodes(operation, heads)
+    key = (operation, nodes, _attribute_key(attributes))
+    full_name = scoped(name or operation.name)
+    with _interned_lock:
+        known = _interned.get(key)
+        if known is not None:
+            if name is not None:
+                add_name(known, full_name)
+            return known
+    result_type = _infer(operation, nodes, attributes)
+    node = Node.__new__(Node)
+    node.operation, node.heads, node.type = operation, nodes, result_type
+    node.attributes = MappingProxyType(dict(attributes))
+    node.names, node.origin = (full_name,), current_origin()
+    with _interned_lock:
+        winner = _interned.setdefault(key, node)  # another thread may have come first
+        if winner is node:
+            node.serial = next(_serials)
+    return winner
+
+
+def add_name(node: Node, full_name: str) -> None:
+    """Lets `node` answer to one more name; a default name gives way to a chosen one."""
+    if full_name in node.names:
+        return
+    default = len(node.names) == 1 and _is_default(node.names[0], node)
+    node.names = (full_name,) if default else (*node.names, full_name)
+
+
+def _is_default(name: str, node: Node) -> bool:
+    return name.rpartition(".")[2] == node.operation.name
+
+
+def _as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
+    if operation.arity is not None and len(heads) != operation.arity:
+        raise DeclarationError(
+            f"{operation.name} takes {operation.arity} head(s), not {len(heads)}",
+            str(current_origin() or ""),
+        )
+    if all(isinstance(head, Node) for head in heads):
+        return heads
+    dtypes = [head.dtype for head in heads if isinstance(head, Node)]
+    numeric = [dtype for dtype in dtypes if dtype.kind != "b"] or dtypes
+    return tuple(
+        head if isinstance(head, Node) else _number(operation, head, numeric) for head in heads
+    )
+
+
+def _number(operation: Operation, value: Any, dtypes: list[DType]) -> Node:
+    if isinstance(value, bool | int | float) and dtypes:
+        if dtypes[0].kind in "iu" and isinstance(value, float):
+            raise DeclarationError(
+                f"{operation.name}: the number {value} meets a node of dtype {dtypes[0]}",
+                str(current_origin() or ""),
+                "write an integer, or cast the node: cast(x, 'float32')",
+            )
+        return constant(value, dtypes[0])
+    if isinstance(value, bool | int | float | np.ndarray | np.generic):
+        return constant(value)
+    raise DeclarationError(
+        f"{operation.name} takes nodes, numbers and arrays, not {type(value).__name__}",
+        str(current_origin() or ""),
+        "declare the value with input(), parameter() or constant()",
+    )
+
+
+def _infer(
+    operation: Operation, heads: tuple[Node, ...], attributes: Mapping[str, Any]
+) -> TensorType:
+    try:
+        return operation.infer(*(head.type for head in heads), **attributes)
+    except ValueError as problem:
+        shown = ", ".join(f"{head.name}: {head.type}" for head in heads)
+        reason, _, fix = str(problem).partition("; fix: ")
+        raise DeclarationError(
+            f"{operation.name}({shown}): {reason}", str(current_origin() or ""), fix
+        ) from None
+
+
+def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted((name, _value_key(value)) for name, value in attributes.items()))
+
+
+def _value_key(value: Any) -> Hashable:
+    """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
+    if isinstance(value, float):
+        return "float", value.hex()
+    if isinstance(value, tuple):
+        return "tuple", tuple(_value_key(item) for item in value)
+    if isinstance(value, Dimension):
+        return "Dimension", value.terms
+    return type(value).__name__, _Keyed(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """Hashable content that `sorted` never has to order (attribute names are all different)."""
+
+    value: Any

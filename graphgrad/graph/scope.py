@@ -1,0 +1,80 @@
+"""Where a node is being declared: the scope that prefixes its name and the user's line.
+
+The scope is the one thing that declaring code does not pass along by hand. It lives in a context
+variable, so threads and tasks do not see each other's, and it is nothing but a label: it never
+changes what a node computes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_USER_PARTS = (_PACKAGE + "models" + os.sep, _PACKAGE + "tools" + os.sep)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The line of the user's code that declared a node."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The scope in force, and the origin that derived nodes inherit."""
+
+    scope: str = ""
+    origin: Origin | None = None
+
+
+_place: ContextVar[Place] = ContextVar("graphgrad_place", default=Place())
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Prefixes the names of all nodes declared inside: `with scope("encoder.0"): …`."""
+    token = _place.set(replace(_place.get(), scope=scoped(name)))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+@contextmanager
+def placed(scope_name: str, origin: Origin | None) -> Iterator[None]:
+    """Declares on behalf of another node, as passes do: absolute scope, inherited origin."""
+    token = _place.set(Place(scope_name, origin))
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+def scoped(name: str) -> str:
+    """`name` with the current scope before it."""
+    prefix = _place.get().scope
+    return f"{prefix}.{name}" if prefix else name
+
+
+def current_origin() -> Origin | None:
+    """The inherited origin, or the nearest line up the stack that is not graphgrad's own."""
+    inherited = _place.get().origin
+    if inherited is not None:
+        return inherited
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_PACKAGE) or file.startswith(_USER_PARTS):
+            return Origin(file, frame.f_lineno)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None

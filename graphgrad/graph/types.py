@@ -1,0 +1,109 @@
+"""What is known of a value before it is computed: its shape and its dtype.
+
+Dtypes never promote silently: an operation on float32 and float64 is an error that names `cast`.
+Python numbers take the dtype of the node they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphgrad.graph.dimension import Dimension, dimension, product
+
+Shape = tuple[int | Dimension, ...]
+DType = np.dtype[Any]
+
+FLOAT32 = np.dtype("float32")
+FLOAT64 = np.dtype("float64")
+INT32 = np.dtype("int32")
+INT64 = np.dtype("int64")
+BOOL = np.dtype("bool")
+DTYPES = (FLOAT32, FLOAT64, INT32, INT64, BOOL)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Shape and dtype of a value."""
+
+    shape: Shape
+    dtype: DType
+
+    def __str__(self) -> str:
+        return f"{self.dtype}{shape_text(self.shape)}"
+
+    @property
+    def size(self) -> int | Dimension:
+        """The number of elements."""
+        return product(self.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.kind == "f"
+
+
+def as_dtype(dtype: Any) -> DType:
+    """A dtype that graphgrad computes with; ValueError for any other."""
+    found = np.dtype(dtype)
+    if found not in DTYPES:
+        raise ValueError(f"dtype {found} is not one of {', '.join(map(str, DTYPES))}")
+    return found
+
+
+def as_shape(shape: int | str | Dimension | Iterable[int | str | Dimension]) -> Shape:
+    """A shape of integers and dimensions; text is the name of a dimension."""
+    items = (shape,) if isinstance(shape, int | str | Dimension) else tuple(shape)
+    result: list[int | Dimension] = []
+    for item in items:
+        if isinstance(item, str):
+            result.append(dimension(item))
+        elif isinstance(item, Dimension):
+            result.append(item)
+        elif int(item) < 0:
+            raise ValueError(f"a size cannot be negative: {shape_text(tuple(items))}")
+        else:
+            result.append(int(item))
+    return tuple(result)
+
+
+def shape_text(shape: Sequence[object]) -> str:
+    """`[batch, 3]`, the form in which every message and picture shows a shape."""
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def broadcast(shapes: Sequence[Shape]) -> Shape:
+    """NumPy's broadcasting; ValueError where two sizes differ and neither is 1."""
+    rank = max((len(shape) for shape in shapes), default=0)
+    result: list[int | Dimension] = []
+    for axis in range(-rank, 0):
+        size: int | Dimension = 1
+        for shape in shapes:
+            if len(shape) < -axis or shape[axis] == 1 or shape[axis] == size:
+                continue
+            if size != 1:
+                raise ValueError(
+                    f"sizes {size} and {shape[axis]} at axis {axis} differ and neither is 1"
+                )
+            size = shape[axis]
+        result.append(size)
+    return tuple(result)
+
+
+def normal_axis(axis: int, rank: int) -> int:
+    """`axis` counted from the front; ValueError where the value has no such axis."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"axis {axis} of a value with {rank} axes")
+    return axis % rank
+
+
+def normal_axes(axes: int | Iterable[int] | None, rank: int) -> tuple[int, ...]:
+    """Sorted axes counted from the front; None means all of them."""
+    if axes is None:
+        return tuple(range(rank))
+    chosen = [normal_axis(a, rank) for a in ((axes,) if isinstance(axes, int) else axes)]
+    if len(set(chosen)) != len(chosen):
+        raise ValueError(f"an axis is named twice: {tuple(chosen)}")
+    return tuple(sorted(chosen))

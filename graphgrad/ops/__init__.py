@@ -1,0 +1,118 @@
+"""All operations. Adding one is adding its block to a family and its value to that family's list.
+
+`ALL_OPERATIONS` is what the test suite, the documentation and the inspection walk over.
+"""
+
+from graphgrad.graph.leaves import EXTENT, IOTA
+from graphgrad.graph.node import CONSTANT, OPERATORS, Operation
+from graphgrad.ops import (
+    arithmetic,
+    composite,
+    contraction,
+    functions,
+    indexing,
+    movement,
+    random,
+    reduction,
+)
+from graphgrad.ops.arithmetic import (
+    absolute,
+    add,
+    cast,
+    clip,
+    divide,
+    equal,
+    is_finite,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    not_equal,
+    reciprocal,
+    sign,
+    stop_gradient,
+    subtract,
+    where,
+)
+from graphgrad.ops.composite import (
+    cross_entropy,
+    half_squared_error,
+    log_softmax,
+    mean_over_targets,
+    softmax,
+    standardise,
+)
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.custom import with_delta
+from graphgrad.ops.functions import (
+    cos,
+    erf,
+    exp,
+    expm1,
+    gelu,
+    gelu_tanh,
+    log,
+    log1p,
+    power,
+    relu,
+    rsqrt,
+    sigmoid,
+    silu,
+    sin,
+    softplus,
+    sqrt,
+    tanh,
+)
+from graphgrad.ops.indexing import (
+    gather,
+    one_hot,
+    put_along_axis,
+    scatter_add,
+    take_along_axis,
+)
+from graphgrad.ops.movement import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    pad,
+    reshape,
+    slice,
+    split,
+    squeeze,
+    stack,
+    transpose,
+)
+from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
+
+# the one late binding: infix on nodes means operations, which stand above nodes
+OPERATORS.update(
+    add=add, subtract=subtract, multiply=multiply, divide=divide, power=power, matmul=matmul,
+    negative=negative, less=less, less_equal=less_equal, slice=slice,
+)  # fmt: skip
+
+FAMILIES = (arithmetic, functions, reduction, contraction, movement, indexing, random, composite)
+
+ALL_OPERATIONS: tuple[Operation, ...] = (
+    CONSTANT,
+    IOTA,
+    EXTENT,
+    *(operation for family in FAMILIES for operation in family.OPERATIONS),
+)
+
+__all__ = [
+    "ALL_OPERATIONS", "FAMILIES", "absolute", "add", "broadcast_to", "cast", "clip", "concatenate",
+    "cos", "cross_entropy", "divide", "dropout_mask", "equal", "erf", "exp", "expand_dims", "expm1",
+    "gather", "gelu", "gelu_tanh", "half_squared_error", "is_finite", "less", "less_equal", "log",
+    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "argmax",
+    "matmul", "max", "maximum", "mean", "mean_over_targets", "min", "minimum", "multiply",
+    "negative", "not_equal", "one_hot", "pad", "power", "put_along_axis", "reciprocal", "relu",
+    "reshape", "rsqrt", "scatter_add", "sigmoid", "sign", "silu", "sin", "slice", "softmax",
+    "softplus", "split", "sqrt", "squeeze", "stack", "standardise", "stop_gradient", "subtract",
+    "sum", "take_along_axis", "tanh", "transpose", "variance", "where", "with_delta",
+]  # fmt: skip

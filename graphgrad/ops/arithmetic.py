@@ -1,0 +1,229 @@
+"""Elementwise arithmetic, comparison and choice.
+
+Each block reads: name, formula, kernel expression; then the delta rule as it stands in a textbook,
+the formula of it, and samples. `δ` is the delta of the result `y`; where a head was broadcast, the
+deriving pass sums.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.samples import boolean, integer, positive, real, sample
+from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
+from graphgrad.ops.rules import (
+    elementwise,
+    infer_comparison,
+    infer_elementwise,
+    infer_float,
+    infer_logical,
+)
+
+PAIRS = (sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1)), sample(real(), real(5)),
+         sample(real(0, 3), real(3)))  # fmt: skip
+
+add = elementwise(
+    "add", "x₁ + x₂", "{0} + {1}",
+    ufunc="add", infer=infer_elementwise, arity=2, commutative=True,
+    delta=lambda delta, y, a, b: (delta, delta),
+    delta_formula="δ₁ = δ, δ₂ = δ",
+    samples=PAIRS,
+)  # fmt: skip
+
+subtract = elementwise(
+    "subtract", "x₁ - x₂", "{0} - {1}",
+    ufunc="subtract", infer=infer_elementwise, arity=2,
+    delta=lambda delta, y, a, b: (delta, -delta),
+    delta_formula="δ₁ = δ, δ₂ = -δ",
+    samples=PAIRS,
+)  # fmt: skip
+
+multiply = elementwise(
+    "multiply", "x₁ · x₂", "{0} * {1}",
+    ufunc="multiply", infer=infer_elementwise, arity=2, commutative=True,
+    delta=lambda delta, y, a, b: (delta * b, delta * a),
+    delta_formula="δ₁ = δ · x₂, δ₂ = δ · x₁",
+    samples=PAIRS,
+)  # fmt: skip
+
+divide = elementwise(
+    "divide", "x₁ / x₂", "{0} / {1}",
+    ufunc="divide", arity=2,
+    delta=lambda delta, y, a, b: (delta / b, -delta * y / b),
+    delta_formula="δ₁ = δ / x₂, δ₂ = -δ · y / x₂",
+    samples=(sample(real(3, 4), positive(3, 4)), sample(real(4), positive(2, 1))),
+)  # fmt: skip
+
+negative = elementwise(
+    "negative", "-x", "-{0}",
+    ufunc="negative", infer=infer_elementwise,
+    delta=lambda delta, y, x: (-delta,),
+    delta_formula="-δ",
+    samples=(sample(real(3, 4)), sample(real(0))),
+)  # fmt: skip
+
+reciprocal = elementwise(
+    "reciprocal", "1 / x", "1 / {0}",
+    ufunc="reciprocal",
+    delta=lambda delta, y, x: (-delta * y * y,),
+    delta_formula="-δ · y²",
+    samples=(sample(positive(3, 4)),),
+)  # fmt: skip
+
+
+absolute = elementwise(
+    "absolute", "|x|", "abs({0})",
+    ufunc="absolute", infer=infer_elementwise,
+    delta=lambda delta, y, x: (delta * sign(x),),
+    delta_formula="δ · sign x",
+    samples=(sample(real(3, 4)),),
+)  # fmt: skip
+
+sign = elementwise(
+    "sign", "sign x", "sign({0})",
+    ufunc="sign", infer=infer_elementwise,
+    samples=(sample(real(3, 4), smooth=False),),
+)  # fmt: skip
+
+
+def _share(delta: Node, wins: Node, a: Node, b: Node) -> Node:
+    """The delta of the side that wins a maximum or minimum; a tie gives each side half."""
+    return delta * where(equal(a, b), 0.5, cast(wins, delta.dtype))
+
+
+maximum = elementwise(
+    "maximum", "max(x₁, x₂)", "max({0}, {1})",
+    ufunc="maximum", infer=infer_elementwise, arity=2, commutative=True,
+    delta=lambda delta, y, a, b: (
+        _share(delta, less(b, a), a, b), _share(delta, less(a, b), a, b)),
+    delta_formula="δᵢ = δ where xᵢ is the larger, δ/2 on a tie, else 0",
+    samples=(sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(1, 4))),
+)  # fmt: skip
+
+minimum = elementwise(
+    "minimum", "min(x₁, x₂)", "min({0}, {1})",
+    ufunc="minimum", infer=infer_elementwise, arity=2, commutative=True,
+    delta=lambda delta, y, a, b: (
+        _share(delta, less(a, b), a, b), _share(delta, less(b, a), a, b)),
+    delta_formula="δᵢ = δ where xᵢ is the smaller, δ/2 on a tie, else 0",
+    samples=(sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(1, 4))),
+)  # fmt: skip
+
+
+def clip(x: Node, low: float, high: float, name: str | None = None) -> Node:
+    """x held between `low` and `high`; where it is held, its delta is 0."""
+    return minimum(maximum(x, low), high, name=name)
+
+
+equal = elementwise(
+    "equal", "x₁ = x₂", "{0} == {1}",
+    ufunc="equal", infer=infer_comparison, arity=2, commutative=True, in_place=False,
+    samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
+)  # fmt: skip
+
+not_equal = elementwise(
+    "not_equal", "x₁ ≠ x₂", "{0} != {1}",
+    ufunc="not_equal", infer=infer_comparison, arity=2, commutative=True, in_place=False,
+    samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
+)  # fmt: skip
+
+less = elementwise(
+    "less", "x₁ < x₂", "{0} < {1}",
+    ufunc="less", infer=infer_comparison, arity=2, in_place=False,
+    samples=(sample(real(3, 4), real(3, 4), smooth=False),),
+)  # fmt: skip
+
+less_equal = elementwise(
+    "less_equal", "x₁ ≤ x₂", "{0} <= {1}",
+    ufunc="less_equal", infer=infer_comparison, arity=2, in_place=False,
+    samples=(sample(real(3, 4), real(3, 4), smooth=False),),
+)  # fmt: skip
+
+logical_and = elementwise(
+    "logical_and", "x₁ ∧ x₂", "{0} & {1}",
+    ufunc="logical_and", infer=infer_logical, arity=2, commutative=True,
+    samples=(sample(boolean(3, 4), boolean(4)),),
+)  # fmt: skip
+
+logical_or = elementwise(
+    "logical_or", "x₁ ∨ x₂", "{0} | {1}",
+    ufunc="logical_or", infer=infer_logical, arity=2, commutative=True,
+    samples=(sample(boolean(3, 4), boolean(4)),),
+)  # fmt: skip
+
+logical_not = elementwise(
+    "logical_not", "¬x", "not {0}",
+    ufunc="logical_not", infer=infer_logical,
+    samples=(sample(boolean(3, 4)),),
+)  # fmt: skip
+
+is_finite = elementwise(
+    "is_finite", "x is finite", "isfinite({0})",
+    ufunc="isfinite", infer=infer_comparison, in_place=False,
+    samples=(sample(real(3, 4), smooth=False),),
+)  # fmt: skip
+
+
+def _infer_where(condition: TensorType, a: TensorType, b: TensorType) -> TensorType:
+    infer_logical(condition)
+    return TensorType(broadcast([condition.shape, a.shape, b.shape]), infer_elementwise(a, b).dtype)
+
+
+def _compute_where(xp: Any, out: Any, condition: Any, a: Any, b: Any) -> None:
+    xp.copyto(out, b)
+    xp.copyto(out, a, where=condition)
+
+
+where = elementwise(
+    "where", "x₂ where x₁, else x₃", "where({0}, {1}, {2})",
+    compute=_compute_where, infer=_infer_where, arity=3, in_place=False,
+    delta=lambda delta, y, condition, a, b: (
+        None, where(condition, delta, 0.0), where(condition, 0.0, delta)),
+    delta_formula="δ₂ = δ where x₁, else 0; δ₃ = 0 where x₁, else δ",
+    samples=(sample(boolean(3, 4), real(3, 4), real(3, 4)), sample(boolean(4), real(3, 1), real())),
+)  # fmt: skip
+
+
+def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
+    return TensorType(x.shape, dtype)
+
+
+def _compute_cast(xp: Any, out: Any, x: Any, dtype: DType) -> None:
+    xp.copyto(out, x, casting="unsafe")
+
+
+_cast = elementwise(
+    "cast", "x as another dtype", "{0}",
+    compute=_compute_cast, infer=_infer_cast, in_place=False,
+    delta=lambda delta, y, x: (cast(delta, x.dtype) if x.type.is_float else None,),
+    delta_formula="δ as the dtype of x",
+    samples=(sample(real(3, 4), dtype=as_dtype("float64")),
+             sample(integer(3, 4, below=5), dtype=as_dtype("float64")),
+             sample(boolean(3, 4), dtype=as_dtype("int32"))),
+)  # fmt: skip
+
+
+def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
+    """x as another dtype; floats to integers are cut towards zero, numbers to bool compare with 0."""
+    dtype = as_dtype(dtype)
+    if dtype == x.dtype:
+        return x
+    if dtype == BOOL:
+        return not_equal(x, 0, name=name)
+    return _cast(x, dtype=dtype, name=name)
+
+
+stop_gradient = elementwise(
+    "stop_gradient", "x", "{0}",
+    ufunc="positive", infer=infer_float,
+    delta=lambda delta, y, x: (None,),
+    delta_formula="0: x counts as a constant",
+    samples=(sample(real(3, 4), smooth=False),),
+)  # fmt: skip
+
+OPERATIONS: tuple[Operation, ...] = (
+    add, subtract, multiply, divide, negative, reciprocal, absolute, sign, maximum, minimum, equal,
+    not_equal, less, less_equal, logical_and, logical_or, logical_not, is_finite, where, _cast,
+    stop_gradient,
+)  # fmt: skip

@@ -1,0 +1,256 @@
+"""Composites: softmax, layer normalisation, cross-entropy, losses.
+
+Softmax, log-softmax, standardisation and cross-entropy are operations of their own although they
+could be written with smaller ones: so their deltas stay short enough to read, and no rewriting is
+needed to make them stable. The rest is written with operations, so that each step has a name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.samples import integer, real, sample
+from graphgrad.graph.scope import current_origin
+from graphgrad.graph.types import TensorType, normal_axis
+from graphgrad.ops.arithmetic import cast, divide, multiply, not_equal, subtract, where
+from graphgrad.ops.functions import exp, rsqrt
+from graphgrad.ops.indexing import check_indices, one_hot
+from graphgrad.ops.movement import expand_dims
+from graphgrad.ops.reduction import mean, sum, variance
+from graphgrad.ops.rules import need_floats, need_integers
+
+# ---------------------------------------------------------------- softmax
+
+
+def _infer_softmax(x: TensorType, axis: int) -> TensorType:
+    need_floats(x)
+    normal_axis(axis, len(x.shape))
+    if x.shape[axis] == 0:
+        raise ValueError("softmax over an axis of size 0")
+    return x
+
+
+def _row_scratch(x: TensorType, axis: int) -> tuple[TensorType, ...]:
+    row = TensorType((*x.shape[:axis], 1, *x.shape[axis + 1 :]), x.dtype)
+    return (row,)
+
+
+def _shifted_exp(xp: Any, out: Any, x: Any, axis: int, row: Any) -> None:
+    """out = e^(x - max x); a row that is all -∞ becomes zeros instead of NaN."""
+    xp.amax(x, axis=axis, keepdims=True, out=row)
+    xp.maximum(row, xp.finfo(row.dtype).min, out=row)
+    xp.subtract(x, row, out=out)
+    xp.exp(out, out=out)
+
+
+def _compute_softmax(xp: Any, out: Any, x: Any, axis: int, scratch: Any) -> None:
+    (row,) = scratch
+    _shifted_exp(xp, out, x, axis, row)
+    xp.sum(out, axis=axis, keepdims=True, out=row)
+    xp.maximum(row, xp.finfo(row.dtype).tiny, out=row)  # all masked: 0 / tiny = 0
+    xp.divide(out, row, out=out)
+
+
+def _delta_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    return (y * (delta - sum(delta * y, y.attributes["axis"], keepdims=True)),)
+
+
+SOFTMAX = Operation(
+    "softmax", _infer_softmax, "eˣ / Σ eˣ", _compute_softmax, arity=1,
+    delta=_delta_softmax,
+    delta_formula="y · (δ - Σ δ · y)",
+    scratch=_row_scratch,
+    in_place=True,
+    samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
+)  # fmt: skip
+
+
+def softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
+    """eˣ / Σ eˣ along `axis`. -∞ gives exactly 0; a row of nothing but -∞ gives zeros."""
+    return SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
+
+
+def _log_scratch(x: TensorType, axis: int) -> tuple[TensorType, ...]:
+    return (*_row_scratch(x, axis), *_row_scratch(x, axis), x)
+
+
+def _compute_log_softmax(xp: Any, out: Any, x: Any, axis: int, scratch: Any) -> None:
+    row, total, exponentials = scratch
+    _shifted_exp(xp, exponentials, x, axis, row)
+    xp.sum(exponentials, axis=axis, keepdims=True, out=total)
+    xp.log(total, out=total)
+    xp.add(row, total, out=row)
+    xp.subtract(x, row, out=out)
+
+
+def _delta_log_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    return (delta - exp(y) * sum(delta, y.attributes["axis"], keepdims=True),)
+
+
+LOG_SOFTMAX = Operation(
+    "log_softmax", _infer_softmax, "x - log Σ eˣ", _compute_log_softmax, arity=1,
+    delta=_delta_log_softmax,
+    delta_formula="δ - eʸ · Σ δ",
+    scratch=_log_scratch,
+    samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
+)  # fmt: skip
+
+
+def log_softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
+    """log of softmax along `axis`, computed without taking the log of a small number."""
+    return LOG_SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
+
+
+# ---------------------------------------------------------------- layer normalisation
+
+
+def _infer_standardise(x: TensorType, epsilon: float) -> TensorType:
+    need_floats(x)
+    if not x.shape or x.shape[-1] == 0:
+        raise ValueError("needs a last axis with at least one element")
+    return x
+
+
+def _standardise_scratch(x: TensorType, epsilon: float) -> tuple[TensorType, ...]:
+    return (TensorType((*x.shape[:-1], 1), x.dtype), x)
+
+
+def _compute_standardise(xp: Any, out: Any, x: Any, epsilon: float, scratch: Any) -> None:
+    row, square = scratch
+    size = x.shape[-1]
+    xp.sum(x, axis=-1, keepdims=True, out=row)
+    xp.divide(row, size, out=row)
+    xp.subtract(x, row, out=out)
+    xp.multiply(out, out, out=square)
+    xp.sum(square, axis=-1, keepdims=True, out=row)
+    xp.divide(row, size, out=row)
+    xp.add(row, epsilon, out=row)
+    xp.sqrt(row, out=row)
+    xp.divide(out, row, out=out)
+
+
+def _delta_standardise(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    inverse = rsqrt(variance(x, -1, keepdims=True) + y.attributes["epsilon"])
+    centred = delta - mean(delta, -1, keepdims=True)
+    return ((centred - y * mean(delta * y, -1, keepdims=True)) * inverse,)
+
+
+STANDARDISE = Operation(
+    "standardise", _infer_standardise, "(x - μ) / √(σ² + ε)", _compute_standardise, arity=1,
+    delta=_delta_standardise,
+    delta_formula="(δ - mean δ - y · mean(δ · y)) / √(σ² + ε)",
+    scratch=_standardise_scratch,
+    in_place=True,
+    samples=(sample(real(3, 4), epsilon=1e-5), sample(real(2, 3, 5), epsilon=0.1)),
+)  # fmt: skip
+
+
+def standardise(x: Node, epsilon: float = 1e-5, name: str | None = None) -> Node:
+    """x with mean 0 and variance 1 along the last axis (σ² is the mean of squares, over n)."""
+    return STANDARDISE(x, epsilon=float(epsilon), name=name)
+
+
+# ---------------------------------------------------------------- cross-entropy
+
+
+def _infer_cross_entropy(
+    logits: TensorType, targets: TensorType, smoothing: float, ignored: int
+) -> TensorType:
+    need_floats(logits)
+    need_integers(targets)
+    if logits.shape[:-1] != targets.shape or not logits.shape or logits.shape[-1] == 0:
+        raise ValueError("there must be one row of logits for every target")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"label smoothing must be in [0, 1), not {smoothing}")
+    return TensorType(targets.shape, logits.dtype)
+
+
+def _cross_entropy_scratch(
+    logits: TensorType, targets: TensorType, smoothing: float, ignored: int
+) -> tuple[TensorType, ...]:
+    row = TensorType((*targets.shape, 1), logits.dtype)
+    return row, logits, TensorType(targets.shape, logits.dtype)
+
+
+def _compute_cross_entropy(
+    xp: Any, out: Any, logits: Any, targets: Any, smoothing: float, ignored: int, scratch: Any
+) -> None:
+    row, exponentials, part = scratch
+    counted = targets != ignored
+    wanted = xp.where(counted, targets, 0)
+    check_indices(wanted, logits.shape[-1], "cross_entropy")
+    _shifted_exp(xp, exponentials, logits, -1, row)
+    xp.sum(exponentials, axis=-1, out=out)
+    xp.log(out, out=out)
+    xp.add(out, row[..., 0], out=out)  # log Σ eˣ
+    part[...] = xp.take_along_axis(logits, wanted[..., None], -1)[..., 0]
+    xp.multiply(part, 1.0 - smoothing, out=part)
+    xp.subtract(out, part, out=out)
+    if smoothing:
+        xp.sum(logits, axis=-1, out=part)
+        xp.multiply(part, smoothing / logits.shape[-1], out=part)
+        xp.subtract(out, part, out=out)
+    xp.copyto(out, 0, where=~counted)
+
+
+def smoothed(targets: Node, size: Any, smoothing: float, dtype: Any) -> Node:
+    """The target distribution: 1 - ε on the target and ε spread evenly over all `size` tokens."""
+    hot = one_hot(targets, size, dtype)
+    return hot if not smoothing else hot * (1.0 - smoothing) + smoothing / size
+
+
+def _delta_cross_entropy(delta: Node, y: Node, logits: Node, targets: Node) -> tuple[Node, None]:
+    counted = not_equal(targets, y.attributes["ignored"])
+    weight = expand_dims(where(counted, delta, 0.0), y.rank)
+    goal = smoothed(targets, logits.shape[-1], y.attributes["smoothing"], logits.dtype)
+    return (softmax(logits) - goal) * weight, None
+
+
+CROSS_ENTROPY = Operation(
+    "cross_entropy", _infer_cross_entropy, "-Σ q · log softmax(x₁), q the smoothed x₂",
+    _compute_cross_entropy, arity=2,
+    delta=_delta_cross_entropy,
+    delta_formula="δ₁ = δ · (softmax(x₁) - q), 0 where x₂ is ignored",
+    scratch=_cross_entropy_scratch,
+    samples=(sample(real(3, 4), integer(3, below=4), smoothing=0.0, ignored=-1),
+             sample(real(2, 3, 4), integer(2, 3, below=4), smoothing=0.1, ignored=0)),
+)  # fmt: skip
+
+
+def cross_entropy(
+    logits: Node,
+    targets: Node,
+    smoothing: float = 0.0,
+    ignored: int = -1,
+    name: str | None = None,
+) -> Node:
+    """The cross-entropy of each target, from logits [..., vocabulary] and targets [...].
+
+    With label smoothing ε the target distribution is (1 - ε) on the target plus ε / vocabulary on
+    every token (Szegedy et al. 2016, section 7). Where the target is `ignored` the loss and its
+    delta are exactly 0. The result keeps one loss a target: sum or average it as you need.
+    """
+    if logits.shape and not isinstance(logits.shape[-1], int):
+        raise DeclarationError(
+            f"cross_entropy needs a vocabulary of known size, not {logits.shape[-1]}",
+            str(current_origin() or ""),
+        )
+    return CROSS_ENTROPY(logits, targets, smoothing=float(smoothing), ignored=int(ignored),
+                         name=name)  # fmt: skip
+
+
+def mean_over_targets(losses: Node, targets: Node, ignored: int, name: str | None = None) -> Node:
+    """The mean of the losses over the targets that are not ignored."""
+    count = sum(cast(not_equal(targets, ignored), losses.dtype), name="tokens")
+    return divide(sum(losses, name="total"), count, name=name)
+
+
+def half_squared_error(y: Node, truth: Node, name: str | None = None) -> Node:
+    """½ Σ (y - ŷ)² over all elements: the lecture's loss."""
+    error = subtract(y, truth, name="error")
+    return multiply(sum(error * error), 0.5, name=name)
+
+
+OPERATIONS = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, CROSS_ENTROPY)

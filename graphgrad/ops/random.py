@@ -1,0 +1,63 @@
+"""Randomness: the dropout mask, counter-based.
+
+A mask is a pure function of (seed, step, stream, element), by Philox4x32-10: the same on every
+engine, whatever the order of execution, and free to be computed again where it is needed again.
+Nothing about it has to be saved. `stream` tells the places of a model apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphgrad.graph.leaves import Sizes
+from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.samples import integer, sample
+from graphgrad.graph.types import FLOAT32, FLOAT64, DType, Shape, TensorType, as_dtype, as_shape
+from graphgrad.ops.philox import fill_dropout_mask
+from graphgrad.ops.rules import need_integers
+
+
+def _infer(
+    seed: TensorType, step: TensorType, shape: Shape, rate: float, stream: int, dtype: DType
+) -> TensorType:
+    for head in (seed, step):
+        need_integers(head)
+        if head.shape:
+            raise ValueError("seed and step must be scalars")
+    if not 0 <= rate < 1:
+        raise ValueError(f"a dropout rate must be in [0, 1), not {rate}")
+    if dtype not in (FLOAT32, FLOAT64):
+        raise ValueError(f"a dropout mask is float32 or float64, not {dtype}")
+    return TensorType(shape, dtype)
+
+
+def _compute(
+    xp: Any, out: Any, seed: Any, step: Any, shape: Shape, rate: float, stream: int, dtype: DType
+) -> None:
+    fill_dropout_mask(out, int(seed), int(step), stream, rate)
+
+
+DROPOUT_MASK = Operation(
+    "dropout_mask", _infer, "1/(1-p) with probability 1-p, else 0", _compute, arity=2,
+    delta=lambda delta, y, seed, step: (None, None),
+    delta_formula="0: a mask does not depend on any float",
+    samples=(sample(integer(below=9), integer(below=9), shape=(5, 7), rate=0.3, stream=3,
+                    dtype=FLOAT32),
+             sample(integer(below=9), integer(below=9), shape=(0,), rate=0.0, stream=3,
+                    dtype=FLOAT64)),
+)  # fmt: skip
+
+
+def dropout_mask(
+    seed: Node, step: Node, shape: Sizes, rate: float, stream: int, dtype: Any = "float32",
+    name: str | None = None,
+) -> Node:  # fmt: skip
+    """Zeros with probability `rate`, 1 / (1 - rate) otherwise, so that the mean is 1.
+
+    `seed` and `step` are integer scalars; `stream` is a number of the place in the model.
+    """
+    return DROPOUT_MASK(seed, step, shape=as_shape(shape), rate=float(rate), stream=int(stream),
+                        dtype=as_dtype(dtype), name=name)  # fmt: skip
+
+
+OPERATIONS = (DROPOUT_MASK,)

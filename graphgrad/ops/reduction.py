@@ -1,0 +1,258 @@
+"""Reductions: many elements become one.
+
+`axes` are counted from the front and sorted; None means all. With `keepdims` the reduced axes stay
+with size 1. Every function here is a thin front for the operation of the same name in capitals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from graphgrad.graph.dimension import product
+from graphgrad.graph.leaves import extent
+from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.samples import real, sample
+from graphgrad.graph.types import INT64, Shape, TensorType, normal_axes, normal_axis
+from graphgrad.ops.arithmetic import cast, divide, equal
+from graphgrad.ops.functions import exp
+from graphgrad.ops.movement import broadcast_to, reshape_to
+from graphgrad.ops.rules import need_floats
+
+Axes = int | Iterable[int] | None
+
+_AXES = (sample(real(3, 4), axes=(1,), keepdims=False),
+         sample(real(2, 3, 4), axes=(0, 2), keepdims=True),
+         sample(real(3, 4), axes=(0, 1), keepdims=False))  # fmt: skip
+
+
+def _infer(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+    normal_axes(axes, len(x.shape))
+    kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)
+            if keepdims or axis not in axes]  # fmt: skip
+    return TensorType(tuple(kept), x.dtype)
+
+
+def _infer_float(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+    need_floats(x)
+    return _infer(x, axes, keepdims)
+
+
+def _infer_extreme(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+    if any(x.shape[axis] == 0 for axis in axes):
+        raise ValueError("an axis of size 0 has no largest or smallest element")
+    return _infer(x, axes, keepdims)
+
+
+def _expanded(value: Node, y: Node, x: Node) -> Node:
+    """`value`, of the shape of the reduction `y`, with the axes of x back as size 1."""
+    axes = y.attributes["axes"]
+    return reshape_to(value, tuple(1 if a in axes else s for a, s in enumerate(x.shape)))
+
+
+def _count(x: Any, axes: tuple[int, ...]) -> int:
+    """How many elements are reduced to one."""
+    count = 1
+    for axis in axes:
+        count *= x.shape[axis]
+    return count
+
+
+# ---------------------------------------------------------------- sum, mean, variance
+
+
+def _compute_sum(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> None:
+    xp.sum(x, axis=axes, out=out, keepdims=keepdims)
+
+
+SUM = Operation(
+    "sum", _infer, "Σ x", _compute_sum, arity=1,
+    delta=lambda delta, y, x: (broadcast_to(_expanded(delta, y, x), x.shape),),
+    delta_formula="δ, repeated along the summed axes",
+    samples=(*_AXES, sample(real(0, 3), axes=(0,), keepdims=False)),
+)  # fmt: skip
+
+
+def _compute_mean(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> None:
+    xp.sum(x, axis=axes, out=out, keepdims=keepdims)
+    xp.divide(out, _count(x, axes), out=out)
+
+
+def _delta_mean(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    return (broadcast_to(_expanded(delta, y, x) / _extent(y, x), x.shape),)
+
+
+def _extent(y: Node, x: Node) -> Node:
+    """n, the number of elements of x that are reduced to one of y."""
+    return extent(product(x.shape[axis] for axis in y.attributes["axes"]), x.dtype)
+
+
+MEAN = Operation(
+    "mean", _infer_float, "1/n Σ x", _compute_mean, arity=1,
+    delta=_delta_mean,
+    delta_formula="δ / n, repeated along the reduced axes",
+    samples=_AXES,
+)  # fmt: skip
+
+
+def _variance_scratch(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> Any:
+    return _infer(x, axes, True), x
+
+
+def _compute_variance(
+    xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool, scratch: Any
+) -> None:
+    average, centred = scratch
+    _compute_mean(xp, average, x, axes, True)
+    xp.subtract(x, average, out=centred)
+    xp.multiply(centred, centred, out=centred)
+    _compute_mean(xp, out, centred, axes, keepdims)
+
+
+def _delta_variance(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    centred = x - mean(x, y.attributes["axes"], keepdims=True)
+    return (_expanded(delta, y, x) * (2.0 / _extent(y, x)) * centred,)
+
+
+VARIANCE = Operation(
+    "variance", _infer_float, "1/n Σ (x - mean x)²", _compute_variance, arity=1,
+    delta=_delta_variance,
+    delta_formula="δ · 2/n · (x - mean x)",
+    scratch=_variance_scratch,
+    samples=_AXES,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- max, min, argmax
+
+
+def _compute_max(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> None:
+    xp.amax(x, axis=axes, out=out, keepdims=keepdims)
+
+
+def _compute_min(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> None:
+    xp.amin(x, axis=axes, out=out, keepdims=keepdims)
+
+
+def _delta_extreme(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    chosen = cast(equal(x, _expanded(y, y, x)), x.dtype)
+    winners = sum(chosen, y.attributes["axes"], keepdims=True)
+    return (_expanded(delta, y, x) * divide(chosen, winners),)
+
+
+MAX = Operation(
+    "max", _infer_extreme, "max x", _compute_max, arity=1,
+    delta=_delta_extreme,
+    delta_formula="δ shared equally among the largest elements, 0 elsewhere",
+    samples=_AXES,
+)  # fmt: skip
+
+MIN = Operation(
+    "min", _infer_extreme, "min x", _compute_min, arity=1,
+    delta=_delta_extreme,
+    delta_formula="δ shared equally among the smallest elements, 0 elsewhere",
+    samples=_AXES,
+)  # fmt: skip
+
+
+def _infer_along(x: TensorType, axis: int) -> TensorType:
+    normal_axis(axis, len(x.shape))
+    if x.shape[axis] == 0:
+        raise ValueError("an axis of size 0 has no largest element")
+    return TensorType((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype)
+
+
+def _infer_argmax(x: TensorType, axis: int) -> TensorType:
+    return TensorType(_infer_along(x, axis).shape, INT64)
+
+
+def _compute_argmax(xp: Any, out: Any, x: Any, axis: int) -> None:
+    xp.argmax(x, axis=axis, out=out)
+
+
+ARGMAX = Operation(
+    "argmax", _infer_argmax, "the first index of the largest x", _compute_argmax, arity=1,
+    samples=(sample(real(3, 4), axis=1, smooth=False), sample(real(3, 4), axis=0, smooth=False)),
+)  # fmt: skip
+
+# ---------------------------------------------------------------- log-sum-exp
+
+
+def _infer_logsumexp(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+    need_floats(x)
+    return _infer_extreme(x, axes, keepdims)
+
+
+def _compute_logsumexp(
+    xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool, scratch: Any
+) -> None:
+    largest, shifted = scratch
+    xp.amax(x, axis=axes, out=largest, keepdims=True)
+    xp.copyto(largest, 0, where=xp.isinf(largest))  # log Σ e^-∞ stays -∞, without ∞ - ∞
+    xp.subtract(x, largest, out=shifted)
+    xp.exp(shifted, out=shifted)
+    xp.sum(shifted, axis=axes, out=out, keepdims=keepdims)
+    xp.log(out, out=out)
+    xp.add(out, largest.reshape(out.shape), out=out)
+
+
+LOGSUMEXP = Operation(
+    "logsumexp", _infer_logsumexp, "log Σ eˣ", _compute_logsumexp, arity=1,
+    delta=lambda delta, y, x: (_expanded(delta, y, x) * exp(x - _expanded(y, y, x)),),
+    delta_formula="δ · e^(x - y)",
+    scratch=_variance_scratch,
+    samples=_AXES,
+)  # fmt: skip
+
+# ---------------------------------------------------------------- fronts
+
+
+def _front(operation: Operation, x: Node, axes: Axes, keepdims: bool, name: str | None) -> Node:
+    return operation(x, axes=normal_axes(axes, x.rank), keepdims=keepdims, name=name)
+
+
+def sum(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """Σ x over the axes."""
+    return _front(SUM, x, axes, keepdims, name)
+
+
+def mean(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The mean of x over the axes."""
+    return _front(MEAN, x, axes, keepdims, name)
+
+
+def variance(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
+    return _front(VARIANCE, x, axes, keepdims, name)
+
+
+def max(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The largest element; elements that tie share the delta equally."""
+    return _front(MAX, x, axes, keepdims, name)
+
+
+def min(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The smallest element; elements that tie share the delta equally."""
+    return _front(MIN, x, axes, keepdims, name)
+
+
+def logsumexp(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """log Σ eˣ, computed without overflow."""
+    return _front(LOGSUMEXP, x, axes, keepdims, name)
+
+
+def argmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
+    """The index (int64) of the largest element along one axis, the first on a tie."""
+    return ARGMAX(x, axis=normal_axis(axis, x.rank), name=name)
+
+
+def sum_to(x: Node, shape: Shape) -> Node:
+    """x summed along the axes in which `shape` was broadcast to the shape of x."""
+    if x.shape == shape:
+        return x
+    extra = x.rank - len(shape)
+    axes = [*range(extra)]
+    axes += [extra + a for a, size in enumerate(shape) if size == 1 and x.shape[extra + a] != 1]
+    return reshape_to(sum(x, axes) if axes else x, shape)
+
+
+OPERATIONS = (SUM, MEAN, VARIANCE, MAX, MIN, ARGMAX, LOGSUMEXP)

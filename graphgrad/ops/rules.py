@@ -1,0 +1,81 @@
+"""Shape rules and computations that several operations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.samples import Sample
+from graphgrad.graph.types import BOOL, TensorType, broadcast
+
+Delta = Callable[..., "tuple[Node | None, ...]"]
+
+
+def infer_elementwise(*heads: TensorType) -> TensorType:
+    """Broadcast shapes, one dtype for all."""
+    dtypes = {head.dtype for head in heads}
+    if len(dtypes) > 1:
+        listed = " and ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"dtypes {listed} do not mix; fix: cast one of them: cast(x, dtype)")
+    return TensorType(broadcast([head.shape for head in heads]), heads[0].dtype)
+
+
+def infer_float(*heads: TensorType) -> TensorType:
+    """Broadcast shapes, floats only."""
+    need_floats(*heads)
+    return infer_elementwise(*heads)
+
+
+def infer_comparison(*heads: TensorType) -> TensorType:
+    """Broadcast shapes, result bool."""
+    return TensorType(infer_elementwise(*heads).shape, BOOL)
+
+
+def infer_logical(*heads: TensorType) -> TensorType:
+    """Broadcast shapes, bool in and out."""
+    for head in heads:
+        if head.dtype != BOOL:
+            raise ValueError(f"needs bool, not {head.dtype}; fix: compare first, as in x < y")
+    return infer_elementwise(*heads)
+
+
+def need_floats(*heads: TensorType) -> None:
+    """ValueError unless all heads are floats."""
+    for head in heads:
+        if not head.is_float:
+            raise ValueError(f"needs floats, not {head.dtype}; fix: cast(x, 'float32')")
+
+
+def need_integers(head: TensorType) -> None:
+    """ValueError unless the head holds integers."""
+    if head.dtype.kind != "i":
+        raise ValueError(f"indices must be integers, not {head.dtype}; fix: cast(x, 'int32')")
+
+
+def elementwise(
+    name: str,
+    formula: str,
+    kernel: str,
+    *,
+    ufunc: str = "",
+    compute: Callable[..., Any] | None = None,
+    infer: Callable[..., TensorType] = infer_float,
+    delta: Delta | None = None,
+    delta_formula: str = "",
+    samples: tuple[Sample, ...] = (),
+    arity: int = 1,
+    in_place: bool = True,
+    commutative: bool = False,
+    scratch: Callable[..., tuple[TensorType, ...]] | None = None,
+) -> Operation:
+    """An operation that treats every element alike; by a NumPy ufunc, or by its own `compute`."""
+
+    def compute_by_ufunc(xp: Any, out: Any, *heads: Any) -> None:
+        getattr(xp, ufunc)(*heads, out=out)
+
+    return Operation(
+        name=name, formula=formula, kernel=kernel, ufunc=ufunc, infer=infer, delta=delta,
+        compute=compute or compute_by_ufunc, delta_formula=delta_formula, samples=samples,
+        arity=arity, in_place=in_place, commutative=commutative, scratch=scratch,
+    )  # fmt: skip

@@ -1,0 +1,33 @@
+"""Passes: `Graph -> Graph`, one file each, in one visible order.
+
+A pass never changes what an output is, keeps the names, and leaves a graph that verifies. Adding
+one is one file and one line in `PASSES`.
+"""
+
+from graphgrad.passes.fold_constants import fold_constants
+from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
+from graphgrad.passes.prune import prune
+from graphgrad.passes.simplify import simplify
+from graphgrad.passes.specialise import free_dimensions, specialise
+from graphgrad.passes.stabilise import stabilise
+
+PASSES: tuple[Pass, ...] = (
+    prune,  # first, so that nothing is done for deltas that nobody asked for
+    stabilise,  # before algebra can hide the patterns that it looks for
+    fold_constants,
+    simplify,
+    prune,  # what the rules left behind
+)
+"""What every graph goes through, for all sizes at once."""
+
+SPECIALISED_PASSES: tuple[Pass, ...] = (
+    fold_constants,  # positions, masks and counts are constants once the sizes are known
+    simplify,
+    prune,
+)
+"""What it goes through again once its sizes are known."""
+
+__all__ = [
+    "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "fold_constants",
+    "free_dimensions", "optimise", "prune", "simplify", "specialise", "stabilise",
+]  # fmt: skip

@@ -1,0 +1,44 @@
+"""Folds constants: a node whose heads are all constants becomes a constant itself.
+
+Large results are left alone where they cost nothing to make (a broadcast is a view) or would only
+move work into memory traffic.
+"""
+
+from __future__ import annotations
+
+from graphgrad.graph import CONSTANT, EXTENT, IOTA, Dimension, Graph, Node, constant
+from graphgrad.ops.evaluate import evaluate_node
+from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.passes.rewrite import map_nodes
+
+LARGEST = 1 << 22
+"""Elements; a causal mask of 2048 × 2048 still folds."""
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """The graph with everything computed that does not depend on any input, parameter or state."""
+    return map_nodes(graph, _folded)
+
+
+def _folded(node: Node) -> Node | None:
+    operation = node.operation
+    if operation.compute is None or operation is BROADCAST_TO or _is_open(node):
+        return None
+    if not node.heads and operation not in (IOTA, EXTENT):
+        return None
+    if any(head.operation is not CONSTANT for head in node.heads):
+        return None
+    size = node.type.size
+    if not isinstance(size, int) or size > LARGEST:
+        return None
+    heads = [head.attributes["value"].array for head in node.heads]
+    return constant(evaluate_node(node, heads), node.dtype)
+
+
+def _is_open(node: Node) -> bool:
+    """Whether an attribute holds a size that is not known yet."""
+    return any(
+        isinstance(item, Dimension)
+        for value in node.attributes.values()
+        for item in (value if isinstance(value, tuple) else (value,))
+    )

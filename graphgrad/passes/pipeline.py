@@ -1,0 +1,53 @@
+"""Runs passes one after another, verifies after each, and reports what each did.
+
+`check`, where given, is called with the graph before and after each pass: it is how the debug mode
+compares values and how a pass that changes one is named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from graphgrad.graph import Graph, verify
+
+Pass = Callable[[Graph], Graph]
+Check = Callable[[str, Graph, Graph], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one pass did: node counts before and after, nodes that are new, seconds."""
+
+    name: str
+    nodes_before: int
+    nodes_after: int
+    new_nodes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name:<16} {self.nodes_before:>6} -> {self.nodes_after:>6} nodes, "
+            f"{self.new_nodes:>5} new, {self.seconds * 1e3:7.1f} ms"
+        )
+
+
+def optimise(
+    graph: Graph, passes: Sequence[Pass], check: Check | None = None
+) -> tuple[Graph, tuple[PassReport, ...]]:
+    """The graph after all passes, verified after each, with a report for each."""
+    reports = []
+    for run in passes:
+        started = time.perf_counter()
+        after = run(graph)
+        name = run.__name__
+        verify(after, f"the graph after pass {name!r}")
+        seconds = time.perf_counter() - started
+        old = set(graph.nodes)
+        new = sum(node not in old for node in after.nodes)
+        reports.append(PassReport(name, len(graph), len(after), new, seconds))
+        if check is not None:
+            check(name, graph, after)
+        graph = after
+    return graph, tuple(reports)

@@ -1,0 +1,95 @@
+"""The one driver of all rewriting: rules are data, the walk is iterative, the work is bounded.
+
+A rule is a pattern, a result and a name. The driver walks the graph in order, rebuilds every node
+whose heads have changed, and applies the first rule that matches until none does; it walks again
+while anything changed. A result must have the type of what it replaces, otherwise the rule does not
+apply there. A rule that does not come to rest is stopped by the budget, and the error names it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from graphgrad.errors import PassError
+from graphgrad.graph import Graph, Node, Operation, placed
+from graphgrad.graph.node import apply
+from graphgrad.passes.pattern import Pattern
+
+BUDGET_PER_NODE = 20
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`result` takes the bindings of the pattern by name; None means that it does not apply."""
+
+    name: str
+    pattern: Pattern
+    result: Callable[..., Node | None]
+
+
+RulesByOperation = Mapping[Operation, Sequence[Rule]]
+
+
+def by_operation(rules: Sequence[Rule]) -> RulesByOperation:
+    """The rules, keyed by the operation that their patterns start with."""
+    table: dict[Operation, list[Rule]] = {}
+    for rule in rules:
+        if rule.pattern.operation is None:
+            raise ValueError(f"rule {rule.name!r}: a pattern starts with an operation")
+        table.setdefault(rule.pattern.operation, []).append(rule)
+    return table
+
+
+def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
+    """The graph with the rules applied until none matches."""
+
+    def improve(node: Node) -> Node | None:
+        for rule in rules.get(node.operation, ()):
+            bindings = rule.pattern.match(node, {})
+            if bindings is None:
+                continue
+            result = rule.result(**bindings)
+            if result is not None and result is not node and result.type == node.type:
+                fired[rule.name] += 1
+                return result
+        return None
+
+    fired: Counter[str] = Counter()
+    budget = BUDGET_PER_NODE * (len(graph) + 100)
+    while True:
+        before = fired.total()
+        graph = map_nodes(graph, improve)
+        if fired.total() == before:
+            return graph
+        if fired.total() > budget:
+            culprit, times = fired.most_common(1)[0]
+            raise PassError(
+                f"{stage}: the rewriting did not come to rest within {budget} steps",
+                fix=f"rule {culprit!r} fired {times} times; its result must not match it again",
+            )
+
+
+def map_nodes(graph: Graph, improve: Callable[[Node], Node | None]) -> Graph:
+    """The graph with every node rebuilt on the new heads and then improved while it can be."""
+    replacement: dict[Node, Node] = {}
+    for old in graph.nodes:
+        if any(head in replacement for head in old.heads):
+            with placed(graph.name_of(old), old.origin):
+                new = rebuilt(old, tuple(replacement.get(head, head) for head in old.heads))
+        else:
+            new = old
+        better: Node | None = new
+        while better is not None:
+            new = better
+            with placed(graph.name_of(old), old.origin):
+                better = improve(new)
+        if new is not old:
+            replacement[old] = new
+    return graph.replaced(replacement) if replacement else graph
+
+
+def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
+    """The same operation with the same attributes on other heads."""
+    return apply(node.operation, heads, node.attributes, None)

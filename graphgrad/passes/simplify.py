@@ -1,0 +1,145 @@
+"""Simplifies: algebra that leaves every value as it is, and saves work.
+
+No rule here may hide a NaN (x · 0 stays), and no rule may cost accuracy.
+"""
+
+from __future__ import annotations
+
+from graphgrad.graph import Graph, Node, Operation, constant
+from graphgrad.ops import (
+    add,
+    divide,
+    logical_not,
+    multiply,
+    negative,
+    power,
+    reciprocal,
+    rsqrt,
+    sqrt,
+    stop_gradient,
+    subtract,
+)
+from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
+from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.functions import OPERATIONS as FUNCTIONS
+from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, TRANSPOSE, reshape_to
+from graphgrad.ops.reduction import SUM
+from graphgrad.passes.pattern import Pattern, any_node, any_number, number, number_of, pattern
+from graphgrad.passes.rewrite import Rule, by_operation, rewrite
+
+X, Y = any_node("x"), any_node("y")
+
+
+def _scale(node: Node, value: float) -> Node:
+    return constant(value, node.dtype)
+
+
+def _compose_transposes(x: Node, outer: Node, inner: Node) -> Node:
+    first, second = inner.attributes["axes"], outer.attributes["axes"]
+    return TRANSPOSE(x, axes=tuple(first[axis] for axis in second))
+
+
+def _identity_transpose(x: Node, outer: Node) -> Node | None:
+    return x if outer.attributes["axes"] == tuple(range(x.rank)) else None
+
+
+def _transposed_head(product: Node, place: int) -> Node | None:
+    """A product of a transposed matrix is a product with the flag turned."""
+    heads = list(product.heads)
+    inner = heads[place]
+    axes = inner.attributes["axes"]
+    rank = len(axes)
+    if axes != (*range(rank - 2), rank - 1, rank - 2):
+        return None
+    heads[place] = inner.heads[0]
+    flags = dict(product.attributes)
+    flag = "transpose_b" if place else "transpose_a"
+    flags[flag] = not flags[flag]
+    return MATMUL(*heads, **flags)
+
+
+def _single_sum(x: Node, total: Node) -> Node | None:
+    """A sum over axes of size 1 is a reshape."""
+    alone = all(x.shape[axis] == 1 for axis in total.attributes["axes"])
+    return reshape_to(x, total.shape) if alone else None
+
+
+def _product_of_numbers(x: Node, c: Node, d: Node) -> Node:
+    return multiply(x, _scale(x, number_of(c) * number_of(d)))
+
+
+def _exact_reciprocal(x: Node, c: Node) -> Node | None:
+    """Dividing by a power of two is multiplying by its reciprocal, to the last bit."""
+    value = number_of(c)
+    mantissa = abs(value).hex().partition("p")[0] if isinstance(value, float) else ""
+    return multiply(x, _scale(x, 1.0 / value)) if mantissa == "0x1.0000000000000" else None
+
+
+def _broadcast_head_rules(operation: Operation, place: int) -> Rule:
+    """Elementwise operations broadcast by themselves: a head need not be repeated first."""
+    heads = [any_node(f"head{i}") for i in range(operation.arity or 0)]
+    heads[place] = pattern(BROADCAST_TO, X)
+
+    def result(whole: Node, x: Node, **_: Node) -> Node:
+        return operation(*whole.heads[:place], x, *whole.heads[place + 1 :], **whole.attributes)
+
+    return Rule(f"{operation.name} of a broadcast", Pattern(operation, tuple(heads), "whole"), result)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("x + 0 → x", pattern(add, X, number(0)), lambda x: x),
+    Rule("x - 0 → x", pattern(subtract, X, number(0)), lambda x: x),
+    Rule("0 - x → -x", pattern(subtract, number(0), X), lambda x: negative(x)),
+    Rule("x · 1 → x", pattern(multiply, X, number(1)), lambda x: x),
+    Rule("x / 1 → x", pattern(divide, X, number(1)), lambda x: x),
+    Rule("x · -1 → -x", pattern(multiply, X, number(-1)), lambda x: negative(x)),
+    Rule("-(-x) → x", pattern(negative, pattern(negative, X)), lambda x: x),
+    Rule("x + -y → x - y", pattern(add, X, pattern(negative, Y)), lambda x, y: subtract(x, y)),
+    Rule("x - -y → x + y", pattern(subtract, X, pattern(negative, Y)), lambda x, y: add(x, y)),
+    Rule("-x · -y → x · y", pattern(multiply, pattern(negative, X), pattern(negative, Y)),
+         lambda x, y: multiply(x, y)),
+    Rule("(x · c) · d → x · cd",
+         pattern(multiply, pattern(multiply, X, any_number("c")), any_number("d")),
+         _product_of_numbers),
+    Rule("x / 2ⁿ → x · 2⁻ⁿ", pattern(divide, X, any_number("c")), _exact_reciprocal),
+    Rule("x ^ 2 → x · x", pattern(power, X, number(2)), lambda x: multiply(x, x)),
+    Rule("x ^ 1 → x", pattern(power, X, number(1)), lambda x: x),
+    Rule("x ^ ½ → √x", pattern(power, X, number(0.5)), lambda x: sqrt(x)),
+    Rule("x ^ -½ → 1/√x", pattern(power, X, number(-0.5)), lambda x: rsqrt(x)),
+    Rule("x ^ -1 → 1/x", pattern(power, X, number(-1)), lambda x: reciprocal(x)),
+    Rule("1 / x → 1/x", pattern(divide, number(1), X), lambda x: reciprocal(x)),
+    Rule("¬¬x → x", pattern(logical_not, pattern(logical_not, X)), lambda x: x),
+    # derivation is over: what only steered it is the value itself
+    Rule("stop_gradient(x) → x", pattern(stop_gradient, X), lambda x: x),
+    Rule("reshape of reshape", pattern(RESHAPE, pattern(RESHAPE, X), bind="outer"),
+         lambda x, outer: reshape_to(x, outer.shape)),
+    Rule("reshape to its own shape", pattern(RESHAPE, X), lambda x: x),
+    Rule("transpose of transpose",
+         pattern(TRANSPOSE, pattern(TRANSPOSE, X, bind="inner"), bind="outer"),
+         _compose_transposes),
+    Rule("transpose into its own order", pattern(TRANSPOSE, X, bind="outer"), _identity_transpose),
+    Rule("broadcast to its own shape", pattern(BROADCAST_TO, X), lambda x: x),
+    Rule("broadcast of broadcast", pattern(BROADCAST_TO, pattern(BROADCAST_TO, X), bind="outer"),
+         lambda x, outer: BROADCAST_TO(x, shape=outer.shape)),
+    Rule("sum over axes of size 1", pattern(SUM, X, bind="total"), _single_sum),
+    Rule("product of a transposed left side",
+         pattern(MATMUL, pattern(TRANSPOSE, X), Y, bind="product"),
+         lambda x, y, product: _transposed_head(product, 0)),
+    Rule("product of a transposed right side",
+         pattern(MATMUL, Y, pattern(TRANSPOSE, X), bind="product"),
+         lambda x, y, product: _transposed_head(product, 1)),
+)  # fmt: skip
+
+BROADCASTING: tuple[Rule, ...] = tuple(
+    _broadcast_head_rules(operation, place)
+    for operation in (*ARITHMETIC, *FUNCTIONS)
+    if (operation.arity or 0) > 1
+    for place in range(operation.arity or 0)
+)
+
+_TABLE = by_operation(RULES + BROADCASTING)
+
+
+def simplify(graph: Graph) -> Graph:
+    """The graph with the rules above applied."""
+    return rewrite(graph, _TABLE, "simplify")

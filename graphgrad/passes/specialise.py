@@ -1,0 +1,54 @@
+"""Specialises: puts integers in the place of named dimensions, in shapes and attributes alike.
+
+Inputs become inputs of known shape; every other node is rebuilt, so its shape is inferred anew, and
+what only depended on sizes (positions, masks, the n of a mean) becomes a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphgrad.errors import UnknownNameError
+from graphgrad.graph import Dimension, Graph, Node, placed
+from graphgrad.graph.dimension import substitute
+from graphgrad.graph.node import apply
+
+
+def free_dimensions(graph: Graph) -> tuple[str, ...]:
+    """The names of dimensions that the inputs of the graph leave open, sorted."""
+    names: set[str] = set()
+    for node in graph.nodes:
+        for size in node.shape:
+            if isinstance(size, Dimension):
+                names |= size.names
+    return tuple(sorted(names))
+
+
+def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
+    """The graph for these sizes; every dimension of the graph must be among them."""
+    needed = free_dimensions(graph)
+    missing = [name for name in needed if name not in sizes]
+    if missing:
+        raise UnknownNameError(
+            f"no size is given for the dimension(s) {', '.join(missing)}",
+            fix=f"pass sizes={{{', '.join(f'{name!r}: …' for name in needed)}}}",
+        )
+    if not needed:
+        return graph
+    replacement: dict[Node, Node] = {}
+    for old in graph.nodes:
+        attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
+        heads = tuple(replacement.get(head, head) for head in old.heads)
+        if heads != old.heads or attributes != dict(old.attributes):
+            with placed(graph.name_of(old), old.origin):
+                replacement[old] = apply(old.operation, heads, attributes, None)
+    return graph.replaced(replacement)
+
+
+def _substituted(value: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, Dimension):
+        return substitute(value, sizes)
+    if isinstance(value, tuple):
+        return tuple(_substituted(item, sizes) for item in value)
+    return value

@@ -1,0 +1,95 @@
+"""Stabilises: formulas that lose digits or overflow become operations that do not.
+
+What a person writes by hand (log of a softmax, log of a sum of exponentials, 1/√x) is found in the
+forward graph and in the deltas alike.
+"""
+
+from __future__ import annotations
+
+from graphgrad.graph import Graph, Node
+from graphgrad.graph.types import normal_axes
+from graphgrad.ops import (
+    add,
+    divide,
+    exp,
+    expm1,
+    log,
+    log1p,
+    log_softmax,
+    logsumexp,
+    multiply,
+    negative,
+    reciprocal,
+    rsqrt,
+    sigmoid,
+    softmax,
+    softplus,
+    sqrt,
+    subtract,
+)
+from graphgrad.ops.composite import SOFTMAX
+from graphgrad.ops.reduction import LOGSUMEXP, SUM
+from graphgrad.passes.pattern import any_node, number, pattern
+from graphgrad.passes.rewrite import Rule, by_operation, rewrite
+
+X, D = any_node("x"), any_node("delta")
+POSITIVE = (SOFTMAX, sigmoid, exp)
+"""Positive in exact arithmetic, but they may round to 0: then p · (δ / p) is NaN instead of δ."""
+
+P = any_node("p", lambda node: node.operation in POSITIVE)
+SUM_OF_EXP = pattern(SUM, pattern(exp, X), bind="total")
+
+
+def _single_axis(x: Node, total: Node) -> int | None:
+    axes = total.attributes["axes"]
+    return axes[0] if len(axes) == 1 and total.attributes["keepdims"] else None
+
+
+def _softmax(x: Node, total: Node) -> Node | None:
+    axis = _single_axis(x, total)
+    return None if axis is None else softmax(x, axis)
+
+
+def _log_softmax(x: Node, total: Node) -> Node | None:
+    axis = _single_axis(x, total)
+    return None if axis is None else log_softmax(x, axis)
+
+
+def _delta_of_log_softmax(p: Node, delta: Node, total: Node) -> Node | None:
+    """p · (δ/p - Σ δ) → δ - p · Σ δ."""
+    return delta - p * total
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("log softmax", pattern(log, pattern(SOFTMAX, X, bind="soft")),
+         lambda x, soft: log_softmax(x, soft.attributes["axis"])),
+    Rule("eˣ / Σ eˣ → softmax", pattern(divide, pattern(exp, X), SUM_OF_EXP), _softmax),
+    Rule("log Σ eˣ", pattern(log, SUM_OF_EXP),
+         lambda x, total: logsumexp(x, normal_axes(total.attributes["axes"], x.rank),
+                                    total.attributes["keepdims"])),
+    Rule("x - log Σ eˣ → log softmax", pattern(subtract, X, pattern(LOGSUMEXP, X, bind="total")),
+         _log_softmax),
+    Rule("log (1 + eˣ) → softplus", pattern(log, pattern(add, number(1), pattern(exp, X))),
+         lambda x: softplus(x)),
+    Rule("log1p eˣ → softplus", pattern(log1p, pattern(exp, X)), lambda x: softplus(x)),
+    Rule("log (1 + x) → log1p", pattern(log, pattern(add, number(1), X)), lambda x: log1p(x)),
+    Rule("eˣ - 1 → expm1", pattern(subtract, pattern(exp, X), number(1)), lambda x: expm1(x)),
+    Rule("log sigmoid", pattern(log, pattern(sigmoid, X)), lambda x: negative(softplus(negative(x)))),
+    Rule("log (1 - sigmoid)", pattern(log, pattern(subtract, number(1), pattern(sigmoid, X))),
+         lambda x: negative(softplus(x))),
+    Rule("1 / √x → rsqrt", pattern(divide, number(1), pattern(sqrt, X)), lambda x: rsqrt(x)),
+    Rule("reciprocal √x → rsqrt", pattern(reciprocal, pattern(sqrt, X)), lambda x: rsqrt(x)),
+    Rule("(δ / p) · p → δ", pattern(multiply, pattern(divide, D, P), P), lambda p, delta: delta),
+    Rule("p · (δ/p - s) → δ - p · s",
+         pattern(multiply, P, pattern(subtract, pattern(divide, D, P), any_node("total"))),
+         _delta_of_log_softmax),
+)  # fmt: skip
+
+_TABLE = by_operation(RULES)
+
+
+def stabilise(graph: Graph) -> Graph:
+    """The graph with the rules above applied."""
+    return rewrite(graph, _TABLE, "stabilise")
+
+

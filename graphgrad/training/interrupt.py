@@ -1,0 +1,67 @@
+"""Asking a training loop to stop without breaking the step it is in.
+
+The design decision: a signal never interrupts arithmetic or a save. The first one only leaves a
+note; the loop reads the note between two steps, saves once and says how to resume. Whoever
+cannot wait presses Ctrl-C again.
+
+Laws:
+
+- The first SIGINT or SIGTERM sets ``requested`` and does nothing else.
+- A SIGINT after that raises ``KeyboardInterrupt`` at once; a further SIGTERM changes nothing.
+- A signal that was ignored when the guard began (``nohup``, a background job) stays ignored.
+- On leaving, the handlers are the ones from before, whatever happened inside.
+- Python delivers signals to the main thread alone: in any other thread the guard does nothing.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class InterruptGuard:
+    """Context manager around a training loop::
+
+    with InterruptGuard() as guard:
+        while step < total and not guard.requested:
+            ...
+
+    ``requested`` is true once a signal has asked to stop and ``signal_name`` is its name
+    (``SIGINT``), empty before. Both may be read after the block.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.signal_name = ""
+        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            # None is a handler that was not set from Python and could not be put back.
+            if handler is not None and handler is not signal.SIG_IGN:
+                self._previous[number] = handler
+                signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number in tuple(self._previous):
+            signal.signal(number, self._previous[number])
+            del self._previous[number]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.requested:
+            self.requested = True
+            self.signal_name = signal.Signals(number).name

@@ -1,0 +1,231 @@
+"""What a training run shows in the terminal: a living bar, or plain lines where nobody watches.
+
+The design decision: the same numbers, worded by pure functions, go to one of two outputs. On a
+terminal a bar is redrawn in place; into a pipe or a file, with ``NO_COLOR`` or on a dumb terminal,
+a whole line appears every few seconds and no control character ever.
+
+Laws:
+
+- Text from data is never read as markup, emoji code or control sequence: it shows as it is, with
+  control characters written out, and with what the output's encoding lacks escaped.
+- An output that closes (``| head``, a lost terminal) silences the display; training goes on.
+- Nothing runs in the background: the display is drawn when ``update`` or ``message`` is called.
+"""
+
+import math
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich import progress as rich_progress
+from rich.console import Console
+from rich.table import Column
+from rich.text import Text
+
+from graphgrad.training.files import show_controls
+
+_WINDOW = 30.0  # seconds over which speed is averaged
+_REDRAW = 0.1  # seconds between two drawings of the bar at least
+
+
+@dataclass(frozen=True)
+class Status:
+    """One moment of a run.
+
+    ``loss`` and ``rate`` (the learning rate) belong to step ``step`` of ``total``; ``speed`` is
+    in tokens a second; ``elapsed`` and ``left`` are seconds. None is unknown and not shown.
+    """
+
+    step: int
+    total: int
+    loss: float | None = None
+    rate: float | None = None
+    speed: float | None = None
+    elapsed: float | None = None
+    left: float | None = None
+
+
+def format_count(number: float) -> str:
+    """Three or four digits and a unit: ``950``, ``12.4k``, ``3.1M``, ``2.0G``."""
+    if not math.isfinite(number):
+        return "?"
+    for unit in ("", "k", "M"):
+        if abs(number) < (999.5 if not unit else 999.95):
+            return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
+        number /= 1000
+    return f"{number:.1f}G"
+
+
+def format_duration(seconds: float) -> str:
+    """``6:10`` (minutes), ``1:02:05`` (hours) or ``2d 03:04`` (days, hours, minutes)."""
+    if not math.isfinite(seconds) or seconds < 0:
+        return "?"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour:02d}:{minute:02d}"
+    if hours:
+        return f"{hours}:{minute:02d}:{second:02d}"
+    return f"{minute}:{second:02d}"
+
+
+def format_details(status: Status) -> str:
+    """Loss, rate, speed and times of ``status``: ``loss 2.413  rate 4.1e-03  …  left 6:10``."""
+    parts = []
+    if status.loss is not None:
+        parts.append(f"loss {status.loss:.3f}")
+    if status.rate is not None:
+        parts.append(f"rate {status.rate:.1e}")
+    if status.speed is not None:
+        parts.append(f"{format_count(status.speed)} tok/s")
+    if status.elapsed is not None:
+        parts.append(f"elapsed {format_duration(status.elapsed)}")
+    if status.left is not None:
+        parts.append(f"left {format_duration(status.left)}")
+    return "  ".join(parts)
+
+
+def format_line(status: Status) -> str:
+    """The plain line: ``step 1200/8000  loss 2.413  rate 4.1e-03  12.4k tok/s  left 6:10``."""
+    return f"step {status.step}/{status.total}  {format_details(status)}".rstrip()
+
+
+def wants_bar(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """True when ``stream`` is a terminal that can redraw and the user did not ask for plain."""
+    if environment.get("NO_COLOR") or environment.get("TERM", "").lower() in ("dumb", "unknown"):
+        return False
+    return stream.isatty()
+
+
+def displayable(text: str, encoding: str | None) -> str:
+    """``text`` as a terminal or file of ``encoding`` can show it, controls written out."""
+    name = encoding or "utf-8"
+    return show_controls(text).encode(name, "backslashreplace").decode(name)
+
+
+class SpeedMeter:
+    """Steps and tokens a second over the last half minute, so a slow first step is forgotten."""
+
+    def __init__(self, start: int, now: float) -> None:
+        self._tokens = 0
+        self._samples = deque([(now, start, 0)])
+
+    def add(self, now: float, step: int, tokens: int) -> None:
+        """Notes that ``step`` was reached at ``now`` seconds with ``tokens`` more tokens."""
+        self._tokens += tokens
+        self._samples.append((now, step, self._tokens))
+        while len(self._samples) > 2 and self._samples[1][0] <= now - _WINDOW:
+            self._samples.popleft()
+
+    def speed(self) -> tuple[float | None, float | None]:
+        """Steps a second and tokens a second; None as long as nothing can be said."""
+        (begin, first, before), (end, last, after) = self._samples[0], self._samples[-1]
+        if end <= begin:
+            return None, None
+        steps, tokens = (last - first) / (end - begin), (after - before) / (end - begin)
+        return (steps if steps > 0 else None), (tokens if tokens > 0 else None)
+
+
+class Progress:
+    """The display of one run, a context manager around its loop.
+
+    ``total`` is the last step and ``start`` the step that the run begins after (that of the
+    checkpoint on resuming). ``every`` is the number of seconds between two plain lines; the first
+    and the last step always get one. ``stream`` is standard output by default; ``bar`` forces a
+    bar or plain lines, else ``wants_bar`` decides. ``clock`` returns seconds.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        start: int = 0,
+        stream: TextIO | None = None,
+        every: float = 10.0,
+        bar: bool | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._total, self._every, self._clock = total, every, clock
+        self._begin = clock()
+        self._meter = SpeedMeter(start, self._begin)
+        self._shown_at = -math.inf
+        self._silent = False
+        drawn = wants_bar(self._stream, os.environ) if bar is None else bar
+        self._bar = _make_bar(self._stream, total, start) if drawn else None
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._emit(self._bar.start)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._emit(self._bar.stop)
+
+    def update(
+        self, step: int, loss: float | None = None, rate: float | None = None, tokens: int = 0
+    ) -> None:
+        """Shows that ``step`` is done; ``tokens`` is how many it took since the last update."""
+        now = self._clock()
+        self._meter.add(now, step, tokens)
+        last = step >= self._total
+        wait = _REDRAW if self._bar is not None else self._every
+        if now - self._shown_at < wait and not last:
+            return
+        self._shown_at = now
+        steps_a_second, speed = self._meter.speed()
+        left = None if steps_a_second is None else max(0, self._total - step) / steps_a_second
+        elapsed = None if self._bar is None else now - self._begin
+        self._show(Status(step, self._total, loss, rate, speed, elapsed, left))
+
+    def message(self, text: str) -> None:
+        """Prints ``text``, which may come from data, above the bar or as plain lines."""
+        shown = displayable(text, self._stream.encoding)
+        if self._bar is None:
+            self._emit(lambda: print(shown, file=self._stream, flush=True))
+        else:
+            console = self._bar.console
+            self._emit(lambda: console.print(Text(shown), soft_wrap=True))
+
+    def _show(self, status: Status) -> None:
+        bar = self._bar
+        if bar is None:
+            self._emit(lambda: print(format_line(status), file=self._stream, flush=True))
+            return
+        line = f"{status.step}/{status.total}  {format_details(status)}"
+        bar.update(bar.task_ids[0], completed=status.step, line=line)
+        self._emit(bar.refresh)
+
+    def _emit(self, write: Callable[[], None]) -> None:
+        """Runs ``write`` unless the output is gone; ValueError is a stream that was closed."""
+        if self._silent:
+            return
+        try:
+            write()
+        except (OSError, ValueError):
+            self._silent = True
+
+
+def _make_bar(stream: TextIO, total: int, start: int) -> rich_progress.Progress:
+    line = rich_progress.TextColumn(
+        "{task.fields[line]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+    )
+    bar = rich_progress.Progress(
+        rich_progress.BarColumn(bar_width=20),
+        line,
+        console=Console(file=stream, force_terminal=True, highlight=False),
+        auto_refresh=False,
+    )
+    bar.add_task("", total=total, completed=start, line=f"{start}/{total}")
+    return bar

@@ -1,0 +1,396 @@
+"""A run: one training's folder with everything needed to resume, repeat and judge it.
+
+::
+
+    runs/transformer-001/
+        configuration.json   the resolved configuration; its presence makes the folder a run
+        environment.json     versions, processor, threads and command line
+        metrics.jsonl        one JSON object a line, appended
+        log.txt              one dated line after the other, appended
+        vocabulary*.json     text given by the caller
+        checkpoints/         see ``checkpoint.py``
+        .lock                held by the process that writes
+
+The design decision: a run is plain files that any tool can read, and this class holds nothing but
+the path. Writing is done inside ``with run.lock():``; reading needs no lock.
+
+Laws:
+
+- A folder that already holds something is never made into a new run.
+- ``metrics.jsonl`` is strict JSON: NaN and the infinities stand as the texts ``"nan"``, ``"inf"``
+  and ``"-inf"``, which ``metrics`` turns back into floats.
+- A crash can tear only the last line of a file. Readers pass over a torn line and the next writer
+  removes it; any other unreadable line is an error that names file and line.
+- The lock belongs to the process, not to the file: the system drops it when the process dies, so
+  a lock file that was left behind blocks nobody.
+"""
+
+import difflib
+import errno
+import math
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphgrad.errors import (
+    ConfigurationError,
+    DataError,
+    EnvironmentLimitError,
+    GraphgradError,
+    UnknownNameError,
+)
+from graphgrad.training.files import (
+    TEMPORARY_PREFIX,
+    append_line,
+    disk_errors,
+    explain_os_error,
+    format_json,
+    make_folder,
+    parse_json,
+    show_controls,
+    sync_folder,
+    write_atomically,
+)
+
+if sys.platform != "win32":
+    import fcntl
+
+CONFIGURATION, ENVIRONMENT = "configuration.json", "environment.json"
+METRICS, LOG, CHECKPOINTS = "metrics.jsonl", "log.txt", "checkpoints"
+
+_LOCK = ".lock"
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_PACKAGES = ("graphgrad", "numpy", "numba", "safetensors", "networkx", "babel", "rich")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run. Made by ``create`` (a new run) or ``open`` (an existing one)."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls, path: Path | str | None = None, root: Path | str = "runs", name: str = "transformer"
+    ) -> "RunFolder":
+        """A new run in ``path``, or in the next free ``root/name-001`` when ``path`` is None.
+
+        Two processes that create at the same time get different numbers.
+
+        Raises ``ConfigurationError`` when ``path`` exists and is not an empty folder, and
+        ``EnvironmentLimitError`` when the disk refuses.
+        """
+        if path is None:
+            return cls(_make_numbered(Path(root), name))
+        folder = Path(path)
+        if os.path.lexists(folder):
+            _require_empty(folder)
+        make_folder(folder)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunFolder":
+        """The existing run in ``path``.
+
+        Raises ``UnknownNameError`` when it is missing or no run, with the runs of nearest name.
+        """
+        folder = Path(path)
+        if _is_run(folder):
+            return cls(folder)
+        if not os.path.lexists(folder):
+            problem = f"there is no run {folder.name}"
+        elif not folder.is_dir():
+            problem = f"{folder.name} is a file, not the folder of a run"
+        else:
+            problem = f"{folder.name} is not the folder of a run: it has no {CONFIGURATION}"
+        raise UnknownNameError(problem, str(folder), _suggest_runs(folder))
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for ``save_checkpoint`` and ``load_checkpoint``."""
+        return self.path / CHECKPOINTS
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keeps a second writer away while the block runs, and mends what a crash left.
+
+        On a disk or a system without file locks the block runs all the same; the log says so.
+
+        Raises ``EnvironmentLimitError`` when another process, or this one, writes already.
+        """
+        path = self.path / _LOCK
+        with disk_errors(path, "lock"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            held = self._claim(descriptor)
+            self._mend()
+            if not held:
+                self.log("note: no file locks here; nothing keeps a second writer away")
+            yield
+        finally:
+            os.close(descriptor)  # this drops the lock; the file stays, which is harmless
+
+    def write_json(self, name: str, value: object) -> None:
+        """Replaces the file ``name`` by strict JSON of ``value``, at once.
+
+        Raises ``DataError`` naming the part that is no JSON, ``EnvironmentLimitError``.
+        """
+        write_atomically(self._file(name), format_json(value, name) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """The value in the file ``name``. Raises ``DataError`` naming the file and line."""
+        path = self._file(name)
+        try:
+            return parse_json(_read(path))
+        except ValueError as error:
+            raise DataError(f"{name} is not valid JSON: {error}", str(path), _mending()) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replaces the file ``name`` (a vocabulary) by ``text`` as UTF-8, at once."""
+        write_atomically(self._file(name), text)
+
+    def read_text(self, name: str) -> str:
+        """The text of the file ``name``. Raises ``DataError`` when missing or not UTF-8."""
+        path = self._file(name)
+        try:
+            return _read(path).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{name} is not UTF-8 text: {error}", str(path), _mending()) from error
+
+    def append_metrics(self, record: Mapping[str, Any], durable: bool = False) -> None:
+        """Appends ``record``, which has a whole number ``step``, as one line of metrics.
+
+        NumPy numbers are written as numbers. With ``durable`` the line is flushed to the disk:
+        do so right before a checkpoint, then a resumed run never misses lines.
+
+        Raises ``DataError`` for a record that is no JSON, ``EnvironmentLimitError``.
+        """
+        plain = _plain(dict(record))
+        if type(plain.get("step")) is not int:
+            raise DataError("a record of metrics needs a whole number `step`", str(self.path))
+        append_line(self.path / METRICS, format_json(plain, "metrics", indent=None), durable)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All records in the order of writing; a torn last line is passed over.
+
+        Raises ``DataError`` that names the file and line of any other unreadable line.
+        """
+        return [record for _, record in self._lines()]
+
+    def truncate_metrics(self, after_step: int) -> int:
+        """Drops the records of a step > ``after_step``, at once; returns how many those were.
+
+        The lines that stay keep every byte.
+        """
+        lines = self._lines()
+        kept = [line for line, record in lines if record["step"] <= after_step]
+        if len(kept) < len(lines):
+            write_atomically(self.path / METRICS, b"".join(line + b"\n" for line in kept))
+        return len(lines) - len(kept)
+
+    def log(self, text: str) -> None:
+        """Appends ``text`` to the log, each of its lines dated; controls are written out."""
+        date = time.strftime("%Y-%m-%d %H:%M:%S")
+        for line in show_controls(text).split("\n"):
+            append_line(self.path / LOG, f"{date}  {line}")
+
+    def _file(self, name: str) -> Path:
+        if not _is_name(name) or name in (METRICS, LOG, CHECKPOINTS):
+            raise ConfigurationError(f"{name!r} is no name for a file of a run", str(self.path))
+        return self.path / name
+
+    def _claim(self, descriptor: int) -> bool:
+        """Takes the lock; false where there are none. Raises when somebody else has it."""
+        if sys.platform == "win32":
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(descriptor, 100).decode("ascii", "replace").strip()
+            problem = f"{self.path.name} is being written by {owner or 'another process'}"
+            fix = "wait for it, stop it, or choose another --run"
+            raise EnvironmentLimitError(problem, str(self.path), fix) from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False
+            raise explain_os_error(error, self.path, "lock") from error
+        with suppress(OSError):  # only a help for the message above: a full disk may refuse it
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+        return True
+
+    def _mend(self) -> None:
+        """Removes a crashed writer's temporary files and its torn last line of metrics."""
+        for leftover in self.path.glob(f"{TEMPORARY_PREFIX}*"):
+            with suppress(OSError):
+                leftover.unlink()
+        path = self.path / METRICS
+        data = _read(path) if path.exists() else b""
+        if data and not data.endswith(b"\n"):
+            write_atomically(path, b"".join(line + b"\n" for line, _ in self._lines()))
+
+    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+        """Every whole line of the metrics, as bytes without line break and as record."""
+        path = self.path / METRICS
+        if not path.exists():
+            return []
+        *whole, last = _read(path).split(b"\n")
+        result = [(line, _parse_record(line, path, number)) for number, line in enumerate(whole, 1)]
+        with suppress(GraphgradError):  # torn by a crash, or being written at this moment
+            result.append((last, _parse_record(last, path, len(whole) + 1)))
+        return result
+
+
+def describe_environment() -> dict[str, Any]:
+    """What a result may depend on outside the configuration, for ``environment.json``.
+
+    Python, platform, processor, BLAS, package versions (null when not installed), processors and
+    thread variables, and the command line. It names neither the user nor other variables.
+    """
+    build: Any = np.show_config(mode="dicts")
+    blas = build.get("Build Dependencies", {}).get("blas", {})
+    return {
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "usable_processors": len(os.sched_getaffinity(0)) if sys.platform == "linux" else None,
+        "threads": {name: os.environ.get(name) for name in _THREAD_VARIABLES},
+        "blas": {key: str(blas[key]) for key in ("name", "version") if key in blas},
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "command": list(sys.orig_argv),
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        if found := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / CONFIGURATION).is_file()
+
+
+def _is_name(name: str) -> bool:
+    """Whether ``name`` is that of one visible file or folder, with no path in it."""
+    return bool(name) and not name.startswith(".") and Path(name).name == name and "\0" not in name
+
+
+def _make_numbered(root: Path, name: str) -> Path:
+    if not _is_name(name):
+        raise ConfigurationError(f"{name!r} is no name for a run", fix="use letters and digits")
+    make_folder(root)
+    pattern = re.compile(re.escape(name) + r"-(\d{3,9})")
+    with disk_errors(root, "list"):
+        matches = [pattern.fullmatch(entry) for entry in os.listdir(root)]
+    number = max((int(match[1]) for match in matches if match), default=0) + 1
+    while True:
+        folder = root / f"{name}-{number:03d}"
+        with disk_errors(folder, "create"), suppress(FileExistsError):
+            folder.mkdir()
+            sync_folder(root)
+            return folder
+        number += 1
+
+
+def _require_empty(folder: Path) -> None:
+    if not folder.is_dir():
+        problem = f"{folder.name} is a file, so no run can be kept there"
+        raise ConfigurationError(problem, str(folder), "choose another --run")
+    with disk_errors(folder, "list"):
+        entries = sorted(set(os.listdir(folder)) - {_LOCK})
+    if _is_run(folder):
+        fix = f"--resume {folder} to continue it, or choose another --run"
+        raise ConfigurationError(f"{folder.name} already holds a run", str(folder), fix)
+    if entries:
+        problem = f"{folder.name} is not empty: it holds {', '.join(entries[:3])}"
+        fix = "choose another --run (--resume continues a run, but this folder holds none)"
+        raise ConfigurationError(problem, str(folder), fix)
+
+
+def _suggest_runs(folder: Path) -> str:
+    """The fix for a run that is not there: runs of nearest name, else the last few."""
+    known: dict[str, Path] = {}
+    for place in (Path("runs"), folder.parent):
+        with suppress(OSError):
+            known |= {entry.name: entry for entry in place.iterdir() if _is_run(entry)}
+    near = difflib.get_close_matches(folder.name, known, n=3, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(str(known[name]) for name in near)}?"
+    if known:
+        return f"the runs there are: {', '.join(str(known[name]) for name in sorted(known)[-5:])}"
+    return "start a run without --resume; there is none yet"
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise DataError(f"{path.name} is missing", str(path), _mending())
+    with disk_errors(path, "read"):
+        return path.read_bytes()
+
+
+def _mending() -> str:
+    return "restore it from a copy, or start a new run"
+
+
+def _parse_record(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    where, fix = f"{path}, line {number}", "delete that line"
+    try:
+        record = parse_json(line)
+    except ValueError as error:
+        reason = re.sub(r"^line 1, ", "", str(error))
+        raise DataError(f"a line of {METRICS} is no JSON: {reason}", where, fix) from error
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        raise DataError(f"a line of {METRICS} is no record with a `step`", where, fix)
+    return _restored(record)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` with NumPy numbers as Python's and non-finite floats as their names."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value

@@ -1,0 +1,1 @@
+"""Built-in models, each declared from layers in one file."""

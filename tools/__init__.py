@@ -1,0 +1,1 @@
+"""The commands of the `graphgrad` program, one file each, thin over the package."""
