@@ -1,1 +1,8 @@
-"""Built-in models, each declared from layers in one file."""
+"""Built-in models, each declared from layers in one file; `BUILTIN` maps their names to them."""
+
+from collections.abc import Mapping
+from types import ModuleType
+
+from graphgrad.models import transformer
+
+BUILTIN: Mapping[str, ModuleType] = {"transformer": transformer}

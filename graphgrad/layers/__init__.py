@@ -1,0 +1,25 @@
+"""Layers: functions that declare the usual parts of a model."""
+
+from graphgrad.layers.attention import (
+    attention,
+    causal_mask,
+    join_heads,
+    multi_head_attention,
+    padding_mask,
+    split_heads,
+)
+from graphgrad.layers.basic import (
+    ACTIVATIONS,
+    Randomness,
+    dense,
+    dropout,
+    feed_forward,
+    layer_norm,
+)
+from graphgrad.layers.embedding import embed, embedding_table, sinusoidal_positions
+
+__all__ = [
+    "ACTIVATIONS", "Randomness", "attention", "causal_mask", "dense", "dropout", "embed",
+    "embedding_table", "feed_forward", "join_heads", "layer_norm", "multi_head_attention",
+    "padding_mask", "sinusoidal_positions", "split_heads",
+]  # fmt: skip

@@ -1,0 +1,88 @@
+"""Attention: a lookup in a key–value store by likeness (lecture; Vaswani et al. 2017, section 3.2).
+
+    score(q, k) = q · k        α = softmax over the keys        o = Σ α v
+
+Shapes: queries [batch, query, feature], keys and values [batch, key, feature]; inside, heads stand
+before positions: [batch, head, query, key]. A mask is boolean, True where a query may look.
+"""
+
+from __future__ import annotations
+
+import math
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph import Node, iota, scope
+from graphgrad.layers.basic import dense
+from graphgrad.ops import (
+    expand_dims,
+    less_equal,
+    matmul,
+    multiply,
+    not_equal,
+    reshape,
+    softmax,
+    transpose,
+    where,
+)
+
+
+def attention(
+    query: Node, key: Node, value: Node, mask: Node | None = None, scaled: bool = True
+) -> Node:
+    """softmax(Q Kᵀ / √D_k) V over the last two axes (Vaswani et al. 2017, equation 1).
+
+    Where the mask is False the weight is exactly 0; a query that may look nowhere gets zeros.
+    `scaled=False` leaves out 1/√D_k, as in the lecture's first form of attention.
+    """
+    width = query.shape[-1]
+    if not isinstance(width, int):
+        raise DeclarationError(f"attention needs queries of known width, not {query.type}")
+    scores = matmul(query, key, transpose_b=True, name="matches" if scaled else "scores")
+    if scaled:
+        scores = multiply(scores, 1.0 / math.sqrt(width), name="scores")
+    if mask is not None:
+        scores = where(mask, scores, -math.inf, name="masked_scores")
+    weights = softmax(scores, -1, name="weights")
+    return matmul(weights, value, name="values")
+
+
+def multi_head_attention(
+    queries: Node, memory: Node, mask: Node | None, heads: int, name: str = "attention"
+) -> Node:
+    """Concat(head₁, …, head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).
+
+    Keys and values come from `memory`; self-attention is `memory is queries`. The matrices of all
+    heads lie side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
+    """
+    width = queries.shape[-1]
+    if not isinstance(width, int) or width % heads:
+        raise DeclarationError(f"a width of {width} does not split into {heads} heads")
+    with scope(name):
+        query = split_heads(dense(queries, width, "query"), heads)
+        key = split_heads(dense(memory, width, "key"), heads)
+        value = split_heads(dense(memory, width, "value"), heads)
+        joined = join_heads(attention(query, key, value, mask))
+        return dense(joined, width, "output")
+
+
+def split_heads(x: Node, heads: int) -> Node:
+    """[batch, position, feature] -> [batch, head, position, feature / heads]."""
+    batch, position, width = x.shape
+    return transpose(reshape(x, (batch, position, heads, width // heads)), (0, 2, 1, 3))
+
+
+def join_heads(x: Node) -> Node:
+    """[batch, head, position, feature] -> [batch, position, heads * feature]."""
+    batch, heads, position, width = x.shape
+    return reshape(transpose(x, (0, 2, 1, 3)), (batch, position, heads * width), name="heads")
+
+
+def padding_mask(ids: Node, padding: int = 0, name: str = "padding_mask") -> Node:
+    """True at keys that are no padding: ids [batch, key] -> [batch, 1, 1, key]."""
+    return expand_dims(expand_dims(not_equal(ids, padding), 1), 1, name=name)
+
+
+def causal_mask(length: int | object, name: str = "causal_mask") -> Node:
+    """True where the key does not come after the query: [query, key], the lecture's triangle."""
+    positions = iota(length)  # type: ignore[arg-type]
+    return less_equal(expand_dims(positions, 0), expand_dims(positions, 1), name=name)

@@ -1,0 +1,94 @@
+"""Layers: small functions that declare nodes.
+
+A layer is called in a scope and names its parameters in it, so `with scope("encoder.0")` is all that
+tells one layer from the next. Declaring the same layers again in the same scopes, as a decoder for
+use does after training, gives parameters of the same names, and the state of one fits the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
+from graphgrad.ops import add, dropout_mask, gelu, matmul, multiply, relu, sigmoid, standardise, tanh
+
+ACTIVATIONS: dict[str, Callable[..., Node]] = {
+    "linear": lambda x, name=None: x,
+    "tanh": tanh,
+    "sigmoid": sigmoid,
+    "relu": relu,
+    "gelu": gelu,
+}
+"""The activation functions φ by name."""
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """Where a model's dropout comes from: the seed and step as nodes, and a number for each place.
+
+    `streams` counts the places in the order of declaration.
+    """
+
+    seed: Node
+    step: Node
+    streams: Iterator[int] = field(default_factory=itertools.count)
+
+
+def dense(
+    x: Node,
+    width: int,
+    name: str = "dense",
+    bias: bool = True,
+    initial: Initial | None = None,
+) -> Node:
+    """x W + b over the last axis: [..., n] -> [..., width]. W is drawn from N(0, 1/n)."""
+    inputs = _known_width(x)
+    with scope(name):
+        weight = parameter("w", (inputs, width), initial or normal(inputs**-0.5), x.dtype)
+        if not bias:
+            return matmul(x, weight, name="a")
+        offset = parameter("b", (width,), ZEROS, x.dtype)
+        return add(matmul(x, weight, name="product"), offset, name="a")
+
+
+def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
+    """Layer normalisation (Ba et al. 2016): gain · (x - μ) / √(σ² + ε) + bias over the last axis.
+
+    σ² is the mean of the squares, (1/n) Σ (x_i - μ)²; the lecture's slide leaves out the 1/n.
+    """
+    width = _known_width(x)
+    with scope(name):
+        gain = parameter("gain", (width,), ONES, x.dtype)
+        bias = parameter("bias", (width,), ZEROS, x.dtype)
+        standard = standardise(x, epsilon, name="standard")
+        return add(multiply(standard, gain, name="scaled"), bias, name="y")
+
+
+def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dropout") -> Node:
+    """x · mask, where the mask is 0 with probability `rate` and 1 / (1 - rate) otherwise.
+
+    Without a rate or without randomness, as in use after training, x itself.
+    """
+    if not rate or randomness is None:
+        return x
+    with scope(name):
+        mask = dropout_mask(randomness.seed, randomness.step, x.shape, rate,
+                            next(randomness.streams), x.dtype, name="mask")  # fmt: skip
+        return multiply(x, mask, name="y")
+
+
+def feed_forward(
+    x: Node, inner: int, activation: str = "relu", name: str = "feed_forward"
+) -> Node:
+    """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2)."""
+    with scope(name):
+        hidden = ACTIVATIONS[activation](dense(x, inner, "inner"), name="z")
+        return dense(hidden, _known_width(x), "outer")
+
+
+def _known_width(x: Node) -> int:
+    width = x.shape[-1]
+    assert isinstance(width, int), "the last axis of a layer's input has a known size"
+    return width

@@ -1,0 +1,113 @@
+"""A task: a model together with the data it learns from; what every command works on.
+
+A model file (one of `graphgrad.models`, or a user's own) has two names that the commands use:
+
+    Settings                                   a frozen dataclass that extends TrainingSettings
+    task(settings, files) -> Task              the graph and its data
+
+`files` are the texts (vocabularies, say) that an earlier run saved; empty for a new run. A third,
+optional name `CHECK` is a dictionary of settings under which the model is small enough for every
+delta to be compared with finite differences.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.graph import Graph
+from graphgrad.training.settings import TrainingSettings
+
+Feeds = dict[str, np.ndarray]
+State = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A forward graph and where its inputs come from."""
+
+    graph: Graph
+    """Forward only, with a scalar output `loss`; inputs, parameters and states by name."""
+    feeds: Callable[[int], Feeds]
+    """The inputs of a training step: a pure function of its number (from 0)."""
+    evaluate: Callable[[State], dict[str, float]]
+    """Figures on held-out data; at least `loss` and `examples`."""
+    validate: Callable[[State], dict[str, float]] | None = None
+    """A quick look at held-out data while training goes on; without it there is none."""
+    tokens: Callable[[Feeds], int] = lambda feeds: len(next(iter(feeds.values())))
+    """How much a batch holds, for the display of speed."""
+    examples: Callable[[State], Sequence[str]] = lambda state: ()
+    """Lines that show what the model can do by now."""
+    translate: Callable[[State, Sequence[str]], list[str]] | None = None
+    """Texts to texts, where the model translates."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Texts to keep in the run folder, so that a run can be used without its data."""
+    notice: str = ""
+    """One line about the data that a person should know at the start."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's name, settings and task, found by a built-in name or a path."""
+
+    name: str
+    """What `load_model` finds it by: the built-in name, or the absolute path of the file."""
+    settings: TrainingSettings
+    """The defaults."""
+    task: Callable[[Any, Mapping[str, str]], Task]
+    check: Mapping[str, Any]
+
+    @property
+    def short_name(self) -> str:
+        return Path(self.name).stem
+
+
+def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
+    """The built-in model of that name, or the model declared by the Python file at that path."""
+    if name in builtin:
+        module, identity = builtin[name], name
+    elif name.endswith(".py") or "/" in name:
+        path = Path(name)
+        if not path.is_file():
+            raise UnknownNameError(f"there is no model file {name}", fix=_known(builtin, name))
+        module, identity = _executed(path), str(path.resolve())
+    else:
+        raise UnknownNameError(f"there is no model called {name!r}", fix=_known(builtin, name))
+    for wanted in ("Settings", "task"):
+        if not callable(getattr(module, wanted, None)):
+            raise ConfigurationError(
+                f"the model file declares no {wanted}", identity,
+                "see graphgrad/training/task.py for what a model file has",
+            )  # fmt: skip
+    settings = module.Settings()
+    if not isinstance(settings, TrainingSettings):
+        raise ConfigurationError("Settings must extend TrainingSettings", identity)
+    return ModelFile(identity, settings, module.task, getattr(module, "CHECK", {}))
+
+
+def _executed(path: Path) -> ModuleType:
+    """The user's own file, run as a module: it is their program, named by them."""
+    spec = importlib.util.spec_from_file_location(f"graphgrad_user_model_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as problem:
+        raise ConfigurationError(f"{problem.msg}", f"{path}:{problem.lineno}") from None
+    return module
+
+
+def _known(builtin: Mapping[str, ModuleType], name: str) -> str:
+    near = difflib.get_close_matches(name, builtin, 1, 0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}built-in models: {', '.join(builtin)}; or give the path of a .py file"

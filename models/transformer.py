@@ -1,0 +1,248 @@
+"""The Transformer of "Attention Is All You Need" (Vaswani et al. 2017): encoder and decoder.
+
+Read top to bottom: settings, encoder, decoder, output layer, then the two ways it runs. In training
+the decoder is given the true target shifted by one (teacher forcing), so all positions are computed
+at once. In use it is given what it has produced so far (autoregressive), one token at a time.
+
+Axes: ids [batch, source] and [batch, target]; activations [batch, position, feature]; attention
+[batch, head, query, key].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphgrad.errors import ConfigurationError
+from graphgrad.graph import Graph, Node, input, normal, parameter, scope
+from graphgrad.layers import (
+    Randomness,
+    causal_mask,
+    dense,
+    dropout,
+    embed,
+    embedding_table,
+    feed_forward,
+    layer_norm,
+    multi_head_attention,
+    padding_mask,
+    sinusoidal_positions,
+)
+from graphgrad.ops import (
+    add,
+    argmax,
+    cross_entropy,
+    log_softmax,
+    logical_and,
+    matmul,
+    mean_over_targets,
+)
+from graphgrad.training.optimisers import randomness_of_run
+from graphgrad.training.settings import TrainingSettings, at_least, one_of
+from graphgrad.training.task import Task
+from graphgrad.training.translation import PADDING, TranslationData, load_data, translation_task
+
+
+@dataclass(frozen=True)
+class Settings(TrainingSettings):
+    """The keys of `--set`; the defaults are the recipe for `dates`."""
+
+    steps: int = 1600
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    layers: int = 2
+    width: int = 128
+    heads: int = 8
+    inner: int = 512
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    norm: str = "post"
+    """post: normalise after the residual sum, as the paper; pre: before each sublayer."""
+    tie: bool = False
+    """Use the target embedding as the matrix of the output layer too."""
+    activation: str = "relu"
+    source: str = ""
+    """A file of source lines; empty: the built-in `dates`."""
+    target: str = ""
+    """A file of target lines, aligned with `source`."""
+    tokens: str = "character"
+    """What a token is: character or whitespace."""
+    maximum_length: int = 128
+    maximum_vocabulary: int = 10000
+
+    def __post_init__(self) -> None:
+        TrainingSettings.__post_init__(self)
+        one_of("norm", self.norm, ("post", "pre"))
+        one_of("tokens", self.tokens, ("character", "whitespace"))
+        one_of("activation", self.activation, ("relu", "gelu", "tanh", "sigmoid", "linear"))
+        for name in ("layers", "width", "heads", "inner", "maximum_length"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("dropout", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.width % self.heads or self.width % 2:
+            raise ConfigurationError(
+                f"width {self.width} must be even and divisible by heads {self.heads}",
+                fix="choose a width such as heads × 16",
+            )
+        if bool(self.source) != bool(self.target):
+            raise ConfigurationError("source and target belong together", fix="give both files")
+
+
+CHECK: Mapping[str, object] = {
+    "layers": 1, "width": 8, "heads": 2, "inner": 8, "batch_size": 2, "dropout": 0.1,
+    "label_smoothing": 0.1,
+}  # fmt: skip
+"""Small enough for finite differences at every node."""
+
+
+# ---------------------------------------------------------------- layers
+
+
+def sublayer(
+    x: Node, settings: Settings, randomness: Randomness | None, name: str, function: object
+) -> Node:
+    """A residual connection around `function`: post-norm is LayerNorm(x + F(x)), as in the paper,
+    pre-norm is x + F(LayerNorm(x))."""
+    assert callable(function)
+    if settings.norm == "pre":
+        y = function(layer_norm(x, f"{name}_norm"))
+        return add(x, dropout(y, settings.dropout, randomness, f"{name}_dropout"),
+                   name=f"{name}_residual")  # fmt: skip
+    y = dropout(function(x), settings.dropout, randomness, f"{name}_dropout")
+    return layer_norm(add(x, y, name=f"{name}_residual"), f"{name}_norm")
+
+
+def encoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomness | None) -> Node:
+    """Self-attention, then the position-wise network."""
+    x = sublayer(x, settings, randomness, "attention",
+                 lambda h: multi_head_attention(h, h, mask, settings.heads))  # fmt: skip
+    return sublayer(x, settings, randomness, "feed_forward",
+                    lambda h: feed_forward(h, settings.inner, settings.activation))  # fmt: skip
+
+
+def decoder_layer(
+    x: Node,
+    memory: Node,
+    target_mask: Node,
+    source_mask: Node,
+    settings: Settings,
+    randomness: Randomness | None,
+) -> Node:
+    """Masked self-attention, attention to the encoder's last output, the position-wise network."""
+    x = sublayer(x, settings, randomness, "attention",
+                 lambda h: multi_head_attention(h, h, target_mask, settings.heads))  # fmt: skip
+    x = sublayer(x, settings, randomness, "cross_attention",
+                 lambda h: multi_head_attention(h, memory, source_mask, settings.heads,
+                                                "cross_attention"))  # fmt: skip
+    return sublayer(x, settings, randomness, "feed_forward",
+                    lambda h: feed_forward(h, settings.inner, settings.activation))  # fmt: skip
+
+
+def embedded(
+    ids: Node, table: Node, settings: Settings, randomness: Randomness | None
+) -> Node:
+    """Token embeddings × √width plus positions, with dropout."""
+    positions = sinusoidal_positions(ids.shape[1], settings.width, table.dtype)
+    x = add(embed(ids, table), positions, name="with_positions")
+    return dropout(x, settings.dropout, randomness)
+
+
+def encoder(
+    source: Node, vocabulary: int, settings: Settings, randomness: Randomness | None = None
+) -> Node:
+    """Source ids [batch, source] to memory [batch, source, feature]."""
+    with scope("encoder"):
+        mask = padding_mask(source, PADDING)
+        table = embedding_table(vocabulary, settings.width, settings.dtype)
+        x = embedded(source, table, settings, randomness)
+        for number in range(settings.layers):
+            with scope(str(number)):
+                x = encoder_layer(x, mask, settings, randomness)
+        return layer_norm(x, "final_norm") if settings.norm == "pre" else x
+
+
+def decoder(
+    target: Node,
+    memory: Node,
+    source: Node,
+    vocabulary: int,
+    settings: Settings,
+    randomness: Randomness | None = None,
+) -> Node:
+    """Target ids [batch, target] and memory to logits [batch, target, vocabulary]."""
+    with scope("decoder"):
+        source_mask = padding_mask(source, PADDING, "source_mask")
+        target_mask = logical_and(padding_mask(target, PADDING, "target_padding"),
+                                  causal_mask(target.shape[1]), name="target_mask")  # fmt: skip
+        table = embedding_table(vocabulary, settings.width, settings.dtype)
+        x = embedded(target, table, settings, randomness)
+        for number in range(settings.layers):
+            with scope(str(number)):
+                x = decoder_layer(x, memory, target_mask, source_mask, settings, randomness)
+        if settings.norm == "pre":
+            x = layer_norm(x, "final_norm")
+        with scope("output"):
+            return output_layer(x, table, vocabulary, settings)
+
+
+def output_layer(x: Node, table: Node, vocabulary: int, settings: Settings) -> Node:
+    """A linear map to one logit a token of the vocabulary; tied, its matrix is the embedding."""
+    if settings.tie:
+        offset = parameter("b", (vocabulary,), dtype=settings.dtype)
+        return add(matmul(x, table, transpose_b=True, name="product"), offset, name="logits")
+    initial = normal(settings.width**-0.5)
+    return add(dense(x, vocabulary, "dense", initial=initial), 0.0, name="logits")
+
+
+# ---------------------------------------------------------------- the two ways it runs
+
+
+def training_graph(
+    settings: Settings, source_vocabulary: int, target_vocabulary: int, training: bool = True
+) -> Graph:
+    """Teacher forcing: the loss of every next token given the true ones before it.
+
+    `training=False` leaves out dropout and label smoothing, for evaluation.
+    """
+    randomness = randomness_of_run() if training and settings.dropout else None
+    source = input("source", ("batch", "source"), "int32")
+    target_input = input("target_input", ("batch", "target"), "int32")
+    target_output = input("target_output", ("batch", "target"), "int32")
+    memory = encoder(source, source_vocabulary, settings, randomness)
+    logits = decoder(target_input, memory, source, target_vocabulary, settings, randomness)
+    smoothing = settings.label_smoothing if training else 0.0
+    losses = cross_entropy(logits, target_output, smoothing, PADDING, name="losses")
+    loss = mean_over_targets(losses, target_output, PADDING, name="loss")
+    return Graph({"loss": loss, "predicted": argmax(logits, name="predicted")})
+
+
+def encoding_graph(settings: Settings, source_vocabulary: int) -> Graph:
+    """In use, first half: the source is encoded once."""
+    source = input("source", ("batch", "source"), "int32")
+    return Graph({"memory": encoder(source, source_vocabulary, settings)})
+
+
+def decoding_graph(settings: Settings, target_vocabulary: int) -> Graph:
+    """In use, second half: log-probabilities of the next token at every position so far."""
+    source = input("source", ("batch", "source"), "int32")
+    target_input = input("target_input", ("batch", "target"), "int32")
+    memory = input("memory", ("batch", "source", settings.width), settings.dtype)
+    logits = decoder(target_input, memory, source, target_vocabulary, settings)
+    log_probabilities = log_softmax(logits, name="log_probabilities")
+    return Graph({"next": argmax(log_probabilities, name="next")})
+
+
+def task(settings: Settings, files: Mapping[str, str]) -> Task:
+    """The Transformer with its data: `dates`, or the files of the settings."""
+    data: TranslationData = load_data(settings, files)
+    source_size, target_size = len(data.source_vocabulary), len(data.target_vocabulary)
+    return translation_task(
+        settings,
+        data,
+        training_graph(settings, source_size, target_size),
+        training_graph(settings, source_size, target_size, training=False),
+        encoding_graph(settings, source_size),
+        decoding_graph(settings, target_size),
+    )

@@ -1,0 +1,36 @@
+"""`graphgrad evaluate`: figures of a trained run on its held-out data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from graphgrad.models import BUILTIN
+from graphgrad.training.trainer import open_run
+
+HELP = "measure a trained run on its held-out data"
+DESCRIPTION = """Prints the loss and the other figures of the run's newest checkpoint on the data that
+it was not trained on; with --json one object (for translation: loss, exact_match, examples).
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluates and prints."""
+    opened = open_run(arguments.run, BUILTIN)
+    for warning in opened.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    figures = opened.task.evaluate(opened.state)
+    if arguments.json:
+        print(json.dumps({"step": opened.step, **figures}))
+    else:
+        print(f"step {opened.step}")
+        for name, value in figures.items():
+            print(f"{name:<12} {value:.6g}")
+    return 0

@@ -1,0 +1,97 @@
+"""`graphgrad train`: trains a model into a run folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from graphgrad.compile import sizes_of
+from graphgrad.errors import ConfigurationError
+from graphgrad.graph import Graph
+from graphgrad.inspection.machine import one_line_warning
+from graphgrad.inspection.statistics import first_non_finite
+from graphgrad.models import BUILTIN
+from graphgrad.passes import specialise
+from graphgrad.training.settings import with_assignments
+from graphgrad.training.task import load_model
+from graphgrad.training.trainer import OpenRun, create_run, open_run, train
+
+HELP = "train a model; the first thing to try is `graphgrad train transformer`"
+DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
+fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves once
+and says how to go on; a run that goes on ends with the same bytes as one that was never stopped.
+
+    graphgrad train transformer
+    graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
+    graphgrad train feedforward --set activation=sigmoid --set steps=500
+    graphgrad train --resume runs/transformer-001
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("model", nargs="?", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument("--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)")
+    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
+    parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                        help="change a setting; may be repeated")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains; 0 when finished, 130 when interrupted."""
+    opened = _resumed(arguments) if arguments.resume else _created(arguments)
+    folder = opened.folder.path
+    warning = one_line_warning()
+    for line in (*opened.warnings, warning, opened.task.notice):
+        if line:
+            print(f"note: {line}")
+    count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
+    print(f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
+          f"steps {opened.step} to {opened.settings.steps}", flush=True)  # fmt: skip
+    outcome = train(opened, explain)
+    if outcome.ending == "interrupted":
+        print(f"interrupted after step {outcome.step}; saved. Go on with:\n"
+              f"    graphgrad train --resume {folder}")  # fmt: skip
+        return 130
+    figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
+    print(f"finished after step {outcome.step}: {figures}\nrun {folder}")
+    if opened.task.translate is not None:
+        print(f'try: graphgrad translate {folder} "de: Sonntag, 22. November 2026"'
+              if not getattr(opened.settings, "source", "")
+              else f"try: graphgrad translate {folder} TEXT")  # fmt: skip
+    return 0
+
+
+def explain(graph: Graph, feeds: Any, state: Any) -> str:
+    """Names the first node of a failed step that is not finite."""
+    found = first_non_finite(specialise(graph, sizes_of(graph, feeds)), feeds, state)
+    return str(found) if found is not None else ""
+
+
+def _created(arguments: argparse.Namespace) -> OpenRun:
+    if not arguments.model:
+        raise ConfigurationError("train needs a model or --resume DIR",
+                                 fix=f"models: {', '.join(BUILTIN)}")  # fmt: skip
+    model = load_model(arguments.model, BUILTIN)
+    return create_run(model, with_assignments(model.settings, _assignments(arguments)),
+                      arguments.run)  # fmt: skip
+
+
+def _resumed(arguments: argparse.Namespace) -> OpenRun:
+    if arguments.model or arguments.run or arguments.source or arguments.target:
+        raise ConfigurationError(
+            "--resume goes on with a run as it was declared; it takes no model, --run or files",
+            fix=f"graphgrad train --resume {arguments.resume}",
+        )
+    values = dict(text.partition("=")[::2] for text in arguments.set)
+    return open_run(arguments.resume, BUILTIN, values)
+
+
+def _assignments(arguments: argparse.Namespace) -> list[str]:
+    """`--set` with the data files, whose paths are kept absolute so that a run can move on."""
+    files = [f"{key}={Path(path).resolve()}"
+             for key in ("source", "target") if (path := getattr(arguments, key))]  # fmt: skip
+    return [*arguments.set, *files]
