@@ -39,16 +39,19 @@ class Graph:
     ) -> None:
         """`outputs` without names are called by their own. `order` is the preferred order."""
         self.updates: Mapping[Node, Node] = dict(updates or {})
-        named = outputs if isinstance(outputs, Mapping) else None
-        listed = [outputs] if isinstance(outputs, Node) else list(named or outputs)
-        wanted = list(named.values()) if named is not None else listed
+        wanted: list[Node]
+        if isinstance(outputs, Mapping):
+            wanted = list(outputs.values())
+        else:
+            wanted = [outputs] if isinstance(outputs, Node) else list(outputs)
         roots = [*wanted, *self.updates, *self.updates.values(), *(names or {}).values()]
         self.nodes: tuple[Node, ...] = _topological(order, roots)
         self.names: Mapping[str, Node] = _all_names(self.nodes, names or {})
-        if named is not None:
-            self.outputs: Mapping[str, Node] = dict(named)
-        else:
-            self.outputs = {self.name_of(node): node for node in wanted}
+        self.outputs: Mapping[str, Node] = (
+            dict(outputs)
+            if isinstance(outputs, Mapping)
+            else {self.name_of(node): node for node in wanted}
+        )
         _check_leaf_names(self.nodes)
 
     def __iter__(self) -> Iterator[Node]:

@@ -6,6 +6,8 @@ Python numbers take the dtype of the node they meet.
 
 from __future__ import annotations
 
+import math
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,18 @@ class TensorType:
     def size(self) -> int | Dimension:
         """The number of elements."""
         return product(self.shape)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The shape of a specialised value, all integers; ValueError where one is still open."""
+        if not all(isinstance(size, int) for size in self.shape):
+            raise ValueError(f"the shape {shape_text(self.shape)} is not known yet")
+        return tuple(int(size) for size in self.shape if isinstance(size, int))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of a value of known shape."""
+        return math.prod(self.sizes) * self.dtype.itemsize
 
     @property
     def is_float(self) -> bool:

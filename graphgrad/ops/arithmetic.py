@@ -80,7 +80,7 @@ absolute = elementwise(
     samples=(sample(real(3, 4)),),
 )  # fmt: skip
 
-sign = elementwise(
+sign: Operation = elementwise(
     "sign", "sign x", "sign({0})",
     ufunc="sign", infer=infer_elementwise,
     samples=(sample(real(3, 4), smooth=False),),
@@ -116,7 +116,7 @@ def clip(x: Node, low: float, high: float, name: str | None = None) -> Node:
     return minimum(maximum(x, low), high, name=name)
 
 
-equal = elementwise(
+equal: Operation = elementwise(
     "equal", "x₁ = x₂", "{0} == {1}",
     ufunc="equal", infer=infer_comparison, arity=2, commutative=True, in_place=False,
     samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
@@ -128,7 +128,7 @@ not_equal = elementwise(
     samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
 )  # fmt: skip
 
-less = elementwise(
+less: Operation = elementwise(
     "less", "x₁ < x₂", "{0} < {1}",
     ufunc="less", infer=infer_comparison, arity=2, in_place=False,
     samples=(sample(real(3, 4), real(3, 4), smooth=False),),
@@ -175,7 +175,7 @@ def _compute_where(xp: Any, out: Any, condition: Any, a: Any, b: Any) -> None:
     xp.copyto(out, a, where=condition)
 
 
-where = elementwise(
+where: Operation = elementwise(
     "where", "x₂ where x₁, else x₃", "where({0}, {1}, {2})",
     compute=_compute_where, infer=_infer_where, arity=3, in_place=False,
     delta=lambda delta, y, condition, a, b: (

@@ -16,11 +16,11 @@ from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
 
 def evaluate_node(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
     """The value of a node of known shape."""
-    out = np.empty(node.shape, node.dtype)  # type: ignore[arg-type]
+    out = np.empty(node.type.sizes, node.dtype)
     keywords = dict(node.attributes)
     if node.operation.scratch is not None:
         types = node.operation.scratch(*(head.type for head in node.heads), **node.attributes)
-        keywords["scratch"] = tuple(np.empty(t.shape, t.dtype) for t in types)
+        keywords["scratch"] = tuple(np.empty(t.sizes, t.dtype) for t in types)
     if node.operation.compute is None:
         raise UnknownNameError(f"the operation {node.operation.name} has no computation")
     with np.errstate(all="ignore"):

@@ -90,7 +90,7 @@ sin = elementwise(
     samples=_PLANE,
 )  # fmt: skip
 
-cos = elementwise(
+cos: Operation = elementwise(
     "cos", "cos x", "cos({0})",
     ufunc="cos",
     delta=lambda delta, y, x: (-delta * sin(x),),

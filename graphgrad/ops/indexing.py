@@ -144,7 +144,7 @@ def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: 
     xp.add.at(out, tuple(places), values)
 
 
-PUT_ALONG_AXIS = Operation(
+PUT_ALONG_AXIS: Operation = Operation(
     "put_along_axis", _infer_put, "x₂ added up at the places x₁ along an axis", _compute_put,
     delta=lambda delta, y, indices, values: (
         None, TAKE_ALONG_AXIS(delta, indices, axis=y.attributes["axis"])),

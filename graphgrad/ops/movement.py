@@ -157,10 +157,8 @@ def broadcast_to(x: Node, shape: Sizes, name: str | None = None) -> Node:
 def _infer_slice(x: TensorType, starts: Shape, stops: Shape, steps: tuple[int, ...]) -> TensorType:
     if not len(starts) == len(stops) == len(steps) == len(x.shape):
         raise ValueError(f"needs a start, stop and step for each of {len(x.shape)} axes")
-    lengths = [
-        _length(*window, size) for *window, size in zip(starts, stops, steps, x.shape, strict=True)
-    ]
-    return TensorType(tuple(lengths), x.dtype)
+    windows = zip(starts, stops, steps, x.shape, strict=True)
+    return TensorType(tuple(_length(*window) for window in windows), x.dtype)
 
 
 def _length(start: Any, stop: Any, step: int, size: int | Dimension) -> int | Dimension:
@@ -204,8 +202,8 @@ def _infer_embed(x: TensorType, shape: Shape, starts: Shape, steps: tuple[int, .
     if not len(x.shape) == len(shape) == len(starts) == len(steps):
         raise ValueError(f"needs a size, start and step for each of {len(x.shape)} axes")
     for size, start, step, whole in zip(x.shape, starts, steps, shape, strict=True):
-        sizes = (size, start, whole)
-        if all(isinstance(s, int) for s in sizes) and size and start + (size - 1) * step >= whole:
+        end = start + (size - 1) * step
+        if isinstance(end, int) and isinstance(whole, int) and size and end >= whole:
             raise ValueError(f"{size} elements from {start} do not fit into an axis of {whole}")
     return TensorType(shape, x.dtype)
 
@@ -241,7 +239,9 @@ def slice(x: Node, key: Any, name: str | None = None) -> Node:
         items.append(Ellipsis)
     place = items.index(Ellipsis)
     items[place : place + 1] = [Slice(None)] * (x.rank - taken)
-    windows, shape, axis = [], [], 0
+    windows: list[tuple[Any, Any, int]] = []
+    shape: list[int | Dimension] = []
+    axis = 0
     for item in items:
         if item is None:
             shape.append(1)

@@ -70,7 +70,7 @@ class Plan:
     def peak_bytes(self) -> int:
         """Bytes of the arena, the constants and the state: what a run holds beside its inputs."""
         kept = [n for n in self.graph.nodes if n.operation is CONSTANT or n.operation in STATEFUL]
-        return self.arena_bytes + sum(nbytes(node) for node in kept)
+        return self.arena_bytes + sum(node.type.nbytes for node in kept)
 
     def __str__(self) -> str:
         lines = [f"{len(self.steps)} steps, arena {self.arena_bytes:,} bytes, "
@@ -84,11 +84,6 @@ class Plan:
                 f"live {step.live_bytes:>12,}  {name}"
             )
         return "\n".join(lines)
-
-
-def nbytes(node: Node) -> int:
-    """The bytes of a node's value."""
-    return int(node.type.size) * node.dtype.itemsize  # type: ignore[arg-type]
 
 
 def make_plan(graph: Graph, guards: Sequence[Node] = ()) -> Plan:
@@ -128,7 +123,7 @@ def _roots(
         if node.operation in LEAVES:
             kind = {INPUT: "input", CONSTANT: "constant"}.get(node.operation, "state")
             places[node] = Place(kind, node)
-            ghosts[node] = ghost(node.shape, node.dtype)  # type: ignore[arg-type]
+            ghosts[node] = ghost(node.type.sizes, node.dtype)
     computed: list[Node] = []
     guard_position = 0
     for number, node in enumerate(order):
@@ -139,7 +134,7 @@ def _roots(
             places[node], ghosts[node] = Place("view", places[node.heads[0]].root), result
             continue
         places[node] = Place("arena", node)
-        ghosts[node] = ghost(node.shape, node.dtype)  # type: ignore[arg-type]
+        ghosts[node] = ghost(node.type.sizes, node.dtype)
         computed.append(node)
     return places, computed, guard_position if before_guards < len(order) else len(computed)
 
@@ -201,22 +196,21 @@ def _allocate(
             if inherited is not None:
                 offset = places[inherited].offset
             else:
-                offset = arena.allocate(nbytes(node))
-                live += aligned(nbytes(node))
+                offset = arena.allocate(node.type.nbytes)
+                live += aligned(node.type.nbytes)
             places[node] = Place("arena", node, offset)
         scratch = []
         if node.operation.scratch is not None:
             for needed in node.operation.scratch(*(h.type for h in node.heads), **node.attributes):
-                size = int(needed.size) * needed.dtype.itemsize
-                scratch.append(Scratch(arena.allocate(size), needed))
-        peak = live + sum(aligned(int(s.type.size) * s.type.dtype.itemsize) for s in scratch)
+                scratch.append(Scratch(arena.allocate(needed.nbytes), needed))
+        peak = live + sum(aligned(item.type.nbytes) for item in scratch)
         steps.append(Step(node, tuple(scratch), peak))
         for item in scratch:
-            arena.release(item.offset, int(item.type.size) * item.type.dtype.itemsize)
+            arena.release(item.offset, item.type.nbytes)
         for dead in dying.get(number, ()):
             if dead is not inherited and places[dead].kind == "arena":
-                arena.release(places[dead].offset, nbytes(dead))
-                live -= aligned(nbytes(dead))
+                arena.release(places[dead].offset, dead.type.nbytes)
+                live -= aligned(dead.type.nbytes)
     return tuple(steps), arena.peak
 
 
