@@ -1,8 +1,12 @@
 """graphgrad: declare a static graph, derive its deltas, optimise, plan, lower, run.
 
-The names here are the public API; each comes from the module that documents it.
+    import graphgrad as gg
+
+The names here are the public API: leaves and graphs, every operation, `derive` and the products
+that come of it, `compile`. Each is documented in the module that it comes from.
 """
 
+from graphgrad import ops
 from graphgrad.backprop import derive, hessian_vector, jacobian_vector, vector_jacobian
 from graphgrad.compile import Compiled, compile, initial_state
 from graphgrad.errors import GraphgradError
@@ -13,10 +17,16 @@ from graphgrad.graph import (
     Operation,
     constant,
     dimension,
+    full,
+    glorot_uniform,
     input,
+    iota,
+    normal,
     parameter,
+    sample,
     scope,
     state,
+    uniform,
     verify,
 )
 from graphgrad.ops import *  # noqa: F403
@@ -25,6 +35,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "compile", "constant",
-    "derive", "dimension", "hessian_vector", "initial_state", "input", "jacobian_vector",
-    "parameter", "scope", "state", "vector_jacobian", "verify",
+    "derive", "dimension", "full", "glorot_uniform", "hessian_vector", "initial_state", "input",
+    "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state", "uniform",
+    "vector_jacobian", "verify",
 ]  # fmt: skip
+__all__ += [name for name in ops.__all__ if name not in ("ALL_OPERATIONS", "FAMILIES")]

@@ -20,7 +20,6 @@ ReLU, linear and tanh networks without one do worse (`bias=true` adds one).
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -69,7 +68,7 @@ class Settings(TrainingSettings):
     clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        TrainingSettings.__post_init__(self)
         one_of("form", self.form, FORMS)
         one_of("activation", self.activation, tuple(ACTIVATIONS))
         one_of("output_activation", self.output_activation, tuple(ACTIVATIONS))
@@ -188,26 +187,27 @@ class Flowers:
 
 
 def read_flowers(text: str, where: str = DATA) -> tuple[np.ndarray, np.ndarray]:
-    """Features in centimetres [flower, 3] and species [flower] of a table; DataError names a line
-    that is no flower."""
-    header, *rows = csv.reader(text.splitlines()) if text.strip() else [[]]
-    if tuple(header) != COLUMNS:
+    """The features in centimetres [flower, 3] and the species [flower] of a table.
+
+    Raises DataError with the line that is no flower.
+    """
+    header, *lines = text.splitlines() or [""]
+    if header != ",".join(COLUMNS):
         raise DataError(f"the first line must be {','.join(COLUMNS)}", f"{where}:1")
-    first = COLUMNS.index(FEATURES[0])
     centimetres, species = [], []
-    for number, row in enumerate(rows, 2):
+    for number, line in enumerate(lines, 2):
+        *measures, name = line.split(",")
         try:
-            *measures, name = row
-            values = [float(value) for value in measures]
-            if len(row) != len(COLUMNS) or not all(0 < value < 100 for value in values):
-                raise ValueError
+            _, *values = map(float, measures)
             species.append(SPECIES.index(name))
+            if len(values) != WIDTH or not all(0 < value < 100 for value in values):
+                raise ValueError
         except ValueError:
-            raise DataError(f"{','.join(row)!r:.60} is no flower", f"{where}:{number}",
-                            "write four lengths in centimetres and the species") from None  # fmt: skip
-        centimetres.append(values[first : first + WIDTH])
-    if len(rows) < 6:
-        raise DataError(f"{len(rows)} flowers are too few to learn from", where)
+            raise DataError(f"{line!r:.60} is no flower", f"{where}:{number}",
+                            "write four lengths in centimetres and a species") from None  # fmt: skip
+        centimetres.append(values)
+    if len(lines) < 2 * WIDTH:
+        raise DataError(f"{len(lines)} flowers are too few to learn from", where)
     return np.array(centimetres), np.array(species)
 
 
@@ -238,10 +238,9 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
     predict = predictor(graph, settings.form)
 
     def feeds(step: int) -> Feeds:
-        batches = len(learnt) // settings.batch_size
-        if batches <= 1 and settings.batch_size >= len(learnt):
+        if settings.batch_size >= len(learnt):
             return learnt.feeds(settings.form)
-        epoch, place = divmod(step, batches)
+        epoch, place = divmod(step, len(learnt) // settings.batch_size)
         order = permutation(len(learnt), settings.seed, epoch=epoch)
         start = place * settings.batch_size
         return learnt.feeds(settings.form, order[start : start + settings.batch_size])
@@ -252,7 +251,7 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
         return {"loss": loss, "examples": len(unseen), "accuracy": float(right.mean())}
 
     return Task(
-        graph, feeds, evaluate,
+        graph, feeds, evaluate, validate=evaluate,
         examples=partial(_examples, predict, unseen),
         files={DATA: text},
         notice=f"{len(learnt)} irises to learn from, {len(unseen)} held out (R. A. Fisher, 1936)",
@@ -293,5 +292,8 @@ def _shipped_data() -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as problem:
-        raise DataError(f"cannot read the irises: {problem.strerror}", str(path),
-                        "reinstall graphgrad: the table is part of the package") from None  # fmt: skip
+        raise DataError(
+            f"cannot read the irises: {problem.strerror}",
+            str(path),
+            "reinstall graphgrad: the table is part of the package",
+        ) from None

@@ -1,0 +1,286 @@
+"""Finite differences at every node: is each delta the derivative that it claims to be?
+
+The graph is cut at the node u and its value moved by ±h along a random direction v of length 1:
+
+    (L(z_u + h v) - L(z_u - h v)) / 2h      against      ⟨δ_u, v⟩
+
+Only what depends on u is recomputed, so every node is checked and not just the parameters. Because
+the cut is at u, a wrong delta rule shows at the heads of that operation and at everything before
+them. The suspect is therefore found by a second, local comparison of single operations,
+
+    ⟨δ_t, t(x + h v) - t(x - h v)⟩ / 2h      against      ⟨δ_{x←t}, v⟩
+
+which blames a rule whatever the deltas around it are: named is the first wrong rule on the way back
+from L.
+
+- The step h is relative to the length of the value; where rounding drowns the difference it grows,
+  where a kink is near it shrinks.
+- A kink (relu at 0, a tie of a maximum) is where the differences to the two sides do not approach
+  each other as h shrinks. There any value between them may be right; it is a warning.
+- Where the only rules that differ are a user's own, declared by `with_delta`, the verdict is
+  `replaced`: the delta is meant to be another one than the derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+
+from graphgrad.backprop import derive
+from graphgrad.compile import sizes_of
+from graphgrad.errors import DeclarationError, NonFiniteError
+from graphgrad.graph import CONSTANT, Graph, Node
+from graphgrad.inspection.formula import delta_formula, delta_rule
+from graphgrad.inspection.replay import Replay
+from graphgrad.inspection.selection import contributions_of, delta_of, matching
+from graphgrad.ops.evaluate import evaluate
+from graphgrad.passes import specialise
+
+Arrays = Mapping[str, np.ndarray]
+Judgement = Literal["ok", "wrong", "kink", "replaced", "no delta"]
+
+TOLERANCE = 1e-5
+"""The largest relative error of a right delta."""
+STEP = 1e-5
+"""The step, relative to the length of the value."""
+_FACTORS = (1.0, 1 / 16, 1 / 256, 16.0, 256.0)
+_ROUNDING = 64 * float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the differences say of one node's delta.
+
+    `numeric` and `symbolic` are the derivative along the direction that fits worst, by differences
+    and by the delta; `formula` is the delta as the tails give it. `suspect` names the node whose
+    delta rule is to blame and `suspect_rule` says that rule.
+    """
+
+    name: str
+    operation: str
+    shape: tuple[int, ...]
+    verdict: Judgement
+    numeric: float | None = None
+    symbolic: float | None = None
+    relative_error: float | None = None
+    formula: str = ""
+    suspect: str = ""
+    suspect_rule: str = ""
+    origin: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, numbers that are not finite as None."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for key, value in values.items():
+            if isinstance(value, float) and not np.isfinite(value):
+                values[key] = None
+        return {**values, "shape": list(self.shape)}
+
+
+def check(
+    graph: Graph,
+    of: str | Node,
+    feeds: Arrays,
+    state: Arrays | None = None,
+    nodes: Iterable[str] | None = None,
+    directions: int = 2,
+    step: float = STEP,
+    seed: int = 0,
+) -> tuple[Verdict, ...]:
+    """A verdict for every float node of a forward graph that the float64 scalar `of` depends on.
+
+    `nodes` are names or patterns (`encoder.*`); None means all, without constants. `directions` is
+    how many random directions a node is moved in. Raises NonFiniteError where `of` is not finite.
+    """
+    graph = specialise(graph, sizes_of(graph, feeds))
+    derived = derive(graph, of)
+    target = derived[graph.name_of(graph[of])]
+    if target.dtype != np.float64:
+        raise DeclarationError(
+            f"{graph.name_of(target)!r} is {target.type}: differences need float64",
+            str(target.origin or ""),
+            "declare the model with dtype float64 (--set dtype=float64)",
+        )
+    values = evaluate(derived, feeds, state)
+    if not np.isfinite(values[target]):
+        raise NonFiniteError(
+            f"{graph.name_of(target)} is {values[target]}: there is nothing to compare",
+            str(target.origin or ""),
+            "give other inputs or another state",
+        )
+    checker = _Checker(derived, target, values, directions, step, seed)
+    candidates = [node for node in checker.replay.nodes
+                  if node.type.is_float and node.operation is not CONSTANT]  # fmt: skip
+    chosen = candidates if nodes is None else matching(derived, nodes, candidates)
+    with np.errstate(all="ignore"):
+        return tuple(checker.verdict(node) for node in chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One comparison: the two derivatives, their relative error, and what that means."""
+
+    numeric: float
+    symbolic: float
+    error: float
+    judgement: Literal["ok", "wrong", "kink"]
+
+
+class _Checker:
+    """The derived graph with its values, and what is known of its rules so far."""
+
+    def __init__(
+        self, graph: Graph, target: Node, values: Mapping[Node, np.ndarray],
+        directions: int, step: float, seed: int,
+    ) -> None:  # fmt: skip
+        self.graph, self.values = graph, values
+        self.replay = Replay(graph, target, values)
+        self.directions, self.step, self.seed = directions, step, seed
+        self._noise = _ROUNDING * abs(float(values[target]))
+        self._rules: dict[tuple[Node, Node], bool] = {}
+
+    def verdict(self, node: Node) -> Verdict:
+        delta = delta_of(self.graph, node)
+        if delta is None or node not in self.replay.position or not node.type.is_float:
+            return self._verdict(node, "no delta")
+        dependents = self.replay.dependents(node)
+        results = [self._compared(node, self.values[delta], dependents, v)
+                   for v in self._directions(node)]  # fmt: skip
+        worst = max(results, key=lambda result: (result.judgement != "ok", result.error))
+        if worst.judgement != "wrong":
+            return self._verdict(node, worst.judgement, worst)
+        judgement, suspect = self._blamed(node, dependents)
+        return self._verdict(node, judgement, worst, suspect)
+
+    def _verdict(
+        self, node: Node, judgement: Judgement, result: _Result | None = None,
+        suspect: tuple[Node, Node] | None = None,
+    ) -> Verdict:  # fmt: skip
+        rule = ""
+        if suspect is not None:
+            tail, head = suspect
+            rule = f"{tail.operation.name}: {delta_rule(tail.operation, tail.heads.index(head))}"
+        return Verdict(
+            name=self.graph.name_of(node), operation=node.operation.name, shape=node.type.sizes,
+            verdict=judgement,
+            numeric=result.numeric if result else None,
+            symbolic=result.symbolic if result else None,
+            relative_error=result.error if result else None,
+            formula=delta_formula(self.graph, node),
+            suspect=self.graph.name_of(suspect[0]) if suspect else "", suspect_rule=rule,
+            origin=str(node.origin or ""),
+        )  # fmt: skip
+
+    def _directions(self, node: Node) -> Iterable[np.ndarray]:
+        """Random directions of length 1 that leave elements which are not finite alone."""
+        value = self.values[node]
+        # keyed by position: what else is checked does not change the directions of a node
+        generator = np.random.default_rng([self.seed, self.replay.position[node]])
+        for _ in range(self.directions if value.size else 1):
+            direction = np.where(np.isfinite(value), generator.standard_normal(value.shape), 0.0)
+            yield direction / max(float(np.linalg.norm(direction)), 1e-300)
+
+    def _length(self, value: np.ndarray) -> float:
+        """The first step: relative to the value's length, where it has one."""
+        length = float(np.linalg.norm(value[np.isfinite(value)]))
+        return self.step * (length or max(value.size, 1) ** 0.5)
+
+    def _compared(
+        self, node: Node, delta: np.ndarray, dependents: list[int], direction: np.ndarray
+    ) -> _Result:
+        """The derivative of the target along one direction, by differences and by the delta."""
+        value = self.values[node]
+        return compare(
+            lambda h: self.replay.change(node, value + h * direction, dependents),
+            float(np.sum(delta * direction)),
+            float(np.linalg.norm(delta)) / max(value.size, 1) ** 0.5,
+            self._length(value),
+            self._noise,
+        )
+
+    def _blamed(
+        self, node: Node, dependents: list[int]
+    ) -> tuple[Judgement, tuple[Node, Node] | None]:
+        """The first wrong rule on the way from the target back to the node, and its head."""
+        here = {node, *(self.replay.nodes[position] for position in dependents)}
+        replaced = None
+        for position in reversed(dependents):
+            tail = self.replay.nodes[position]
+            for head in dict.fromkeys(tail.heads):
+                if head not in here or not head.type.is_float or self._rule_holds(tail, head):
+                    continue
+                if tail.operation.name != "with_delta":
+                    return "wrong", (tail, head)
+                replaced = replaced or (tail, head)
+        return ("replaced" if replaced else "wrong"), replaced
+
+    def _rule_holds(self, tail: Node, head: Node) -> bool:
+        """Whether what the tail sends back to this head is the derivative of the tail."""
+        if (tail, head) not in self._rules:
+            self._rules[tail, head] = self._local(tail, head).judgement != "wrong"
+        return self._rules[tail, head]
+
+    def _local(self, tail: Node, head: Node) -> _Result:
+        delta = delta_of(self.graph, tail)
+        if delta is None:
+            return _Result(0.0, 0.0, 0.0, "ok")
+        sent = [self.values[item.value] for item in contributions_of(self.graph, head)
+                if item.tail is tail]  # fmt: skip
+        total = np.sum(sent, axis=0) if sent else np.zeros(head.type.sizes)
+        weight, value = self.values[delta], self.values[head]
+        (direction, *_) = self._directions(head)
+
+        def change(h: float) -> float:
+            grown = self.replay.change_of(tail, head, value + h * direction)
+            return float(np.sum(np.where(weight == 0, 0.0, weight * grown)))
+
+        size = float(np.sum(np.abs(np.where(weight == 0, 0.0, weight * self.values[tail]))))
+        noise = _ROUNDING * (size if np.isfinite(size) else float(np.linalg.norm(weight)))
+        typical = float(np.linalg.norm(total)) / max(value.size, 1) ** 0.5
+        return compare(change, float(np.sum(total * direction)), typical, self._length(value), noise)
+
+
+def compare(
+    change: Callable[[float], float], symbolic: float, typical: float, step: float, noise: float
+) -> _Result:
+    """The slope of `change` at 0 against `symbolic`.
+
+    `typical` is a size below which no difference of the two counts, and `noise` the rounding error
+    of `change`; a step whose noise exceeds the tolerance says nothing.
+    """
+    last = _Result(float("nan"), symbolic, float("inf"), "wrong")
+    gaps: list[tuple[float, float]] = []
+    for factor in _FACTORS:
+        h = step * factor
+        ahead, behind = change(h) / h, -change(-h) / h
+        numeric, gap = (ahead + behind) / 2, abs(ahead - behind)
+        size = max(abs(numeric), abs(symbolic), typical)
+        spread = noise / h
+        difference = abs(numeric - symbolic)
+        if size == 0.0 or (difference <= spread and size <= spread):
+            return _Result(numeric, symbolic, 0.0, "ok")
+        if not np.isfinite(difference) or spread > TOLERANCE * size:
+            continue
+        error = difference / size
+        last = min(last, _Result(numeric, symbolic, error, "wrong"), key=lambda r: r.error)
+        gaps.append((gap / size, error))
+        if error <= TOLERANCE and gap <= 1e-3 * size:
+            return _Result(numeric, symbolic, error, "ok")
+    return _judged(last, gaps)
+
+
+def _judged(best: _Result, gaps: list[tuple[float, float]]) -> _Result:
+    """Whether the sides approach each other as the step shrinks; where they do not, it is a kink."""
+    if not gaps:
+        return best
+    smallest = gaps[:3]  # the first step and the smaller ones
+    gap, error = smallest[-1]
+    lasting = len(smallest) > 1 and gap > 1e-3 and gap > smallest[0][0] / 4
+    if lasting and error <= 0.55 * gap + TOLERANCE:
+        return _Result(best.numeric, best.symbolic, error, "kink")
+    if best.error <= TOLERANCE:
+        return _Result(best.numeric, best.symbolic, best.error, "ok")
+    return best

@@ -1,0 +1,87 @@
+"""Formulas of values and deltas as readable text, with the names of the nodes in them.
+
+An operation says `δ · (1 - y²)`; of a node it becomes `δ[hidden.z] · (1 - hidden.z²)`, and a delta
+the sum over its tails:
+
+    δ[hidden.z] = δ[output.1.product] · output.1.w + δ[output.2.product] · output.2.w
+
+The text is made for people: it is never parsed again, and names in it are escaped and cut.
+"""
+
+from __future__ import annotations
+
+import re
+
+from graphgrad.graph import CONSTANT, LEAVES, Graph, Node, Operation
+from graphgrad.graph.text import plain
+from graphgrad.inspection.selection import contributions_of, delta_of
+
+_SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
+_RULE = re.compile(r"δ([₁-₉ᵢ]) = (.*?)(?=[,;] δ[₁-₉ᵢ] = |$)")
+_SYMBOL = re.compile(
+    r"x₁, x₂, …|δ|x[₁-₉ᵢ]|(?<![A-Za-z])x(?![A-Za-z])|(?<![A-Za-z])\d?y(?![A-Za-z])|ˣ|ʸ"
+)
+_LONGEST = 60  # characters of one name in a formula
+_MOST = 6  # heads of one concatenation
+
+
+def short_name(graph: Graph, node: Node) -> str:
+    """How a formula calls the node: its value where it is a constant number, else its name."""
+    if node.operation is CONSTANT and node.attributes["value"].array.size == 1:
+        return f"{node.attributes['value'].array.reshape(()).item():.6g}"
+    return plain(graph.name_of(node), _LONGEST)
+
+
+def value_formula(graph: Graph, node: Node) -> str:
+    """`tanh hidden.a`; empty for a leaf."""
+    if node.operation in LEAVES:
+        return ""
+    return _named(graph, node, 0, node.operation.formula)
+
+
+def delta_rule(operation: Operation, place: int) -> str:
+    """What the operation sends back to its head number `place`, as it says itself: `δ x₂ᵀ`."""
+    rules = dict(_RULE.findall(operation.delta_formula))
+    if not rules:
+        return operation.delta_formula
+    mark = _SUBSCRIPTS[place] if place < len(_SUBSCRIPTS) else "ᵢ"
+    return rules.get(mark, rules.get("ᵢ", operation.delta_formula))
+
+
+def contribution_formula(graph: Graph, tail: Node, place: int) -> str:
+    """`δ[hidden.z] · (1 - hidden.z²)`: what the tail sends back to its head number `place`."""
+    return _named(graph, tail, place, delta_rule(tail.operation, place))
+
+
+def delta_formula(graph: Graph, node: Node) -> str:
+    """The sum of what the tails send back; empty where the node has no delta."""
+    sent = contributions_of(graph, node)
+    if sent:
+        return " + ".join(contribution_formula(graph, item.tail, item.place) for item in sent)
+    delta = delta_of(graph, node)
+    if delta is None:
+        return ""
+    return short_name(graph, delta) if delta.operation is CONSTANT else "0"
+
+
+def _named(graph: Graph, node: Node, place: int, formula: str) -> str:
+    """The formula with δ, y and x replaced by the names of this node and its heads."""
+    heads = [short_name(graph, head) for head in node.heads]
+    own = short_name(graph, node)
+
+    def name(match: re.Match[str]) -> str:
+        symbol = match.group()
+        if symbol == "δ":
+            return f"δ[{own}]"
+        if symbol in ("y", "ʸ"):
+            text = own
+        elif symbol[-1] == "y":
+            return f"({symbol[:-1]}·{own})"
+        elif symbol == "x₁, x₂, …":
+            return ", ".join(heads[:_MOST]) + (", …" if len(heads) > _MOST else "")
+        else:
+            number = _SUBSCRIPTS.find(symbol[1:]) if symbol[1:] else -1
+            text = heads[number if number >= 0 else place] if heads else symbol
+        return f"^{text}" if symbol in "ˣʸ" else text
+
+    return _SYMBOL.sub(name, formula)
