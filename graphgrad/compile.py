@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import Program, lower
+from graphgrad.backends import COMPILES, Program, lower
 from graphgrad.errors import DeclarationError, PassError
 from graphgrad.graph import Dimension, Graph, Node, leaf_name
 from graphgrad.graph.types import shape_text
+from graphgrad.kernels.fuse import fused
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
+    FUSING_PASSES,
     PASSES,
     SPECIALISED_PASSES,
     Pass,
@@ -27,7 +29,7 @@ from graphgrad.passes import (
     optimise,
     specialise,
 )
-from graphgrad.plan import make_plan
+from graphgrad.plan import make_plan, one_by_one
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -41,10 +43,11 @@ class Compiled:
 
     def __init__(
         self, source_graph: Graph, graph: Graph, guards: Sequence[str],
-        reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass],
+        reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass], fuse: bool,
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         self._guards, self._passes = tuple(guards), tuple(specialised_passes)
+        self._fuse = fuse
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}
         self._lock = threading.Lock()
@@ -61,9 +64,11 @@ class Compiled:
         key = tuple(sizes.get(name, -1) for name in self._dimensions)
         with self._lock:
             if key not in self._programs:
-                graph, _ = optimise(specialise(self.graph, sizes), self._passes)
+                passes = (*self._passes, *FUSING_PASSES) if self._fuse else self._passes
+                graph, _ = optimise(specialise(self.graph, sizes), passes)
                 guards = [graph.outputs[name] for name in self._guards]
-                self._programs[key] = lower(make_plan(graph, guards))
+                grouping = fused if self._fuse else one_by_one
+                self._programs[key] = lower(make_plan(graph, guards, grouping))
             return self._programs[key]
 
     @property
@@ -78,6 +83,7 @@ def compile(
     guards: Sequence[str] = (),
     passes: Sequence[Pass] = PASSES,
     specialised_passes: Sequence[Pass] = SPECIALISED_PASSES,
+    fuse: bool = True,
     debug: Feeds | None = None,
     state: Feeds | None = None,
 ) -> Compiled:
@@ -98,7 +104,9 @@ def compile(
         wanted = specialise(wanted, sizes)
         check = _ValueCheck(debug, state or {})
     optimised, reports = optimise(wanted, passes, check)
-    return Compiled(graph, optimised, guards, reports, specialised_passes)
+    return Compiled(
+        graph, optimised, guards, reports, specialised_passes, fuse and COMPILES
+    )
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:

@@ -16,23 +16,27 @@ from graphgrad.ops.random import DROPOUT_MASK
 from graphgrad.plan import Plan
 
 try:
-    from graphgrad.kernels import philox_compiled
-except ImportError:  # without Numba NumPy makes the masks: the same bits, more slowly
-    philox_compiled = None  # type: ignore[assignment]
+    from graphgrad.kernels.compiled import bind_kernel, usable_cores
+    from graphgrad.kernels.philox_compiled import fill_dropout_mask
+except ImportError:  # without Numba the same program runs plain, and NumPy makes the masks
+    COMPILES = False
+else:
+    COMPILES = True
 
 
 def _dropout_mask(
     out: Any, seed: Any, step: Any, shape: Any, rate: float, stream: int, dtype: Any
 ) -> None:
-    philox_compiled.fill_dropout_mask(out, int(seed), int(step), stream, rate)
+    fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
-OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
-    {} if philox_compiled is None else {DROPOUT_MASK: _dropout_mask}
-)
+OVERRIDES: Mapping[Operation, Callable[..., Any]] = {DROPOUT_MASK: _dropout_mask} if COMPILES else {}
 """What this engine computes better than the operation's own block."""
 
 
-def lower(plan: Plan) -> Program:
-    """The program of a plan."""
-    return Program(plan, print_program(plan, OVERRIDES))
+def lower(plan: Plan, threads: int | None = None) -> Program:
+    """The program of a plan; `threads` is for fused kernels (default: all cores of the process)."""
+    if not COMPILES:
+        return Program(plan, print_program(plan, OVERRIDES))
+    count = threads or usable_cores()
+    return Program(plan, print_program(plan, OVERRIDES, lambda nest: bind_kernel(nest, count)))

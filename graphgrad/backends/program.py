@@ -52,6 +52,11 @@ class Program:
         return self._printed.text
 
     @property
+    def kernels(self) -> Mapping[str, str]:
+        """The text of every fused kernel, by the name that `source` calls it by."""
+        return self._printed.kernels
+
+    @property
     def peak_bytes(self) -> int:
         """Bytes held while it runs: arena, constants and state."""
         return self.plan.peak_bytes

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import keyword
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from graphgrad.graph import CONSTANT, Node, Operation
 from graphgrad.graph.text import plain
+from graphgrad.kernels.loops import Argument, LoopNest, print_loops
 from graphgrad.plan import Plan, Step
 
 
@@ -36,16 +37,35 @@ class Source:
     constants: tuple[np.ndarray, ...]
     line_of: Mapping[Node, int]
     """The line (from 1) on which each node is computed or viewed."""
+    kernels: Mapping[str, str]
+    """The text of each fused kernel by the name that the program calls it by."""
 
 
-def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> Source:
-    """The program of a plan; `overrides` are an engine's own computations."""
-    return _Printer(plan, overrides).source()
+BindKernel = Callable[[LoopNest], Callable[..., Any]]
+
+
+def print_program(
+    plan: Plan,
+    overrides: Mapping[Operation, Callable[..., Any]],
+    bind_kernel: BindKernel | None = None,
+) -> Source:
+    """The program of a plan; `overrides` are an engine's own computations, `bind_kernel` makes the
+    loop nest of a fused step callable."""
+    return _Printer(plan, overrides, bind_kernel).source()
 
 
 class _Printer:
-    def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        overrides: Mapping[Operation, Callable[..., Any]],
+        bind_kernel: BindKernel | None,
+    ) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
+        self.bind_kernel = bind_kernel
+        self.kernels: dict[str, str] = {}
+        self.kernel_names: dict[tuple[str, int, int], str] = {}
+        self.shaped: dict[tuple[str, tuple[int, ...]], str] = {}
         self.constants: list[np.ndarray] = []
         self.operations: dict[str, Callable[..., Any]] = {}
         self.operation_names: dict[Operation, str] = {}
@@ -64,36 +84,33 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
-        steps = {step.node: step for step in plan.steps}
-        self.numbers = {step.node: number for number, step in enumerate(plan.steps)}
-        for node in self._ordered(steps):
-            if node in steps:
-                self._step(steps[node])
+        for number, step in enumerate(plan.steps):
+            self._views_before(step.group.inputs)
+            self._guards(number)
+            if step.group.region is None:
+                self._step(step)
             else:
-                self._view(node)
+                self._fused_step(step)
+        self._views_before([*graph.outputs.values(), *(node for _, node in plan.copies)])
         self._guards(len(plan.steps))
         for leaf, node in plan.copies:
             self._run(f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})", node,
                       f"next {plain(graph.name_of(leaf))}")  # fmt: skip
         return self._assembled(leaves)
 
-    def _ordered(self, steps: Mapping[Node, Step]) -> list[Node]:
-        """Steps in the order of the plan, each after the views that it needs."""
-        placed: dict[Node, None] = {}
-        wanted = [*steps, *self.graph.outputs.values(), *(n for _, n in self.plan.copies)]
+    def _views_before(self, wanted: Iterable[Node]) -> None:
+        """Makes the views that the next step reads and that do not stand yet."""
         for root in wanted:
             stack = [root]
             while stack:
                 node = stack[-1]
-                missing = [h for h in node.heads
-                           if h not in placed and h not in steps and h not in self.symbols]
-                if missing:
+                missing = [head for head in node.heads[:1] if head not in self.symbols]
+                if node in self.symbols or not missing:
+                    stack.pop()
+                    if node not in self.symbols:
+                        self._view(node)
+                else:
                     stack.extend(missing)
-                    continue
-                stack.pop()
-                if node not in self.symbols:
-                    placed[node] = None
-        return list(placed)
 
     def _constant(self, node: Node) -> None:
         self.symbols[node] = f"c{len(self.constants)}"
@@ -105,24 +122,85 @@ class _Printer:
     def _view(self, node: Node) -> None:
         """A view of bound memory is made once, of an input's or state's at every run."""
         symbol = self.symbols[node] = f"v{self.graph.position(node)}"
-        heads = ", ".join(self.symbols[head] for head in node.heads)
+        heads = ", ".join(self.symbols.get(head, "None") for head in node.heads)
         call = f"{symbol} = {self._view_name(node)}({heads}{self._attributes(node)})"
-        if all(head in self.bound for head in node.heads):
+        if node.heads[0] in self.bound:
             self.bound.add(node)
             self.places_of_lines.append((node, False, len(self.bind_lines)))
             self.bind_lines.append(call + self._comment(node))
         else:
             self._run(call, node)
 
-    def _step(self, step: Step) -> None:
-        node, place = step.node, self.plan.places[step.node]
-        self._guards(self.numbers[node])
+    def _out(self, node: Node) -> str:
+        """The symbol of a value that a step computes: a piece of the arena, or a state."""
+        place = self.plan.places[node]
         if place.kind == "state":
-            out = self.symbols[node] = self.symbols[place.root]
+            self.symbols[node] = self.symbols[place.root]
         else:
-            out = self.symbols[node] = f"v{self.graph.position(node)}"
-            self.bind_lines.append(f"{out} = {self._arena_view(place.offset, node.type)}")
+            self.symbols[node] = f"v{self.graph.position(node)}"
+            self.bind_lines.append(
+                f"{self.symbols[node]} = {self._arena_view(place.offset, node.type)}"
+            )
             self.bound.add(node)
+        return self.symbols[node]
+
+    def _fused_step(self, step: Step) -> None:
+        """A call of one kernel: arguments, outputs, parts of sums, sums."""
+        group = step.group
+        assert self.bind_kernel is not None
+        for node in group.outputs:
+            self._out(node)
+        nest = print_loops(group.region, group.outputs, step.inherited)
+        values: list[str] = []
+        for argument in nest.arguments:
+            values += self._kernel_argument(nest, argument)
+        for node in nest.outputs:
+            if node not in step.inherited:
+                full = node.type.size == nest.rows * nest.columns
+                shape = (nest.rows, nest.columns) if full else (nest.rows,)
+                values.append(self._shaped(node, shape))
+        parts = self._scratch_names(step)
+        values += [*parts, *(self.symbols[node] for node in nest.collected)]
+        key = (nest.text, nest.rows, nest.columns)
+        if key not in self.kernel_names:
+            name = self.kernel_names[key] = f"kernel_{len(self.kernel_names)}"
+            self.operations[name] = self.bind_kernel(nest)
+            self.kernels[name] = nest.text
+        names = ", ".join(plain(self.graph.name_of(node), 60) for node in group.outputs)
+        call = f"op.{self.kernel_names[key]}({', '.join(values)})"
+        self._run(call, step.node, f"{len(group.nodes)} nodes for {names}")
+        for node in group.nodes[:-1]:
+            self.places_of_lines.append((node, True, len(self.run_lines) - 1))
+
+    def _kernel_argument(self, nest: LoopNest, argument: Argument) -> list[str]:
+        node = argument.node
+        if argument.form == "generator":
+            seed, step = (self._shaped(head, (1,)) for head in node.heads)
+            return [seed, step, str(int(node.attributes["stream"]))]
+        shapes = {"scalar": (1,), "vector": (nest.columns,), "row": (nest.rows,),
+                  "full": (nest.rows, nest.columns), "indexed": (-1, nest.columns),
+                  "indexed_row": (-1,)}  # fmt: skip
+        values = [self._shaped(node, shapes[argument.form])]
+        if argument.table is not None:
+            self.constants.append(argument.table)
+            values.append(f"constants[{len(self.constants) - 1}]")
+        return values
+
+    def _shaped(self, node: Node, shape: tuple[int, ...]) -> str:
+        """The value in the shape that a kernel takes it in; made once where it is bound."""
+        symbol = self.symbols[node]
+        text = f"{symbol}.reshape({', '.join(map(str, shape))})"
+        if node not in self.bound:
+            return text
+        key = (symbol, shape)
+        if key not in self.shaped:
+            self.shaped[key] = f"b{len(self.shaped)}"
+            self.bind_lines.append(f"{self.shaped[key]} = {text}")
+        return self.shaped[key]
+
+    def _step(self, step: Step) -> None:
+        node = step.node
+        out = self._out(node)
         heads = [self.symbols[head] for head in node.heads]
         override = self.overrides.get(node.operation)
         if node.operation.ufunc and override is None:
@@ -134,13 +212,15 @@ class _Printer:
         self._run(call, node)
 
     def _scratch(self, step: Step) -> str:
-        if not step.scratch:
-            return ""
-        names = []
+        names = self._scratch_names(step)
+        return f", scratch=({', '.join(names)},)" if names else ""
+
+    def _scratch_names(self, step: Step) -> list[str]:
+        names: list[str] = []
         for number, item in enumerate(step.scratch):
             names.append(f"t{self.graph.position(step.node)}_{number}")
             self.bind_lines.append(f"{names[-1]} = {self._arena_view(item.offset, item.type)}")
-        return f", scratch=({', '.join(names)},)"
+        return names
 
     def _guards(self, number: int) -> None:
         """Where the plan says so, the guards stand before the step of this number."""
@@ -206,7 +286,8 @@ class _Printer:
         lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
         line_of = {node: (run_start if in_run else bind_start) + number
                    for node, in_run, number in reversed(self.places_of_lines)}  # fmt: skip
-        return Source("\n".join(lines), self.operations, tuple(self.constants), line_of)
+        return Source("\n".join(lines), self.operations, tuple(self.constants), line_of,
+                      self.kernels)  # fmt: skip
 
 
 def _partial(operation: Operation) -> Callable[..., Any]:

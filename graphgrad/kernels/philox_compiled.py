@@ -135,3 +135,11 @@ def _fill_mask(  # type: ignore[no-untyped-def]
         whole[4 * number + 1] = scale if b >= limit else zero
         whole[4 * number + 2] = scale if c >= limit else zero
         whole[4 * number + 3] = scale if d >= limit else zero
+
+
+@_compile
+def fill_row(out, start, seed, step, stream, threshold, scale):  # type: ignore[no-untyped-def]
+    """The mask of elements ``start``, ``start + 1``, …; for kernels that make masks as they go."""
+    low = np.uint64(0xFFFFFFFF)
+    a, b = np.uint64(step), np.uint64(seed)
+    _fill_mask(out, start, stream, a & low, a >> _HALF, b & low, b >> _HALF, threshold, scale)

@@ -4,6 +4,7 @@ A pass never changes what an output is, keeps the names, and leaves a graph that
 one is one file and one line in `PASSES`.
 """
 
+from graphgrad.passes.decompose import decompose
 from graphgrad.passes.fold_constants import fold_constants
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
 from graphgrad.passes.prune import prune
@@ -27,7 +28,15 @@ SPECIALISED_PASSES: tuple[Pass, ...] = (
 )
 """What it goes through again once its sizes are known."""
 
+FUSING_PASSES: tuple[Pass, ...] = (
+    decompose,  # what a composite stands for fuses with its neighbours
+    fold_constants,
+    simplify,
+    prune,
+)
+"""What it goes through last where an engine fuses."""
+
 __all__ = [
-    "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "fold_constants",
+    "FUSING_PASSES", "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "fold_constants",
     "free_dimensions", "optimise", "prune", "simplify", "specialise", "stabilise",
 ]  # fmt: skip

@@ -7,10 +7,13 @@ what they look like, before a byte is allocated.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from graphgrad.graph import Node
+from graphgrad.graph import Graph, Node
 
 
 def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -32,3 +35,30 @@ def viewed(node: Node, head: np.ndarray) -> np.ndarray | None:
         return None
     assert isinstance(result, np.ndarray)
     return result
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """The layout of every node of a graph of known shapes."""
+
+    ghosts: Mapping[Node, np.ndarray]
+    views: frozenset[Node]
+    """The nodes that lie in their head's memory."""
+
+    def contiguous(self, node: Node) -> bool:
+        """Whether the elements lie in C order without gaps."""
+        return bool(self.ghosts[node].flags.c_contiguous)
+
+
+def find_layouts(graph: Graph) -> Layouts:
+    """Views as NumPy makes them; everything else contiguous."""
+    ghosts: dict[Node, np.ndarray] = {}
+    views = set()
+    for node in graph.nodes:
+        result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
+        if result is None:
+            ghosts[node] = ghost(node.type.sizes, node.dtype)
+        else:
+            ghosts[node] = result
+            views.add(node)
+    return Layouts(ghosts, frozenset(views))

@@ -12,16 +12,15 @@ The peak is known before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node, TensorType
 from graphgrad.graph.text import plain
 from graphgrad.ops.movement import COPY
 from graphgrad.plan.arena import Arena, aligned
-from graphgrad.plan.layout import ghost, viewed
+from graphgrad.plan.layout import Layouts, find_layouts
 from graphgrad.plan.schedule import schedule
 
 
@@ -43,13 +42,61 @@ class Scratch:
     type: TensorType
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Nodes that are computed together: one operation, or a region that an engine fuses.
+
+    `outputs` are the nodes that anything outside reads; only they get a place. `shares` says which
+    inputs' memory an output may take, should they die here. `region` is the engine's own.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    scratch: tuple[TensorType, ...] = ()
+    shares: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
+    region: Any = None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One computation; a view costs nothing and is no step."""
 
-    node: Node
+    group: Group
     scratch: tuple[Scratch, ...] = ()
     live_bytes: int = 0
+    inherited: Mapping[Node, Node] = field(default_factory=dict)
+    """The outputs that lie in the memory of an input, and which."""
+
+    @property
+    def node(self) -> Node:
+        """The node that stands for the step: the last of its group."""
+        return self.group.nodes[-1]
+
+
+Grouping = Callable[[Graph, Sequence[Node], Mapping[Node, int], Layouts], list[Group]]  # fmt: skip
+"""Groups for the nodes that are given in order, with their phase (0 before the guards, 1 after) and
+their layout; every node that is no view belongs to one. In the order in which they run."""
+
+
+def alone(node: Node) -> Group:
+    """The group of one operation."""
+    operation = node.operation
+    scratch: tuple[TensorType, ...] = ()
+    if operation.scratch is not None:
+        scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
+    shares = {node: node.heads} if operation.in_place else {}
+    return Group((node,), node.heads, (node,), scratch, shares)
+
+
+def one_by_one(
+    graph: Graph,
+    order: Sequence[Node],
+    phases: Mapping[Node, int],
+    layouts: Layouts,
+) -> list[Group]:
+    """The plain grouping: every operation for itself."""
+    return [alone(node) for node in order if node not in layouts.views]
 
 
 @dataclass(frozen=True)
@@ -76,25 +123,32 @@ class Plan:
         lines = [f"{len(self.steps)} steps, arena {self.arena_bytes:,} bytes, "
                  f"peak {self.peak_bytes:,} bytes"]  # fmt: skip
         for number, step in enumerate(self.steps):
-            place = self.places[step.node]
-            where = f"@{place.offset}" if place.kind == "arena" else place.kind
-            name = plain(self.graph.name_of(step.node))
-            lines.append(
-                f"{number:>5}  {step.node.operation.name:<16} {step.node.type!s:<28} {where:<12} "
-                f"live {step.live_bytes:>12,}  {name}"
-            )
+            for node in step.group.outputs:
+                place = self.places[node]
+                where = f"@{place.offset}" if place.kind == "arena" else place.kind
+                fused = f"+{len(step.group.nodes) - 1}" if step.group.region is not None else ""
+                lines.append(
+                    f"{number:>5}  {node.operation.name + fused:<16} {node.type!s:<28} {where:<12} "
+                    f"live {step.live_bytes:>12,}  {plain(self.graph.name_of(node))}"
+                )
         return "\n".join(lines)
 
 
-def make_plan(graph: Graph, guards: Sequence[Node] = ()) -> Plan:
+def make_plan(
+    graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = one_by_one
+) -> Plan:
     """The plan of a graph of known shapes. `guards` must be finite for the updates to happen."""
     graph = _with_snapshots(graph)
     order, before_guards = schedule(graph, guards)
-    places, computed, guard_position = _roots(graph, order, before_guards)
+    phases = {node: int(number >= before_guards) for number, node in enumerate(order)}
+    layouts = find_layouts(graph)
+    groups = grouping(graph, order, phases, layouts)
+    places = _roots(graph, groups, layouts)
     roots = {node: place.root for node, place in places.items()}
-    last_use = _last_uses(graph, computed, roots)
-    copies = _place_updates(graph, computed, places, last_use, guard_position, set(guards))
-    steps, arena_bytes = _allocate(computed, places, roots, last_use)
+    last_use = _last_uses(graph, groups, roots)
+    guard_position = sum(phases[group.nodes[-1]] == 0 for group in groups)
+    copies = _place_updates(graph, groups, places, last_use, guard_position)
+    steps, arena_bytes = _allocate(groups, places, roots, last_use)
     return Plan(graph, steps, places, arena_bytes, tuple(guards), guard_position, copies)
 
 
@@ -114,63 +168,56 @@ def _with_snapshots(graph: Graph) -> Graph:
 
 
 def _roots(
-    graph: Graph, order: Sequence[Node], before_guards: int
-) -> tuple[dict[Node, Place], list[Node], int]:
-    """Leaves and views get their places; what is left has to be computed."""
+    graph: Graph, groups: Sequence[Group], layouts: Layouts
+) -> dict[Node, Place]:
+    """Leaves and views get their places, what groups compute for others a place in the arena."""
+    computed = {node for group in groups for node in group.nodes}
+    outputs = {node for group in groups for node in group.outputs}
     places: dict[Node, Place] = {}
-    ghosts: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
         if node.operation in LEAVES:
             kind = {INPUT: "input", CONSTANT: "constant"}.get(node.operation, "state")
             places[node] = Place(kind, node)
-            ghosts[node] = ghost(node.type.sizes, node.dtype)
-    computed: list[Node] = []
-    guard_position = 0
-    for number, node in enumerate(order):
-        if number == before_guards:
-            guard_position = len(computed)
-        result = viewed(node, ghosts[node.heads[0]]) if node.operation.view else None
-        if result is not None:
-            places[node], ghosts[node] = Place("view", places[node.heads[0]].root), result
-            continue
-        places[node] = Place("arena", node)
-        ghosts[node] = ghost(node.type.sizes, node.dtype)
-        computed.append(node)
-    return places, computed, guard_position if before_guards < len(order) else len(computed)
+        elif node in outputs:
+            places[node] = Place("arena", node)
+        elif node not in computed and node in layouts.views and node.heads[0] in places:
+            places[node] = Place("view", places[node.heads[0]].root)
+    return places
 
 
 def _last_uses(
-    graph: Graph, computed: Sequence[Node], roots: Mapping[Node, Node]
+    graph: Graph, groups: Sequence[Group], roots: Mapping[Node, Node]
 ) -> dict[Node, int]:
     """The number of the last step that reads the memory of each root."""
     last: dict[Node, int] = {}
-    for number, node in enumerate(computed):
-        for head in node.heads:
+    for number, group in enumerate(groups):
+        for head in group.inputs:
             last[roots[head]] = number
-        last.setdefault(node, number)
+        for node in group.outputs:
+            last.setdefault(node, number)
     for node in [*graph.outputs.values(), *graph.updates.values()]:
-        last[roots[node]] = len(computed)
+        last[roots[node]] = len(groups)
     return last
 
 
 def _place_updates(
     graph: Graph,
-    computed: Sequence[Node],
+    groups: Sequence[Group],
     places: dict[Node, Place],
     last_use: Mapping[Node, int],
     guard_position: int,
-    guards: set[Node],
 ) -> tuple[tuple[Node, Node], ...]:
     """Next values that can be computed straight into their state are; the others are listed."""
-    number_of = {node: number for number, node in enumerate(computed)}
+    number_of = {node: number for number, group in enumerate(groups) for node in group.outputs}
     copies = []
     for leaf, node in graph.updates.items():
-        number = number_of.get(node, -1)
-        last_read = last_use.get(leaf, -1)
-        reads_itself = last_read == number and node.operation.in_place and all(
-            head is leaf or places[head].root is not leaf for head in node.heads)  # fmt: skip
-        free = last_read < number or reads_itself
-        if number >= guard_position and free and places[node].kind == "arena" and number >= 0:
+        number, last_read = number_of.get(node, -1), last_use.get(leaf, -1)
+        free = last_read < number
+        if last_read == number >= 0:
+            group = groups[number]
+            views = any(h is not leaf and places[h].root is leaf for h in group.inputs)
+            free = leaf in group.shares.get(node, ()) and not views
+        if number >= guard_position and free and places[node].kind == "arena":
             places[node] = Place("state", leaf)
         else:
             copies.append((leaf, node))
@@ -178,7 +225,7 @@ def _place_updates(
 
 
 def _allocate(
-    computed: Sequence[Node],
+    groups: Sequence[Group],
     places: dict[Node, Place],
     roots: Mapping[Node, Node],
     last_use: Mapping[Node, int],
@@ -186,29 +233,33 @@ def _allocate(
     """Offsets for everything that is computed into the arena, and for scratch."""
     arena, live = Arena(), 0
     dying: dict[int, list[Node]] = {}
-    for node in computed:
-        dying.setdefault(last_use[node], []).append(node)
+    for group in groups:
+        for node in group.outputs:
+            dying.setdefault(last_use[node], []).append(node)
     steps = []
-    for number, node in enumerate(computed):
-        inherited: Node | None = None
-        if places[node].kind == "arena":
-            inherited = _heir(node, places, roots, last_use, number)
-            if inherited is not None:
-                offset = places[inherited].offset
+    for number, group in enumerate(groups):
+        inherited: dict[Node, Node] = {}
+        for node in group.outputs:
+            if places[node].kind == "state":
+                leaf = places[node].root
+                if leaf in group.inputs:
+                    inherited[node] = leaf
+                continue
+            heir = _heir(node, group, places, roots, last_use, number, inherited)
+            if heir is not None:
+                inherited[node] = heir
+                offset = places[heir].offset
             else:
                 offset = arena.allocate(node.type.nbytes)
                 live += aligned(node.type.nbytes)
             places[node] = Place("arena", node, offset)
-        scratch = []
-        if node.operation.scratch is not None:
-            for needed in node.operation.scratch(*(h.type for h in node.heads), **node.attributes):
-                scratch.append(Scratch(arena.allocate(needed.nbytes), needed))
+        scratch = tuple(Scratch(arena.allocate(t.nbytes), t) for t in group.scratch)
         peak = live + sum(aligned(item.type.nbytes) for item in scratch)
-        steps.append(Step(node, tuple(scratch), peak))
+        steps.append(Step(group, scratch, peak, inherited))
         for item in scratch:
             arena.release(item.offset, item.type.nbytes)
         for dead in dying.get(number, ()):
-            if dead is not inherited and places[dead].kind == "arena":
+            if dead not in inherited.values() and places[dead].kind == "arena":
                 arena.release(places[dead].offset, dead.type.nbytes)
                 live -= aligned(dead.type.nbytes)
     return tuple(steps), arena.peak
@@ -216,19 +267,19 @@ def _allocate(
 
 def _heir(
     node: Node,
+    group: Group,
     places: Mapping[Node, Place],
     roots: Mapping[Node, Node],
     last_use: Mapping[Node, int],
     number: int,
+    inherited: Mapping[Node, Node],
 ) -> Node | None:
-    """The head whose place `node` may take: same type, contiguous, dead after this step."""
-    if not node.operation.in_place:
-        return None
-    for head in node.heads:
+    """The input whose place `node` may take: same type, contiguous, dead after this step."""
+    for head in group.shares.get(node, ()):
         root = roots[head]
         if head is not root or places[root].kind != "arena" or head.type != node.type:
             continue
-        shared = sum(roots[other] is root for other in dict.fromkeys(node.heads))
-        if last_use[root] == number and shared == 1:
+        shared = sum(roots[other] is root for other in dict.fromkeys(group.inputs))
+        if last_use[root] == number and shared == 1 and root not in inherited.values():
             return root
     return None

@@ -1,0 +1,78 @@
+"""Groups the nodes of a graph for the plan: regions that one kernel computes, and the rest alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphgrad.graph import Graph, Node, TensorType
+from graphgrad.kernels.loops import LoopNest, block_count, print_loops
+from graphgrad.kernels.region import Region, find_regions, is_generator
+from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.plan import Group, Layouts, alone
+
+
+def fused(
+    graph: Graph, order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts
+) -> list[Group]:
+    """The groups in the order in which they run: each after the last of its nodes."""
+    regions = find_regions(order, phases, layouts)
+    region_of = {node: region for region in regions for node in region.roles}
+    position = {node: number for number, node in enumerate(order)}
+    kept = {*graph.outputs.values(), *graph.updates.values()}
+    groups: dict[Group, int] = {}
+    for region in regions:
+        groups[_group(graph, region, region_of, kept)] = max(position[n] for n in region.roles)
+    for node in order:
+        if node in region_of or node in layouts.views:
+            continue
+        if is_generator(node) and node not in kept and all(
+            tail in region_of for tail in graph.tails(node)
+        ):  # fmt: skip
+            continue
+        groups[alone(node)] = position[node]
+    return sorted(groups, key=groups.__getitem__)
+
+
+def _group(
+    graph: Graph, region: Region, region_of: Mapping[Node, Region], kept: set[Node]
+) -> Group:
+    outputs = [node for node in region.roles if node in kept
+               or any(region_of.get(tail) is not region for tail in graph.tails(node))]  # fmt: skip
+    nest = print_loops(region, outputs)
+    inputs: list[Node] = []
+    for node in region.roles:
+        for head in node.heads:
+            if head in region.roles:
+                continue
+            if is_generator(head):
+                inputs += head.heads
+            elif head.operation is BROADCAST_TO:
+                inputs.append(_unrepeated(head))
+            else:
+                inputs.append(head)
+    blocks = block_count(nest.rows)
+    scratch = tuple(TensorType((blocks, nest.columns) if node.shape else (blocks,), node.dtype)
+                    for node in nest.collected)  # fmt: skip
+    return Group(region.nodes, tuple(dict.fromkeys(inputs)), (*nest.outputs, *nest.collected),
+                 scratch, _shares(nest), region)  # fmt: skip
+
+
+def _unrepeated(node: Node) -> Node:
+    while node.operation is BROADCAST_TO:
+        node = node.heads[0]
+    return node
+
+
+def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
+    """An output may lie in the memory of an argument that is read the same way and, from the stage
+    in which the output is written, no more."""
+    found = {}
+    for node in nest.outputs:
+        found[node] = tuple(
+            argument.node for argument in nest.arguments
+            if argument.form == "full" and argument.node.type == node.type
+            and nest.last_read[argument.node] <= nest.first_write[node]
+        )  # fmt: skip
+    return found
+
+

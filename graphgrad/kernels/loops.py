@@ -1,0 +1,307 @@
+"""Prints a region as a loop nest over rows: Python text that Numba compiles.
+
+    for row in range(first, last):            one row after the other
+        for column in range(columns): …       stage 0: loads, elementwise work, sums along the row
+        …                                     once a row: what is computed from those sums
+        for column in range(columns): …       stage 1: work that needs them
+
+An elementwise value that a later stage reads again waits in a buffer of one row, in cache. Sums over
+rows are collected for each block of rows by itself and added up in the order of the blocks, so the
+result does not depend on how many threads worked.
+
+The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
+regions give equal text and share one compiled kernel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphgrad.graph import Node
+from graphgrad.kernels.region import COLUMN, FULL, ROW, TOTAL, Region, is_generator, is_inlined
+from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
+from graphgrad.ops.movement import BROADCAST_TO, RESHAPE
+from graphgrad.ops.philox import dropout_scale, dropout_threshold
+from graphgrad.ops.reduction import MAX, MIN, SUM
+
+CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
+_NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
+_REDUCTIONS = (SUM, MAX, MIN)
+
+
+BLOCKS = 16
+"""Into how many blocks the rows of a kernel are cut at most."""
+
+
+def block_count(rows: int) -> int:
+    """How many blocks the rows are cut into: a function of the rows alone, not of the threads."""
+    return max(1, min(BLOCKS, rows // 4))
+
+
+@dataclass(frozen=True, eq=False)
+class Argument:
+    """What a kernel reads: a node, and how its elements follow the rows of the space."""
+
+    node: Node
+    form: str
+    """full, row (one number a row), vector (the same row always), scalar, generator, or indexed (a
+    row of the value for each row of the space, by `table`)."""
+    table: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class LoopNest:
+    """The text of a kernel and the order of its arguments."""
+
+    text: str
+    arguments: tuple[Argument, ...]
+    outputs: tuple[Node, ...]
+    collected: tuple[Node, ...]
+    """Outputs that are sums over rows or over everything: one part for each block."""
+    rows: int
+    columns: int
+    last_read: dict[Node, int]
+    first_write: dict[Node, int]
+    """Stages, from which the plan knows whether an output may take an argument's memory."""
+
+
+def print_loops(
+    region: Region, outputs: Sequence[Node], shared: Mapping[Node, Node] | None = None
+) -> LoopNest:
+    """The loop nest that computes a region and keeps `outputs`.
+
+    `shared` maps an output to the argument whose memory it takes: the kernel is given that array
+    once, so the compiler need not ask whether two arrays overlap.
+    """
+    return _Printer(region, outputs, shared or {}).nest()
+
+
+class _Printer:
+    def __init__(
+        self, region: Region, outputs: Sequence[Node], shared: Mapping[Node, Node]
+    ) -> None:
+        self.region, self.outputs, self.shared = region, tuple(outputs), shared
+        self._loads: list[str] = []
+        self.columns = region.space[-1]
+        self.rows = int(np.prod(region.space[:-1], dtype=int))
+        self.stage: dict[Node, int] = {}
+        self.arguments: list[Argument] = []
+        self.symbols: dict[Node, str] = {}
+        self.last_read: dict[Node, int] = {}
+
+    def nest(self) -> LoopNest:
+        self._find_stages()
+        stages = 1 + max(self.stage.values(), default=0)
+        body: list[str] = []
+        for stage in range(stages):
+            body += self._stage(stage)
+        kept = [n for n in self.outputs if self.region.roles[n] in (FULL, ROW)]
+        collected = [n for n in self.outputs if self.region.roles[n] in (COLUMN, TOTAL)]
+        first_write = {n: self.stage[n] for n in kept}
+        return LoopNest(self._text(body, kept, collected), tuple(self.arguments),
+                        tuple(kept), tuple(collected), self.rows, self.columns,
+                        self.last_read, first_write)  # fmt: skip
+
+    def _find_stages(self) -> None:
+        """The earliest loop in which each node can be computed; -1 is before the first."""
+        roles = self.region.roles
+        for node, role in roles.items():
+            stage = -1 if role == ROW and node.operation not in _REDUCTIONS else 0
+            for head in node.heads:
+                if roles.get(head) == FULL:
+                    stage = max(stage, self.stage[head])
+                elif roles.get(head) == ROW:
+                    stage = max(stage, self.stage[head] + (role == FULL))
+            self.stage[node] = stage
+
+    def _stage(self, stage: int) -> list[str]:
+        roles = self.region.roles
+        mine = [node for node, its in self.stage.items() if its == stage]
+        before = [node for node, its in self.stage.items() if its == -1] if stage == 0 else []
+        lines = [self._assignment(node, stage) for node in before]
+        starts, loop, ends = [], [], []
+        for node in mine:
+            symbol = self._symbol(node)
+            if roles[node] == FULL:
+                loop.append(self._assignment(node, stage))
+                if node in self.outputs:
+                    loop.append(f"o{symbol[1:]}[column] = {symbol}")
+                elif self._needed_later(node):
+                    loop.append(f"t{symbol[1:]}[column] = {symbol}")
+            elif node.operation in _REDUCTIONS:
+                value = self._read(node.heads[0], stage)
+                starts += self._reduction_start(node)
+                loop.append(self._reduction_step(node, value))
+            else:
+                ends.append(self._assignment(node, stage))
+        loads, self._loads = self._loads, []
+        if loop:
+            lines += [*starts, "for column in range(columns):",
+                      *(f"    {line}" for line in [*loads, *loop])]  # fmt: skip
+        lines += ends
+        for node in [*before, *mine]:
+            if roles[node] == ROW and node in self.outputs:
+                symbol = self._symbol(node)
+                lines.append(f"o{symbol[1:]}[row] = {symbol}")
+        return lines
+
+    def _needed_later(self, node: Node) -> bool:
+        return any(node in other.heads and self.stage[other] > self.stage[node]
+                   for other in self.region.roles)  # fmt: skip
+
+    def _reduction_start(self, node: Node) -> list[str]:
+        role, symbol = self.region.roles[node], self._symbol(node)
+        if role in (COLUMN, TOTAL):
+            return []
+        first = {SUM: "0", MAX: "-inf", MIN: "inf"}[node.operation]
+        return [f"{symbol} = {node.dtype}({first})"]
+
+    def _reduction_step(self, node: Node, value: str) -> str:
+        role, symbol = self.region.roles[node], self._symbol(node)
+        if role == COLUMN:
+            return f"p{symbol[1:]}[column] += {value}"
+        if node.operation is SUM:
+            return f"{symbol} += {value}"
+        function = "larger" if node.operation is MAX else "smaller"
+        return f"{symbol} = {function}({symbol}, {value})"
+
+    def _assignment(self, node: Node, stage: int) -> str:
+        values = [self._read(head, stage) for head in node.heads]
+        if node.operation is RESHAPE:
+            return f"{self._symbol(node)} = {values[0]}"
+        literal = node.dtype if node.dtype.kind != "b" else node.heads[0].dtype
+        template = _NUMBER.sub(rf"{literal}(\1)", node.operation.kernel)
+        template = re.sub(r"\b(exp|log|tanh|erf|pow|sin|cos|log1p|expm1|softplus|sqrt|rsqrt)\(",
+                          rf"\1_{literal}(", template)  # fmt: skip
+        text = template.format(*values)
+        if node.operation is CAST:
+            text = f"{'bool_' if node.dtype.kind == 'b' else node.dtype}({text})"
+        return f"{self._symbol(node)} = {text}"
+
+    def _symbol(self, node: Node) -> str:
+        if node not in self.symbols:
+            self.symbols[node] = f"v{len(self.symbols)}"
+        return self.symbols[node]
+
+    def _read(self, head: Node, stage: int) -> str:
+        """The text by which the loop of `stage` reads a value."""
+        role = self.region.roles.get(head)
+        if role == FULL:
+            symbol = self._symbol(head)
+            if self.stage[head] == stage:
+                return symbol
+            return f"{'o' if head in self.outputs else 't'}{symbol[1:]}[column]"
+        if role == ROW:
+            return self._symbol(head)
+        if is_inlined(head):
+            value = head.attributes["value"].array.reshape(()).item()
+            return f"{'bool_' if head.dtype.kind == 'b' else head.dtype}({_number(value)})"
+        argument = self._argument(head)
+        self.last_read[argument.node] = max(stage, 0)
+        symbol = self._symbol(argument.node)
+        name = symbol[1:]
+        if argument.form in ("scalar", "row", "indexed_row"):
+            return f"s{name}"
+        # loaded before anything is stored: an output may lie in the same memory
+        load = f"x{name} = {'g' if argument.form == 'generator' else 'a'}{name}[column]"
+        if load not in self._loads:
+            self._loads.append(load)
+        return f"x{name}"
+
+    def _argument(self, head: Node) -> Argument:
+        """What the kernel is given for a value from outside."""
+        node = head
+        while node.operation is BROADCAST_TO:
+            node = node.heads[0]
+        for known in self.arguments:
+            if known.node is node:
+                return known
+        form = "generator" if is_generator(node) else self._form(node)
+        table = self._table(node) if form.startswith("indexed") else None
+        self.arguments.append(Argument(node, form, table))
+        return self.arguments[-1]
+
+    def _table(self, node: Node) -> np.ndarray:
+        """For each row of the space, the row of the value that lies under it."""
+        shape, space = node.type.sizes, self.region.space
+        leading = ((1,) * (len(space) - len(shape)) + shape)[:-1]
+        numbers = np.arange(int(np.prod(leading, dtype=int)), dtype=np.int32).reshape(leading)
+        return np.ascontiguousarray(np.broadcast_to(numbers, space[:-1])).reshape(-1)
+
+    def _form(self, node: Node) -> str:
+        shape, space = node.type.sizes, self.region.space
+        aligned = (1,) * (len(space) - len(shape)) + shape
+        if all(size == 1 for size in aligned):
+            return "scalar"
+        if aligned == space:
+            return "full"
+        if all(size == 1 for size in aligned[:-1]):
+            return "vector"
+        if aligned == (*space[:-1], 1):
+            return "row"
+        return "indexed" if aligned[-1] != 1 else "indexed_row"
+
+    def _text(self, body: list[str], kept: list[Node], collected: list[Node]) -> str:
+        names, once, per_row = [], [], []
+        for argument in self.arguments:
+            n = self._symbol(argument.node)[1:]
+            if argument.form == "generator":
+                names += [f"seed{n}", f"step{n}", f"stream{n}"]
+                once.append(f"g{n} = empty(columns, {argument.node.dtype})")
+                rate = argument.node.attributes["rate"]
+                per_row.append(
+                    f"fill_row(g{n}, row * columns, seed{n}[0], step{n}[0], stream{n}, "
+                    f"{dropout_threshold(rate)}, {argument.node.dtype}({dropout_scale(rate)!r}))"
+                )
+                continue
+            names.append(f"m{n}")
+            if argument.form.startswith("indexed"):
+                names.append(f"i{n}")
+            access = {"scalar": "", "vector": "", "full": f"a{n} = m{n}[row]",
+                      "row": f"s{n} = m{n}[row]", "indexed": f"a{n} = m{n}[i{n}[row]]",
+                      "indexed_row": f"s{n} = m{n}[i{n}[row]]"}[argument.form]  # fmt: skip
+            once += {"scalar": [f"s{n} = m{n}[0]"], "vector": [f"a{n} = m{n}"]}.get(
+                argument.form, [])  # fmt: skip
+            per_row += [access] if access else []
+        for node in self.region.roles:
+            n = self._symbol(node)[1:]
+            if self.region.roles[node] == FULL and node not in kept and self._needed_later(node):
+                once.append(f"t{n} = empty(columns, {_dtype(node)})")
+        for node in kept:
+            n = self._symbol(node)[1:]
+            full = self.region.roles[node] == FULL
+            if node in self.shared:
+                per_row.append(f"o{n} = a{self._symbol(self.shared[node])[1:]}")
+                continue
+            names.append(f"r{n}" if full else f"o{n}")
+            per_row += [f"o{n} = r{n}[row]"] if full else []
+        in_block, after_block = [], []
+        for node in collected:
+            n = self._symbol(node)[1:]
+            names.append(f"q{n}")
+            if self.region.roles[node] == COLUMN:
+                in_block += [f"p{n} = q{n}[block]", f"p{n}[:] = 0"]
+            else:
+                in_block.append(f"v{n} = {node.dtype}(0)")
+                after_block.append(f"q{n}[block] = v{n}")
+        lines = [f"def kernel(first, last, height, rows, columns, {', '.join(names)}):"]
+        lines += [f"    {line}" for line in once]
+        lines.append("    for block in range(first, last):")
+        lines += [f"        {line}" for line in in_block]
+        lines.append("        for row in range(block * height, min(rows, (block + 1) * height)):")
+        lines += [f"            {line}" for line in [*per_row, *body]]
+        lines += [f"        {line}" for line in after_block]
+        return "\n".join(lines) + "\n"
+
+
+def _dtype(node: Node) -> str:
+    return "bool_" if node.dtype.kind == "b" else str(node.dtype)
+
+
+def _number(value: float) -> str:
+    """A number as Python text; infinities and NaN by the names that the namespace gives them."""
+    return repr(value)
