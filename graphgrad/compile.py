@@ -2,7 +2,8 @@
 
     graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES--> plan --> Program
 
-The passes run once for all sizes; what follows runs once for each set of concrete sizes and is kept.
+The passes run once for all sizes; what follows runs once for each set of concrete sizes, and its
+program is kept.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backends import Program, lower
-from graphgrad.errors import DeclarationError, PassError
+from graphgrad.errors import DeclarationError, PassError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, leaf_name
 from graphgrad.graph.types import shape_text
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
     PASSES,
     SPECIALISED_PASSES,
+    Check,
     Pass,
     PassReport,
     free_dimensions,
@@ -42,9 +44,11 @@ class Compiled:
     def __init__(
         self, source_graph: Graph, graph: Graph, guards: Sequence[str],
         reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass],
+        check: Check | None = None,
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         self._guards, self._passes = tuple(guards), tuple(specialised_passes)
+        self._check = check
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}
         self._lock = threading.Lock()
@@ -61,7 +65,7 @@ class Compiled:
         key = tuple(sizes.get(name, -1) for name in self._dimensions)
         with self._lock:
             if key not in self._programs:
-                graph, _ = optimise(specialise(self.graph, sizes), self._passes)
+                graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
                 guards = [graph.outputs[name] for name in self._guards]
                 self._programs[key] = lower(make_plan(graph, guards))
             return self._programs[key]
@@ -92,13 +96,29 @@ def compile(
         node = graph[item]
         outputs[item if isinstance(item, str) else graph.name_of(node)] = node
     wanted = graph.with_outputs(outputs)
+    for name in guards:
+        _need_guard(wanted, name)
     check = None
     if debug is not None:
         sizes = sizes_of(graph, debug)
         wanted = specialise(wanted, sizes)
         check = _ValueCheck(debug, state or {})
     optimised, reports = optimise(wanted, passes, check)
-    return Compiled(graph, optimised, guards, reports, specialised_passes)
+    return Compiled(graph, optimised, guards, reports, specialised_passes, check)
+
+
+def _need_guard(graph: Graph, name: str) -> None:
+    if name not in graph.outputs:
+        raise UnknownNameError(
+            f"the guard {name!r} is no output", fix=f"outputs: {', '.join(graph.outputs)}"
+        )
+    node = graph.outputs[name]
+    if node.shape != ():
+        raise DeclarationError(
+            f"the guard {name!r} is {node.type}; only a scalar guards",
+            str(node.origin or ""),
+            "sum it first",
+        )
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
@@ -150,7 +170,8 @@ class _ValueCheck:
         for label, a, b in pairs:
             tolerance = 1e-4 if a.dtype.itemsize == 4 else 1e-9
             if not np.allclose(old[a], new[b], tolerance, tolerance, equal_nan=True):
-                error = float(np.max(np.abs(np.subtract(old[a], new[b], dtype=float))))
+                with np.errstate(all="ignore"):
+                    error = float(np.max(np.abs(np.subtract(old[a], new[b], dtype=float))))
                 raise PassError(
                     f"pass {name!r} changes the value of {label!r} by up to {error:.3g}",
                     str(a.origin or ""),

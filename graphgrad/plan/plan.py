@@ -92,8 +92,9 @@ def make_plan(graph: Graph, guards: Sequence[Node] = ()) -> Plan:
     order, before_guards = schedule(graph, guards)
     places, computed, guard_position = _roots(graph, order, before_guards)
     roots = {node: place.root for node, place in places.items()}
-    last_use = _last_uses(graph, computed, roots)
-    copies = _place_updates(graph, computed, places, last_use, guard_position, set(guards))
+    last_use = _last_uses([*graph.outputs.values(), *graph.updates.values(), *guards],
+                          computed, roots)  # fmt: skip
+    copies = _place_updates(graph, computed, places, last_use, guard_position)
     steps, arena_bytes = _allocate(computed, places, roots, last_use)
     return Plan(graph, steps, places, arena_bytes, tuple(guards), guard_position, copies)
 
@@ -140,15 +141,15 @@ def _roots(
 
 
 def _last_uses(
-    graph: Graph, computed: Sequence[Node], roots: Mapping[Node, Node]
+    kept: Sequence[Node], computed: Sequence[Node], roots: Mapping[Node, Node]
 ) -> dict[Node, int]:
-    """The number of the last step that reads the memory of each root."""
+    """The number of the last step that reads the memory of each root; what is kept outlives all."""
     last: dict[Node, int] = {}
     for number, node in enumerate(computed):
         for head in node.heads:
             last[roots[head]] = number
         last.setdefault(node, number)
-    for node in [*graph.outputs.values(), *graph.updates.values()]:
+    for node in kept:
         last[roots[node]] = len(computed)
     return last
 
@@ -159,7 +160,6 @@ def _place_updates(
     places: dict[Node, Place],
     last_use: Mapping[Node, int],
     guard_position: int,
-    guards: set[Node],
 ) -> tuple[tuple[Node, Node], ...]:
     """Next values that can be computed straight into their state are; the others are listed."""
     number_of = {node: number for number, node in enumerate(computed)}
