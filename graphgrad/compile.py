@@ -1,8 +1,10 @@
 """From a graph to programs: optimise, specialise, plan, lower. The whole pipeline on one page.
 
     graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES--> plan --> Program
+                                                       (--FUSING_PASSES--> regions)
 
-The passes run once for all sizes; what follows runs once for each set of concrete sizes and is kept.
+The passes run once for all sizes; what follows runs once for each set of concrete sizes, and its
+program is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backends import COMPILES, Program, lower
-from graphgrad.errors import DeclarationError, PassError
+from graphgrad.errors import DeclarationError, PassError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, leaf_name
 from graphgrad.graph.types import shape_text
 from graphgrad.kernels.fuse import fused
@@ -23,6 +25,7 @@ from graphgrad.passes import (
     FUSING_PASSES,
     PASSES,
     SPECIALISED_PASSES,
+    Check,
     Pass,
     PassReport,
     free_dimensions,
@@ -44,10 +47,11 @@ class Compiled:
     def __init__(
         self, source_graph: Graph, graph: Graph, guards: Sequence[str],
         reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass], fuse: bool,
+        check: Check | None = None,
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         self._guards, self._passes = tuple(guards), tuple(specialised_passes)
-        self._fuse = fuse
+        self._fuse, self._check = fuse, check
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}
         self._lock = threading.Lock()
@@ -65,7 +69,7 @@ class Compiled:
         with self._lock:
             if key not in self._programs:
                 passes = (*self._passes, *FUSING_PASSES) if self._fuse else self._passes
-                graph, _ = optimise(specialise(self.graph, sizes), passes)
+                graph, _ = optimise(specialise(self.graph, sizes), passes, self._check)
                 guards = [graph.outputs[name] for name in self._guards]
                 grouping = fused if self._fuse else one_by_one
                 self._programs[key] = lower(make_plan(graph, guards, grouping))
@@ -83,14 +87,16 @@ def compile(
     guards: Sequence[str] = (),
     passes: Sequence[Pass] = PASSES,
     specialised_passes: Sequence[Pass] = SPECIALISED_PASSES,
-    fuse: bool = True,
+    fuse: bool = False,
     debug: Feeds | None = None,
     state: Feeds | None = None,
 ) -> Compiled:
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
 
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
-    changes no state. `debug` gives sample inputs (and `state` the state, where there is one): then
+    changes no state. `fuse` computes elementwise regions and row reductions by kernels that Numba
+    compiles (a second or so for each new kernel, kept on disk): for programs that run many times.
+    Without Numba it changes nothing. `debug` gives sample inputs (and `state` the state, where there is one): then
     every output is computed before and after every pass, and a pass that changes one is named.
     """
     outputs = dict(graph.outputs)
@@ -98,6 +104,8 @@ def compile(
         node = graph[item]
         outputs[item if isinstance(item, str) else graph.name_of(node)] = node
     wanted = graph.with_outputs(outputs)
+    for name in guards:
+        _need_guard(wanted, name)
     check = None
     if debug is not None:
         sizes = sizes_of(graph, debug)
@@ -105,8 +113,22 @@ def compile(
         check = _ValueCheck(debug, state or {})
     optimised, reports = optimise(wanted, passes, check)
     return Compiled(
-        graph, optimised, guards, reports, specialised_passes, fuse and COMPILES
+        graph, optimised, guards, reports, specialised_passes, fuse and COMPILES, check
     )
+
+
+def _need_guard(graph: Graph, name: str) -> None:
+    if name not in graph.outputs:
+        raise UnknownNameError(
+            f"the guard {name!r} is no output", fix=f"outputs: {', '.join(graph.outputs)}"
+        )
+    node = graph.outputs[name]
+    if node.shape != ():
+        raise DeclarationError(
+            f"the guard {name!r} is {node.type}; only a scalar guards",
+            str(node.origin or ""),
+            "sum it first",
+        )
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
@@ -158,7 +180,8 @@ class _ValueCheck:
         for label, a, b in pairs:
             tolerance = 1e-4 if a.dtype.itemsize == 4 else 1e-9
             if not np.allclose(old[a], new[b], tolerance, tolerance, equal_nan=True):
-                error = float(np.max(np.abs(np.subtract(old[a], new[b], dtype=float))))
+                with np.errstate(all="ignore"):
+                    error = float(np.max(np.abs(np.subtract(old[a], new[b], dtype=float))))
                 raise PassError(
                     f"pass {name!r} changes the value of {label!r} by up to {error:.3g}",
                     str(a.origin or ""),

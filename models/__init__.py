@@ -3,6 +3,10 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from graphgrad.models import transformer
+from graphgrad.models import attention, feedforward, transformer
 
-BUILTIN: Mapping[str, ModuleType] = {"transformer": transformer}
+BUILTIN: Mapping[str, ModuleType] = {
+    "transformer": transformer,
+    "feedforward": feedforward,
+    "attention": attention,
+}

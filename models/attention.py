@@ -12,11 +12,12 @@ values, weighted by how well their keys match.
 
 Rows are vectors, so a value is [query, feature], [key, feature] or [query, key].
 
-`graphgrad train attention` learns a look-up. Every example is a store of its own, with keys of equal
-length in random directions, and the query is a copy of one key with noise on it. The network knows
-W^Q and W^K only, drawn at random, so at first its matches mean nothing. As keys are equally long,
-softmax(q · k_n / σ²) is the probability that k_n was meant by a query with noise of deviation σ, so
-the best look-up there is has this form: W^Q W^Kᵀ / √D_k has to become 1/σ² times the identity.
+`graphgrad train attention` learns a look-up. Every example is a store of its own, with keys of
+equal length in random directions, and the query is a copy of one key with noise on it. The network
+has W^Q and W^K only, drawn at random, so at first its matches mean nothing. As the keys are equally
+long, softmax(q · k_n / σ²) is the probability that a query with noise of deviation σ means k_n: the
+best answer there is has the form of attention, and W^Q W^Kᵀ / √D_k grows towards 1/σ² times the
+identity (about half of that after the default steps).
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ def self_attention(
 ) -> Node:
     """Attention in which queries, keys and values all come from one input.
 
-    X [..., position, feature] -> [..., position, value_width] by Q = X W^Q, K = X W^K, V = X W^V and
-    softmax(Q Kᵀ / √D_k) V. The factor keeps the weights smooth: scores of wide keys would be large,
-    and the delta of a softmax whose weights are nearly 0 and 1 vanishes.
+    Q = X W^Q, K = X W^K, V = X W^V, then softmax(Q Kᵀ / √D_k) V: from [..., position, feature] to
+    [..., position, value_width]. The factor keeps the weights smooth: the scores of wide keys would
+    be large, and the delta of a softmax whose weights are nearly 0 and 1 vanishes.
     """
     with scope(name):
         query = projected(x, key_width, "Q")

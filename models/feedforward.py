@@ -203,8 +203,11 @@ def read_flowers(text: str, where: str = DATA) -> tuple[np.ndarray, np.ndarray]:
             if len(values) != WIDTH or not all(0 < value < 100 for value in values):
                 raise ValueError
         except ValueError:
-            raise DataError(f"{line!r:.60} is no flower", f"{where}:{number}",
-                            "write four lengths in centimetres and a species") from None  # fmt: skip
+            raise DataError(
+                f"{line!r:.60} is no flower",
+                f"{where}:{number}",
+                f"write four lengths in centimetres and one of {', '.join(SPECIES)}",
+            ) from None
         centimetres.append(values)
     if len(lines) < 2 * WIDTH:
         raise DataError(f"{len(lines)} flowers are too few to learn from", where)
@@ -232,7 +235,7 @@ def split_flowers(text: str, where: str = DATA) -> tuple[Flowers, Flowers]:
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
     """Naming the species of an iris; `files` may hold the table as `iris.csv`."""
-    text = files[DATA] if DATA in files else _shipped_data()
+    text = files[DATA] if DATA in files else shipped_data()
     learnt, unseen = split_flowers(text)
     graph = network(settings)
     predict = predictor(graph, settings.form)
@@ -287,7 +290,8 @@ def _examples(predict: Predict, unseen: Flowers, state: State) -> list[str]:
     return lines
 
 
-def _shipped_data() -> str:
+def shipped_data() -> str:
+    """The text of the table that is part of the package."""
     path = Path(__file__).with_name(DATA)
     try:
         return path.read_text(encoding="utf-8")

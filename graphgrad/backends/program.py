@@ -20,7 +20,7 @@ import numpy as np
 
 from graphgrad.backends.source import Source
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
-from graphgrad.graph import Graph, Node
+from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 from graphgrad.plan.arena import ALIGNMENT
@@ -40,6 +40,7 @@ class Program:
                              for name, node in self.graph.inputs.items())  # fmt: skip
         self._states = tuple((name, node.shape, node.dtype)
                              for name, node in self.graph.states.items())  # fmt: skip
+        self._updated = frozenset(map(leaf_name, self.graph.updates))
 
     @property
     def graph(self) -> Graph:
@@ -120,7 +121,8 @@ class Program:
                 )
             if array.dtype != dtype:
                 array = _converted(name, array, dtype)
-            arrays.append(np.ascontiguousarray(array))
+            # a scalar is contiguous, and ascontiguousarray would give it an axis
+            arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         return arrays
 
     def _checked_state(self, state: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -129,6 +131,10 @@ class Program:
             array = state.get(name)
             if array is None:
                 raise _wrong_names("state", [n for n, _, _ in self._states], state)
+            if not isinstance(array, np.ndarray):
+                raise DeclarationError(f"state {name!r} is {type(array).__name__}, not an array")
+            if name in self._updated and not array.flags.writeable:
+                raise DeclarationError(f"state {name!r} cannot be written to", fix="pass a copy")
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 raise DeclarationError(
                     f"state {name!r} is {array.dtype}{shape_text(array.shape)}; the graph declares "
@@ -162,5 +168,3 @@ def _wrong_names(what: str, wanted: list[str], given: Mapping[str, Any]) -> Unkn
     )
     return UnknownNameError(f"the {what} do not fit the program: {'; '.join(parts)}",
                             fix=f"it takes {', '.join(wanted) or 'none'}")  # fmt: skip
-
-

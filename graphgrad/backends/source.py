@@ -203,7 +203,7 @@ class _Printer:
         out = self._out(node)
         heads = [self.symbols[head] for head in node.heads]
         override = self.overrides.get(node.operation)
-        if node.operation.ufunc and override is None:
+        if _is_plain(node.operation.ufunc) and override is None:
             call = f"np.{node.operation.ufunc}({', '.join([*heads, f'out={out}'])})"
         else:
             name = self._operation(node.operation, override)
@@ -226,6 +226,7 @@ class _Printer:
         """Where the plan says so, the guards stand before the step of this number."""
         if number == self.plan.guard_position and not self.guarded:
             self.guarded = True
+            self._views_before(self.plan.guards)
             for node in self.plan.guards:
                 self._run(f"guard({self.symbols[node]}, {self.graph.position(node)})", node)
 
@@ -241,9 +242,7 @@ class _Printer:
 
     def _operation(self, operation: Operation, override: Callable[..., Any] | None) -> str:
         if operation not in self.operation_names:
-            base = operation.name
-            if not base.isidentifier() or not base.isascii() or keyword.iskeyword(base):
-                base = "operation"
+            base = operation.name if _is_plain(operation.name) else "operation"
             name, number = base, 1
             while name in self.operations or name in ("np", "view", "guard", "run", "bind"):
                 name, number = f"{base}_{number}", number + 1
@@ -253,7 +252,7 @@ class _Printer:
 
     def _view_name(self, node: Node) -> str:
         operation = node.operation
-        key = f"view_{operation.name}" if operation.name.isidentifier() else "view_operation"
+        key = f"view_{operation.name}" if _is_plain(operation.name) else "view_operation"
         while key in self.operations and self.operations[key] is not operation.view:
             key += "_"
         assert operation.view is not None
@@ -261,11 +260,14 @@ class _Printer:
         return f"op.{key}"
 
     def _attributes(self, node: Node) -> str:
-        return "".join(f", {name}={self._literal(value)}" for name, value in
-                       node.attributes.items() if name.isidentifier())  # fmt: skip
+        return "".join(
+            f", {name}={self._literal(value)}" if _is_plain(name)
+            else f", **{{{name!r}: {self._literal(value)}}}"
+            for name, value in node.attributes.items()
+        )  # fmt: skip
 
     def _literal(self, value: Any) -> str:
-        """An attribute as Python text: only numbers, truth values and tuples of them are printed."""
+        """An attribute as Python text: numbers, truth values and tuples of them are printed."""
         if type(value) is float:
             return repr(value) if math.isfinite(value) else f"float('{value}')"
         if type(value) in (bool, int):
@@ -278,7 +280,9 @@ class _Printer:
     def _assembled(self, leaves: list[Node]) -> Source:
         graph, plan = self.graph, self.plan
         outputs = [self.symbols[node] for node in graph.outputs.values()]
-        header = f"# {len(plan.steps)} steps, arena {plan.arena_bytes:,} bytes, peak {plan.peak_bytes:,}"
+        header = (
+            f"# {len(plan.steps)} steps, arena {plan.arena_bytes:,} bytes, peak {plan.peak_bytes:,}"
+        )
         signature = f"def run({', '.join(self.symbols[leaf] for leaf in leaves)}):"
         lines = [header + " bytes", *self.bind_lines, "", "", signature]
         bind_start, run_start = 2, len(lines) + 1
@@ -288,6 +292,11 @@ class _Printer:
                    for node, in_run, number in reversed(self.places_of_lines)}  # fmt: skip
         return Source("\n".join(lines), self.operations, tuple(self.constants), line_of,
                       self.kernels)  # fmt: skip
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a name may stand in the text as it is."""
+    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
 
 
 def _partial(operation: Operation) -> Callable[..., Any]:

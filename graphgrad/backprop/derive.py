@@ -25,7 +25,7 @@ from graphgrad.ops.reduction import sum_to
 def derive(
     graph: Graph,
     of: str | Node,
-    wrt: Iterable[str | Node] | None = None,
+    wrt: str | Node | Iterable[str | Node] | None = None,
     seed: Node | None = None,
     label: str = DELTA,
 ) -> Graph:
@@ -44,13 +44,9 @@ def derive(
         )
     if not target.type.is_float:
         raise DeclarationError(f"{graph.name_of(target)!r} is {target.type}: no float, no delta")
-    if f"{graph.name_of(target)}.{label}" in graph.names:
-        raise DeclarationError(
-            f"this graph already has names ending in .{label} for {graph.name_of(target)!r}",
-            fix='derive with another label: derive(graph, of, label="delta2")',
-        )
-    leaves = _default_leaves(graph) if wrt is None else [graph[name] for name in wrt]
+    leaves = _leaves(graph, wrt)
     between = graph.ancestors([target]) & graph.descendants(leaves)
+    _need_free_names(graph, between.union(leaves, [target]), label)
     names, sent_names = dict(graph.names), dict[str, Node]()
     order = list(graph.nodes)
     contributions: dict[Node, list[Node]] = {}
@@ -62,17 +58,18 @@ def derive(
         if node not in between or node not in contributions or not node.type.is_float:
             continue
         delta = _summed(graph, node, contributions[node], label)
-        names[f"{graph.name_of(node)}.{label}"] = delta
+        names.update((f"{name}.{label}", delta) for name in _declared(graph, node))
         for head, contribution in _send_back(graph, node, delta, between, label):
             contributions.setdefault(head, []).append(contribution)
-            sent = f"{graph.name_of(head)}.{label}<-{graph.name_of(node)}"
-            sent_names[_free(sent_names, sent)] = contribution
+            for name in _declared(graph, head):
+                sent = f"{name}.{label}<-{graph.name_of(node)}"
+                sent_names[_free(sent_names, sent)] = contribution
         order.append(delta)
     for node in leaves:  # a leaf that L does not depend on has the delta 0
         if node.type.is_float and f"{graph.name_of(node)}.{label}" not in names:
             with placed(graph.name_of(node), node.origin):
-                zero = constant(0.0, node.dtype)
-                names[f"{graph.name_of(node)}.{label}"] = broadcast_to(zero, node.shape)
+                zero = broadcast_to(constant(0.0, node.dtype), node.shape)
+            names.update((f"{name}.{label}", zero) for name in _declared(graph, node))
     # deltas before contributions: a node that is both is shown as the delta
     return Graph(graph.outputs, graph.updates, {**names, **sent_names}, order)
 
@@ -82,8 +79,26 @@ def deltas_of(graph: Graph, nodes: Iterable[Node], label: str = DELTA) -> list[N
     return [graph.names[f"{graph.name_of(node)}.{label}"] for node in nodes]
 
 
-def _default_leaves(graph: Graph) -> list[Node]:
-    return [n for n in graph.nodes if n.operation in (PARAMETER, INPUT) and n.type.is_float]
+def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list[Node]:
+    if wrt is None:
+        return [n for n in graph.nodes if n.operation in (PARAMETER, INPUT) and n.type.is_float]
+    return [graph[name] for name in ([wrt] if isinstance(wrt, str | Node) else wrt)]
+
+
+def _declared(graph: Graph, node: Node) -> list[str]:
+    """The name that the graph shows, and all others that the node was declared with."""
+    shown = graph.name_of(node)
+    return [shown, *(n for n in graph.names_of(node) if n in node.names and n != shown)]
+
+
+def _need_free_names(graph: Graph, nodes: set[Node], label: str) -> None:
+    for node in graph.nodes:
+        if node in nodes and f"{graph.name_of(node)}.{label}" in graph.names:
+            raise DeclarationError(
+                f"this graph already has a node called {graph.name_of(node)}.{label}",
+                str(node.origin or ""),
+                'derive with another label: derive(graph, of, label="delta2")',
+            )
 
 
 def _fitted(seed: Node, target: Node) -> Node:

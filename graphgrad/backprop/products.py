@@ -2,7 +2,7 @@
 
 - vector–Jacobian: vᵀ ∂y/∂x is what `derive` computes with the seed v.
 - Jacobian–vector: g(v) = vᵀ ∂y/∂x is linear in v, so the vector–Jacobian product of g with respect
-  to v, seeded with the tangent of x, is ∂y/∂x · tangent. (The "double backward" way to forward mode.)
+  to v, seeded with the tangent of x, is ∂y/∂x · tangent. (The "double backward" way.)
 - Hessian–vector: the delta of Σ (∂L/∂x · vector) with respect to x.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from graphgrad.backprop.derive import derive
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import DELTA, Graph, Node, input
+from graphgrad.graph import Graph, Node, input
 from graphgrad.ops import sum
 
 
@@ -35,5 +35,4 @@ def hessian_vector(scalar: Node, x: Node, vector: Node) -> Node:
 def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:
     nodes = {"of": of, "wrt": wrt}
     graph = Graph({"of": of}, names={**nodes, **({} if seed is None else {"seed": seed})})
-    derived = derive(graph, "of", [wrt], seed)
-    return derived.names[f"{derived.name_of(wrt)}.{DELTA}"]
+    return derive(graph, "of", [wrt], seed).delta(wrt)

@@ -26,9 +26,9 @@ from graphgrad.graph.types import Shape, TensorType
 from graphgrad.graph.verify import verify
 
 __all__ = [
-    "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE", "STATEFUL",
-    "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin", "Sample",
-    "Shape", "TensorType", "constant", "dimension", "dominators", "full", "glorot_uniform", "input",
-    "iota", "leaf_name", "normal", "parameter", "placed", "sample", "scope", "state",
-    "to_networkx", "uniform", "verify",
+    "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE",
+    "STATEFUL", "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin",
+    "Sample", "Shape", "TensorType", "constant", "dimension", "dominators", "full",
+    "glorot_uniform", "input", "iota", "leaf_name", "normal", "parameter", "placed", "sample",
+    "scope", "state", "to_networkx", "uniform", "verify",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ A name is assumed to stand for a size that does not broadcast: `(batch, 3)` meet
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def quotient(size: int | Dimension, by: int | Dimension) -> int | Dimension:
 
 
 def _terms(size: int | Dimension) -> tuple[tuple[Monomial, int], ...]:
-    return size.terms if isinstance(size, Dimension) else (((), int(size)),)
+    return size.terms if isinstance(size, Dimension) else (((), operator.index(size)),)
 
 
 def _normal(terms: Iterable[tuple[Monomial, int]]) -> int | Dimension:

@@ -82,8 +82,7 @@ class Graph:
 
     def delta(self, node: str | Node) -> Node:
         """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
-        name = node if isinstance(node, str) else self.name_of(node)
-        self[name]
+        name = self._checked_name(node)
         if f"{name}.{DELTA}" in self.names:
             return self.names[f"{name}.{DELTA}"]
         raise UnknownNameError(
@@ -93,14 +92,17 @@ class Graph:
 
     def contributions(self, node: str | Node) -> dict[str, Node]:
         """What each tail sends back to u: the name of tail t -> δ_{u←t}; their sum is δ_u."""
-        name = node if isinstance(node, str) else self.name_of(node)
-        self[name]
-        prefix = f"{name}.{DELTA}<-"
+        prefix = f"{self._checked_name(node)}.{DELTA}<-"
         return {
             key.removeprefix(prefix): node
             for key, node in self.names.items()
             if key.startswith(prefix)
         }
+
+    def _checked_name(self, node: str | Node) -> str:
+        """The name of a node of this graph; UnknownNameError where it is not part of it."""
+        found = self[node]
+        return node if isinstance(node, str) else self.name_of(found)
 
     def name_of(self, node: Node) -> str:
         """The name under which this graph shows the node."""

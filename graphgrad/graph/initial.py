@@ -1,8 +1,9 @@
 """How a parameter or state gets its first value.
 
-An initialiser is data on the node, so a graph alone is enough to start a training run. What is drawn
-depends on the run's seed and the parameter's name only: neither the order of declaration nor what
-other parameters exist changes it. The generator is NumPy's Philox, keyed by a hash of the name.
+An initialiser is data on the node, so a graph alone is enough to start a training run. What is
+drawn depends on the run's seed and the parameter's name only: neither the order of declaration nor
+what other parameters exist changes it. The generator is NumPy's Philox, keyed by a hash of the
+name.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Initial:
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
         if self.kind == "normal":
-            return (generator.standard_normal(shape) * self.scale).astype(dtype)
-        return generator.uniform(-self.scale, self.scale, shape).astype(dtype)
+            return np.array(generator.standard_normal(shape) * self.scale, dtype)
+        return np.array(generator.uniform(-self.scale, self.scale, shape), dtype)
 
 
 def full(value: float) -> Initial:

@@ -3,8 +3,9 @@
 `input` is given anew at every run. `parameter` and `state` live between runs in a state that is
 kept apart from the program: parameters are what training learns, states are what it remembers
 beside them (the optimiser's moments, the step count). `iota` counts along an axis and is the source
-of positions and causal masks; `extent` is a size as a number, the n of a mean. Every declaration of an input, parameter or state is a node of its
-own; a graph in which two of them share a name is refused.
+of positions and causal masks; `extent` is a size as a number, the n of a mean. Every declaration of
+an input, parameter or state is a node of its own; a graph in which two of them share a name is
+refused.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import Any
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.initial import ZEROS, Initial
-from graphgrad.graph.node import CONSTANT, Node, Operation, apply, constant
+from graphgrad.graph.node import CONSTANT, Node, Operation, apply, constant, front
+from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import current_origin, scoped
-from graphgrad.graph.types import Shape, TensorType, as_dtype, as_shape
+from graphgrad.graph.types import FLOAT32, INT32, INT64, Shape, TensorType, as_dtype, as_shape
 
 Sizes = int | str | Dimension | Iterable[int | str | Dimension]
 
@@ -44,8 +46,14 @@ def _compute_iota(xp: Any, out: Any, **_: Any) -> None:
 INPUT = Operation("input", _infer_leaf, "x", arity=0)
 PARAMETER = Operation("parameter", _infer_leaf, "w", arity=0)
 STATE = Operation("state", _infer_leaf, "s", arity=0)
-IOTA = Operation("iota", _infer_leaf, "0, 1, 2, …", _compute_iota, arity=0)
-EXTENT = Operation("extent", _infer_extent, "n", _compute_extent, arity=0)
+IOTA = Operation(
+    "iota", _infer_leaf, "0, 1, 2, …", _compute_iota, arity=0,
+    samples=(sample(shape=(5,), dtype=INT32), sample(shape=(0,), dtype=FLOAT32)),
+)  # fmt: skip
+EXTENT = Operation(
+    "extent", _infer_extent, "n", _compute_extent, arity=0,
+    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
+)  # fmt: skip
 
 LEAVES = (INPUT, PARAMETER, STATE, CONSTANT)
 STATEFUL = (PARAMETER, STATE)
@@ -68,12 +76,14 @@ def state(name: str, shape: Sizes = (), initial: Initial = ZEROS, dtype: Any = "
     return _leaf(STATE, name, shape, dtype, {"initial": initial})
 
 
+@front
 def iota(size: int | str | Dimension, dtype: Any = "int32", name: str | None = None) -> Node:
     """`[0, 1, …, size - 1]`, shape [size]."""
-    shape, dtype = as_shape(size), as_dtype(dtype)
-    return apply(IOTA, (), {"shape": shape, "dtype": dtype}, name)
+    (length,) = as_shape(size)
+    return apply(IOTA, (), {"shape": (length,), "dtype": as_dtype(dtype)}, name)
 
 
+@front
 def extent(size: int | str | Dimension, dtype: Any = "float32", name: str | None = None) -> Node:
     """The number `size` itself, as a scalar; a constant where it is known already."""
     (known,) = as_shape(size)

@@ -13,19 +13,20 @@ part in its identity; a node that is declared twice answers to both names.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.samples import Sample
+from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, current_origin, scoped
 from graphgrad.graph.types import DType, Shape, TensorType, as_dtype
 
@@ -169,20 +170,27 @@ def _infer_constant(value: Literal) -> TensorType:
     return TensorType(value.array.shape, value.array.dtype)
 
 
-CONSTANT = Operation("constant", _infer_constant, "c", arity=0)
+CONSTANT = Operation(
+    "constant", _infer_constant, "c", arity=0,
+    samples=(sample(value=Literal(np.arange(6.0).reshape(2, 3))),
+             sample(value=Literal(np.array(True)))),
+)  # fmt: skip
 
 
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
     """A node whose value is known: a number or an array (copied, so later changes do not show).
 
-    Python floats become float32, integers int32 and booleans bool unless `dtype` says otherwise.
+    Python floats become float32, integers int32 and booleans bool unless `dtype` says otherwise;
+    NumPy's scalars and arrays keep their own dtype.
     """
-    if dtype is None and isinstance(value, bool | int | float):
-        dtype = {bool: "bool", int: "int32", float: "float32"}[type(value)]
+    if dtype is None and isinstance(value, int | float) and not isinstance(value, np.generic):
+        whole = "bool" if isinstance(value, bool) else "int32"
+        dtype = whole if isinstance(value, int) else "float32"
     try:
-        array = np.asarray(value, dtype=None if dtype is None else as_dtype(dtype))
+        with np.errstate(over="raise"):  # 1e300 is no float32
+            array = np.asarray(value, dtype=None if dtype is None else as_dtype(dtype))
         as_dtype(array.dtype)
-    except (TypeError, ValueError, OverflowError) as problem:
+    except (TypeError, ValueError, ArithmeticError) as problem:
         raise DeclarationError(
             f"constant({value!r:.60}): {problem}", str(current_origin() or "")
         ) from None
@@ -248,6 +256,8 @@ def _as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
 
 def _number(operation: Operation, value: Any, dtypes: list[DType]) -> Node:
     if isinstance(value, bool | int | float) and dtypes:
+        if dtypes[0].kind == "b" and not isinstance(value, bool):
+            return constant(value)  # a truth value lends its dtype to no number
         if dtypes[0].kind in "iu" and isinstance(value, float):
             raise DeclarationError(
                 f"{operation.name}: the number {value} meets a node of dtype {dtypes[0]}",
@@ -270,11 +280,36 @@ def _infer(
     try:
         return operation.infer(*(head.type for head in heads), **attributes)
     except ValueError as problem:
-        shown = ", ".join(f"{head.name}: {head.type}" for head in heads)
-        reason, _, fix = str(problem).partition("; fix: ")
-        raise DeclarationError(
-            f"{operation.name}({shown}): {reason}", str(current_origin() or ""), fix
-        ) from None
+        raise _refused(operation.name, heads, problem) from None
+
+
+def _refused(what: str, heads: Iterable[Node], problem: ValueError) -> DeclarationError:
+    shown = ", ".join(f"{head.name}: {head.type}" for head in heads)
+    reason, _, fix = str(problem).partition("; fix: ")
+    return DeclarationError(f"{what}({shown}): {reason}", str(current_origin() or ""), fix)
+
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Marks a function that checks its arguments before it declares nodes.
+
+    What it refuses with a ValueError, as a shape rule does, reaches the user as a DeclarationError
+    that names the function, the nodes given to it and the user's line.
+    """
+
+    @functools.wraps(function)
+    def declare(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
+        try:
+            return function(*arguments, **keywords)
+        except ValueError as problem:
+            given = [a if isinstance(a, list | tuple) else [a] for a in arguments]
+            heads = [item for items in given for item in items if isinstance(item, Node)]
+            raise _refused(function.__name__, heads, problem) from None
+
+    return declare
 
 
 def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:
@@ -283,8 +318,8 @@ def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:
 
 def _value_key(value: Any) -> Hashable:
     """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
-    if isinstance(value, float):
-        return "float", value.hex()
+    if isinstance(value, float | np.floating):
+        return type(value).__name__, float(value).hex()
     if isinstance(value, tuple):
         return "tuple", tuple(_value_key(item) for item in value)
     if isinstance(value, Dimension):

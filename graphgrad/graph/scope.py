@@ -37,7 +37,7 @@ class Place:
     origin: Origin | None = None
 
 
-_place: ContextVar[Place] = ContextVar("graphgrad_place", default=Place())
+_place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place is frozen)
 
 
 @contextmanager

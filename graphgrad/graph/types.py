@@ -7,7 +7,7 @@ Python numbers take the dtype of the node they meet.
 from __future__ import annotations
 
 import math
-
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -61,26 +61,34 @@ class TensorType:
 
 def as_dtype(dtype: Any) -> DType:
     """A dtype that graphgrad computes with; ValueError for any other."""
-    found = np.dtype(dtype)
-    if found not in DTYPES:
-        raise ValueError(f"dtype {found} is not one of {', '.join(map(str, DTYPES))}")
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found not in DTYPES:
+        raise ValueError(f"dtype {found or dtype} is not one of {', '.join(map(str, DTYPES))}")
     return found
 
 
 def as_shape(shape: int | str | Dimension | Iterable[int | str | Dimension]) -> Shape:
     """A shape of integers and dimensions; text is the name of a dimension."""
-    items = (shape,) if isinstance(shape, int | str | Dimension) else tuple(shape)
-    result: list[int | Dimension] = []
-    for item in items:
-        if isinstance(item, str):
-            result.append(dimension(item))
-        elif isinstance(item, Dimension):
-            result.append(item)
-        elif int(item) < 0:
-            raise ValueError(f"a size cannot be negative: {shape_text(tuple(items))}")
-        else:
-            result.append(int(item))
-    return tuple(result)
+    if isinstance(shape, str | Dimension) or not isinstance(shape, Iterable):
+        return (_size(shape),)
+    return tuple(map(_size, shape))
+
+
+def _size(item: int | str | Dimension) -> int | Dimension:
+    if isinstance(item, str):
+        return dimension(item)
+    if isinstance(item, Dimension):
+        return item
+    try:
+        size = operator.index(item)
+    except TypeError:
+        raise ValueError(f"a size is an integer or a dimension's name, not {item!r}") from None
+    if size < 0:
+        raise ValueError(f"a size cannot be negative: {size}")
+    return size
 
 
 def shape_text(shape: Sequence[object]) -> str:

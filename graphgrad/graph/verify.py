@@ -34,7 +34,8 @@ def verify(graph: Graph, stage: str = "the graph") -> None:
 
 
 def _broken(stage: str, graph: Graph, node: Node, reason: str) -> PassError:
+    place = f"node {graph.name_of(node)!r} ({node.operation.name})"
     return PassError(
-        f"{stage} is not in order at node {graph.name_of(node)!r} ({node.operation.name}): {reason}",
+        f"{stage} is not in order at {place}: {reason}",
         str(node.origin or ""),
     )

@@ -42,11 +42,12 @@ from graphgrad.passes import specialise
 Arrays = Mapping[str, np.ndarray]
 Judgement = Literal["ok", "wrong", "kink", "replaced", "no delta"]
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-6
 """The largest relative error of a right delta."""
 STEP = 1e-5
 """The step, relative to the length of the value."""
 _FACTORS = (1.0, 1 / 16, 1 / 256, 16.0, 256.0)
+_GAP = 1e-3  # a relative distance of the slopes to the two sides that is worth a second look
 _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 
@@ -120,7 +121,7 @@ def check(
 
 
 @dataclass(frozen=True, slots=True)
-class _Result:
+class Comparison:
     """One comparison: the two derivatives, their relative error, and what that means."""
 
     numeric: float
@@ -156,7 +157,7 @@ class _Checker:
         return self._verdict(node, judgement, worst, suspect)
 
     def _verdict(
-        self, node: Node, judgement: Judgement, result: _Result | None = None,
+        self, node: Node, judgement: Judgement, result: Comparison | None = None,
         suspect: tuple[Node, Node] | None = None,
     ) -> Verdict:  # fmt: skip
         rule = ""
@@ -190,7 +191,7 @@ class _Checker:
 
     def _compared(
         self, node: Node, delta: np.ndarray, dependents: list[int], direction: np.ndarray
-    ) -> _Result:
+    ) -> Comparison:
         """The derivative of the target along one direction, by differences and by the delta."""
         value = self.values[node]
         return compare(
@@ -223,10 +224,10 @@ class _Checker:
             self._rules[tail, head] = self._local(tail, head).judgement != "wrong"
         return self._rules[tail, head]
 
-    def _local(self, tail: Node, head: Node) -> _Result:
+    def _local(self, tail: Node, head: Node) -> Comparison:
         delta = delta_of(self.graph, tail)
         if delta is None:
-            return _Result(0.0, 0.0, 0.0, "ok")
+            return Comparison(0.0, 0.0, 0.0, "ok")
         sent = [self.values[item.value] for item in contributions_of(self.graph, head)
                 if item.tail is tail]  # fmt: skip
         total = np.sum(sent, axis=0) if sent else np.zeros(head.type.sizes)
@@ -240,47 +241,60 @@ class _Checker:
         size = float(np.sum(np.abs(np.where(weight == 0, 0.0, weight * self.values[tail]))))
         noise = _ROUNDING * (size if np.isfinite(size) else float(np.linalg.norm(weight)))
         typical = float(np.linalg.norm(total)) / max(value.size, 1) ** 0.5
-        return compare(change, float(np.sum(total * direction)), typical, self._length(value), noise)
+        return compare(
+            change, float(np.sum(total * direction)), typical, self._length(value), noise
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One step h: the slope it gives, the relative distance of the slopes to the two sides, the
+    relative error beyond rounding, and the rounding relative to the slope."""
+
+    factor: float
+    numeric: float
+    gap: float
+    error: float
+    blur: float
 
 
 def compare(
     change: Callable[[float], float], symbolic: float, typical: float, step: float, noise: float
-) -> _Result:
+) -> Comparison:
     """The slope of `change` at 0 against `symbolic`.
 
     `typical` is a size below which no difference of the two counts, and `noise` the rounding error
-    of `change`; a step whose noise exceeds the tolerance says nothing.
+    of `change`. Steps are tried until one settles it; more than one where it is not plainly right.
     """
-    last = _Result(float("nan"), symbolic, float("inf"), "wrong")
-    gaps: list[tuple[float, float]] = []
+    trials: list[_Trial] = []
     for factor in _FACTORS:
         h = step * factor
         ahead, behind = change(h) / h, -change(-h) / h
-        numeric, gap = (ahead + behind) / 2, abs(ahead - behind)
-        size = max(abs(numeric), abs(symbolic), typical)
-        spread = noise / h
-        difference = abs(numeric - symbolic)
-        if size == 0.0 or (difference <= spread and size <= spread):
-            return _Result(numeric, symbolic, 0.0, "ok")
-        if not np.isfinite(difference) or spread > TOLERANCE * size:
+        numeric, spread = (ahead + behind) / 2, noise / h
+        difference, size = abs(numeric - symbolic), max(abs(numeric), abs(symbolic), typical)
+        if size == 0.0:
+            return Comparison(0.0, 0.0, 0.0, "ok")
+        if not np.isfinite(difference):
             continue
-        error = difference / size
-        last = min(last, _Result(numeric, symbolic, error, "wrong"), key=lambda r: r.error)
-        gaps.append((gap / size, error))
-        if error <= TOLERANCE and gap <= 1e-3 * size:
-            return _Result(numeric, symbolic, error, "ok")
-    return _judged(last, gaps)
+        error = max(difference - spread, 0.0) / size
+        trials.append(_Trial(factor, numeric, abs(ahead - behind) / size, error, spread / size))
+        if error <= TOLERANCE and spread <= TOLERANCE * size and trials[-1].gap <= _GAP:
+            return Comparison(numeric, symbolic, difference / size, "ok")
+    return _judged(trials, symbolic)
 
 
-def _judged(best: _Result, gaps: list[tuple[float, float]]) -> _Result:
-    """Whether the sides approach each other as the step shrinks; where they do not, it is a kink."""
-    if not gaps:
-        return best
-    smallest = gaps[:3]  # the first step and the smaller ones
-    gap, error = smallest[-1]
-    lasting = len(smallest) > 1 and gap > 1e-3 and gap > smallest[0][0] / 4
-    if lasting and error <= 0.55 * gap + TOLERANCE:
-        return _Result(best.numeric, best.symbolic, error, "kink")
-    if best.error <= TOLERANCE:
-        return _Result(best.numeric, best.symbolic, best.error, "ok")
-    return best
+def _judged(trials: list[_Trial], symbolic: float) -> Comparison:
+    """The judgement where no step was plainly right."""
+    if not trials:  # L is not finite on one side at least: an edge of where it is defined
+        return Comparison(float("nan"), symbolic, float("inf"),
+                          "kink" if np.isfinite(symbolic) else "wrong")  # fmt: skip
+    sharp = [trial for trial in trials if trial.blur <= TOLERANCE]
+    best = min(sharp or [min(trials, key=lambda t: t.blur)], key=lambda t: t.error)
+    shrinking = sorted((t for t in sharp if t.factor <= 1), key=lambda t: t.factor)
+    if len(shrinking) > 1:
+        smallest, largest = shrinking[0], shrinking[-1]
+        lasting = smallest.gap > max(_GAP, largest.gap / 4)
+        if lasting and smallest.error <= 0.55 * smallest.gap + TOLERANCE:
+            return Comparison(smallest.numeric, symbolic, smallest.error, "kink")
+    judgement: Literal["ok", "wrong"] = "ok" if best.error <= TOLERANCE else "wrong"
+    return Comparison(best.numeric, symbolic, best.error, judgement)

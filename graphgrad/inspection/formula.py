@@ -5,7 +5,9 @@ the sum over its tails:
 
     δ[hidden.z] = δ[output.1.product] · output.1.w + δ[output.2.product] · output.2.w
 
-The text is made for people: it is never parsed again, and names in it are escaped and cut.
+A name in the scope of the node that the formula is about stands without that scope, unless it would
+then be another node's name. The text is made for people: it is never parsed again, and names in it
+are escaped and cut.
 """
 
 from __future__ import annotations
@@ -25,54 +27,77 @@ _LONGEST = 60  # characters of one name in a formula
 _MOST = 6  # heads of one concatenation
 
 
-def short_name(graph: Graph, node: Node) -> str:
-    """How a formula calls the node: its value where it is a constant number, else its name."""
+def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
+    """How a formula in this scope calls the node: by name, or a constant number by its value.
+
+    None is for pictures, which show the scope otherwise: there only the last part of a name stands.
+    """
     if node.operation is CONSTANT and node.attributes["value"].array.size == 1:
         return f"{node.attributes['value'].array.reshape(()).item():.6g}"
-    return plain(graph.name_of(node), _LONGEST)
+    name = graph.name_of(node)
+    if scope is None:
+        return plain(name.rpartition(".")[2] or name, _LONGEST)
+    inner = name.removeprefix(f"{scope}.") if scope else name
+    return plain(name if inner in graph.names else inner, _LONGEST)
+
+
+def scope_of(name: str) -> str:
+    """`encoder.0` of `encoder.0.scores`."""
+    return name.rpartition(".")[0]
 
 
 def value_formula(graph: Graph, node: Node) -> str:
     """`tanh hidden.a`; empty for a leaf."""
     if node.operation in LEAVES:
         return ""
-    return _named(graph, node, 0, node.operation.formula)
+    return _named(graph, node, 0, node.operation.formula, scope_of(graph.name_of(node)))
 
 
 def delta_rule(operation: Operation, place: int) -> str:
     """What the operation sends back to its head number `place`, as it says itself: `δ x₂ᵀ`."""
-    rules = dict(_RULE.findall(operation.delta_formula))
-    if not rules:
-        return operation.delta_formula
+    rules = {match[1]: match[2] for match in _RULE.finditer(operation.delta_formula)}
     mark = _SUBSCRIPTS[place] if place < len(_SUBSCRIPTS) else "ᵢ"
-    return rules.get(mark, rules.get("ᵢ", operation.delta_formula))
+    return rules.get(mark) or rules.get("ᵢ") or operation.delta_formula
 
 
 def contribution_formula(graph: Graph, tail: Node, place: int) -> str:
     """`δ[hidden.z] · (1 - hidden.z²)`: what the tail sends back to its head number `place`."""
-    return _named(graph, tail, place, delta_rule(tail.operation, place))
+    scope = scope_of(graph.name_of(tail.heads[place]))
+    return _named(graph, tail, place, delta_rule(tail.operation, place), scope)
+
+
+def factor_text(graph: Graph, tail: Node, place: int) -> str:
+    """The same in short, for an edge from δ of the tail: `δ · (1 - z²)`, last parts of names."""
+    return _named(graph, tail, place, delta_rule(tail.operation, place), None)
+
+
+def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
+    """What each tail sends back, as formulas; nothing where the node has no delta."""
+    sent = contributions_of(graph, node)
+    if sent:
+        return tuple(contribution_formula(graph, item.tail, item.place) for item in sent)
+    delta = delta_of(graph, node)
+    if delta is None:
+        return ()
+    return (short_name(graph, delta) if delta.operation is CONSTANT else "0",)
 
 
 def delta_formula(graph: Graph, node: Node) -> str:
     """The sum of what the tails send back; empty where the node has no delta."""
-    sent = contributions_of(graph, node)
-    if sent:
-        return " + ".join(contribution_formula(graph, item.tail, item.place) for item in sent)
-    delta = delta_of(graph, node)
-    if delta is None:
-        return ""
-    return short_name(graph, delta) if delta.operation is CONSTANT else "0"
+    return " + ".join(delta_terms(graph, node))
 
 
-def _named(graph: Graph, node: Node, place: int, formula: str) -> str:
-    """The formula with δ, y and x replaced by the names of this node and its heads."""
-    heads = [short_name(graph, head) for head in node.heads]
-    own = short_name(graph, node)
+def _named(graph: Graph, node: Node, place: int, formula: str, scope: str | None) -> str:
+    """The formula with δ, y and x replaced by the names of this node and its heads.
+
+    With the scope None it is for an edge from the delta of the node, and δ stands alone.
+    """
+    *heads, own = (short_name(graph, item, scope) for item in (*node.heads, node))
 
     def name(match: re.Match[str]) -> str:
         symbol = match.group()
         if symbol == "δ":
-            return f"δ[{own}]"
+            return "δ" if scope is None else f"δ[{own}]"
         if symbol in ("y", "ʸ"):
             text = own
         elif symbol[-1] == "y":

@@ -12,7 +12,8 @@ import math
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Node, iota, scope
-from graphgrad.layers.basic import dense
+from graphgrad.graph.scope import current_origin
+from graphgrad.layers.basic import dense, known_width
 from graphgrad.ops import (
     expand_dims,
     less_equal,
@@ -34,9 +35,7 @@ def attention(
     Where the mask is False the weight is exactly 0; a query that may look nowhere gets zeros.
     `scaled=False` leaves out 1/√D_k, as in the lecture's first form of attention.
     """
-    width = query.shape[-1]
-    if not isinstance(width, int):
-        raise DeclarationError(f"attention needs queries of known width, not {query.type}")
+    width = known_width(query)
     scores = matmul(query, key, transpose_b=True, name="matches" if scaled else "scores")
     if scaled:
         scores = multiply(scores, 1.0 / math.sqrt(width), name="scores")
@@ -54,9 +53,11 @@ def multi_head_attention(
     Keys and values come from `memory`; self-attention is `memory is queries`. The matrices of all
     heads lie side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
     """
-    width = queries.shape[-1]
-    if not isinstance(width, int) or width % heads:
-        raise DeclarationError(f"a width of {width} does not split into {heads} heads")
+    width = known_width(queries)
+    if heads < 1 or width % heads:
+        raise DeclarationError(
+            f"a width of {width} does not split into {heads} heads", str(current_origin() or "")
+        )
     with scope(name):
         query = split_heads(dense(queries, width, "query"), heads)
         key = split_heads(dense(memory, width, "key"), heads)

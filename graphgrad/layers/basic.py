@@ -11,11 +11,21 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from graphgrad.errors import DeclarationError
 from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
+from graphgrad.graph.node import add_name
+from graphgrad.graph.scope import current_origin, scoped
 from graphgrad.ops import add, dropout_mask, gelu, matmul, multiply, relu, sigmoid, standardise, tanh
 
+def linear(x: Node, name: str | None = None) -> Node:
+    """φ(x) = x: the same node, which answers to the name as well."""
+    if name is not None:
+        add_name(x, scoped(name))
+    return x
+
+
 ACTIVATIONS: dict[str, Callable[..., Node]] = {
-    "linear": lambda x, name=None: x,
+    "linear": linear,
     "tanh": tanh,
     "sigmoid": sigmoid,
     "relu": relu,
@@ -44,7 +54,7 @@ def dense(
     initial: Initial | None = None,
 ) -> Node:
     """x W + b over the last axis: [..., n] -> [..., width]. W is drawn from N(0, 1/n)."""
-    inputs = _known_width(x)
+    inputs = known_width(x)
     with scope(name):
         weight = parameter("w", (inputs, width), initial or normal(inputs**-0.5), x.dtype)
         if not bias:
@@ -58,7 +68,7 @@ def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
 
     σ² is the mean of the squares, (1/n) Σ (x_i - μ)²; the lecture's slide leaves out the 1/n.
     """
-    width = _known_width(x)
+    width = known_width(x)
     with scope(name):
         gain = parameter("gain", (width,), ONES, x.dtype)
         bias = parameter("bias", (width,), ZEROS, x.dtype)
@@ -83,12 +93,23 @@ def feed_forward(
     x: Node, inner: int, activation: str = "relu", name: str = "feed_forward"
 ) -> Node:
     """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2)."""
+    if activation not in ACTIVATIONS:
+        raise DeclarationError(
+            f"there is no activation {activation!r}",
+            str(current_origin() or ""),
+            f"activations: {', '.join(ACTIVATIONS)}",
+        )
     with scope(name):
         hidden = ACTIVATIONS[activation](dense(x, inner, "inner"), name="z")
-        return dense(hidden, _known_width(x), "outer")
+        return dense(hidden, known_width(x), "outer")
 
 
-def _known_width(x: Node) -> int:
-    width = x.shape[-1]
-    assert isinstance(width, int), "the last axis of a layer's input has a known size"
+def known_width(x: Node) -> int:
+    """The size of the last axis, which a layer's parameters need to know."""
+    width = x.shape[-1] if x.shape else None
+    if not isinstance(width, int):
+        raise DeclarationError(
+            f"a layer needs an input whose last axis has a known size, not {x.type}",
+            str(current_origin() or ""),
+        )
     return width

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Node, constant, iota, normal, parameter
+from graphgrad.graph.scope import current_origin
+from graphgrad.layers.basic import known_width
 from graphgrad.ops import cast, concatenate, cos, expand_dims, gather, multiply, reshape, sin
 
 
@@ -19,9 +22,7 @@ def embedding_table(vocabulary: int, width: int, dtype: object, name: str = "emb
 
 def embed(ids: Node, table: Node, name: str = "embedded") -> Node:
     """The rows of the table for the ids, times √width: [...] -> [..., width]."""
-    width = table.shape[-1]
-    assert isinstance(width, int)
-    return multiply(gather(table, ids), math.sqrt(width), name=name)
+    return multiply(gather(table, ids), math.sqrt(known_width(table)), name=name)
 
 
 def sinusoidal_positions(
@@ -29,7 +30,9 @@ def sinusoidal_positions(
 ) -> Node:
     """sin(p / 10000^(2i/width)) in even and cos in odd columns: [length, width]."""
     if width % 2:
-        raise ValueError(f"positions need an even width, not {width}")
+        raise DeclarationError(
+            f"positions need an even width, not {width}", str(current_origin() or "")
+        )
     frequencies = [10000.0 ** (-2 * i / width) for i in range(width // 2)]
     position = expand_dims(cast(iota(length), dtype), 1)
     angles = position * constant(frequencies, dtype)

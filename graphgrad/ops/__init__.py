@@ -106,13 +106,13 @@ ALL_OPERATIONS: tuple[Operation, ...] = (
 )
 
 __all__ = [
-    "ALL_OPERATIONS", "FAMILIES", "absolute", "add", "broadcast_to", "cast", "clip", "concatenate",
-    "cos", "cross_entropy", "divide", "dropout_mask", "equal", "erf", "exp", "expand_dims", "expm1",
-    "gather", "gelu", "gelu_tanh", "half_squared_error", "is_finite", "less", "less_equal", "log",
-    "log1p", "log_softmax", "logical_and", "logical_not", "logical_or", "logsumexp", "argmax",
-    "matmul", "max", "maximum", "mean", "mean_over_targets", "min", "minimum", "multiply",
-    "negative", "not_equal", "one_hot", "pad", "power", "put_along_axis", "reciprocal", "relu",
-    "reshape", "rsqrt", "scatter_add", "sigmoid", "sign", "silu", "sin", "slice", "softmax",
+    "ALL_OPERATIONS", "FAMILIES", "absolute", "add", "argmax", "broadcast_to", "cast", "clip",
+    "concatenate", "cos", "cross_entropy", "divide", "dropout_mask", "equal", "erf", "exp",
+    "expand_dims", "expm1", "gather", "gelu", "gelu_tanh", "half_squared_error", "is_finite",
+    "less", "less_equal", "log", "log1p", "log_softmax", "logical_and", "logical_not", "logical_or",
+    "logsumexp", "matmul", "max", "maximum", "mean", "mean_over_targets", "min", "minimum",
+    "multiply", "negative", "not_equal", "one_hot", "pad", "power", "put_along_axis", "reciprocal",
+    "relu", "reshape", "rsqrt", "scatter_add", "sigmoid", "sign", "silu", "sin", "slice", "softmax",
     "softplus", "split", "sqrt", "squeeze", "stack", "standardise", "stop_gradient", "subtract",
     "sum", "take_along_axis", "tanh", "transpose", "variance", "where", "with_delta",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
 from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
 from graphgrad.ops.rules import (
@@ -18,6 +18,7 @@ from graphgrad.ops.rules import (
     infer_elementwise,
     infer_float,
     infer_logical,
+    infer_numbers,
 )
 
 PAIRS = (sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1)), sample(real(), real(5)),
@@ -25,7 +26,7 @@ PAIRS = (sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1)), samp
 
 add = elementwise(
     "add", "x₁ + x₂", "{0} + {1}",
-    ufunc="add", infer=infer_elementwise, arity=2, commutative=True,
+    ufunc="add", infer=infer_numbers, arity=2, commutative=True,
     delta=lambda delta, y, a, b: (delta, delta),
     delta_formula="δ₁ = δ, δ₂ = δ",
     samples=PAIRS,
@@ -33,7 +34,7 @@ add = elementwise(
 
 subtract = elementwise(
     "subtract", "x₁ - x₂", "{0} - {1}",
-    ufunc="subtract", infer=infer_elementwise, arity=2,
+    ufunc="subtract", infer=infer_numbers, arity=2,
     delta=lambda delta, y, a, b: (delta, -delta),
     delta_formula="δ₁ = δ, δ₂ = -δ",
     samples=PAIRS,
@@ -41,7 +42,7 @@ subtract = elementwise(
 
 multiply = elementwise(
     "multiply", "x₁ · x₂", "{0} * {1}",
-    ufunc="multiply", infer=infer_elementwise, arity=2, commutative=True,
+    ufunc="multiply", infer=infer_numbers, arity=2, commutative=True,
     delta=lambda delta, y, a, b: (delta * b, delta * a),
     delta_formula="δ₁ = δ · x₂, δ₂ = δ · x₁",
     samples=PAIRS,
@@ -57,7 +58,7 @@ divide = elementwise(
 
 negative = elementwise(
     "negative", "-x", "-{0}",
-    ufunc="negative", infer=infer_elementwise,
+    ufunc="negative", infer=infer_numbers,
     delta=lambda delta, y, x: (-delta,),
     delta_formula="-δ",
     samples=(sample(real(3, 4)), sample(real(0))),
@@ -74,15 +75,15 @@ reciprocal = elementwise(
 
 absolute = elementwise(
     "absolute", "|x|", "abs({0})",
-    ufunc="absolute", infer=infer_elementwise,
-    delta=lambda delta, y, x: (delta * sign(x),),
+    ufunc="absolute", infer=infer_numbers,
+    delta=lambda delta, y, x: (delta * stop_gradient(sign(x)),),  # for the second derivative, 0
     delta_formula="δ · sign x",
     samples=(sample(real(3, 4)),),
 )  # fmt: skip
 
 sign: Operation = elementwise(
     "sign", "sign x", "sign({0})",
-    ufunc="sign", infer=infer_elementwise,
+    ufunc="sign", infer=infer_numbers,
     samples=(sample(real(3, 4), smooth=False),),
 )  # fmt: skip
 
@@ -193,10 +194,14 @@ def _compute_cast(xp: Any, out: Any, x: Any, dtype: DType) -> None:
     xp.copyto(out, x, casting="unsafe")
 
 
+def _delta_cast(delta: Node, y: Node, x: Node) -> tuple[Node | None]:
+    return (cast(delta, x.dtype) if x.type.is_float else None,)
+
+
 _cast = elementwise(
     "cast", "x as another dtype", "{0}",
     compute=_compute_cast, infer=_infer_cast, in_place=False,
-    delta=lambda delta, y, x: (cast(delta, x.dtype) if x.type.is_float else None,),
+    delta=_delta_cast,
     delta_formula="δ as the dtype of x",
     samples=(sample(real(3, 4), dtype=as_dtype("float64")),
              sample(integer(3, 4, below=5), dtype=as_dtype("float64")),
@@ -204,8 +209,9 @@ _cast = elementwise(
 )  # fmt: skip
 
 
+@front
 def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
-    """x as another dtype; floats to integers are cut towards zero, numbers to bool compare with 0."""
+    """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0."""
     dtype = as_dtype(dtype)
     if dtype == x.dtype:
         return x
@@ -214,7 +220,7 @@ def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     return _cast(x, dtype=dtype, name=name)
 
 
-stop_gradient = elementwise(
+stop_gradient: Operation = elementwise(
     "stop_gradient", "x", "{0}",
     ufunc="positive", infer=infer_float,
     delta=lambda delta, y, x: (None,),

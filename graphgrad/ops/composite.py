@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import TensorType, normal_axis
@@ -67,6 +67,7 @@ SOFTMAX = Operation(
 )  # fmt: skip
 
 
+@front
 def softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """eˣ / Σ eˣ along `axis`. -∞ gives exactly 0; a row of nothing but -∞ gives zeros."""
     return SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
@@ -80,6 +81,7 @@ def _compute_log_softmax(xp: Any, out: Any, x: Any, axis: int, scratch: Any) -> 
     row, total, exponentials = scratch
     _shifted_exp(xp, exponentials, x, axis, row)
     xp.sum(exponentials, axis=axis, keepdims=True, out=total)
+    xp.maximum(total, xp.finfo(total.dtype).tiny, out=total)  # all masked: -∞ and no NaN
     xp.log(total, out=total)
     xp.add(row, total, out=row)
     xp.subtract(x, row, out=out)
@@ -98,6 +100,7 @@ LOG_SOFTMAX = Operation(
 )  # fmt: skip
 
 
+@front
 def log_softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """log of softmax along `axis`, computed without taking the log of a small number."""
     return LOG_SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.dimension import Dimension, product
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text
@@ -40,7 +41,8 @@ def _compute(xp: Any, out: Any, a: Any, b: Any, transpose_a: bool, transpose_b: 
         b = b.swapaxes(-1, -2)
     if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and out.flags.c_contiguous:
         # one matrix for the whole batch: one large product instead of many small ones
-        a, out = a.reshape(-1, a.shape[-1]), out.reshape(-1, out.shape[-1])
+        rows = math.prod(a.shape[:-1])
+        a, out = a.reshape(rows, a.shape[-1]), out.reshape(rows, out.shape[-1])
     xp.matmul(a, b, out=out)
 
 
@@ -52,8 +54,9 @@ def _delta(delta: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
         to_a = MATMUL(delta, b, transpose_a=False, transpose_b=not transpose_b)
     if b.rank == 2 and a.rank > 2 and not transpose_a:
         # all rows of all batches meet the one matrix b: sum over them inside the product
-        a = reshape(a, (-1, a.shape[-1]))
-        delta = reshape(delta, (-1, delta.shape[-1]))
+        rows = product(a.shape[:-1])
+        a = reshape(a, (rows, a.shape[-1]))
+        delta = reshape(delta, (rows, delta.shape[-1]))
     if transpose_b:
         to_b = MATMUL(delta, a, transpose_a=True, transpose_b=transpose_a)
     else:
@@ -75,6 +78,7 @@ MATMUL = Operation(
         sample(real(2, 4, 3), real(4, 2), transpose_a=True, transpose_b=False),
         sample(real(2, 1, 3, 4), real(5, 4, 2), transpose_a=False, transpose_b=False),
         sample(real(3, 0), real(0, 2), transpose_a=False, transpose_b=False),
+        sample(real(2, 3, 0), real(0, 2), transpose_a=False, transpose_b=False),
     ),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import positive, real, sample
-from graphgrad.ops.arithmetic import where
+from graphgrad.ops.arithmetic import equal, where
 from graphgrad.ops.rules import elementwise
 
 _PLANE = (sample(real(3, 4)), sample(real(0)), sample(real()))
@@ -71,7 +71,9 @@ rsqrt = elementwise(
 def _delta_power(delta: Node, y: Node, base: Node, exponent: Node) -> tuple[Node, Node]:
     # a base that is not positive has no logarithm; the exponent's delta is then 0
     logarithm = log(where(base > 0, base, 1.0))
-    return delta * exponent * power(base, exponent - 1.0), delta * y * logarithm
+    # x ^ 0 is 1 everywhere, also at 0, where 0 · x ^ -1 would be NaN
+    lower = where(equal(exponent, 0.0), 0.0, exponent - 1.0)
+    return delta * exponent * power(base, lower), delta * y * logarithm
 
 
 power = elementwise(

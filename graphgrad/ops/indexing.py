@@ -11,7 +11,7 @@ from typing import Any
 from graphgrad.errors import DataError
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.leaves import iota
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType, as_dtype, broadcast, normal_axis
 from graphgrad.ops.arithmetic import cast, equal
@@ -87,6 +87,7 @@ def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | No
     return SCATTER_ADD(indices, rows, size=size, name=name)
 
 
+@front
 def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = "float32", name: str | None = None
 ) -> Node:
@@ -154,11 +155,13 @@ PUT_ALONG_AXIS: Operation = Operation(
 )  # fmt: skip
 
 
+@front
 def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
     """Elements of x chosen along `axis`; away from it, indices and x have the same shape."""
     return TAKE_ALONG_AXIS(x, indices, axis=normal_axis(axis, x.rank), name=name)
 
 
+@front
 def put_along_axis(
     indices: Node, values: Node, size: int | Dimension, axis: int = -1, name: str | None = None
 ) -> Node:

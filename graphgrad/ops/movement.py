@@ -16,7 +16,7 @@ import numpy as np
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension, product, quotient
 from graphgrad.graph.leaves import Sizes
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import (
@@ -56,6 +56,7 @@ RESHAPE = Operation(
 )  # fmt: skip
 
 
+@front
 def reshape(x: Node, shape: Sizes, name: str | None = None) -> Node:
     """x with another shape of as many elements; one size may be -1: what is left."""
     sizes = (shape,) if isinstance(shape, int | str | Dimension) else tuple(shape)
@@ -65,10 +66,7 @@ def reshape(x: Node, shape: Sizes, name: str | None = None) -> Node:
         try:
             left = quotient(product(x.shape), product(others))
         except ValueError as problem:
-            raise DeclarationError(
-                f"reshape of {x.name}: {x.type} to {shape_text(sizes)}: {problem}",
-                str(current_origin() or ""),
-            ) from None
+            raise ValueError(f"to {shape_text(sizes)}: {problem}") from None
         sizes = (*sizes[:place], left, *sizes[place + 1 :])
     return reshape_to(x, as_shape(sizes), name)
 
@@ -78,12 +76,14 @@ def reshape_to(x: Node, shape: Shape, name: str | None = None) -> Node:
     return x if x.shape == shape and name is None else RESHAPE(x, shape=shape, name=name)
 
 
+@front
 def expand_dims(x: Node, axis: int, name: str | None = None) -> Node:
     """x with one more axis of size 1 before `axis` of the result."""
     place = normal_axis(axis, x.rank + 1)
     return reshape_to(x, (*x.shape[:place], 1, *x.shape[place:]), name)
 
 
+@front
 def squeeze(x: Node, axis: int, name: str | None = None) -> Node:
     """x without `axis`, whose size must be 1."""
     place = normal_axis(axis, x.rank)
@@ -118,6 +118,7 @@ TRANSPOSE = Operation(
 )  # fmt: skip
 
 
+@front
 def transpose(x: Node, axes: Sequence[int] | None = None, name: str | None = None) -> Node:
     """x with its axes in the given order; without `axes`, in reverse order."""
     order = tuple(range(x.rank))[::-1] if axes is None else axes
@@ -146,6 +147,7 @@ BROADCAST_TO = Operation(
 )  # fmt: skip
 
 
+@front
 def broadcast_to(x: Node, shape: Sizes, name: str | None = None) -> Node:
     """x repeated along new axes in front and along axes of size 1."""
     return BROADCAST_TO(x, shape=as_shape(shape), name=name)
@@ -203,6 +205,8 @@ def _infer_embed(x: TensorType, shape: Shape, starts: Shape, steps: tuple[int, .
         raise ValueError(f"needs a size, start and step for each of {len(x.shape)} axes")
     for size, start, step, whole in zip(x.shape, starts, steps, shape, strict=True):
         end = start + (size - 1) * step
+        if step < 1 or any(isinstance(s, int) and s < 0 for s in (start, whole)):
+            raise ValueError("a frame counts from the front, with a positive step")
         if isinstance(end, int) and isinstance(whole, int) and size and end >= whole:
             raise ValueError(f"{size} elements from {start} do not fit into an axis of {whole}")
     return TensorType(shape, x.dtype)
@@ -216,7 +220,7 @@ def _compute_embed(xp: Any, out: Any, x: Any, shape: Shape, starts: Any, steps: 
 
 def _delta_embed(delta: Node, y: Node, x: Node) -> tuple[Node]:
     starts, steps = y.attributes["starts"], y.attributes["steps"]
-    stops = tuple(start + (size - 1) * step + 1 if step > 1 else start + size
+    stops = tuple(start + (size - 1) * step + 1 if step > 1 and size != 0 else start + size
                   for start, size, step in zip(starts, x.shape, steps, strict=True))  # fmt: skip
     return (SLICE(delta, starts=starts, stops=stops, steps=steps),)
 
@@ -284,26 +288,30 @@ def _bad_key(x: Node, key: Any, reason: str) -> DeclarationError:
                             str(current_origin() or ""))  # fmt: skip
 
 
+@front
 def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> Node:
     """x with zeros around it; `widths` gives (before, after) for every axis."""
+    if len(widths) != x.rank:
+        raise ValueError(f"needs (before, after) for each of {x.rank} axes, not {len(widths)}")
     shape = tuple(before + size + after
                   for (before, after), size in zip(widths, x.shape, strict=True))  # fmt: skip
     starts = tuple(before for before, _ in widths)
     return EMBED(x, shape=shape, starts=starts, steps=(1,) * x.rank, name=name)
 
 
+@front
 def split(x: Node, sections: int | Sequence[int], axis: int = -1) -> tuple[Node, ...]:
     """x cut along `axis`: into `sections` equal parts, or into parts of the given sizes."""
     axis = normal_axis(axis, x.rank)
+    whole = x.shape[axis]
     if isinstance(sections, int):
-        try:
-            sizes: list[Any] = [quotient(x.shape[axis], sections)] * sections
-        except ValueError as problem:
-            raise _bad_key(x, sections, f"cannot split into {sections} parts: {problem}") from None
+        if sections < 1:
+            raise ValueError(f"cannot split into {sections} parts")
+        sizes: list[Any] = [quotient(whole, sections)] * sections
     else:
         sizes = list(sections)
-        if isinstance(x.shape[axis], int) and sum(sizes) != x.shape[axis]:
-            raise _bad_key(x, sections, f"the parts do not add up to {x.shape[axis]}")
+        if sum(sizes) != whole:
+            raise ValueError(f"the parts {shape_text(sizes)} do not add up to {whole}")
     parts, start = [], 0
     for size in sizes:
         key = [Slice(None)] * x.rank
@@ -347,12 +355,14 @@ CONCATENATE = Operation(
 )  # fmt: skip
 
 
+@front
 def concatenate(values: Sequence[Node], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along an axis that exists."""
     axis = normal_axis(axis, values[0].rank) if values else axis
     return CONCATENATE(*values, axis=axis, name=name)
 
 
+@front
 def stack(values: Sequence[Node], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along a new axis."""
     return concatenate([expand_dims(value, axis) for value in values], axis, name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.graph.leaves import Sizes
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import integer, sample
 from graphgrad.graph.types import FLOAT32, FLOAT64, DType, Shape, TensorType, as_dtype, as_shape
 from graphgrad.ops.philox import fill_dropout_mask
@@ -48,6 +48,7 @@ DROPOUT_MASK = Operation(
 )  # fmt: skip
 
 
+@front
 def dropout_mask(
     seed: Node, step: Node, shape: Sizes, rate: float, stream: int, dtype: Any = "float32",
     name: str | None = None,

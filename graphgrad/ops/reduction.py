@@ -11,13 +11,13 @@ from typing import Any
 
 from graphgrad.graph.dimension import product
 from graphgrad.graph.leaves import extent
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import INT64, Shape, TensorType, normal_axes, normal_axis
 from graphgrad.ops.arithmetic import cast, divide, equal
 from graphgrad.ops.functions import exp
 from graphgrad.ops.movement import broadcast_to, reshape_to
-from graphgrad.ops.rules import need_floats
+from graphgrad.ops.rules import need_floats, need_numbers
 
 Axes = int | Iterable[int] | None
 
@@ -35,6 +35,11 @@ def _infer(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
 
 def _infer_float(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
     need_floats(x)
+    return _infer(x, axes, keepdims)
+
+
+def _infer_sum(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
+    need_numbers(x)
     return _infer(x, axes, keepdims)
 
 
@@ -66,7 +71,7 @@ def _compute_sum(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: boo
 
 
 SUM = Operation(
-    "sum", _infer, "Σ x", _compute_sum, arity=1,
+    "sum", _infer_sum, "Σ x", _compute_sum, arity=1,
     delta=lambda delta, y, x: (broadcast_to(_expanded(delta, y, x), x.shape),),
     delta_formula="δ, repeated along the summed axes",
     samples=(*_AXES, sample(real(0, 3), axes=(0,), keepdims=False)),
@@ -210,36 +215,43 @@ def _front(operation: Operation, x: Node, axes: Axes, keepdims: bool, name: str 
     return operation(x, axes=normal_axes(axes, x.rank), keepdims=keepdims, name=name)
 
 
+@front
 def sum(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """Σ x over the axes."""
     return _front(SUM, x, axes, keepdims, name)
 
 
+@front
 def mean(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The mean of x over the axes."""
     return _front(MEAN, x, axes, keepdims, name)
 
 
+@front
 def variance(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
     return _front(VARIANCE, x, axes, keepdims, name)
 
 
+@front
 def max(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The largest element; elements that tie share the delta equally."""
     return _front(MAX, x, axes, keepdims, name)
 
 
+@front
 def min(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The smallest element; elements that tie share the delta equally."""
     return _front(MIN, x, axes, keepdims, name)
 
 
+@front
 def logsumexp(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """log Σ eˣ, computed without overflow."""
     return _front(LOGSUMEXP, x, axes, keepdims, name)
 
 
+@front
 def argmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """The index (int64) of the largest element along one axis, the first on a tie."""
     return ARGMAX(x, axis=normal_axis(axis, x.rank), name=name)

@@ -21,6 +21,12 @@ def infer_elementwise(*heads: TensorType) -> TensorType:
     return TensorType(broadcast([head.shape for head in heads]), heads[0].dtype)
 
 
+def infer_numbers(*heads: TensorType) -> TensorType:
+    """Broadcast shapes, floats and integers only: truth values are not added or multiplied."""
+    need_numbers(*heads)
+    return infer_elementwise(*heads)
+
+
 def infer_float(*heads: TensorType) -> TensorType:
     """Broadcast shapes, floats only."""
     need_floats(*heads)
@@ -45,6 +51,12 @@ def need_floats(*heads: TensorType) -> None:
     for head in heads:
         if not head.is_float:
             raise ValueError(f"needs floats, not {head.dtype}; fix: cast(x, 'float32')")
+
+
+def need_numbers(*heads: TensorType) -> None:
+    """ValueError where a head holds truth values."""
+    if any(head.dtype == BOOL for head in heads):
+        raise ValueError("needs numbers, not bool; fix: cast(x, 'float32')")
 
 
 def need_integers(head: TensorType) -> None:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from graphgrad.graph import Graph, verify
+from graphgrad.errors import PassError
+from graphgrad.graph import Graph, TensorType, leaf_name, verify
 
 Pass = Callable[[Graph], Graph]
 Check = Callable[[str, Graph, Graph], None]
@@ -33,6 +34,21 @@ class PassReport:
         )
 
 
+def _need_same_interface(name: str, before: Graph, after: Graph) -> None:
+    """A pass keeps the outputs, the updates and their types."""
+    old, new = _interface(before), _interface(after)
+    for key in dict.fromkeys([*old, *new]):
+        if old.get(key) != new.get(key):
+            was, now = (types.get(key, "missing") for types in (old, new))
+            raise PassError(f"pass {name!r} changes {key}: it was {was}, now it is {now}")
+
+
+def _interface(graph: Graph) -> dict[str, TensorType]:
+    outputs = {f"output {name!r}": node.type for name, node in graph.outputs.items()}
+    updates = {f"update {leaf_name(n)!r}": new.type for n, new in graph.updates.items()}
+    return outputs | updates
+
+
 def optimise(
     graph: Graph, passes: Sequence[Pass], check: Check | None = None
 ) -> tuple[Graph, tuple[PassReport, ...]]:
@@ -43,6 +59,7 @@ def optimise(
         after = run(graph)
         name = run.__name__
         verify(after, f"the graph after pass {name!r}")
+        _need_same_interface(name, graph, after)
         seconds = time.perf_counter() - started
         old = set(graph.nodes)
         new = sum(node not in old for node in after.nodes)

@@ -53,6 +53,8 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
             result = rule.result(**bindings)
             if result is not None and result is not node and result.type == node.type:
                 fired[rule.name] += 1
+                if fired.total() > budget:
+                    raise _restless(stage, budget, fired)
                 return result
         return None
 
@@ -63,12 +65,14 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
         graph = map_nodes(graph, improve)
         if fired.total() == before:
             return graph
-        if fired.total() > budget:
-            culprit, times = fired.most_common(1)[0]
-            raise PassError(
-                f"{stage}: the rewriting did not come to rest within {budget} steps",
-                fix=f"rule {culprit!r} fired {times} times; its result must not match it again",
-            )
+
+
+def _restless(stage: str, budget: int, fired: Counter[str]) -> PassError:
+    culprit, times = fired.most_common(1)[0]
+    return PassError(
+        f"{stage}: the rewriting did not come to rest within {budget} steps",
+        fix=f"rule {culprit!r} fired {times} times; its result must not match it again",
+    )
 
 
 def map_nodes(graph: Graph, improve: Callable[[Node], Node | None]) -> Graph:

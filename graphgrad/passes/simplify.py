@@ -5,7 +5,12 @@ No rule here may hide a NaN (x · 0 stays), and no rule may cost accuracy.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from graphgrad.graph import Graph, Node, Operation, constant
+from graphgrad.graph.types import DType
 from graphgrad.ops import (
     add,
     divide,
@@ -64,15 +69,25 @@ def _single_sum(x: Node, total: Node) -> Node | None:
     return reshape_to(x, total.shape) if alone else None
 
 
-def _product_of_numbers(x: Node, c: Node, d: Node) -> Node:
-    return multiply(x, _scale(x, number_of(c) * number_of(d)))
+def _product_of_numbers(x: Node, c: Node, d: Node) -> Node | None:
+    product = number_of(c) * number_of(d)
+    return multiply(x, _scale(x, product)) if _fits(product, x.dtype) else None
 
 
 def _exact_reciprocal(x: Node, c: Node) -> Node | None:
     """Dividing by a power of two is multiplying by its reciprocal, to the last bit."""
     value = number_of(c)
-    mantissa = abs(value).hex().partition("p")[0] if isinstance(value, float) else ""
-    return multiply(x, _scale(x, 1.0 / value)) if mantissa == "0x1.0000000000000" else None
+    if not isinstance(value, float) or abs(math.frexp(value)[0]) != 0.5:
+        return None
+    return multiply(x, _scale(x, 1.0 / value)) if _fits(1.0 / value, x.dtype) else None
+
+
+def _fits(value: float, dtype: DType) -> bool:
+    """Whether the dtype holds the number with all its digits: no overflow, no underflow."""
+    if dtype.kind == "f":
+        limits = np.finfo(dtype)
+        return bool(limits.smallest_normal <= abs(value) <= limits.max)
+    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def _broadcast_head_rules(operation: Operation, place: int) -> Rule:
@@ -80,10 +95,14 @@ def _broadcast_head_rules(operation: Operation, place: int) -> Rule:
     heads = [any_node(f"head{i}") for i in range(operation.arity or 0)]
     heads[place] = pattern(BROADCAST_TO, X)
 
-    def result(whole: Node, x: Node, **_: Node) -> Node:
-        return operation(*whole.heads[:place], x, *whole.heads[place + 1 :], **whole.attributes)
+    def result(whole: Node, x: Node, **others: Node) -> Node:
+        # what the pattern bound and not `whole.heads`: a commutative one may have matched swapped
+        given = [others.get(f"head{i}", x) for i in range(len(heads))]
+        return operation(*given, **whole.attributes)
 
-    return Rule(f"{operation.name} of a broadcast", Pattern(operation, tuple(heads), "whole"), result)
+    return Rule(
+        f"{operation.name} of a broadcast", Pattern(operation, tuple(heads), "whole"), result
+    )
 
 
 RULES: tuple[Rule, ...] = (

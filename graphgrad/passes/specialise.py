@@ -16,12 +16,13 @@ from graphgrad.graph.node import apply
 
 
 def free_dimensions(graph: Graph) -> tuple[str, ...]:
-    """The names of dimensions that the inputs of the graph leave open, sorted."""
+    """The names of dimensions that the graph leaves open, sorted."""
     names: set[str] = set()
     for node in graph.nodes:
-        for size in node.shape:
-            if isinstance(size, Dimension):
-                names |= size.names
+        for value in (node.shape, *node.attributes.values()):
+            for size in value if isinstance(value, tuple) else (value,):
+                if isinstance(size, Dimension):
+                    names |= size.names
     return tuple(sorted(names))
 
 

@@ -7,7 +7,6 @@ forward graph and in the deltas alike.
 from __future__ import annotations
 
 from graphgrad.graph import Graph, Node
-from graphgrad.graph.types import normal_axes
 from graphgrad.ops import (
     add,
     divide,
@@ -28,6 +27,7 @@ from graphgrad.ops import (
     subtract,
 )
 from graphgrad.ops.composite import SOFTMAX
+from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, reshape_to
 from graphgrad.ops.reduction import LOGSUMEXP, SUM
 from graphgrad.passes.pattern import any_node, number, pattern
 from graphgrad.passes.rewrite import Rule, by_operation, rewrite
@@ -42,7 +42,18 @@ SUM_OF_EXP = pattern(SUM, pattern(exp, X), bind="total")
 
 def _single_axis(x: Node, total: Node) -> int | None:
     axes = total.attributes["axes"]
-    return axes[0] if len(axes) == 1 and total.attributes["keepdims"] else None
+    single = len(axes) == 1 and total.attributes["keepdims"] and x.shape[axes[0]] != 0
+    return axes[0] if single else None
+
+
+def _logsumexp(x: Node, total: Node) -> Node | None:
+    axes, keepdims = total.attributes["axes"], total.attributes["keepdims"]
+    return None if _is_empty(x, axes) else logsumexp(x, axes, keepdims)
+
+
+def _is_empty(x: Node, axes: tuple[int, ...]) -> bool:
+    """Whether an axis has size 0: a sum over it is 0, but it has no maximum to shift by."""
+    return any(x.shape[axis] == 0 for axis in axes)
 
 
 def _softmax(x: Node, total: Node) -> Node | None:
@@ -60,13 +71,24 @@ def _delta_of_log_softmax(p: Node, delta: Node, total: Node) -> Node | None:
     return delta - p * total
 
 
+def _delta_of_logsumexp(
+    x: Node, delta: Node, total: Node, expanded: Node | None = None
+) -> Node | None:
+    """(δ / Σ eˣ) · eˣ → δ · eˣ / Σ eˣ, without the two infinities."""
+    axes = total.attributes["axes"]
+    if _is_empty(x, axes):
+        return None
+    share = softmax(x, axes[0]) if len(axes) == 1 else exp(x - logsumexp(x, axes, True))
+    if expanded is None:
+        return delta * share
+    return reshape_to(delta, expanded.shape) * share if delta.shape == total.shape else None
+
+
 RULES: tuple[Rule, ...] = (
     Rule("log softmax", pattern(log, pattern(SOFTMAX, X, bind="soft")),
          lambda x, soft: log_softmax(x, soft.attributes["axis"])),
     Rule("eˣ / Σ eˣ → softmax", pattern(divide, pattern(exp, X), SUM_OF_EXP), _softmax),
-    Rule("log Σ eˣ", pattern(log, SUM_OF_EXP),
-         lambda x, total: logsumexp(x, normal_axes(total.attributes["axes"], x.rank),
-                                    total.attributes["keepdims"])),
+    Rule("log Σ eˣ", pattern(log, SUM_OF_EXP), _logsumexp),
     Rule("x - log Σ eˣ → log softmax", pattern(subtract, X, pattern(LOGSUMEXP, X, bind="total")),
          _log_softmax),
     Rule("log (1 + eˣ) → softplus", pattern(log, pattern(add, number(1), pattern(exp, X))),
@@ -74,7 +96,8 @@ RULES: tuple[Rule, ...] = (
     Rule("log1p eˣ → softplus", pattern(log1p, pattern(exp, X)), lambda x: softplus(x)),
     Rule("log (1 + x) → log1p", pattern(log, pattern(add, number(1), X)), lambda x: log1p(x)),
     Rule("eˣ - 1 → expm1", pattern(subtract, pattern(exp, X), number(1)), lambda x: expm1(x)),
-    Rule("log sigmoid", pattern(log, pattern(sigmoid, X)), lambda x: negative(softplus(negative(x)))),
+    Rule("log sigmoid", pattern(log, pattern(sigmoid, X)),
+         lambda x: negative(softplus(negative(x)))),
     Rule("log (1 - sigmoid)", pattern(log, pattern(subtract, number(1), pattern(sigmoid, X))),
          lambda x: negative(softplus(x))),
     Rule("1 / √x → rsqrt", pattern(divide, number(1), pattern(sqrt, X)), lambda x: rsqrt(x)),
@@ -83,6 +106,17 @@ RULES: tuple[Rule, ...] = (
     Rule("p · (δ/p - s) → δ - p · s",
          pattern(multiply, P, pattern(subtract, pattern(divide, D, P), any_node("total"))),
          _delta_of_log_softmax),
+    Rule("(δ / Σ eˣ) · eˣ → δ · softmax",
+         pattern(multiply, pattern(BROADCAST_TO, pattern(divide, D, SUM_OF_EXP)), pattern(exp, X)),
+         _delta_of_logsumexp),
+    Rule("(δ / Σ eˣ, reshaped) · eˣ → δ · softmax",
+         pattern(multiply, pattern(BROADCAST_TO, pattern(RESHAPE, pattern(divide, D, SUM_OF_EXP),
+                                                         bind="expanded")), pattern(exp, X)),
+         _delta_of_logsumexp),
+    Rule("(δ / (1 + eˣ)) · eˣ → δ · sigmoid",
+         pattern(multiply, pattern(divide, D, pattern(add, number(1), pattern(exp, X))),
+                 pattern(exp, X)),
+         lambda x, delta: delta * sigmoid(x)),
 )  # fmt: skip
 
 _TABLE = by_operation(RULES)
@@ -91,5 +125,3 @@ _TABLE = by_operation(RULES)
 def stabilise(graph: Graph) -> Graph:
     """The graph with the rules above applied."""
     return rewrite(graph, _TABLE, "stabilise")
-
-

@@ -145,7 +145,8 @@ def make_plan(
     groups = grouping(graph, order, phases, layouts)
     places = _roots(graph, groups, layouts)
     roots = {node: place.root for node, place in places.items()}
-    last_use = _last_uses(graph, groups, roots)
+    last_use = _last_uses([*graph.outputs.values(), *graph.updates.values(), *guards],
+                          groups, roots)  # fmt: skip
     guard_position = sum(phases[group.nodes[-1]] == 0 for group in groups)
     copies = _place_updates(graph, groups, places, last_use, guard_position)
     steps, arena_bytes = _allocate(groups, places, roots, last_use)
@@ -186,16 +187,16 @@ def _roots(
 
 
 def _last_uses(
-    graph: Graph, groups: Sequence[Group], roots: Mapping[Node, Node]
+    kept: Sequence[Node], groups: Sequence[Group], roots: Mapping[Node, Node]
 ) -> dict[Node, int]:
-    """The number of the last step that reads the memory of each root."""
+    """The number of the last step that reads the memory of each root; what is kept outlives all."""
     last: dict[Node, int] = {}
     for number, group in enumerate(groups):
         for head in group.inputs:
             last[roots[head]] = number
         for node in group.outputs:
             last.setdefault(node, number)
-    for node in [*graph.outputs.values(), *graph.updates.values()]:
+    for node in kept:
         last[roots[node]] = len(groups)
     return last
 

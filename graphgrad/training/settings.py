@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -54,8 +55,15 @@ class TrainingSettings:
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise ConfigurationError(f"{name} must be in [0, 1), not {value}")
-        if not self.learning_rate > 0 or not self.epsilon > 0:
-            raise ConfigurationError("learning_rate and epsilon must be greater than 0")
+        for name in ("learning_rate", "epsilon"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.seed >= 2**63:  # the state keeps it as int64
+            raise ConfigurationError(f"seed must be below 2**63, not {self.seed}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigurationError(f"{field.name} must be a finite number, not {value}")
 
 
 S = TypeVar("S", bound=TrainingSettings)
@@ -97,12 +105,12 @@ def _read(key: str, value: Any, default: Any, where: str) -> Any:
                     "false": False, "no": False, "0": False}[str(value).lower()]  # fmt: skip
         if wanted is int and isinstance(value, float) and value != int(value):
             raise ValueError
-        if wanted is not str and isinstance(value, bool):
+        if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
             raise ValueError
         return wanted(value)
     except (KeyError, ValueError, TypeError, OverflowError):
         raise ConfigurationError(
-            f"setting {key}: {value!r} is not {_article(wanted)}", where, f"default: {default!r}"
+            f"setting {key}: {value!r} is not {_article(wanted)}", where, f"the default is {default!r}"
         ) from None
 
 

@@ -79,6 +79,8 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
         path = Path(name)
         if not path.is_file():
             raise UnknownNameError(f"there is no model file {name}", fix=_known(builtin, name))
+        if path.suffix != ".py":
+            raise ConfigurationError(f"{name} is no Python file", fix="a model file ends with .py")
         module, identity = _executed(path), str(path.resolve())
     else:
         raise UnknownNameError(f"there is no model called {name!r}", fix=_known(builtin, name))
@@ -88,7 +90,12 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
                 f"the model file declares no {wanted}", identity,
                 "see graphgrad/training/task.py for what a model file has",
             )  # fmt: skip
-    settings = module.Settings()
+    try:
+        settings = module.Settings()
+    except TypeError as problem:
+        raise ConfigurationError(
+            f"Settings() cannot be made: {problem}", identity, "give each setting a default"
+        ) from None
     if not isinstance(settings, TrainingSettings):
         raise ConfigurationError("Settings must extend TrainingSettings", identity)
     return ModelFile(identity, settings, module.task, getattr(module, "CHECK", {}))
@@ -101,9 +108,13 @@ def _executed(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as problem:
-        raise ConfigurationError(f"{problem.msg}", f"{path}:{problem.lineno}") from None
+        compile(path.read_bytes(), str(path), "exec")  # what is wrong in a file that it imports
+    except SyntaxError as problem:  # is not to be told as if it were wrong here
+        line = f":{problem.lineno}" if problem.lineno else ""
+        raise ConfigurationError(
+            f"the model file is not valid Python: {problem.msg}", f"{path}{line}", "correct the line"
+        ) from None
+    spec.loader.exec_module(module)
     return module
 
 

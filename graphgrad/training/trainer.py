@@ -12,9 +12,12 @@ with can be looked into.
 from __future__ import annotations
 
 import dataclasses
+import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,18 +73,23 @@ def create_run(
 ) -> OpenRun:
     """A fresh run folder: configuration, environment, vocabularies and the initial state.
 
-    The data is read before the folder is made, so a wrong file leaves nothing behind.
+    The data is read before the folder is made, so a wrong file leaves nothing behind; nor does a
+    disk that is full before the run is complete.
     """
     task = model.task(settings, {})
+    run = partial(OpenRun, model=model, settings=settings, task=task,
+                  state=first_state(task, settings), step=0)  # fmt: skip
     folder = RunFolder.create(path, name=model.short_name)
-    with folder.lock():
-        folder.write_json(ENVIRONMENT, describe_environment())
-        for name, text in task.files.items():
-            folder.write_text(name, text)
-        configuration = {"model": model.name, "settings": dataclasses.asdict(settings),
-                         "files": sorted(task.files)}  # fmt: skip
-        folder.write_json(CONFIGURATION, configuration)
-    return OpenRun(folder, model, settings, task, first_state(task, settings), 0)
+    try:
+        with folder.lock():
+            folder.write_json(ENVIRONMENT, describe_environment())
+            for name, text in task.files.items():
+                folder.write_text(name, text)
+            folder.write_json(CONFIGURATION, _configuration(run(folder)))
+    except BaseException:
+        shutil.rmtree(folder.path, ignore_errors=True)  # it was absent or empty before
+        raise
+    return run(folder)
 
 
 def open_run(
@@ -90,22 +98,39 @@ def open_run(
     """The run at `path` as its newest good checkpoint left it; `values` change its settings."""
     folder = RunFolder.open(path)
     where = str(folder.path / CONFIGURATION)
-    configuration = folder.read_json(CONFIGURATION)
-    if not isinstance(configuration, dict) or set(configuration) != {"model", "settings", "files"}:
-        raise ConfigurationError("the configuration of the run is damaged", where)
-    model = load_model(str(configuration["model"]), builtin)
-    settings = with_values(model.settings, configuration["settings"], where)
+    name, settings_read, names = _read_configuration(folder, where)
+    model = load_model(name, builtin)
+    settings = with_values(model.settings, settings_read, where)
     settings = with_values(settings, values or {})
-    files = {str(name): folder.read_text(str(name)) for name in configuration["files"]}
-    task = model.task(settings, files)
+    task = model.task(settings, {name: folder.read_text(name) for name in names})
+    fresh = first_state(task, settings)
     try:
         found = load_checkpoint(folder.checkpoints)
     except CheckpointError:
         if any(folder.checkpoints.glob("step-*")):
             raise
-        return OpenRun(folder, model, settings, task, first_state(task, settings), 0)
-    _check_fit(found.arrays, first_state(task, settings), str(found.path))
+        return OpenRun(folder, model, settings, task, fresh, 0,
+                       ("the run has no checkpoint yet: its parameters are untrained",))  # fmt: skip
+    _check_fit(found.arrays, fresh, str(found.path))
     return OpenRun(folder, model, settings, task, found.arrays, found.step, found.warnings)
+
+
+def _configuration(run: OpenRun) -> dict[str, Any]:
+    """What the file of that name holds."""
+    return {"model": run.model.name, "settings": dataclasses.asdict(run.settings),
+            "files": sorted(run.task.files)}  # fmt: skip
+
+
+def _read_configuration(folder: RunFolder, where: str) -> tuple[str, dict[str, Any], list[str]]:
+    """The model's name, the settings and the names of the files that a run was made with."""
+    read = folder.read_json(CONFIGURATION)
+    match read:
+        case {"model": str(name), "settings": dict(settings), "files": list(names)} if (
+            len(read) == 3 and all(isinstance(item, str) for item in names)
+        ):
+            return name, settings, names
+    raise ConfigurationError("the configuration of the run is damaged", where,
+                             "restore it from a copy, or start a new run")  # fmt: skip
 
 
 def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]:
@@ -116,38 +141,70 @@ def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]
     return state
 
 
-def train(run: OpenRun, explain: Explain | None = None, progress: Progress | None = None) -> Outcome:
+def train(
+    run: OpenRun, explain: Explain | None = None, progress: Progress | None = None
+) -> Outcome:
     """Trains to the last step, or until it is interrupted; either way a checkpoint is saved."""
-    settings, task, state = run.settings, run.task, run.state
+    settings, task = run.settings, run.task
+    if run.step > settings.steps:
+        raise ConfigurationError(
+            f"the run has done {run.step} steps already, steps is {settings.steps}",
+            str(run.folder.path), f"choose a number above {run.step}",
+        )  # fmt: skip
     graph = training_step(task.graph, settings)
-    compiled = compile(graph, guards=("loss", "gradient_norm"))
+    compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=True)
     shown = progress or Progress(settings.steps, run.step)
-    step = int(state[STEP])
-    with run.folder.lock(), shown, InterruptGuard() as interrupt:
-        run.folder.truncate_metrics(step)
-        run.folder.log(f"training from step {step} to {settings.steps}")
-        saved = step if step else -1
-        while step < settings.steps and not interrupt.requested:
-            record = _one_step(run, compiled, graph, step, explain)
-            step += 1
-            last = step == settings.steps
-            run.folder.append_metrics(record, durable=last)
-            shown.update(step, record["loss"], record["learning_rate"], int(record["tokens"]))
-            if step % settings.evaluate_every == 0 and not last:
-                _show(run, shown, step)
-            if step % settings.checkpoint_every == 0 or last:
-                _save(run, step)
-                saved = step
-        if saved != step and step > 0:
-            _save(run, step)
+    with run.folder.lock():
+        if run.folder.read_json(CONFIGURATION) != _configuration(run):
+            run.folder.write_json(CONFIGURATION, _configuration(run))
+        run.folder.truncate_metrics(run.step)
+        run.folder.log(f"training from step {run.step} to {settings.steps}")
+        with shown, InterruptGuard() as interrupt:
+            step = _steps(run, compiled, graph, explain, shown, interrupt)
         if step < settings.steps:
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
-    with run.folder.lock():
-        figures = task.evaluate(state)
-        run.folder.write_json(EVALUATION, {"step": step, **figures})
+        try:
+            figures = task.evaluate(run.state)
+        except KeyboardInterrupt:
+            return Outcome("interrupted", step, {})
+        run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
         run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _steps(
+    run: OpenRun, compiled: Compiled, graph: Graph, explain: Explain | None, shown: Progress,
+    interrupt: InterruptGuard,
+) -> int:  # fmt: skip
+    """Trains and saves; the number of the step after which it stopped."""
+    settings, step = run.settings, run.step
+    saved = step
+    while step < settings.steps and not interrupt.requested:
+        try:
+            record = _one_step(run, compiled, graph, step, explain)
+        except NonFiniteError:
+            if saved != step:  # so that what led there can be looked into
+                _save(run, step)
+            raise
+        step += 1
+        last = step == settings.steps
+        saving = last or interrupt.requested or step % settings.checkpoint_every == 0
+        run.folder.append_metrics(record, durable=saving)
+        shown.update(step, record["loss"], record["learning_rate"], int(record["tokens"]))
+        if step % settings.evaluate_every == 0 and not last:
+            _show(run, shown, step)
+        if saving:
+            _save(run, step)
+            saved = step
+    if saved != step:
+        _save(run, step)
+    return step
+
+
+def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """The figures as JSON can hold them: None where one is not finite."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _one_step(

@@ -7,8 +7,10 @@ probable token, until <eos> or the maximum length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from typing import Protocol
 
 import numpy as np
@@ -25,9 +27,11 @@ from graphgrad.training.task import Feeds, State, Task
 
 PADDING = PAD
 SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"
+LENGTH_FILE = "longest-target.json"
 VALIDATED = 200
 """How many held-out pairs are looked at while training goes on."""
 SHOWN_LOCALES = ("de", "fr", "zh", "ru")
+SHOWN_LINES = 4
 
 
 class TranslationSettings(Protocol):
@@ -53,30 +57,92 @@ class TranslationSettings(Protocol):
 
 @dataclass(frozen=True)
 class TranslationData:
-    """A corpus and its two vocabularies."""
+    """Two vocabularies, the tokens of the longest target, and the corpus that they come from.
 
-    corpus: Corpus
+    The corpus is read when it is first asked for: a trained run translates without its data.
+    """
+
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
+    longest_target: int
+    batches: Callable[[], Batches]
+    read: Callable[[], Corpus]
+    notice: str = ""
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return self.read()
+
+    def fitting(self, pairs: Sequence[Pair], maximum_length: int) -> list[Pair]:
+        """The pairs that are not too long for the model."""
+        return _fitting(self.source_vocabulary, self.target_vocabulary, pairs, maximum_length)
 
 
 def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> TranslationData:
     """`dates` or the user's line-aligned files; vocabularies of an earlier run are kept."""
-    if settings.source:
-        corpus = read_parallel(settings.source, settings.target, seed=settings.seed)
-    else:
-        corpus = dates_corpus(seed=settings.seed)
+    read = cache(partial(_read_corpus, settings))
     if files:
         source, target = (Vocabulary.from_json(files[name], name)
                           for name in (SOURCE_FILE, TARGET_FILE))  # fmt: skip
-    else:
-        size = settings.maximum_vocabulary
-        source, target = (
-            Vocabulary.build((pair[side] for pair in corpus.train), settings.tokens,
-                             maximum_size=size)
-            for side in (0, 1)
-        )  # fmt: skip
-    return TranslationData(corpus, source, target)
+        batches = cache(lambda: _training_batches(settings, read(), source, target))
+        return TranslationData(source, target, _length(files[LENGTH_FILE]), batches, read)
+    size = settings.maximum_vocabulary
+    source, target = (
+        Vocabulary.build((pair[side] for pair in read().train), settings.tokens, maximum_size=size)
+        for side in (0, 1)
+    )
+    ready = _training_batches(settings, read(), source, target)
+    _check_held_out(settings, read(), source, target)
+    longest = max(width for _, _, width in ready.shapes())
+    notices = [ready.notice, _few(settings, ready)]
+    return TranslationData(source, target, longest, lambda: ready, read,
+                           "; ".join(filter(None, notices)))  # fmt: skip
+
+
+def _read_corpus(settings: TranslationSettings) -> Corpus:
+    if settings.source:
+        return read_parallel(settings.source, settings.target, seed=settings.seed)
+    return dates_corpus(seed=settings.seed)
+
+
+def _training_batches(
+    settings: TranslationSettings, corpus: Corpus, source: Vocabulary, target: Vocabulary
+) -> Batches:
+    return Batches(corpus.train, source, target, min(settings.batch_size, len(corpus.train)),
+                   seed=settings.seed, maximum_length=settings.maximum_length)  # fmt: skip
+
+
+def _check_held_out(
+    settings: TranslationSettings, corpus: Corpus, source: Vocabulary, target: Vocabulary
+) -> None:
+    """DataError, before anything is trained, where nothing would be left to evaluate."""
+    for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
+        if not _fitting(source, target, pairs, settings.maximum_length):
+            raise DataError(
+                f"each of the {len(pairs)} pairs held out for {name} is longer than "
+                f"{settings.maximum_length - 1} tokens", corpus.name,
+                "train with a larger maximum_length, or on shorter or more lines",
+            )  # fmt: skip
+
+
+def _few(settings: TranslationSettings, batches: Batches) -> str:
+    """A word about a corpus that is smaller than a batch."""
+    if batches.batch_size == settings.batch_size:
+        return ""
+    return (f"there are {batches.batch_size} training pairs, so a batch holds all of them and not "
+            f"{settings.batch_size}")  # fmt: skip
+
+
+def _length(text: str) -> int:
+    """What `LENGTH_FILE` holds."""
+    try:
+        length = json.loads(text)
+    except ValueError:
+        length = None
+    if type(length) is not int or length < 1:
+        raise DataError("the file holds no length", LENGTH_FILE,
+                        "restore it from a copy, or start a new run")  # fmt: skip
+    return length
 
 
 def translation_task(
@@ -88,24 +154,21 @@ def translation_task(
     decoding: Graph,
 ) -> Task:
     """The task of a model that declares these four graphs."""
-    batches = Batches(data.corpus.train, data.source_vocabulary, data.target_vocabulary,
-                      min(settings.batch_size, len(data.corpus.train)), seed=settings.seed,
-                      maximum_length=settings.maximum_length)  # fmt: skip
     translator = Translator(data, encoding, decoding, settings.maximum_length)
-    scored = compile(evaluation)
+    scored = cache(lambda: compile(evaluation))
 
     def evaluate(state: State) -> dict[str, float]:
-        return score(state, data.corpus.test or data.corpus.validation)
+        return score(state, data.corpus.test)
 
     def validate(state: State) -> dict[str, float]:
-        return score(state, (data.corpus.validation or data.corpus.test)[:VALIDATED])
+        return score(state, data.corpus.validation[:VALIDATED])
 
     def score(state: State, held_out: Sequence[Pair]) -> dict[str, float]:
-        pairs = _fitting(data, held_out, settings.maximum_length)
+        pairs = data.fitting(held_out, settings.maximum_length)
         total = tokens = 0.0
         for batch in _batches(data, pairs):
             count = int((batch.target_output != PAD).sum())
-            total += float(scored(state, **feeds_of(batch))["loss"]) * count
+            total += float(scored()(state, **feeds_of(batch))["loss"]) * count
             tokens += count
         translated = translator(state, [source for source, _ in pairs])
         right = sum(a == b for a, (_, b) in zip(translated, pairs, strict=True))
@@ -114,20 +177,21 @@ def translation_task(
 
     def examples(state: State) -> list[str]:
         sources = _shown(settings, data)
-        return [f"{source}  →  {target}"
-                for source, target in zip(sources, translator(state, sources), strict=True)]  # fmt: skip
+        pairs = zip(sources, translator(state, sources), strict=True)
+        return [f"{source}  →  {target}" for source, target in pairs]
 
     return Task(
         graph=training,
-        feeds=lambda step: feeds_of(batches.at(step)),
+        feeds=lambda step: feeds_of(data.batches().at(step)),
         evaluate=evaluate,
         validate=validate,
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=examples,
         translate=translator,
         files={SOURCE_FILE: data.source_vocabulary.to_json(),
-               TARGET_FILE: data.target_vocabulary.to_json()},
-        notice=batches.notice,
+               TARGET_FILE: data.target_vocabulary.to_json(),
+               LENGTH_FILE: f"{data.longest_target}\n"},
+        notice=data.notice,
     )  # fmt: skip
 
 
@@ -138,8 +202,8 @@ class Translator:
         self, data: TranslationData, encoding: Graph, decoding: Graph, maximum_length: int
     ) -> None:
         self.data, self.maximum_length = data, maximum_length
-        longest = max((len(data.target_vocabulary.encode(t)) for _, t in data.corpus.train[:2000]),
-                      default=maximum_length)  # fmt: skip
+        longest = data.longest_target
+        # a quarter more than was ever seen; a model that does not stop is stopped there
         self.target_length = min(maximum_length, longest + longest // 4 + 2)
         self.encode, self.decode = compile(encoding), compile(decoding)
 
@@ -198,11 +262,12 @@ def _of(graph: Graph, state: State) -> State:
     return {name: state[name] for name in graph.states}
 
 
-def _fitting(data: TranslationData, pairs: Sequence[Pair], longest: int) -> list[Pair]:
-    """The pairs that are not too long for the model."""
+def _fitting(
+    source: Vocabulary, target: Vocabulary, pairs: Sequence[Pair], maximum_length: int
+) -> list[Pair]:
     return [(a, b) for a, b in pairs
-            if len(data.source_vocabulary.encode(a)) < longest
-            and len(data.target_vocabulary.encode(b)) < longest]  # fmt: skip
+            if len(source.encode(a)) < maximum_length
+            and len(target.encode(b)) < maximum_length]  # fmt: skip
 
 
 def _batches(data: TranslationData, pairs: Sequence[Pair]) -> Iterator[Batch]:
@@ -214,7 +279,7 @@ def _shown(settings: TranslationSettings, data: TranslationData) -> list[str]:
     """The sources whose translations are shown while training."""
     if not settings.source:
         return [write_date(EXAMPLE_DAY, locale, "full") for locale in SHOWN_LOCALES]
-    held_out = data.corpus.validation or data.corpus.test
-    return [source for source, _ in _fitting(data, held_out, settings.maximum_length)[:4]]
+    fitting = data.fitting(data.corpus.validation, settings.maximum_length)
+    return [source for source, _ in fitting[:SHOWN_LINES]]
 
 

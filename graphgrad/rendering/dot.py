@@ -1,0 +1,218 @@
+"""DOT, written by our own hand: stable text that Graphviz lays out and that nothing can break.
+
+- Identifiers are n0, n1, … and c0, c1, …; a name of the user's is only ever a label or a tooltip,
+  cut, with every character that cannot be printed written out, and escaped by `markup` or `quoted`.
+  There are no links, images or attributes from users.
+- Labels are Graphviz's HTML-like ones, so that they can have two sizes and an index below.
+- The mirror: an edge of deltas is written from δ_head to δ_tail with `dir=back`, and δ_u shares the
+  rank of u. So both ladders run the same way, and hundreds of nodes are laid out in a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graphgrad.graph.text import plain
+from graphgrad.rendering.picture import Box, Edge, Kind, Label, Picture
+from graphgrad.rendering.view import Path
+
+FONT = "Arial,Helvetica,sans-serif"
+_LONGEST = 48  # characters of a line in a box
+_TOOLTIP = 400
+_FACTOR = 34  # characters on an edge; what is longer stands in its tooltip only
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """Border and filling of a kind of box."""
+
+    line: str
+    fill: str
+
+
+COLOURS: dict[Kind, Colours] = {
+    "input": Colours("#2F855A", "#E6F6EC"),
+    "parameter": Colours("#B7791F", "#FDF3D7"),
+    "state": Colours("#8A6D3B", "#F7F0E3"),
+    "known": Colours("#9AA5B1", "#F1F3F5"),
+    "operation": Colours("#3A6EA5", "#EAF2FB"),
+    "output": Colours("#5B3FA0", "#EDE7FA"),
+    "scope": Colours("#52606D", "#E4E7EB"),
+    "delta": Colours("#C0355E", "#FDEAF0"),
+    "step": Colours("#D98BA3", "#FEF6F8"),
+    "update": Colours("#6B7280", "#F3F0E8"),
+}
+_INK, _FAINT, _VALUE, _DELTA, _USE = "#1F2933", "#6B7785", "#64748B", "#C0355E", "#E3B4C2"
+_SCOPES = ("#F8FAFC", "#F1F5F9", "#E9EEF4", "#E2E8F0")
+
+
+def write_dot(picture: Picture) -> str:
+    """The DOT text of a picture."""
+    lines = ["digraph graphgrad {", *_settings(picture)]
+    lines += _scope((), picture, _Numbers())
+    met: dict[str, int] = {}
+    for edge in picture.edges:
+        met[edge.tail] = met.get(edge.tail, -1) + edge.weight
+        lines.append(f"  {edge.head} -> {edge.tail} [{_edge(edge, met[edge.tail])}];")
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def markup(text: str, limit: int = _LONGEST) -> str:
+    """A user's text inside an HTML-like label: shown as it is, never read as anything else."""
+    escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "\\\\"}
+    return "".join(escapes.get(c, c) for c in plain(text, limit)) or " "
+
+
+def quoted(text: str, limit: int = _TOOLTIP) -> str:
+    """A user's text, line breaks kept, as a quoted string."""
+    escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': '\\"', "\\": "\\\\"}
+    lines = ["".join(escapes.get(c, c) for c in plain(line, limit)) for line in text.split("\n")]
+    return '"' + "\\n".join(lines) + '"'
+
+
+def _settings(picture: Picture) -> Iterator[str]:
+    right = picture.direction == "right"
+    neurons = picture.style == "neurons"
+    spaces = (0.26, 0.75) if neurons else (0.22, 0.32)
+    yield (
+        f'  graph [newrank=true, rankdir={"LR" if right else "TB"}, fontname="{FONT}", fontsize=11, '
+        f'fontcolor="{_FAINT}", labeljust=l, nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, '
+        f'splines={"line" if neurons else "spline"}, bgcolor="white", outputorder=edgesfirst, '
+        f'nslimit=4, mclimit=2];'
+    )  # fmt: skip
+    yield (
+        f'  node [fontname="{FONT}", fontsize=11, fontcolor="{_INK}", shape=box, '
+        f'style="rounded,filled", penwidth=1.1, margin="0.09,0.045", height=0.3, width=0.4];'
+    )  # fmt: skip
+    yield (
+        f'  edge [fontname="{FONT}", fontsize=8, color="{_VALUE}", fontcolor="{_FAINT}", '
+        f"arrowsize=0.55, penwidth=1.0];"
+    )
+
+
+class _Numbers:
+    """Counts clusters."""
+
+    def __init__(self) -> None:
+        self.last = -1
+
+    def next(self) -> int:
+        self.last += 1
+        return self.last
+
+
+def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
+    """The boxes of a scope and, as clusters, the scopes inside it."""
+    indent = "  " * (len(path) + 1)
+    for box in picture.boxes:
+        if box.scope == path:
+            yield f"{indent}{box.id} [{_box(box)}];"
+            if box.beside:
+                pair = f"{box.beside} -> {box.id} [style=invis, weight=8]"  # δ_u on one side of all u
+                yield f"{indent}{{ rank=same; {pair}; }}"
+    inputs = [box.id for box in picture.boxes if box.scope == path and box.kind == "input"]
+    if picture.style == "neurons" and len(inputs) > 1:  # one below the other, in their order
+        yield f"{indent}{{ rank=same; edge [style=invis]; {' -> '.join(inputs)}; }}"
+    for inner in _children(path, picture):
+        title = picture.titles[inner]
+        while not any(box.scope == inner for box in picture.boxes):
+            below = _children(inner, picture)
+            if len(below) != 1:
+                break
+            (inner,) = below
+            title = f"{title}.{picture.titles[inner].rpartition('.')[2] or picture.titles[inner]}"
+        yield f"{indent}subgraph cluster_c{numbers.next()} {{"
+        yield f"{indent}  {_cluster(inner, title, picture)}"
+        yield from _scope(inner, picture, numbers)
+        yield f"{indent}}}"
+
+
+def _children(path: Path, picture: Picture) -> list[Path]:
+    size = len(path) + 1
+    found = {box.scope[:size]: None for box in picture.boxes
+             if len(box.scope) >= size and box.scope[: size - 1] == path}  # fmt: skip
+    return list(found)
+
+
+def _cluster(path: Path, title: str, picture: Picture) -> str:
+    fill = _SCOPES[min(len(path) - 1, len(_SCOPES) - 1)]
+    several = ", peripheries=2" if "  ×" in title else ""
+    return (
+        f'graph [label=<<FONT POINT-SIZE="10">{markup(title)}</FONT>>, '
+        f'style="rounded,filled", color="#CBD5E1", fillcolor="{fill}", penwidth=0.9, margin=9'
+        f"{several}];"
+    )
+
+
+# ---------------------------------------------------------------- boxes
+
+
+def _box(box: Box) -> str:
+    colours = COLOURS[box.kind]
+    style = "filled" if box.round else "rounded,filled"
+    fields = [
+        f"label=<{_text(box)}>",
+        f'color="{colours.line}"',
+        f'fillcolor="{colours.fill}"',
+        f"tooltip={quoted(box.tooltip)}",
+    ]
+    if box.round:
+        fields += ["shape=ellipse", 'margin="0.02,0.0"', "height=0.44", "width=0.55"]
+    if box.copy:
+        style += ",dashed"
+    if box.kind == "output":
+        fields.append("penwidth=2")
+    if box.copy or box.round:
+        fields.append(f'style="{style}"')
+    return ", ".join(fields)
+
+
+def _text(box: Box) -> str:
+    lines = [_label(box.label, bold=box.named and box.kind not in ("delta", "step"))]
+    if box.detail:
+        lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FAINT}">{markup(box.detail)}</FONT>')
+    if not box.tags and not (box.detail and box.label.index):  # an index would touch the next line
+        return "<BR/>".join(lines)
+    colours = COLOURS["delta" if box.kind == "delta" else "parameter"]
+    fill = f' BGCOLOR="{colours.fill}"' if box.kind != "delta" else ""
+    rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
+    for tag in box.tags:
+        rows += (f'<TR><TD{fill}><FONT POINT-SIZE="8" COLOR="{colours.line}">{markup(tag)}'
+                 f"</FONT></TD></TR>")  # fmt: skip
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">{rows}</TABLE>'
+
+
+def _label(label: Label, bold: bool = False) -> str:
+    text = markup(label.text)
+    if bold:
+        text = f"<B>{text}</B>"
+    if label.index:
+        text += f'<SUB><FONT POINT-SIZE="8">{markup(label.index)}</FONT></SUB>'
+    return text
+
+
+# ---------------------------------------------------------------- edges
+
+
+def _edge(edge: Edge, number: int) -> str:
+    """The attributes of an edge, the `number`th that bears a weight to its tail."""
+    fields: list[str] = []
+    if edge.kind == "delta":
+        fields += ["dir=back", f'color="{_DELTA}"', f'fontcolor="{_DELTA}"', "penwidth=0.9"]
+    elif edge.kind == "use":
+        fields += ["constraint=false", f'color="{_USE}"', "style=dotted", "arrowsize=0.4"]
+    else:
+        fields += ["weight=3"]
+    if edge.label.text and edge.weight:  # away from the arrow, where the edges of a neuron fan out
+        short = Label(plain(edge.label.text, _FACTOR), plain(edge.label.index, _FACTOR))
+        distance = 5.5 + 1.6 * (number % 3)  # one after another, or they would cover each other
+        fields.append(f"headlabel=<{_label(short)}>, labeldistance={distance:.1f}, labelangle=7")
+    elif 0 < len(edge.label.text) <= _FACTOR:
+        fields.append(f"label=<{_label(edge.label)}>")
+    if edge.weight:
+        fields.append("minlen=3")
+    if edge.tooltip:
+        fields.append(f"edgetooltip={quoted(edge.tooltip)}")
+    return ", ".join(fields)

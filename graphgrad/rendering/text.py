@@ -1,0 +1,113 @@
+"""A graph as a tree of its scopes: text for a terminal, the same for the same graph.
+
+    hidden
+    ├─ w        parameter : float32[3, 3]
+    ├─ a        x w : float32[batch, 3]
+    │           δ = δ[z] · (1 - z²)
+    └─ z        tanh a : float32[batch, 3]
+
+Nodes stand in the order of their declaration, a scope where its first node stands; constant numbers
+stand in the formulas that use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
+from graphgrad.graph.text import attributes_text, plain
+from graphgrad.inspection.formula import delta_terms, value_formula
+from graphgrad.inspection.selection import parts_of
+from graphgrad.rendering.view import Path, View, path_of
+
+_WIDEST = 28  # the column of names; a longer name pushes its own line only
+
+
+@dataclass
+class _Scope:
+    """A scope: its nodes and inner scopes in the order of their first appearance."""
+
+    items: list[Node | Path] = field(default_factory=list)
+    scopes: dict[Path, _Scope] = field(default_factory=dict)
+
+
+def tree_text(graph: Graph, view: View | None = None) -> str:
+    """The forward nodes by scope, with the formula of each delta where the graph has deltas."""
+    view = view or View()
+    parts = parts_of(graph)
+    shown = [
+        node for node in graph.nodes
+        if (parts[node] == "forward" or (view.updates and parts[node] == "update"))
+        and (view.constants or node.operation is not CONSTANT or node.shape)
+    ]  # fmt: skip
+    root = _Scope()
+    for node in shown:
+        _place(root, path_of(graph.name_of(node)), node)
+    back = sum(part == "delta" for part in parts.values())
+    lines = [_summary(graph, len(shown), back), ""]
+    lines += _lines(graph, root, (), "", view.deltas != "none")
+    lines.append("")
+    for name, node in graph.outputs.items():
+        lines.append(f"output {plain(name)} = {plain(graph.name_of(node))}")
+    return "\n".join(lines) + "\n"
+
+
+def _summary(graph: Graph, shown: int, back: int) -> str:
+    sizes = [node.type.size for node in graph.parameters.values()]
+    numbers = sum(size for size in sizes if isinstance(size, int))
+    text = f"{shown} nodes, {len(sizes)} parameters of {numbers:,} numbers"
+    return f"{text}, {back} nodes for the deltas" if back else text
+
+
+def _place(root: _Scope, path: Path, node: Node) -> None:
+    scope = root
+    for size in range(1, len(path) + 1):
+        inner = path[:size]
+        if inner not in scope.scopes:
+            scope.scopes[inner] = _Scope()
+            scope.items.append(inner)
+        scope = scope.scopes[inner]
+    scope.items.append(node)
+
+
+def _lines(graph: Graph, scope: _Scope, path: Path, indent: str, deltas: bool) -> Iterator[str]:
+    """The lines of a scope; those of the outermost scope have no branches before them."""
+    local = {item: _local(graph, item, path) for item in scope.items if isinstance(item, Node)}
+    width = min(max(map(len, local.values()), default=0), _WIDEST)
+    for number, item in enumerate(scope.items):
+        last = number == len(scope.items) - 1
+        branch, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
+        if not path:
+            branch = below = ""
+        if isinstance(item, tuple):
+            title, item, inner = _joined(scope, item)
+            yield f"{indent}{branch}{title}"
+            yield from _lines(graph, inner, item, indent + below, deltas)
+            continue
+        yield f"{indent}{branch}{local[item]:<{width}}  {_meaning(graph, item)}"
+        for place, term in enumerate(delta_terms(graph, item) if deltas else ()):
+            yield f"{indent}{below}{'':<{width}}  {' ' if place else 'δ'} {'+' if place else '='} {term}"
+
+
+def _joined(scope: _Scope, path: Path) -> tuple[str, Path, _Scope]:
+    """The title of a scope; one that holds nothing but another scope shares its line."""
+    inner, title = scope.scopes[path], plain(path[-1])
+    while len(inner.items) == 1 and isinstance(inner.items[0], tuple):
+        path = inner.items[0]
+        inner, title = inner.scopes[path], f"{title}.{plain(path[-1])}"
+    return title, path, inner
+
+
+def _local(graph: Graph, node: Node, path: Path) -> str:
+    name = graph.name_of(node)
+    return plain(name[len(".".join(path)) + 1 :] if path else name)
+
+
+def _meaning(graph: Graph, node: Node) -> str:
+    """`x w : float32[batch, 3]`."""
+    if node.operation is CONSTANT:
+        return f"constant {attributes_text(node)} : {node.type}"
+    if node.operation in LEAVES:
+        return f"{node.operation.name} : {node.type}"
+    return f"{value_formula(graph, node)} : {node.type}"

@@ -1,0 +1,194 @@
+"""Fused programs compute what plain programs compute: every kernel expression, rows, sums, masks."""
+
+import numpy as np
+import pytest
+
+import graphgrad as gg
+from graphgrad.compile import compile
+from graphgrad.kernels.loops import block_count
+from graphgrad.models import transformer
+from graphgrad.ops import ALL_OPERATIONS
+from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.reduction import sum as sum_of
+from graphgrad.training.optimisers import SEED, training_step
+
+numba = pytest.importorskip("numba", reason="fused kernels are compiled by Numba")
+
+from graphgrad.kernels.compiled import bind_kernel, shared_workers  # noqa: E402
+from graphgrad.kernels.functions import exp_float32  # noqa: E402
+
+WITH_KERNEL = [(op, s) for op in ALL_OPERATIONS if op.kernel for s in op.samples
+               if all(0 not in head.shape for head in s.heads)]  # fmt: skip
+
+
+def both(graph, fetch=(), state=None, **feeds):
+    """The outputs of the fused and of the plain program, from equal states."""
+    results = []
+    for fuse in (True, False):
+        copied = {name: array.copy() for name, array in (state or {}).items()}
+        outputs = compile(graph, fetch=fetch, fuse=fuse)(copied, **feeds)
+        results.append({**outputs, **{f"state {n}": a for n, a in copied.items()}})
+    return results
+
+
+def assert_same(fused, plain, tolerance):
+    assert fused.keys() == plain.keys()
+    for name in plain:
+        np.testing.assert_allclose(
+            fused[name], plain[name], rtol=tolerance, atol=tolerance, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    ("operation", "sample"), WITH_KERNEL, ids=[f"{op.name}-{i}" for i, (op, _) in enumerate(WITH_KERNEL)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_kernel_expression_is_its_operation(operation, sample, dtype):
+    generator = np.random.default_rng(3)
+    arrays = [head.array(generator, dtype) for head in sample.heads]
+    feeds = {f"x{i}": array for i, array in enumerate(arrays)}
+    heads = [gg.input(name, array.shape, array.dtype) for name, array in feeds.items()]
+    y = operation(*heads, **sample.attributes)
+    # a second elementwise node makes a region of two, so that the expression is used inside one
+    z = gg.cast(y, dtype) * 1.0 + 0.25 if y.dtype.kind != "f" else y + 0.25
+    graph = gg.Graph({"y": y, "z": z})
+    fused, plain = both(graph, **feeds)
+    assert_same(fused, plain, 2e-6 if dtype == "float32" else 1e-12)
+    if y.shape:
+        assert compile(graph, fuse=True).program().kernels, "a region was expected"
+
+
+def test_exponential_is_within_two_units_in_the_last_place():
+    x = np.concatenate([np.linspace(-110, 95, 400_001), np.linspace(-1, 1, 20_001)]).astype("f4")
+    got = np.array([exp_float32(value) for value in x[::37]] , "f4")
+    with np.errstate(over="ignore", under="ignore"):
+        exact = np.exp(x[::37].astype("f8"))
+        rounded = exact.astype("f4")
+    normal = (rounded > np.finfo("f4").tiny) & np.isfinite(rounded)
+    units = np.abs(got[normal] - exact[normal]) / np.spacing(rounded[normal])
+    assert units.max() < 2
+    assert np.all(np.abs(got[~normal & (x[::37] < 0)] - exact[~normal & (x[::37] < 0)]) < 1e-44 * 5)
+    assert np.isposinf(exp_float32(np.float32(89))) and np.isnan(exp_float32(np.float32(np.nan)))
+    assert exp_float32(np.float32(-np.inf)) == 0
+
+
+@pytest.mark.parametrize("rows", [1, 3, 33, 4099])
+@pytest.mark.parametrize("columns", [1, 2, 17, 64])
+def test_rows_of_any_size_reduce_and_come_back(rows, columns):
+    x = gg.input("x", (rows, columns))
+    gain = gg.parameter("gain", (columns,))
+    y = gg.softmax(gg.relu(x) * gain) + gg.standardise(x * 2.0)
+    loss = sum_of(y * y * gg.log_softmax(x), name="loss")
+    graph = gg.derive(gg.Graph({"loss": loss}), "loss")
+    generator = np.random.default_rng(rows * columns)
+    feeds = {"x": generator.standard_normal((rows, columns)).astype("f4")}
+    state = {"gain": generator.random(columns).astype("f4")}
+    fused, plain = both(graph, ["x.delta", "gain.delta"], state, **feeds)
+    scale = max(1.0, float(np.abs(plain["gain.delta"]).max()), float(abs(plain["loss"])))
+    for name in plain:
+        assert np.max(np.abs(fused[name] - plain[name])) <= 3e-5 * scale, name
+
+
+def test_masks_that_repeat_along_some_axes_and_rows_without_any_key():
+    scores = gg.input("scores", (3, 2, 4, 5), "float64")
+    mask = gg.input("mask", (3, 1, 1, 5), "bool")
+    weights = gg.softmax(gg.where(mask, scores * 0.5, -np.inf), name="weights")
+    loss = sum_of(weights * weights * scores, name="loss")
+    graph = gg.derive(gg.Graph({"loss": loss}), "loss")
+    generator = np.random.default_rng(0)
+    allowed = generator.random((3, 1, 1, 5)) < 0.6
+    allowed[1] = False
+    feeds = {"scores": generator.standard_normal((3, 2, 4, 5)), "mask": allowed}
+    fused, plain = both(graph, ["weights", "scores.delta"], **feeds)
+    assert_same(fused, plain, 1e-12)
+    assert np.all(fused["weights"][~np.broadcast_to(allowed, (3, 2, 4, 5))] == 0)
+
+
+@pytest.mark.parametrize("extreme", [1e30, -1e30, 0.0, np.inf, np.nan])
+def test_extremes_come_out_as_they_do_plain(extreme):
+    x = gg.input("x", (4, 6))
+    graph = gg.Graph({"soft": gg.softmax(x), "relu": gg.relu(x) * 2.0, "tanh": gg.tanh(x) + 1.0,
+                      "largest": gg.maximum(x, 0.5) * 3.0})  # fmt: skip
+    array = np.linspace(-1, 1, 24).reshape(4, 6).astype("f4")
+    array[1, 2] = extreme
+    fused, plain = both(graph, x=array)
+    for name in plain:
+        np.testing.assert_allclose(fused[name], plain[name], rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+def test_dropout_inside_a_kernel_has_the_bits_of_the_reference():
+    seed, step = gg.state("seed", (), dtype="int64"), gg.state("step", (), dtype="int64")
+    x = gg.input("x", (37, 53))
+    y = gg.multiply(x + 1.0, dropout_mask(seed, step, (37, 53), 0.3, 7), name="y")
+    loss = sum_of(y * y, name="loss")
+    graph = gg.derive(gg.Graph({"loss": loss, "y": y}), "loss")
+    state = {"seed": np.array(2**40 + 3), "step": np.array(11)}
+    feeds = {"x": np.zeros((37, 53), "f4")}
+    fused, plain = both(graph, ["x.delta"], state, **feeds)
+    assert np.array_equal(fused["y"], plain["y"]) and 0.2 < np.mean(fused["y"] == 0) < 0.4
+    assert np.array_equal(fused["x.delta"], plain["x.delta"])
+
+
+def test_one_thread_and_many_give_the_same_bytes(monkeypatch):
+    monkeypatch.setattr("graphgrad.kernels.compiled.SERIAL", 1)
+    x = gg.input("x", (1000, 37))
+    graph = gg.Graph({"column": sum_of(gg.exp(x) * x, 0), "total": sum_of(gg.exp(x) - x)})
+    feeds = {"x": np.random.default_rng(1).standard_normal((1000, 37)).astype("f4")}
+    results = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr("graphgrad.backends.numpy_engine.usable_cores", lambda n=threads: n)
+        results.append(compile(graph, fuse=True)(**feeds))
+    for other in results[1:]:
+        assert all(np.array_equal(results[0][name], other[name]) for name in other)
+
+
+def test_an_error_in_a_thread_is_raised_and_every_block_is_done():
+    seen = []
+
+    def kernel(first, last, *_):
+        seen.append((first, last))
+        if first:
+            raise ValueError("in a thread")
+
+    with pytest.raises(ValueError, match="in a thread"):
+        shared_workers(2).run(kernel, 8, ())
+    assert sorted(seen) == [(0, 4), (4, 8)]
+    assert block_count(1) == 1 and block_count(10**9) == block_count(10**8)
+    assert bind_kernel.__doc__
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_whole_training_step_of_the_transformer(dtype):
+    settings = transformer.Settings(layers=2, width=32, heads=4, inner=48, dropout=0.2,
+                                    label_smoothing=0.1, dtype=dtype, steps=50)  # fmt: skip
+    graph = training_step(transformer.training_graph(settings, 23, 19), settings)
+    generator = np.random.default_rng(5)
+    source = generator.integers(4, 23, (6, 9)).astype("i4")
+    target = generator.integers(4, 19, (6, 8)).astype("i4")
+    source[2, 5:] = target[3, 4:] = 0
+    feeds = {"source": source, "target_input": target[:, :-1], "target_output": target[:, 1:]}
+    states = [gg.initial_state(graph, 1) for _ in range(2)]
+    programs = [compile(graph, guards=("loss",), fuse=fuse) for fuse in (True, False)]
+    for state in states:
+        state[SEED][...] = 4
+    for _ in range(5):
+        fused, plain = (p(s, **feeds) for p, s in zip(programs, states, strict=True))
+        for name in ("loss", "gradient_norm"):
+            np.testing.assert_allclose(fused[name], plain[name],
+                                       rtol=1e-4 if dtype == "float32" else 1e-10)  # fmt: skip
+    for name, array in states[0].items():
+        np.testing.assert_allclose(array, states[1][name], rtol=0, err_msg=name,
+                                   atol=2e-3 if dtype == "float32" else 1e-9)  # fmt: skip
+    plain_steps = len(programs[1].program(batch=6, source=9, target=7).plan.steps)
+    fused_steps = len(programs[0].program(batch=6, source=9, target=7).plan.steps)
+    assert fused_steps < 0.5 * plain_steps
+
+
+def test_the_program_shows_what_each_kernel_took_in():
+    x = gg.input("x", (8, 16))
+    y = gg.tanh(x * 2.0 + 1.0, name="y")
+    program = compile(gg.Graph({"y": y}), fuse=True).program()
+    assert "3 nodes for y" in program.source
+    (text,) = program.kernels.values()
+    assert "for column in range(columns)" in text and "tanh_float32" in text
+    assert program.line_of(program.graph["y"]) is not None

@@ -1,0 +1,166 @@
+"""Independent formulas of the operations, in NumPy and SciPy: what the suite compares with.
+
+`ORACLES` has one entry for every operation. None of them shares a line with the operation's own
+block; where the block is a NumPy call itself, the formula here is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from graphgrad import Operation
+from graphgrad.graph import CONSTANT, EXTENT, IOTA
+from graphgrad.ops import arithmetic as a
+from graphgrad.ops import composite as c
+from graphgrad.ops import functions as f
+from graphgrad.ops import indexing as i
+from graphgrad.ops import movement as m
+from graphgrad.ops import reduction as r
+from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.random import DROPOUT_MASK
+
+
+def matmul(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
+    left, right = ("...ki" if transpose_a else "...ik"), ("...jk" if transpose_b else "...kj")
+    return np.einsum(f"{left},{right}->...ij", x, y)
+
+
+def embed(x: Any, shape: Any, starts: Any, steps: Any) -> Any:
+    out = np.zeros(shape, x.dtype)
+    for place in np.ndindex(x.shape):
+        out[tuple(s + p * step for s, p, step in zip(starts, place, steps, strict=True))] = x[place]
+    return out
+
+
+def scatter_add(indices: Any, rows: Any, size: int) -> Any:
+    return np.tensordot(one_hot(indices, size), rows, [range(indices.ndim)] * 2)
+
+
+def one_hot(indices: Any, size: int) -> Any:
+    return np.eye(size)[indices]
+
+
+def put_along_axis(indices: Any, values: Any, axis: int, size: int) -> Any:
+    hot = np.moveaxis(np.eye(size)[indices] * values[..., None], axis, -1)
+    return np.moveaxis(hot.sum(-1), -1, axis)
+
+
+def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
+    out = np.empty_like(x, shape=(*x.shape[:axis], indices.shape[axis], *x.shape[axis + 1 :]))
+    for place in np.ndindex(out.shape):
+        source = list(place)
+        source[axis] = np.broadcast_to(indices, out.shape)[place]
+        out[place] = x[tuple(source)]
+    return out
+
+
+def cross_entropy(logits: Any, targets: Any, smoothing: float, ignored: int) -> Any:
+    size = logits.shape[-1]
+    goal = np.eye(size)[np.where(targets == ignored, 0, targets)] * (1 - smoothing)
+    losses = -np.sum((goal + smoothing / size) * special.log_softmax(logits, axis=-1), axis=-1)
+    return np.where(targets == ignored, 0, losses)
+
+
+def standardise(x: Any, epsilon: float) -> Any:
+    mean = np.mean(x, -1, keepdims=True)
+    return (x - mean) / np.sqrt(np.mean(x * x, -1, keepdims=True) - mean**2 + epsilon)
+
+
+def dropout_mask(seed: Any, step: Any, shape: Any, rate: float, stream: int, dtype: Any) -> Any:
+    kept = [philox_word(n, int(seed), int(step), stream) >= int(rate * 2**32)
+            for n in range(int(np.prod(shape)))]  # fmt: skip
+    return np.where(np.reshape(np.array(kept, bool), shape), 1 / (1 - rate), 0).astype(dtype)
+
+
+def philox_word(number: int, seed: int, step: int, stream: int) -> int:
+    """Word `number` of a Philox4x32-10 stream, in plain integers."""
+    words = [number // 4, stream, step % 2**32, step >> 32]
+    key = [seed % 2**32, seed >> 32]
+    for _ in range(10):
+        first, second = 0xD2511F53 * words[0], 0xCD9E8D57 * words[2]
+        words = [(second >> 32) ^ words[1] ^ key[0], second % 2**32,
+                 (first >> 32) ^ words[3] ^ key[1], first % 2**32]  # fmt: skip
+        key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
+    return words[number % 4]
+
+
+def reduced(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axes, keepdims: function(x, axis=axes, keepdims=keepdims)
+
+
+ORACLES: dict[Operation, Callable[..., Any]] = {
+    CONSTANT: lambda value: value.array,
+    IOTA: lambda shape, dtype: np.cumsum(np.ones(shape)) - 1,
+    EXTENT: lambda size, dtype: size,
+    a.add: lambda x, y: x - (-y),
+    a.subtract: lambda x, y: -(y - x),
+    a.multiply: lambda x, y: ((x + y) ** 2 - (x - y) ** 2) / 4,
+    a.divide: lambda x, y: x * y**-1.0,
+    a.negative: lambda x: 0 - x,
+    a.reciprocal: lambda x: x**-1.0,
+    a.absolute: lambda x: np.sqrt(x * x),
+    a.sign: lambda x: (x > 0) * 1.0 - (x < 0),
+    a.maximum: lambda x, y: (x + y + np.abs(x - y)) / 2,
+    a.minimum: lambda x, y: (x + y - np.abs(x - y)) / 2,
+    a.equal: lambda x, y: x - y == 0,
+    a.not_equal: lambda x, y: x - y != 0,
+    a.less: lambda x, y: y - x > 0,
+    a.less_equal: lambda x, y: ~(x - y > 0),
+    a.logical_and: lambda x, y: x * y,
+    a.logical_or: lambda x, y: x + y,
+    a.logical_not: lambda x: x ^ True,
+    a.is_finite: lambda x: x - x == 0,
+    a.where: lambda condition, x, y: np.choose(condition, [y, x]),
+    a._cast: lambda x, dtype: x.astype(dtype),
+    a.stop_gradient: lambda x: x,
+    f.exp: lambda x: np.e**x,
+    f.expm1: lambda x: 2 * np.exp(x / 2) * np.sinh(x / 2),
+    f.log: lambda x: np.log2(x) * np.log(2),
+    f.log1p: lambda x: np.log(1 + x),
+    f.sqrt: lambda x: x**0.5,
+    f.rsqrt: lambda x: x**-0.5,
+    f.power: lambda x, y: np.exp(y * np.log(x)),
+    f.sin: lambda x: np.imag(np.exp(1j * x)),
+    f.cos: lambda x: np.real(np.exp(1j * x)),
+    f.erf: lambda x: 2 * stats.norm.cdf(x * np.sqrt(2)) - 1,
+    f.tanh: lambda x: 1 - 2 / (np.exp(2 * x) + 1),
+    f.sigmoid: special.expit,
+    f.softplus: lambda x: np.log(1 + np.exp(x)),
+    f.relu: lambda x: x * (x > 0),
+    f.gelu: lambda x: x * stats.norm.cdf(x),
+    f.gelu_tanh: lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    f.silu: lambda x: x * special.expit(x),
+    r.SUM: reduced(lambda x, axis, keepdims: np.mean(x, axis, keepdims=keepdims)
+                   * np.prod([x.shape[n] for n in axis]) if x.size else np.zeros(x.shape[1:])),
+    r.MEAN: reduced(np.mean),
+    r.VARIANCE: reduced(np.var),
+    r.MAX: reduced(lambda x, axis, keepdims: -np.min(-x, axis, keepdims=keepdims)),
+    r.MIN: reduced(lambda x, axis, keepdims: -np.max(-x, axis, keepdims=keepdims)),
+    r.ARGMAX: lambda x, axis: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
+    r.LOGSUMEXP: reduced(special.logsumexp),
+    MATMUL: matmul,
+    m.RESHAPE: lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),
+    m.TRANSPOSE: lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)),
+    m.BROADCAST_TO: lambda x, shape: x + np.zeros(shape),
+    m.SLICE: lambda x, starts, stops, steps: x[
+        np.ix_(*(range(*window) for window in zip(starts, stops, steps, strict=True)))
+    ],
+    m.EMBED: embed,
+    m.CONCATENATE: lambda *xs, axis: np.stack(
+        [row for x in xs for row in np.moveaxis(x, axis, 0)], axis
+    ),
+    m.COPY: lambda x: x,
+    i.gather: lambda table, indices: np.tensordot(one_hot(indices, len(table)), table, 1),
+    i.SCATTER_ADD: scatter_add,
+    i.TAKE_ALONG_AXIS: take_along_axis,
+    i.PUT_ALONG_AXIS: put_along_axis,
+    DROPOUT_MASK: dropout_mask,
+    c.SOFTMAX: special.softmax,
+    c.LOG_SOFTMAX: special.log_softmax,
+    c.STANDARDISE: standardise,
+    c.CROSS_ENTROPY: cross_entropy,
+}  # fmt: skip
