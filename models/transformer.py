@@ -225,13 +225,15 @@ def encoding_graph(settings: Settings, source_vocabulary: int) -> Graph:
 
 
 def decoding_graph(settings: Settings, target_vocabulary: int) -> Graph:
-    """In use, second half: log-probabilities of the next token at every position so far."""
+    """In use, second half: the most probable next token at every position so far."""
     source = input("source", ("batch", "source"), "int32")
     target_input = input("target_input", ("batch", "target"), "int32")
     memory = input("memory", ("batch", "source", settings.width), settings.dtype)
     logits = decoder(target_input, memory, source, target_vocabulary, settings)
+    # only computed where it is asked for: the largest logit is the most probable token
     log_probabilities = log_softmax(logits, name="log_probabilities")
-    return Graph({"next": argmax(log_probabilities, name="next")})
+    return Graph({"next": argmax(logits, name="next")},
+                 names={"log_probabilities": log_probabilities})  # fmt: skip
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:

@@ -2,9 +2,9 @@
 
     python tests/mutate.py
 
-For each operation with a rule and each of its float heads, the contribution is scaled by 1.01, turned
-around, doubled, or dropped; where the rule sends nothing back, it is made to send the delta. One line a mutant;
-exit status 1 if one survives.
+For each operation with a rule and each of its float heads, the contribution is scaled by 1.01,
+turned around, shifted by 0.01 or dropped; where the rule sends nothing back, it is made to send the
+delta. One line a mutant; exit status 1 if one survives.
 """
 
 from __future__ import annotations

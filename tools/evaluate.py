@@ -7,11 +7,11 @@ import json
 import sys
 
 from graphgrad.models import BUILTIN
-from graphgrad.training.trainer import open_run
+from graphgrad.training.trainer import json_figures, open_run
 
 HELP = "measure a trained run on its held-out data"
-DESCRIPTION = """Prints the loss and the other figures of the run's newest checkpoint on the data that
-it was not trained on; with --json one object (for translation: loss, exact_match, examples).
+DESCRIPTION = """Prints the loss and the other figures of the run's newest checkpoint on the data
+that it was not trained on; with --json one object (for translation: loss, exact_match, examples).
 """
 
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {warning}", file=sys.stderr)
     figures = opened.task.evaluate(opened.state)
     if arguments.json:
-        print(json.dumps({"step": opened.step, **figures}))
+        print(json.dumps({"step": opened.step, **json_figures(figures)}))
     else:
         print(f"step {opened.step}")
         for name, value in figures.items():

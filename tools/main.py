@@ -26,8 +26,8 @@ COMMANDS: Mapping[str, ModuleType] = {
     "doctor": doctor,
 }
 
-DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the same
-graph, optimises and compiles it, trains it, and shows the value and the delta of every node.
+DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the
+same graph, optimises and compiles it, trains it, and shows the value and the delta of every node.
 
 A first run:   graphgrad train transformer
 then:          graphgrad translate runs/transformer-001 "de: Sonntag, 22. November 2026"

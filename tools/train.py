@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from graphgrad.training.trainer import OpenRun, create_run, open_run, train
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
-fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves once
-and says how to go on; a run that goes on ends with the same bytes as one that was never stopped.
+fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
+once and says how to go on; a run that goes on ends with the same bytes as one that was never
+stopped.
 
     graphgrad train transformer
     graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
@@ -32,7 +34,8 @@ and says how to go on; a run that goes on ends with the same bytes as one that w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("model", nargs="?", help=f"{', '.join(BUILTIN)}, or a .py file")
-    parser.add_argument("--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)")
+    parser.add_argument("--run", metavar="DIR",
+                        help="the run folder (default: a fresh one in runs/)")  # fmt: skip
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
@@ -43,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when finished, 130 when interrupted."""
     opened = _resumed(arguments) if arguments.resume else _created(arguments)
-    folder = opened.folder.path
+    folder = shlex.quote(str(opened.folder.path))
     warning = one_line_warning()
     for line in (*opened.warnings, warning, opened.task.notice):
         if line:
@@ -51,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
     print(f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
           f"steps {opened.step} to {opened.settings.steps}", flush=True)  # fmt: skip
+    if opened.step == opened.settings.steps:
+        further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
+        print(f"nothing is left to train; to go further: {further}", flush=True)
     outcome = train(opened, explain)
     if outcome.ending == "interrupted":
         print(f"interrupted after step {outcome.step}; saved. Go on with:\n"
@@ -74,7 +80,7 @@ def explain(graph: Graph, feeds: Any, state: Any) -> str:
 def _created(arguments: argparse.Namespace) -> OpenRun:
     if not arguments.model:
         raise ConfigurationError("train needs a model or --resume DIR",
-                                 fix=f"models: {', '.join(BUILTIN)}")  # fmt: skip
+                                 fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip
     model = load_model(arguments.model, BUILTIN)
     return create_run(model, with_assignments(model.settings, _assignments(arguments)),
                       arguments.run)  # fmt: skip

@@ -122,7 +122,8 @@ class _Printer:
     def _view(self, node: Node) -> None:
         """A view of bound memory is made once, of an input's or state's at every run."""
         symbol = self.symbols[node] = f"v{self.graph.position(node)}"
-        heads = ", ".join(self.symbols.get(head, "None") for head in node.heads)
+        # a view is of its first head alone; the others only take part in the derivation
+        heads = ", ".join([self.symbols[node.heads[0]], *("None" for _ in node.heads[1:])])
         call = f"{symbol} = {self._view_name(node)}({heads}{self._attributes(node)})"
         if node.heads[0] in self.bound:
             self.bound.add(node)

@@ -152,18 +152,18 @@ def _same_type(node: Node, head: Node, contribution: Node) -> Node:
     """The contribution, summed along the axes in which the head was broadcast."""
     if contribution.rank < head.rank:
         contribution = broadcast_to(contribution, node.shape)
-    fitted = sum_to(contribution, head.shape)
-    if fitted.type != head.type:
-        missing = tuple(a for a, b in zip(fitted.shape, head.shape, strict=True) if a != b)
-        if fitted.dtype == head.dtype and all(size == 1 for size in missing):
-            return broadcast_to(fitted, head.shape)
+    aligned = contribution.shape[contribution.rank - head.rank :]
+    pairs = zip(aligned, head.shape, strict=True)
+    if contribution.dtype != head.dtype or not all(a == b or 1 in (a, b) for a, b in pairs):
         raise DeclarationError(
             f"the delta rule of {node.operation.name} gives {contribution.type} for a head of "
             f"type {head.type}",
             str(node.origin or ""),
             "a contribution has the shape of the head or of the result",
         )
-    return fitted
+    fitted = sum_to(contribution, tuple(1 if a == 1 else b for a, b in zip(
+        aligned, head.shape, strict=True)))  # fmt: skip
+    return fitted if fitted.shape == head.shape else broadcast_to(fitted, head.shape)
 
 
 def _free(names: dict[str, Node], name: str) -> str:

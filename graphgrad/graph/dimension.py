@@ -47,6 +47,9 @@ class Dimension:
     def __rsub__(self, other: int) -> int | Dimension:
         return self * -1 + other
 
+    def __neg__(self) -> int | Dimension:
+        return self * -1
+
     __radd__ = __add__
     __rmul__ = __mul__
 

@@ -213,8 +213,21 @@ def _topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ..
     """
     preferred = dict.fromkeys(order)
     extra = [node for node in dict.fromkeys(roots) if node not in preferred]
+    placed = _heads_first([*preferred, *sorted(extra, key=_serial)])
+    if preferred:
+        return tuple(placed)
+    # what no user's data flows into is shared by all models: it stands where it is first needed,
+    # so that a model which declared it earlier cannot change the order of this one
+    own: set[Node] = set()
+    for node in placed:
+        if _holds_data(node) or not own.isdisjoint(node.heads):
+            own.add(node)
+    return tuple(_heads_first([*sorted(own, key=_serial), *placed]))
+
+
+def _heads_first(roots: Iterable[Node]) -> dict[Node, None]:
     placed: dict[Node, None] = {}
-    for root in [*preferred, *sorted(extra, key=_serial)]:
+    for root in roots:
         stack = [root]
         while stack:
             node = stack[-1]
@@ -223,9 +236,11 @@ def _topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ..
                 stack.extend(reversed(missing))
             else:
                 placed[stack.pop()] = None
-    if preferred:
-        return tuple(placed)
-    return tuple(sorted(placed, key=_serial))
+    return placed
+
+
+def _holds_data(node: Node) -> bool:
+    return node.operation is INPUT or node.operation in STATEFUL
 
 
 def _serial(node: Node) -> int:
@@ -255,7 +270,7 @@ def _all_names(nodes: Sequence[Node], given: Mapping[str, Node]) -> dict[str, No
 def _check_leaf_names(nodes: Sequence[Node]) -> None:
     known: dict[str, Node] = {}
     for node in nodes:
-        if node.operation is INPUT or node.operation in STATEFUL:
+        if _holds_data(node):
             other = known.setdefault(leaf_name(node), node)
             if other is not node:
                 raise DeclarationError(

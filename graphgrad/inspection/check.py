@@ -96,19 +96,19 @@ def check(
     `nodes` are names or patterns (`encoder.*`); None means all, without constants. `directions` is
     how many random directions a node is moved in. Raises NonFiniteError where `of` is not finite.
     """
-    graph = specialise(graph, sizes_of(graph, feeds))
-    derived = derive(graph, of)
-    target = derived[graph.name_of(graph[of])]
+    name = graph.name_of(graph[of])
+    derived = derive(specialise(graph, sizes_of(graph, feeds)), name)
+    target = derived[name]
     if target.dtype != np.float64:
         raise DeclarationError(
-            f"{graph.name_of(target)!r} is {target.type}: differences need float64",
+            f"{name!r} is {target.type}: differences need float64",
             str(target.origin or ""),
             "declare the model with dtype float64 (--set dtype=float64)",
         )
     values = evaluate(derived, feeds, state)
     if not np.isfinite(values[target]):
         raise NonFiniteError(
-            f"{graph.name_of(target)} is {values[target]}: there is nothing to compare",
+            f"{name} is {values[target]}: there is nothing to compare",
             str(target.origin or ""),
             "give other inputs or another state",
         )

@@ -6,7 +6,7 @@ who needs whom, never from how an operation or a scope happens to be called:
 
     forward   what a node that has a delta is computed from, and whatever else is no delta or update
     delta     what the deltas and contributions are computed from, and is not forward
-    update    what only the next values of parameters and states need
+    update    what only the next values of parameters and states need, and what follows from deltas
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ def parts_of(graph: Graph) -> dict[Node, Part]:
     forward = graph.ancestors(with_delta)
     backward = graph.ancestors(deltas) - forward
     updating = graph.ancestors(graph.updates.values()) | graph.descendants(backward)
-    shown = graph.ancestors(graph.outputs.values()) - graph.descendants(backward)
+    updating -= forward
     parts: dict[Node, Part] = {}
     for node in graph.nodes:
-        if node in forward or (node in shown and node not in backward):
-            parts[node] = "forward"
-        elif node in backward:
+        if node in backward:
             parts[node] = "delta"
         else:
             parts[node] = "update" if node in updating else "forward"

@@ -20,6 +20,7 @@ import numpy as np
 from graphgrad.compile import sizes_of
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
+from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
 from graphgrad.inspection.selection import Part, contributions_of, delta_of, matching, parts_of
@@ -227,14 +228,17 @@ class NonFinite:
     origin: str
 
     def __str__(self) -> str:
-        """`decoder.0.a: the value is NaN in 3 of 64 elements; multiply of x, w are finite`."""
+        """One sentence: which value or delta, how much of it, computed from what, declared where."""
         what = {"forward": "value", "delta": "delta", "update": "next value"}[self.part]
-        count = f"{self.nan} NaN and {self.infinite} infinite" if self.nan else (
-            f"{self.infinite} infinite")  # fmt: skip
-        source = f", computed by {self.operation} from {', '.join(self.heads)}" if self.heads else (
-            f", as it was given ({self.operation})")  # fmt: skip
-        return (f"the {what} {self.name} {shape_text(self.shape)} is the first that is not finite: "
-                f"{count} elements{source}")  # fmt: skip
+        counts = [f"{count} {kind}" for count, kind in ((self.nan, "NaN"),
+                  (self.infinite, "infinite")) if count]  # fmt: skip
+        source = f"computed by {self.operation} from {', '.join(map(plain, self.heads))}"
+        text = (
+            f"the {what} {plain(self.name)} {shape_text(self.shape)} is the first that is not "
+            f"finite: {' and '.join(counts)} elements, "
+            f"{source if self.heads else f'given as {self.operation}'}"
+        )
+        return f"{text}, declared at {self.origin}" if self.origin else text
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

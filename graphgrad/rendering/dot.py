@@ -77,8 +77,9 @@ def _settings(picture: Picture) -> Iterator[str]:
     neurons = picture.style == "neurons"
     spaces = (0.26, 0.75) if neurons else (0.22, 0.32)
     yield (
-        f'  graph [newrank=true, rankdir={"LR" if right else "TB"}, fontname="{FONT}", fontsize=11, '
-        f'fontcolor="{_FAINT}", labeljust=l, nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, '
+        f'  graph [newrank=true, rankdir={"LR" if right else "TB"}, fontname="{FONT}", '
+        f'fontsize=11, fontcolor="{_FAINT}", labeljust=l, '
+        f'nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, '
         f'splines={"line" if neurons else "spline"}, bgcolor="white", outputorder=edgesfirst, '
         f'nslimit=4, mclimit=2];'
     )  # fmt: skip
@@ -110,7 +111,9 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
         if box.scope == path:
             yield f"{indent}{box.id} [{_box(box)}];"
             if box.beside:
-                pair = f"{box.beside} -> {box.id} [style=invis, weight=8]"  # δ_u on one side of all u
+                pair = (
+                    f"{box.beside} -> {box.id} [style=invis, weight=8]"  # δ_u on one side of all u
+                )
                 yield f"{indent}{{ rank=same; {pair}; }}"
     inputs = [box.id for box in picture.boxes if box.scope == path and box.kind == "input"]
     if picture.style == "neurons" and len(inputs) > 1:  # one below the other, in their order
@@ -210,7 +213,7 @@ def _edge(edge: Edge, number: int) -> str:
         distance = 5.5 + 1.6 * (number % 3)  # one after another, or they would cover each other
         fields.append(f"headlabel=<{_label(short)}>, labeldistance={distance:.1f}, labelangle=7")
     elif 0 < len(edge.label.text) <= _FACTOR:
-        fields.append(f"label=<{_label(edge.label)}>")
+        fields.append(f"label=<&#160;{_label(edge.label)}>")  # or it would touch the line
     if edge.weight:
         fields.append("minlen=3")
     if edge.tooltip:

@@ -9,7 +9,7 @@ from graphgrad.graph import Graph
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
 from graphgrad.rendering.image import IMAGES, SECONDS, draw_image
-from graphgrad.rendering.picture import picture
+from graphgrad.rendering.paint import picture
 from graphgrad.rendering.text import tree_text
 from graphgrad.rendering.view import View
 from graphgrad.training.files import write_atomically

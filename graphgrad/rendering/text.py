@@ -87,7 +87,7 @@ def _lines(graph: Graph, scope: _Scope, path: Path, indent: str, deltas: bool) -
             continue
         yield f"{indent}{branch}{local[item]:<{width}}  {_meaning(graph, item)}"
         for place, term in enumerate(delta_terms(graph, item) if deltas else ()):
-            yield f"{indent}{below}{'':<{width}}  {' ' if place else 'δ'} {'+' if place else '='} {term}"
+            yield f"{indent}{below}{'':<{width}}  {'  +' if place else 'δ ='} {term}"
 
 
 def _joined(scope: _Scope, path: Path) -> tuple[str, Path, _Scope]:

@@ -110,8 +110,9 @@ def _read(key: str, value: Any, default: Any, where: str) -> Any:
         return wanted(value)
     except (KeyError, ValueError, TypeError, OverflowError):
         raise ConfigurationError(
-            f"setting {key}: {value!r} is not {_article(wanted)}", where, f"the default is {default!r}"
-        ) from None
+            f"setting {key}: {value!r} is not {_article(wanted)}", where,
+            f"the default is {default!r}",
+        ) from None  # fmt: skip
 
 
 def _article(wanted: type) -> str:

@@ -25,6 +25,7 @@ import numpy as np
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import Graph
+from graphgrad.training.files import disk_errors
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
@@ -103,19 +104,31 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
 
 def _executed(path: Path) -> ModuleType:
     """The user's own file, run as a module: it is their program, named by them."""
+    _check_syntax(path)
     spec = importlib.util.spec_from_file_location(f"graphgrad_user_model_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    try:
-        compile(path.read_bytes(), str(path), "exec")  # what is wrong in a file that it imports
-    except SyntaxError as problem:  # is not to be told as if it were wrong here
-        line = f":{problem.lineno}" if problem.lineno else ""
-        raise ConfigurationError(
-            f"the model file is not valid Python: {problem.msg}", f"{path}{line}", "correct the line"
-        ) from None
     spec.loader.exec_module(module)
     return module
+
+
+def _check_syntax(path: Path) -> None:
+    """ConfigurationError naming the line that is not Python.
+
+    Done apart from running the file, so that a fault in what it imports is not told as its own.
+    """
+    with disk_errors(path, "read"):
+        source = path.read_bytes()
+    try:
+        compile(source, str(path), "exec")
+    except SyntaxError as problem:
+        line = f":{problem.lineno}" if problem.lineno else ""
+        raise ConfigurationError(
+            f"the model file is not valid Python: {problem.msg}", f"{path}{line}", "correct it"
+        ) from None
+    except ValueError as problem:  # zero bytes
+        raise ConfigurationError(f"the model file is no text: {problem}", str(path)) from None
 
 
 def _known(builtin: Mapping[str, ModuleType], name: str) -> str:

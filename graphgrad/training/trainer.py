@@ -5,8 +5,9 @@ depends on the state and the step's number alone (batches and dropout are functi
 interrupted run that goes on from a checkpoint ends with the same bytes as one that was never
 interrupted, on the same machine with the same threads.
 
-A step whose loss or gradient is not finite changes nothing: the run stops, and the state it stopped
-with can be looked into.
+A step whose loss or gradient is not finite changes nothing, and the run stops. No checkpoint is
+made of the state that led there, so that resuming goes back to one before; resumed with
+`checkpoint_every=1` the run comes to the same step again with the state saved.
 """
 
 from __future__ import annotations
@@ -109,8 +110,8 @@ def open_run(
     except CheckpointError:
         if any(folder.checkpoints.glob("step-*")):
             raise
-        return OpenRun(folder, model, settings, task, fresh, 0,
-                       ("the run has no checkpoint yet: its parameters are untrained",))  # fmt: skip
+        note = "the run has no checkpoint yet: its parameters are untrained"
+        return OpenRun(folder, model, settings, task, fresh, 0, (note,))
     _check_fit(found.arrays, fresh, str(found.path))
     return OpenRun(folder, model, settings, task, found.arrays, found.step, found.warnings)
 
@@ -145,22 +146,26 @@ def train(
     run: OpenRun, explain: Explain | None = None, progress: Progress | None = None
 ) -> Outcome:
     """Trains to the last step, or until it is interrupted; either way a checkpoint is saved."""
-    settings, task = run.settings, run.task
-    if run.step > settings.steps:
+    settings, task, done = run.settings, run.task, int(run.state[STEP])
+    if done > settings.steps:
         raise ConfigurationError(
-            f"the run has done {run.step} steps already, steps is {settings.steps}",
-            str(run.folder.path), f"choose a number above {run.step}",
+            f"the run has done {done} steps already, and steps is {settings.steps}",
+            str(run.folder.path), f"set steps to more than {done}",
         )  # fmt: skip
+    if done < settings.steps:
+        task.feeds(done)  # what is wrong with the data shows before anything is written
     graph = training_step(task.graph, settings)
     compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=True)
-    shown = progress or Progress(settings.steps, run.step)
+    shown = progress or Progress(settings.steps, done)
     with run.folder.lock():
         if run.folder.read_json(CONFIGURATION) != _configuration(run):
             run.folder.write_json(CONFIGURATION, _configuration(run))
-        run.folder.truncate_metrics(run.step)
-        run.folder.log(f"training from step {run.step} to {settings.steps}")
+        run.folder.truncate_metrics(done)
+        run.folder.log(f"training from step {done} to {settings.steps}")
         with shown, InterruptGuard() as interrupt:
             step = _steps(run, compiled, graph, explain, shown, interrupt)
+            if step == settings.steps:
+                shown.message("evaluating on held-out data")
         if step < settings.steps:
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
@@ -178,15 +183,10 @@ def _steps(
     interrupt: InterruptGuard,
 ) -> int:  # fmt: skip
     """Trains and saves; the number of the step after which it stopped."""
-    settings, step = run.settings, run.step
+    settings, step = run.settings, int(run.state[STEP])
     saved = step
     while step < settings.steps and not interrupt.requested:
-        try:
-            record = _one_step(run, compiled, graph, step, explain)
-        except NonFiniteError:
-            if saved != step:  # so that what led there can be looked into
-                _save(run, step)
-            raise
+        record = _one_step(run, compiled, graph, step, explain)
         step += 1
         last = step == settings.steps
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
@@ -217,12 +217,13 @@ def _one_step(
         results = compiled(run.state, **feeds)
     except NonFiniteError as error:
         detail = explain(graph, feeds, run.state) if explain is not None else ""
-        run.folder.log(f"step {step}: {error}")
+        problem = f"step {step + 1}: {detail or error.problem}"
+        run.folder.log(problem)
         raise NonFiniteError(
-            f"step {step + 1}: {detail or error.problem}; the state is as it was before the step",
-            error.where if not detail else "",
-            "lower learning_rate, set clip_norm, or look into the node that is named",
-        ) from None
+            problem, "" if detail else error.where,
+            "go on from the last checkpoint with a lower learning_rate or with clip_norm set; with "
+            "--set checkpoint_every=1 it stops here again and the state can be inspected",
+        ) from None  # fmt: skip
     return {
         "step": step + 1,
         "loss": float(results["loss"]),

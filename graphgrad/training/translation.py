@@ -28,10 +28,13 @@ from graphgrad.training.task import Feeds, State, Task
 PADDING = PAD
 SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"
 LENGTH_FILE = "longest-target.json"
+GROUP = 200
+"""How many texts are decoded, and how many pairs evaluated, at a time."""
 VALIDATED = 200
 """How many held-out pairs are looked at while training goes on."""
 SHOWN_LOCALES = ("de", "fr", "zh", "ru")
 SHOWN_LINES = 4
+_MENDING = "restore it from a copy, or start a new run"
 
 
 class TranslationSettings(Protocol):
@@ -82,10 +85,10 @@ def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> Transl
     """`dates` or the user's line-aligned files; vocabularies of an earlier run are kept."""
     read = cache(partial(_read_corpus, settings))
     if files:
-        source, target = (Vocabulary.from_json(files[name], name)
+        source, target = (Vocabulary.from_json(_kept(files, name), name)
                           for name in (SOURCE_FILE, TARGET_FILE))  # fmt: skip
         batches = cache(lambda: _training_batches(settings, read(), source, target))
-        return TranslationData(source, target, _length(files[LENGTH_FILE]), batches, read)
+        return TranslationData(source, target, _length(_kept(files, LENGTH_FILE)), batches, read)
     size = settings.maximum_vocabulary
     source, target = (
         Vocabulary.build((pair[side] for pair in read().train), settings.tokens, maximum_size=size)
@@ -133,15 +136,21 @@ def _few(settings: TranslationSettings, batches: Batches) -> str:
             f"{settings.batch_size}")  # fmt: skip
 
 
+def _kept(files: Mapping[str, str], name: str) -> str:
+    """The text of a file that every run of a translating model keeps."""
+    if name not in files:
+        raise DataError("the run does not list this file", name, _MENDING)
+    return files[name]
+
+
 def _length(text: str) -> int:
-    """What `LENGTH_FILE` holds."""
+    """The number that `LENGTH_FILE` holds."""
     try:
         length = json.loads(text)
     except ValueError:
         length = None
     if type(length) is not int or length < 1:
-        raise DataError("the file holds no length", LENGTH_FILE,
-                        "restore it from a copy, or start a new run")  # fmt: skip
+        raise DataError("the file holds no length", LENGTH_FILE, _MENDING)
     return length
 
 
@@ -207,7 +216,7 @@ class Translator:
         self.target_length = min(maximum_length, longest + longest // 4 + 2)
         self.encode, self.decode = compile(encoding), compile(decoding)
 
-    def __call__(self, state: State, texts: Sequence[str], group: int = 200) -> list[str]:
+    def __call__(self, state: State, texts: Sequence[str], group: int = GROUP) -> list[str]:
         """One translation for each text, in order; similar lengths are decoded together."""
         ids = [self._encoded(text) for text in texts]
         order = sorted(range(len(texts)), key=lambda place: len(ids[place]))
@@ -272,7 +281,7 @@ def _fitting(
 
 def _batches(data: TranslationData, pairs: Sequence[Pair]) -> Iterator[Batch]:
     return evaluation_batches(pairs, data.source_vocabulary, data.target_vocabulary,
-                              min(200, max(len(pairs), 1)))  # fmt: skip
+                              min(GROUP, max(len(pairs), 1)))  # fmt: skip
 
 
 def _shown(settings: TranslationSettings, data: TranslationData) -> list[str]:

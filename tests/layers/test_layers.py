@@ -378,5 +378,5 @@ def test_widths_that_do_not_fit_are_refused():
     with pytest.raises(DeclarationError, match="6 does not split into 4 heads"):
         multi_head_attention(x, x, None, 4)
     unknown = input("x", (3, "feature"))
-    with pytest.raises(DeclarationError, match="known width"):
+    with pytest.raises(DeclarationError, match="known size"):
         attention(unknown, unknown, unknown)

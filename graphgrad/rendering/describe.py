@@ -1,0 +1,117 @@
+"""How a node, a parameter and a scope are called in a picture: labels, details, tooltips."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from graphgrad.graph import CONSTANT, DELTA, INPUT, PARAMETER, STATE, Node
+from graphgrad.graph.text import attributes_text
+from graphgrad.graph.types import shape_text
+from graphgrad.inspection.formula import delta_formula, short_name, value_formula
+from graphgrad.rendering.picture import Box, Kind, Label
+from graphgrad.rendering.view import Draft, Path
+
+_ENDING = f".{DELTA}"
+
+
+class Describer:
+    """Makes the texts of a draft; `neurons` where weights are on edges."""
+
+    def __init__(self, draft: Draft) -> None:
+        self.draft, self.graph = draft, draft.graph
+        self.outputs = set(self.graph.outputs.values())
+        self.neurons = bool(draft.weights)
+
+    def box_of_node(self, node: Node) -> Box:
+        """The box of one node, without an id yet."""
+        scope = self.draft.scopes[node]
+        kind, label = self.kind(node), self.label(node, scope)
+        operation, shape = self.operation(node), shape_text(node.shape) if node.shape else ""
+        default = re.fullmatch(rf"{re.escape(node.operation.name)}(_\d+)?", label.text)
+        if default:
+            label, operation = Label(operation), ""
+        return Box(
+            "", label, kind, scope, named=not default,
+            detail="  ".join(filter(None, [operation, "" if self.neurons else shape])),
+            tags=tuple(self.tags(node)), tooltip=self.tooltip(node),
+            round=self.neurons and kind in ("input", "operation", "output"),
+        )  # fmt: skip
+
+    def box_of_scope(self, path: Path, members: Sequence[Node]) -> Box:
+        """One box for all nodes of a scope."""
+        kind: Kind = "output" if any(node in self.outputs for node in members) else "scope"
+        count = f"{len(members)} nodes" if len(members) > 1 else members[0].operation.name
+        return Box("", Label(self.title(path)), kind, path[:-1],
+                   detail=count, tooltip=".".join(path))  # fmt: skip
+
+    def kind(self, node: Node) -> Kind:
+        """What the colour of the box says."""
+        part = self.draft.parts[node]
+        if part == "update":
+            return "update"
+        if part == "delta":
+            return "delta" if self.graph.name_of(node).endswith(_ENDING) else "step"
+        if node in self.outputs:
+            return "output"
+        leaves: dict[object, Kind] = {INPUT: "input", PARAMETER: "parameter", STATE: "state"}
+        known = node.operation is CONSTANT or not (
+            node.operation in leaves or any(head in self.draft.scopes for head in node.heads)
+        )
+        return leaves.get(node.operation, "known" if known else "operation")
+
+    def label(self, node: Node, scope: Path) -> Label:
+        """The name without the scope that the box stands in."""
+        name = self.graph.name_of(node)
+        prefix = ".".join(scope) + "."
+        if self.kind(node) == "delta":
+            owner = name.removesuffix(_ENDING)
+            return Label("δ", owner.removeprefix(prefix) if scope else owner)
+        return Label(name.removeprefix(prefix) if scope else name)
+
+    def operation(self, node: Node) -> str:
+        """The operation with its hidden constants; the dtype of a leaf that is no float."""
+        merged = any(self.draft.stands_for.get(head) is node and head.heads for head in node.heads)
+        if merged and self.draft.parts[node] == "forward":
+            return "Σ"
+        if node.operation is CONSTANT:
+            return attributes_text(node)
+        if node.operation in (INPUT, PARAMETER, STATE):
+            return "" if node.type.is_float else str(node.dtype)
+        hidden = [short_name(self.graph, head) for head in node.heads
+                  if head.operation is CONSTANT and head not in self.draft.scopes]  # fmt: skip
+        return " ".join([node.operation.name, *hidden])
+
+    def tags(self, node: Node) -> Iterator[str]:
+        """The parameters inside the box, each with its shape."""
+        for parameter in self.draft.inside.get(node, ()):
+            name = self.label(parameter, self.draft.scopes[node]).text
+            yield f"{name} {shape_text(parameter.shape)}" if parameter.shape else name
+
+    def tooltip(self, node: Node) -> str:
+        """All names, the type, the formulas of the value and the delta, the user's line."""
+        lines = [", ".join(self.graph.names_of(node)), f"{node.operation.name} : {node.type}"]
+        formula, delta = value_formula(self.graph, node), delta_formula(self.graph, node)
+        lines += [f"= {formula}"] if formula else []
+        lines += [f"δ = {delta}"] if delta else []
+        lines += [str(node.origin)] if node.origin else []
+        return "\n".join(lines)
+
+    def weight_label(self, weight: Node, scope: Path) -> Label:
+        """`w.x1->h2` is w with the index x1→h2; any other name stands as it is."""
+        name = self.label(weight, scope).text
+        front, _, back = name.rpartition(".")
+        if "->" in back and front:
+            return Label(front, back.replace("->", "→"))
+        return Label(name)
+
+    def title(self, path: Path) -> str:
+        """What is written at a scope: a number only with the name before it."""
+
+        def name(path: Path) -> str:
+            return ".".join(path[-2:]) if path[-1].isdecimal() else path[-1]
+
+        if path in self.draft.repeated:
+            last, count = self.draft.repeated[path]
+            return f"{name(path)} … {name(last)}  ×{count}"
+        return name(path)

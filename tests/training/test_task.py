@@ -1,0 +1,171 @@
+"""Finding a model: by name or by file, and one clear error for everything else."""
+
+from pathlib import Path
+
+import pytest
+
+from graphgrad.errors import ConfigurationError, DeclarationError, UnknownNameError
+from graphgrad.models import BUILTIN, transformer
+from graphgrad.training.task import load_model
+
+GOOD = """
+from dataclasses import dataclass
+from graphgrad.graph import Graph, full, parameter
+from graphgrad.ops import sum
+from graphgrad.training.settings import TrainingSettings
+from graphgrad.training.task import Task
+
+@dataclass(frozen=True)
+class Settings(TrainingSettings):
+    size: int = 3
+
+def task(settings, files):
+    w = parameter("w", (settings.size,), full(1.0))
+    graph = Graph({"loss": sum(w * w, name="loss")})
+    return Task(graph, lambda step: {}, lambda state: {"loss": 0.0, "examples": 0})
+"""
+
+
+def written(folder, text, name="model.py"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def refused(name):
+    with pytest.raises((ConfigurationError, UnknownNameError)) as error:
+        load_model(name, BUILTIN)
+    return error.value
+
+
+def test_a_built_in_model_is_found_by_its_name():
+    model = load_model("transformer", BUILTIN)
+    assert model.name == model.short_name == "transformer"
+    assert model.settings == transformer.Settings()
+    assert model.check == transformer.CHECK
+    assert model.task is transformer.task
+
+
+def test_every_built_in_model_has_what_a_model_file_has():
+    for name in BUILTIN:
+        model = load_model(name, BUILTIN)
+        assert model.check, name
+        assert type(model.settings)(**model.check), name
+
+
+def test_a_users_file_is_found_by_its_path(tmp_path, monkeypatch):
+    path = written(tmp_path, GOOD, "mine.py")
+    monkeypatch.chdir(tmp_path)
+    for name in (path, "mine.py", "./mine.py"):
+        model = load_model(name, BUILTIN)
+        assert model.name == path
+        assert model.short_name == "mine"
+        assert model.settings.size == 3
+        assert model.check == {}
+        assert model.task(model.settings, {}).graph.parameters.keys() == {"w"}
+
+
+def test_two_files_of_one_name_are_two_models(tmp_path):
+    for folder, size in (("a", "3"), ("b", "5")):
+        (tmp_path / folder).mkdir()
+        path = written(tmp_path / folder, GOOD.replace("= 3", f"= {size}"))
+        assert load_model(path, BUILTIN).settings.size == int(size)
+
+
+def test_an_edited_file_is_read_anew(tmp_path):
+    path = written(tmp_path, GOOD)
+    assert load_model(path, BUILTIN).settings.size == 3
+    written(tmp_path, GOOD.replace("= 3", "= 12"))
+    assert load_model(path, BUILTIN).settings.size == 12
+
+
+def test_an_unknown_name_gets_the_nearest_and_all():
+    error = refused("transfromer")
+    assert "'transfromer'" in error.problem
+    assert "did you mean 'transformer'?" in error.fix
+    assert all(name in error.fix for name in BUILTIN)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    error = refused(str(tmp_path / "none.py"))
+    assert str(tmp_path / "none.py") in error.problem
+    assert ".py" in error.fix
+
+
+@pytest.mark.parametrize("name", ["model.txt", "model"])
+def test_a_file_that_is_no_python_file_is_refused(tmp_path, name):
+    error = refused(written(tmp_path, GOOD, name))
+    assert "no Python file" in error.problem
+
+
+def test_a_folder_is_no_model_file(tmp_path):
+    (tmp_path / "folder.py").mkdir()
+    assert "no model file" in refused(str(tmp_path / "folder.py")).problem
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("x = 1\ny = = 2\n", 2), ("def f(:\n", 1), (GOOD + "\nif True:\nx = 1\n", None)],
+)
+def test_a_syntax_error_names_file_and_line(tmp_path, text, line):
+    path = written(tmp_path, text)
+    error = refused(path)
+    assert "not valid Python" in error.problem
+    assert error.where.startswith(f"{path}:")
+    assert line is None or error.where == f"{path}:{line}"
+
+
+def test_a_file_of_zero_bytes_is_no_text(tmp_path):
+    path = tmp_path / "model.py"
+    path.write_bytes(b"x = 1\x00\n")
+    assert str(path) in refused(str(path)).where
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "Settings"),
+        ("x = 1\n", "Settings"),
+        (GOOD.replace("class Settings", "class Setting"), "Settings"),
+        (GOOD.replace("def task(", "def tasks("), "task"),
+        (GOOD.replace("def task(", "task = 3\ndef tasks("), "task"),
+        (GOOD.replace("Settings(TrainingSettings)", "Settings"), "extend TrainingSettings"),
+        (GOOD.replace("size: int = 3", "size: int = 3\n    def __init__(self, other): pass"),
+         "Settings"),
+    ],
+)  # fmt: skip
+def test_a_file_that_declares_no_model_says_what_is_missing(tmp_path, text, named):
+    path = written(tmp_path, text)
+    error = refused(path)
+    assert named in error.problem
+    assert error.where == path
+
+
+def test_a_wrong_shape_is_told_with_the_line_of_the_users_file(tmp_path):
+    wrong = 'parameter("u", (3, 2)) @ parameter("v", (4, 5))'
+    text = GOOD.replace("    graph =", f"    {wrong}\n    graph =")
+    path = written(tmp_path, text)
+    model = load_model(path, BUILTIN)
+    with pytest.raises(DeclarationError) as error:
+        model.task(model.settings, {})
+    line = next(n for n, row in enumerate(text.splitlines(), 1) if '"v"' in row)
+    assert error.value.where == f"{path}:{line}"
+    assert "[3, 2]" in error.value.problem and "[4, 5]" in error.value.problem
+
+
+def test_what_a_file_raises_by_itself_is_not_hidden(tmp_path):
+    """It is the user's own program: its traceback says more than any summary."""
+    path = written(tmp_path, "import no_such_module_of_anyone\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_anyone"):
+        load_model(path, BUILTIN)
+    other = written(tmp_path, "import broken_neighbour\n", "other.py")
+    (tmp_path / "broken_neighbour.py").write_text("x = = 1\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SyntaxError):
+        patch.syspath_prepend(tmp_path)
+        load_model(other, BUILTIN)
+
+
+def test_the_path_of_a_model_file_does_not_depend_on_where_it_is_called_from(tmp_path, monkeypatch):
+    written(tmp_path, GOOD)
+    monkeypatch.chdir(tmp_path)
+    assert Path(load_model("model.py", BUILTIN).name).is_absolute()

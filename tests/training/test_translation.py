@@ -1,0 +1,337 @@
+"""Translation: the data of a run, greedy decoding, and what is kept for later use."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+from graphgrad.compile import compile, initial_state
+from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from graphgrad.errors import ConfigurationError, DataError
+from graphgrad.graph import Graph, input
+from graphgrad.models.transformer import Settings, task
+from graphgrad.ops import cast, equal, less, where
+from graphgrad.training import translation
+from graphgrad.training.translation import (
+    LENGTH_FILE,
+    SOURCE_FILE,
+    TARGET_FILE,
+    TranslationData,
+    Translator,
+    load_data,
+)
+
+WORDS = ["a", "b", "c", "d", "e", "f"]
+LINES = [" ".join(WORDS[(n * k) % 6] for k in range(1, n % 5 + 2)) for n in range(60)]
+
+
+# ---------------------------------------------------------------- a model whose answers are known
+
+
+def alphabet(longest=6, maximum_length=12):
+    """A translator that starts with the source's first word and says the alphabet from there:
+    each token follows from the one before it, and after the last comes <eos>."""
+    vocabulary = Vocabulary.build(WORDS, "whitespace")
+    source = input("source", ("batch", "source"), "int32")
+    target = input("target_input", ("batch", "target"), "int32")
+    memory = input("memory", ("batch", "source"), "float32")
+    begin = where(equal(source[:, :1], EOS), EOS, cast(memory[:, :1], "int32"))
+    after = where(less(target, len(vocabulary) - 1), target + 1, EOS)
+    decoding = Graph({"next": where(equal(target, BOS), begin, after, name="next")})
+    encoding = Graph({"memory": cast(source, "float32", name="memory")})
+    data = TranslationData(vocabulary, vocabulary, longest, batches=None, read=None)
+    return Translator(data, encoding, decoding, maximum_length)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a", "a b c d e f"), ("d", "d e f"), ("f", "f"), ("e a a a", "e f"), ("", ""), ("  c ", "c d e f")],
+)
+def test_every_token_follows_from_the_one_before(text, expected):
+    assert alphabet()({}, [text]) == [expected]
+
+
+def test_each_text_gets_its_own_translation_in_order():
+    texts = ["d a a", "a", "f f f f f", "", "c b", "a"]
+    expected = ["d e f", "a b c d e f", "f", "", "c d e f", "a b c d e f"]
+    for group in (1, 2, 3, 200):
+        assert alphabet()({}, texts, group) == expected
+    assert alphabet()({}, []) == []
+
+
+def test_similar_lengths_are_decoded_together():
+    translator, widths = alphabet(maximum_length=40), []
+    encode = translator.encode
+
+    def noted(state, source):
+        widths.append(source.shape)
+        return encode(state, source=source)
+
+    noted.graph = encode.graph
+    translator.encode = noted
+    texts = [" ".join(["f"] * length) for length in (30, 1, 28, 2)]
+    translator({}, texts, group=2)
+    assert widths == [(2, 8), (2, 32)]
+
+
+def test_decoding_stops_as_soon_as_all_rows_have_ended():
+    translator, calls = alphabet(), []
+    decode = translator.decode
+
+    def counted(state, **inputs):
+        calls.append(inputs["target_input"].copy())
+        return decode(state, **inputs)
+
+    counted.graph = decode.graph
+    translator.decode = counted
+    translator({}, ["e", "f"])
+    assert len(calls) == 3  # e f <eos>
+    e, f = (translator.data.target_vocabulary.ids[word] for word in "ef")
+    np.testing.assert_array_equal(calls[-1][:, :3], [[BOS, e, f], [BOS, f, EOS]])
+    assert not calls[-1][:, 3:].any()  # what is not decoded yet is padding
+
+
+def test_a_model_that_does_not_stop_is_stopped():
+    """At a quarter more tokens than any target had in training, never beyond the maximum."""
+    assert alphabet(longest=2)({}, ["a"]) == ["a b c"]
+    assert alphabet(longest=100, maximum_length=5)({}, ["a"]) == ["a b c d"]
+
+
+def test_a_text_that_is_too_long_is_refused_with_its_length():
+    translator = alphabet(maximum_length=5)
+    assert translator({}, ["a b c d"])  # with <eos> five tokens
+    with pytest.raises(DataError) as error:
+        translator({}, ["a", "a b c d e"])
+    assert "has 5 tokens" in error.value.problem and "takes 4" in error.value.problem
+    assert "'a b c d e'" in error.value.problem
+    assert "maximum_length" in error.value.fix
+
+
+# ---------------------------------------------------------------- a corpus of files
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Files in which line n of the target is line n of the source in capitals."""
+    files = {"source": tmp_path / "lines.en", "target": tmp_path / "lines.de"}
+    files["source"].write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    files["target"].write_text("\n".join(LINES).upper() + "\n", encoding="utf-8")
+    return {name: str(path) for name, path in files.items()}
+
+
+def settings_of(corpus, **values):
+    small = {"layers": 1, "width": 16, "heads": 2, "inner": 16, "batch_size": 4,
+             "tokens": "whitespace"}  # fmt: skip
+    return Settings(**{**small, **corpus, **values})
+
+
+def test_batches_are_fed_under_the_names_of_the_inputs(corpus):
+    settings = settings_of(corpus)
+    made = task(settings, {})
+    data = load_data(settings, {})
+    assert made.graph.inputs.keys() == made.feeds(0).keys()
+    feeds = made.feeds(3)
+    for row, answer, output in zip(feeds["source"], feeds["target_input"], feeds["target_output"],
+                                   strict=True):  # fmt: skip
+        source = data.source_vocabulary.decode(row)
+        assert data.target_vocabulary.decode(output) == source.upper()
+        assert answer[0] == BOS
+        np.testing.assert_array_equal(answer[1:][output[:-1] != EOS], output[:-1][output[:-1] != EOS])
+    assert made.tokens(feeds) == np.count_nonzero(feeds["target_output"])
+    for name, array in made.feeds(3).items():
+        np.testing.assert_array_equal(array, feeds[name])
+
+
+def test_what_a_run_keeps_is_enough_to_translate(corpus, monkeypatch):
+    settings = settings_of(corpus)
+    first = task(settings, {})
+    assert first.files.keys() == {SOURCE_FILE, TARGET_FILE, LENGTH_FILE}
+    state = initial_state(first.graph, 1)
+    texts = [LINES[1], "c a f e", "unknown words"]
+    expected = first.translate(state, texts)
+    for path in corpus.values():
+        os.unlink(path)
+    again = task(settings, first.files)
+    assert again.translate(state, texts) == expected
+    assert again.files == first.files
+    with pytest.raises(DataError, match="no such file"):
+        again.feeds(0)
+    with pytest.raises(DataError, match="no such file"):
+        again.evaluate(state)
+
+
+def test_dates_are_not_written_anew_to_translate(monkeypatch):
+    few = translation.dates_corpus(train_examples=300)
+    monkeypatch.setattr(translation, "dates_corpus", lambda seed: few)
+    settings = Settings(layers=1, width=16, heads=2, inner=16)
+    first = task(settings, {})
+
+    def forbidden(seed):
+        raise AssertionError("the corpus was made")
+
+    monkeypatch.setattr(translation, "dates_corpus", forbidden)
+    again = task(settings, first.files)
+    state = initial_state(first.graph)
+    assert again.examples(state) == first.examples(state)
+    assert len(again.examples(state)) == 4
+
+
+def test_vocabularies_of_an_earlier_run_are_kept(corpus):
+    """Lines that were added since have no say in the ids of a trained model."""
+    settings = settings_of(corpus)
+    first = task(settings, {})
+    for path in corpus.values():
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("new words in the corpus\n" * 50)
+    again, fresh = task(settings, first.files), task(settings, {})
+    assert again.files == first.files
+    assert fresh.files != first.files
+    types = [{n: str(leaf.type) for n, leaf in made.graph.parameters.items()}
+             for made in (first, again, fresh)]  # fmt: skip
+    assert types[0] == types[1] != types[2]
+    again.evaluate(initial_state(again.graph))  # unknown words are <unk>
+    assert UNK in np.concatenate([again.feeds(step)["source"].ravel() for step in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (LENGTH_FILE, ""), (LENGTH_FILE, "six"), (LENGTH_FILE, "0"), (LENGTH_FILE, "6.5"),
+        (LENGTH_FILE, "true"), (SOURCE_FILE, "{"), (TARGET_FILE, '{"level": "whitespace"}'),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_of_a_run_is_named(corpus, name, text):
+    settings = settings_of(corpus)
+    files = {**task(settings, {}).files, name: text}
+    with pytest.raises(DataError) as error:
+        task(settings, files)
+    assert name in error.value.where
+
+
+def test_a_file_that_a_run_lacks_is_named(corpus):
+    settings = settings_of(corpus)
+    files = dict(task(settings, {}).files)
+    del files[LENGTH_FILE]
+    with pytest.raises(DataError, match=LENGTH_FILE):
+        task(settings, files)
+
+
+def test_the_longest_target_is_found_wherever_it_stands(corpus):
+    """A corpus sorted by length must not make later translations end early."""
+    for path in corpus.values():
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("a b c d e f a b c d e f a\n" * 9)
+    files = task(settings_of(corpus), {}).files
+    assert json.loads(files[LENGTH_FILE]) == 14
+
+
+def test_the_vocabulary_is_as_large_as_the_settings_allow(corpus):
+    data = load_data(settings_of(corpus, maximum_vocabulary=7), {})
+    assert len(data.source_vocabulary) == len(data.target_vocabulary) == 7
+
+
+@pytest.mark.parametrize("level", ["character", "whitespace"])
+def test_tokens_are_what_the_settings_say(corpus, level):
+    data = load_data(settings_of(corpus, tokens=level), {})
+    assert data.source_vocabulary.level == data.target_vocabulary.level == level
+    assert (" " in data.source_vocabulary.ids) == (level == "character")
+
+
+def test_a_corpus_smaller_than_a_batch_is_one_batch_and_says_so(corpus):
+    made = task(settings_of(corpus, batch_size=1000), {})
+    rows = len(made.feeds(0)["source"])
+    assert rows < 60
+    assert f"{rows} training pairs" in made.notice and "1000" in made.notice
+    assert not task(settings_of(corpus), {}).notice
+
+
+def test_pairs_too_long_for_training_are_counted_in_the_notice(corpus):
+    made = task(settings_of(corpus, maximum_length=4), {})
+    assert "longer than 4 tokens" in made.notice
+    assert max(made.feeds(step)["source"].shape[1] for step in range(10)) <= 4
+
+
+def test_held_out_lines_that_are_all_too_long_are_told_before_training(corpus):
+    with open(corpus["source"], encoding="utf-8") as file:
+        long = [f"{line.strip()} x x x x" for line in file]
+    for path in corpus.values():
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join([*long, *["a"] * 40]) + "\n")
+    with pytest.raises(DataError, match="longer than 3 tokens") as error:
+        task(settings_of(corpus, maximum_length=4), {})
+    assert "maximum_length" in error.value.fix
+
+
+def test_files_that_do_not_fit_a_batch_or_do_not_align_are_refused(corpus):
+    with open(corpus["target"], "a", encoding="utf-8") as file:
+        file.write("one more\n")
+    with pytest.raises(DataError, match="60 source lines, 61 target lines"):
+        task(settings_of(corpus), {})
+    with pytest.raises(ConfigurationError, match="source and target"):
+        Settings(source=corpus["source"])
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_the_loss_of_evaluation_is_the_mean_over_all_tokens(corpus, monkeypatch):
+    """However the held-out pairs are cut into batches and padded."""
+    settings = settings_of(corpus)
+    made = task(settings, {})
+    state = initial_state(made.graph, 2)
+    data = load_data(settings, {})
+    run, total, count = compile(made.graph), 0.0, 0
+    for source, answer in data.corpus.test:
+        ids = data.target_vocabulary.encode(answer)
+        feeds = {"source": [[*data.source_vocabulary.encode(source), EOS]],
+                 "target_input": [[BOS, *ids]], "target_output": [[*ids, EOS]]}  # fmt: skip
+        found = run(state, **{name: np.array(rows, np.int32) for name, rows in feeds.items()})
+        total += float(found["loss"]) * (len(ids) + 1)
+        count += len(ids) + 1
+    figures = made.evaluate(state)
+    assert figures["loss"] == pytest.approx(total / count, rel=1e-5)
+    assert figures["examples"] == len(data.corpus.test)
+    monkeypatch.setattr(translation, "GROUP", 2)
+    assert task(settings, {}).evaluate(state)["loss"] == pytest.approx(figures["loss"], rel=1e-5)
+
+
+def test_exact_match_is_the_share_of_whole_lines(corpus, monkeypatch):
+    settings = settings_of(corpus)
+    held_out = load_data(settings, {}).corpus.test
+    answers = {source: answer for source, answer in held_out}
+    wrong = held_out[0][0]
+    monkeypatch.setattr(Translator, "__call__", lambda self, state, texts: [
+        "wrong" if text == wrong else answers[text] for text in texts])  # fmt: skip
+    made = task(settings, {})
+    expected = np.mean([source != wrong for source, _ in held_out])
+    assert 0 < expected < 1
+    assert made.evaluate(initial_state(made.graph))["exact_match"] == pytest.approx(expected)
+
+
+def test_validation_looks_at_other_lines_than_the_test(corpus):
+    made = task(settings_of(corpus), {})
+    state = initial_state(made.graph, 2)
+    test, validation = made.evaluate(state), made.validate(state)
+    assert test.keys() == validation.keys() == {"loss", "exact_match", "examples"}
+    assert test["loss"] != validation["loss"]
+    assert math.isfinite(test["loss"])
+
+
+def test_examples_are_held_out_lines_with_their_translations(corpus):
+    settings = settings_of(corpus)
+    made = task(settings, {})
+    held_out = {source for source, _ in load_data(settings, {}).corpus.validation}
+    lines = made.examples(initial_state(made.graph))
+    assert 1 <= len(lines) <= 4
+    for line in lines:
+        source, arrow, _ = line.partition("  →  ")
+        assert arrow and source in held_out
+
+
+def test_padding_and_unknown_tokens_are_never_shown(corpus):
+    made = task(settings_of(corpus), {})
+    for line in made.translate(initial_state(made.graph, 3), ["zzz zzz", "a"]):
+        assert "<" not in line
+    assert PAD == 0

@@ -1,0 +1,194 @@
+"""`graphgrad bench`: the training step of the Transformer, timed beside the same step elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from graphgrad.compile import initial_state
+from graphgrad.errors import ConfigurationError
+from graphgrad.inspection.bench import TIME_LIMIT, Bench, Conditions, Contender, bench
+from graphgrad.inspection.bench_worker import Workload
+from graphgrad.inspection.cost import flops_of_graph
+from graphgrad.inspection.workers import default_threads
+from graphgrad.passes import PASSES, SPECIALISED_PASSES
+from graphgrad.tools.peers import graphgrad_engine
+
+HELP = "time a training step, beside PyTorch and JAX where they are installed"
+DESCRIPTION = """Times the training step of the Transformer (post-norm, dropout 0.1, label smoothing 0.1,
+Adam, float32): each engine in a process of its own, turn by turn, with equal threads and in an
+environment without settings that slow one of them. That they compute the same is checked first.
+A peer that is not installed is named and left out.
+
+    graphgrad bench                                       graphgrad, PyTorch and JAX
+    graphgrad bench --size base --peers jax --steps 3
+    graphgrad bench --peers none --without simplify       what a pass is worth
+    graphgrad bench --size tiny --depth 2,4,8,16,24       how time grows with the layers
+
+ratio is the median over graphgrad's: 2 is twice as slow. MFU is the share of the peak (NumPy's
+matrix product, measured here) that the matrix products of a step reach. first is building, compiling
+and the first step; memory is the most that the process held, libraries included.
+"""
+
+SIZES: Mapping[str, Workload] = {
+    "tiny": Workload(64, 256, 4, 2, 1000, 16, 16),
+    "small": Workload(256, 1024, 8, 3, 8000, 32, 32),
+    "base": Workload(512, 2048, 8, 6, 10000, 32, 32),
+}
+STEPS: Mapping[str, int] = {"tiny": 200, "small": 20, "base": 5}
+
+_FOLDER = Path(graphgrad_engine.__file__).parent
+GRAPHGRAD = Contender("graphgrad", graphgrad_engine.__file__)
+PEERS: Mapping[str, Contender] = {
+    "torch": Contender("torch", str(_FOLDER / "torch_engine.py"), "eager", "torch"),
+    "torch-compile": Contender("torch-compile", str(_FOLDER / "torch_engine.py"), "compile", "torch"),
+    "jax": Contender("jax", str(_FOLDER / "jax_engine.py"), "", "jax"),
+}
+DEFAULT_PEERS = "torch,jax"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("--size", choices=SIZES, default="small", help="default: small")
+    parser.add_argument("--peers", metavar="NAMES", default=DEFAULT_PEERS,
+                        help=f"of {', '.join(PEERS)}, or none (default: {DEFAULT_PEERS})")  # fmt: skip
+    parser.add_argument("--steps", metavar="N", type=int,
+                        help=f"timed steps of each engine (default: {_defaults()})")  # fmt: skip
+    parser.add_argument("--threads", metavar="N", type=int, help="default: one a core")
+    parser.add_argument("--without", metavar="PASS", action="append", default=[],
+                        help="time graphgrad without this pass as well; may be repeated")  # fmt: skip
+    parser.add_argument("--depth", metavar="N,…", default="", help="layers of encoder and decoder")
+    parser.add_argument("--batch", metavar="N,…", default="", help="examples in a batch")
+    parser.add_argument("--time-limit", metavar="SECONDS", type=float, default=TIME_LIMIT,
+                        help="for one answer of an engine (default: %(default)g)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Times and prints."""
+    contenders = [GRAPHGRAD, *_without(arguments.without), *_peers(arguments.peers)]
+    size = SIZES[arguments.size]
+    cases = itertools.product(_numbers("--depth", arguments.depth, size.layers),
+                              _numbers("--batch", arguments.batch, size.batch))  # fmt: skip
+    threads = default_threads() if arguments.threads is None else arguments.threads
+    steps = STEPS[arguments.size] if arguments.steps is None else arguments.steps
+    _positive("--steps", steps)
+    _positive("--time-limit", arguments.time_limit)
+    conditions = Conditions(steps, threads, arguments.time_limit)
+    found = []
+    for layers, batch in cases:
+        workload = dataclasses.replace(size, layers=layers, batch=batch)
+        result = measure(workload, contenders, conditions)
+        found.append({"size": arguments.size, **result.to_dict()})
+        if not arguments.json:
+            print(format_bench(arguments.size, result), flush=True)
+    if arguments.json:
+        print(json.dumps(found[0] if len(found) == 1 else {"cases": found}, indent=2))
+    return 0
+
+
+def measure(
+    workload: Workload, contenders: Sequence[Contender], conditions: Conditions,
+    report: Callable[[str], None] | None = None,
+) -> Bench:  # fmt: skip
+    """Times the contenders on a workload, from graphgrad's own first weights."""
+    graph = graphgrad_engine.training_graph(workload, workload.dropout)
+    sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
+    state = initial_state(graph, workload.seed)
+    parameters = {name: state[name] for name in graph.parameters}
+    return bench(workload, parameters, flops_of_graph(graph, sizes), contenders, conditions,
+                 report or _report)  # fmt: skip
+
+
+def format_bench(size: str, result: Bench) -> str:
+    """The conditions, one line an engine, and what is missing."""
+    workload = result.workload
+    lines = [
+        f"{size}: width {workload.width}, inner {workload.inner}, heads {workload.heads}, layers "
+        f"{workload.layers}+{workload.layers}, vocabulary {workload.vocabulary}, batch "
+        f"{workload.batch}, tokens {workload.source} to {workload.target}",
+        f"threads {result.threads}, steps {result.steps}, {result.gflop:.4g} GFLOP a step, peak "
+        f"{result.peak_gflops:.0f} GFLOP/s",
+    ]
+    for name, value in result.dropped:
+        lines.append(f"dropped from the environment: {name}={value}")
+    lines += ["", f"{'':<32}{'median ms':>10}{'min ms':>10}{'first s':>9}{'memory MB':>11}"
+                  f"{'tokens/s':>10}{'MFU':>7}{'ratio':>7}"]  # fmt: skip
+    for name, record in result.records.items():
+        shown = f"{name} {record.version}" if name in ("graphgrad", *PEERS) else name
+        lines.append(
+            f"{shown:<32}{record.median_ms:>10.1f}{record.min_ms:>10.1f}{record.first_step_s:>9.1f}"
+            f"{record.peak_mb:>11.0f}{record.tokens_per_s:>10.0f}{record.mfu:>7.1%}"
+            f"{record.ratio:>7.2f}"
+        )
+    lines += [f"{name:<32}absent: {reason}" for name, reason in result.absent.items()]
+    lines += ["", *_notes(result)]
+    return "\n".join(lines)
+
+
+def _notes(result: Bench) -> Iterable[str]:
+    losses = result.records["graphgrad"].losses
+    yield ("equal mathematics: without dropout the first losses agree: "
+           + ", ".join(f"{loss:.6g}" for loss in losses))  # fmt: skip
+    for name, record in result.records.items():
+        if record.threads != result.threads:
+            yield f"note: {name} uses {record.threads} threads and not {result.threads}"
+    if result.busy_elsewhere is not None and result.busy_elsewhere > 0.1:
+        yield (f"note: other programs kept {result.busy_elsewhere:.1f} processors busy; "
+               "the minimum says more than the median")  # fmt: skip
+    yield ""
+
+
+def _peers(text: str) -> list[Contender]:
+    names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
+    return [PEERS[_known("peer", name, PEERS)] for name in dict.fromkeys(names)]
+
+
+def _without(names: Iterable[str]) -> list[Contender]:
+    passes = [each.__name__ for each in (*PASSES, *SPECIALISED_PASSES)]
+    return [
+        dataclasses.replace(GRAPHGRAD, name=f"graphgrad without {name}",
+                            variant=_known("pass", name, passes))
+        for name in dict.fromkeys(names)
+    ]  # fmt: skip
+
+
+def _known(what: str, name: str, names: Iterable[str]) -> str:
+    known = list(dict.fromkeys(names))
+    if name in known:
+        return name
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    raise ConfigurationError(
+        f"there is no {what} called {name!r}", "",
+        f"did you mean {near[0]!r}?" if near else f"choose of {', '.join(known)}",
+    )  # fmt: skip
+
+
+def _numbers(option: str, text: str, default: int) -> list[int]:
+    numbers = []
+    for part in text.split(",") if text else [str(default)]:
+        if not part.strip().isdecimal():
+            raise ConfigurationError(f"{option} {text!r}: {part!r} is not a number",
+                                     fix=f"write {option} 2,4,8")  # fmt: skip
+        _positive(option, int(part))
+        numbers.append(int(part))
+    return numbers
+
+
+def _positive(option: str, number: float) -> None:
+    if not number > 0:
+        raise ConfigurationError(f"{option} must be greater than 0, not {number:g}")
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _defaults() -> str:
+    return ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())

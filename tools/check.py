@@ -1,0 +1,109 @@
+"""`graphgrad check`: every delta of a model against finite differences."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from graphgrad.compile import initial_state
+from graphgrad.graph import Graph
+from graphgrad.graph.text import plain
+from graphgrad.graph.types import shape_text
+from graphgrad.inspection.check import Verdict, check
+from graphgrad.models import BUILTIN
+from graphgrad.training.files import format_json
+from graphgrad.training.progress import displayable
+from graphgrad.training.settings import with_assignments, with_values
+from graphgrad.training.task import load_model
+
+HELP = "check the delta of every node of a model against finite differences"
+DESCRIPTION = """Cuts the graph of MODEL at every node, moves the node's value a little in random
+directions, recomputes what depends on it, and compares the change of the loss with the delta. A
+wrong delta is traced to the delta rule that made it. The model is made small by its own CHECK
+settings and computed in float64; parameters that start as one constant are shaken a little.
+
+    graphgrad check transformer
+    graphgrad check transformer --set layers=2 --node "decoder.*"
+    graphgrad check my_model.py --json
+
+The exit code is 1 where a delta is wrong, else 0. `kink`: the loss has no derivative there (relu at
+0, a tie of a maximum). `replaced`: a rule of the model's own stands in the place of the derivative.
+"""
+_SHAKE = 0.05
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("model", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument("--node", metavar="PATTERN", action="append",
+                        help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                        help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Checks and prints; 1 where a delta is wrong."""
+    model = load_model(arguments.model, BUILTIN)
+    small = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
+    settings = with_assignments(small, arguments.set)
+    task = model.task(settings, {})
+    started = time.perf_counter()
+    verdicts = check(
+        task.graph, task.graph.outputs["loss"], task.feeds(0), shaken(task.graph, settings.seed),
+        arguments.node, seed=settings.seed,
+    )  # fmt: skip
+    seconds = time.perf_counter() - started
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    if arguments.json:
+        report = {"model": model.name, "seconds": round(seconds, 3), "counts": dict(counts),
+                  "verdicts": [verdict.to_dict() for verdict in verdicts]}  # fmt: skip
+        print(format_json(report, "the report"))
+    else:
+        for line in text_lines(verdicts):
+            print(displayable(line, sys.stdout.encoding))
+        listed = ", ".join(f"{count} {judgement}" for judgement, count in counts.most_common())
+        print(f"\n{model.short_name}: {listed}, in {seconds:.1f} s")
+    return int(counts["wrong"] > 0)
+
+
+def shaken(graph: Graph, seed: int) -> dict[str, np.ndarray]:
+    """A first state in which no parameter is one constant: zeros would hide what they multiply."""
+    state = initial_state(graph, seed)
+    generator = np.random.default_rng(seed)
+    for name in graph.parameters:
+        value = state[name]
+        if value.dtype.kind == "f" and value.size and np.ptp(value) == 0:
+            value += _SHAKE * generator.standard_normal(value.shape)
+    return state
+
+
+def text_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
+    """A line a node; below a delta that is not right, what is known of it."""
+    rows = [(v.verdict, plain(v.name), v.operation, shape_text(v.shape), _error(v))
+            for v in verdicts]  # fmt: skip
+    heading = ("verdict", "node", "operation", "shape", "relative error")
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    yield "  ".join(map(str.ljust, heading, widths)).rstrip()
+    for verdict, row in zip(verdicts, rows, strict=True):
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
+        if verdict.verdict in ("wrong", "replaced", "kink"):
+            yield from (f"    {line}" for line in _details(verdict))
+
+
+def _error(verdict: Verdict) -> str:
+    return "-" if verdict.relative_error is None else f"{verdict.relative_error:.1e}"
+
+
+def _details(verdict: Verdict) -> Iterator[str]:
+    yield f"by differences {verdict.numeric:.6g}, by δ {verdict.symbolic:.6g}"
+    yield f"δ = {verdict.formula}"
+    if verdict.suspect:
+        yield f"suspect: {plain(verdict.suspect)}, {verdict.suspect_rule}"
+    if verdict.origin:
+        yield f"declared at {verdict.origin}"

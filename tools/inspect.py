@@ -1,0 +1,150 @@
+"""`graphgrad inspect`: the value and the delta of every node of a run, in figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from graphgrad.backprop import derive
+from graphgrad.graph.text import plain
+from graphgrad.graph.types import shape_text
+from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
+from graphgrad.models import BUILTIN
+from graphgrad.training.files import format_json
+from graphgrad.training.progress import displayable
+from graphgrad.training.trainer import open_run
+
+HELP = "show the value and the delta of every node of a run, in figures"
+DESCRIPTION = """Computes one batch of RUN with the parameters of its newest checkpoint and prints,
+for every node, figures of its value z and of its delta δ = ∂L/∂z, and where δ comes from: the sum
+of what each tail sends back, with its share. Nothing of the run is changed.
+
+    graphgrad inspect runs/transformer-001 --node "decoder.0.cross_attention.*"
+    graphgrad inspect runs/transformer-001 --sort delta_norm --limit 10
+    graphgrad inspect runs/feedforward-001 --node hidden.2.a --json
+"""
+SORTS = (*FIGURES, *(f"delta_{figure}" for figure in FIGURES))
+_HEADINGS = ("node", "operation", "shape", "", "mean", "std", "norm", "min", "max", "zeros",
+             "not finite")  # fmt: skip
+_NUMBERS = 4  # the column from which on figures stand, aligned to the right
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
+                        help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
+    parser.add_argument("--sort", choices=SORTS, metavar="FIGURE",
+                        help=f"largest first: {', '.join(FIGURES)}, or delta_…")  # fmt: skip
+    parser.add_argument("--limit", type=int, metavar="N", help="print the first N nodes only")
+    parser.add_argument("--batch", type=int, metavar="STEP",
+                        help="the batch of this step (default: the run's next)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Computes and prints."""
+    opened = open_run(arguments.run, BUILTIN)
+    for warning in opened.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+    graph = opened.task.graph
+    step = opened.step if arguments.batch is None else arguments.batch
+    reports = ordered(
+        inspect_values(derive(graph, graph.outputs["loss"]), opened.task.feeds(step), opened.state,
+                       arguments.node or ("*",)),
+        arguments.sort, arguments.limit,
+    )  # fmt: skip
+    if arguments.json:
+        nodes = [report.to_dict() for report in reports]
+        print(format_json({"run": str(opened.folder.path), "step": opened.step, "batch": step,
+                           "nodes": nodes}, "the report"))  # fmt: skip
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(*blocks(reports), sep="\n")
+    else:
+        for line in text_lines(reports):
+            print(displayable(line, sys.stdout.encoding))
+    return 0
+
+
+def ordered(
+    reports: Sequence[NodeReport], sort: str | None, limit: int | None
+) -> Sequence[NodeReport]:
+    """The largest figures first, nodes without it last; the first `limit` of them."""
+
+    def key(report: NodeReport) -> tuple[bool, float]:
+        assert sort is not None
+        figures = report.delta if sort.startswith("delta_") else report.value
+        figure = getattr(figures, sort.removeprefix("delta_"), None)
+        return figure is None, 0.0 if figure is None else -abs(figure)
+
+    chosen = sorted(reports, key=key) if sort else reports
+    return chosen[:limit] if limit is not None and limit >= 0 else chosen
+
+
+def text_lines(reports: Sequence[NodeReport]) -> Iterator[str]:
+    """Aligned text: a line of the value, a line of the delta, a line for each tail."""
+    rows = [row for report in reports for row in _rows(report)]
+    table = [_HEADINGS, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
+    yield _aligned(_HEADINGS, widths)
+    for report in reports:
+        for row in _rows(report):
+            yield _aligned(row, widths)
+        for place, line in enumerate(_formula(report)):
+            yield f"    {'  +' if place else 'δ ='} {line}"
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [cell.rjust(width) if column >= _NUMBERS else cell.ljust(width)
+             for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+    return "  ".join(cells).rstrip()
+
+
+def _rows(report: NodeReport) -> Iterator[tuple[str, ...]]:
+    yield (plain(report.name), report.operation, shape_text(report.shape), "z",
+           *_figures(report.value))  # fmt: skip
+    if report.delta is not None:
+        yield ("", "", "", "δ", *_figures(report.delta))
+
+
+def _figures(statistics: Statistics) -> Iterator[str]:
+    for figure in (statistics.mean, statistics.std, statistics.norm, statistics.minimum,
+                   statistics.maximum):  # fmt: skip
+        yield "-" if figure is None else f"{figure:.3g}"
+    yield f"{statistics.zeros:.0%}"
+    yield str(statistics.non_finite)
+
+
+def _formula(report: NodeReport) -> Iterator[str]:
+    """What each tail sends back, with its share where there are several."""
+    for sent in report.contributions:
+        share = f"   ({sent.share:.0%})" if len(report.contributions) > 1 else ""
+        yield f"{sent.formula}{share}"
+    if not report.contributions and report.delta_formula:
+        yield report.delta_formula
+
+
+def blocks(reports: Sequence[NodeReport]) -> Iterator[RenderableType]:
+    """The same for a terminal, narrow enough for 80 columns: a block a node."""
+    for report in reports:
+        shape = f"  {report.operation} {shape_text(report.shape)}"
+        yield Text.assemble((plain(report.name), "bold"), (shape, "dim"))
+        yield _figure_table(report)
+        for place, line in enumerate(_formula(report)):
+            yield Text(f"  {'  +' if place else 'δ ='} {line}", "magenta")
+        yield Text("")
+
+
+def _figure_table(report: NodeReport) -> Table:
+    table = Table(box=None, padding=(0, 0, 0, 1), header_style="dim")
+    for heading in _HEADINGS[_NUMBERS - 1 :]:
+        table.add_column(heading, justify="right", min_width=9 if heading else 3, no_wrap=True)
+    for row in _rows(report):
+        style = "magenta" if row[_NUMBERS - 1] == "δ" else ""
+        table.add_row(*(Text(cell, style) for cell in row[_NUMBERS - 1 :]))
+    return table

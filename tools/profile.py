@@ -1,0 +1,100 @@
+"""`graphgrad profile`: where the time of a training step goes, by operation and by node."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from graphgrad.compile import compile, sizes_of
+from graphgrad.errors import ConfigurationError
+from graphgrad.inspection.profile import Profile, chrome_trace, profile
+from graphgrad.models import BUILTIN
+from graphgrad.training.files import write_atomically
+from graphgrad.training.optimisers import training_step
+from graphgrad.training.settings import with_assignments
+from graphgrad.training.task import load_model
+from graphgrad.training.trainer import first_state
+
+HELP = "time every operation and every node of a training step"
+DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and says what
+each operation and each node costs: milliseconds, share, bytes that it reads and writes at least,
+GFLOP/s of matrix products, and the line that declared it.
+
+    graphgrad profile transformer
+    graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
+    graphgrad profile transformer --trace step.json       for ui.perfetto.dev or chrome://tracing
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("model", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                        help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument("--steps", metavar="N", type=int, default=5,
+                        help="timed steps (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--top", metavar="N", type=int, default=20,
+                        help="how many nodes are listed (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print one JSON object, with all nodes")
+    parser.add_argument("--trace", metavar="FILE", help="write one step as a Chrome trace")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Profiles and prints."""
+    if arguments.trace and not Path(arguments.trace).absolute().parent.is_dir():
+        raise ConfigurationError(f"--trace {arguments.trace}: there is no such folder")
+    found = measure(arguments.model, arguments.set, arguments.steps)
+    if arguments.trace:
+        write_atomically(arguments.trace, json.dumps(chrome_trace(found)))
+    if arguments.json:
+        print(json.dumps({"model": arguments.model, **found.to_dict()}, indent=1))
+    else:
+        print(format_profile(found, arguments.top))
+    return 0
+
+
+def measure(name: str, assignments: list[str], steps: int) -> Profile:
+    """The profile of the training step that `graphgrad train` runs for this model."""
+    model = load_model(name, BUILTIN)
+    settings = with_assignments(model.settings, assignments)
+    task = model.task(settings, {})
+    graph = training_step(task.graph, settings)
+    feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
+    compiled = compile(graph, guards=("loss", "gradient_norm"))
+    program = compiled.program(**sizes_of(graph, feeds))
+    return profile(program, first_state(task, settings), lambda step: feeds, steps)
+
+
+def format_profile(found: Profile, top: int) -> str:
+    """All operations and the longest nodes, each with its share."""
+    seconds = found.seconds or 1.0
+    calls = sum(line.calls for line in found.lines)
+    lines = [
+        f"a step takes {found.whole_seconds * 1e3:.2f} ms; its {calls} lines, timed one by one, "
+        f"{found.seconds * 1e3:.2f} ms (medians of {found.steps})",
+        "",
+        f"{'operation':<22}{'calls':>6}{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}",
+    ]
+    for each in found.operations:
+        lines.append(f"{each.operation:<22}{each.calls:>6}"
+                     + _figures(each.seconds, seconds, each.bytes, each.gflops))  # fmt: skip
+    nodes = sorted(found.lines, key=lambda line: -line.seconds)[: max(top, 0)]
+    lines += ["", f"{'operation':<22}{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}  node"]
+    for line in nodes:
+        figures = _figures(line.seconds, seconds, line.bytes, line.gflops)
+        origin = f"  ({_shortened(line.origin)})" if line.origin else ""
+        lines.append(f"{line.operation:<22}{figures}  {line.name} : {line.type}{origin}")
+    return "\n".join(lines)
+
+
+def _figures(seconds: float, whole: float, size: int, gflops: float) -> str:
+    rate = f"{size / seconds / 1e9:>7.1f}" if size and seconds else f"{'':>7}"
+    flops = f"{gflops:>9.1f}" if gflops else f"{'':>9}"
+    return f"{seconds * 1e3:>10.3f}{seconds / whole:>7.1%}{size / 1e6:>9.2f}{rate}{flops}"
+
+
+def _shortened(origin: str) -> str:
+    """A path below the current folder without that folder."""
+    return origin.removeprefix(os.getcwd() + os.sep)
