@@ -96,7 +96,7 @@ def compile(
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
     changes no state. `fuse` computes elementwise regions and row reductions by kernels that Numba
     compiles (a second or so for each new kernel, kept on disk): for programs that run many times.
-    Without Numba it changes nothing. `debug` gives sample inputs (and `state` the state, where there is one): then
+    Without Numba it changes nothing. `debug` gives sample inputs (and `state` the state): then
     every output is computed before and after every pass, and a pass that changes one is named.
     """
     outputs = dict(graph.outputs)

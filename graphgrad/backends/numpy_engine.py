@@ -30,7 +30,9 @@ def _dropout_mask(
     fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
-OVERRIDES: Mapping[Operation, Callable[..., Any]] = {DROPOUT_MASK: _dropout_mask} if COMPILES else {}
+OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
+    {DROPOUT_MASK: _dropout_mask} if COMPILES else {}
+)
 """What this engine computes better than the operation's own block."""
 
 

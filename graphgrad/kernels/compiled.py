@@ -1,7 +1,7 @@
 """Compiles loop nests with Numba, keeps them, and runs them on all cores.
 
-A kernel's text is its identity: identical layers share one kernel, and compiled code is kept on disk
-under a hash of the text. The rows are cut into a fixed number of blocks, whatever the number of
+A kernel's text is its identity: identical layers share one kernel, and compiled code is kept on
+disk under a hash of the text. The rows are cut into a fixed number of blocks, whatever the number of
 threads; so sums over rows are added in the same order on one thread as on many.
 """
 
@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def compile_kernel(text: str) -> Callable[..., None]:
     """The kernel of this text; compiled when it is first called, from disk where it was before."""
     folder = _cache_folder()
@@ -105,7 +105,7 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def shared_workers(count: int) -> Workers:
     """One pool for each number of threads, shared by all programs."""
     return Workers(count)

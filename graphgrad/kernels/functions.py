@@ -2,7 +2,7 @@
 
 Exponentials of float32 are a polynomial that LLVM vectorises: e^x = 2^n e^r with |r| ≤ ln 2 / 2 and
 a polynomial for e^r, under 2 units in the last place. Comparisons are written so that NaN goes
-through, as it does in NumPy; only the largest of a row ignores it, and e^(NaN - max) brings it back.
+through, as it does in NumPy; only the largest of a row ignores it: e^(NaN - max) brings it back.
 """
 
 from __future__ import annotations

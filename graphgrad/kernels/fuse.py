@@ -1,4 +1,4 @@
-"""Groups the nodes of a graph for the plan: regions that one kernel computes, and the rest alone."""
+"""Groups the nodes of a graph for the plan: regions that one kernel computes, the rest alone."""
 
 from __future__ import annotations
 

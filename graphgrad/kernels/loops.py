@@ -5,9 +5,9 @@
         …                                     once a row: what is computed from those sums
         for column in range(columns): …       stage 1: work that needs them
 
-An elementwise value that a later stage reads again waits in a buffer of one row, in cache. Sums over
-rows are collected for each block of rows by itself and added up in the order of the blocks, so the
-result does not depend on how many threads worked.
+An elementwise value that a later stage reads again waits in a buffer of one row, in cache. Sums
+over rows are collected for each block of rows by itself and added up in the order of the blocks, so
+the result does not depend on how many threads worked.
 
 The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
 regions give equal text and share one compiled kernel.

@@ -1,11 +1,12 @@
 """Regions: which nodes one loop nest computes together.
 
 A region has a space [rows, columns], the shape of the values it works on with all axes but the last
-taken as rows. It holds elementwise nodes of that shape, reductions along a row with what is computed
-from them once a row, and, as results only, sums over rows and over everything. A kernel then walks
-the rows once and keeps a row in cache from its first use to its last.
+taken as rows. It holds elementwise nodes of that shape, reductions along a row with what is
+computed from them once a row, and, as results only, sums over rows and over everything. A kernel
+then walks the rows once and keeps a row in cache from its first use to its last.
 
-Regions grow along the order of the graph: a node joins the open region of a head. What is neither elementwise nor a row reduction (products, movement, indexing) stays alone.
+Regions grow along the order of the graph: a node joins the open region of a head. What is neither
+elementwise nor a row reduction (products, movement, indexing) stays alone.
 """
 
 from __future__ import annotations

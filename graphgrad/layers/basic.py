@@ -1,7 +1,7 @@
 """Layers: small functions that declare nodes.
 
-A layer is called in a scope and names its parameters in it, so `with scope("encoder.0")` is all that
-tells one layer from the next. Declaring the same layers again in the same scopes, as a decoder for
+A layer is called in a scope and names its parameters in it, so `with scope("encoder.0")` is all
+that tells one layer from the next. Declaring the same layers again in the same scopes, as a decoder for
 use does after training, gives parameters of the same names, and the state of one fits the other.
 """
 
@@ -15,7 +15,18 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
 from graphgrad.graph.node import add_name
 from graphgrad.graph.scope import current_origin, scoped
-from graphgrad.ops import add, dropout_mask, gelu, matmul, multiply, relu, sigmoid, standardise, tanh
+from graphgrad.ops import (
+    add,
+    dropout_mask,
+    gelu,
+    matmul,
+    multiply,
+    relu,
+    sigmoid,
+    standardise,
+    tanh,
+)
+
 
 def linear(x: Node, name: str | None = None) -> Node:
     """φ(x) = x: the same node, which answers to the name as well."""

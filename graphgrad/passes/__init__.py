@@ -37,6 +37,6 @@ FUSING_PASSES: tuple[Pass, ...] = (
 """What it goes through last where an engine fuses."""
 
 __all__ = [
-    "FUSING_PASSES", "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "fold_constants",
-    "free_dimensions", "optimise", "prune", "simplify", "specialise", "stabilise",
+    "FUSING_PASSES", "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "decompose",
+    "fold_constants", "free_dimensions", "optimise", "prune", "simplify", "specialise", "stabilise",
 ]  # fmt: skip

@@ -14,4 +14,7 @@ from graphgrad.plan.plan import (
 )
 from graphgrad.plan.schedule import schedule
 
-__all__ = ["Group", "Grouping", "Layouts", "Place", "Plan", "Scratch", "Step", "alone", "make_plan", "one_by_one", "schedule"]
+__all__ = [
+    "Group", "Grouping", "Layouts", "Place", "Plan", "Scratch", "Step", "alone", "make_plan",
+    "one_by_one", "schedule",
+]  # fmt: skip

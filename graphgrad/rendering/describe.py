@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from graphgrad.graph import CONSTANT, DELTA, INPUT, PARAMETER, STATE, Node
-from graphgrad.graph.text import attributes_text
+from graphgrad.graph.text import attributes_text, plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import delta_formula, short_name, value_formula
 from graphgrad.rendering.picture import Box, Kind, Label
@@ -90,7 +90,8 @@ class Describer:
 
     def tooltip(self, node: Node) -> str:
         """All names, the type, the formulas of the value and the delta, the user's line."""
-        lines = [", ".join(self.graph.names_of(node)), f"{node.operation.name} : {node.type}"]
+        names = ", ".join(map(plain, self.graph.names_of(node)))
+        lines = [names, f"{node.operation.name} : {node.type}"]
         formula, delta = value_formula(self.graph, node), delta_formula(self.graph, node)
         lines += [f"= {formula}"] if formula else []
         lines += [f"δ = {delta}"] if delta else []

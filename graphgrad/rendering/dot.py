@@ -66,8 +66,12 @@ def markup(text: str, limit: int = _LONGEST) -> str:
 
 
 def quoted(text: str, limit: int = _TOOLTIP) -> str:
-    """A user's text, line breaks kept, as a quoted string."""
-    escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': '\\"', "\\": "\\\\"}
+    """A user's text, line breaks kept, as a quoted string.
+
+    A backslash is shown as ∖: Graphviz expands `\\N` in tooltips, and its versions differ in
+    whether once or twice, so that no number of backslashes is right for all of them.
+    """
+    escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': '\\"', "\\": "∖"}
     lines = ["".join(escapes.get(c, c) for c in plain(line, limit)) for line in text.split("\n")]
     return '"' + "\\n".join(lines) + '"'
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from graphgrad.graph import DELTA, INPUT, PARAMETER, STATE, Graph, Node
+from graphgrad.graph.text import plain
 from graphgrad.inspection.formula import (
     contribution_formula,
     delta_formula,
@@ -196,7 +197,8 @@ class _Painter:
             return
         box, deltas = self.boxes[identity], delta_of(self.graph, main)
         sender = "" if tail is None else f"←{short_name(self.graph, tail, None)}"
-        lines = [f"δ[{', '.join(self.graph.names_of(main))}]"] if isinstance(key, Node) else []
+        names = ", ".join(map(plain, self.graph.names_of(main)))
+        lines = [f"δ[{names}]"] if isinstance(key, Node) else []
         lines += [f"= {delta_formula(self.graph, main)}"] if isinstance(key, Node) else []
         lines += [str(deltas.type)] if deltas is not None and isinstance(key, Node) else []
         tags = tuple(f"δ {tag}" for tag in box.tags)

@@ -56,7 +56,8 @@ def tree_text(graph: Graph, view: View | None = None) -> str:
 def _summary(graph: Graph, shown: int, back: int) -> str:
     sizes = [node.type.size for node in graph.parameters.values()]
     numbers = sum(size for size in sizes if isinstance(size, int))
-    text = f"{shown} nodes, {len(sizes)} parameters of {numbers:,} numbers"
+    plural = "" if len(sizes) == 1 else "s"
+    text = f"{shown} nodes, {len(sizes)} parameter{plural} of {numbers:,} numbers"
     return f"{text}, {back} nodes for the deltas" if back else text
 
 

@@ -110,14 +110,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Creates ``folder`` and its parents where they are missing, durably."""
+    """Creates ``folder`` and its parents where they are missing, durably or not at all."""
     with disk_errors(folder, "create"):
         missing = [part for part in (folder, *folder.parents) if not part.is_dir()]
         if not missing:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in missing:
-            sync_folder(part.parent)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for part in missing:
+                sync_folder(part.parent)
+        except OSError:
+            for part in missing:
+                with suppress(OSError):
+                    part.rmdir()
+            raise
 
 
 def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> tuple[int, str]:

@@ -318,7 +318,11 @@ def _make_numbered(root: Path, name: str) -> Path:
         folder = root / f"{name}-{number:03d}"
         with disk_errors(folder, "create"), suppress(FileExistsError):
             folder.mkdir()
-            sync_folder(root)
+            try:
+                sync_folder(root)
+            except OSError:
+                folder.rmdir()
+                raise
             return folder
         number += 1
 

@@ -1,4 +1,4 @@
-"""Fused programs compute what plain programs compute: every kernel expression, rows, sums, masks."""
+"""Fused programs compute what plain ones do: every kernel expression, rows, sums, masks."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,9 @@ def assert_same(fused, plain, tolerance):
 
 
 @pytest.mark.parametrize(
-    ("operation", "sample"), WITH_KERNEL, ids=[f"{op.name}-{i}" for i, (op, _) in enumerate(WITH_KERNEL)]
+    ("operation", "sample"),
+    WITH_KERNEL,
+    ids=[f"{operation.name}-{number}" for number, (operation, _) in enumerate(WITH_KERNEL)],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_kernel_expression_is_its_operation(operation, sample, dtype):

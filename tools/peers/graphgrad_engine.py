@@ -72,7 +72,8 @@ def build(
     program = compiled.program(
         batch=workload.batch, source=workload.source, target=workload.target
     )
-    state = {**initial_state(graph, workload.seed), **parameters}
+    kept = {name: array.copy() for name, array in parameters.items()}
+    state = {**initial_state(graph, workload.seed), **kept}
     if SEED in state:
         state[SEED][...] = workload.seed
     return lambda: float(program(state, **batch)["loss"])

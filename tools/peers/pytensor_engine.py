@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-os.environ["PYTENSOR_FLAGS"] = "floatX=float32"  # read once, when the package is imported
+os.environ["PYTENSOR_FLAGS"] = "floatX=float32,linker=cvm"  # read once, when the package is imported
 
 import pytensor
 from pytensor import tensor as pt

@@ -1,0 +1,259 @@
+"""Random small graphs: valid by construction, with the shapes, fan-out and idioms that passes meet.
+
+A graph grows from a few inputs, parameters and states; every step applies one of `GROWTHS` to nodes
+drawn from those that stand already. Values are computed while it grows, so domains are guarded by
+what a value is: what is not finite or too large is wrapped in tanh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+import graphgrad as gg
+from graphgrad import Graph, Node
+from graphgrad.graph.types import broadcast
+from graphgrad.ops.evaluate import evaluate, evaluate_node
+
+Arrays = dict[str, np.ndarray]
+
+QUICK = settings(
+    derandomize=True,
+    max_examples=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+LEAVES = {"x": (2, 3), "y": (2, 3), "row": (3,), "column": (2, 1), "scalar": (), "square": (3, 3),
+          "single": (1, 3), "cube": (2, 2, 3)}  # fmt: skip
+
+
+@dataclass
+class Case:
+    """A graph with everything that is needed to run it."""
+
+    graph: Graph
+    feeds: Arrays
+    state: Arrays
+
+    def values(self, graph: Graph | None = None) -> dict[str, np.ndarray]:
+        """Outputs and next states by name, by the reference evaluator."""
+        graph = self.graph if graph is None else graph
+        found = evaluate(graph, self.feeds, self.state)
+        values = {name: found[node] for name, node in graph.outputs.items()}
+        updates = {f"next {leaf.attributes['label']}": found[node]
+                   for leaf, node in graph.updates.items()}  # fmt: skip
+        return values | updates
+
+    def ran(self, compiled: Any) -> dict[str, np.ndarray]:
+        """Outputs and next states by name, by a program; the case's own state stays as it is."""
+        state = {name: array.copy() for name, array in self.state.items()}
+        outputs = compiled(state, **self.feeds)
+        names = [leaf.attributes["label"] for leaf in self.graph.updates]
+        return outputs | {f"next {name}": state[name] for name in names}
+
+
+def assert_same_values(found: Mapping[str, Any], expected: Mapping[str, Any], note: str = "") -> None:
+    """Equal up to rounding, with the scale of the value; the same names on both sides."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = 1.0 + float(np.max(np.abs(value), initial=0))
+        np.testing.assert_allclose(
+            found[name], value, 1e-8, 1e-9 * scale, err_msg=f"{name} {note}", strict=True
+        )
+
+
+@dataclass
+class _Growing:
+    """The nodes that stand so far, with their values."""
+
+    random: Random
+    values: dict[Node, np.ndarray] = field(default_factory=dict)
+    tame: list[Node] = field(default_factory=list)
+
+    def pick(self, *ranks: int) -> Node:
+        """A float node, of one of these ranks where any are given."""
+        nodes = [n for n in self.tame if n.type.is_float and (not ranks or n.rank in ranks)]
+        return self.random.choice(nodes[-6:] + nodes)
+
+    def partner(self, x: Node) -> Node:
+        """A float node that broadcasts with x."""
+        fitting = [n for n in self.tame if n.type.is_float and _fits(n, x)]
+        return self.random.choice(fitting[-6:] + fitting)
+
+    def coin(self) -> bool:
+        return self.random.random() < 0.5
+
+    def some(self, items: Sequence[Any], least: int, most: int) -> list[Any]:
+        """Some different items, in random order."""
+        count = self.random.randint(least, most)
+        return self.random.sample(items, min(count, len(items)))
+
+    def axis(self, x: Node) -> int:
+        return self.random.randrange(x.rank)
+
+    def add(self, node: Node) -> Node:
+        """Takes the node in with everything it is made of, tamed where it is wild."""
+        for part in Graph(node):
+            if part not in self.values:
+                self.values[part] = _value(part, self.values)
+                if (np.abs(self.values[part].astype(float)) < 50).all():
+                    self.tame.append(part)
+        if node not in self.tame:
+            return self.add(gg.tanh(gg.where(gg.is_finite(node), node, 0.5)))
+        return node
+
+
+def _value(node: Node, values: Mapping[Node, np.ndarray]) -> np.ndarray:
+    if "value" in node.attributes:
+        return node.attributes["value"].array
+    return evaluate_node(node, [values[head] for head in node.heads])
+
+
+def _fits(node: Node, x: Node) -> bool:
+    try:
+        broadcast([node.shape, x.shape])
+    except ValueError:
+        return False
+    return True
+
+
+def _unary(function: Callable[[Node], Node]) -> Callable[[_Growing], Node]:
+    return lambda g: function(g.pick())
+
+
+def _binary(function: Callable[[Node, Node], Node]) -> Callable[[_Growing], Node]:
+    def grow(g: _Growing) -> Node:
+        x = g.pick()
+        y = g.partner(x)
+        return function(x, y) if g.coin() else function(y, x)
+
+    return grow
+
+
+def _along(function: Callable[[Node, int], Node]) -> Callable[[_Growing], Node]:
+    def grow(g: _Growing) -> Node:
+        x = g.pick(1, 2, 3)
+        return function(x, g.axis(x))
+
+    return grow
+
+
+def _repeated(function: Callable[[Node, Node], Node]) -> Callable[[Node, Node], Node]:
+    """One side is broadcast explicitly."""
+    return lambda x, y: function(x, gg.broadcast_to(y, broadcast([x.shape, y.shape])))
+
+
+def _product(g: _Growing) -> Node:
+    x = g.pick(2, 3)
+    fitting = [n for n in g.tame if n.type.is_float and n.rank >= 2 and n.shape[-1] == x.shape[-1]
+               and _fits_in_front(n, x)]  # fmt: skip
+    y = g.random.choice(fitting)
+    if g.coin():
+        return gg.matmul(x, y, transpose_b=True)
+    axes = (*range(y.rank - 2), y.rank - 1, y.rank - 2)
+    return gg.matmul(x, gg.transpose(y, axes))
+
+
+def _fits_in_front(a: Node, b: Node) -> bool:
+    try:
+        broadcast([a.shape[:-2], b.shape[:-2]])
+    except ValueError:
+        return False
+    return True
+
+
+def _half(x: Node, axis: int) -> Node:
+    return x[(slice(None),) * axis + (slice(0, (int(x.shape[axis]) + 1) // 2),)]
+
+
+GROWTHS: tuple[Callable[[_Growing], Node], ...] = (
+    *map(_unary, (
+        gg.tanh, gg.sigmoid, gg.sin, gg.negative, gg.absolute, gg.relu, gg.gelu, gg.softplus,
+        gg.stop_gradient, lambda x: gg.exp(gg.tanh(x)), lambda x: x**2.0, lambda x: x**1.0,
+        lambda x: gg.sqrt(x * x + 0.5), lambda x: 1.0 / gg.sqrt(x * x + 0.5),
+        lambda x: gg.log(1.0 + x * x), lambda x: gg.log(1.0 + gg.exp(x)),
+        lambda x: gg.log(gg.sigmoid(x)), lambda x: gg.log(1.0 - gg.sigmoid(x)),
+        lambda x: gg.exp(x) - 1.0, lambda x: x * 1.0, lambda x: x + 0.0, lambda x: 0.0 - x,
+        lambda x: x / 4.0, lambda x: x * 2.0 * 0.75, lambda x: -(-x), lambda x: x / 3.0,
+        lambda x: gg.reshape(x, -1), lambda x: gg.reshape(gg.reshape(x, -1), x.shape),
+        gg.transpose, lambda x: gg.transpose(gg.transpose(x)), lambda x: gg.expand_dims(x, 0),
+        lambda x: gg.sum(gg.expand_dims(x, 0), 0), lambda x: gg.cast(x > 0.0, "float64") * x,
+        lambda x: gg.broadcast_to(gg.broadcast_to(x, (2, *x.shape)), (2, 2, *x.shape)),
+    )),
+    *map(_binary, (
+        gg.add, gg.subtract, gg.multiply, gg.maximum, gg.minimum, lambda x, y: x / (y * y + 0.5),
+        lambda x, y: x + -y, lambda x, y: x - -y, lambda x, y: -x * -y,
+        lambda x, y: gg.where(x < y, x, y * 2.0),
+        _repeated(gg.add), _repeated(gg.multiply), _repeated(gg.subtract), _repeated(gg.maximum),
+        _repeated(lambda x, y: gg.where(gg.less_equal(y, x), y, x)),
+    )),
+    *map(_along, (
+        gg.sum, gg.mean, gg.max, gg.min, gg.variance, gg.logsumexp, gg.softmax, gg.log_softmax,
+        lambda x, a: gg.sum(x, a, keepdims=True), lambda x, a: gg.log(gg.softmax(x, a)),
+        lambda x, a: gg.log(gg.sum(gg.exp(x), a)),
+        lambda x, a: gg.exp(x) / gg.sum(gg.exp(x), a, keepdims=True),
+        lambda x, a: x - gg.logsumexp(x, a, keepdims=True),
+        lambda x, a: gg.standardise(x, 0.1), lambda x, a: gg.concatenate([x, x * 0.5], a), _half,
+    )),
+    _product, _product,
+)  # fmt: skip
+
+
+def grow_case(seed: int, growths: int) -> Case:
+    """The graph of this seed: three to five outputs, the deltas of a loss, updates of states."""
+    growing = _Growing(Random(seed))
+    feeds, state = _leaves(growing, np.random.default_rng(seed))
+    for _ in range(growths):
+        node = growing.add(growing.random.choice(GROWTHS)(growing))
+        if node.type.size > 200:
+            growing.add(gg.mean(node))
+    nodes = growing.tame
+    outputs = {f"out{n}": node for n, node in enumerate(growing.some(nodes[-12:], 3, 5))}
+    names = {node.attributes["label"]: node for node in nodes if "label" in node.attributes}
+    floats = [gg.mean(node) for node in outputs.values() if node.type.is_float]
+    loss = gg.sum(gg.tanh(sum(floats, gg.constant(0.0, "float64"))))
+    graph = gg.derive(Graph({**outputs, "loss": loss}, names=names), "loss")
+    deltas = [f"{name}.delta" for name in sorted(names) if f"{name}.delta" in graph.names]
+    wanted = {name: graph[name] for name in growing.some(deltas, 1, 3)}
+    updates = _updates(growing, graph, sorted(state))
+    graph = graph.with_outputs({**graph.outputs, **wanted}, updates)
+    return Case(graph, {name: feeds[name] for name in graph.inputs}, state)
+
+
+cases = st.builds(grow_case, st.integers(0, 10**6), st.integers(10, 30))
+"""The strategy; a failing case shrinks to fewer growths."""
+
+
+def _leaves(growing: _Growing, generator: np.random.Generator) -> tuple[Arrays, Arrays]:
+    feeds: Arrays = {}
+    state: Arrays = {}
+    declared = [(gg.input, name, shape, feeds) for name, shape in LEAVES.items()]
+    declared += [(gg.parameter, "w", (2, 3), state), (gg.parameter, "v", (3, 3), state),
+                 (gg.state, "s", (2, 3), state), (gg.state, "t", (2, 3), state)]  # type: ignore[list-item]  # fmt: skip
+    for declare, name, shape, values in declared:
+        node = declare(name, shape, dtype="float64")
+        values[name] = np.array(generator.uniform(-2, 2, shape))
+        growing.values[node] = values[name]
+        growing.tame.append(node)
+    return feeds, state
+
+
+def _updates(growing: _Growing, graph: Graph, names: list[str]) -> dict[Node, Node]:
+    """Next values: a step along the delta, another state, a swap, any node of the right type."""
+    updates: dict[Node, Node] = {}
+    for name in growing.some(names, 0, 4):
+        leaf = graph[name]
+        if f"{name}.delta" in graph.names and growing.coin():
+            updates[leaf] = leaf - 0.1 * graph.names[f"{name}.delta"]
+            continue
+        node = growing.random.choice([n for n in growing.tame if n.type == leaf.type])
+        updates[leaf] = node * 0.5 + leaf if growing.coin() else node
+    return updates
