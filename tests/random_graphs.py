@@ -180,7 +180,7 @@ GROWTHS: tuple[Callable[[_Growing], Node], ...] = (
         gg.stop_gradient, lambda x: gg.exp(gg.tanh(x)), lambda x: x**2.0, lambda x: x**1.0,
         lambda x: gg.sqrt(x * x + 0.5), lambda x: 1.0 / gg.sqrt(x * x + 0.5),
         lambda x: gg.log(1.0 + x * x), lambda x: gg.log(1.0 + gg.exp(x)),
-        lambda x: gg.log(gg.sigmoid(x)), lambda x: gg.log(1.0 - gg.sigmoid(x)),
+        lambda x: gg.log(gg.sigmoid(x)), lambda x: gg.log(1.0 - gg.sigmoid(gg.tanh(x))),
         lambda x: gg.exp(x) - 1.0, lambda x: x * 1.0, lambda x: x + 0.0, lambda x: 0.0 - x,
         lambda x: x / 4.0, lambda x: x * 2.0 * 0.75, lambda x: -(-x), lambda x: x / 3.0,
         lambda x: gg.reshape(x, -1), lambda x: gg.reshape(gg.reshape(x, -1), x.shape),

@@ -208,7 +208,7 @@ class _Checker:
         """The first wrong rule on the way from the target back to the node, and its head."""
         here = {node, *(self.replay.nodes[position] for position in dependents)}
         replaced = None
-        for position in reversed(dependents):
+        for position in dependents:
             tail = self.replay.nodes[position]
             for head in dict.fromkeys(tail.heads):
                 if head not in here or not head.type.is_float or self._rule_holds(tail, head):

@@ -1,8 +1,8 @@
 """Compiles loop nests with Numba, keeps them, and runs them on all cores.
 
 A kernel's text is its identity: identical layers share one kernel, and compiled code is kept on
-disk under a hash of the text. The rows are cut into a fixed number of blocks, whatever the number of
-threads; so sums over rows are added in the same order on one thread as on many.
+disk under a hash of the text. The rows are cut into a fixed number of blocks, whatever the number
+of threads; so sums over rows are added in the same order on one thread as on many.
 """
 
 from __future__ import annotations

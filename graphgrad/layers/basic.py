@@ -1,8 +1,9 @@
 """Layers: small functions that declare nodes.
 
 A layer is called in a scope and names its parameters in it, so `with scope("encoder.0")` is all
-that tells one layer from the next. Declaring the same layers again in the same scopes, as a decoder for
-use does after training, gives parameters of the same names, and the state of one fits the other.
+that tells one layer from the next. Declaring the same layers again in the same scopes, as a decoder
+for use does after training, gives parameters of the same names, and the state of one fits the
+other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Formulas with names: values, contributions, sums over tails, and names that look like formulas."""
+"""Formulas with names: values, contributions, sums over tails, and names like formulas."""
 
 import re
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphgrad.tools import check
 
 from graphgrad.compile import initial_state
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import ONES, Graph, input, normal, parameter, state
 from graphgrad.inspection.check import Verdict
 from graphgrad.ops import sum
+from graphgrad.tools import check
 
 MODEL = """
 from dataclasses import dataclass, replace

@@ -7,12 +7,12 @@ import math
 from pathlib import Path
 
 import pytest
-from graphgrad.models import BUILTIN
-from graphgrad.tools import inspect
 from rich.console import Console
 
 from graphgrad.errors import UnknownNameError
 from graphgrad.inspection.statistics import NodeReport, Statistics
+from graphgrad.models import BUILTIN
+from graphgrad.tools import inspect
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import create_run

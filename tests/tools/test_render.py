@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from graphgrad.tools import render
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.tools import render
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
@@ -99,7 +99,7 @@ def test_an_image_goes_to_a_pipe_but_not_to_a_terminal(
     assert render.run(parse(model, "--format", "png")) == 0
     assert capfdbinary.readouterr().out.startswith(b"\x89PNG")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    with pytest.raises(ConfigurationError, match="--output graph.png"):
+    with pytest.raises(ConfigurationError, match=r"--output graph\.png"):
         render.run(parse(model, "--format", "png"))
 
 

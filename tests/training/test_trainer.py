@@ -1,6 +1,7 @@
 """The training loop: what a run leaves on disk, and that stopping never changes where it ends."""
 
 import errno
+import io
 import json
 import os
 import re
@@ -38,7 +39,7 @@ from graphgrad.training.task import Task, load_model
 from graphgrad.training.trainer import create_run, open_run, train
 
 STEPS = 12
-QUIET = partial(Progress, STEPS, stream=open(os.devnull, "w"))  # noqa: SIM115
+QUIET = partial(Progress, STEPS, stream=io.StringIO())
 
 
 @dataclass(frozen=True)
@@ -418,7 +419,7 @@ def test_a_huge_learning_rate_names_a_node_of_the_model(model, tmp_path):
     assert "not finite" in error.value.problem
 
 
-def test_after_a_stop_the_run_goes_on_from_the_checkpoint_before(poisoned, tmp_path, whole):
+def test_after_a_stop_the_run_goes_on_from_the_checkpoint_before(poisoned, tmp_path):
     with pytest.raises(NonFiniteError):
         train(new(poisoned, tmp_path / "run"), progress=QUIET())
     poisoned.before_step = lambda step, feeds: None
