@@ -26,6 +26,7 @@ from graphgrad.graph import CONSTANT, Node, Operation
 from graphgrad.graph.text import plain
 from graphgrad.kernels.loops import Argument, LoopNest, print_loops
 from graphgrad.plan import Plan, Step
+from graphgrad.plan.layout import find_layouts
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class _Printer:
         self.run_lines: list[str] = []
         self.bound: set[Node] = set()
         self.guarded = False
+        self.layouts = find_layouts(self.graph)
         self.places_of_lines: list[tuple[Node, bool, int]] = []
 
     def source(self) -> Source:
@@ -191,7 +193,8 @@ class _Printer:
         """The value in the shape that a kernel takes it in; made once where it is bound."""
         symbol = self.symbols[node]
         text = f"{symbol}.reshape({', '.join(map(str, shape))})"
-        if node not in self.bound:
+        # elements that do not lie in order are copied: at every run, not once before the first
+        if node not in self.bound or not self.layouts.contiguous(node):
             return text
         key = (symbol, shape)
         if key not in self.shaped:

@@ -176,12 +176,12 @@ class _Checker:
         )  # fmt: skip
 
     def _directions(self, node: Node) -> Iterable[np.ndarray]:
-        """Random directions of length 1 that leave elements which are not finite alone."""
+        """Random directions of length 1; what is infinite or NaN stays so when it is moved."""
         value = self.values[node]
         # keyed by position: what else is checked does not change the directions of a node
         generator = np.random.default_rng([self.seed, self.replay.position[node]])
         for _ in range(self.directions if value.size else 1):
-            direction = np.where(np.isfinite(value), generator.standard_normal(value.shape), 0.0)
+            direction = np.asarray(generator.standard_normal(value.shape))
             yield direction / max(float(np.linalg.norm(direction)), 1e-300)
 
     def _length(self, value: np.ndarray) -> float:
@@ -208,7 +208,7 @@ class _Checker:
         """The first wrong rule on the way from the target back to the node, and its head."""
         here = {node, *(self.replay.nodes[position] for position in dependents)}
         replaced = None
-        for position in dependents:
+        for position in reversed(dependents):
             tail = self.replay.nodes[position]
             for head in dict.fromkeys(tail.heads):
                 if head not in here or not head.type.is_float or self._rule_holds(tail, head):

@@ -57,8 +57,8 @@ class Replay:
         finally:
             self.values[place] = before
         old = self.values[position]
-        growth = np.subtract(after, old, dtype=np.float64)
-        return np.where(after == old, 0.0, growth)  # -∞ that stays -∞ did not grow
+        growth = np.zeros(old.shape)  # -∞ that stays -∞ did not grow
+        return np.subtract(after, old, out=growth, where=after != old)
 
 
 def _recompute(node: Node, position: Mapping[Node, int]) -> Recompute:

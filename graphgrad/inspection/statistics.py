@@ -228,7 +228,7 @@ class NonFinite:
     origin: str
 
     def __str__(self) -> str:
-        """One sentence: which value or delta, how much of it, computed from what, declared where."""
+        """One sentence: which value or delta, how much of it, from what, declared where."""
         what = {"forward": "value", "delta": "delta", "update": "next value"}[self.part]
         counts = [f"{count} {kind}" for count, kind in ((self.nan, "NaN"),
                   (self.infinite, "infinite")) if count]  # fmt: skip

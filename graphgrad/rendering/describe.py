@@ -63,11 +63,19 @@ class Describer:
     def label(self, node: Node, scope: Path) -> Label:
         """The name without the scope that the box stands in."""
         name = self.graph.name_of(node)
-        prefix = ".".join(scope) + "."
-        if self.kind(node) == "delta":
-            owner = name.removesuffix(_ENDING)
-            return Label("δ", owner.removeprefix(prefix) if scope else owner)
-        return Label(name.removeprefix(prefix) if scope else name)
+        prefix = ".".join(scope) + "." if scope else ""
+        if self.draft.parts[node] == "delta":
+            return self._label_of_delta(name.removeprefix(prefix))
+        return Label(name.removeprefix(prefix))
+
+    def _label_of_delta(self, name: str) -> Label:
+        """δ with the node that it is the delta of; `u←t` for what t sends back to u."""
+        owner, mark, tail = name.partition(f"{_ENDING}<-")
+        if mark:
+            return Label("δ", f"{owner}←{tail.rpartition('.')[2] or tail}")
+        if name.endswith(_ENDING):
+            return Label("δ", name.removesuffix(_ENDING))
+        return Label(name.rpartition(".rule.")[2])
 
     def operation(self, node: Node) -> str:
         """The operation with its hidden constants; the dtype of a leaf that is no float."""

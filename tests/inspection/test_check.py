@@ -123,6 +123,18 @@ def test_a_wrong_rule_for_one_head_leaves_the_other_alone() -> None:
     assert found["w"].suspect == "y" and found["z"].verdict == "ok"
 
 
+def test_a_wrong_rule_beside_the_way_is_not_blamed() -> None:
+    def off(delta: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
+        return delta * b, delta * a * 2.0
+
+    aside = replace(multiply, name="aside", delta=off)
+    early = replace(tanh, name="bad", delta=lambda delta, y, x: (delta,))
+    x, w = input("x", 3, "float64"), parameter("w", 3, normal(1.0), "float64")
+    product = aside(early(x, name="early"), w, name="late")
+    found = judged(Graph({"loss": sum(product, name="loss")}))
+    assert found["x"].suspect == "early" and found["w"].suspect == "late"
+
+
 def test_a_missing_contribution_is_a_wrong_rule() -> None:
     silent = replace(tanh, name="silent", delta=lambda delta, y, x: (None,))
     found = judged(chain(silent))

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.graph import Graph, Node, Operation, input
+from graphgrad.graph import Graph, Node, Operation, constant, input
 from graphgrad.inspection.replay import Replay
-from graphgrad.ops import softmax, stop_gradient, sum, tanh
+from graphgrad.ops import exp, softmax, stop_gradient, sum, tanh, where
 from graphgrad.ops.evaluate import evaluate
 
 
@@ -67,6 +67,15 @@ def test_one_operation_alone_grows() -> None:
     grown = replay.change_of(graph["z"], graph["x"], np.array([1.0, 0.0]))
     assert np.allclose(grown, [np.tanh(1.0), 0.0])
     assert np.array_equal(replay.values[replay.position[graph["x"]]], np.zeros(2))
+
+
+def test_minus_infinity_that_stays_did_not_grow() -> None:
+    x = input("x", 2, "float64")
+    masked = where(constant([True, False]), x, -np.inf, name="masked")
+    graph = Graph({"loss": sum(exp(masked), name="loss")})
+    replay = Replay(graph, graph["loss"], evaluate(graph, {"x": np.zeros(2)}))
+    grown = replay.change_of(graph["masked"], graph["x"], np.array([1.0, 5.0]))
+    assert np.array_equal(grown, [1.0, 0.0])
 
 
 def test_an_operation_without_a_computation_is_named() -> None:

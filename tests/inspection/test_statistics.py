@@ -25,9 +25,11 @@ from graphgrad.ops import (
     log,
     matmul,
     mean,
+    min,
     not_equal,
     relu,
     softmax,
+    subtract,
     sum,
     tanh,
     where,
@@ -238,6 +240,24 @@ def test_masks_of_minus_infinity_are_no_suspects() -> None:
         graph, {"x": np.zeros((2, 3)), "ids": np.array([[1, 0, 1], [1, 1, 1]], np.int32)}
     )
     assert found is not None and found.name == "bad" and found.kind == "NaN"
+
+
+def test_a_finite_run_with_masks_has_no_suspect() -> None:
+    x, ids = input("x", (2, 3), "float64"), input("ids", (2, 3), "int32")
+    masked = where(not_equal(ids, 0), x, -INFINITY, name="masked")
+    graph = Graph({"loss": sum(softmax(masked, 1) * x, name="loss")})
+    feeds = {"x": np.zeros((2, 3)), "ids": np.array([[1, 0, 1], [1, 1, 1]], np.int32)}
+    assert first_non_finite(graph, feeds) is None
+
+
+def test_nan_that_arises_of_infinities_is_blamed() -> None:
+    x = input("x", 2, "float64")
+    masked = where(x > 0.0, x, -INFINITY, name="masked")
+    centred = subtract(masked, min(masked, keepdims=True), name="centred")
+    found = first_non_finite(
+        Graph({"loss": sum(centred, name="loss")}), {"x": np.array([1.0, -1.0])}
+    )
+    assert found is not None and (found.name, found.kind, found.nan) == ("centred", "NaN", 1)
 
 
 def test_infinities_that_lead_nowhere_are_passed_over() -> None:

@@ -178,6 +178,7 @@ def test_every_node_of_the_deltas_can_be_drawn() -> None:
     steps = {b.id for b in found.boxes if b.kind in ("step", "delta")}
     assert all({head, tail} <= steps for head, tail in edges(found, "delta"))
     assert all(tail in steps and head not in steps for head, tail in edges(found, "use"))
+    assert "z←multiply_1" in {b.label.index for b in found.boxes if b.label.text == "δ"}
     z_delta = delta(found, box(found, "z"))
     assert z_delta.scope == ()
     parts, varying = parts_of(graph), graph.descendants([graph["x"], graph["w"]])

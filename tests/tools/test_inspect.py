@@ -92,9 +92,12 @@ def test_largest_first_and_what_has_no_figure_last() -> None:
     def names(sort: str | None, limit: int | None = None) -> list[str]:
         return [item.name for item in inspect.ordered(reports, sort, limit)]
 
-    assert names("mean") == ["b", "a", "c"]
-    assert names("delta_mean") == ["c", "b", "a"]
-    assert names(None) == ["a", "b", "c"] and names("mean", 1) == ["b"] and names("mean", 0) == []
+    reports.append(report("d", 0.0, None))
+    assert names("mean") == ["b", "a", "d", "c"]
+    assert names("delta_mean") == ["c", "b", "a", "d"]
+    assert (
+        names(None) == ["a", "b", "c", "d"] and names("mean", 1) == ["b"] and names("mean", 0) == []
+    )
 
 
 def test_control_characters_of_names_are_written_out() -> None:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.models import BUILTIN
 from graphgrad.tools import render
+from graphgrad.training.settings import with_assignments
+from graphgrad.training.task import load_model
+from graphgrad.training.trainer import create_run
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
@@ -70,11 +74,6 @@ def test_built_in_models_are_found(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_folder_is_drawn_with_its_settings(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from graphgrad.models import BUILTIN
-    from graphgrad.training.settings import with_assignments
-    from graphgrad.training.task import load_model
-    from graphgrad.training.trainer import create_run
-
     found = load_model(model, BUILTIN)
     create_run(found, with_assignments(found.settings, ["width=7"]), tmp_path / "run")
     assert render.run(parse(str(tmp_path / "run"), "--format", "json")) == 0
@@ -112,10 +111,7 @@ def test_mistakes_are_named(model: str, tmp_path: Path) -> None:
         render.run(parse(model, "-o", str(tmp_path / "graph.bmp")))
     with pytest.raises(SystemExit):
         parse(model, "--forward", "--deltas", "nodes")
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".py"] in (
-        [],
-        ["__pycache__"],
-    )
+    assert not (tmp_path / "graph.bmp").exists()
 
 
 def test_the_help_is_one_line() -> None:
