@@ -38,7 +38,7 @@ from graphgrad.ops import (
     mean_over_targets,
 )
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import TrainingSettings, at_least, one_of
+from graphgrad.training.settings import TrainingSettings, at_least, below_one, one_of
 from graphgrad.training.task import Task
 from graphgrad.training.translation import PADDING, TranslationData, load_data, translation_task
 
@@ -47,14 +47,14 @@ from graphgrad.training.translation import PADDING, TranslationData, load_data, 
 class Settings(TrainingSettings):
     """The keys of `--set`; the defaults are the recipe for `dates`."""
 
-    steps: int = 1600
+    steps: int = 2400
     batch_size: int = 32
     learning_rate: float = 2e-3
     warmup: int = 200
     layers: int = 2
-    width: int = 128
-    heads: int = 8
-    inner: int = 512
+    width: int = 96
+    heads: int = 4
+    inner: int = 384
     dropout: float = 0.0
     label_smoothing: float = 0.0
     norm: str = "post"
@@ -79,8 +79,7 @@ class Settings(TrainingSettings):
         for name in ("layers", "width", "heads", "inner", "maximum_length"):
             at_least(name, getattr(self, name), 1)
         for name in ("dropout", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+            below_one(name, getattr(self, name))
         if self.width % self.heads or self.width % 2:
             raise ConfigurationError(
                 f"width {self.width} must be even and divisible by heads {self.heads}",
@@ -140,9 +139,7 @@ def decoder_layer(
                     lambda h: feed_forward(h, settings.inner, settings.activation))  # fmt: skip
 
 
-def embedded(
-    ids: Node, table: Node, settings: Settings, randomness: Randomness | None
-) -> Node:
+def embedded(ids: Node, table: Node, settings: Settings, randomness: Randomness | None) -> Node:
     """Token embeddings × √width plus positions, with dropout."""
     positions = sinusoidal_positions(ids.shape[1], settings.width, table.dtype)
     x = add(embed(ids, table), positions, name="with_positions")

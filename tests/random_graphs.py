@@ -60,7 +60,9 @@ class Case:
         return outputs | {f"next {name}": state[name] for name in names}
 
 
-def assert_same_values(found: Mapping[str, Any], expected: Mapping[str, Any], note: str = "") -> None:
+def assert_same_values(
+    found: Mapping[str, Any], expected: Mapping[str, Any], note: str = ""
+) -> None:
     """Equal up to rounding, with the scale of the value; the same names on both sides."""
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -182,7 +184,7 @@ GROWTHS: tuple[Callable[[_Growing], Node], ...] = (
         lambda x: gg.log(1.0 + x * x), lambda x: gg.log(1.0 + gg.exp(x)),
         lambda x: gg.log(gg.sigmoid(x)), lambda x: gg.log(1.0 - gg.sigmoid(gg.tanh(x))),
         lambda x: gg.exp(x) - 1.0, lambda x: x * 1.0, lambda x: x + 0.0, lambda x: 0.0 - x,
-        lambda x: x / 4.0, lambda x: x * 2.0 * 0.75, lambda x: -(-x), lambda x: x / 3.0,
+        lambda x: x / 4.0, lambda x: x * 2.0 * 0.75, lambda x: gg.negative(-x), lambda x: x / 3.0,
         lambda x: gg.reshape(x, -1), lambda x: gg.reshape(gg.reshape(x, -1), x.shape),
         gg.transpose, lambda x: gg.transpose(gg.transpose(x)), lambda x: gg.expand_dims(x, 0),
         lambda x: gg.sum(gg.expand_dims(x, 0), 0), lambda x: gg.cast(x > 0.0, "float64") * x,

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from graphgrad.compile import initial_state
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.bench import TIME_LIMIT, Bench, Conditions, Contender, bench
+from graphgrad.inspection.bench_process import default_threads
+from graphgrad.inspection.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
 from graphgrad.inspection.bench_worker import Workload
 from graphgrad.inspection.cost import flops_of_graph
-from graphgrad.inspection.workers import default_threads
 from graphgrad.passes import PASSES, SPECIALISED_PASSES
 from graphgrad.tools.peers import graphgrad_engine
 
 HELP = "time a training step, beside PyTorch and JAX where they are installed"
-DESCRIPTION = """Times the training step of the Transformer (post-norm, dropout 0.1, label smoothing 0.1,
-Adam, float32): each engine in a process of its own, turn by turn, with equal threads and in an
+DESCRIPTION = """Times the training step of the Transformer (post-norm, dropout 0.1, label smoothing
+0.1, Adam, float32): each engine in a process of its own, turn by turn, with equal threads and in an
 environment without settings that slow one of them. That they compute the same is checked first.
 A peer that is not installed is named and left out.
 
@@ -32,23 +32,30 @@ A peer that is not installed is named and left out.
     graphgrad bench --size tiny --depth 2,4,8,16,24       how time grows with the layers
 
 ratio is the median over graphgrad's: 2 is twice as slow. MFU is the share of the peak (NumPy's
-matrix product, measured here) that the matrix products of a step reach. first is building, compiling
-and the first step; memory is the most that the process held, libraries included.
+matrix product, measured here) that the matrix products of a step reach. first is building,
+compiling and the first step; memory is the most that the process held, libraries included.
 """
 
-SIZES: Mapping[str, Workload] = {
+SIZES: dict[str, Workload] = {
     "tiny": Workload(64, 256, 4, 2, 1000, 16, 16),
     "small": Workload(256, 1024, 8, 3, 8000, 32, 32),
     "base": Workload(512, 2048, 8, 6, 10000, 32, 32),
 }
 STEPS: Mapping[str, int] = {"tiny": 200, "small": 20, "base": 5}
 
-_FOLDER = Path(graphgrad_engine.__file__).parent
 GRAPHGRAD = Contender("graphgrad", graphgrad_engine.__file__)
+
+
+def _peer(name: str, library: str, variant: str = "") -> Contender:
+    file = Path(graphgrad_engine.__file__).with_name(f"{library}_engine.py")
+    return Contender(name, str(file), variant, library)
+
+
 PEERS: Mapping[str, Contender] = {
-    "torch": Contender("torch", str(_FOLDER / "torch_engine.py"), "eager", "torch"),
-    "torch-compile": Contender("torch-compile", str(_FOLDER / "torch_engine.py"), "compile", "torch"),
-    "jax": Contender("jax", str(_FOLDER / "jax_engine.py"), "", "jax"),
+    "torch": _peer("torch", "torch", "eager"),
+    "torch-compile": _peer("torch-compile", "torch", "compile"),
+    "jax": _peer("jax", "jax"),
+    "pytensor": _peer("pytensor", "pytensor"),
 }
 DEFAULT_PEERS = "torch,jax"
 
@@ -57,12 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("--size", choices=SIZES, default="small", help="default: small")
     parser.add_argument("--peers", metavar="NAMES", default=DEFAULT_PEERS,
-                        help=f"of {', '.join(PEERS)}, or none (default: {DEFAULT_PEERS})")  # fmt: skip
+                        help=f"{', '.join(PEERS)} or none (default: {DEFAULT_PEERS})")  # fmt: skip
+    defaults = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
     parser.add_argument("--steps", metavar="N", type=int,
-                        help=f"timed steps of each engine (default: {_defaults()})")  # fmt: skip
+                        help=f"timed steps of each engine (default: {defaults})")  # fmt: skip
     parser.add_argument("--threads", metavar="N", type=int, help="default: one a core")
     parser.add_argument("--without", metavar="PASS", action="append", default=[],
-                        help="time graphgrad without this pass as well; may be repeated")  # fmt: skip
+                        help="time it without this pass as well; may be repeated")  # fmt: skip
     parser.add_argument("--depth", metavar="N,…", default="", help="layers of encoder and decoder")
     parser.add_argument("--batch", metavar="N,…", default="", help="examples in a batch")
     parser.add_argument("--time-limit", metavar="SECONDS", type=float, default=TIME_LIMIT,
@@ -188,7 +196,3 @@ def _positive(option: str, number: float) -> None:
 
 def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _defaults() -> str:
-    return ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())

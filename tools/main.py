@@ -15,6 +15,7 @@ from types import ModuleType
 import graphgrad
 from graphgrad.errors import GraphgradError
 from graphgrad.tools import check, doctor, evaluate, inspect, render, train, translate
+from graphgrad.training.files import show_controls
 
 COMMANDS: Mapping[str, ModuleType] = {
     "train": train,
@@ -43,9 +44,11 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"graphgrad {graphgrad.__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
+        laid_out = "\n" in module.DESCRIPTION  # else it is one paragraph, to be filled
         command = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=argparse.RawDescriptionHelpFormatter if laid_out
+            else argparse.HelpFormatter,
         )  # fmt: skip
         module.add_arguments(command)
     return whole
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(COMMANDS[chosen.command].run(chosen))
     except GraphgradError as error:
-        print(f"graphgrad {chosen.command}: {error}", file=sys.stderr)
+        print(f"graphgrad {chosen.command}: {show_controls(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

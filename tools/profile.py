@@ -9,7 +9,7 @@ from pathlib import Path
 
 from graphgrad.compile import compile, sizes_of
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.profile import Profile, chrome_trace, profile
+from graphgrad.inspection.line_profile import Profile, chrome_trace, profile
 from graphgrad.models import BUILTIN
 from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import training_step
@@ -18,9 +18,9 @@ from graphgrad.training.task import load_model
 from graphgrad.training.trainer import first_state
 
 HELP = "time every operation and every node of a training step"
-DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and says what
-each operation and each node costs: milliseconds, share, bytes that it reads and writes at least,
-GFLOP/s of matrix products, and the line that declared it.
+DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
+says what each operation and each node costs: milliseconds, share, bytes that it reads and writes at
+least, GFLOP/s of matrix products, and the line that declared it.
 
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
@@ -64,24 +64,25 @@ def measure(name: str, assignments: list[str], steps: int) -> Profile:
     feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
     compiled = compile(graph, guards=("loss", "gradient_norm"))
     program = compiled.program(**sizes_of(graph, feeds))
-    return profile(program, first_state(task, settings), lambda step: feeds, steps)
+    return profile(program, first_state(graph, settings), lambda step: feeds, steps)
 
 
 def format_profile(found: Profile, top: int) -> str:
     """All operations and the longest nodes, each with its share."""
     seconds = found.seconds or 1.0
     calls = sum(line.calls for line in found.lines)
+    columns = f"{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}"
     lines = [
         f"a step takes {found.whole_seconds * 1e3:.2f} ms; its {calls} lines, timed one by one, "
         f"{found.seconds * 1e3:.2f} ms (medians of {found.steps})",
         "",
-        f"{'operation':<22}{'calls':>6}{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}",
+        f"{'operation':<22}{'calls':>6}{columns}",
     ]
     for each in found.operations:
         lines.append(f"{each.operation:<22}{each.calls:>6}"
                      + _figures(each.seconds, seconds, each.bytes, each.gflops))  # fmt: skip
     nodes = sorted(found.lines, key=lambda line: -line.seconds)[: max(top, 0)]
-    lines += ["", f"{'operation':<22}{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}  node"]
+    lines += ["", f"{'operation':<22}{columns}  node"]
     for line in nodes:
         figures = _figures(line.seconds, seconds, line.bytes, line.gflops)
         origin = f"  ({_shortened(line.origin)})" if line.origin else ""

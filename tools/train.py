@@ -71,10 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def explain(graph: Graph, feeds: Any, state: Any) -> str:
-    """Names the first node of a failed step that is not finite."""
+def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
+    """Names the first node of a failed step that is not finite, and its line."""
     found = first_non_finite(specialise(graph, sizes_of(graph, feeds)), feeds, state)
-    return str(found) if found is not None else ""
+    return (str(found), found.origin) if found is not None else None
 
 
 def _created(arguments: argparse.Namespace) -> OpenRun:

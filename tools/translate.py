@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.models import BUILTIN
+from graphgrad.training.progress import displayable
 from graphgrad.training.trainer import open_run
 
 HELP = "translate texts with a trained run"
@@ -35,8 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {warning}", file=sys.stderr)
     for group in _groups(arguments.text):
         for line in translate(opened.state, group):
-            print(line, flush=True)
+            print(_shown(line), flush=True)
     return 0
+
+
+def _shown(line: str) -> str:
+    """The line as the output takes it; a program gets it as it is, a terminal no control codes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    if sys.stdout.isatty():
+        return displayable(line, encoding)
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _groups(texts: list[str]) -> Iterator[list[str]]:
@@ -44,6 +53,8 @@ def _groups(texts: list[str]) -> Iterator[list[str]]:
     if texts:
         yield texts
         return
+    if sys.stdin.isatty():
+        print("one text a line; Ctrl-D ends", file=sys.stderr)
     group: list[str] = []
     try:
         for line in sys.stdin:

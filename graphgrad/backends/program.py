@@ -128,9 +128,9 @@ class Program:
     def _checked_state(self, state: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         arrays = []
         for name, shape, dtype in self._states:
-            array = state.get(name)
-            if array is None:
+            if name not in state:
                 raise _wrong_names("state", [n for n, _, _ in self._states], state)
+            array = state[name]
             if not isinstance(array, np.ndarray):
                 raise DeclarationError(f"state {name!r} is {type(array).__name__}, not an array")
             if name in self._updated and not array.flags.writeable:

@@ -29,12 +29,18 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 Arrays = dict[str, np.ndarray]
 Step = Callable[[], float]
 
 PEAK_SIZE = 2048
 """The peak is measured by the float32 product of two matrices of this size."""
-PEAK_ROUNDS = 10
+PEAK_SECONDS = 0.5
+"""How long it is measured, at least three times."""
 CHECK, TIMING = "check.", "timing."
 """What the names of the two batches in the file of the arrays start with."""
 PARAMETER = "parameter."
@@ -75,8 +81,11 @@ class Workload:
         return asdict(self)
 
 
+REQUESTS = ("prepare", "check", "first", "steps", "peak")
+
+
 class Session:
-    """One engine with its workload; the methods are the requests."""
+    """One engine with its workload; the methods that `REQUESTS` names are what can be asked."""
 
     def __init__(self, engine: ModuleType, variant: str) -> None:
         self.engine, self.variant = engine, variant
@@ -124,15 +133,15 @@ class Session:
         return step
 
 
-def matrix_product_peak(size: int = PEAK_SIZE, rounds: int = PEAK_ROUNDS) -> float:
+def matrix_product_peak(size: int = PEAK_SIZE) -> float:
     """GFLOP/s of the fastest of some float32 products [size, size], written into one array."""
     left, right, out = np.random.default_rng(0).random((3, size, size), dtype=np.float32)
-    best = float("inf")
-    for _ in range(rounds):
+    seconds: list[float] = []
+    while sum(seconds) < PEAK_SECONDS or len(seconds) < 3:
         started = time.perf_counter()
         np.matmul(left, right, out=out)
-        best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best / 1e9
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / min(seconds) / 1e9
 
 
 def peak_bytes() -> int:
@@ -147,9 +156,7 @@ def peak_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    try:
-        import resource
-    except ImportError:  # Windows
+    if resource is None:
         return 0
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return held if sys.platform == "darwin" else held * 1024
@@ -174,7 +181,8 @@ def serve(path: str, variant: str) -> int:
             request = json.loads(line)
             try:
                 session = session or Session(load_engine(path), variant)
-                answer = getattr(session, request.pop("request"))(**request)
+                asked = REQUESTS[REQUESTS.index(request.pop("request"))]
+                answer = getattr(session, asked)(**request)
             except Exception as problem:  # whatever a library raises is the answer
                 traceback.print_exc()
                 answer = {"failure": f"{type(problem).__name__}: {problem}"}

@@ -86,8 +86,8 @@ def _fits(value: float, dtype: DType) -> bool:
     """Whether the dtype holds the number with all its digits: no overflow, no underflow."""
     if dtype.kind == "f":
         limits = np.finfo(dtype)
-        return bool(limits.smallest_normal <= abs(value) <= limits.max)
-    return bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+        return float(limits.smallest_normal) <= abs(value) <= float(limits.max)
+    return int(np.iinfo(dtype).min) <= value <= int(np.iinfo(dtype).max)
 
 
 def _broadcast_head_rules(operation: Operation, place: int) -> Rule:

@@ -134,5 +134,3 @@ def _update(
 
 def _shape(leaf: Node) -> tuple[int, ...]:
     return tuple(size for size in leaf.shape if isinstance(size, int))
-
-

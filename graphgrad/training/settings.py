@@ -52,18 +52,16 @@ class TrainingSettings:
         for name in ("warmup", "clip_norm", "weight_decay", "seed"):
             at_least(name, getattr(self, name), 0)
         for name in ("beta1", "beta2", "momentum"):
-            value = getattr(self, name)
-            if not 0 <= value < 1:
-                raise ConfigurationError(f"{name} must be in [0, 1), not {value}")
+            below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
-                raise ConfigurationError(f"{name} must be above 0, not {getattr(self, name)}")
+                raise _out_of_range(name, "above 0", getattr(self, name), "1e-3")
         if self.seed >= 2**63:  # the state keeps it as int64
-            raise ConfigurationError(f"seed must be below 2**63, not {self.seed}")
+            raise _out_of_range("seed", "below 2**63", self.seed, "0")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigurationError(f"{field.name} must be a finite number, not {value}")
+                raise _out_of_range(field.name, "a finite number", value, "1e-3")
 
 
 S = TypeVar("S", bound=TrainingSettings)
@@ -75,7 +73,7 @@ def with_assignments(settings: S, assignments: Iterable[str]) -> S:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigurationError(f"--set {text!r}: write key=value")
+            raise ConfigurationError(f"--set {text!r} has no value", fix=f"--set {text}=VALUE")
         values[key.strip()] = value.strip()
     return with_values(settings, values)
 
@@ -132,4 +130,15 @@ def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
 def at_least(name: str, value: float, least: float) -> None:
     """ConfigurationError unless value >= least (NaN is not)."""
     if not value >= least:
-        raise ConfigurationError(f"{name} must be at least {least}, not {value}")
+        raise _out_of_range(name, f"at least {least}", value, str(least))
+
+
+def below_one(name: str, value: float) -> None:
+    """ConfigurationError unless 0 <= value < 1, as rates of decay and of dropout are."""
+    if not 0 <= value < 1:
+        raise _out_of_range(name, "at least 0 and below 1", value, "0.1")
+
+
+def _out_of_range(name: str, wanted: str, value: float, example: str) -> ConfigurationError:
+    return ConfigurationError(f"{name} must be {wanted}, not {value}",
+                              fix=f"for example --set {name}={example}")  # fmt: skip

@@ -43,8 +43,11 @@ from graphgrad.training.task import ModelFile, Task, load_model
 
 EVALUATION = "evaluation.json"
 
-Explain = Callable[[Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], str]
-"""Names the first node that is not finite, from the training graph, the inputs and the state."""
+Explain = Callable[
+    [Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], tuple[str, str] | None
+]
+"""Names the first node that is not finite, and the line that declared it, from the training graph,
+the inputs and the state."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class OpenRun:
     model: ModelFile
     settings: TrainingSettings
     task: Task
+    graph: Graph
+    """The task's graph with deltas and updates: what a training step computes."""
     state: dict[str, np.ndarray]
     step: int
     warnings: tuple[str, ...] = ()
@@ -78,8 +83,9 @@ def create_run(
     disk that is full before the run is complete.
     """
     task = model.task(settings, {})
-    run = partial(OpenRun, model=model, settings=settings, task=task,
-                  state=first_state(task, settings), step=0)  # fmt: skip
+    graph = training_step(task.graph, settings)
+    run = partial(OpenRun, model=model, settings=settings, task=task, graph=graph,
+                  state=_drawn(graph, settings), step=0)  # fmt: skip
     folder = RunFolder.create(path, name=model.short_name)
     try:
         with folder.lock():
@@ -104,16 +110,18 @@ def open_run(
     settings = with_values(model.settings, settings_read, where)
     settings = with_values(settings, values or {})
     task = model.task(settings, {name: folder.read_text(name) for name in names})
-    fresh = first_state(task, settings)
+    graph = training_step(task.graph, settings)
+    run = partial(OpenRun, folder, model, settings, task, graph)
+    fresh = _drawn(graph, settings)
     try:
         found = load_checkpoint(folder.checkpoints)
     except CheckpointError:
         if any(folder.checkpoints.glob("step-*")):
             raise
         note = "the run has no checkpoint yet: its parameters are untrained"
-        return OpenRun(folder, model, settings, task, fresh, 0, (note,))
+        return run(fresh, 0, (note,))
     _check_fit(found.arrays, fresh, str(found.path))
-    return OpenRun(folder, model, settings, task, found.arrays, found.step, found.warnings)
+    return run(found.arrays, found.step, found.warnings)
 
 
 def _configuration(run: OpenRun) -> dict[str, Any]:
@@ -126,17 +134,21 @@ def _read_configuration(folder: RunFolder, where: str) -> tuple[str, dict[str, A
     """The model's name, the settings and the names of the files that a run was made with."""
     read = folder.read_json(CONFIGURATION)
     match read:
-        case {"model": str(name), "settings": dict(settings), "files": list(names)} if (
-            len(read) == 3 and all(isinstance(item, str) for item in names)
-        ):
-            return name, settings, names
+        case {"model": str(name), "settings": dict(settings), "files": list(names), **others}:
+            if not others and all(isinstance(item, str) for item in names):
+                return name, settings, names
     raise ConfigurationError("the configuration of the run is damaged", where,
                              "restore it from a copy, or start a new run")  # fmt: skip
 
 
 def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]:
     """The state before the first step."""
-    state = initial_state(training_step(task.graph, settings), settings.seed)
+    return _drawn(training_step(task.graph, settings), settings)
+
+
+def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
+    """The first state of a training graph, from the seed of the settings."""
+    state = initial_state(graph, settings.seed)
     if SEED in state:
         state[SEED][...] = settings.seed
     return state
@@ -154,8 +166,7 @@ def train(
         )  # fmt: skip
     if done < settings.steps:
         task.feeds(done)  # what is wrong with the data shows before anything is written
-    graph = training_step(task.graph, settings)
-    compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=True)
+    compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=True)
     shown = progress or Progress(settings.steps, done)
     with run.folder.lock():
         if run.folder.read_json(CONFIGURATION) != _configuration(run):
@@ -163,7 +174,7 @@ def train(
         run.folder.truncate_metrics(done)
         run.folder.log(f"training from step {done} to {settings.steps}")
         with shown, InterruptGuard() as interrupt:
-            step = _steps(run, compiled, graph, explain, shown, interrupt)
+            step = _steps(run, compiled, explain, shown, interrupt)
             if step == settings.steps:
                 shown.message("evaluating on held-out data")
         if step < settings.steps:
@@ -179,14 +190,14 @@ def train(
 
 
 def _steps(
-    run: OpenRun, compiled: Compiled, graph: Graph, explain: Explain | None, shown: Progress,
+    run: OpenRun, compiled: Compiled, explain: Explain | None, shown: Progress,
     interrupt: InterruptGuard,
 ) -> int:  # fmt: skip
     """Trains and saves; the number of the step after which it stopped."""
     settings, step = run.settings, int(run.state[STEP])
     saved = step
     while step < settings.steps and not interrupt.requested:
-        record = _one_step(run, compiled, graph, step, explain)
+        record = _one_step(run, compiled, step, explain)
         step += 1
         last = step == settings.steps
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
@@ -208,7 +219,7 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _one_step(
-    run: OpenRun, compiled: Compiled, graph: Graph, step: int, explain: Explain | None
+    run: OpenRun, compiled: Compiled, step: int, explain: Explain | None
 ) -> dict[str, Any]:
     """One call of the program; the line of metrics that it gives."""
     started = time.perf_counter()
@@ -216,11 +227,11 @@ def _one_step(
     try:
         results = compiled(run.state, **feeds)
     except NonFiniteError as error:
-        detail = explain(graph, feeds, run.state) if explain is not None else ""
-        problem = f"step {step + 1}: {detail or error.problem}"
-        run.folder.log(problem)
+        found = explain(run.graph, feeds, run.state) if explain is not None else None
+        problem, where = found or (error.problem, error.where)
+        run.folder.log(f"step {step + 1}: {problem}")
         raise NonFiniteError(
-            problem, "" if detail else error.where,
+            f"step {step + 1}: {problem}", where,
             "go on from the last checkpoint with a lower learning_rate or with clip_norm set; with "
             "--set checkpoint_every=1 it stops here again and the state can be inspected",
         ) from None  # fmt: skip

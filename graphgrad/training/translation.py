@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from graphgrad.compile import compile
+from graphgrad.compile import Compiled, compile
 from graphgrad.data.batches import Batch, Batches, evaluation_batches
 from graphgrad.data.corpus import Corpus, Pair
 from graphgrad.data.dates import EXAMPLE_DAY, dates_corpus, write_date
@@ -214,7 +214,17 @@ class Translator:
         longest = data.longest_target
         # a quarter more than was ever seen; a model that does not stop is stopped there
         self.target_length = min(maximum_length, longest + longest // 4 + 2)
-        self.encode, self.decode = compile(encoding), compile(decoding)
+        self._graphs = encoding, decoding
+
+    @cached_property
+    def encode(self) -> Compiled:
+        """The encoder, compiled when it is first used: training may never translate."""
+        return compile(self._graphs[0])
+
+    @cached_property
+    def decode(self) -> Compiled:
+        """The decoder, likewise."""
+        return compile(self._graphs[1])
 
     def __call__(self, state: State, texts: Sequence[str], group: int = GROUP) -> list[str]:
         """One translation for each text, in order; similar lengths are decoded together."""
@@ -290,5 +300,3 @@ def _shown(settings: TranslationSettings, data: TranslationData) -> list[str]:
         return [write_date(EXAMPLE_DAY, locale, "full") for locale in SHOWN_LOCALES]
     fitting = data.fitting(data.corpus.validation, settings.maximum_length)
     return [source for source, _ in fitting[:SHOWN_LINES]]
-
-

@@ -1,4 +1,4 @@
-"""Nothing recurses: chains of 100,000 nodes are declared, derived, evaluated, compiled and freed."""
+"""Nothing recurses: chains of 100,000 nodes are declared, derived, evaluated and freed."""
 
 from __future__ import annotations
 

@@ -103,11 +103,11 @@ def test_products_with_an_inner_node():
 
 def test_what_does_not_depend_has_products_of_zeros():
     x, y = gg.input("x", 3, "float64"), gg.input("y", 2, "float64")
-    t = gg.input("t", 3, "float64")
+    t, v = gg.input("t", 3, "float64"), gg.input("v", 2, "float64")
     z = gg.exp(y)
-    assert value(gg.jacobian_vector(z, x, t), x=np.ones(3), t=np.ones(3), y=np.ones(2)).shape == (2,)
-    v = gg.input("v", 2, "float64")
-    assert not value(gg.vector_jacobian(z, x, v), x=np.ones(3), v=np.ones(2), y=np.ones(2)).any()
+    feeds = {"x": np.ones(3), "y": np.ones(2), "t": np.ones(3), "v": np.ones(2)}
+    assert value(gg.jacobian_vector(z, x, t), **feeds).tolist() == [0, 0]
+    assert value(gg.vector_jacobian(z, x, v), **feeds).tolist() == [0, 0, 0]
 
 
 def test_a_node_with_respect_to_itself():

@@ -74,7 +74,9 @@ def test_text():
 
 
 @pytest.mark.parametrize(
-    ("size", "by"), [(N, 2), (N, M), (N + 1, N), (6, N), (N, N + 1), (N, 0), (5, 2), (5, 0)], ids=str
+    ("size", "by"),
+    [(N, 2), (N, M), (N + 1, N), (6, N), (N, N + 1), (N, 0), (5, 2), (5, 0)],
+    ids=str,
 )
 def test_an_inexact_quotient_is_refused(size, by):
     with pytest.raises(ValueError, match="not always divisible"):
@@ -106,7 +108,7 @@ def test_shapes():
 
 @pytest.mark.parametrize("shape", [-1, (2, -3), 2.5, (2.0,), None, ("a b",), ((2, 3),)], ids=str)
 def test_what_is_no_shape_is_refused(shape):
-    with pytest.raises(ValueError, match="size|identifier"):
+    with pytest.raises(ValueError, match=r"size|identifier"):
         as_shape(shape)
 
 

@@ -43,7 +43,7 @@ def test_the_arity_is_checked():
 
 @pytest.mark.parametrize("wrong", [TensorType((4,), FLOAT32), TensorType((3,), FLOAT64)], ids=str)
 def test_types_are_inferred_anew(wrong):
-    with pytest.raises(PassError, match="its type is .*, inferred is float32"):
+    with pytest.raises(PassError, match=r"its type is .*, inferred is float32"):
         verify(Graph(forged(Y, type=wrong)))
 
 

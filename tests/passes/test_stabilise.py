@@ -120,11 +120,9 @@ def test_values_and_deltas_at_extreme_logits(name):
     plain = gg.compile(graph, ["x.delta"], passes=())(x=logits)
     assert not all(np.isfinite(value).all() for value in plain.values())
     stable = gg.compile(graph, ["x.delta"], passes=PASSES)(x=logits)
-    gentle = np.clip(logits, -30, 30) if "soft" not in name else logits
-    expected = gg.derive(Graph({"loss": gg.sum(stable_form(name, x64 := gg.input(
-        "x", (2, 3), "float64")))}), "loss", [x64])  # fmt: skip
+    x64 = gg.input("x", (2, 3), "float64")
+    expected = gg.derive(Graph({"loss": gg.sum(stable_form(name, x64))}), "loss")
     exact = gg.compile(expected, ["x.delta"], passes=())(x=logits)
-    assert gentle.shape == logits.shape
     for key, value in exact.items():
         np.testing.assert_allclose(stable[key], value, 1e-5, 1e-6, err_msg=key)
 

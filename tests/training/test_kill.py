@@ -1,4 +1,4 @@
-"""`kill -9` at twenty moments of a real training run: it ends with the bytes of an uninterrupted one.
+"""`kill -9` at twenty moments of a training run: it ends with the bytes of an uninterrupted one.
 
 A killed process cannot clean up, so what is on the disk at that moment is all there is. The moments
 are random but seeded: most are a number of finished steps and a little time, so that they fall into
@@ -37,6 +37,10 @@ def finished_steps(metrics):
     return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
 
 
+def starts(log):
+    return log.read_text(encoding="utf-8").count("training from") if log.exists() else 0
+
+
 def wait_for(process, reached):
     limit = time.monotonic() + LIMIT
     while not reached():
@@ -48,7 +52,7 @@ def wait_for(process, reached):
 @pytest.fixture
 def begin(tmp_path):
     """The command that begins a run in a folder of that name."""
-    words = "one two three four five six seven eight".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight"]
     generator = random.Random(0)
     lines = [" ".join(generator.choices(words, k=generator.randint(1, 6))) for _ in range(200)]
     for name, text in (("lines.en", lines), ("lines.de", [line[::-1] for line in lines])):
@@ -61,7 +65,8 @@ def begin(tmp_path):
 def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(tmp_path, begin):
     whole = started(begin("whole"), tmp_path)
     moments = random.Random(9)
-    metrics, arguments = tmp_path / "killed" / "metrics.jsonl", begin("killed")
+    metrics, log = (tmp_path / "killed" / name for name in ("metrics.jsonl", "log.txt"))
+    arguments = begin("killed")
     early = set(moments.sample(range(1, KILLS), EARLY))
     process = None
     try:
@@ -71,10 +76,8 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(tmp_path, be
                 time.sleep(moments.uniform(0.0, 1.0))
             else:
                 goal = finished_steps(metrics) + moments.randint(1, 16)
-                log = tmp_path / "killed" / "log.txt"
-                starts = log.read_text().count("training from") if log.exists() else 0
-                wait_for(process, lambda n=starts: log.exists()
-                         and log.read_text().count("training from") > n)  # fmt: skip
+                begun = starts(log) + 1
+                wait_for(process, lambda n=begun: starts(log) >= n)
                 wait_for(process, lambda n=goal: finished_steps(metrics) >= n)
                 time.sleep(moments.uniform(0.0, 0.01))
             assert process.poll() is None, "it ended before it was killed"

@@ -67,8 +67,9 @@ def test_a_key_like_no_other_gets_the_list():
 
 
 def test_an_assignment_has_an_equals_sign():
-    with pytest.raises(ConfigurationError, match=r"'steps'.*key=value"):
+    with pytest.raises(ConfigurationError, match="'steps' has no value") as error:
         assigned("steps")
+    assert error.value.fix == "--set steps=VALUE"
 
 
 @pytest.mark.parametrize(
@@ -119,8 +120,9 @@ def test_a_value_of_another_type_is_refused(text, kind):
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(values, named):
-    with pytest.raises(ConfigurationError, match=named):
+    with pytest.raises(ConfigurationError, match=named) as error:
         Settings(**values)
+    assert error.value.fix
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf], ids=str)

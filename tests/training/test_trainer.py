@@ -371,7 +371,11 @@ def test_missing_data_is_told_before_anything_is_written(model, tmp_path):
 
 @pytest.fixture
 def poisoned(model):
-    model.before_step = lambda step, feeds: feeds["x"].__setitem__((1, 2), np.inf) if step == 7 else 0
+    def plant(step, feeds):
+        if step == 7:
+            feeds["x"][1, 2] = np.inf
+
+    model.before_step = plant
     return model
 
 
@@ -395,11 +399,12 @@ def test_the_callback_names_the_node(poisoned, tmp_path):
 
     def named(graph, feeds, state):
         seen.append((graph["optimiser.weight.next"], feeds["x"], int(state[STEP])))
-        return "the node that I name"
+        return "the node that I name", "model.py:3"
 
     run = new(poisoned, tmp_path / "run")
-    with pytest.raises(NonFiniteError, match="step 8: the node that I name"):
+    with pytest.raises(NonFiniteError, match="step 8: the node that I name") as error:
         train(run, named, QUIET())
+    assert error.value.where == "model.py:3"
     assert len(seen) == 1
     assert np.isinf(seen[0][1][1, 2]) and seen[0][2] == 7
 
@@ -409,6 +414,7 @@ def test_the_command_names_the_input_that_was_planted(poisoned, tmp_path):
     with pytest.raises(NonFiniteError) as error:
         train(run, explain, QUIET())
     assert re.match(r"step 8: the value x \[4, 3\] .*1 infinite", error.value.problem)
+    assert re.match(rf"{re.escape(__file__)}:\d+$", error.value.where)
 
 
 def test_a_huge_learning_rate_names_a_node_of_the_model(model, tmp_path):
@@ -596,7 +602,7 @@ class Settings(TrainingSettings):
 
 def task(settings, files):
     w = parameter("w", (3,), full(1.0))
-    loss = half_squared_error(w * input("x", (3,)), input("x", (3,)) * 2.0, name="loss")
+    loss = half_squared_error(w * input("x", (3,)), w * 0.0 + 2.0, name="loss")
     graph = Graph({"loss": loss})
     return Task(graph, lambda step: {"x": np.ones(3, np.float32)},
                 lambda state: {"loss": 0.0, "examples": 0})
@@ -606,7 +612,7 @@ def task(settings, files):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_once_and_says_how_to_go_on(tmp_path, number):
     model = tmp_path / "endless.py"
-    model.write_text(ENDLESS.replace("input(\"x\", (3,)) * 2.0", "w * 0.0 + 2.0"), encoding="utf-8")
+    model.write_text(ENDLESS, encoding="utf-8")
     folder = tmp_path / "a run"
     command = [sys.executable, "-m", "graphgrad.tools.main", "train", str(model), "--run",
                str(folder)]  # fmt: skip

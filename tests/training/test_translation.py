@@ -47,8 +47,9 @@ def alphabet(longest=6, maximum_length=12):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a", "a b c d e f"), ("d", "d e f"), ("f", "f"), ("e a a a", "e f"), ("", ""), ("  c ", "c d e f")],
-)
+    [("a", "a b c d e f"), ("d", "d e f"), ("f", "f"), ("e a a a", "e f"), ("", ""),
+     ("  c ", "c d e f")],
+)  # fmt: skip
 def test_every_token_follows_from_the_one_before(text, expected):
     assert alphabet()({}, [text]) == [expected]
 
@@ -138,7 +139,8 @@ def test_batches_are_fed_under_the_names_of_the_inputs(corpus):
         source = data.source_vocabulary.decode(row)
         assert data.target_vocabulary.decode(output) == source.upper()
         assert answer[0] == BOS
-        np.testing.assert_array_equal(answer[1:][output[:-1] != EOS], output[:-1][output[:-1] != EOS])
+        words = output[:-1] != EOS
+        np.testing.assert_array_equal(answer[1:][words], output[:-1][words])
     assert made.tokens(feeds) == np.count_nonzero(feeds["target_output"])
     for name, array in made.feeds(3).items():
         np.testing.assert_array_equal(array, feeds[name])

@@ -1,8 +1,7 @@
 """PyTensor in the bench: symbolic variables, `grad`, shared weights with updates, one `function`.
 
-The linker is the one to C, with a C++ compiler: the default, to Numba, takes many minutes to compile
-the step of a small Transformer, and 140 s for one layer of width 16. Its random numbers come from a
-NumPy generator, which is shared and updated.
+The linker is the one to C: the default, to Numba, takes many minutes to compile the step of a small
+Transformer. Random numbers come from a NumPy generator that is shared and updated.
 """
 
 from __future__ import annotations

@@ -26,9 +26,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value, self.output = (
-            nn.Linear(width, width) for _ in range(4)
-        )
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, queries: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         query, key, value = (
@@ -105,6 +103,8 @@ class Half(nn.Module):
 
 class Transformer(nn.Module):
     """From a batch to its loss."""
+
+    triangle: Tensor
 
     def __init__(self, workload: Workload, dropout: float) -> None:
         super().__init__()

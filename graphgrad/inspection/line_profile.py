@@ -11,6 +11,7 @@ next value into the state, the outputs) has an entry under its call's name.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import sys
 import time
@@ -159,7 +160,7 @@ def chrome_trace(found: Profile) -> dict[str, Any]:
     by_line = {line.line: line for line in found.lines}
     zero = found.marks[0][1]
     events: list[dict[str, Any]] = []
-    for (line, begin), (_, end) in zip(found.marks, found.marks[1:], strict=False):
+    for (line, begin), (_, end) in itertools.pairwise(found.marks):
         entry = by_line[line]
         shown = {"operation": entry.operation, "type": entry.type, "bytes": entry.bytes,
                  "flops": entry.flops, "origin": entry.origin, "line": line}  # fmt: skip
@@ -195,7 +196,7 @@ class _LineClock:
 def _sums(marks: list[Mark]) -> dict[int, tuple[int, int]]:
     """Nanoseconds and calls of each line. The last mark is the return, where no line begins."""
     sums: dict[int, tuple[int, int]] = {}
-    for (line, begin), (_, end) in zip(marks, marks[1:], strict=False):
+    for (line, begin), (_, end) in itertools.pairwise(marks):
         spent, calls = sums.get(line, (0, 0))
         sums[line] = (spent + end - begin, calls + 1)
     return sums
@@ -218,7 +219,8 @@ class _Lines:
             call, _, comment = self.text[line - 1].partition("  # ")
             operation = call.strip().partition("(")[0].strip().rpartition(".")[2]
             name, _, type_ = comment.strip().rpartition(" : ")
-            return LineTime(name or operation, operation, type_, line, seconds, calls, 0, 0, "")
+            shown = f"{operation} {name}".strip()
+            return LineTime(shown, operation, type_, line, seconds, calls, 0, 0, "")
         return LineTime(
             self.graph.name_of(node), node.operation.name, str(node.type), line, seconds, calls,
             calls * bytes_of(node), calls * flops_of(node), str(node.origin or ""),

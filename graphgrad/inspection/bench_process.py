@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -35,8 +35,8 @@ CRIPPLING = frozenset((
     *OTHER_VARIABLES,
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "TORCH_COMPILE_DISABLE",
     "TORCHDYNAMO_DISABLE", "TORCH_SHOW_CPP_STACKTRACES",
-    "XLA_FLAGS", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_COMPILATION_CACHE_DIR", "PYTENSOR_FLAGS",
+    "XLA_FLAGS", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_COMPILATION_CACHE_DIR",
+    "JAX_DEFAULT_MATMUL_PRECISION", "PYTENSOR_FLAGS",
     "NUMBA_DISABLE_JIT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NUMBA_NUM_THREADS",
     "NUMBA_DEBUG", "NUMEXPR_NUM_THREADS",
     "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "OMP_DYNAMIC", "GOMP_CPU_AFFINITY",
@@ -90,8 +90,10 @@ def processors(count: int) -> Iterator[None]:
 
 
 def cores_first(allowed: Iterable[int], root: Path = Path("/")) -> list[int]:
-    """Processors in an order in which the second hardware thread of a core comes after all cores."""
-    first, second, seen = [], [], set()
+    """The processors in an order in which one of every core comes before a core's second."""
+    first: list[int] = []
+    second: list[int] = []
+    seen: set[str] = set()
     for number in sorted(allowed):
         file = root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list"
         try:
@@ -111,7 +113,7 @@ class Worker:
     ) -> None:
         """Starts it. `file` declares the engine, see `bench_worker`."""
         self.name, self.threads = name, threads
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         # -P keeps the file's folder, whose files are named like standard modules, off the path
         command = [sys.executable, "-P", bench_worker.__file__, file, variant]
         try:
@@ -146,6 +148,7 @@ class Worker:
                 "give it a smaller --size, or fewer --steps",
             ) from None  # fmt: skip
         if not line:
+            self._lines.put("")  # for whoever asks again
             raise self._failed("its process has ended")
         answer: dict[str, Any] = json.loads(line)
         if "failure" in answer:
@@ -181,10 +184,8 @@ class Worker:
         self._process.kill()  # it keeps nothing that is worth an orderly end
         self._process.wait()
         self._reader.join()
-        try:
+        with suppress(OSError):  # what was written and not read any more
             self._process.stdin.close()
-        except OSError:  # what was not read any more
-            pass
         self._process.stdout.close()
         self._errors.close()
 

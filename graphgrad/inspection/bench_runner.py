@@ -28,13 +28,13 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from graphgrad.errors import EnvironmentLimitError, GraphgradError
-from graphgrad.inspection.bench_worker import CHECK, PARAMETER, TIMING, Workload
-from graphgrad.inspection.workers import (
+from graphgrad.inspection.bench_process import (
     Worker,
     busy_seconds,
     clean_environment,
     processor_seconds_of,
 )
+from graphgrad.inspection.bench_worker import CHECK, PARAMETER, TIMING, Workload
 
 CHECKED_STEPS = 3
 TOLERANCE = 2e-4
@@ -157,7 +157,8 @@ def bench(
         with ExitStack() as stack:
             timings = runner.started([each for each in present if each.name in losses], stack)
             busy = runner.take_turns(timings)
-            peak = runner.ask(timings, contenders[0].name, "peak")["gflops"]
+            runner.measure_peak(timings[contenders[0].name].worker)
+    peak = runner.peak
     records = _records(workload, timings, losses, flops / 1e9 / peak)
     return Bench(workload, conditions.threads, conditions.steps, flops / 1e9, peak, records,
                  absent, dropped, busy)  # fmt: skip
@@ -174,6 +175,8 @@ class _Runner:
         self.environment, self.first = environment, first
         self.absent, self.report = absent, report
         self.limit = conditions.time_limit
+        self.peak = 0.0
+        """The best rate of NumPy's matrix product so far, in GFLOP/s."""
 
     def is_present(self, contender: Contender) -> bool:
         if contender.requires and importlib.util.find_spec(contender.requires) is None:
@@ -210,7 +213,13 @@ class _Runner:
                 losses[contender.name] = tuple(answer["losses"])
                 compare(self.first.name, losses[self.first.name], contender.name,
                         losses[contender.name])  # fmt: skip
+                if contender is self.first:
+                    self.measure_peak(worker)
         return losses
+
+    def measure_peak(self, worker: Worker) -> None:
+        """Before and after the turns: a busy machine may spoil one measurement."""
+        self.peak = max(self.peak, worker.ask("peak", self.limit)["gflops"])
 
     def started(self, contenders: Sequence[Contender], stack: ExitStack) -> dict[str, _Timing]:
         """The workers after their first step and the steps that are not counted."""

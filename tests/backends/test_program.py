@@ -1,0 +1,389 @@
+"""Programs: updates, guards, threads, memory, and names that try to become code."""
+
+from __future__ import annotations
+
+import ast
+import gc
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import graphgrad as gg
+from graphgrad import Graph, Operation
+from graphgrad.backends import Program, lower
+from graphgrad.errors import DataError, DeclarationError, NonFiniteError, UnknownNameError
+from graphgrad.plan import make_plan
+
+
+def program(graph: Graph, guards: tuple[str, ...] = ()) -> Program:
+    """The program of the graph as it is, without passes."""
+    return lower(make_plan(graph, [graph.outputs[name] for name in guards]))
+
+
+def arrays(**values: object) -> dict[str, np.ndarray]:
+    return {name: np.array(value, "float32") for name, value in values.items()}
+
+
+# ---------------------------------------------------------------- updates
+
+
+def test_states_are_updated_in_the_callers_arrays():
+    w, step = gg.parameter("w", 2), gg.state("step", (), dtype="int32")
+    run = program(Graph({"old": gg.sum(w)}, {w: w * 2.0, step: step + 1}))
+    state = {**arrays(w=[1, 2]), "step": np.array(0, "int32")}
+    held = state["w"]
+    for number in range(3):
+        assert run(state)["old"] == 3 * 2**number
+    assert state["w"] is held and held.tolist() == [8, 16] and state["step"] == 3
+
+
+def test_two_states_swap():
+    a, b = gg.state("a", 2), gg.state("b", 2)
+    run = program(Graph({}, {a: b, b: a}))
+    state = arrays(a=[1, 2], b=[3, 4])
+    run(state)
+    assert state["a"].tolist() == [3, 4] and state["b"].tolist() == [1, 2]
+
+
+def test_three_states_turn_in_a_circle_of_views():
+    a, b, c = (gg.state(name, (2, 2)) for name in "abc")
+    run = program(Graph({}, {a: gg.transpose(b), b: gg.reshape(c, (2, 2)), c: a[::1]}))
+    state = arrays(a=[[1, 2], [3, 4]], b=[[5, 6], [7, 8]], c=[[9, 10], [11, 12]])
+    run(state)
+    assert state["a"].tolist() == [[5, 7], [6, 8]] and state["b"].tolist() == [[9, 10], [11, 12]]
+    assert state["c"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_a_state_that_is_returned_is_the_old_one():
+    w = gg.parameter("w", 2)
+    outputs = {"w": w, "turned": w[::1], "part": w[1:], "next": w * 3.0}
+    state = arrays(w=[1, 2])
+    found = program(Graph(outputs, {w: w * 3.0}))(state)
+    assert found["w"].tolist() == [1, 2] and found["part"].tolist() == [2]
+    assert found["next"].tolist() == [3, 6] == state["w"].tolist()
+
+
+def test_updates_read_the_old_values_of_all_states():
+    a, b, c = (gg.state(name, 2) for name in "abc")
+    run = program(Graph({}, {a: a + b, b: a * b, c: gg.exp(a) * 0.0 + b + c}))
+    state = arrays(a=[1, 2], b=[3, 4], c=[5, 6])
+    run(state)
+    assert state["a"].tolist() == [4, 6] and state["b"].tolist() == [3, 8]
+    assert state["c"].tolist() == [8, 10]
+
+
+def test_an_update_of_an_update():
+    """The next value of one state goes into the next value of another, as momentum does."""
+    w, m = gg.parameter("w", 2), gg.state("m", 2)
+    next_m = m * 0.5 + w
+    run = program(Graph({}, {m: next_m, w: w - next_m}))
+    state = arrays(w=[4, 8], m=[2, 2])
+    run(state)
+    assert state["m"].tolist() == [5, 9] and state["w"].tolist() == [-1, -1]
+
+
+def test_one_node_is_the_next_value_of_two_states():
+    a, b = gg.state("a", 2), gg.state("b", 2)
+    total = a + b
+    state = arrays(a=[1, 2], b=[3, 4])
+    program(Graph({}, {a: total, b: total}))(state)
+    assert state["a"].tolist() == state["b"].tolist() == [4, 6]
+
+
+def test_a_product_is_not_written_into_what_it_reads():
+    w = gg.parameter("w", (2, 2))
+    state = arrays(w=[[1, 2], [3, 4]])
+    program(Graph({}, {w: w @ w}))(state)
+    assert state["w"].tolist() == [[7, 10], [15, 22]]
+    program(Graph({}, {w: w + gg.transpose(w)}))(state)
+    assert state["w"].tolist() == [[14, 25], [25, 44]]
+
+
+def test_a_state_that_nothing_changes_stays():
+    w, v = gg.parameter("w", 2), gg.state("v", 2)
+    state = arrays(w=[1, 2], v=[3, 4])
+    program(Graph({"y": w * v}, {w: w}))(state)
+    assert state["w"].tolist() == [1, 2] and state["v"].tolist() == [3, 4]
+
+
+# ---------------------------------------------------------------- guards
+
+
+def training() -> tuple[Graph, dict[str, np.ndarray]]:
+    x, w, step = gg.input("x", 2), gg.parameter("w", 2), gg.state("step", (), dtype="int32")
+    with gg.scope("head"):
+        loss = gg.sum(gg.log(x * w), name="loss")
+    graph = gg.derive(Graph({"loss": loss}), loss)
+    updates = {w: w - 0.5 * graph.delta("w"), step: step + 1}
+    state = {**arrays(w=[1, 2]), "step": np.array(0, "int32")}
+    return graph.with_outputs({"loss": loss}, updates), state
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_a_loss_that_is_not_finite_changes_nothing_and_is_named(bad):
+    graph, state = training()
+    before = {name: array.copy() for name, array in state.items()}
+    run = gg.compile(graph, guards=["loss"])
+    with pytest.raises(NonFiniteError, match=r"head\.loss is (nan|-?inf)") as caught:
+        run(state, x=np.array([bad, 1.0]))
+    assert __file__ in caught.value.where
+    for name, array in before.items():
+        np.testing.assert_array_equal(state[name], array)
+    assert run(state, x=np.array([1.0, 1.0]))["loss"] == np.float32(np.log(2))  # and goes on
+    assert state["step"] == 1
+
+
+def test_without_guards_what_is_not_finite_goes_through():
+    graph, state = training()
+    assert np.isnan(gg.compile(graph)(state, x=np.array([-1.0, 1.0]))["loss"])
+    assert state["step"] == 1
+
+
+def test_a_view_can_guard():
+    w = gg.parameter("w", 2)
+    loss = gg.reshape(gg.sum(gg.log(w), keepdims=True), (), name="loss")
+    graph = Graph({"loss": loss}, {w: w * 2.0})
+    state = arrays(w=[-1, 2])
+    with pytest.raises(NonFiniteError, match="loss is nan"):
+        program(graph, ("loss",))(state)
+    assert state["w"].tolist() == [-1, 2]
+
+
+def test_a_guard_that_is_an_update_is_copied_after_the_check():
+    s = gg.state("s")
+    graph = Graph({"s": gg.log(s)}, {s: gg.log(s)})
+    state = arrays(s=-1)
+    with pytest.raises(NonFiniteError):
+        program(graph, ("s",))(state)
+    assert state["s"] == -1
+
+
+def test_guards_must_be_scalar_outputs():
+    graph, _ = training()
+    with pytest.raises(UnknownNameError, match="the guard 'los' is no output") as caught:
+        gg.compile(graph, guards=["los"])
+    assert "loss" in caught.value.fix
+    with pytest.raises(DeclarationError, match=r"the guard 'w' is float32\[2\]; only a scalar"):
+        gg.compile(graph, fetch=["w"], guards=["w"])
+
+
+# ---------------------------------------------------------------- what is fed and returned
+
+
+def test_inputs_that_do_not_fit_are_named():
+    run = program(Graph(gg.input("x", (2, 3)) + gg.input("y", 3), names={}))
+    good = {"x": np.zeros((2, 3), "f4"), "y": np.zeros(3, "f4")}
+    run(**good)
+    for change, error, words in (
+        ({"x": np.zeros((3, 2), "f4")}, DeclarationError, r"'x' has shape \[3, 2\].*\[2, 3\]"),
+        ({"x": np.zeros((2, 3), "complex64")}, DeclarationError, "'x' has dtype complex64"),
+        ({"z": 1}, UnknownNameError, "unknown z"),
+        ({"y": [1.0, 2.0]}, DeclarationError, r"'y' has shape \[2\]"),
+        ({"y": ["a", "b", "c"]}, DeclarationError, "'y' has dtype <U1"),
+    ):
+        with pytest.raises(error, match=words):
+            run(**{**good, **change})
+    with pytest.raises(UnknownNameError, match="missing x, y") as caught:
+        run()
+    assert "it takes x, y" in caught.value.fix
+
+
+def test_inputs_are_converted_where_nothing_of_their_kind_is_lost():
+    x, n, b = gg.input("x", 2), gg.input("n", 2, "int32"), gg.input("b", 2, "bool")
+    run = program(Graph({"x": x * 1.0, "n": n + 0, "b": gg.logical_not(b)}))
+    found = run(x=[1, 2], n=np.array([3, 4], "uint8"), b=[True, False])
+    assert found["x"].dtype == "float32" and found["n"].tolist() == [3, 4]
+    assert found["b"].tolist() == [False, True]
+    for change in ({"n": [1.5, 2.5]}, {"b": [0, 1]}):
+        with pytest.raises(DeclarationError, match="the graph wants"):
+            run(**({"x": [1, 2], "n": [1, 2], "b": [True, True]} | change))
+
+
+def test_states_that_do_not_fit_are_named_and_nothing_is_changed():
+    w, v = gg.parameter("w", (2, 2)), gg.state("v", 2)
+    run = program(Graph({}, {w: w + 1.0, v: v + 1.0}))
+    good = arrays(w=np.zeros((2, 2)), v=[0, 0])
+    read_only = good["v"].copy()
+    read_only.flags.writeable = False
+    for change, error, words in (
+        ({"v": np.zeros(3, "f4")}, DeclarationError, r"'v' is float32\[3\]; the graph declares"),
+        ({"v": np.zeros(2)}, DeclarationError, r"'v' is float64\[2\]"),
+        ({"w": np.zeros((2, 2), "f4").T[::-1]}, DeclarationError, "contiguous"),
+        ({"v": [0.0, 0.0]}, DeclarationError, "'v' is list, not an array"),
+        ({"v": read_only}, DeclarationError, "'v' cannot be written to"),
+        ({"v": None}, DeclarationError, "'v' is NoneType, not an array"),
+    ):
+        state = {**good, **change}
+        with pytest.raises(error, match=words):
+            run(state)
+        assert not good["w"].any() and not good["v"].any()
+    with pytest.raises(UnknownNameError, match="missing w, v"):
+        run()
+    run({**good, "of another model": np.zeros(1)})
+    assert good["v"].tolist() == [1, 1]
+
+
+def test_what_is_returned_is_never_memory_of_the_program():
+    x, w = gg.input("x", 2), gg.parameter("w", 2)
+    run = program(Graph({"y": gg.exp(x), "x": x, "w": w, "c": gg.constant([1.0, 2.0])}))
+    state, feed = arrays(w=[5, 6]), np.array([0.0, 1.0], "f4")
+    first = run(state, x=feed)
+    copies = {name: value.copy() for name, value in first.items()}
+    for value in first.values():
+        value += 100
+    second = run(state, x=feed)
+    for name, value in copies.items():
+        np.testing.assert_array_equal(second[name], value)
+    assert feed.tolist() == [0, 1] and state["w"].tolist() == [5, 6]
+
+
+def test_an_error_in_a_step_leaves_the_program_usable():
+    table, n = gg.parameter("table", (3, 2)), gg.input("n", 1, "int32")
+    rows = gg.gather(table, n)
+    run = program(Graph({"rows": rows}, {table: table + gg.sum(rows)}))
+    state = arrays(table=np.ones((3, 2)))
+    with pytest.raises(DataError, match="outside"):
+        run(state, n=[3])
+    assert (state["table"] == 1).all()
+    assert run(state, n=[2])["rows"].tolist() == [[1, 1]] and (state["table"] == 3).all()
+
+
+# ---------------------------------------------------------------- threads and memory
+
+
+def test_eight_threads_give_what_one_gives():
+    x, w = gg.input("x", (32, 32)), gg.parameter("w", (32, 32))
+    y = gg.softmax(gg.tanh(x @ w) @ w) @ gg.exp(gg.sin(x))
+    run = gg.compile(Graph({"y": y, "total": gg.sum(y)}))
+    generator = np.random.default_rng(0)
+    state = {"w": generator.normal(size=(32, 32)).astype("f4")}
+    feeds = [generator.normal(size=(32, 32)).astype("f4") for _ in range(64)]
+    serial = [run(state, x=feed) for feed in feeds]
+    barrier = threading.Barrier(8)
+
+    def work(first: int) -> list[dict[str, np.ndarray]]:
+        barrier.wait()
+        return [run(state, x=feed) for feed in feeds[first::8]]
+
+    with ThreadPoolExecutor(8) as pool:
+        shares = list(pool.map(work, range(8)))
+    for first, share in enumerate(shares):
+        for expected, found in zip(serial[first::8], share, strict=True):
+            for name in expected:
+                np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_a_run_allocates_no_large_array():
+    size = 256
+    x, w = gg.input("x", (size, size)), gg.parameter("w", (size, size))
+    hidden = gg.softmax(gg.tanh(x @ w + 1.0) * 0.5)
+    loss = gg.mean(gg.standardise(hidden) @ w, name="loss")
+    graph = gg.derive(Graph({"loss": loss}), loss)
+    graph = graph.with_outputs({"loss": loss}, {w: w - 0.1 * graph.delta("w")})
+    run = gg.compile(graph).program()
+    state = {"w": np.zeros((size, size), "f4")}
+    feeds = {"x": np.ones((size, size), "f4")}
+    run(state, **feeds)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            run(state, **feeds)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert run.plan.arena_bytes > 2 * size * size * 4
+    assert peak < size * size  # a quarter of one array; rows of a reduction are smaller
+
+
+# ---------------------------------------------------------------- the source
+
+HOSTILE = [
+    "\"]); __import__('os').system('x')",
+    "x\n    raise SystemExit",
+    "x\r__import__('os')",
+    "#" * 10_000,
+    "\u202e\u2066right to left",
+    "'''\"\"\"\\",
+    "x\u2028y\x00z\x1b[31m",
+    "{0}%s{x!r}",
+    "κόσμος λ",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_names_never_become_code(name):
+    x = gg.input(f"{name}x", 2)
+    with gg.scope(name):
+        w = gg.parameter("w", 2)
+        y = gg.tanh(x * w, name=name or None)
+        z = gg.reshape(y, (1, 2), name=f"{name}z")
+    graph = Graph({f"{name}out": gg.exp(z)}, {w: w * 0.5})
+    run = program(graph)
+    tree = ast.parse(run.source)
+    assert max(map(len, run.source.splitlines())) < 400
+    allowed = {"np", "op", "view", "constants", "run", "float"}
+    symbols = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert all(symbol in allowed or symbol[0] in "vxwctb" and symbol[1:].replace("_", "").isdigit()
+               for symbol in symbols)  # fmt: skip
+    assert not any(isinstance(node, ast.Import | ast.Raise | ast.Global) for node in ast.walk(tree))
+    state = {w.attributes["label"]: np.ones(2, "f4")}
+    found = run(state, **{x.attributes["label"]: np.zeros(2)})
+    assert found[f"{name}out"].tolist() == [[1, 1]]
+
+
+@pytest.mark.parametrize("name", ["op", "import os", "lambda", "np", "run", "κ", "ﬁ", "a" * 500])
+def test_names_of_operations_and_attributes_never_become_code(name):
+    def compute(xp, out, x, **attributes):
+        assert attributes == {name: 2.5, "text": "__import__('os')", "pair": (1, (True, None))}
+        xp.multiply(x, attributes[name], out=out)
+
+    strange = Operation(name, lambda x, **_: x, "x", compute, arity=1,
+                        view=None, ufunc="add; import os")  # fmt: skip
+    attributes = {name: 2.5, "text": "__import__('os')", "pair": (1, (True, None))}
+    run = program(Graph({"y": strange(gg.input("x", 2), **attributes)}))
+    assert not any(isinstance(node, ast.Import) for node in ast.walk(ast.parse(run.source)))
+    assert "__import__" not in run.source
+    assert run(x=[1.0, 2.0])["y"].tolist() == [2.5, 5.0]
+
+
+@pytest.mark.parametrize("name", ["ﬁ", "a b", "for"])
+def test_names_of_views_never_become_code(name):
+    strange = Operation(name, lambda x: x, "x", None, arity=1, view=lambda x: x[:])
+    run = program(Graph({"y": gg.exp(strange(gg.exp(gg.input("x", 2))))}))
+    assert run(x=[0.0, 0.0])["y"].tolist() == pytest.approx([np.e, np.e])
+
+
+def test_attributes_are_printed_exactly():
+    def compute(xp, out, x, value):
+        out[...] = float(value)
+
+    number = Operation("number", lambda x, value: x, "x", compute, arity=1)
+    for value in (0.1, -0.0, 1e300, 5e-324, float("inf"), float("-inf"), float("nan"), 2**63, True):
+        x = gg.input("x", (), "float64")
+        found = program(Graph({"y": number(x, value=value)}))(x=0.0)["y"]
+        np.testing.assert_array_equal(found, float(value))
+        assert np.signbit(found) == np.signbit(float(value))
+
+
+
+
+def test_the_source_is_stable_text_with_the_names_beside_it():
+    x, w = gg.input("x", (2, 2)), gg.parameter("w", (2, 2))
+    a = gg.matmul(x, w, name="a")
+    y = gg.multiply(a, gg.constant(0.321, name="c"), name="y")
+    graph = Graph({"t": gg.transpose(y, name="t"), "loss": gg.sum(y, name="loss")})
+    run = program(graph, ("loss",))
+    lines = run.source.splitlines()
+    assert "x0" in lines[lines.index("def run(x0, w1):") + 1]
+    for name, text in (("a", "op.matmul("), ("y", "np.multiply("), ("t", "op.view_transpose("),
+                       ("loss", "op.sum(")):  # fmt: skip
+        line = run.line_of(graph[name])
+        assert line is not None and text in lines[line - 1] and f"# {name} :" in lines[line - 1]
+    assert any(line.strip().startswith("guard(") for line in lines)
+    assert run.source == program(graph, ("loss",)).source
+    assert run.line_of(gg.input("other")) is None

@@ -1,0 +1,246 @@
+"""The plan, followed byte by byte: every value lies where its readers look for it, when they do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from random_graphs import QUICK, cases
+
+import graphgrad as gg
+from graphgrad import Graph, Node
+from graphgrad.graph import CONSTANT, INPUT, STATEFUL
+from graphgrad.kernels.fuse import fused
+from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise
+from graphgrad.plan import Plan, make_plan, one_by_one, schedule
+
+FREE, RUBBISH = None, "scratch"
+
+
+class Memory:
+    """Which node's value every byte of the arena and every state holds, step by step."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.arena: list[object] = [FREE] * plan.arena_bytes
+        self.states: dict[Node, Node] = {}
+
+    def stretch(self, node: Node) -> range:
+        place = self.plan.places[node]
+        return range(place.offset, place.offset + node.type.nbytes)
+
+    def owner(self, node: Node) -> Node:
+        """The node whose memory is read when `node` is: itself, or the root of a view."""
+        place = self.plan.places[node]
+        return place.root if place.kind == "view" else node
+
+    def check_holds(self, node: Node) -> None:
+        owner = self.owner(node)
+        place = self.plan.places[owner]
+        if owner.operation is INPUT or owner.operation is CONSTANT:
+            return
+        if place.kind == "state":
+            assert self.states.get(place.root, place.root) is owner, f"{owner} was overwritten"
+            return
+        for byte in self.stretch(owner):
+            assert self.arena[byte] is owner, f"byte {byte} of {owner} holds {self.arena[byte]}"
+
+    def run(self) -> None:
+        plan = self.plan
+        for number, step in enumerate(plan.steps):
+            if number == plan.guard_position:
+                self.guard()
+            self.step(step)
+        if plan.guard_position == len(plan.steps):
+            self.guard()
+        for leaf, node in plan.copies:
+            self.check_holds(node)
+            self.states[leaf] = node
+        for node in plan.graph.outputs.values():
+            self.check_holds(node)
+        for leaf, node in plan.graph.updates.items():
+            found = self.states.get(leaf, leaf)
+            assert self.owner(found) is self.owner(node), f"the next {leaf} is {found}"
+
+    def guard(self) -> None:
+        assert not self.states, "a state was written before the guards"
+        for node in self.plan.guards:
+            self.check_holds(node)
+
+    def step(self, step) -> None:
+        group, plan = step.group, self.plan
+        for node in group.inputs:
+            self.check_holds(node)
+        read = {self.owner(node) for node in group.inputs}
+        written: set[int] = set()
+        for node in group.outputs:
+            place, heir = plan.places[node], step.inherited.get(node)
+            if heir is not None:
+                assert heir in group.shares[node] and heir.type == node.type
+                assert sum(self.owner(other) is heir for other in set(group.inputs)) == 1
+            if place.kind == "state":
+                assert place.root.type == node.type
+                assert heir is place.root or place.root not in read
+                continue
+            stretch = set(self.stretch(node))
+            assert not stretch & written and max(stretch, default=0) < max(1, plan.arena_bytes)
+            for other in read - {heir}:
+                if plan.places[other].kind == "arena":
+                    assert not stretch & set(self.stretch(other)), f"{node} overlaps {other}"
+            written |= stretch
+        for item in step.scratch:
+            stretch = set(range(item.offset, item.offset + item.type.nbytes))
+            assert not stretch & written
+            for other in read:
+                if plan.places[other].kind == "arena":
+                    assert not stretch & set(self.stretch(other)), "scratch overlaps what is read"
+            written |= stretch
+            for byte in stretch:
+                self.arena[byte] = RUBBISH
+        for node in group.outputs:
+            place = plan.places[node]
+            if place.kind == "state":
+                self.states[place.root] = node
+            else:
+                for byte in self.stretch(node):
+                    self.arena[byte] = node
+
+
+@settings(QUICK, max_examples=80)
+@given(case=cases)
+@pytest.mark.parametrize("fuse", [False, True], ids=["one by one", "fused"])
+def test_no_value_is_overwritten_before_its_last_reader(fuse, case):
+    passes = (*PASSES, *SPECIALISED_PASSES, *(FUSING_PASSES if fuse else ()))
+    graph, _ = optimise(case.graph, passes)
+    guards = [graph.outputs["loss"]]
+    plan = make_plan(graph, guards, fused if fuse else one_by_one)
+    Memory(plan).run()
+    for step in plan.steps:
+        assert 0 <= step.live_bytes <= plan.arena_bytes
+    kept = [n for n in plan.graph if n.operation is CONSTANT or n.operation in STATEFUL]
+    assert plan.peak_bytes == plan.arena_bytes + sum(node.type.nbytes for node in kept)
+
+
+def test_the_check_can_fail():
+    """A plan in which two values share their memory is found."""
+    x = gg.input("x", 8)
+    a, b = gg.exp(x, name="a"), gg.sin(x, name="b")
+    plan = make_plan(Graph({"y": a @ b}))
+    places = dict(plan.places)
+    places[b] = places[a]
+    with pytest.raises(AssertionError, match=r"holds|overlaps"):
+        Memory(Plan(plan.graph, plan.steps, places, plan.arena_bytes, (), 3, ())).run()
+
+
+# ---------------------------------------------------------------- the arena
+
+
+def arena_of(node: Node) -> int:
+    return make_plan(Graph({"y": node})).arena_bytes
+
+
+def test_elementwise_results_take_the_place_of_a_head_that_dies():
+    x = gg.input("x", (16, 16))
+    size = 16 * 16 * 4
+    assert arena_of(gg.tanh(gg.exp(gg.sin(x)))) == size
+    assert arena_of(gg.softmax(gg.exp(x))) <= size + 2 * 64
+    kept = gg.exp(x)
+    assert arena_of(gg.tanh(kept) * kept) == 2 * size  # kept is read again
+    assert arena_of(gg.cos(gg.sin(x)) @ x) == 2 * size  # a product needs both sides
+    assert arena_of(gg.gelu(gg.exp(x))) == 2 * size  # gelu reads x after it has written
+
+
+def test_what_must_not_be_shared_is_not():
+    x = gg.input("x", (16, 16))
+    size = 16 * 16 * 4
+    y = gg.exp(x)
+    outputs = {"y": y, "z": gg.tanh(y)}
+    assert make_plan(Graph(outputs)).arena_bytes == 2 * size
+    assert arena_of(gg.cast(gg.exp(x), "float64")) == 3 * size  # another type
+    row = gg.exp(gg.input("row", 16))
+    assert arena_of(x + row) == size + 64  # broadcast
+    turned = gg.transpose(gg.exp(x))
+    assert arena_of(turned + gg.exp(x)) == 2 * size  # seen twice, in another order
+
+
+def test_the_arena_does_not_grow_with_depth():
+    x = gg.input("x", (8, 8))
+    node = x
+    for _ in range(50):
+        node = gg.matmul(gg.tanh(node), x)
+    assert arena_of(node) <= 3 * 8 * 8 * 4
+
+
+def test_views_cost_nothing():
+    x = gg.input("x", (4, 6))
+    y = gg.transpose(gg.reshape(gg.exp(x), (6, 4)))[1:, ::2]
+    plan = make_plan(Graph({"y": y}))
+    assert [step.node.operation.name for step in plan.steps] == ["exp"]
+    assert plan.places[y].kind == "view" and plan.places[y].root is plan.steps[0].node
+    broken = gg.reshape(gg.transpose(gg.exp(x)), -1)  # not in order: this one is computed
+    assert len(make_plan(Graph({"y": broken})).steps) == 2
+
+
+def test_scratch_lives_for_one_step():
+    x = gg.input("x", (16, 16))
+    plan = make_plan(Graph({"y": gg.log_softmax(gg.log_softmax(x))}))
+    size = 16 * 16 * 4
+    assert [len(step.scratch) for step in plan.steps] == [3, 3]
+    assert plan.arena_bytes <= 3 * size + 2 * 64 * 16
+
+
+# ---------------------------------------------------------------- updates and order
+
+
+def test_updates_come_after_the_guards_and_outputs_before():
+    x, w = gg.input("x", 3), gg.parameter("w", 3)
+    loss = gg.sum(x * w, name="loss")
+    graph = Graph({"loss": loss}, {w: gg.tanh(w, name="next")})
+    order, before = schedule(graph, [loss])
+    names = [graph.name_of(node) for node in order]
+    assert names == ["multiply", "loss", "next"] and before == 2
+    plan = make_plan(graph, [loss])
+    assert plan.guard_position == 2 and plan.places[graph["next"]].kind == "state"
+    assert plan.copies == ()
+
+
+def test_a_guard_that_is_no_output_is_kept_until_it_is_checked():
+    x, w = gg.input("x", 64), gg.parameter("w", 64)
+    guard = gg.sum(gg.exp(x), name="guard")
+    y = gg.sin(gg.cos(gg.tanh(x * w)))
+    plan = make_plan(Graph({"y": y}, {w: w * 0.5}, {"guard": guard}), [guard])
+    Memory(plan).run()
+
+
+def test_a_next_value_is_copied_where_the_old_one_is_still_read():
+    w, v = gg.parameter("w", 3), gg.state("v", 3)
+    turned = gg.exp(w)
+    graph = Graph({"y": turned}, {w: turned, v: w + v})
+    plan = make_plan(graph)
+    assert plan.copies == ((w, turned),)  # it is an output: computed before any state is written
+    assert plan.places[graph.updates[v]].kind == "state"
+    Memory(plan).run()
+
+
+def test_the_text_of_a_plan():
+    x, w = gg.input("x", (2, 4)), gg.parameter("w", (4, 4))
+    y = gg.sum(gg.tanh(x @ w, name="z\n"), name="y")
+    plan = make_plan(Graph({"y": y}, {w: w * 0.5}), [y])
+    assert str(plan) == """\
+4 steps, arena 128 bytes, peak 196 bytes
+    0  matmul           float32[2, 4]                @0           live           64  matmul
+    1  tanh             float32[2, 4]                @0           live           64  z\\n
+    2  sum              float32[]                    @64          live          128  y
+    3  multiply         float32[4, 4]                state        live           64  multiply"""
+
+
+def test_an_open_shape_has_no_plan():
+    with pytest.raises(ValueError, match="not known yet"):
+        make_plan(Graph(gg.exp(gg.input("x", "n"))))
+
+
+def test_empty_values_have_places_too():
+    x = gg.input("x", (0, 3))
+    plan = make_plan(Graph({"y": gg.exp(x) + gg.sum(gg.sin(x), 0)}))
+    Memory(plan).run()
+    assert plan.arena_bytes >= 64 and np.isfinite(plan.peak_bytes)

@@ -1,0 +1,133 @@
+"""Imports point down only, and stand at the top of their file.
+
+    errors < graph < ops < backprop < passes < plan < kernels < backends < compile < layers < data
+    < training < inspection < rendering < models < tools
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = ("errors", "graph", "ops", "backprop", "passes", "plan", "kernels", "backends", "compile",
+          "layers", "data", "training", "inspection", "rendering", "models", "tools")  # fmt: skip
+FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}
+FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))
+OPTIONAL = {"numba", "cupy", "cupyx", "torch", "jax", "mpi4py", "nvmath", "cudnn", "psutil",
+            "resource", "matplotlib"}  # fmt: skip
+"""What need not be installed: imported inside a function or guarded, and nowhere taken for granted."""
+
+
+def layer_of_file(file: Path) -> str:
+    """The layer that a file belongs to; "" for the package's own front page."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return parts[0] if parts[0] != "graphgrad" else parts[1].replace("__init__", "")
+
+
+def layer_of_module(module: str) -> str:
+    """The layer of `graphgrad.plan.arena`; "" for `graphgrad` itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Every module that is imported, with its line; relative imports are refused."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"a relative import on line {node.lineno}"
+            assert node.module is not None
+            if node.module == "graphgrad":
+                for alias in node.names:
+                    yield f"graphgrad.{alias.name}", node.lineno
+            else:
+                yield node.module, node.lineno
+
+
+def ours(tree: ast.AST) -> list[tuple[str, int]]:
+    """Imports of the package, by module and line."""
+    return [(m, line) for m, line in imported(tree) if m.split(".")[0] == "graphgrad"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_point_down(file):
+    layer = layer_of_file(file)
+    if not layer:
+        return  # the front page gathers what stands below compile and is imported by nothing
+    assert layer in LAYERS, f"{file} belongs to no layer: say where it stands"
+    for module, line in ours(ast.parse(file.read_text())):
+        below = layer_of_module(module)
+        if below in LAYERS:
+            assert LAYERS.index(below) <= LAYERS.index(layer), f"{file}:{line} imports {module}"
+        else:
+            assert LAYERS.index(layer) > LAYERS.index("compile"), (
+                f"{file}:{line} imports the front page graphgrad, which stands above {layer}"
+            )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_import_inside_a_function_but_of_an_optional_third_party(file):
+    tree = ast.parse(file.read_text())
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for module, line in imported(function):
+            assert module.split(".")[0] != "graphgrad", f"{file}:{line} imports {module}"
+
+
+def test_the_front_page_imports_nothing_above_compile():
+    for module, line in ours(ast.parse((ROOT / "graphgrad" / "__init__.py").read_text())):
+        layer = layer_of_module(module)
+        assert LAYERS.index(layer) <= LAYERS.index("compile"), f"line {line}: {module}"
+
+
+@pytest.mark.parametrize(
+    "file",
+    [f for f in FILES if layer_of_file(f) in LAYERS[: LAYERS.index("kernels")]],
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
+def test_the_core_needs_nothing_that_is_optional(file):
+    """Outside of functions: an optional library must not be needed to declare and derive."""
+    tree = ast.parse(file.read_text())
+    inside = {
+        id(part)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for part in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
+            modules = [m.split(".")[0] for m, _ in imported(node)]
+            assert OPTIONAL.isdisjoint(modules), f"{file}:{node.lineno}"
+
+
+def test_nothing_unsafe_is_called():
+    """No pickle, no eval of text, no shell; exec only of the two texts that the package prints."""
+    printed = {"program.py": 1, "compiled.py": 1}
+    for file in FILES:
+        tree = ast.parse(file.read_text())
+        modules = {module.split(".")[0] for module, _ in imported(tree)}
+        assert modules.isdisjoint({"pickle", "marshal", "shelve", "dill"}), file
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        named = [c.func.id for c in calls if isinstance(c.func, ast.Name)]
+        assert "eval" not in named and named.count("exec") <= printed.get(file.name, 0), file
+        for call in calls:
+            for keyword in call.keywords:
+                unsafe = keyword.arg in ("shell", "allow_pickle")
+                value = getattr(keyword.value, "value", True)
+                assert not (unsafe and value), f"{file}:{call.lineno} {keyword.arg}"
+
+
+def test_every_package_is_installed():
+    """A folder that is missing from pyproject.toml would be missing from the wheel."""
+    text = (ROOT / "pyproject.toml").read_text()
+    for folder in {file.parent for file in FILES if file.name == "__init__.py"}:
+        parts = folder.relative_to(ROOT).parts
+        name = ".".join(parts if parts[0] == "graphgrad" else ("graphgrad", *parts))
+        assert f'"{name}"' in text, name

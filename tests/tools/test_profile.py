@@ -1,0 +1,88 @@
+"""`graphgrad profile`: text, JSON and trace of a small Transformer's training step."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from graphgrad.errors import GraphgradError
+from graphgrad.tools import profile
+
+SETTINGS = ("width=16", "heads=2", "inner=16", "layers=1", "batch_size=4", "dropout=0.1")
+Words = tuple[str, ...]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Words:
+    """The words for a small Transformer with little data."""
+    words = ["transformer", "--steps", "1"]
+    for number, side in enumerate(("source", "target")):
+        file = tmp_path / side
+        file.write_text("".join(f"{line} {line * number}\n" for line in range(30)))
+        words += ["--set", f"{side}={file}"]
+    for assignment in SETTINGS:
+        words += ["--set", assignment]
+    return tuple(words)
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=profile.DESCRIPTION)
+    profile.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_json_and_trace_hold_every_node(
+    small: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "step.json"
+    assert profile.run(parse(*small, "--json", "--trace", str(file))) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = {node["name"] for node in found["nodes"]}
+    assert {"encoder.0.attention.weights", "losses"} <= names
+    assert any(name.endswith(".delta") for name in names), "deltas too"
+    assert any(name.startswith("optimiser.") for name in names), "and updates"
+    for node in found["nodes"]:
+        assert node["seconds"] >= 0 and node["bytes"] >= 0
+        assert (node["flops"] > 0) == (node["operation"] == "matmul"), node
+    products = [node for node in found["nodes"] if node["operation"] == "matmul"]
+    (together,) = [each for each in found["operations"] if each["operation"] == "matmul"]
+    assert together["calls"] == len(products)
+    declared = [node["origin"] for node in products]
+    assert all("models/transformer.py:" in origin for origin in declared)
+    trace = json.loads(file.read_text())
+    assert len(trace["traceEvents"]) == len(found["nodes"])
+    assert {event["ph"] for event in trace["traceEvents"]} == {"X"}
+
+
+def test_the_text_lists_operations_and_the_longest_nodes(
+    small: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert profile.run(parse(*small, "--top", "7")) == 0
+    head, operations, nodes = capsys.readouterr().out.split("\n\n")
+    assert head.startswith("a step takes ") and "medians of 1" in head
+    rows = operations.splitlines()[1:]
+    times = [float(row[28:38]) for row in rows]
+    assert times == sorted(times, reverse=True) and len(rows) > 10
+    shares = sum(float(row[38:45].strip().rstrip("%")) for row in rows)
+    assert shares == pytest.approx(100, abs=0.1 * len(rows))
+    assert len(nodes.splitlines()) == 1 + 7
+    assert "models/transformer.py:" in nodes
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("transfomer",),
+        ("transformer", "--set", "widht=3"),
+        ("transformer", "--trace", "/nowhere/at/all.json"),
+    ],
+    ids=["model", "setting", "trace"],
+)
+def test_a_wrong_option_is_an_error_at_once(words: Words) -> None:
+    with pytest.raises(GraphgradError):
+        profile.run(parse(*words))
+
+
+def test_the_help_is_one_line() -> None:
+    assert "\n" not in profile.HELP and len(profile.HELP) < 80
