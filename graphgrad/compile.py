@@ -83,8 +83,8 @@ class Compiled:
 
 def compile(
     graph: Graph,
-    fetch: Iterable[str | Node] = (),
-    guards: Sequence[str] = (),
+    fetch: str | Node | Iterable[str | Node] = (),
+    guards: str | Sequence[str] = (),
     passes: Sequence[Pass] = PASSES,
     specialised_passes: Sequence[Pass] = SPECIALISED_PASSES,
     fuse: bool = False,
@@ -95,15 +95,17 @@ def compile(
 
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
     changes no state. `fuse` computes elementwise regions and row reductions by kernels that Numba
-    compiles (a second or so for each new kernel, kept on disk): for programs that run many times.
+    compiles (a second or so for each new kernel, kept on disk): for programs that run many times;
+    sums are then rounded in an order that may depend on where the arrays lie.
     Without Numba it changes nothing. `debug` gives sample inputs (and `state` the state): then
     every output is computed before and after every pass, and a pass that changes one is named.
     """
     outputs = dict(graph.outputs)
-    for item in fetch:
+    for item in [fetch] if isinstance(fetch, str | Node) else fetch:
         node = graph[item]
         outputs[item if isinstance(item, str) else graph.name_of(node)] = node
     wanted = graph.with_outputs(outputs)
+    guards = [guards] if isinstance(guards, str) else guards
     for name in guards:
         _need_guard(wanted, name)
     check = None

@@ -108,6 +108,8 @@ def test_fetching_by_name_and_by_node():
     graph = gg.derive(Graph({"y": gg.sum(z)}), "y")
     found = gg.compile(graph, ["z", graph["x"], "x.delta"])(x=np.zeros(3))
     assert list(found) == ["y", "z", "x", "x.delta"]
+    for one in ("x.delta", graph.delta("x")):
+        assert list(gg.compile(graph, one, guards="y")(x=np.zeros(3))) == ["y", "x.delta"]
     with pytest.raises(UnknownNameError, match="no node is called 'zz'"):
         gg.compile(graph, ["zz"])
     with pytest.raises(UnknownNameError, match="not part of this graph"):
@@ -195,11 +197,12 @@ def test_random_graphs_fused_give_the_reference_values(tmp_path):
 def test_a_fused_kernel_reads_a_turned_value_anew_at_every_run():
     """A transposed value that is broadcast into a kernel is copied when it stands, not before."""
     pytest.importorskip("numba")
-    x = gg.input("x", (2, 3), "float64")
-    turned = gg.transpose(gg.exp(x @ gg.transpose(x)) @ x)
-    y = gg.tanh(gg.broadcast_to(turned, (2, 3, 2)) * 0.5) + 1.0
+    x = gg.input("x", (2, 2, 3), "float64")
+    turned = gg.transpose(gg.exp(x))
+    y = gg.tanh(gg.broadcast_to(turned, (2, 3, 2, 2))) + 1.0
     compiled = gg.compile(Graph({"y": y}), fuse=True)
+    assert len(compiled.program().kernels) == 2
     for seed in range(2):
-        value = np.random.default_rng(seed).normal(size=(2, 3)) / 2
-        expected = np.tanh((np.exp(value @ value.T) @ value).T * 0.5) + 1.0
+        value = np.random.default_rng(seed).normal(size=(2, 2, 3))
+        expected = np.tanh(np.exp(value).T) + 1.0
         np.testing.assert_allclose(compiled(x=value)["y"], [expected] * 2, 1e-10)

@@ -1,7 +1,7 @@
 """Imports point down only, and stand at the top of their file.
 
-    errors < graph < ops < backprop < passes < plan < kernels < backends < compile < layers < data
-    < training < inspection < rendering < models < tools
+errors < graph < ops < backprop < passes < plan < kernels < backends < compile < layers < data
+< training < inspection < rendering < models < tools
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": 
 FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))
 OPTIONAL = {"numba", "cupy", "cupyx", "torch", "jax", "mpi4py", "nvmath", "cudnn", "psutil",
             "resource", "matplotlib"}  # fmt: skip
-"""What need not be installed: imported inside a function or guarded, and nowhere taken for granted."""
+"""What need not be installed: imported inside a function or guarded, never taken for granted."""
 
 
 def layer_of_file(file: Path) -> str:

@@ -14,7 +14,17 @@ from types import ModuleType
 
 import graphgrad
 from graphgrad.errors import GraphgradError
-from graphgrad.tools import check, doctor, evaluate, inspect, render, train, translate
+from graphgrad.tools import (
+    bench,
+    check,
+    doctor,
+    evaluate,
+    inspect,
+    profile,
+    render,
+    train,
+    translate,
+)
 from graphgrad.training.files import show_controls
 
 COMMANDS: Mapping[str, ModuleType] = {
@@ -24,6 +34,8 @@ COMMANDS: Mapping[str, ModuleType] = {
     "render": render,
     "inspect": inspect,
     "check": check,
+    "profile": profile,
+    "bench": bench,
     "doctor": doctor,
 }
 

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from graphgrad.compile import compile, sizes_of
+from graphgrad.compile import compile, initial_state, sizes_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.inspection.line_profile import Profile, chrome_trace, profile
 from graphgrad.models import BUILTIN
@@ -15,7 +15,6 @@ from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import first_state
 
 HELP = "time every operation and every node of a training step"
 DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
@@ -64,7 +63,7 @@ def measure(name: str, assignments: list[str], steps: int) -> Profile:
     feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
     compiled = compile(graph, guards=("loss", "gradient_norm"))
     program = compiled.program(**sizes_of(graph, feeds))
-    return profile(program, first_state(graph, settings), lambda step: feeds, steps)
+    return profile(program, initial_state(graph, settings.seed), lambda step: feeds, steps)
 
 
 def format_profile(found: Profile, top: int) -> str:

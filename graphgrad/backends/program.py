@@ -157,7 +157,13 @@ def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     kinds = {"f": "fiub", "i": "iub", "b": "b"}
     if array.dtype.kind not in kinds[dtype.kind]:
         raise DeclarationError(f"input {name!r} has dtype {array.dtype}, the graph wants {dtype}")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):
+        converted = array.astype(dtype)
+    kept = (np.array_equal(converted, array) if dtype.kind == "i"
+            else np.array_equal(np.isfinite(converted), np.isfinite(array)))  # fmt: skip
+    if not kept:
+        raise DeclarationError(f"input {name!r} has values too large for {dtype}")
+    return converted
 
 
 def _wrong_names(what: str, wanted: list[str], given: Mapping[str, Any]) -> UnknownNameError:

@@ -17,11 +17,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph.leaves import INPUT, PARAMETER, STATEFUL, leaf_name
-from graphgrad.graph.node import Node
+from graphgrad.graph.node import Node, has_default_name
 from graphgrad.graph.text import graph_text
+
+Entry = TypeVar("Entry")
 
 DELTA = "delta"
 """The delta of `u` is named `u.delta`; what tail `t` contributes to it `u.delta<-t`."""
@@ -106,19 +109,19 @@ class Graph:
 
     def name_of(self, node: Node) -> str:
         """The name under which this graph shows the node."""
-        return self._shown_names[node]
+        return _found(self._shown_names, node)
 
     def names_of(self, node: Node) -> tuple[str, ...]:
         """All names that the node answers to in this graph."""
-        return self._names_by_node[node]
+        return _found(self._names_by_node, node)
 
     def tails(self, node: Node) -> tuple[Node, ...]:
         """The nodes of this graph that use `node`, each once, in order."""
-        return self._tails[node]
+        return _found(self._tails, node)
 
     def position(self, node: Node) -> int:
         """Where the node stands in the order."""
-        return self._positions[node]
+        return _found(self._positions, node)
 
     @cached_property
     def inputs(self) -> Mapping[str, Node]:
@@ -206,6 +209,13 @@ class Graph:
         return graph_text(self)
 
 
+def _found(table: Mapping[Node, Entry], node: Node) -> Entry:
+    try:
+        return table[node]
+    except KeyError:
+        raise UnknownNameError(f"{node!r} is no node of this graph") from None
+
+
 def _topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ...]:
     """All nodes that the roots need, heads before tails, as near to `order` as that allows.
 
@@ -216,13 +226,9 @@ def _topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ..
     placed = _heads_first([*preferred, *sorted(extra, key=_serial)])
     if preferred:
         return tuple(placed)
-    # what no user's data flows into is shared by all models: it stands where it is first needed,
-    # so that a model which declared it earlier cannot change the order of this one
-    own: set[Node] = set()
-    for node in placed:
-        if _holds_data(node) or not own.isdisjoint(node.heads):
-            own.add(node)
-    return tuple(_heads_first([*sorted(own, key=_serial), *placed]))
+    # what is shared stands where it is first needed, so that a model which declared it earlier
+    # cannot change the order of this one
+    return tuple(_heads_first([*sorted(_own(placed), key=_serial), *placed]))
 
 
 def _heads_first(roots: Iterable[Node]) -> dict[Node, None]:
@@ -237,6 +243,16 @@ def _heads_first(roots: Iterable[Node]) -> dict[Node, None]:
             else:
                 placed[stack.pop()] = None
     return placed
+
+
+def _own(nodes: Iterable[Node]) -> set[Node]:
+    """The nodes (given heads first) that a user's data flows into; all others, made of numbers
+    only, are shared by all models that are alive."""
+    own: set[Node] = set()
+    for node in nodes:
+        if _holds_data(node) or not own.isdisjoint(node.heads):
+            own.add(node)
+    return own
 
 
 def _holds_data(node: Node) -> bool:
@@ -254,16 +270,36 @@ def _all_names(nodes: Sequence[Node], given: Mapping[str, Node]) -> dict[str, No
     """
     names = dict(given)
     named = set(given.values())
+    unnamed = [node for node in nodes if node not in named]
+    borrowed = _borrowed_names(nodes, given) if unnamed else {}
     numbers: dict[str, int] = {}  # the last number given to each name, so that none is tried twice
-    for node in nodes:
-        if node in named:
-            continue
-        for name in node.names:
+    for node in unnamed:
+        for name in borrowed.get(node, node.names):
             free = name
             while free in names:
                 numbers[name] = numbers.get(name, 0) + 1
                 free = f"{name}_{numbers[name]}"
             names[free] = node
+    return names
+
+
+def _borrowed_names(
+    nodes: Sequence[Node], given: Mapping[str, Node]
+) -> dict[Node, tuple[str, ...]]:
+    """Names for what is shared and has none of its own: in the scope of its first tail, whatever
+    model declared it first. So a graph has the same names in every process."""
+    own = _own(nodes)
+    shown = {node: name for name, node in reversed(given.items())}
+    names: dict[Node, tuple[str, ...]] = {}
+    first_tail: dict[Node, Node] = {}
+    for node in reversed(nodes):
+        if node not in own and node not in shown and has_default_name(node):
+            tail, near = first_tail.get(node), ""
+            if tail is not None:
+                near = shown.get(tail) or names.get(tail, tail.names)[0]
+            scope = near.partition("<-")[0].rpartition(".")[0]
+            names[node] = (f"{scope}.{node.operation.name}" if scope else node.operation.name,)
+        first_tail.update(dict.fromkeys(node.heads, node))
     return names
 
 

@@ -231,12 +231,12 @@ def add_name(node: Node, full_name: str) -> None:
     """Lets `node` answer to one more name; a default name gives way to a chosen one."""
     if full_name in node.names:
         return
-    default = len(node.names) == 1 and _is_default(node.names[0], node)
-    node.names = (full_name,) if default else (*node.names, full_name)
+    node.names = (full_name,) if has_default_name(node) else (*node.names, full_name)
 
 
-def _is_default(name: str, node: Node) -> bool:
-    return name.rpartition(".")[2] == node.operation.name
+def has_default_name(node: Node) -> bool:
+    """Whether nobody chose a name: it is called by its operation."""
+    return len(node.names) == 1 and node.names[0].rpartition(".")[2] == node.operation.name
 
 
 def _as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:

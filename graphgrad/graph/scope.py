@@ -50,14 +50,22 @@ def scope(name: str) -> Iterator[None]:
         _place.reset(token)
 
 
-@contextmanager
-def placed(scope_name: str, origin: Origin | None) -> Iterator[None]:
-    """Declares on behalf of another node, as passes do: absolute scope, inherited origin."""
-    token = _place.set(Place(scope_name, origin))
-    try:
-        yield
-    finally:
-        _place.reset(token)
+class placed:
+    """Declares on behalf of another node, as passes do: absolute scope, inherited origin.
+
+    A class and not a generator, because passes enter it once for every node.
+    """
+
+    __slots__ = ("_place", "_token")
+
+    def __init__(self, scope_name: str, origin: Origin | None) -> None:
+        self._place = Place(scope_name, origin)
+
+    def __enter__(self) -> None:
+        self._token = _place.set(self._place)
+
+    def __exit__(self, *_: object) -> None:
+        _place.reset(self._token)
 
 
 def scoped(name: str) -> str:

@@ -98,6 +98,8 @@ def shape_text(shape: Sequence[object]) -> str:
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
     """NumPy's broadcasting; ValueError where two sizes differ and neither is 1."""
+    if shapes and all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
     rank = max((len(shape) for shape in shapes), default=0)
     result: list[int | Dimension] = []
     for axis in range(-rank, 0):

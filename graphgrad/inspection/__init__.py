@@ -1,0 +1,1 @@
+"""Looking into graphs, runs and the machine they run on."""

@@ -1,0 +1,1 @@
+"""Regions of a graph as compiled loop nests, and random numbers."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphgrad.errors import UnknownNameError
+from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
+from graphgrad.graph.types import shape_text
 
 
 def evaluate_node(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
@@ -41,6 +42,12 @@ def evaluate(
             if leaf_name(node) not in source:
                 raise UnknownNameError(f"no value is given for {leaf_name(node)!r}")
             values[node] = np.asarray(source[leaf_name(node)], node.dtype)
+            if values[node].shape != node.shape:
+                raise DeclarationError(
+                    f"{leaf_name(node)!r} has shape {shape_text(values[node].shape)}, declared is "
+                    f"{node.type}",
+                    str(node.origin or ""),
+                )
         else:
             values[node] = evaluate_node(node, [values[head] for head in node.heads])
     return values

@@ -28,9 +28,12 @@ from graphgrad.ops.reduction import MEAN, VARIANCE, max, sum
 from graphgrad.passes.rewrite import map_nodes
 
 
+COMPOSITES = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, VARIANCE, MEAN, CROSS_ENTROPY)
+
+
 def decompose(graph: Graph) -> Graph:
     """The graph with composites along the last axis written out."""
-    return map_nodes(graph, _written_out)
+    return map_nodes(graph, _written_out, COMPOSITES)
 
 
 def _written_out(node: Node) -> Node | None:

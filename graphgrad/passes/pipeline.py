@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphgrad.errors import PassError
-from graphgrad.graph import Graph, TensorType, leaf_name, verify
+from graphgrad.graph import Graph, Node, TensorType, leaf_name, verify
 
 Pass = Callable[[Graph], Graph]
 Check = Callable[[str, Graph, Graph], None]
@@ -54,11 +54,13 @@ def optimise(
 ) -> tuple[Graph, tuple[PassReport, ...]]:
     """The graph after all passes, verified after each, with a report for each."""
     reports = []
+    known: set[Node] = set()
     for run in passes:
         started = time.perf_counter()
         after = run(graph)
         name = run.__name__
-        verify(after, f"the graph after pass {name!r}")
+        verify(after, f"the graph after pass {name!r}", known)
+        known.update(after.nodes)
         _need_same_interface(name, graph, after)
         seconds = time.perf_counter() - started
         old = set(graph.nodes)

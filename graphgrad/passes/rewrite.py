@@ -9,7 +9,7 @@ apply there. A rule that does not come to rest is stopped by the budget, and the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgrad.errors import PassError
@@ -62,7 +62,7 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
     budget = BUDGET_PER_NODE * (len(graph) + 100)
     while True:
         before = fired.total()
-        graph = map_nodes(graph, improve)
+        graph = map_nodes(graph, improve, rules)
         if fired.total() == before:
             return graph
 
@@ -75,20 +75,27 @@ def _restless(stage: str, budget: int, fired: Counter[str]) -> PassError:
     )
 
 
-def map_nodes(graph: Graph, improve: Callable[[Node], Node | None]) -> Graph:
-    """The graph with every node rebuilt on the new heads and then improved while it can be."""
+def map_nodes(
+    graph: Graph,
+    improve: Callable[[Node], Node | None],
+    concerned: Container[Operation] | None = None,
+) -> Graph:
+    """The graph with every node rebuilt on the new heads and then improved while it can be.
+
+    `concerned` are the operations that `improve` may do something about; None means any.
+    """
     replacement: dict[Node, Node] = {}
     for old in graph.nodes:
-        if any(head in replacement for head in old.heads):
-            with placed(graph.name_of(old), old.origin):
+        moved = not replacement.keys().isdisjoint(old.heads)
+        if not moved and concerned is not None and old.operation not in concerned:
+            continue
+        new = old
+        with placed(graph.name_of(old), old.origin):
+            if moved:
                 new = rebuilt(old, tuple(replacement.get(head, head) for head in old.heads))
-        else:
-            new = old
-        better: Node | None = new
-        while better is not None:
-            new = better
-            with placed(graph.name_of(old), old.origin):
-                better = improve(new)
+            better = improve(new)
+            while better is not None:
+                new, better = better, improve(better)
         if new is not old:
             replacement[old] = new
     return graph.replaced(replacement) if replacement else graph

@@ -1,0 +1,1 @@
+"""Tasks, optimisers, the loop, and how a run lives on disk."""

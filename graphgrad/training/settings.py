@@ -41,6 +41,9 @@ class TrainingSettings:
     evaluate_every: int = 200
     checkpoint_every: int = 200
     keep_checkpoints: int = 3
+    fuse: bool = False
+    """Compile elementwise regions into kernels: faster steps, but their sums are rounded in an order
+    that may depend on where arrays happen to lie, so a resumed run is equal only to rounding."""
 
     def __post_init__(self) -> None:
         one_of("optimiser", self.optimiser, OPTIMISERS)

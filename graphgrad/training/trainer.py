@@ -166,7 +166,7 @@ def train(
         )  # fmt: skip
     if done < settings.steps:
         task.feeds(done)  # what is wrong with the data shows before anything is written
-    compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=True)
+    compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     shown = progress or Progress(settings.steps, done)
     with run.folder.lock():
         if run.folder.read_json(CONFIGURATION) != _configuration(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import re
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -197,9 +198,14 @@ def test_inputs_are_converted_where_nothing_of_their_kind_is_lost():
     found = run(x=[1, 2], n=np.array([3, 4], "uint8"), b=[True, False])
     assert found["x"].dtype == "float32" and found["n"].tolist() == [3, 4]
     assert found["b"].tolist() == [False, True]
+    good = {"x": [1, 2], "n": [1, 2], "b": [True, True]}
     for change in ({"n": [1.5, 2.5]}, {"b": [0, 1]}):
         with pytest.raises(DeclarationError, match="the graph wants"):
-            run(**({"x": [1, 2], "n": [1, 2], "b": [True, True]} | change))
+            run(**(good | change))
+    for change in ({"n": [1, 2**31]}, {"n": np.array([0, 2**32], "uint64")}, {"x": [1e39, 0.0]}):
+        with pytest.raises(DeclarationError, match="too large for"):
+            run(**(good | change))
+    assert run(**(good | {"x": [np.inf, np.nan]}))["x"][0] == np.inf
 
 
 def test_states_that_do_not_fit_are_named_and_nothing_is_changed():
@@ -328,8 +334,7 @@ def test_names_never_become_code(name):
     assert max(map(len, run.source.splitlines())) < 400
     allowed = {"np", "op", "view", "constants", "run", "float"}
     symbols = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    assert all(symbol in allowed or symbol[0] in "vxwctb" and symbol[1:].replace("_", "").isdigit()
-               for symbol in symbols)  # fmt: skip
+    assert all(s in allowed or re.fullmatch(r"[vxwctb]\d+(_\d+)?", s) for s in symbols)
     assert not any(isinstance(node, ast.Import | ast.Raise | ast.Global) for node in ast.walk(tree))
     state = {w.attributes["label"]: np.ones(2, "f4")}
     found = run(state, **{x.attributes["label"]: np.zeros(2)})
@@ -368,8 +373,6 @@ def test_attributes_are_printed_exactly():
         found = program(Graph({"y": number(x, value=value)}))(x=0.0)["y"]
         np.testing.assert_array_equal(found, float(value))
         assert np.signbit(found) == np.signbit(float(value))
-
-
 
 
 def test_the_source_is_stable_text_with_the_names_beside_it():

@@ -387,8 +387,8 @@ def test_a_fresh_model_knows_nothing(norm, tie):
 
 @BOTH_NORMS
 def test_it_overfits_one_batch(norm):
-    settings = small(norm=norm, layers=1, width=16, learning_rate=1e-2, warmup=5, steps=60, dtype="float32",
-                     schedule="constant")  # fmt: skip
+    settings = small(norm=norm, layers=1, width=16, dtype="float32", steps=100, warmup=5,
+                     learning_rate=1e-2, schedule="constant")  # fmt: skip
     compiled = compile(training_step(graph_of(settings), settings))
     state, feeds = initial_state(compiled.source_graph, 0), batch([5, 3, 4], [4, 2, 5])
     results = [compiled(state, **feeds) for _ in range(settings.steps)]

@@ -113,6 +113,13 @@ def test_masked_log_softmax_rows():
     assert not np.isnan(delta).any()
 
 
+def test_logsumexp_of_infinities():
+    x = np.array([[1.0, -INFINITY, 2.0], [-INFINITY] * 3, [0.0, INFINITY, 1.0]])
+    value, _ = run(lambda x: gg.logsumexp(x, 1), x)
+    assert value[1] == -INFINITY and value[2] == INFINITY
+    np.testing.assert_allclose(value[0], np.log(np.exp(1) + np.exp(2)))
+
+
 @pytest.mark.parametrize("low", [-1e30, -1e4])
 def test_softmax_of_extreme_logits(low):
     value, delta = run(gg.softmax, np.array([low, 0.0, -low], np.float32))

@@ -189,7 +189,7 @@ def train_on_dates(place, capsys):
         (["train", "transformer", "--set", "learning_rate=nan"], ["learning_rate", "nan"]),
         (["train", "transformer", "--set", "clip_norm=inf"], ["clip_norm", "finite", "inf"]),
         (["train", "transformer", "--set", "steps"], ["'steps'", "--set steps=VALUE"]),
-        (["train", "transformer", "--set", "width=30"], ["width 30", "heads 8"]),
+        (["train", "transformer", "--set", "width=30"], ["width 30", "heads 4"]),
         (["train", "transformer", "--source", "train.en"], ["source and target"]),
         (["train", "transformer", "--source", "none.en", "--target", "train.de"],
          ["no such file", "none.en"]),

@@ -304,6 +304,18 @@ def test_an_interrupt_before_the_first_step_leaves_a_run_to_resume(model, tmp_pa
     assert state_bytes(resumed.state) == whole[0]
 
 
+def test_an_interrupt_between_two_steps_is_saved_too(model, tmp_path, whole):
+    """While examples are shown: after the step has decided that it needs no checkpoint."""
+    run = new(model, tmp_path / "run")
+    object.__setattr__(run.task, "examples", lambda state: [interrupt() or "an example"])
+    outcome = train(run, progress=QUIET())
+    assert (outcome.ending, outcome.step) == ("interrupted", 4)
+    resumed = again(model, tmp_path / "run")
+    assert resumed.step == 4
+    train(resumed, progress=QUIET())
+    assert state_bytes(resumed.state) == whole[0]
+
+
 def test_an_interrupt_while_evaluating_loses_nothing(model, tmp_path, whole):
     run = new(model, tmp_path / "run", evaluate_every=100)
 

@@ -9,12 +9,11 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import graphgrad
-from graphgrad.compile import compile
+from graphgrad.compile import compile, initial_state
 from graphgrad.graph import Graph
 from graphgrad.models import transformer
 from graphgrad.passes import PASSES, SPECIALISED_PASSES, Pass
 from graphgrad.training.optimisers import training_step
-from graphgrad.training.trainer import first_state
 
 if TYPE_CHECKING:
     from graphgrad.inspection.bench_worker import Workload
@@ -71,5 +70,5 @@ def build(
     )  # fmt: skip
     program = compiled.program(batch=workload.batch, source=workload.source, target=workload.target)
     kept = {name: array.copy() for name, array in parameters.items()}
-    state = {**first_state(graph, settings_of(workload, dropout)), **kept}
+    state = {**initial_state(graph, workload.seed), **kept}
     return lambda: float(program(state, **batch)["loss"])
