@@ -114,9 +114,7 @@ def compile(
         wanted = specialise(wanted, sizes)
         check = _ValueCheck(debug, state or {})
     optimised, reports = optimise(wanted, passes, check)
-    return Compiled(
-        graph, optimised, guards, reports, specialised_passes, fuse and COMPILES, check
-    )
+    return Compiled(graph, optimised, guards, reports, specialised_passes, fuse and COMPILES, check)
 
 
 def _need_guard(graph: Graph, name: str) -> None:

@@ -289,7 +289,7 @@ def _borrowed_names(
     """Names for what is shared and has none of its own: in the scope of its first tail, whatever
     model declared it first. So a graph has the same names in every process."""
     own = _own(nodes)
-    shown = {node: name for name, node in reversed(given.items())}
+    shown = {name_of: name for name, name_of in reversed(list(given.items()))}
     names: dict[Node, tuple[str, ...]] = {}
     first_tail: dict[Node, Node] = {}
     for node in reversed(nodes):

@@ -10,9 +10,7 @@ from graphgrad.graph.leaves import STATEFUL
 from graphgrad.graph.node import Node
 
 
-def verify(
-    graph: Graph, stage: str = "the graph", known: Container[Node] = frozenset()
-) -> None:
+def verify(graph: Graph, stage: str = "the graph", known: Container[Node] = frozenset()) -> None:
     """Raises PassError, naming `stage`, unless heads come first, every operation has its arity,
     every type is what the operation infers anew, and updates keep the type of what they update.
 

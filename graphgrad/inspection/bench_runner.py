@@ -37,7 +37,7 @@ from graphgrad.inspection.bench_process import (
 from graphgrad.inspection.bench_worker import CHECK, PARAMETER, TIMING, Workload
 
 CHECKED_STEPS = 3
-TOLERANCE = 2e-4
+TOLERANCE = 2e-5
 """How far the losses of two engines may be apart, relative to the loss, in float32."""
 TURN_SECONDS = 0.5
 PAUSE_SECONDS = 0.05

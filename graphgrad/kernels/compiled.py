@@ -129,5 +129,3 @@ def bind_kernel(nest: LoopNest, threads: int) -> Callable[..., None]:
             np.sum(part, axis=0, out=out.reshape(part.shape[1:]))
 
     return run
-
-

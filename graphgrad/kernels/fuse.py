@@ -74,5 +74,3 @@ def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
             and nest.last_read[argument.node] <= nest.first_write[node]
         )  # fmt: skip
     return found
-
-

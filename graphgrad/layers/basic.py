@@ -101,9 +101,7 @@ def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dr
         return multiply(x, mask, name="y")
 
 
-def feed_forward(
-    x: Node, inner: int, activation: str = "relu", name: str = "feed_forward"
-) -> Node:
+def feed_forward(x: Node, inner: int, activation: str = "relu", name: str = "feed_forward") -> Node:
     """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2)."""
     if activation not in ACTIVATIONS:
         raise DeclarationError(

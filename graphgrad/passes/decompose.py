@@ -27,7 +27,6 @@ from graphgrad.ops.movement import reshape_to
 from graphgrad.ops.reduction import MEAN, VARIANCE, max, sum
 from graphgrad.passes.rewrite import map_nodes
 
-
 COMPOSITES = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, VARIANCE, MEAN, CROSS_ENTROPY)
 
 

@@ -134,9 +134,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(
-    graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = one_by_one
-) -> Plan:
+def make_plan(graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = one_by_one) -> Plan:
     """The plan of a graph of known shapes. `guards` must be finite for the updates to happen."""
     graph = _with_snapshots(graph)
     order, before_guards = schedule(graph, guards)
@@ -168,9 +166,7 @@ def _with_snapshots(graph: Graph) -> Graph:
     return Graph(outputs, updates, graph.names, graph.nodes)
 
 
-def _roots(
-    graph: Graph, groups: Sequence[Group], layouts: Layouts
-) -> dict[Node, Place]:
+def _roots(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node, Place]:
     """Leaves and views get their places, what groups compute for others a place in the arena."""
     computed = {node for group in groups for node in group.nodes}
     outputs = {node for group in groups for node in group.outputs}

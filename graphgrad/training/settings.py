@@ -42,7 +42,7 @@ class TrainingSettings:
     checkpoint_every: int = 200
     keep_checkpoints: int = 3
     fuse: bool = False
-    """Compile elementwise regions into kernels: faster steps, but their sums are rounded in an order
+    """Compile elementwise regions into kernels: faster steps, but sums are rounded in an order
     that may depend on where arrays happen to lie, so a resumed run is equal only to rounding."""
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ NEURON = """\
 %5 = subtract(%4, %1) : float64[1, 1]    # error
 %6 = sum(%5, axes=(0, 1), keepdims=False) : float64[]    # loss
 %7 = constant(1.0) : float64[]    # loss.delta
-%8 = reshape(%7, shape=(1, 1)) : float64[1, 1]    # loss.rule.reshape
+%8 = reshape(%7, shape=(1, 1)) : float64[1, 1]    # error.reshape
 %9 = broadcast_to(%8, shape=(1, 1)) : float64[1, 1]    # error.delta, z.delta, error.delta<-loss, \
 z.delta<-error
 %10 = multiply(%4, %4) : float64[1, 1]    # z.rule.multiply

@@ -46,6 +46,28 @@ def test_the_same_graph_declared_again_has_the_same_text():
     assert str(neuron()) == str(first) and noise
 
 
+def test_what_other_models_declared_changes_no_name():
+    """Numbers are shared by all models; where nobody chose a name, the graph's scopes give one."""
+    with gg.scope("another.model"):
+        others = gg.input("other", 2) * 0.625, gg.broadcast_to(gg.constant(0.375), (2, 2))
+    x = gg.input("x", (2, 2))
+    with gg.scope("mine"):
+        y = gg.add(x * 0.625, gg.broadcast_to(gg.constant(0.375), (2, 2)), name="y")
+    assert (
+        others
+        and str(Graph(gg.exp(y, name="z")))
+        == """\
+%0 = input() : float32[2, 2]    # x
+%1 = constant(0.625) : float32[]    # mine.constant
+%2 = multiply(%0, %1) : float32[2, 2]    # mine.multiply
+%3 = constant(0.375) : float32[]    # mine.constant_1
+%4 = broadcast_to(%3, shape=(2, 2)) : float32[2, 2]    # mine.broadcast_to
+%5 = add(%2, %4) : float32[2, 2]    # mine.y
+%6 = exp(%5) : float32[2, 2]    # z
+output z = %6"""
+    )
+
+
 def test_attributes():
     assert value_text((1,)) == "(1,)" and value_text(()) == "()"
     assert value_text((1, gg.dimension("n"))) == "(1, n)"

@@ -65,7 +65,7 @@ def test_every_kernel_expression_is_its_operation(dtype):
 
 def test_exponential_is_within_two_units_in_the_last_place():
     x = np.concatenate([np.linspace(-110, 95, 400_001), np.linspace(-1, 1, 20_001)]).astype("f4")
-    got = np.array([exp_float32(value) for value in x[::37]] , "f4")
+    got = np.array([exp_float32(value) for value in x[::37]], "f4")
     with np.errstate(over="ignore", under="ignore"):
         exact = np.exp(x[::37].astype("f8"))
         rounded = exact.astype("f4")

@@ -15,7 +15,7 @@ BEFORE = """\
 %2 = log(%1) : float64[2, 3]    # log_p
 %3 = sum(%2, axes=(0, 1), keepdims=False) : float64[]    # loss
 %4 = constant(1.0) : float64[]    # loss.delta
-%5 = reshape(%4, shape=(1, 1)) : float64[1, 1]    # loss.rule.reshape
+%5 = reshape(%4, shape=(1, 1)) : float64[1, 1]    # log_p.reshape
 %6 = broadcast_to(%5, shape=(2, 3)) : float64[2, 3]    # log_p.delta, log_p.delta<-loss
 %7 = divide(%6, %1) : float64[2, 3]    # p.delta, p.delta<-log_p
 %8 = multiply(%7, %1) : float64[2, 3]    # p.rule.multiply
@@ -31,7 +31,7 @@ AFTER = """\
 %2 = log_softmax(%0, axis=1) : float64[2, 3]    # log_p
 %3 = sum(%2, axes=(0, 1), keepdims=False) : float64[]    # loss
 %4 = constant(1.0) : float64[]    # loss.delta
-%5 = reshape(%4, shape=(1, 1)) : float64[1, 1]    # loss.rule.reshape
+%5 = reshape(%4, shape=(1, 1)) : float64[1, 1]    # log_p.reshape
 %6 = broadcast_to(%5, shape=(2, 3)) : float64[2, 3]    # log_p.delta, log_p.delta<-loss, \
 p.rule.multiply
 %7 = sum(%6, axes=(1,), keepdims=True) : float64[2, 1]    # p.rule.sum

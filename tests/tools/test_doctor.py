@@ -5,9 +5,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from graphgrad.tools import doctor
 
 from graphgrad.inspection.machine import BlasReport, MachineReport, Package, Trial
+from graphgrad.tools import doctor
 
 FREE = Trial("SkylakeX", 2, 400.0)
 BLAS = BlasReport("openblas", "0.3.30", "SkylakeX", 2, cores=2, processors=4, measured=FREE)
