@@ -118,14 +118,21 @@ def test_the_first_engine_has_to_work(run: Callable[..., Bench]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("others", "step"), [([5.0, 4.0], 0), ([5.01, 4.0], 1), ([5.0, 4.01], 2), ([5.0, np.nan], 2)]
+    ("others", "step"),
+    [
+        ([5.00004, 4.0, 3.0002], 0),
+        ([5.0001, 4.0, 3.0], 1),
+        ([5.0, 4.0002, 3.0], 2),
+        ([5.0, 4.0, 3.001], 3),
+        ([5.0, np.nan, 3.0], 2),
+    ],
 )
 def test_losses_agree_at_every_step_or_not(others: list[float], step: int) -> None:
     if not step:
-        compare("a", [5.0, 4.0], "b", others)
+        compare("a", [5.0, 4.0, 3.0], "b", others)
         return
     with pytest.raises(UnequalError, match=f"at step {step} is"):
-        compare("a", [5.0, 4.0], "b", others)
+        compare("a", [5.0, 4.0, 3.0], "b", others)
 
 
 def test_one_batch_has_padding_and_the_other_has_none() -> None:
