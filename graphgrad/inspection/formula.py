@@ -66,6 +66,20 @@ def contribution_formula(graph: Graph, tail: Node, place: int) -> str:
     return _named(graph, tail, place, delta_rule(tail.operation, place), scope)
 
 
+def rule_in(graph: Graph, tail: Node, place: int, scope: str, sender: Node) -> str:
+    """The contribution as a text in this scope calls it, with δ of `sender` in the place of δ of
+    the tail: where an addition passes δ on unchanged, the two are one node."""
+    text = delta_rule(tail.operation, place)
+    return _named(graph, tail, place, text, scope, short_name(graph, sender, scope))
+
+
+def value_in(graph: Graph, node: Node, scope: str) -> str:
+    """The formula of the value as a text in this scope writes it; empty for a leaf."""
+    if node.operation in LEAVES:
+        return ""
+    return _named(graph, node, 0, node.operation.formula, scope)
+
+
 def factor_text(graph: Graph, tail: Node, place: int) -> str:
     """The same in short, for an edge from δ of the tail: `δ · (1 - z²)`, last parts of names."""
     return _named(graph, tail, place, delta_rule(tail.operation, place), None)
@@ -87,17 +101,20 @@ def delta_formula(graph: Graph, node: Node) -> str:
     return " + ".join(delta_terms(graph, node))
 
 
-def _named(graph: Graph, node: Node, place: int, formula: str, scope: str | None) -> str:
+def _named(
+    graph: Graph, node: Node, place: int, formula: str, scope: str | None, sender: str = ""
+) -> str:
     """The formula with δ, y and x replaced by the names of this node and its heads.
 
-    With the scope None it is for an edge from the delta of the node, and δ stands alone.
+    With the scope None it is for an edge from the delta of the node, and δ stands alone. `sender`
+    is what δ is the delta of, where that is not the node itself.
     """
     *heads, own = (short_name(graph, item, scope) for item in (*node.heads, node))
 
     def name(match: re.Match[str]) -> str:
         symbol = match.group()
         if symbol == "δ":
-            return "δ" if scope is None else f"δ[{own}]"
+            return "δ" if scope is None else f"δ[{sender or own}]"
         if symbol in ("y", "ʸ"):
             text = own
         elif symbol[-1] == "y":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import os
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from graphgrad.kernels import functions
+from graphgrad.kernels import functions, philox_compiled
 from graphgrad.kernels.loops import LoopNest, block_count
 
 SERIAL = 1 << 16
@@ -31,12 +32,8 @@ _HEADER = '''"""A kernel that graphgrad generated; see graphgrad/kernels/loops.p
 from graphgrad.kernels.functions import NAMESPACE
 globals().update(NAMESPACE)
 '''
-_OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    # NaN and infinity keep their meaning; sums may be taken in the order that vectorises
-    "fastmath": {"reassoc", "contract", "nsz"},
-}
+# no fast mathematics: an elementwise value is rounded as NumPy rounds it
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 @cache
@@ -44,7 +41,8 @@ def compile_kernel(text: str) -> Callable[..., None]:
     """The kernel of this text; compiled when it is first called, from disk where it was before."""
     folder = _cache_folder()
     if folder is not None:
-        path = folder / f"kernel_{hashlib.sha256((_HEADER + text).encode()).hexdigest()[:24]}.py"
+        digest = hashlib.sha256((_HEADER + _functions_text() + text).encode()).hexdigest()
+        path = folder / f"kernel_{digest[:24]}.py"
         if not path.exists():
             temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
             temporary.write_text(_HEADER + text)
@@ -58,6 +56,12 @@ def compile_kernel(text: str) -> Callable[..., None]:
     namespace = dict(functions.NAMESPACE)
     exec(compile(text, "<graphgrad kernel>", "exec"), namespace)
     return njit(**_OPTIONS)(namespace["kernel"])
+
+
+@cache
+def _functions_text() -> str:
+    """What kernels call, as text: a kernel that was kept is not used with other functions."""
+    return "".join(map(inspect.getsource, (functions, philox_compiled)))
 
 
 def _cache_folder() -> Path | None:

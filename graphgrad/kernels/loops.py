@@ -9,6 +9,11 @@ An elementwise value that a later stage reads again waits in a buffer of one row
 over rows are collected for each block of rows by itself and added up in the order of the blocks, so
 the result does not depend on how many threads worked.
 
+Nor does it depend on where the arrays lie. LLVM asks at run time whether what a loop writes may
+overlap what it reads, and takes a loop without vectors if so; the two add a row up in different
+orders. So a loop that sums along a row writes nothing: where values are to be stored as well, they
+are stored by a loop before it, and the sum reads them back from cache.
+
 The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
 regions give equal text and share one compiled kernel.
 """
@@ -92,6 +97,7 @@ class _Printer:
         self.arguments: list[Argument] = []
         self.symbols: dict[Node, str] = {}
         self.last_read: dict[Node, int] = {}
+        self.buffered: set[Node] = set()
 
     def nest(self) -> LoopNest:
         self._find_stages()
@@ -119,35 +125,55 @@ class _Printer:
             self.stage[node] = stage
 
     def _stage(self, stage: int) -> list[str]:
+        """The loop of a stage, the sums along the row beside it, and what is computed once a row."""
         roles = self.region.roles
         mine = [node for node, its in self.stage.items() if its == stage]
         before = [node for node, its in self.stage.items() if its == -1] if stage == 0 else []
+        sums = [n for n in mine if n.operation is SUM and roles[n] in (ROW, TOTAL)]
         lines = [self._assignment(node, stage) for node in before]
-        starts, loop, ends = [], [], []
-        for node in mine:
-            symbol = self._symbol(node)
-            if roles[node] == FULL:
-                loop.append(self._assignment(node, stage))
-                if node in self.outputs:
-                    loop.append(f"o{symbol[1:]}[column] = {symbol}")
-                elif self._needed_later(node):
-                    loop.append(f"t{symbol[1:]}[column] = {symbol}")
-            elif node.operation in _REDUCTIONS:
-                value = self._read(node.heads[0], stage)
-                starts += self._reduction_start(node)
-                loop.append(self._reduction_step(node, value))
-            else:
-                ends.append(self._assignment(node, stage))
-        loads, self._loads = self._loads, []
-        if loop:
-            lines += [*starts, "for column in range(columns):",
-                      *(f"    {line}" for line in [*loads, *loop])]  # fmt: skip
-        lines += ends
+        lines += self._loop([n for n in sums if n.heads[0] not in roles], stage)
+        sums = [n for n in sums if n.heads[0] in roles]
+        work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (MAX, MIN)]
+        if any(self._stores(node) for node in work):
+            self.buffered.update(n.heads[0] for n in sums if n.heads[0] not in self.outputs)
+            lines += self._loop(work, stage)
+            lines += self._loop(sums, stage + 1)
+        else:
+            lines += self._loop([n for n in mine if n in work or n in sums], stage)
+        lines += [self._assignment(node, stage) for node in mine
+                  if roles[node] == ROW and node.operation not in _REDUCTIONS]  # fmt: skip
         for node in [*before, *mine]:
             if roles[node] == ROW and node in self.outputs:
                 symbol = self._symbol(node)
                 lines.append(f"o{symbol[1:]}[row] = {symbol}")
         return lines
+
+    def _loop(self, nodes: Sequence[Node], stage: int) -> list[str]:
+        """One loop over the columns: loads, elementwise work, stores, steps of reductions."""
+        starts, steps = [], []
+        for node in nodes:
+            if node.operation in _REDUCTIONS:
+                starts += self._reduction_start(node)
+                steps.append(self._reduction_step(node, self._read(node.heads[0], stage)))
+                continue
+            steps.append(self._assignment(node, stage))
+            if self._stores(node):
+                symbol = self._symbol(node)
+                kind = "o" if node in self.outputs else "t"
+                steps.append(f"{kind}{symbol[1:]}[column] = {symbol}")
+        loads, self._loads = self._loads, []
+        if not steps:
+            return []
+        body = [f"    {line}" for line in (*loads, *steps)]
+        return [*starts, "for column in range(columns):", *body]
+
+    def _stores(self, node: Node) -> bool:
+        """Whether the loop that computes the node writes to memory."""
+        if self.region.roles[node] == COLUMN:
+            return True
+        if self.region.roles[node] != FULL:
+            return False
+        return node in self.outputs or node in self.buffered or self._needed_later(node)
 
     def _needed_later(self, node: Node) -> bool:
         return any(node in other.heads and self.stage[other] > self.stage[node]
@@ -165,7 +191,7 @@ class _Printer:
         if role == COLUMN:
             return f"p{symbol[1:]}[column] += {value}"
         if node.operation is SUM:
-            return f"{symbol} += {value}"
+            return f"{symbol} = plus({symbol}, {value})"
         function = "larger" if node.operation is MAX else "smaller"
         return f"{symbol} = {function}({symbol}, {value})"
 
@@ -269,7 +295,7 @@ class _Printer:
             per_row += [access] if access else []
         for node in self.region.roles:
             n = self._symbol(node)[1:]
-            if self.region.roles[node] == FULL and node not in kept and self._needed_later(node):
+            if self.region.roles[node] == FULL and node not in kept and self._stores(node):
                 once.append(f"t{n} = empty(columns, {_dtype(node)})")
         for node in kept:
             n = self._symbol(node)[1:]
