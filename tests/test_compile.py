@@ -171,12 +171,14 @@ def test_training_by_one_program():
 
 
 def test_random_graphs_fused_give_the_reference_values(tmp_path):
-    """In a process where Numba runs kernels as plain Python: nothing has to be compiled."""
+    """In a process where kernels run as plain Python: nothing has to be compiled."""
     pytest.importorskip("numba")
     here = Path(__file__).parent
     text = (
         "from random_graphs import grow_case, assert_same_values\n"
         "import graphgrad as gg\n"
+        "import python_kernels\n"
+        "python_kernels.install()\n"
         "kernels = 0\n"
         "for seed in range(150):\n"
         "    case = grow_case(seed, 8 + seed % 20)\n"

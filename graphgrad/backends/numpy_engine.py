@@ -16,7 +16,8 @@ from graphgrad.ops.random import DROPOUT_MASK
 from graphgrad.plan import Plan
 
 try:
-    from graphgrad.kernels.compiled import bind_kernel, usable_cores
+    from graphgrad.backends.calls import CallTable
+    from graphgrad.kernels.native import usable_cores
     from graphgrad.kernels.philox_compiled import fill_dropout_mask
 except ImportError:  # without Numba the same program runs plain, and NumPy makes the masks
     COMPILES = False
@@ -41,4 +42,6 @@ def lower(plan: Plan, threads: int | None = None) -> Program:
     if not COMPILES:
         return Program(plan, print_program(plan, OVERRIDES))
     count = threads or usable_cores()
-    return Program(plan, print_program(plan, OVERRIDES, lambda nest: bind_kernel(nest, count)))
+    return Program(
+        plan, print_program(plan, OVERRIDES, lambda layouts: CallTable(plan, layouts, count))
+    )

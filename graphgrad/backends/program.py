@@ -87,10 +87,13 @@ class Program:
         raw = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         arena = raw[start : start + self.plan.arena_bytes]
+        calls = self._printed.calls.bind(arena) if self._printed.calls else None
+        kernels = dict.fromkeys(self._printed.kernels, calls.run) if calls else {}
         namespace: dict[str, Any] = {
             "__builtins__": {"float": float},
             "np": np,
-            "op": SimpleNamespace(**self._printed.operations),
+            "op": SimpleNamespace(**self._printed.operations, **kernels),
+            "point": calls.point if calls else None,
             "view": partial(_view, arena),
             "guard": self._guard,
             "constants": self._printed.constants,

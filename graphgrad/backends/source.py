@@ -18,15 +18,17 @@ import keyword
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphgrad.graph import CONSTANT, Node, Operation
 from graphgrad.graph.text import plain
-from graphgrad.kernels.loops import Argument, LoopNest, print_loops
-from graphgrad.plan import Plan, Step
-from graphgrad.plan.layout import find_layouts
+from graphgrad.kernels.loops import print_loops
+from graphgrad.plan import Layouts, Plan, Step, find_layouts
+
+if TYPE_CHECKING:  # needs Numba
+    from graphgrad.backends.calls import CallTable
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,18 @@ class Source:
     """The line (from 1) on which each node is computed or viewed."""
     kernels: Mapping[str, str]
     """The text of each fused kernel by the name that the program calls it by."""
-
-
-BindKernel = Callable[[LoopNest], Callable[..., Any]]
+    calls: CallTable | None = None
+    """What the fused steps call."""
 
 
 def print_program(
     plan: Plan,
     overrides: Mapping[Operation, Callable[..., Any]],
-    bind_kernel: BindKernel | None = None,
+    calls: Callable[[Layouts], CallTable] | None = None,
 ) -> Source:
-    """The program of a plan; `overrides` are an engine's own computations, `bind_kernel` makes the
-    loop nest of a fused step callable."""
-    return _Printer(plan, overrides, bind_kernel).source()
+    """The program of a plan; `overrides` are an engine's own computations, `calls` makes the table
+    that fused steps are entered in."""
+    return _Printer(plan, overrides, calls).source()
 
 
 class _Printer:
@@ -60,13 +61,11 @@ class _Printer:
         self,
         plan: Plan,
         overrides: Mapping[Operation, Callable[..., Any]],
-        bind_kernel: BindKernel | None,
+        calls: Callable[[Layouts], CallTable] | None,
     ) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
-        self.bind_kernel = bind_kernel
         self.kernels: dict[str, str] = {}
-        self.kernel_names: dict[tuple[str, int, int], str] = {}
-        self.shaped: dict[tuple[str, tuple[int, ...]], str] = {}
+        self.kernel_names: dict[str, str] = {}
         self.constants: list[np.ndarray] = []
         self.operations: dict[str, Callable[..., Any]] = {}
         self.operation_names: dict[Operation, str] = {}
@@ -76,6 +75,7 @@ class _Printer:
         self.bound: set[Node] = set()
         self.guarded = False
         self.layouts = find_layouts(self.graph)
+        self.calls = calls(self.layouts) if calls is not None else None
         self.places_of_lines: list[tuple[Node, bool, int]] = []
 
     def source(self) -> Source:
@@ -87,9 +87,9 @@ class _Printer:
             if node.operation is CONSTANT:
                 self._constant(node)
         for number, step in enumerate(plan.steps):
-            self._views_before(step.group.inputs)
             self._guards(number)
             if step.group.region is None:
+                self._views_before(step.group.inputs)
                 self._step(step)
             else:
                 self._fused_step(step)
@@ -101,18 +101,19 @@ class _Printer:
         return self._assembled(leaves)
 
     def _views_before(self, wanted: Iterable[Node]) -> None:
-        """Makes the views that the next step reads and that do not stand yet."""
+        """Makes the arrays that the next line reads and that do not stand yet."""
         for root in wanted:
             stack = [root]
             while stack:
                 node = stack[-1]
-                missing = [head for head in node.heads[:1] if head not in self.symbols]
-                if node in self.symbols or not missing:
+                if node in self.symbols:
                     stack.pop()
-                    if node not in self.symbols:
-                        self._view(node)
+                elif self.plan.places[node].kind != "view":
+                    self._out(node)
+                elif node.heads[0] in self.symbols:
+                    self._view(node)
                 else:
-                    stack.extend(missing)
+                    stack.append(node.heads[0])
 
     def _constant(self, node: Node) -> None:
         self.symbols[node] = f"c{len(self.constants)}"
@@ -148,59 +149,17 @@ class _Printer:
         return self.symbols[node]
 
     def _fused_step(self, step: Step) -> None:
-        """A call of one kernel: arguments, outputs, parts of sums, sums."""
+        """A call of one kernel, by the numbers of its rows in the call table."""
         group = step.group
-        assert self.bind_kernel is not None
-        for node in group.outputs:
-            self._out(node)
+        assert self.calls is not None
         nest = print_loops(group.region, group.outputs, step.inherited)
-        values: list[str] = []
-        for argument in nest.arguments:
-            values += self._kernel_argument(nest, argument)
-        for node in nest.outputs:
-            if node not in step.inherited:
-                full = node.type.size == nest.rows * nest.columns
-                shape = (nest.rows, nest.columns) if full else (nest.rows,)
-                values.append(self._shaped(node, shape))
-        parts = self._scratch_names(step)
-        values += [*parts, *(self.symbols[node] for node in nest.collected)]
-        key = (nest.text, nest.rows, nest.columns)
-        if key not in self.kernel_names:
-            name = self.kernel_names[key] = f"kernel_{len(self.kernel_names)}"
-            self.operations[name] = self.bind_kernel(nest)
-            self.kernels[name] = nest.text
+        begin, end = self.calls.add(step, nest)
+        name = self.kernel_names.setdefault(nest.text, f"kernel_{len(self.kernel_names)}")
+        self.kernels[name] = nest.text
         names = ", ".join(plain(self.graph.name_of(node), 60) for node in group.outputs)
-        call = f"op.{self.kernel_names[key]}({', '.join(values)})"
-        self._run(call, step.node, f"{len(group.nodes)} nodes for {names}")
+        self._run(f"op.{name}({begin}, {end})", step.node, f"{len(group.nodes)} nodes for {names}")
         for node in group.nodes[:-1]:
             self.places_of_lines.append((node, True, len(self.run_lines) - 1))
-
-    def _kernel_argument(self, nest: LoopNest, argument: Argument) -> list[str]:
-        node = argument.node
-        if argument.form == "generator":
-            seed, step = (self._shaped(head, (1,)) for head in node.heads)
-            return [seed, step, str(int(node.attributes["stream"]))]
-        shapes = {"scalar": (1,), "vector": (nest.columns,), "row": (nest.rows,),
-                  "full": (nest.rows, nest.columns), "indexed": (-1, nest.columns),
-                  "indexed_row": (-1,)}  # fmt: skip
-        values = [self._shaped(node, shapes[argument.form])]
-        if argument.table is not None:
-            self.constants.append(argument.table)
-            values.append(f"constants[{len(self.constants) - 1}]")
-        return values
-
-    def _shaped(self, node: Node, shape: tuple[int, ...]) -> str:
-        """The value in the shape that a kernel takes it in; made once where it is bound."""
-        symbol = self.symbols[node]
-        text = f"{symbol}.reshape({', '.join(map(str, shape))})"
-        # elements that do not lie in order are copied: at every run, not once before the first
-        if node not in self.bound or not self.layouts.contiguous(node):
-            return text
-        key = (symbol, shape)
-        if key not in self.shaped:
-            self.shaped[key] = f"b{len(self.shaped)}"
-            self.bind_lines.append(f"{self.shaped[key]} = {text}")
-        return self.shaped[key]
 
     def _step(self, step: Step) -> None:
         node = step.node
@@ -289,13 +248,15 @@ class _Printer:
         )
         signature = f"def run({', '.join(self.symbols[leaf] for leaf in leaves)}):"
         lines = [header + " bytes", *self.bind_lines, "", "", signature]
+        if self.kernels:
+            lines.append(f"    point({', '.join(self.symbols[leaf] for leaf in leaves)})")
         bind_start, run_start = 2, len(lines) + 1
         lines += [f"    {line}" for line in self.run_lines]
         lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
         line_of = {node: (run_start if in_run else bind_start) + number
                    for node, in_run, number in reversed(self.places_of_lines)}  # fmt: skip
         return Source("\n".join(lines), self.operations, tuple(self.constants), line_of,
-                      self.kernels)  # fmt: skip
+                      self.kernels, self.calls if self.kernels else None)  # fmt: skip
 
 
 def _is_plain(name: str) -> bool:

@@ -1,8 +1,8 @@
-"""Compiles loop nests with Numba, keeps them, and runs them on all cores.
+"""Compiles kernels with Numba and keeps them on disk.
 
-A kernel's text is its identity: identical layers share one kernel, and compiled code is kept on
-disk under a hash of the text. The rows are cut into a fixed number of blocks, whatever the number
-of threads; so sums over rows are added in the same order on one thread as on many.
+A kernel's text is its identity: identical layers share one kernel, and compiled code is kept under
+a hash of the text and of what it calls. A kernel is a C function `f(first, last, arguments)`; see
+native.py for how it is called.
 """
 
 from __future__ import annotations
@@ -13,32 +13,36 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numba import njit
+from numba import cfunc
 
-from graphgrad.kernels import functions, philox_compiled
-from graphgrad.kernels.loops import LoopNest, block_count
+from graphgrad.kernels import functions, native, philox_compiled
 
-SERIAL = 1 << 16
-"""Elements below which handing work to another thread costs more than it saves."""
-
+_SIGNATURE = "void(int64, int64, int64)"
 _HEADER = '''"""A kernel that graphgrad generated; see graphgrad/kernels/loops.py."""
 from graphgrad.kernels.functions import NAMESPACE
 globals().update(NAMESPACE)
 '''
 # no fast mathematics: an elementwise value is rounded as NumPy rounds it
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nopython": True, "error_model": "numpy"}
+_ADD_PARTS = """def kernel(first, last, arguments):
+    given = vector_at(arguments, 4, int64)
+    blocks, size = given[0], given[1]
+    parts = matrix_at(given[2], blocks, size, {dtype})
+    total = vector_at(given[3], size, {dtype})
+    total[:] = parts[0]
+    for block in range(1, blocks):
+        for column in range(size):
+            total[column] += parts[block, column]
+"""
 
 
 @cache
-def compile_kernel(text: str) -> Callable[..., None]:
-    """The kernel of this text; compiled when it is first called, from disk where it was before."""
+def compile_kernel(text: str) -> Any:
+    """The kernel of this text, compiled or found on disk; `address` is where it lies."""
     folder = _cache_folder()
     if folder is not None:
         digest = hashlib.sha256((_HEADER + _functions_text() + text).encode()).hexdigest()
@@ -52,16 +56,21 @@ def compile_kernel(text: str) -> Callable[..., None]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module  # where Numba looks for what it kept on disk
         spec.loader.exec_module(module)
-        return njit(cache=True, **_OPTIONS)(module.kernel)
+        return cfunc(_SIGNATURE, cache=True, **_OPTIONS)(module.kernel)
     namespace = dict(functions.NAMESPACE)
     exec(compile(text, "<graphgrad kernel>", "exec"), namespace)
-    return njit(**_OPTIONS)(namespace["kernel"])
+    return cfunc(_SIGNATURE, **_OPTIONS)(namespace["kernel"])
+
+
+def compile_add_parts(dtype: str) -> Any:
+    """The kernel that adds up the parts of a collected sum, in the order of the blocks."""
+    return compile_kernel(_ADD_PARTS.format(dtype=dtype))
 
 
 @cache
 def _functions_text() -> str:
     """What kernels call, as text: a kernel that was kept is not used with other functions."""
-    return "".join(map(inspect.getsource, (functions, philox_compiled)))
+    return "".join(map(inspect.getsource, (functions, native, philox_compiled)))
 
 
 def _cache_folder() -> Path | None:
@@ -75,61 +84,3 @@ def _cache_folder() -> Path | None:
         return folder if os.access(folder, os.W_OK) else None
     except OSError:
         return None
-
-
-class Workers:
-    """The project's threads. They sleep until a kernel hands them blocks."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._pool = ThreadPoolExecutor(count - 1, "graphgrad") if count > 1 else None
-
-    def run(self, kernel: Callable[..., None], blocks: int, arguments: Sequence[Any]) -> None:
-        """Calls `kernel(first, last, *arguments)` so that every block is done once."""
-        if self._pool is None or blocks < 2:
-            kernel(0, blocks, *arguments)
-            return
-        share = -(-blocks // self.count)
-        futures: list[Future[None]] = [
-            self._pool.submit(kernel, first, min(first + share, blocks), *arguments)
-            for first in range(share, blocks, share)
-        ]
-        try:
-            kernel(0, share, *arguments)
-        finally:
-            for future in futures:
-                future.result()
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
-@cache
-def shared_workers(count: int) -> Workers:
-    """One pool for each number of threads, shared by all programs."""
-    return Workers(count)
-
-
-def bind_kernel(nest: LoopNest, threads: int) -> Callable[..., None]:
-    """A function of the arrays of a nest, in its order: arguments, outputs, then one array
-    [blocks, …] of parts and the result for each collected sum."""
-    kernel = compile_kernel(nest.text)
-    rows, columns = nest.rows, nest.columns
-    blocks = block_count(rows)
-    height = -(-rows // blocks)
-    workers = shared_workers(threads if rows * columns >= SERIAL else 1)
-    sums = len(nest.collected)
-
-    def run(*arrays: Any) -> None:
-        given = arrays[: len(arrays) - sums]
-        workers.run(kernel, blocks, (height, rows, columns, *given))
-        parts = given[len(given) - sums :]
-        for part, out in zip(parts, arrays[len(arrays) - sums :], strict=True):
-            np.sum(part, axis=0, out=out.reshape(part.shape[1:]))
-
-    return run

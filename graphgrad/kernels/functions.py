@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from graphgrad.kernels.native import matrix_at, vector_at
 from graphgrad.kernels.philox_compiled import fill_row
 
 _LOG2E = np.float32(1.4426950408889634)
@@ -129,6 +130,7 @@ NAMESPACE: Mapping[str, Any] = {
     "exp_float32": exp_float32, "exp_float64": np.exp,
     "plus": plus, "larger": larger, "smaller": smaller, "max": maximum, "min": minimum, "where": where,
     "sign": sign, "isfinite": np.isfinite, "fill_row": fill_row,
+    "vector_at": vector_at, "matrix_at": matrix_at,
     "rsqrt_float32": rsqrt_float32, "rsqrt_float64": rsqrt_float64,
     "softplus_float32": softplus_float32, "softplus_float64": softplus_float64,
     **{f"{name}_{dtype}": function

@@ -59,10 +59,22 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The parts of a collected sum, one for each block: the working array of this number."""
+
+    number: int
+
+
+Word = int | Node | np.ndarray | Part
+"""What a kernel is given: a number, or the address of a value, of a table, of a working array."""
+
+
+@dataclass(frozen=True)
 class LoopNest:
-    """The text of a kernel and the order of its arguments."""
+    """The text of a kernel and what it has to be given."""
 
     text: str
+    words: tuple[Word, ...]
     arguments: tuple[Argument, ...]
     outputs: tuple[Node, ...]
     collected: tuple[Node, ...]
@@ -98,6 +110,8 @@ class _Printer:
         self.symbols: dict[Node, str] = {}
         self.last_read: dict[Node, int] = {}
         self.buffered: set[Node] = set()
+        blocks = block_count(self.rows)
+        self.words: list[Word] = [-(-self.rows // blocks), self.rows, self.columns]
 
     def nest(self) -> LoopNest:
         self._find_stages()
@@ -108,7 +122,8 @@ class _Printer:
         kept = [n for n in self.outputs if self.region.roles[n] in (FULL, ROW)]
         collected = [n for n in self.outputs if self.region.roles[n] in (COLUMN, TOTAL)]
         first_write = {n: self.stage[n] for n in kept}
-        return LoopNest(self._text(body, kept, collected), tuple(self.arguments),
+        text = self._text(body, kept, collected)
+        return LoopNest(text, tuple(self.words), tuple(self.arguments),
                         tuple(kept), tuple(collected), self.rows, self.columns,
                         self.last_read, first_write)  # fmt: skip
 
@@ -272,49 +287,36 @@ class _Printer:
         return "indexed" if aligned[-1] != 1 else "indexed_row"
 
     def _text(self, body: list[str], kept: list[Node], collected: list[Node]) -> str:
-        names, once, per_row = [], [], []
+        once, per_row, in_block, after_block = [], [], [], []
         for argument in self.arguments:
-            n = self._symbol(argument.node)[1:]
-            if argument.form == "generator":
-                names += [f"seed{n}", f"step{n}", f"stream{n}"]
-                once.append(f"g{n} = empty(columns, {argument.node.dtype})")
-                rate = argument.node.attributes["rate"]
-                per_row.append(
-                    f"fill_row(g{n}, row * columns, seed{n}[0], step{n}[0], stream{n}, "
-                    f"{dropout_threshold(rate)}, {argument.node.dtype}({dropout_scale(rate)!r}))"
-                )
-                continue
-            names.append(f"m{n}")
-            if argument.form.startswith("indexed"):
-                names.append(f"i{n}")
-            access = {"scalar": "", "vector": "", "full": f"a{n} = m{n}[row]",
-                      "row": f"s{n} = m{n}[row]", "indexed": f"a{n} = m{n}[i{n}[row]]",
-                      "indexed_row": f"s{n} = m{n}[i{n}[row]]"}[argument.form]  # fmt: skip
-            once += {"scalar": [f"s{n} = m{n}[0]"], "vector": [f"a{n} = m{n}"]}.get(
-                argument.form, [])  # fmt: skip
-            per_row += [access] if access else []
+            self._declare_argument(argument, once, per_row)
         for node in self.region.roles:
-            n = self._symbol(node)[1:]
             if self.region.roles[node] == FULL and node not in kept and self._stores(node):
-                once.append(f"t{n} = empty(columns, {_dtype(node)})")
+                once.append(f"t{self._number(node)} = empty(columns, {_dtype(node)})")
         for node in kept:
-            n = self._symbol(node)[1:]
+            n = self._number(node)
             full = self.region.roles[node] == FULL
             if node in self.shared:
-                per_row.append(f"o{n} = a{self._symbol(self.shared[node])[1:]}")
+                per_row.append(f"o{n} = a{self._number(self.shared[node])}")
                 continue
-            names.append(f"r{n}" if full else f"o{n}")
+            form = "rows, columns" if full else "rows"
+            once.append(self._given(f"{'r' if full else 'o'}{n}", node, form, node))
             per_row += [f"o{n} = r{n}[row]"] if full else []
-        in_block, after_block = [], []
-        for node in collected:
-            n = self._symbol(node)[1:]
-            names.append(f"q{n}")
-            if self.region.roles[node] == COLUMN:
+        blocks = block_count(self.rows)
+        for place, node in enumerate(collected):
+            n, column = self._number(node), self.region.roles[node] == COLUMN
+            form = f"{blocks}, columns" if column else f"{blocks}"
+            once.append(self._given(f"q{n}", node, form, Part(place)))
+            if column:
                 in_block += [f"p{n} = q{n}[block]", f"p{n}[:] = 0"]
             else:
                 in_block.append(f"v{n} = {node.dtype}(0)")
                 after_block.append(f"q{n}[block] = v{n}")
-        lines = [f"def kernel(first, last, height, rows, columns, {', '.join(names)}):"]
+        lines = [
+            "def kernel(first, last, arguments):",
+            f"    given = vector_at(arguments, {len(self.words)}, int64)",
+            "    height, rows, columns = given[0], given[1], given[2]",
+        ]
         lines += [f"    {line}" for line in once]
         lines.append("    for block in range(first, last):")
         lines += [f"        {line}" for line in in_block]
@@ -322,6 +324,45 @@ class _Printer:
         lines += [f"            {line}" for line in [*per_row, *body]]
         lines += [f"        {line}" for line in after_block]
         return "\n".join(lines) + "\n"
+
+    def _number(self, node: Node) -> str:
+        return self._symbol(node)[1:]
+
+    def _given(self, name: str, node: Node, form: str, word: Word) -> str:
+        """The line that finds an array at an address that the kernel is given."""
+        self.words.append(word)
+        function = "matrix_at" if "," in form else "vector_at"
+        return f"{name} = {function}(given[{len(self.words) - 1}], {form}, {_dtype(node)})"
+
+    def _declare_argument(self, argument: Argument, once: list[str], per_row: list[str]) -> None:
+        node, n = argument.node, self._number(argument.node)
+        if argument.form == "generator":
+            seed, step = node.heads
+            once.append(self._given(f"seed{n}", seed, "1", seed))
+            once.append(self._given(f"step{n}", step, "1", step))
+            self.words.append(int(node.attributes["stream"]))
+            once.append(f"g{n} = empty(columns, {node.dtype})")
+            rate = node.attributes["rate"]
+            per_row.append(
+                f"fill_row(g{n}, row * columns, seed{n}[0], step{n}[0], "
+                f"given[{len(self.words) - 1}], "
+                f"{dropout_threshold(rate)}, {node.dtype}({dropout_scale(rate)!r}))"
+            )
+            return
+        form = {"full": "rows, columns", "indexed": "rows, columns", "vector": "columns",
+                "scalar": "1"}.get(argument.form, "rows")  # fmt: skip
+        once.append(self._given(f"m{n}", node, form, node))
+        if argument.table is not None:
+            self.words.append(argument.table)
+            once.append(f"i{n} = vector_at(given[{len(self.words) - 1}], rows, int32)")
+        if argument.form == "scalar":
+            once.append(f"s{n} = m{n}[0]")
+        elif argument.form == "vector":
+            once.append(f"a{n} = m{n}")
+        else:
+            row = f"i{n}[row]" if argument.table is not None else "row"
+            kind = "a" if argument.form in ("full", "indexed") else "s"
+            per_row.append(f"{kind}{n} = m{n}[{row}]")
 
 
 def _dtype(node: Node) -> str:

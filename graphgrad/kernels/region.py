@@ -71,8 +71,10 @@ def _readable(head: Node, space: Sizes, layouts: Layouts) -> bool:
     if is_generator(head):
         return shape == space
     aligned = (1,) * (len(space) - len(shape)) + shape
+    while head.operation is BROADCAST_TO:
+        head = head.heads[0]  # a kernel reads what was repeated
     fits = all(a in (1, b) for a, b in zip(aligned, space, strict=True))
-    return fits and (head.operation is BROADCAST_TO or layouts.contiguous(head))
+    return fits and layouts.contiguous(head)
 
 
 def find_regions(

@@ -14,7 +14,6 @@ from graphgrad.training.optimisers import SEED, training_step
 
 numba = pytest.importorskip("numba", reason="fused kernels are compiled by Numba")
 
-from graphgrad.kernels.compiled import bind_kernel, shared_workers  # noqa: E402
 from graphgrad.kernels.functions import exp_float32  # noqa: E402
 
 WITH_KERNEL = [(op, s) for op in ALL_OPERATIONS if op.kernel for s in op.samples
@@ -136,7 +135,7 @@ def test_dropout_inside_a_kernel_has_the_bits_of_the_reference():
 
 
 def test_one_thread_and_many_give_the_same_bytes(monkeypatch):
-    monkeypatch.setattr("graphgrad.kernels.compiled.SERIAL", 1)
+    monkeypatch.setattr("graphgrad.backends.calls.SHARED_FROM", 1)
     x = gg.input("x", (1000, 37))
     graph = gg.Graph({"column": sum_of(gg.exp(x) * x, 0), "total": sum_of(gg.exp(x) - x)})
     feeds = {"x": np.random.default_rng(1).standard_normal((1000, 37)).astype("f4")}
@@ -148,19 +147,8 @@ def test_one_thread_and_many_give_the_same_bytes(monkeypatch):
         assert all(np.array_equal(results[0][name], other[name]) for name in other)
 
 
-def test_an_error_in_a_thread_is_raised_and_every_block_is_done():
-    seen = []
-
-    def kernel(first, last, *_):
-        seen.append((first, last))
-        if first:
-            raise ValueError("in a thread")
-
-    with pytest.raises(ValueError, match="in a thread"):
-        shared_workers(2).run(kernel, 8, ())
-    assert sorted(seen) == [(0, 4), (4, 8)]
+def test_the_number_of_blocks_depends_on_the_rows_alone():
     assert block_count(1) == 1 and block_count(10**9) == block_count(10**8)
-    assert bind_kernel.__doc__
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

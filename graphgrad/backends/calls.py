@@ -1,0 +1,143 @@
+"""The call table: what a program computes natively, as rows of addresses.
+
+A fused step is a row: a compiled kernel, into how many blocks its rows are cut, and the words it is
+given, most of them addresses of values. Where a value lies is known beforehand: so many bytes into
+the arena, a constant, or so many bytes into an array that the caller brings. The first two are
+written down once for each workspace; `point` writes down the third where the caller brings another
+array than last time.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from graphgrad.graph import CONSTANT, Node
+from graphgrad.kernels.compiled import compile_add_parts, compile_kernel
+from graphgrad.kernels.loops import LoopNest, Part, Word, block_count
+from graphgrad.kernels.native import launch, shared_pool
+from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.plan import Layouts, Plan, Step
+
+SHARED_FROM = 1 << 19
+"""Elements below which handing work to another thread costs more than it saves; see native.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    function: int
+    blocks: int
+    shared: bool
+    first_word: int
+
+
+@dataclass
+class CallTable:
+    """The rows of a program; filled while it is printed."""
+
+    plan: Plan
+    layouts: Layouts
+    threads: int
+    rows: list[_Row] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+    in_arena: list[int] = field(default_factory=list)
+    """The words that count from the start of the arena."""
+    in_leaf: dict[int, list[int]] = field(default_factory=dict)
+    """The words that count from the start of the caller's array of this number."""
+    kept: list[Any] = field(default_factory=list)
+    """Kernels and arrays whose addresses are in the table."""
+
+    def __post_init__(self) -> None:
+        graph = self.plan.graph
+        leaves = [*graph.inputs.values(), *graph.states.values()]
+        self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
+
+    def add(self, step: Step, nest: LoopNest) -> tuple[int, int]:
+        """Writes a fused step down: the rows from the first to before the second number."""
+        begin = len(self.rows)
+        shared = nest.rows * nest.columns >= SHARED_FROM
+        self._add_row(compile_kernel(nest.text), block_count(nest.rows), shared, nest.words, step)
+        for number, node in enumerate(nest.collected):
+            kernel = compile_add_parts(str(node.dtype))
+            size = 1 if node.type.size == 1 else nest.columns
+            self._add_row(kernel, 1, False, (block_count(nest.rows), size, Part(number), node), step)
+        return begin, len(self.rows)
+
+    def bind(self, arena: np.ndarray) -> Calls:
+        """The table with the addresses of a workspace."""
+        return Calls(self, arena)
+
+    def _add_row(
+        self, kernel: Any, blocks: int, shared: bool, words: Sequence[Word], step: Step
+    ) -> None:
+        self.kept.append(kernel)
+        self.rows.append(_Row(kernel.address, blocks, shared, len(self.words)))
+        for word in words:
+            self.words.append(self._value_of(word, step))
+
+    def _value_of(self, word: Word, step: Step) -> int:
+        """The word as a number; an address is entered where it has to be added to."""
+        place = len(self.words)
+        if isinstance(word, int):
+            return word
+        if isinstance(word, np.ndarray):
+            self.kept.append(word)
+            return int(word.ctypes.data)
+        if isinstance(word, Part):
+            self.in_arena.append(place)
+            return step.scratch[word.number].offset
+        while word.operation is BROADCAST_TO:
+            word = word.heads[0]
+        root = self.plan.places[word].root
+        offset = 0
+        if self.plan.places[word].kind == "view":
+            ghosts = self.layouts.ghosts
+            offset = int(ghosts[word].ctypes.data - ghosts[root].ctypes.data)
+        if root.operation is CONSTANT:
+            array = root.attributes["value"].array
+            self.kept.append(array)
+            return int(array.ctypes.data) + offset
+        if root in self._leaves:
+            self.in_leaf.setdefault(self._leaves[root], []).append(place)
+            return offset
+        self.in_arena.append(place)
+        return self.plan.places[root].offset + offset
+
+
+class Calls:
+    """A call table with the addresses of one workspace."""
+
+    run: Callable[[int, int], None]
+    """Runs the rows from the first to before the second number."""
+
+    def __init__(self, table: CallTable, arena: np.ndarray) -> None:
+        self._words = np.array([*table.words, 0], np.int64)
+        self._words[table.in_arena] += arena.ctypes.data
+        base = self._words.ctypes.data
+        rows = [(row.function, row.blocks, row.shared, base + 8 * row.first_word)
+                for row in table.rows]  # fmt: skip
+        self._kept = (table.kept, arena)
+        self._leaves = [
+            (number, np.array(places, np.intp), self._words[places].copy())
+            for number, places in table.in_leaf.items()
+        ]
+        self._known: list[Callable[[], Any]] = [_nothing for _ in self._leaves]
+        pool = shared_pool(table.threads)
+        self.run = partial(launch, pool.words, np.array(rows, np.int64).reshape(-1, 4))
+
+    def point(self, *arrays: np.ndarray) -> None:
+        """Tells the table where the caller's arrays lie."""
+        for place, (number, words, offsets) in enumerate(self._leaves):
+            array = arrays[number]
+            if self._known[place]() is not array:
+                self._words[words] = offsets + array.ctypes.data
+                self._known[place] = weakref.ref(array)
+
+
+def _nothing() -> None:
+    return None
