@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT, Node, Operation
+from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
 from graphgrad.kernels.loops import print_loops
 from graphgrad.plan import Layouts, Plan, Step, find_layouts
@@ -142,9 +142,14 @@ class _Printer:
             self.symbols[node] = self.symbols[place.root]
         else:
             self.symbols[node] = f"v{self.graph.position(node)}"
-            self.bind_lines.append(
-                f"{self.symbols[node]} = {self._arena_view(place.offset, node.type)}"
-            )
+            view = self._arena_view(place.offset, node.type)
+            order = self.layouts.orders.get(node)
+            if order is not None:
+                sizes = tuple(node.type.sizes[axis] for axis in order)
+                back = tuple(order.index(axis) for axis in range(len(order)))
+                view = self._arena_view(place.offset, TensorType(sizes, node.dtype))
+                view += f".transpose({back!r})"
+            self.bind_lines.append(f"{self.symbols[node]} = {view}")
             self.bound.add(node)
         return self.symbols[node]
 

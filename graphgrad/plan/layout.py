@@ -3,6 +3,10 @@
 A `ghost` is an array that has a shape, a dtype and strides but no memory that may be touched. View
 operations are applied to ghosts, so the plan learns from NumPy itself which results are views and
 what they look like, before a byte is allocated.
+
+A matrix product that is only read in another order of its axes is written in that order: BLAS does
+not care how far the rows of its result are apart. So the heads of attention come out side by side,
+and joining them is a view.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from graphgrad.graph import Graph, Node
+from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.movement import TRANSPOSE
 
 
 def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -44,6 +50,8 @@ class Layouts:
     ghosts: Mapping[Node, np.ndarray]
     views: frozenset[Node]
     """The nodes that lie in their head's memory."""
+    orders: Mapping[Node, tuple[int, ...]]
+    """The axes in the order in which they lie in memory, where that is not their own."""
 
     def contiguous(self, node: Node) -> bool:
         """Whether the elements lie in C order without gaps."""
@@ -51,14 +59,33 @@ class Layouts:
 
 
 def find_layouts(graph: Graph) -> Layouts:
-    """Views as NumPy makes them; everything else contiguous."""
+    """Views as NumPy makes them; products as they are read; everything else contiguous."""
     ghosts: dict[Node, np.ndarray] = {}
-    views = set()
+    views, orders = set(), {}
+    kept = {*graph.outputs.values(), *graph.updates.values()}
     for node in graph.nodes:
         result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
-        if result is None:
-            ghosts[node] = ghost(node.type.sizes, node.dtype)
-        else:
+        order = _order_of_readers(graph, node) if node not in kept else None
+        if result is not None:
             ghosts[node] = result
             views.add(node)
-    return Layouts(ghosts, frozenset(views))
+        elif order is not None:
+            sizes = node.type.sizes
+            written = ghost(tuple(sizes[axis] for axis in order), node.dtype)
+            ghosts[node] = written.transpose(np.argsort(order))
+            orders[node] = order
+        else:
+            ghosts[node] = ghost(node.type.sizes, node.dtype)
+    return Layouts(ghosts, frozenset(views), orders)
+
+
+def _order_of_readers(graph: Graph, node: Node) -> tuple[int, ...] | None:
+    """The order of axes in which all tails of a product read it, where columns stay together."""
+    if node.operation is not MATMUL:
+        return None
+    tails = graph.tails(node)
+    if not tails or any(tail.operation is not TRANSPOSE for tail in tails):
+        return None
+    orders = {tail.attributes["axes"] for tail in tails}
+    (order, *others) = orders
+    return order if not others and order[-1] == node.rank - 1 else None
