@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.loops import LoopNest, block_count, print_loops
-from graphgrad.kernels.region import Region, find_regions, is_generator
+from graphgrad.kernels.region import Region, find_regions, is_generator, outer_values
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Group, Layouts, alone
 
@@ -15,29 +15,40 @@ def fused(
     graph: Graph, order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts
 ) -> list[Group]:
     """The groups in the order in which they run: each after the last of its nodes."""
-    regions = find_regions(order, phases, layouts)
-    region_of = {node: region for region in regions for node in region.roles}
+    outer = outer_values(graph, order)
+    regions = find_regions(order, phases, layouts, outer)
+    regions_of: dict[Node, set[Region]] = {}
+    for region in regions:
+        for node in region.roles:
+            regions_of.setdefault(node, set()).add(region)
     position = {node: number for number, node in enumerate(order)}
     kept = {*graph.outputs.values(), *graph.updates.values()}
     groups: dict[Group, int] = {}
     for region in regions:
-        groups[_group(graph, region, region_of, kept)] = max(position[n] for n in region.roles)
-    for node in order:
-        if node in region_of or node in layouts.views:
+        groups[_group(graph, region, regions_of, kept, outer)] = max(position[n] for n in region.roles)
+    made_again: set[Node] = set()
+    for node in reversed(order):
+        if node in layouts.views or (node in regions_of and node not in outer):
             continue
-        if is_generator(node) and node not in kept and all(
-            tail in region_of for tail in graph.tails(node)
+        if (is_generator(node) or node in outer) and node not in kept and all(
+            tail in regions_of or tail in made_again for tail in graph.tails(node)
         ):  # fmt: skip
-            continue
-        groups[alone(node)] = position[node]
+            made_again.add(node)
+        else:
+            groups[alone(node)] = position[node]
     return sorted(groups, key=groups.__getitem__)
 
 
 def _group(
-    graph: Graph, region: Region, region_of: Mapping[Node, Region], kept: set[Node]
-) -> Group:
-    outputs = [node for node in region.roles if node in kept
-               or any(region_of.get(tail) is not region for tail in graph.tails(node))]  # fmt: skip
+    graph: Graph, region: Region, regions_of: Mapping[Node, set[Region]], kept: set[Node],
+    outer: set[Node],
+) -> Group:  # fmt: skip
+    """The region as a group: its outputs are what anything outside of it reads."""
+    outputs = [
+        node for node in region.roles
+        if node in kept or any(regions_of.get(tail) != {region} for tail in graph.tails(node))
+    ]  # fmt: skip
+    outputs = [node for node in outputs if node not in outer]
     nest = print_loops(region, outputs)
     inputs: list[Node] = []
     for node in region.roles:

@@ -7,14 +7,18 @@ then walks the rows once and keeps a row in cache from its first use to its last
 
 Regions grow along the order of the graph: a node joins the open region of a head. What is neither
 elementwise nor a row reduction (products, movement, indexing) stays alone.
+
+What is cheaper to make again than to read belongs to every region that reads it, and to no memory:
+dropout masks, which are made of numbers alone, and outer values, which are made of rows and columns
+(the one-hot targets of a cross-entropy, say).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphgrad.graph import CONSTANT, Node
+from graphgrad.graph import CONSTANT, Graph, Node
 from graphgrad.ops.movement import BROADCAST_TO, RESHAPE
 from graphgrad.ops.random import DROPOUT_MASK
 from graphgrad.ops.reduction import MAX, MIN, SUM
@@ -37,8 +41,13 @@ class Region:
         return tuple(self.roles)
 
 
-def role_in(node: Node, space: Sizes, layouts: Layouts) -> str | None:
-    """What `node` would be if a region with this space computed it; None where it cannot."""
+def role_in(
+    node: Node, space: Sizes, layouts: Layouts, outer: Collection[Node] = ()
+) -> str | None:
+    """What `node` would be if a region with this space computed it; None where it cannot.
+
+    Values that are `outer` are computed again wherever they are read.
+    """
     shape = node.type.sizes
     operation = node.operation
     row = (*space[:-1], 1)
@@ -56,20 +65,24 @@ def role_in(node: Node, space: Sizes, layouts: Layouts) -> str | None:
         return ROW if {shape, head} <= {row, space[:-1]} and shape != head else None
     if not operation.kernel:
         return None
-    if any(not _readable(head, space, layouts) for head in node.heads):
+    if any(not _readable(head, space, layouts, outer) for head in node.heads):
         return None
     if shape == space:
         return FULL
     return ROW if shape == row else None
 
 
-def _readable(head: Node, space: Sizes, layouts: Layouts) -> bool:
+def _readable(head: Node, space: Sizes, layouts: Layouts, outer: Collection[Node]) -> bool:
     """Whether a kernel over this space can read the value row by row."""
     shape = head.type.sizes
     if len(shape) > len(space):
         return False
     if is_generator(head):
         return shape == space
+    if head in outer:
+        return shape == space and all(
+            _readable(its, space, layouts, outer) for its in head.heads
+        )
     aligned = (1,) * (len(space) - len(shape)) + shape
     while head.operation is BROADCAST_TO:
         head = head.heads[0]  # a kernel reads what was repeated
@@ -78,21 +91,42 @@ def _readable(head: Node, space: Sizes, layouts: Layouts) -> bool:
 
 
 def find_regions(
-    order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts
+    order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts, outer: Collection[Node]
 ) -> list[Region]:
     """The regions of the nodes, which are given in order; `phases` are never mixed in one."""
-    finder = _Finder(layouts)
+    finder = _Finder(layouts, outer)
     for node in order:
         finder.place(node, phases[node])
     return finder.regions()
+
+
+def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
+    """Elementwise values that are larger than anything they are made of, apart from each other,
+    and that only elementwise operations and sums of their own shape read."""
+    kept = {*graph.outputs.values(), *graph.updates.values()}
+    found: set[Node] = set()
+    for node in order:
+        size = node.type.size
+        if not node.operation.kernel or node in kept or not node.heads:
+            continue
+        made = all(head in found or head.type.size < size for head in node.heads)
+        if made and all(_reads_alike(tail, node) for tail in graph.tails(node)):
+            found.add(node)
+    return found
+
+
+def _reads_alike(tail: Node, node: Node) -> bool:
+    if tail.operation in (SUM, MAX, MIN):
+        return True
+    return bool(tail.operation.kernel) and tail.shape == node.shape
 
 
 class _Finder:
     """Walks the order once. A region is open until a node outside of it reads from it: so whoever
     reads from a region comes after all of it, and regions never wait for each other in a circle."""
 
-    def __init__(self, layouts: Layouts) -> None:
-        self.layouts = layouts
+    def __init__(self, layouts: Layouts, outer: Collection[Node]) -> None:
+        self.layouts, self.outer = layouts, outer
         self.region_of: dict[Node, Region] = {}
         self.open: set[Region] = set()
 
@@ -101,16 +135,17 @@ class _Finder:
 
     def place(self, node: Node, phase: int) -> None:
         """Puts the node into a region, or leaves it alone and closes what it reads from."""
-        if is_generator(node):
+        if is_generator(node) or node in self.outer:
             return  # computed again in every region that reads it
-        homes = dict.fromkeys(self.region_of[h] for h in node.heads if h in self.region_of)
+        sources = list(self._sources(node))
+        homes = dict.fromkeys(self.region_of[h] for h in sources if h in self.region_of)
         joined: Region | None = None
         for region in homes:
             if region not in self.open or region.phase != phase:
                 continue
-            if any(region.roles.get(head) in (COLUMN, TOTAL) for head in node.heads):
+            if any(region.roles.get(head) in (COLUMN, TOTAL) for head in sources):
                 continue
-            role = role_in(node, region.space, self.layouts)
+            role = role_in(node, region.space, self.layouts, self.outer)
             if role is None:
                 continue
             if joined is None:
@@ -128,22 +163,39 @@ class _Finder:
         reduces = node.operation in (SUM, MAX, MIN)
         space = (node.heads[0] if reduces else node).type.sizes
         able = space and 0 not in space and node.operation is not RESHAPE
-        role = role_in(node, space, self.layouts) if able else None
+        role = role_in(node, space, self.layouts, self.outer) if able else None
         if role is not None:
             region = Region(space, phase)
             self.open.add(region)
             self._add(node, region, role)
 
+    def _sources(self, node: Node) -> Iterator[Node]:
+        """What the node reads, with the heads of outer values in their place."""
+        for head in node.heads:
+            if head in self.outer:
+                yield from self._sources(head)
+            else:
+                yield head
+
     def _add(self, node: Node, region: Region, role: str) -> None:
+        for head in node.heads:
+            self._add_outer(head, region)
         region.roles[node] = role
         self.region_of[node] = region
+
+    def _add_outer(self, node: Node, region: Region) -> None:
+        if node in self.outer and node not in region.roles:
+            for head in node.heads:
+                self._add_outer(head, region)
+            region.roles[node] = FULL
 
     def _merge(self, other: Region, into: Region, newest: Node) -> None:
         """Two open regions that one node reads become one, its nodes in a valid order."""
         role = into.roles.pop(newest)
         for node, its_role in other.roles.items():
             into.roles[node] = its_role
-            self.region_of[node] = into
+            if node not in self.outer:
+                self.region_of[node] = into
         into.roles[newest] = role
         self.open.discard(other)
 
