@@ -10,7 +10,8 @@ program is kept.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from graphgrad.backends import COMPILES, Program, lower
 from graphgrad.errors import DeclarationError, PassError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, leaf_name
+from graphgrad.graph.html import mimebundle, picture, program_html
 from graphgrad.graph.types import shape_text
 from graphgrad.kernels.fuse import fused
 from graphgrad.ops.evaluate import evaluate
@@ -36,6 +38,15 @@ from graphgrad.plan import make_plan, one_by_one
 
 Feeds = Mapping[str, np.ndarray]
 
+CHOICES: tuple[str, ...] = tuple(dict.fromkeys([
+    *(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES)),
+    "fuse",  # kernels instead of one operation after another
+    "outer",  # values made of rows and columns are made again rather than kept
+    "orders",  # products are written in the order in which they are read
+    "soon",  # the update of a parameter follows its delta
+]))  # fmt: skip
+"""What `compile(…, without=…)` can leave out, to see what it is worth or which one is guilty."""
+
 
 class Compiled:
     """A compiled graph: call it with the state and inputs of any size.
@@ -47,11 +58,12 @@ class Compiled:
     def __init__(
         self, source_graph: Graph, graph: Graph, guards: Sequence[str],
         reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass], fuse: bool,
-        check: Check | None = None,
+        check: Check | None = None, without: frozenset[str] = frozenset(),
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
-        self._guards, self._passes = tuple(guards), tuple(specialised_passes)
-        self._fuse, self._check = fuse, check
+        passes = (*specialised_passes, *FUSING_PASSES) if fuse else specialised_passes
+        self._guards, self._passes = tuple(guards), _without(passes, without)
+        self._fuse, self._check, self._without = fuse, check, without
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}
         self._lock = threading.Lock()
@@ -68,17 +80,29 @@ class Compiled:
         key = tuple(sizes.get(name, -1) for name in self._dimensions)
         with self._lock:
             if key not in self._programs:
-                passes = (*self._passes, *FUSING_PASSES) if self._fuse else self._passes
-                graph, _ = optimise(specialise(self.graph, sizes), passes, self._check)
+                graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
                 guards = [graph.outputs[name] for name in self._guards]
-                grouping = fused if self._fuse else one_by_one
-                self._programs[key] = lower(make_plan(graph, guards, grouping))
+                grouping = partial(fused, without=self._without) if self._fuse else one_by_one
+                self._programs[key] = lower(make_plan(graph, guards, grouping, self._without))
             return self._programs[key]
 
     @property
     def source(self) -> str:
         """The generated source of a graph without named dimensions."""
         return self.program().source
+
+    def _html(self, drawn: str | None) -> str:
+        count = f"{len(self.source_graph)} declared, {len(self.graph)} optimised"
+        figures = [("nodes", count), ("open sizes", ", ".join(self._dimensions) or "none"),
+                   ("programs so far", str(len(self._programs)))]  # fmt: skip
+        passes = "\n".join(map(str, self.reports))
+        return program_html("compiled graph", figures, {"passes": passes}, drawn)
+
+    def _repr_html_(self) -> str:
+        return self._html(picture(self))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return mimebundle(self, self._html, include, exclude)
 
 
 def compile(
@@ -90,15 +114,17 @@ def compile(
     fuse: bool = False,
     debug: Feeds | None = None,
     state: Feeds | None = None,
+    without: Iterable[str] = (),
 ) -> Compiled:
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
 
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
     changes no state. `fuse` computes elementwise regions and row reductions by kernels that Numba
-    compiles (a second or so for each new kernel, kept on disk): for programs that run many times;
-    sums are then rounded in an order that may depend on where the arrays lie.
-    Without Numba it changes nothing. `debug` gives sample inputs (and `state` the state): then
-    every output is computed before and after every pass, and a pass that changes one is named.
+    compiles (a fraction of a second for each new kernel, kept on disk): for programs that run many
+    times. Without Numba it changes nothing. `without` leaves out what it names of `CHOICES`: a
+    pass, or one of the plan's ways to save time and memory. `debug` gives sample inputs (and
+    `state` the state): then every output is computed before and after every pass, and a pass that
+    changes one is named.
     """
     outputs = dict(graph.outputs)
     for item in [fetch] if isinstance(fetch, str | Node) else fetch:
@@ -113,8 +139,16 @@ def compile(
         sizes = sizes_of(graph, debug)
         wanted = specialise(wanted, sizes)
         check = _ValueCheck(debug, state or {})
-    optimised, reports = optimise(wanted, passes, check)
-    return Compiled(graph, optimised, guards, reports, specialised_passes, fuse and COMPILES, check)
+    left_out = frozenset(without)
+    for name in left_out.difference(CHOICES):
+        raise UnknownNameError(f"there is no {name!r} to leave out", fix=f"one of {CHOICES}")
+    optimised, reports = optimise(wanted, _without(passes, left_out), check)
+    fuse = fuse and COMPILES and "fuse" not in left_out
+    return Compiled(graph, optimised, guards, reports, specialised_passes, fuse, check, left_out)
+
+
+def _without(passes: Sequence[Pass], names: Collection[str]) -> tuple[Pass, ...]:
+    return tuple(each for each in passes if each.__name__ not in names)
 
 
 def _need_guard(graph: Graph, name: str) -> None:

@@ -1,6 +1,6 @@
 """Runs the text of kernels as plain Python, for tests of many kernels that need not be fast.
 
-For a process that has NUMBA_DISABLE_JIT=1, in which the functions that kernels call are Python, too.
+For a process that has NUMBA_DISABLE_JIT=1: there the functions that kernels call are Python, too.
 """
 
 import ctypes
@@ -44,3 +44,4 @@ def install() -> None:
 
     calls.compile_kernel = compiled.compile_kernel = compile_kernel
     calls.launch = launch
+    calls.shared_pool = lambda threads: SimpleNamespace(words=np.zeros(0, np.int64))

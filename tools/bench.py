@@ -11,13 +11,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from graphgrad.compile import initial_state
+from graphgrad.compile import CHOICES, initial_state
 from graphgrad.errors import ConfigurationError
 from graphgrad.inspection.bench_process import default_threads
 from graphgrad.inspection.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
 from graphgrad.inspection.bench_worker import Workload
 from graphgrad.inspection.cost import flops_of_graph
-from graphgrad.passes import PASSES, SPECIALISED_PASSES
 from graphgrad.tools.peers import graphgrad_engine
 
 HELP = "time a training step, beside PyTorch and JAX where they are installed"
@@ -28,7 +27,7 @@ A peer that is not installed is named and left out.
 
     graphgrad bench                                       graphgrad, PyTorch and JAX
     graphgrad bench --size base --peers jax --steps 3
-    graphgrad bench --peers none --without simplify       what a pass is worth
+    graphgrad bench --peers none --without fuse           what a pass is worth
     graphgrad bench --size tiny --depth 2,4,8,16,24       how time grows with the layers
 
 ratio is the median over graphgrad's: 2 is twice as slow. MFU is the share of the peak (NumPy's
@@ -159,10 +158,9 @@ def _peers(text: str) -> list[Contender]:
 
 
 def _without(names: Iterable[str]) -> list[Contender]:
-    passes = [each.__name__ for each in (*PASSES, *SPECIALISED_PASSES)]
     return [
         dataclasses.replace(GRAPHGRAD, name=f"graphgrad without {name}",
-                            variant=_known("pass", name, passes))
+                            variant=_known("pass", name, CHOICES))
         for name in dict.fromkeys(names)
     ]  # fmt: skip
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT, Node
+from graphgrad.graph import CONSTANT
 from graphgrad.kernels.compiled import compile_add_parts, compile_kernel
 from graphgrad.kernels.loops import LoopNest, Part, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
-from graphgrad.plan import Layouts, Plan, Step
+from graphgrad.plan import Plan, Step
 
 SHARED_FROM = 1 << 19
 """Elements below which handing work to another thread costs more than it saves; see native.py."""
@@ -41,7 +41,6 @@ class CallTable:
     """The rows of a program; filled while it is printed."""
 
     plan: Plan
-    layouts: Layouts
     threads: int
     rows: list[_Row] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
@@ -65,7 +64,9 @@ class CallTable:
         for number, node in enumerate(nest.collected):
             kernel = compile_add_parts(str(node.dtype))
             size = 1 if node.type.size == 1 else nest.columns
-            self._add_row(kernel, 1, False, (block_count(nest.rows), size, Part(number), node), step)
+            self._add_row(
+                kernel, 1, False, (block_count(nest.rows), size, Part(number), node), step
+            )
         return begin, len(self.rows)
 
     def bind(self, arena: np.ndarray) -> Calls:
@@ -96,7 +97,7 @@ class CallTable:
         root = self.plan.places[word].root
         offset = 0
         if self.plan.places[word].kind == "view":
-            ghosts = self.layouts.ghosts
+            ghosts = self.plan.layouts.ghosts
             offset = int(ghosts[word].ctypes.data - ghosts[root].ctypes.data)
         if root.operation is CONSTANT:
             array = root.attributes["value"].array

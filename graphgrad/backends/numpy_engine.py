@@ -42,6 +42,4 @@ def lower(plan: Plan, threads: int | None = None) -> Program:
     if not COMPILES:
         return Program(plan, print_program(plan, OVERRIDES))
     count = threads or usable_cores()
-    return Program(
-        plan, print_program(plan, OVERRIDES, lambda layouts: CallTable(plan, layouts, count))
-    )
+    return Program(plan, print_program(plan, OVERRIDES, CallTable(plan, count)))

@@ -21,6 +21,7 @@ import numpy as np
 from graphgrad.backends.source import Source
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
 from graphgrad.graph import Graph, Node, leaf_name
+from graphgrad.graph.html import program_html
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 from graphgrad.plan.arena import ALIGNMENT
@@ -61,6 +62,11 @@ class Program:
     def peak_bytes(self) -> int:
         """Bytes held while it runs: arena, constants and state."""
         return self.plan.peak_bytes
+
+    def _repr_html_(self) -> str:
+        figures = [("nodes", str(len(self.graph))), ("bytes at the peak", f"{self.peak_bytes:,}"),
+                   ("of which arena", f"{self.plan.arena_bytes:,}")]  # fmt: skip
+        return program_html("program", figures, {"source": self.source, "plan": str(self.plan)})
 
     def line_of(self, node: Node) -> int | None:
         """The line of `source` that computes the node."""

@@ -25,7 +25,7 @@ import numpy as np
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
 from graphgrad.kernels.loops import print_loops
-from graphgrad.plan import Layouts, Plan, Step, find_layouts
+from graphgrad.plan import Plan, Step
 
 if TYPE_CHECKING:  # needs Numba
     from graphgrad.backends.calls import CallTable
@@ -49,10 +49,10 @@ class Source:
 def print_program(
     plan: Plan,
     overrides: Mapping[Operation, Callable[..., Any]],
-    calls: Callable[[Layouts], CallTable] | None = None,
+    calls: CallTable | None = None,
 ) -> Source:
-    """The program of a plan; `overrides` are an engine's own computations, `calls` makes the table
-    that fused steps are entered in."""
+    """The program of a plan; `overrides` are an engine's own computations, `calls` the table that
+    fused steps are entered in."""
     return _Printer(plan, overrides, calls).source()
 
 
@@ -61,7 +61,7 @@ class _Printer:
         self,
         plan: Plan,
         overrides: Mapping[Operation, Callable[..., Any]],
-        calls: Callable[[Layouts], CallTable] | None,
+        calls: CallTable | None,
     ) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
         self.kernels: dict[str, str] = {}
@@ -74,8 +74,8 @@ class _Printer:
         self.run_lines: list[str] = []
         self.bound: set[Node] = set()
         self.guarded = False
-        self.layouts = find_layouts(self.graph)
-        self.calls = calls(self.layouts) if calls is not None else None
+        self.layouts = plan.layouts
+        self.calls = calls
         self.places_of_lines: list[tuple[Node, bool, int]] = []
 
     def source(self) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.loops import LoopNest, block_count, print_loops
@@ -12,10 +12,14 @@ from graphgrad.plan import Group, Layouts, alone
 
 
 def fused(
-    graph: Graph, order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts
-) -> list[Group]:
-    """The groups in the order in which they run: each after the last of its nodes."""
-    outer = outer_values(graph, order)
+    graph: Graph, order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts,
+    without: Collection[str] = (),
+) -> list[Group]:  # fmt: skip
+    """The groups in the order in which they run: each after the last of its nodes.
+
+    `without` may leave out "outer": then values made of rows and columns are kept in memory.
+    """
+    outer = set() if "outer" in without else outer_values(graph, order)
     regions = find_regions(order, phases, layouts, outer)
     regions_of: dict[Node, set[Region]] = {}
     for region in regions:
@@ -23,32 +27,31 @@ def fused(
             regions_of.setdefault(node, set()).add(region)
     position = {node: number for number, node in enumerate(order)}
     kept = {*graph.outputs.values(), *graph.updates.values()}
-    groups: dict[Group, int] = {}
-    for region in regions:
-        groups[_group(graph, region, regions_of, kept, outer)] = max(position[n] for n in region.roles)
-    made_again: set[Node] = set()
+    alone_too: dict[Node, tuple[int, int, int]] = {}  # in no region, or read by what is in none
     for node in reversed(order):
         if node in layouts.views or (node in regions_of and node not in outer):
             continue
-        if (is_generator(node) or node in outer) and node not in kept and all(
-            tail in regions_of or tail in made_again for tail in graph.tails(node)
-        ):  # fmt: skip
-            made_again.add(node)
-        else:
-            groups[alone(node)] = position[node]
+        if node in kept or not (is_generator(node) or node in outer):
+            alone_too[node] = (position[node], 1, 0)
+            continue
+        readers = [alone_too.get(tail, (position[tail], 0, 0)) for tail in graph.tails(node)
+                   if tail in alone_too or tail not in regions_of and tail not in outer]  # fmt: skip
+        if readers:  # just before them: by then every region that it reads from is complete
+            alone_too[node] = (min(readers)[0], 0, position[node])
+    groups = {alone(node): place for node, place in alone_too.items()}
+    for region in regions:
+        wanted = [
+            node for node in region.roles
+            if node not in outer and (node in kept or any(
+                tail in alone_too or regions_of.get(tail) != {region} for tail in graph.tails(node)
+            ))
+        ]  # fmt: skip
+        groups[_group(region, wanted)] = (max(position[node] for node in region.roles), 1, 0)
     return sorted(groups, key=groups.__getitem__)
 
 
-def _group(
-    graph: Graph, region: Region, regions_of: Mapping[Node, set[Region]], kept: set[Node],
-    outer: set[Node],
-) -> Group:  # fmt: skip
-    """The region as a group: its outputs are what anything outside of it reads."""
-    outputs = [
-        node for node in region.roles
-        if node in kept or any(regions_of.get(tail) != {region} for tail in graph.tails(node))
-    ]  # fmt: skip
-    outputs = [node for node in outputs if node not in outer]
+def _group(region: Region, outputs: Sequence[Node]) -> Group:
+    """The region as a group; `outputs` are what anything outside of it reads."""
     nest = print_loops(region, outputs)
     inputs: list[Node] = []
     for node in region.roles:

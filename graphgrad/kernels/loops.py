@@ -140,7 +140,7 @@ class _Printer:
             self.stage[node] = stage
 
     def _stage(self, stage: int) -> list[str]:
-        """The loop of a stage, the sums along the row beside it, and what is computed once a row."""
+        """The loop of a stage, sums along the row beside it, and what is computed once a row."""
         roles = self.region.roles
         mine = [node for node, its in self.stage.items() if its == stage]
         before = [node for node, its in self.stage.items() if its == -1] if stage == 0 else []
@@ -287,7 +287,9 @@ class _Printer:
         return "indexed" if aligned[-1] != 1 else "indexed_row"
 
     def _text(self, body: list[str], kept: list[Node], collected: list[Node]) -> str:
-        once, per_row, in_block, after_block = [], [], [], []
+        once: list[str] = []
+        per_row: list[str] = []
+        in_block, after_block = [], []
         for argument in self.arguments:
             self._declare_argument(argument, once, per_row)
         for node in self.region.roles:

@@ -39,23 +39,27 @@ SEMAPHORE_BYTES = 64
 def kept(*signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compiles a function, and keeps it on disk where there is a folder for that."""
 
+    compile_: Any = njit
+
     def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
-            return njit(*signature, nogil=True, cache=True)(function)
+            return compile_(*signature, nogil=True, cache=True)(function)
         except RuntimeError:  # Numba finds no folder
-            return njit(*signature, nogil=True)(function)
+            return compile_(*signature, nogil=True)(function)
 
     return compiled
 
 
-@intrinsic
-def pointer(context: Any, address: Any, dtype: Any) -> Any:
+def _pointer(context: Any, address: Any, dtype: Any) -> Any:
     """The address as a pointer to numbers of this type."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return types.CPointer(dtype.dtype)(types.int64, dtype), generate
+
+
+pointer: Any = intrinsic(_pointer)
 
 
 @njit(forceinline=True)
@@ -70,8 +74,7 @@ def matrix_at(address, rows, columns, dtype):  # type: ignore[no-untyped-def]
     return carray(pointer(address, dtype), (rows, columns))
 
 
-@intrinsic
-def call_blocks(context: Any, address: Any, first: Any, last: Any, arguments: Any) -> Any:
+def _call_blocks(context: Any, address: Any, first: Any, last: Any, arguments: Any) -> Any:
     """Calls the function at an address: `f(first, last, arguments)`."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -83,8 +86,10 @@ def call_blocks(context: Any, address: Any, first: Any, last: Any, arguments: An
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
 
 
-@intrinsic
-def call_c(context: Any, address: Any, first: Any, second: Any, third: Any) -> Any:
+call_blocks: Any = intrinsic(_call_blocks)
+
+
+def _call_c(context: Any, address: Any, first: Any, second: Any, third: Any) -> Any:
     """Calls a function of the C library that takes up to three words and returns an int.
 
     What it does not take lies in registers that it does not read.
@@ -96,6 +101,9 @@ def call_c(context: Any, address: Any, first: Any, second: Any, third: Any) -> A
         return builder.sext(builder.call(builder.inttoptr(values[0], kind), values[1:]), word)
 
     return types.int64(types.int64, types.int64, types.int64, types.int64), generate
+
+
+call_c: Any = intrinsic(_call_c)
 
 
 @kept("void(int64[::1], int64)")
@@ -171,9 +179,7 @@ class Pool:
             mail = FIRST_WORKER + number * MAIL
             self.words[mail + WAKE] = place
             name = f"graphgrad-{number + 1}"
-            threading.Thread(
-                target=_serve, args=(self.words, mail), name=name, daemon=True
-            ).start()
+            threading.Thread(target=_serve, args=(self.words, mail), name=name, daemon=True).start()
         self.words[COUNT] = self.threads - 1
 
 

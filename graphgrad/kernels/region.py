@@ -9,8 +9,8 @@ Regions grow along the order of the graph: a node joins the open region of a hea
 elementwise nor a row reduction (products, movement, indexing) stays alone.
 
 What is cheaper to make again than to read belongs to every region that reads it, and to no memory:
-dropout masks, which are made of numbers alone, and outer values, which are made of rows and columns
-(the one-hot targets of a cross-entropy, say).
+dropout masks, which are made of numbers alone, and outer values, which are larger than anything that
+they are made of: rows and columns (the one-hot targets of a cross-entropy, say) or truth values.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ class Region:
         return tuple(self.roles)
 
 
-def role_in(
-    node: Node, space: Sizes, layouts: Layouts, outer: Collection[Node] = ()
-) -> str | None:
+def role_in(node: Node, space: Sizes, layouts: Layouts, outer: Collection[Node] = ()) -> str | None:
     """What `node` would be if a region with this space computed it; None where it cannot.
 
     Values that are `outer` are computed again wherever they are read.
@@ -80,9 +78,7 @@ def _readable(head: Node, space: Sizes, layouts: Layouts, outer: Collection[Node
     if is_generator(head):
         return shape == space
     if head in outer:
-        return shape == space and all(
-            _readable(its, space, layouts, outer) for its in head.heads
-        )
+        return shape == space and all(_readable(its, space, layouts, outer) for its in head.heads)
     aligned = (1,) * (len(space) - len(shape)) + shape
     while head.operation is BROADCAST_TO:
         head = head.heads[0]  # a kernel reads what was repeated
@@ -101,15 +97,14 @@ def find_regions(
 
 
 def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
-    """Elementwise values that are larger than anything they are made of, apart from each other,
+    """Elementwise values that take more bytes than anything they are made of, apart from each other,
     and that only elementwise operations and sums of their own shape read."""
     kept = {*graph.outputs.values(), *graph.updates.values()}
     found: set[Node] = set()
     for node in order:
-        size = node.type.size
         if not node.operation.kernel or node in kept or not node.heads:
             continue
-        made = all(head in found or head.type.size < size for head in node.heads)
+        made = all(head in found or head.type.nbytes < node.type.nbytes for head in node.heads)
         if made and all(_reads_alike(tail, node) for tail in graph.tails(node)):
             found.add(node)
     return found
@@ -191,12 +186,11 @@ class _Finder:
 
     def _merge(self, other: Region, into: Region, newest: Node) -> None:
         """Two open regions that one node reads become one, its nodes in a valid order."""
-        role = into.roles.pop(newest)
-        for node, its_role in other.roles.items():
-            into.roles[node] = its_role
-            if node not in self.outer:
-                self.region_of[node] = into
-        into.roles[newest] = role
+        roles = {**into.roles, **other.roles, newest: into.roles[newest]}
+        both = [n for n in (*into.roles, *other.roles) if n is not newest and n not in self.outer]
+        into.roles.clear()
+        for node in (*both, newest):
+            self._add(node, into, roles[node])
         self.open.discard(other)
 
 

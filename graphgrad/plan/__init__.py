@@ -1,6 +1,6 @@
 """From a graph to a schedule and a place in memory for every value."""
 
-from graphgrad.plan.layout import Layouts, find_layouts
+from graphgrad.plan.layout import Layouts
 from graphgrad.plan.plan import (
     Group,
     Grouping,
@@ -15,6 +15,6 @@ from graphgrad.plan.plan import (
 from graphgrad.plan.schedule import schedule
 
 __all__ = [
-    "Group", "Grouping", "Layouts", "Place", "Plan", "Scratch", "Step", "alone",
-    "find_layouts", "make_plan", "one_by_one", "schedule",
+    "Group", "Grouping", "Layouts", "Place", "Plan", "Scratch", "Step", "alone", "make_plan",
+    "one_by_one", "schedule",
 ]  # fmt: skip

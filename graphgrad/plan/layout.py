@@ -58,14 +58,17 @@ class Layouts:
         return bool(self.ghosts[node].flags.c_contiguous)
 
 
-def find_layouts(graph: Graph) -> Layouts:
-    """Views as NumPy makes them; products as they are read; everything else contiguous."""
+def find_layouts(graph: Graph, orders: bool = True) -> Layouts:
+    """Views as NumPy makes them; products as they are read; everything else contiguous.
+
+    `orders=False` makes products contiguous, too.
+    """
     ghosts: dict[Node, np.ndarray] = {}
-    views, orders = set(), {}
+    views, found = set(), {}
     kept = {*graph.outputs.values(), *graph.updates.values()}
     for node in graph.nodes:
         result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
-        order = _order_of_readers(graph, node) if node not in kept else None
+        order = _order_of_readers(graph, node) if orders and node not in kept else None
         if result is not None:
             ghosts[node] = result
             views.add(node)
@@ -73,10 +76,10 @@ def find_layouts(graph: Graph) -> Layouts:
             sizes = node.type.sizes
             written = ghost(tuple(sizes[axis] for axis in order), node.dtype)
             ghosts[node] = written.transpose(np.argsort(order))
-            orders[node] = order
+            found[node] = order
         else:
             ghosts[node] = ghost(node.type.sizes, node.dtype)
-    return Layouts(ghosts, frozenset(views), orders)
+    return Layouts(ghosts, frozenset(views), found)
 
 
 def _order_of_readers(graph: Graph, node: Node) -> tuple[int, ...] | None:

@@ -12,7 +12,7 @@ The peak is known before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +104,7 @@ class Plan:
     """What a backend lowers: `str(plan)` prints it."""
 
     graph: Graph
+    layouts: Layouts
     steps: tuple[Step, ...]
     places: Mapping[Node, Place]
     arena_bytes: int
@@ -134,12 +135,19 @@ class Plan:
         return "\n".join(lines)
 
 
-def make_plan(graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = one_by_one) -> Plan:
-    """The plan of a graph of known shapes. `guards` must be finite for the updates to happen."""
+def make_plan(
+    graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = one_by_one,
+    without: Collection[str] = (),
+) -> Plan:  # fmt: skip
+    """The plan of a graph of known shapes. `guards` must be finite for the updates to happen.
+
+    `without` may leave out "soon" (updates as soon as they can be, see schedule.py) and "orders"
+    (products in the order of their readers, see layout.py).
+    """
     graph = _with_snapshots(graph)
-    order, before_guards = schedule(graph, guards)
+    order, before_guards = schedule(graph, guards, "soon" not in without)
     phases = {node: int(number >= before_guards) for number, node in enumerate(order)}
-    layouts = find_layouts(graph)
+    layouts = find_layouts(graph, "orders" not in without)
     groups = grouping(graph, order, phases, layouts)
     places = _roots(graph, groups, layouts)
     roots = {node: place.root for node, place in places.items()}
@@ -148,7 +156,7 @@ def make_plan(graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = on
     guard_position = sum(phases[group.nodes[-1]] == 0 for group in groups)
     copies = _place_updates(graph, groups, places, last_use, guard_position)
     steps, arena_bytes = _allocate(groups, places, roots, last_use)
-    return Plan(graph, steps, places, arena_bytes, tuple(guards), guard_position, copies)
+    return Plan(graph, layouts, steps, places, arena_bytes, tuple(guards), guard_position, copies)
 
 
 def _with_snapshots(graph: Graph) -> Graph:

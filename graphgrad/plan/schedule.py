@@ -16,14 +16,19 @@ from collections.abc import Sequence
 from graphgrad.graph import LEAVES, Graph, Node
 
 
-def schedule(graph: Graph, guards: Sequence[Node] = ()) -> tuple[tuple[Node, ...], int]:
-    """All nodes to be computed, in order, and how many of them come before the guards."""
+def schedule(
+    graph: Graph, guards: Sequence[Node] = (), soon: bool = True
+) -> tuple[tuple[Node, ...], int]:
+    """All nodes to be computed, in order, and how many of them come before the guards.
+
+    `soon=False` leaves the updates in the graph's order, behind everything else.
+    """
     first = graph.ancestors([*graph.outputs.values(), *guards])
     nodes = [node for node in graph.nodes if node.operation not in LEAVES]
     before = [node for node in nodes if node in first]
     needed = graph.ancestors(graph.updates.values())
     after = [node for node in nodes if node not in first and node in needed]
-    return (*before, *_soon(graph, after)), len(before)
+    return (*before, *(_soon(graph, after) if soon else after)), len(before)
 
 
 def _soon(graph: Graph, nodes: Sequence[Node]) -> list[Node]:

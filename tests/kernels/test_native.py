@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("numba", reason="native calls are compiled by Numba")
 
-from graphgrad.kernels.compiled import compile_add_parts, compile_kernel  # noqa: E402
-from graphgrad.kernels.native import COUNT, Pool, launch  # noqa: E402
+from graphgrad.kernels.compiled import compile_add_parts, compile_kernel
+from graphgrad.kernels.native import COUNT, Pool, launch
 
 COUNTING = """def kernel(first, last, arguments):
     given = vector_at(arguments, 1, int64)

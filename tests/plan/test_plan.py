@@ -126,7 +126,7 @@ def test_the_check_can_fail():
     places = dict(plan.places)
     places[b] = places[a]
     with pytest.raises(AssertionError, match=r"holds|overlaps"):
-        Memory(Plan(plan.graph, plan.steps, places, plan.arena_bytes, (), 3, ())).run()
+        Memory(Plan(plan.graph, plan.layouts, plan.steps, places, plan.arena_bytes, (), 3, ())).run()
 
 
 # ---------------------------------------------------------------- the arena

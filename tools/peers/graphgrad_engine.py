@@ -12,7 +12,6 @@ import graphgrad
 from graphgrad.compile import compile, initial_state
 from graphgrad.graph import Graph
 from graphgrad.models import transformer
-from graphgrad.passes import PASSES, SPECIALISED_PASSES, Pass
 from graphgrad.training.optimisers import training_step
 
 if TYPE_CHECKING:
@@ -43,11 +42,6 @@ def training_graph(workload: Workload, dropout: float) -> Graph:
     return graph.with_outputs({"loss": graph.outputs["loss"]})
 
 
-def without(passes: tuple[Pass, ...], name: str) -> tuple[Pass, ...]:
-    """The passes that are not called so."""
-    return tuple(each for each in passes if each.__name__ != name)
-
-
 def facts(variant: str, threads: int) -> dict[str, Any]:
     """Version and BLAS; the threads are those that the BLAS chose."""
     blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
@@ -64,10 +58,7 @@ def build(
 ) -> Callable[[], float]:  # fmt: skip
     """Declares, derives, optimises, plans and lowers the step."""
     graph = training_graph(workload, dropout)
-    compiled = compile(
-        graph, passes=without(PASSES, variant),
-        specialised_passes=without(SPECIALISED_PASSES, variant),
-    )  # fmt: skip
+    compiled = compile(graph, fuse=True, without=[variant] if variant else [])
     program = compiled.program(batch=workload.batch, source=workload.source, target=workload.target)
     kept = {name: array.copy() for name, array in parameters.items()}
     state = {**initial_state(graph, workload.seed), **kept}
