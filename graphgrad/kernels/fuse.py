@@ -34,8 +34,11 @@ def fused(
         if node in kept or not (is_generator(node) or node in outer):
             alone_too[node] = (position[node], 1, 0)
             continue
-        readers = [alone_too.get(tail, (position[tail], 0, 0)) for tail in graph.tails(node)
-                   if tail in alone_too or tail not in regions_of and tail not in outer]  # fmt: skip
+        readers = [
+            alone_too.get(tail, (position[tail], 0, 0))
+            for tail in graph.tails(node)
+            if tail in alone_too or (tail not in regions_of and tail not in outer)
+        ]
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])
     groups = {alone(node): place for node, place in alone_too.items()}

@@ -9,7 +9,7 @@ Regions grow along the order of the graph: a node joins the open region of a hea
 elementwise nor a row reduction (products, movement, indexing) stays alone.
 
 What is cheaper to make again than to read belongs to every region that reads it, and to no memory:
-dropout masks, which are made of numbers alone, and outer values, which are larger than anything that
+dropout masks, which are made of numbers alone, and outer values, which are larger than anything
 they are made of: rows and columns (the one-hot targets of a cross-entropy, say) or truth values.
 """
 
@@ -97,8 +97,8 @@ def find_regions(
 
 
 def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
-    """Elementwise values that take more bytes than anything they are made of, apart from each other,
-    and that only elementwise operations and sums of their own shape read."""
+    """Elementwise values that take more bytes than anything they are made of (other outer values
+    apart), and that only elementwise operations and sums of their own shape read."""
     kept = {*graph.outputs.values(), *graph.updates.values()}
     found: set[Node] = set()
     for node in order:
