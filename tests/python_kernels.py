@@ -17,23 +17,37 @@ _C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int32": ctyp
             "int64": ctypes.c_int64, "bool": ctypes.c_bool}  # fmt: skip
 
 
-def vector_at(address: int, size: int, dtype: Any) -> np.ndarray:
+def pointer(address: int, dtype: Any) -> tuple[int, Any]:
+    """An address and what lies there."""
+    return int(address), dtype
+
+
+def carray(place: tuple[int, Any], shape: Any) -> np.ndarray:
     """The numbers at an address."""
-    kind = _C_TYPES[np.dtype(dtype).name]
-    return np.ctypeslib.as_array((kind * int(size)).from_address(int(address)))
+    address, dtype = place
+    kind = _C_TYPES[np.dtype(dtype).name] * int(np.prod(shape))
+    return np.ctypeslib.as_array(kind.from_address(address)).reshape(shape)
 
 
-def matrix_at(address: int, rows: int, columns: int, dtype: Any) -> np.ndarray:
-    """The numbers at an address, as rows."""
-    return vector_at(address, rows * columns, dtype).reshape(rows, columns)
+PYTHON = {
+    "pointer": pointer, "carray": carray,
+    "where": lambda condition, a, b: a if condition else b,
+    "max": lambda a, b: a if a > b or a != a else b,
+    "min": lambda a, b: a if a < b or a != a else b,
+    "larger": lambda a, b: a if a > b else b,
+    "smaller": lambda a, b: a if a < b else b,
+    "plus": lambda a, b: a + b,
+}  # fmt: skip
+"""What is an instruction in a compiled kernel."""
 
 
 def install() -> None:
     """Puts Python in the place of compiled kernels."""
     kernels: list[Callable[..., None]] = []
+    functions.maximum = PYTHON["max"]
 
     def compile_kernel(text: str) -> SimpleNamespace:
-        namespace = {**functions.NAMESPACE, "vector_at": vector_at, "matrix_at": matrix_at}
+        namespace = {**functions.NAMESPACE, **PYTHON}
         exec(text, namespace)
         kernels.append(namespace["kernel"])
         return SimpleNamespace(address=len(kernels) - 1)

@@ -19,7 +19,7 @@ from typing import Any
 
 from numba import cfunc
 
-from graphgrad.kernels import functions, native, philox_compiled
+from graphgrad.kernels import functions, intrinsics, native, philox_compiled
 
 _SIGNATURE = "void(int64, int64, int64)"
 _HEADER = '''"""A kernel that graphgrad generated; see graphgrad/kernels/loops.py."""
@@ -29,10 +29,10 @@ globals().update(NAMESPACE)
 # no fast mathematics: an elementwise value is rounded as NumPy rounds it
 _OPTIONS: dict[str, Any] = {"nopython": True, "error_model": "numpy"}
 _ADD_PARTS = """def kernel(first, last, arguments):
-    given = vector_at(arguments, 4, int64)
+    given = carray(pointer(arguments, int64), 4)
     blocks, size = given[0], given[1]
-    parts = matrix_at(given[2], blocks, size, {dtype})
-    total = vector_at(given[3], size, {dtype})
+    parts = carray(pointer(given[2], {dtype}), (blocks, size))
+    total = carray(pointer(given[3], {dtype}), size)
     total[:] = parts[0]
     for block in range(1, blocks):
         for column in range(size):
@@ -70,7 +70,7 @@ def compile_add_parts(dtype: str) -> Any:
 @cache
 def _functions_text() -> str:
     """What kernels call, as text: a kernel that was kept is not used with other functions."""
-    return "".join(map(inspect.getsource, (functions, native, philox_compiled)))
+    return "".join(map(inspect.getsource, (functions, intrinsics, native, philox_compiled)))
 
 
 def _cache_folder() -> Path | None:

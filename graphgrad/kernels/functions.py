@@ -1,8 +1,7 @@
 """The functions that kernel expressions call, for Numba to compile into the loops.
 
 Exponentials of float32 are a polynomial that LLVM vectorises: e^x = 2^n e^r with |r| ≤ ln 2 / 2 and
-a polynomial for e^r, under 2 units in the last place. Comparisons are written so that NaN goes
-through, as it does in NumPy; only the largest of a row ignores it: e^(NaN - max) brings it back.
+a polynomial for e^r, under 2 units in the last place.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
-from graphgrad.kernels.native import matrix_at, vector_at
+from graphgrad.kernels.intrinsics import larger, maximum, minimum, plus, smaller, where
+from graphgrad.kernels.native import pointer
 from graphgrad.kernels.philox_compiled import fill_row
 
 _LOG2E = np.float32(1.4426950408889634)
@@ -46,42 +46,6 @@ def exp_float32(x):  # type: ignore[no-untyped-def]
     return x if x != x else y
 
 
-@njit(fastmath={"nsz", "reassoc"})
-def plus(a, b):  # type: ignore[no-untyped-def]
-    """A step of a sum that may be taken in the order that vectorises."""
-    return a + b
-
-
-@njit(fastmath={"nnan", "nsz", "reassoc"})
-def larger(a, b):  # type: ignore[no-untyped-def]
-    """The larger of two numbers that are no NaN: the form that LLVM vectorises in a reduction."""
-    return a if a > b else b
-
-
-@njit(fastmath={"nnan", "nsz", "reassoc"})
-def smaller(a, b):  # type: ignore[no-untyped-def]
-    """The smaller of two numbers that are no NaN."""
-    return a if a < b else b
-
-
-@njit(inline="always")
-def maximum(a, b):  # type: ignore[no-untyped-def]
-    """NumPy's maximum: NaN where either is."""
-    return a if (a > b) or (a != a) else b
-
-
-@njit(inline="always")
-def minimum(a, b):  # type: ignore[no-untyped-def]
-    """NumPy's minimum: NaN where either is."""
-    return a if (a < b) or (a != a) else b
-
-
-@njit(inline="always")
-def where(condition, a, b):  # type: ignore[no-untyped-def]
-    """a where the condition holds, else b."""
-    return a if condition else b
-
-
 @njit(inline="always")
 def sign(x):  # type: ignore[no-untyped-def]
     """-1, 0 or 1; NaN for NaN."""
@@ -105,13 +69,13 @@ def rsqrt_float64(x):  # type: ignore[no-untyped-def]
 @njit(inline="always")
 def softplus_float32(x):  # type: ignore[no-untyped-def]
     """log (1 + e^x), without overflow."""
-    return np.float32(max(x, np.float32(0)) + np.log1p(np.exp(-abs(x))))
+    return np.float32(maximum(x, np.float32(0)) + np.log1p(np.exp(-abs(x))))
 
 
 @njit(inline="always")
 def softplus_float64(x):  # type: ignore[no-untyped-def]
     """log (1 + e^x), without overflow."""
-    return max(x, 0.0) + np.log1p(np.exp(-abs(x)))
+    return maximum(x, 0.0) + np.log1p(np.exp(-abs(x)))
 
 
 @njit(inline="always")
@@ -130,7 +94,7 @@ NAMESPACE: Mapping[str, Any] = {
     "exp_float32": exp_float32, "exp_float64": np.exp,
     "plus": plus, "larger": larger, "smaller": smaller, "max": maximum, "min": minimum,
     "where": where, "sign": sign, "isfinite": np.isfinite, "fill_row": fill_row,
-    "vector_at": vector_at, "matrix_at": matrix_at,
+    "carray": carray, "pointer": pointer,
     "rsqrt_float32": rsqrt_float32, "rsqrt_float64": rsqrt_float64,
     "softplus_float32": softplus_float32, "softplus_float64": softplus_float64,
     **{f"{name}_{dtype}": function

@@ -316,7 +316,7 @@ class _Printer:
                 after_block.append(f"q{n}[block] = v{n}")
         lines = [
             "def kernel(first, last, arguments):",
-            f"    given = vector_at(arguments, {len(self.words)}, int64)",
+            f"    given = carray(pointer(arguments, int64), {len(self.words)})",
             "    height, rows, columns = given[0], given[1], given[2]",
         ]
         lines += [f"    {line}" for line in once]
@@ -333,8 +333,8 @@ class _Printer:
     def _given(self, name: str, node: Node, form: str, word: Word) -> str:
         """The line that finds an array at an address that the kernel is given."""
         self.words.append(word)
-        function = "matrix_at" if "," in form else "vector_at"
-        return f"{name} = {function}(given[{len(self.words) - 1}], {form}, {_dtype(node)})"
+        address = f"pointer(given[{len(self.words) - 1}], {_dtype(node)})"
+        return f"{name} = carray({address}, {f'({form})' if ',' in form else form})"
 
     def _declare_argument(self, argument: Argument, once: list[str], per_row: list[str]) -> None:
         node, n = argument.node, self._number(argument.node)
@@ -356,7 +356,8 @@ class _Printer:
         once.append(self._given(f"m{n}", node, form, node))
         if argument.table is not None:
             self.words.append(argument.table)
-            once.append(f"i{n} = vector_at(given[{len(self.words) - 1}], rows, int32)")
+            address = f"pointer(given[{len(self.words) - 1}], int32)"
+            once.append(f"i{n} = carray({address}, rows)")
         if argument.form == "scalar":
             once.append(f"s{n} = m{n}[0]")
         elif argument.form == "vector":

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
 from numba.extending import intrinsic
 
 WAIT, POST, TRY, MUTEX, DONE, COUNT, FIRST_WORKER = range(7)
@@ -60,18 +60,6 @@ def _pointer(context: Any, address: Any, dtype: Any) -> Any:
 
 
 pointer: Any = intrinsic(_pointer)
-
-
-@njit(forceinline=True)
-def vector_at(address, size, dtype):  # type: ignore[no-untyped-def]
-    """The numbers at an address as an array [size]."""
-    return carray(pointer(address, dtype), size)
-
-
-@njit(forceinline=True)
-def matrix_at(address, rows, columns, dtype):  # type: ignore[no-untyped-def]
-    """The numbers at an address as an array [rows, columns]."""
-    return carray(pointer(address, dtype), (rows, columns))
 
 
 def _call_blocks(context: Any, address: Any, first: Any, last: Any, arguments: Any) -> Any:

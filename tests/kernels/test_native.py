@@ -12,8 +12,8 @@ from graphgrad.kernels.compiled import compile_add_parts, compile_kernel
 from graphgrad.kernels.native import COUNT, Pool, launch
 
 COUNTING = """def kernel(first, last, arguments):
-    given = vector_at(arguments, 1, int64)
-    done = vector_at(given[0], 16, int64)
+    given = carray(pointer(arguments, int64), 1)
+    done = carray(pointer(given[0], int64), 16)
     for block in range(first, last):
         for turn in range(100000):
             done[block] += turn % 2
