@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backends import calls
-from graphgrad.kernels import compiled, functions
+from graphgrad.kernels import compiled, functions, fuse
 
 _C_TYPES = {"float32": ctypes.c_float, "float64": ctypes.c_double, "int32": ctypes.c_int32,
             "int64": ctypes.c_int64, "bool": ctypes.c_bool}  # fmt: skip
@@ -45,6 +45,7 @@ def install() -> None:
     """Puts Python in the place of compiled kernels."""
     kernels: list[Callable[..., None]] = []
     functions.maximum = PYTHON["max"]
+    fuse.WORTH_A_KERNEL = 0
 
     def compile_kernel(text: str) -> SimpleNamespace:
         namespace = {**functions.NAMESPACE, **PYTHON}
@@ -58,4 +59,5 @@ def install() -> None:
 
     calls.compile_kernel = compiled.compile_kernel = compile_kernel
     calls.launch = launch
+    calls.compile_together = lambda texts, processes: None
     calls.shared_pool = lambda threads: SimpleNamespace(words=np.zeros(0, np.int64))

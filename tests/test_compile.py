@@ -196,6 +196,7 @@ def test_random_graphs_fused_give_the_reference_values(tmp_path):
     assert int(done.stdout.split()[-1]) > 300
 
 
+@pytest.mark.usefixtures("small_kernels")
 def test_a_fused_kernel_reads_a_turned_value_anew_at_every_run():
     """A transposed value that is broadcast into a kernel is copied when it stands, not before."""
     pytest.importorskip("numba")

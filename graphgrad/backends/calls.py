@@ -10,7 +10,7 @@ array than last time.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph import CONSTANT
-from graphgrad.kernels.compiled import compile_add_parts, compile_kernel
+from graphgrad.kernels.compiled import compile_add_parts, compile_kernel, compile_together
 from graphgrad.kernels.loops import LoopNest, Part, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
@@ -55,6 +55,10 @@ class CallTable:
         graph = self.plan.graph
         leaves = [*graph.inputs.values(), *graph.states.values()]
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
+
+    def prepare(self, nests: Iterable[LoopNest]) -> None:
+        """Compiles what is about to be added, on all threads."""
+        compile_together([nest.text for nest in nests], self.threads)
 
     def add(self, step: Step, nest: LoopNest) -> tuple[int, int]:
         """Writes a fused step down: the rows from the first to before the second number."""

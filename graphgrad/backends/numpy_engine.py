@@ -12,6 +12,7 @@ from typing import Any
 from graphgrad.backends.program import Program
 from graphgrad.backends.source import print_program
 from graphgrad.graph import Operation
+from graphgrad.ops.indexing import SCATTER_ADD, check_indices
 from graphgrad.ops.random import DROPOUT_MASK
 from graphgrad.plan import Plan
 
@@ -19,6 +20,7 @@ try:
     from graphgrad.backends.calls import CallTable
     from graphgrad.kernels.native import usable_cores
     from graphgrad.kernels.philox_compiled import fill_dropout_mask
+    from graphgrad.kernels.rows_compiled import add_rows
 except ImportError:  # without Numba the same program runs plain, and NumPy makes the masks
     COMPILES = False
 else:
@@ -31,8 +33,13 @@ def _dropout_mask(
     fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
+def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
+    check_indices(indices, size, "scatter_add")
+    add_rows(out, indices, rows)
+
+
 OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
-    {DROPOUT_MASK: _dropout_mask} if COMPILES else {}
+    {DROPOUT_MASK: _dropout_mask, SCATTER_ADD: _scatter_add} if COMPILES else {}
 )
 """What this engine computes better than the operation's own block."""
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
-from graphgrad.kernels.loops import print_loops
+from graphgrad.kernels.loops import LoopNest, print_loops
 from graphgrad.plan import Plan, Step
 
 if TYPE_CHECKING:  # needs Numba
@@ -86,13 +86,20 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
+        nests = {
+            step: print_loops(step.group.region, step.group.outputs, step.inherited)
+            for step in plan.steps
+            if step.group.region is not None
+        }
+        if self.calls is not None:
+            self.calls.prepare(nests.values())
         for number, step in enumerate(plan.steps):
             self._guards(number)
             if step.group.region is None:
                 self._views_before(step.group.inputs)
                 self._step(step)
             else:
-                self._fused_step(step)
+                self._fused_step(step, nests[step])
         self._views_before([*graph.outputs.values(), *(node for _, node in plan.copies)])
         self._guards(len(plan.steps))
         for leaf, node in plan.copies:
@@ -153,11 +160,10 @@ class _Printer:
             self.bound.add(node)
         return self.symbols[node]
 
-    def _fused_step(self, step: Step) -> None:
+    def _fused_step(self, step: Step, nest: LoopNest) -> None:
         """A call of one kernel, by the numbers of its rows in the call table."""
         group = step.group
         assert self.calls is not None
-        nest = print_loops(group.region, group.outputs, step.inherited)
         begin, end = self.calls.add(step, nest)
         name = self.kernel_names.setdefault(nest.text, f"kernel_{len(self.kernel_names)}")
         self.kernels[name] = nest.text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
@@ -9,6 +11,9 @@ from graphgrad.kernels.loops import LoopNest, block_count, print_loops
 from graphgrad.kernels.region import Region, find_regions, is_generator, outer_values
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Group, Layouts, alone
+
+WORTH_A_KERNEL = 4096
+"""Elements: what a few operations of NumPy do in some microseconds is not worth compiling."""
 
 
 def fused(
@@ -20,7 +25,7 @@ def fused(
     `without` may leave out "outer": then values made of rows and columns are kept in memory.
     """
     outer = set() if "outer" in without else outer_values(graph, order)
-    regions = find_regions(order, phases, layouts, outer)
+    regions = _worthwhile(find_regions(order, phases, layouts, outer))
     regions_of: dict[Node, set[Region]] = {}
     for region in regions:
         for node in region.roles:
@@ -51,6 +56,18 @@ def fused(
         ]  # fmt: skip
         groups[_group(region, wanted)] = (max(position[node] for node in region.roles), 1, 0)
     return sorted(groups, key=groups.__getitem__)
+
+
+def _worthwhile(regions: Sequence[Region]) -> list[Region]:
+    """Without those that are small wherever they occur: compiling would take longer."""
+    largest: Counter[tuple[object, ...]] = Counter()
+    kinds = {
+        region: tuple((node.operation, node.dtype, role) for node, role in region.roles.items())
+        for region in regions
+    }
+    for region, kind in kinds.items():
+        largest[kind] = max(largest[kind], math.prod(region.space))
+    return [region for region, kind in kinds.items() if largest[kind] >= WORTH_A_KERNEL]
 
 
 def _group(region: Region, outputs: Sequence[Node]) -> Group:

@@ -89,29 +89,29 @@ def _plus(context: Any, a: Any, b: Any) -> Any:
     return a(a, b), generate
 
 
-where: Any = intrinsic(_where)
-plus: Any = intrinsic(_plus)
-
-
-@intrinsic
-def maximum(context: Any, a: Any, b: Any) -> Any:
+def _maximum(context: Any, a: Any, b: Any) -> Any:
     """NumPy's maximum: NaN where either is."""
     return _extreme(">")(context, a, b)
 
 
-@intrinsic
-def minimum(context: Any, a: Any, b: Any) -> Any:
+def _minimum(context: Any, a: Any, b: Any) -> Any:
     """NumPy's minimum: NaN where either is."""
     return _extreme("<")(context, a, b)
 
 
-@intrinsic
-def larger(context: Any, a: Any, b: Any) -> Any:
+def _larger(context: Any, a: Any, b: Any) -> Any:
     """The larger of two numbers that are no NaN."""
     return _extreme_of_row(">")(context, a, b)
 
 
-@intrinsic
-def smaller(context: Any, a: Any, b: Any) -> Any:
+def _smaller(context: Any, a: Any, b: Any) -> Any:
     """The smaller of two numbers that are no NaN."""
     return _extreme_of_row("<")(context, a, b)
+
+
+where: Any = intrinsic(_where)
+plus: Any = intrinsic(_plus)
+maximum: Any = intrinsic(_maximum)
+minimum: Any = intrinsic(_minimum)
+larger: Any = intrinsic(_larger)
+smaller: Any = intrinsic(_smaller)

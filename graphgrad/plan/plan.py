@@ -58,7 +58,7 @@ class Group:
     region: Any = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One computation; a view costs nothing and is no step."""
 

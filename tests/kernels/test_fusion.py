@@ -16,6 +16,7 @@ numba = pytest.importorskip("numba", reason="fused kernels are compiled by Numba
 
 from graphgrad.kernels.functions import exp_float32  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("small_kernels")
 WITH_KERNEL = [(op, s) for op in ALL_OPERATIONS if op.kernel for s in op.samples
                if all(0 not in head.shape for head in s.heads)]  # fmt: skip
 

@@ -103,6 +103,7 @@ class Memory:
         return set(stretch)
 
 
+@pytest.mark.usefixtures("small_kernels")
 @settings(QUICK, max_examples=80)
 @given(case=cases)
 @pytest.mark.parametrize("fuse", [False, True], ids=["one by one", "fused"])
@@ -126,7 +127,8 @@ def test_the_check_can_fail():
     places = dict(plan.places)
     places[b] = places[a]
     with pytest.raises(AssertionError, match=r"holds|overlaps"):
-        Memory(Plan(plan.graph, plan.layouts, plan.steps, places, plan.arena_bytes, (), 3, ())).run()
+        wrong = Plan(plan.graph, plan.layouts, plan.steps, places, plan.arena_bytes, (), 3, ())
+        Memory(wrong).run()
 
 
 # ---------------------------------------------------------------- the arena
