@@ -192,12 +192,17 @@ def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def initial_state(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
-    """The first value of every parameter and state of a graph, drawn from the seed."""
+def initial_state(graph: Graph, seed: int = 0, given: Feeds | None = None) -> dict[str, np.ndarray]:
+    """The first value of every parameter and state of a graph, drawn from the seed.
+
+    What is `given` by name is taken as it is, not drawn.
+    """
+    known = given or {}
     return {
-        name: node.attributes["initial"].draw(node.shape, node.dtype, seed, leaf_name(node))
+        name: known[name] if name in known
+        else node.attributes["initial"].draw(node.shape, node.dtype, seed, leaf_name(node))
         for name, node in graph.states.items()
-    }
+    }  # fmt: skip
 
 
 class _ValueCheck:

@@ -61,5 +61,5 @@ def build(
     compiled = compile(graph, fuse=True, without=[variant] if variant else [])
     program = compiled.program(batch=workload.batch, source=workload.source, target=workload.target)
     kept = {name: array.copy() for name, array in parameters.items()}
-    state = {**initial_state(graph, workload.seed), **kept}
+    state = initial_state(graph, workload.seed, kept)
     return lambda: float(program(state, **batch)["loss"])
