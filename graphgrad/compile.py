@@ -73,6 +73,12 @@ class Compiled:
     ) -> dict[str, np.ndarray]:
         """Runs the program for the sizes of the inputs, compiling it the first time."""
         sizes = sizes_of(self.graph, inputs)
+        if self.graph.updates and 0 in sizes.values():
+            empty = next(name for name, size in sizes.items() if size == 0)
+            raise DeclarationError(
+                f"there is nothing to learn from: {empty!r} is 0 in the inputs",
+                fix="leave empty batches out of the data",
+            )
         return self.program(**sizes)(state, **inputs)
 
     def program(self, **sizes: int) -> Program:

@@ -15,21 +15,25 @@ from graphgrad.graph import Graph
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.check import Verdict, check
+from graphgrad.inspection.lint import lint
 from graphgrad.models import BUILTIN
 from graphgrad.training.files import format_json
 from graphgrad.training.progress import displayable
 from graphgrad.training.settings import with_assignments, with_values
-from graphgrad.training.task import load_model
+from graphgrad.training.task import ModelFile, load_model
 
 HELP = "check the delta of every node of a model against finite differences"
 DESCRIPTION = """Cuts the graph of MODEL at every node, moves the node's value a little in random
 directions, recomputes what depends on it, and compares the change of the loss with the delta. A
-wrong delta is traced to the delta rule that made it. The model is made small by its own CHECK
+wrong delta is traced to the delta rule that made it; of nodes asked for by name, what each tail
+sends back is compared on its own. The model is made small by its own CHECK
 settings and computed in float64; parameters that start as one constant are shaken a little.
 
     graphgrad check transformer
     graphgrad check transformer --set layers=2 --node "decoder.*"
+    graphgrad check transformer --node decoder.0.attention.scores
     graphgrad check my_model.py --json
+    graphgrad check my_model.py --lint
 
 The exit code is 1 where a delta is wrong, else 0. `kink`: the loss has no derivative there (relu at
 0, a tie of a maximum). `replaced`: a rule of the model's own stands in the place of the derivative.
@@ -44,12 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument("--lint", action="store_true",
+                        help="only look for what is likely to go wrong, without computing: "
+                        "unguarded log, √ and division, parameters that are never learned, …")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Checks and prints; 1 where a delta is wrong."""
     model = load_model(arguments.model, BUILTIN)
+    if arguments.lint:
+        return _lint(model, arguments)
     small = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
     settings = with_assignments(small, arguments.set)
     task = model.task(settings, {})
@@ -65,11 +74,26 @@ def run(arguments: argparse.Namespace) -> int:
                   "verdicts": [verdict.to_dict() for verdict in verdicts]}  # fmt: skip
         print(format_json(report, "the report"))
     else:
-        for line in text_lines(verdicts):
+        for line in text_lines(verdicts, tails=bool(arguments.node)):
             print(displayable(line, sys.stdout.encoding))
         listed = ", ".join(f"{count} {judgement}" for judgement, count in counts.most_common())
         print(f"\n{model.short_name}: {listed}, in {seconds:.1f} s")
     return int(counts["wrong"] > 0)
+
+
+def _lint(model: ModelFile, arguments: argparse.Namespace) -> int:
+    """Prints what is likely to go wrong in the model as it is trained; 1 where there is any."""
+    graph = model.task(with_assignments(model.settings, arguments.set), {}).graph
+    findings = lint(graph)
+    if arguments.json:
+        report = {"model": model.name, "findings": [item.to_dict() for item in findings]}
+        print(format_json(report, "the findings"))
+        return int(bool(findings))
+    for item in findings:
+        print(displayable(str(item), sys.stdout.encoding))
+    count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "clean"
+    print(f"{model.short_name}: {count}, {len(graph)} nodes")
+    return int(bool(findings))
 
 
 def shaken(graph: Graph, seed: int) -> dict[str, np.ndarray]:
@@ -83,8 +107,9 @@ def shaken(graph: Graph, seed: int) -> dict[str, np.ndarray]:
     return state
 
 
-def text_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """A line a node; below a delta that is not right, what is known of it."""
+def text_lines(verdicts: Sequence[Verdict], tails: bool = False) -> Iterator[str]:
+    """A line a node; below a delta that is not right, what is known of it; a line for each tail,
+    where they are asked for."""
     rows = [(v.verdict, plain(v.name), v.operation, shape_text(v.shape), _error(v))
             for v in verdicts]  # fmt: skip
     heading = ("verdict", "node", "operation", "shape", "relative error")
@@ -94,6 +119,8 @@ def text_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
         yield "  ".join(map(str.ljust, row, widths)).rstrip()
         if verdict.verdict in ("wrong", "replaced", "kink"):
             yield from (f"    {line}" for line in _details(verdict))
+        if tails:
+            yield from (f"    {line}" for line in _tails(verdict))
 
 
 def _error(verdict: Verdict) -> str:
@@ -105,5 +132,17 @@ def _details(verdict: Verdict) -> Iterator[str]:
     yield f"δ = {verdict.formula}"
     if verdict.suspect:
         yield f"suspect: {plain(verdict.suspect)}, {verdict.suspect_rule}"
+        if verdict.suspect_origin:
+            yield f"    declared at {verdict.suspect_origin}"
+        if verdict.rule_origin:
+            yield f"    its rule is written at {verdict.rule_origin}"
     if verdict.origin:
         yield f"declared at {verdict.origin}"
+
+
+def _tails(verdict: Verdict) -> Iterator[str]:
+    """A line for what each tail sends back, compared with the change of that tail alone."""
+    width = max((len(plain(tail.tail)) for tail in verdict.tails), default=0)
+    for tail in verdict.tails:
+        yield (f"{tail.verdict:<8} <- {plain(tail.tail):<{width}}  {tail.rule}   "
+               f"by differences {tail.numeric:.6g}, by the rule {tail.symbolic:.6g}")  # fmt: skip

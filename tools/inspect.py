@@ -10,12 +10,24 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from graphgrad.backprop import derive
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
+from graphgrad.inspection.criteria import (
+    REPORTED,
+    Condition,
+    figures_of_report,
+    known_figure,
+    parse_condition,
+)
+from graphgrad.inspection.criteria import ordered as ordered_items
+from graphgrad.inspection.derivation import STEPS
 from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
 from graphgrad.models import BUILTIN
+from graphgrad.tools.explain import explain_node
+from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
+from graphgrad.tools.tables import print_csv
 from graphgrad.training.files import format_json
+from graphgrad.training.optimisers import derived_graph
 from graphgrad.training.progress import displayable
 from graphgrad.training.trainer import open_run
 
@@ -26,9 +38,12 @@ of what each tail sends back, with its share. Nothing of the run is changed.
 
     graphgrad inspect runs/transformer-001 --node "decoder.0.cross_attention.*"
     graphgrad inspect runs/transformer-001 --sort delta_norm --limit 10
+    graphgrad inspect runs/transformer-001 --where "zeros>0.5" --where "delta_norm>0"
     graphgrad inspect runs/feedforward-001 --node hidden.2.a --json
+    graphgrad inspect runs/transformer-001 --steps --figure std
+    graphgrad inspect runs/transformer-001 --compare runs/transformer-002 --limit 20
+    graphgrad inspect transformer --explain decoder.output.logits
 """
-SORTS = (*FIGURES, *(f"delta_{figure}" for figure in FIGURES))
 _HEADINGS = ("node", "operation", "shape", "", "mean", "std", "norm", "min", "max", "zeros",
              "not finite")  # fmt: skip
 _NUMBERS = 4  # the column from which on figures stand, aligned to the right
@@ -39,27 +54,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run folder")
     parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
-    parser.add_argument("--sort", choices=SORTS, metavar="FIGURE",
-                        help=f"largest first: {', '.join(FIGURES)}, or delta_…")  # fmt: skip
+    parser.add_argument("--sort", choices=RECORDED, metavar="FIGURE",
+                        help=f"largest first: {', '.join(FIGURES)}, or delta_…; with --steps also "
+                        "update_ratio, of the last step")  # fmt: skip
+    parser.add_argument("--where", metavar="CONDITION", action="append", default=[],
+                        help="only nodes whose figure is so, such as 'zeros>0.5'; may be "
+                        "repeated")  # fmt: skip
+    parser.add_argument(
+        "--steps",
+        action="store_true",
+        help="show what was recorded in training (train --inspect-every)",
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="RUN2",
+        help="show a figure of each node in both runs, largest difference first",
+    )
+    parser.add_argument("--figure", metavar="FIGURE",
+                        help="with --steps and --compare: which figure (norm)")  # fmt: skip
     parser.add_argument("--limit", type=int, metavar="N", help="print the first N nodes only")
     parser.add_argument("--batch", type=int, metavar="STEP",
                         help="the batch of this step (default: the run's next)")  # fmt: skip
+    parser.add_argument("--explain", metavar="NODE",
+                        help="derive the delta of this node step by step, each checked by value; "
+                        "RUN may also be a model's name")  # fmt: skip
+    parser.add_argument("--depth", type=int, metavar="N", default=STEPS,
+                        help="with --explain: stop after N steps (%(default)s)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--csv", action="store_true",
+                        help="print comma-separated values with all digits")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Computes and prints."""
+    if arguments.explain:
+        return explain_node(arguments)
+    if arguments.compare:
+        return show_comparison(arguments)
+    if arguments.steps:
+        return show_steps(arguments)
+    sort = known_figure(arguments.sort, REPORTED) if arguments.sort else None
+    conditions = [parse_condition(text) for text in arguments.where]
     opened = open_run(arguments.run, BUILTIN)
     for warning in opened.warnings:
         print(f"note: {warning}", file=sys.stderr)
     graph = opened.task.graph
     step = opened.step if arguments.batch is None else arguments.batch
     reports = ordered(
-        inspect_values(derive(graph, graph.outputs["loss"]), opened.task.feeds(step), opened.state,
+        inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step), opened.state,
                        arguments.node or ("*",)),
-        arguments.sort, arguments.limit,
+        sort, arguments.limit, conditions,
     )  # fmt: skip
-    if arguments.json:
+    if arguments.csv:
+        print_csv(batch_table({report.name: figures_of_report(report) for report in reports}))
+    elif arguments.json:
         nodes = [report.to_dict() for report in reports]
         print(format_json({"run": str(opened.folder.path), "step": opened.step, "batch": step,
                            "nodes": nodes}, "the report"))  # fmt: skip
@@ -72,18 +120,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def ordered(
-    reports: Sequence[NodeReport], sort: str | None, limit: int | None
-) -> Sequence[NodeReport]:
-    """The largest figures first, nodes without it last; the first `limit` of them."""
-
-    def key(report: NodeReport) -> tuple[bool, float]:
-        assert sort is not None
-        figures = report.delta if sort.startswith("delta_") else report.value
-        figure = getattr(figures, sort.removeprefix("delta_"), None)
-        return figure is None, 0.0 if figure is None else -abs(figure)
-
-    chosen = sorted(reports, key=key) if sort else reports
-    return chosen[:limit] if limit is not None and limit >= 0 else chosen
+    reports: Sequence[NodeReport], sort: str | None, limit: int | None,
+    conditions: Sequence[Condition] = (),
+) -> Sequence[NodeReport]:  # fmt: skip
+    """Those that meet the conditions, largest figures first; the first `limit` of them."""
+    return ordered_items(reports, figures_of_report, sort, limit, conditions)
 
 
 def text_lines(reports: Sequence[NodeReport]) -> Iterator[str]:

@@ -61,7 +61,7 @@ def measure(name: str, assignments: list[str], steps: int) -> Profile:
     task = model.task(settings, {})
     graph = training_step(task.graph, settings)
     feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
-    compiled = compile(graph, guards=("loss", "gradient_norm"))
+    compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     program = compiled.program(**sizes_of(graph, feeds))
     return profile(program, initial_state(graph, settings.seed), lambda step: feeds, steps)
 

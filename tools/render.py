@@ -7,24 +7,32 @@ import sys
 from pathlib import Path
 
 from graphgrad.backprop import derive
+from graphgrad.compile import sizes_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.rendering import FORMATS, View, render
-from graphgrad.rendering.view import PARAMETERS
+from graphgrad.rendering.page import build_page
+from graphgrad.rendering.page.run_sections import run_sections
+from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
+from graphgrad.training.files import write_atomically
 from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import load_model
-from graphgrad.training.trainer import open_run
+from graphgrad.training.task import Task, load_model
+from graphgrad.training.trainer import OpenRun, open_run
 
 HELP = "draw a model's graph: every node with its delta beside it"
 DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py file, a run folder)
 as a tree of its scopes with the formula of every value and every delta, or draws it: svg, png and
-pdf need Graphviz (`dot`); txt, dot and json need nothing.
+pdf need Graphviz (`dot`); txt, dot, json and html need nothing. html is one page to walk around in,
+offline; of a run it shows the figures, the attention, the passes and the history too.
 
     graphgrad render feedforward
     graphgrad render feedforward --output network.svg
+    graphgrad render transformer --fold --forward --direction up --output figure.svg
+    graphgrad render transformer --fold --format mermaid
     graphgrad render transformer --set layers=6 --depth 3 --forward --output forward.pdf
     graphgrad render runs/transformer-001 --deltas nodes --format dot
+    graphgrad render runs/transformer-001 --output step.html
 """
 _BINARY = ("png", "pdf")
 
@@ -45,7 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth", type=int, metavar="N",
                         help="make one box of each scope deeper than N")  # fmt: skip
     parser.add_argument("--fold", action=argparse.BooleanOptionalAction,
-                        help="draw equal layers once (default: in large graphs)")  # fmt: skip
+                        help="draw equal layers once and the whole at a glance (default: equal "
+                        "layers of large graphs)")  # fmt: skip
+    parser.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        default="auto",
+        help="the way that values flow (default: down; neurons: right)",
+    )
     parser.add_argument("--constants", action="store_true", help="draw constants too")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
@@ -62,11 +77,18 @@ def run(arguments: argparse.Namespace) -> int:
     view = View(
         deltas="none" if arguments.forward else arguments.deltas, parameters=arguments.parameters,
         constants=arguments.constants, fold=arguments.fold, depth=arguments.depth,
+        direction=arguments.direction,
     )  # fmt: skip
-    graph = _graph(arguments.model, arguments.set)
-    if not arguments.forward:
-        graph = derive(graph, graph.outputs["loss"])
-    content = render(graph, Path(arguments.output) if arguments.output else str(form), view, form)
+    output = Path(arguments.output) if arguments.output else None
+    if (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+        content = _page(arguments, view)
+        if output:
+            write_atomically(output, content)
+    else:
+        graph = _graph(arguments.model, arguments.set)
+        if not arguments.forward:
+            graph = derive(graph, graph.outputs["loss"])
+        content = render(graph, output or str(form), view, form)
     if arguments.output:
         print(f"written {arguments.output} ({len(content):,} bytes)")
     elif form in _BINARY:
@@ -76,10 +98,35 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _page(arguments: argparse.Namespace, view: View) -> bytes:
+    """The page of a model's graph, or of a run with everything that its newest state shows."""
+    found = _run_or_task(arguments.model, arguments.set)
+    task = found.task if isinstance(found, OpenRun) else found
+    sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
+    if arguments.forward:
+        graph = task.graph
+    else:
+        graph = (
+            found.graph if isinstance(found, OpenRun)
+            else derive(task.graph, task.graph.outputs["loss"])
+        )  # fmt: skip
+    feeds = task.feeds(found.step if isinstance(found, OpenRun) else 0)
+    title = Path(arguments.model).stem or arguments.model
+    return build_page(
+        graph, sections=sections, title=title, sizes=sizes_of(graph, feeds), view=view
+    ).encode()
+
+
 def _graph(name: str, assignments: list[str]) -> Graph:
     """The forward graph of a run folder, where the name is one, or of a model."""
+    found = _run_or_task(name, assignments)
+    return found.task.graph if isinstance(found, OpenRun) else found.graph
+
+
+def _run_or_task(name: str, assignments: list[str]) -> OpenRun | Task:
+    """The run of a folder, where the name is one, or the task of a model."""
     if name not in BUILTIN and Path(name).is_dir():
         values = dict(text.partition("=")[::2] for text in assignments)
-        return open_run(name, BUILTIN, values).task.graph
+        return open_run(name, BUILTIN, values)
     model = load_model(name, BUILTIN)
-    return model.task(with_assignments(model.settings, assignments), {}).graph
+    return model.task(with_assignments(model.settings, assignments), {})

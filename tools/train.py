@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from graphgrad.compile import sizes_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
+from graphgrad.inspection.lint import warnings_of
 from graphgrad.inspection.machine import one_line_warning
+from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
 from graphgrad.passes import specialise
+from graphgrad.training.progress import displayable
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import OpenRun, create_run, open_run, train
@@ -28,6 +32,7 @@ stopped.
     graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
+    graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
 """
 
 
@@ -41,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument("--inspect-every", metavar="N",
+                        help="record figures of values and deltas every N steps, for "
+                        "`graphgrad inspect RUN --steps`")  # fmt: skip
+    parser.add_argument("--inspect", metavar="PATTERN", action="append", default=[],
+                        help="which nodes to record: a name, or a pattern with * and ?; may be "
+                        "repeated (default: every node)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,16 +59,20 @@ def run(arguments: argparse.Namespace) -> int:
     opened = _resumed(arguments) if arguments.resume else _created(arguments)
     folder = shlex.quote(str(opened.folder.path))
     warning = one_line_warning()
-    for line in (*opened.warnings, warning, opened.task.notice):
+    likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
+    for line in (*opened.warnings, warning, opened.task.notice, *likely):
         if line:
-            print(f"note: {line}")
+            print(displayable(f"note: {line}", sys.stdout.encoding))
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
     print(f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
           f"steps {opened.step} to {opened.settings.steps}", flush=True)  # fmt: skip
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         print(f"nothing is left to train; to go further: {further}", flush=True)
-    outcome = train(opened, explain)
+    settings = opened.settings
+    recorder = (make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
+                if settings.inspect_every else None)  # fmt: skip
+    outcome = train(opened, explain, recorder=recorder)
     if outcome.ending == "interrupted":
         print(f"interrupted after step {outcome.step}; saved. Go on with:\n"
               f"    graphgrad train --resume {folder}")  # fmt: skip
@@ -82,8 +97,13 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
         raise ConfigurationError("train needs a model or --resume DIR",
                                  fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip
     model = load_model(arguments.model, BUILTIN)
-    return create_run(model, with_assignments(model.settings, _assignments(arguments)),
-                      arguments.run)  # fmt: skip
+    settings = with_assignments(model.settings, _assignments(arguments))
+
+    def check(graph: Graph) -> None:
+        if settings.inspect_every:
+            recorded_names(graph, settings.inspect_patterns)  # before there is a folder
+
+    return create_run(model, settings, arguments.run, check)
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:
@@ -92,7 +112,7 @@ def _resumed(arguments: argparse.Namespace) -> OpenRun:
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",
         )
-    values = dict(text.partition("=")[::2] for text in arguments.set)
+    values = dict(text.partition("=")[::2] for text in [*arguments.set, *_recording(arguments)])
     return open_run(arguments.resume, BUILTIN, values)
 
 
@@ -100,4 +120,13 @@ def _assignments(arguments: argparse.Namespace) -> list[str]:
     """`--set` with the data files, whose paths are kept absolute so that a run can move on."""
     files = [f"{key}={Path(path).resolve()}"
              for key in ("source", "target") if (path := getattr(arguments, key))]  # fmt: skip
-    return [*arguments.set, *files]
+    return [*arguments.set, *_recording(arguments), *files]
+
+
+def _recording(arguments: argparse.Namespace) -> list[str]:
+    """The options of recording as settings, so that a run that goes on goes on recording."""
+    if arguments.inspect and arguments.inspect_every is None:
+        raise ConfigurationError("--inspect says what to record, and nothing says how often",
+                                 fix="add --inspect-every 100")  # fmt: skip
+    every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
+    return [*every, *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else [])]

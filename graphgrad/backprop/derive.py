@@ -58,10 +58,10 @@ def derive(
         if node not in between or node not in contributions or not node.type.is_float:
             continue
         delta = _summed(graph, node, contributions[node], label)
-        names.update((f"{name}.{label}", delta) for name in _declared(graph, node))
-        for head, contribution in _send_back(graph, node, delta, between, label):
+        names.update((f"{name}.{label}", delta) for name in declared_names(graph, node))
+        for head, contribution in send_back(graph, node, delta, between, label):
             contributions.setdefault(head, []).append(contribution)
-            for name in _declared(graph, head):
+            for name in declared_names(graph, head):
                 sent = f"{name}.{label}<-{graph.name_of(node)}"
                 sent_names[_free(sent_names, sent)] = contribution
         order.append(delta)
@@ -69,7 +69,7 @@ def derive(
         if node.type.is_float and f"{graph.name_of(node)}.{label}" not in names:
             with placed(graph.name_of(node), node.origin):
                 zero = broadcast_to(constant(0.0, node.dtype), node.shape)
-            names.update((f"{name}.{label}", zero) for name in _declared(graph, node))
+            names.update((f"{name}.{label}", zero) for name in declared_names(graph, node))
     # deltas before contributions: a node that is both is shown as the delta
     return Graph(graph.outputs, graph.updates, {**names, **sent_names}, order)
 
@@ -85,7 +85,7 @@ def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list
     return [graph[name] for name in ([wrt] if isinstance(wrt, str | Node) else wrt)]
 
 
-def _declared(graph: Graph, node: Node) -> list[str]:
+def declared_names(graph: Graph, node: Node) -> list[str]:
     """The name that the graph shows, and all others that the node was declared with."""
     shown = graph.name_of(node)
     return [shown, *(n for n in graph.names_of(node) if n in node.names and n != shown)]
@@ -118,7 +118,7 @@ def _summed(graph: Graph, node: Node, contributions: list[Node], label: str) -> 
     return total
 
 
-def _send_back(
+def send_back(
     graph: Graph, node: Node, delta: Node, between: set[Node], label: str
 ) -> list[tuple[Node, Node]]:
     """The contributions of `node` to those of its heads that have a delta."""

@@ -17,9 +17,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.graph.display import graph_html, summary
+from graphgrad.graph.html import mimebundle, picture, renderer
 from graphgrad.graph.leaves import INPUT, PARAMETER, STATEFUL, leaf_name
 from graphgrad.graph.node import Node, has_default_name
 from graphgrad.graph.text import graph_text
@@ -182,6 +185,21 @@ class Graph:
             [new(node) for node in self.nodes],
         )
 
+    def render(self, to: str | Path, **options: Any) -> bytes | None:
+        """Draw this graph: the bytes of a format, or None where `to` is a file, which is written.
+
+            graph.render("network.html")
+            graph.render("network.svg", deltas="none", fold=True, direction="up")
+            text = graph.render("txt").decode()
+
+        `to` is a format (txt, dot, svg, png, pdf, json, html, mermaid) or a path whose ending is
+        one; `format=` overrides the ending. Further options are those of
+        `graphgrad.rendering.View` and `seconds`, the limit of time for svg, png and pdf. The errors
+        are those of `graphgrad.rendering.render`, and EnvironmentLimitError where the package is
+        not installed.
+        """
+        return renderer()(self, to, **options)
+
     @cached_property
     def _positions(self) -> dict[Node, int]:
         return {node: position for position, node in enumerate(self.nodes)}
@@ -207,6 +225,15 @@ class Graph:
 
     def __str__(self) -> str:
         return graph_text(self)
+
+    def __repr__(self) -> str:
+        return f"<{summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        return graph_html(self, picture(self))
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return mimebundle(self, lambda drawn: graph_html(self, drawn), include, exclude)
 
 
 def _found(table: Mapping[Node, Entry], node: Node) -> Entry:

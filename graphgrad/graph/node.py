@@ -26,6 +26,7 @@ import numpy as np
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.html import node_html
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, current_origin, scoped
 from graphgrad.graph.types import DType, Shape, TensorType, as_dtype
@@ -110,6 +111,9 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.name} = {self.operation.name} : {self.type}>"
+
+    def _repr_html_(self) -> str:
+        return node_html(self)
 
     # fmt: off
     def __add__(self, other: Any) -> Node: return OPERATORS["add"](self, other)

@@ -13,6 +13,7 @@ import numpy as np
 
 from graphgrad.graph.initial import Initial
 from graphgrad.graph.node import CONSTANT, Node
+from graphgrad.graph.plain import plain
 
 if TYPE_CHECKING:
     from graphgrad.graph.graph import Graph
@@ -56,13 +57,3 @@ def value_text(value: Any) -> str:
     if isinstance(value, tuple):
         return "(" + ", ".join(map(value_text, value)) + ("," if len(value) == 1 else "") + ")"
     return plain(value if isinstance(value, str) else repr(value))
-
-
-def plain(text: str, limit: int = 200) -> str:
-    """A user's text on one line: what cannot be printed is escaped, what is too long is cut.
-
-    Newlines, escape sequences and direction marks of a name can thus neither leave a comment of
-    generated code nor disturb a terminal.
-    """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown if len(shown) <= limit else shown[: limit - 1] + "…"

@@ -16,7 +16,8 @@ from L.
 - The step h is relative to the length of the value; where rounding drowns the difference it grows,
   where a kink is near it shrinks.
 - A kink (relu at 0, a tie of a maximum) is where the differences to the two sides do not approach
-  each other as h shrinks. There any value between them may be right; it is a warning.
+  each other as h shrinks. There any value between them may be right; it is a warning. So is a
+  difference where elements on the way lie at a kink and every rule and sum on the way is right.
 - Where the only rules that differ are a user's own, declared by `with_delta`, the verdict is
   `replaced`: the delta is meant to be another one than the derivative.
 """
@@ -24,7 +25,7 @@ from L.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -32,8 +33,8 @@ import numpy as np
 from graphgrad.backprop import derive
 from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, NonFiniteError
-from graphgrad.graph import CONSTANT, Graph, Node
-from graphgrad.inspection.formula import delta_formula, delta_rule
+from graphgrad.graph import CONSTANT, Graph, Node, Operation
+from graphgrad.inspection.formula import delta_formula, rule_of
 from graphgrad.inspection.replay import Replay
 from graphgrad.inspection.selection import contributions_of, delta_of, matching
 from graphgrad.ops.evaluate import evaluate
@@ -48,7 +49,23 @@ STEP = 1e-5
 """The step, relative to the length of the value."""
 _FACTORS = (1.0, 1 / 16, 1 / 256, 16.0, 256.0)
 _GAP = 1e-3  # a relative distance of the slopes to the two sides that is worth a second look
+_BENT = 0.1  # a difference of the changes to both sides that no smooth function has so near
 _ROUNDING = 64 * float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class TailVerdict:
+    """What one tail sends back to a node, against the change of that tail alone.
+
+    `rule` says the tail's delta rule, `origin` the line that declared the tail.
+    """
+
+    tail: str
+    rule: str
+    verdict: Judgement
+    numeric: float
+    symbolic: float
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +74,9 @@ class Verdict:
 
     `numeric` and `symbolic` are the derivative along the direction that fits worst, by differences
     and by the delta; `formula` is the delta as the tails give it. `suspect` names the node whose
-    delta rule is to blame and `suspect_rule` says that rule.
+    delta rule is to blame, `suspect_rule` says that rule, `suspect_head` the head that it sends
+    the wrong delta to, `suspect_origin` the line that declared the suspect and `rule_origin` the
+    line at which its rule is written. `tails` are what each tail sends back.
     """
 
     name: str
@@ -70,15 +89,23 @@ class Verdict:
     formula: str = ""
     suspect: str = ""
     suspect_rule: str = ""
+    suspect_head: str = ""
+    suspect_origin: str = ""
+    rule_origin: str = ""
     origin: str = ""
+    tails: tuple[TailVerdict, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, numbers that are not finite as None."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for key, value in values.items():
-            if isinstance(value, float) and not np.isfinite(value):
-                values[key] = None
-        return {**values, "shape": list(self.shape)}
+        tails = [_plain(asdict(tail)) for tail in self.tails]
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**_plain(own), "shape": list(self.shape), "tails": tails}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, numbers that are not finite as None."""
+    return {key: None if isinstance(value, float) and not np.isfinite(value) else value
+            for key, value in values.items()}  # fmt: skip
 
 
 def check(
@@ -142,6 +169,7 @@ class _Checker:
         self.directions, self.step, self.seed = directions, step, seed
         self._noise = _ROUNDING * abs(float(values[target]))
         self._rules: dict[tuple[Node, Node], bool] = {}
+        self._kinked: set[Node] = set()
 
     def verdict(self, node: Node) -> Verdict:
         delta = delta_of(self.graph, node)
@@ -151,9 +179,11 @@ class _Checker:
         results = [self._compared(node, self.values[delta], dependents, v)
                    for v in self._directions(node)]  # fmt: skip
         worst = max(results, key=lambda result: (result.judgement != "ok", result.error))
-        if worst.judgement != "wrong":
-            return self._verdict(node, worst.judgement, worst)
+        if worst.judgement == "ok":
+            return self._verdict(node, "ok", worst)
         judgement, suspect = self._blamed(node, dependents)
+        if worst.judgement == "kink" and suspect is None:
+            judgement = "kink"  # a kink excuses no rule that is wrong beside it
         return self._verdict(node, judgement, worst, suspect)
 
     def _verdict(
@@ -163,7 +193,7 @@ class _Checker:
         rule = ""
         if suspect is not None:
             tail, head = suspect
-            rule = f"{tail.operation.name}: {delta_rule(tail.operation, tail.heads.index(head))}"
+            rule = f"{tail.operation.name}: {rule_of(tail, tail.heads.index(head))}"
         return Verdict(
             name=self.graph.name_of(node), operation=node.operation.name, shape=node.type.sizes,
             verdict=judgement,
@@ -172,8 +202,29 @@ class _Checker:
             relative_error=result.error if result else None,
             formula=delta_formula(self.graph, node),
             suspect=self.graph.name_of(suspect[0]) if suspect else "", suspect_rule=rule,
-            origin=str(node.origin or ""),
+            suspect_head=self.graph.name_of(suspect[1]) if suspect else "",
+            suspect_origin=str(suspect[0].origin or "") if suspect else "",
+            rule_origin=rule_origin(suspect[0].operation) if suspect else "",
+            origin=str(node.origin or ""), tails=self.tails(node),
         )  # fmt: skip
+
+    def tails(self, node: Node) -> tuple[TailVerdict, ...]:
+        """A verdict for what each tail sends back to the node."""
+        if not node.type.is_float or node not in self.replay.position:
+            return ()
+        found = []
+        for tail in self.graph.tails(node):
+            if tail not in self.replay.position or delta_of(self.graph, tail) is None:
+                continue
+            result = self._local(tail, node)
+            custom = result.judgement == "wrong" and tail.operation.name == "with_delta"
+            rule = rule_of(tail, tail.heads.index(node))
+            found.append(TailVerdict(
+                self.graph.name_of(tail), f"{tail.operation.name}: {rule}",
+                "replaced" if custom else result.judgement, result.numeric, result.symbolic,
+                str(tail.origin or ""),
+            ))  # fmt: skip
+        return tuple(found)
 
     def _directions(self, node: Node) -> Iterable[np.ndarray]:
         """Random directions of length 1; what is infinite or NaN stays so when it is moved."""
@@ -216,7 +267,20 @@ class _Checker:
                 if tail.operation.name != "with_delta":
                     return "wrong", (tail, head)
                 replaced = replaced or (tail, head)
+        if replaced is None and self._kinked.intersection(here) and self._sums_hold(here):
+            return "kink", None  # by the chain rule δ is right where every rule and sum is
         return ("replaced" if replaced else "wrong"), replaced
+
+    def _sums_hold(self, nodes: Iterable[Node]) -> bool:
+        """Whether the delta of each of these nodes is the sum of what its tails send back."""
+        for node in nodes:
+            delta, sent = delta_of(self.graph, node), contributions_of(self.graph, node)
+            if delta is None or not sent:
+                continue
+            total = np.sum([self.values[item.value] for item in sent], axis=0)
+            if not np.allclose(self.values[delta], total, TOLERANCE, 0.0, equal_nan=True):
+                return False
+        return True
 
     def _rule_holds(self, tail: Node, head: Node) -> bool:
         """Whether what the tail sends back to this head is the derivative of the tail."""
@@ -233,6 +297,10 @@ class _Checker:
         total = np.sum(sent, axis=0) if sent else np.zeros(head.type.sizes)
         weight, value = self.values[delta], self.values[head]
         (direction, *_) = self._directions(head)
+        bent = self._bent(tail, head, direction)
+        if bent is not None:
+            self._kinked.add(tail)
+            weight, total = np.where(bent, 0.0, weight), np.where(bent, 0.0, total)
 
         def change(h: float) -> float:
             grown = self.replay.change_of(tail, head, value + h * direction)
@@ -244,6 +312,24 @@ class _Checker:
         return compare(
             change, float(np.sum(total * direction)), typical, self._length(value), noise
         )
+
+    def _bent(self, tail: Node, head: Node, direction: np.ndarray) -> np.ndarray | None:
+        """The elements of an elementwise operation that a step carries over a kink: there the
+        changes to the two sides differ. Among a million relus some are always that near to 0, and
+        one of them would drown a rule that is right. None where there are none."""
+        if not tail.operation.kernel or tail.shape != head.shape:
+            return None
+        step = self._length(self.values[head]) * max(_FACTORS) * direction
+        ahead, behind = (self.replay.change_of(tail, head, self.values[head] + side)
+                         for side in (step, -step))  # fmt: skip
+        bent = np.abs(ahead + behind) > _BENT * (np.abs(ahead) + np.abs(behind))
+        return bent if bent.any() and not bent.all() else None
+
+
+def rule_origin(operation: Operation) -> str:
+    """File and line at which the delta rule of an operation is written; empty where unknown."""
+    code = getattr(operation.delta, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import re
 
-from graphgrad.graph import CONSTANT, LEAVES, Graph, Node, Operation
+from graphgrad.graph import CONSTANT, DELTA, LEAVES, Graph, Node, Operation
 from graphgrad.graph.text import plain
 from graphgrad.inspection.selection import contributions_of, delta_of
+from graphgrad.ops.contraction import MATMUL
+from graphgrad.passes.surgery import KINDS
 
 _SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
 _RULE = re.compile(r"δ([₁-₉ᵢ]) = (.*?)(?=[,;] δ[₁-₉ᵢ] = |$)")
@@ -25,6 +27,7 @@ _SYMBOL = re.compile(
 )
 _LONGEST = 60  # characters of one name in a formula
 _MOST = 6  # heads of one concatenation
+_NUMBERED = ("clip", "scale")  # surgery that stands as a constant beside the delta
 
 
 def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
@@ -41,6 +44,12 @@ def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
     return plain(name if inner in graph.names else inner, _LONGEST)
 
 
+def is_unnamed(graph: Graph, node: Node) -> bool:
+    """Whether nobody chose the node's name in this graph: it is called by its operation."""
+    last = graph.name_of(node).rpartition(".")[2]
+    return re.fullmatch(rf"{re.escape(node.operation.name)}(_\d+)?", last) is not None
+
+
 def scope_of(name: str) -> str:
     """`encoder.0` of `encoder.0.scores`."""
     return name.rpartition(".")[0]
@@ -50,7 +59,7 @@ def value_formula(graph: Graph, node: Node) -> str:
     """`tanh hidden.a`; empty for a leaf."""
     if node.operation in LEAVES:
         return ""
-    return _named(graph, node, 0, node.operation.formula, scope_of(graph.name_of(node)))
+    return _named(graph, node, 0, formula_of(node), scope_of(graph.name_of(node)))
 
 
 def delta_rule(operation: Operation, place: int) -> str:
@@ -60,40 +69,87 @@ def delta_rule(operation: Operation, place: int) -> str:
     return rules.get(mark) or rules.get("ᵢ") or operation.delta_formula
 
 
+def formula_of(node: Node) -> str:
+    """What the operation of this node computes: of a product, which sides are transposed."""
+    if node.operation is not MATMUL:
+        return node.operation.formula
+    left, right = _transposed(node)
+    return f"x₁{'ᵀ' if left else ''} x₂{'ᵀ' if right else ''}"
+
+
+def rule_of(node: Node, place: int) -> str:
+    """What this node sends back to its head number `place`; y = A B gives δ Bᵀ and Aᵀ δ, whatever
+    of A and B was transposed before."""
+    if node.operation is not MATMUL or not any(_transposed(node)):
+        return delta_rule(node.operation, place)
+    left, right = _transposed(node)
+    if place == 0:
+        return f"x₂{'ᵀ' if right else ''} δᵀ" if left else f"δ x₂{'' if right else 'ᵀ'}"
+    return f"δᵀ x₁{'ᵀ' if left else ''}" if right else f"x₁{'' if left else 'ᵀ'} δ"
+
+
+def _transposed(product: Node) -> tuple[bool, bool]:
+    return product.attributes["transpose_a"], product.attributes["transpose_b"]
+
+
 def contribution_formula(graph: Graph, tail: Node, place: int) -> str:
     """`δ[hidden.z] · (1 - hidden.z²)`: what the tail sends back to its head number `place`."""
     scope = scope_of(graph.name_of(tail.heads[place]))
-    return _named(graph, tail, place, delta_rule(tail.operation, place), scope)
+    return _named(graph, tail, place, rule_of(tail, place), scope)
 
 
 def rule_in(graph: Graph, tail: Node, place: int, scope: str, sender: Node) -> str:
     """The contribution as a text in this scope calls it, with δ of `sender` in the place of δ of
     the tail: where an addition passes δ on unchanged, the two are one node."""
-    text = delta_rule(tail.operation, place)
-    return _named(graph, tail, place, text, scope, short_name(graph, sender, scope))
+    text = rule_of(tail, place)
+    own = short_name(graph, sender, scope)
+    return _named(graph, tail, place, text, scope, own, tail.heads[place])
 
 
-def value_in(graph: Graph, node: Node, scope: str) -> str:
-    """The formula of the value as a text in this scope writes it; empty for a leaf."""
+def value_in(graph: Graph, node: Node, scope: str, head: Node | None = None) -> str:
+    """The formula of the value as a text about this head writes it; empty for a leaf."""
     if node.operation in LEAVES:
         return ""
-    return _named(graph, node, 0, node.operation.formula, scope)
+    return _named(graph, node, 0, formula_of(node), scope, keep=head)
 
 
 def factor_text(graph: Graph, tail: Node, place: int) -> str:
     """The same in short, for an edge from δ of the tail: `δ · (1 - z²)`, last parts of names."""
-    return _named(graph, tail, place, delta_rule(tail.operation, place), None)
+    return _named(graph, tail, place, rule_of(tail, place), None)
 
 
 def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
     """What each tail sends back, as formulas; nothing where the node has no delta."""
     sent = contributions_of(graph, node)
     if sent:
-        return tuple(contribution_formula(graph, item.tail, item.place) for item in sent)
+        terms = [operated(contribution_formula(graph, item.tail, item.place),
+                          cuts_of(graph, node, item.tail)) for item in sent]  # fmt: skip
+        cuts = cuts_of(graph, node)
+        return (operated(" + ".join(terms), cuts),) if cuts else tuple(terms)
     delta = delta_of(graph, node)
     if delta is None:
         return ()
     return (short_name(graph, delta) if delta.operation is CONSTANT else "0",)
+
+
+def cuts_of(graph: Graph, node: Node, tail: Node | None = None) -> tuple[str, ...]:
+    """What surgery did to the delta of a node, or to what a tail sends back to it: `clip 1`."""
+    mark = "" if tail is None else f"<-{graph.name_of(tail)}"
+    start, found = f"{graph.name_of(node)}.{DELTA}.", []
+    for kind in KINDS:
+        cut = graph.names.get(f"{start}{kind}{mark}")
+        if cut is not None:
+            numbers = [short_name(graph, head) for head in cut.heads
+                       if head.operation is CONSTANT and kind in _NUMBERED]  # fmt: skip
+            found.append(" ".join([kind, *numbers[:1]]))
+    return tuple(found)
+
+
+def operated(text: str, cuts: tuple[str, ...]) -> str:
+    """A formula with what surgery does to its value around it: `clip 1 (…)`."""
+    for cut in cuts:
+        text = f"{cut} ({text})"
+    return text
 
 
 def delta_formula(graph: Graph, node: Node) -> str:
@@ -102,14 +158,28 @@ def delta_formula(graph: Graph, node: Node) -> str:
 
 
 def _named(
-    graph: Graph, node: Node, place: int, formula: str, scope: str | None, sender: str = ""
-) -> str:
+    graph: Graph, node: Node, place: int, formula: str, scope: str | None, sender: str = "",
+    keep: Node | None = None,
+) -> str:  # fmt: skip
     """The formula with δ, y and x replaced by the names of this node and its heads.
 
     With the scope None it is for an edge from the delta of the node, and δ stands alone. `sender`
-    is what δ is the delta of, where that is not the node itself.
+    is what δ is the delta of, where that is not the node itself. In a text about the head `keep`,
+    another head that only lies elsewhere and has no name of its own is called by what it moves.
     """
-    *heads, own = (short_name(graph, item, scope) for item in (*node.heads, node))
+    own = short_name(graph, node, scope)
+
+    def head(number: int) -> str:  # only those that the formula names: a sum may have thousands
+        found = node.heads[number]
+        while (
+            keep is not None
+            and found is not keep
+            and found.operation.view is not None
+            and found.heads
+            and is_unnamed(graph, found)
+        ):
+            found = found.heads[0]
+        return short_name(graph, found, scope)
 
     def name(match: re.Match[str]) -> str:
         symbol = match.group()
@@ -120,10 +190,11 @@ def _named(
         elif symbol[-1] == "y":
             return f"({symbol[:-1]}·{own})"
         elif symbol == "x₁, x₂, …":
-            return ", ".join(heads[:_MOST]) + (", …" if len(heads) > _MOST else "")
+            more = ", …" if len(node.heads) > _MOST else ""
+            return ", ".join(map(head, range(min(len(node.heads), _MOST)))) + more
         else:
             number = _SUBSCRIPTS.find(symbol[1:]) if symbol[1:] else -1
-            text = heads[number if number >= 0 else place] if heads else symbol
+            text = head(number if number >= 0 else place) if node.heads else symbol
         return f"^{text}" if symbol in "ˣʸ" else text
 
     return _SYMBOL.sub(name, formula)

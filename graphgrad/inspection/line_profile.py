@@ -208,6 +208,8 @@ class _Lines:
     def __init__(self, program: Program) -> None:
         self.graph, self.text = program.graph, program.source.splitlines()
         self.node_of: dict[int, Node] = {}
+        self.fused = {program.line_of(step.node): step.group for step in program.plan.steps
+                      if step.group.region is not None}  # fmt: skip
         for node in self.graph.nodes:
             line = program.line_of(node)
             if line is not None:
@@ -221,6 +223,15 @@ class _Lines:
             name, _, type_ = comment.strip().rpartition(" : ")
             shown = f"{operation} {name}".strip()
             return LineTime(shown, operation, type_, line, seconds, calls, 0, 0, "")
+        group = self.fused.get(line)
+        if group is not None:  # a kernel computes many nodes and reads and writes some of them
+            kernel = self.text[line - 1].partition("(")[0].rpartition(".")[2]
+            names = ", ".join(self.graph.name_of(output) for output in group.outputs)
+            size = sum(each.type.nbytes for each in (*group.inputs, *group.outputs))
+            return LineTime(
+                names, kernel, f"{len(group.nodes)} nodes", line, seconds, calls, calls * size, 0,
+                str(node.origin or ""),
+            )  # fmt: skip
         return LineTime(
             self.graph.name_of(node), node.operation.name, str(node.type), line, seconds, calls,
             calls * bytes_of(node), calls * flops_of(node), str(node.origin or ""),

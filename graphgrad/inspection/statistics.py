@@ -22,7 +22,13 @@ from graphgrad.errors import UnknownNameError
 from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
-from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
+from graphgrad.inspection.formula import (
+    contribution_formula,
+    cuts_of,
+    delta_formula,
+    operated,
+    value_formula,
+)
 from graphgrad.inspection.selection import Part, contributions_of, delta_of, matching, parts_of
 from graphgrad.ops.evaluate import evaluate_node
 from graphgrad.passes import PASSES, Pass, optimise, specialise
@@ -174,7 +180,8 @@ def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> Nod
         contributions=tuple(
             Sent(
                 graph.name_of(item.tail),
-                contribution_formula(graph, item.tail, item.place),
+                operated(contribution_formula(graph, item.tail, item.place),
+                         cuts_of(graph, node, item.tail)),
                 figures[item.value].norm,
                 figures[item.value].norm / total if total else 0.0,
             )

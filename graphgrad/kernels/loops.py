@@ -11,8 +11,8 @@ the result does not depend on how many threads worked.
 
 Nor does it depend on where the arrays lie. LLVM asks at run time whether what a loop writes may
 overlap what it reads, and takes a loop without vectors if so; the two add a row up in different
-orders. So a loop that sums along a row writes nothing: where values are to be stored as well, they
-are stored by a loop before it, and the sum reads them back from cache.
+orders. So a loop that sums along a row does nothing else: the values are stored by a loop before
+it, and read back from cache. This also makes a sum the same in a kernel that keeps more values.
 
 The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
 regions give equal text and share one compiled kernel.
@@ -149,12 +149,9 @@ class _Printer:
         lines += self._loop([n for n in sums if n.heads[0] not in roles], stage)
         sums = [n for n in sums if n.heads[0] in roles]
         work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (MAX, MIN)]
-        if any(self._stores(node) for node in work):
-            self.buffered.update(n.heads[0] for n in sums if n.heads[0] not in self.outputs)
-            lines += self._loop(work, stage)
-            lines += self._loop(sums, stage + 1)
-        else:
-            lines += self._loop([n for n in mine if n in work or n in sums], stage)
+        self.buffered.update(n.heads[0] for n in sums if n.heads[0] not in self.outputs)
+        lines += self._loop(work, stage)
+        lines += self._loop(sums, stage + 1)
         lines += [self._assignment(node, stage) for node in mine
                   if roles[node] == ROW and node.operation not in _REDUCTIONS]  # fmt: skip
         for node in [*before, *mine]:

@@ -39,11 +39,24 @@ class Describer:
         )  # fmt: skip
 
     def box_of_scope(self, path: Path, members: Sequence[Node]) -> Box:
-        """One box for all nodes of a scope."""
+        """One box for all nodes of a scope; inside a layer that is drawn for others, for its own. A
+        neuron is a circle that names what it computes, `a → z`."""
         kind: Kind = "output" if any(node in self.outputs for node in members) else "scope"
-        count = f"{len(members)} nodes" if len(members) > 1 else members[0].operation.name
-        return Box("", Label(self.title(path)), kind, path[:-1],
-                   detail=count, tooltip=".".join(path))  # fmt: skip
+        own = [node for node in members
+               if path in self.draft.repeated or self.draft.scopes[node][: len(path)] == path]
+        count = f"{len(own)} nodes" if len(own) > 1 else own[0].operation.name
+        if self.neurons:
+            count = " → ".join(self._steps(path, own)) or count
+        return Box("", Label(self.title(path)), kind, path[:-1], detail=count,
+                   tooltip=".".join(path), round=self.neurons)  # fmt: skip
+
+    def _steps(self, path: Path, members: Sequence[Node]) -> Iterator[str]:
+        """The nodes of a scope that somebody gave a name, products with a weight left out."""
+        for node in members:
+            default = re.fullmatch(rf"(.*\.)?{re.escape(node.operation.name)}(_\d+)?",
+                                   self.graph.name_of(node))  # fmt: skip
+            if node.heads and not default and node not in self.draft.weights:
+                yield self.label(node, path).text
 
     def kind(self, node: Node) -> Kind:
         """What the colour of the box says."""

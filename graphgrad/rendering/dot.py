@@ -77,11 +77,11 @@ def quoted(text: str, limit: int = _TOOLTIP) -> str:
 
 
 def _settings(picture: Picture) -> Iterator[str]:
-    right = picture.direction == "right"
+    directions = {"right": "LR", "down": "TB", "up": "BT"}
     neurons = picture.style == "neurons"
     spaces = (0.26, 0.75) if neurons else (0.22, 0.32)
     yield (
-        f'  graph [newrank=true, rankdir={"LR" if right else "TB"}, fontname="{FONT}", '
+        f'  graph [newrank=true, rankdir={directions[picture.direction]}, fontname="{FONT}", '
         f'fontsize=11, fontcolor="{_FAINT}", labeljust=l, '
         f'nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, '
         f'splines={"line" if neurons else "spline"}, bgcolor="white", outputorder=edgesfirst, '
@@ -122,6 +122,7 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
     inputs = [box.id for box in picture.boxes if box.scope == path and box.kind == "input"]
     if picture.style == "neurons" and len(inputs) > 1:  # one below the other, in their order
         yield f"{indent}{{ rank=same; edge [style=invis]; {' -> '.join(inputs)}; }}"
+    yield from _column(path, picture, indent)
     for inner in _children(path, picture):
         title = picture.titles[inner]
         while not any(box.scope == inner for box in picture.boxes):
@@ -130,10 +131,28 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
                 break
             (inner,) = below
             title = f"{title}.{picture.titles[inner].rpartition('.')[2] or picture.titles[inner]}"
-        yield f"{indent}subgraph cluster_c{numbers.next()} {{"
-        yield f"{indent}  {_cluster(inner, title, picture)}"
+        if _circles(inner, picture):  # a frame would upset the order of the neurons inside
+            yield f"{indent}subgraph layer_c{numbers.next()} {{"
+        else:
+            yield f"{indent}subgraph cluster_c{numbers.next()} {{"
+            yield f"{indent}  {_cluster(inner, title, picture)}"
         yield from _scope(inner, picture, numbers)
         yield f"{indent}}}"
+
+
+def _column(path: Path, picture: Picture, indent: str) -> Iterator[str]:
+    """Neurons that are one circle each, in their order, each with its δ beside it."""
+    deltas = {box.beside: box.id for box in picture.boxes if box.beside}
+    order = [item for circle in _circles(path, picture)
+             for item in (circle, deltas.get(circle)) if item is not None]  # fmt: skip
+    if len(order) > 1:
+        yield f"{indent}{{ rank=same; edge [style=invis]; {' -> '.join(order)}; }}"
+
+
+def _circles(path: Path, picture: Picture) -> list[str]:
+    """The neurons of a layer that are one circle each."""
+    return [box.id for box in picture.boxes
+            if box.scope == path and box.round and box.kind == "scope"]  # fmt: skip
 
 
 def _children(path: Path, picture: Picture) -> list[Path]:
@@ -157,7 +176,7 @@ def _cluster(path: Path, title: str, picture: Picture) -> str:
 
 
 def _box(box: Box) -> str:
-    colours = COLOURS[box.kind]
+    colours = COLOURS["operation" if box.round and box.kind == "scope" else box.kind]
     style = "filled" if box.round else "rounded,filled"
     fields = [
         f"label=<{_text(box)}>",

@@ -34,7 +34,7 @@ def draw_image(dot_text: str, form: str, seconds: float = SECONDS) -> bytes:
             f"{form} needs the program `dot` of Graphviz, which is not installed",
             "",
             "install it (Debian, Ubuntu: apt install graphviz; macOS: brew install graphviz; "
-            "conda: conda install graphviz); the formats txt, dot and json need nothing",
+            "conda: conda install graphviz); txt, dot, json, html and mermaid need nothing",
         )
     process = subprocess.Popen(
         [program, f"-T{form}"],

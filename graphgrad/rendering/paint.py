@@ -14,6 +14,7 @@ from graphgrad.graph import DELTA, INPUT, PARAMETER, STATE, Graph, Node
 from graphgrad.graph.text import plain
 from graphgrad.inspection.formula import (
     contribution_formula,
+    cuts_of,
     delta_formula,
     factor_text,
     short_name,
@@ -41,6 +42,7 @@ class _Painter:
         self.members: dict[Key, list[Node]] = {}
         self.copies: set[Node] = set()
         self.deltas: dict[Node, Box] = {}
+        self.senders: dict[Node, set[Node]] = {}  # for each head the tails that send back to it
         self.describe = Describer(draft)
         self.learned = self.graph.descendants(self.graph.parameters.values())
 
@@ -60,13 +62,13 @@ class _Painter:
             self._connect(head, tail, place)
         self._connect_updates()
         scalars = self.describe.neurons and self.view.direction == "auto"
-        right = scalars or self.view.direction == "right"
+        given = self.view.direction
         return Picture(
             tuple(self.boxes.values()),
             tuple(self.edges.values()),
             self._titles(),
             "neurons" if self.describe.neurons else "layers",
-            "right" if right else "down",
+            "right" if scalars else "down" if given == "auto" else given,
         )
 
     # ------------------------------------------------------------ boxes
@@ -204,6 +206,7 @@ class _Painter:
         tags = tuple(f"δ {tag}" for tag in box.tags)
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}", Label("δ", box.label.text + sender), "delta", box.scope,
+            detail=", ".join(cuts_of(self.graph, main)) if tail is None else "",
             tags=tags, tooltip="\n".join(lines), beside=box.id, round=box.round, copy=box.copy,
         )  # fmt: skip
         if deltas is not None and tail is None:
@@ -215,12 +218,15 @@ class _Painter:
         copied = (key, self.draft.path(self.draft.key(tail)))
         above = self.boxes.get((copied, "δ")) or self.boxes.get((key, "δ"))
         below = self.boxes.get((self.draft.key(tail), "δ"))
-        sent = any(item.tail is tail for item in contributions_of(self.graph, head))
+        if head not in self.senders:
+            self.senders[head] = {item.tail for item in contributions_of(self.graph, head)}
+        sent = tail in self.senders[head]
         if above is None or below is None or not sent:
             return
         weight = tail in self.draft.weights  # the edge of the value beside it bears its name
         inner = isinstance(key, tuple) or isinstance(self.draft.key(tail), tuple)
-        label = Label("" if weight or inner else self._factor(tail, place))
+        factor = "" if weight or inner else self._factor(tail, place)
+        label = Label(", ".join(filter(None, [factor, *cuts_of(self.graph, head, tail)])))
         formula = "" if inner else contribution_formula(self.graph, tail, place)
         self._edge(Edge(above.id, below.id, "delta", label, weight, formula))
 

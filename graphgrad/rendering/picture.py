@@ -81,4 +81,4 @@ class Picture:
     edges: tuple[Edge, ...]
     titles: dict[Path, str]
     style: Literal["layers", "neurons"]
-    direction: Literal["down", "right"]
+    direction: Literal["down", "right", "up"]

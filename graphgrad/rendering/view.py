@@ -29,10 +29,11 @@ Key = Node | Path
 DEEPEST = 12  # scopes; further parts of a name belong to the name
 MANY = 60  # boxes from which parameters go inside and repeated scopes are folded
 MOST = 400  # boxes at most: deeper scopes become boxes
+GLANCE = 60  # boxes at most where somebody asks for a folded picture
 
 DELTAS = ("none", "contributions", "nodes")
 PARAMETERS = ("auto", "nodes", "edges", "inside")
-DIRECTIONS = ("auto", "down", "right")
+DIRECTIONS = ("auto", "down", "right", "up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,11 @@ class View:
     updates: bool = False
     """Whether the nodes that compute next values of parameters and states are drawn."""
     fold: bool | None = None
+    """True draws equal layers once and the whole at a glance; None folds equal layers of a large
+    graph; False folds nothing."""
     depth: int | None = None
-    direction: Literal["auto", "down", "right"] = "auto"
+    direction: Literal["auto", "down", "right", "up"] = "auto"
+    """`up` sets the inputs below and the outputs above, as the paper's figure does."""
 
     def __post_init__(self) -> None:
         for name, choices in (("parameters", PARAMETERS), ("direction", DIRECTIONS)):
@@ -105,10 +109,10 @@ def decide(graph: Graph, view: View) -> Draft:
     draft = Draft(graph, parts, drawn, _scopes(graph, drawn, parts), deltas)
     _place_parameters(draft, view)
     boxes = [node for node in draft.drawn if node not in draft.stands_for]
-    many = len(boxes) > MANY and draft.parameters != "edges"
-    if view.fold or (view.fold is None and many):
+    neurons = draft.parameters == "edges"  # numbered like layers, yet each has its own weights
+    if not neurons and (view.fold or (view.fold is None and len(boxes) > MANY)):
         _fold(draft)
-    _collapse(draft, view.depth)
+    _collapse(draft, view.depth, GLANCE if view.fold else MOST)
     return draft
 
 
@@ -270,13 +274,15 @@ def _signature(nodes: Sequence[Node]) -> list[tuple[str, object]]:
     return [(node.operation.name, node.type) for node in nodes]
 
 
-def _collapse(draft: Draft, depth: int | None) -> None:
-    """Makes one box of each scope deeper than `depth`; without one, as deep as `MOST` allows."""
+def _collapse(draft: Draft, depth: int | None, most: int) -> None:
+    """Makes one box of each scope deeper than `depth`; without one, as deep as `most` allows. At a
+    glance a neuron is one box as well."""
     own = [node for node in draft.drawn if draft.key(node) is node]
+    forward = [node for node in own if draft.parts[node] == "forward"]
     deepest = max((len(draft.scopes[node]) for node in own), default=0)
     if depth is None:
-        depth = deepest
-        while depth > 0 and len({_cut(draft, node, depth) for node in own}) > MOST:
+        depth = deepest - 1 if most == GLANCE and draft.parameters == "edges" else deepest
+        while depth > 0 and len({_cut(draft, node, depth) for node in forward}) > most:
             depth -= 1
     for node in own:
         key = _cut(draft, node, depth)

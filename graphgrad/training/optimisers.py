@@ -12,6 +12,7 @@ schedules, bias corrections and dropout are functions of it and a resumed run co
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from graphgrad.backprop import derive
 from graphgrad.graph import ZEROS, Graph, Node, leaf_name, placed, scope, state
@@ -29,6 +30,7 @@ from graphgrad.ops import (
     subtract,
     sum,
 )
+from graphgrad.passes.surgery import parse_surgery, surgery
 from graphgrad.training.settings import TrainingSettings
 
 STEP, SEED = "run.step", "run.seed"
@@ -41,12 +43,19 @@ def randomness_of_run() -> Randomness:
         return Randomness(state(SEED, (), dtype="int64"), state(STEP, (), dtype="int64"))
 
 
+def derived_graph(
+    graph: Graph, settings: TrainingSettings, wrt: Iterable[Node] | None = None
+) -> Graph:
+    """The forward graph with the deltas of a run: derived, and cut as its settings say."""
+    return surgery(derive(graph, "loss", wrt), parse_surgery(settings.surgery))
+
+
 def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     """The forward graph with deltas, gradient norm, learning rate and all updates added.
 
     Outputs: those of `graph`, `gradient_norm` (before clipping) and `learning_rate`.
     """
-    derived = derive(graph, "loss", graph.parameters.values())
+    derived = derived_graph(graph, settings, graph.parameters.values())
     step = graph.states.get(STEP)
     if step is None:
         with placed("", None):

@@ -7,6 +7,7 @@
         environment.json     versions, processor, threads and command line
         metrics.jsonl        one JSON object a line, appended
         log.txt              one dated line after the other, appended
+        history.bin          figures of nodes, where they are recorded: see ``history_file.py``
         vocabulary*.json     text given by the caller
         checkpoints/         see ``checkpoint.py``
         .lock                held by the process that writes
@@ -36,7 +37,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ from graphgrad.training.files import (
     sync_folder,
     write_atomically,
 )
+from graphgrad.training.history_file import HISTORY, drop_after
 
 if sys.platform != "win32":
     import fcntl
@@ -71,14 +72,6 @@ METRICS, LOG, CHECKPOINTS = "metrics.jsonl", "log.txt", "checkpoints"
 _LOCK = ".lock"
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-_PACKAGES = ("graphgrad", "numpy", "numba", "safetensors", "networkx", "babel", "rich")
-_THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "OPENBLAS_CORETYPE",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 
 
 @dataclass(frozen=True)
@@ -127,6 +120,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """The folder for ``save_checkpoint`` and ``load_checkpoint``."""
         return self.path / CHECKPOINTS
+
+    @property
+    def history(self) -> Path:
+        """The file for ``HistoryWriter`` and ``read_records``; not there without recording."""
+        return self.path / HISTORY
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -195,6 +193,11 @@ class RunFolder:
         """
         return [record for _, record in self._lines()]
 
+    def truncate(self, after_step: int) -> None:
+        """Drops metrics and history of the steps after ``after_step``, which will come again."""
+        self.truncate_metrics(after_step)
+        drop_after(self.history, after_step)
+
     def truncate_metrics(self, after_step: int) -> int:
         """Drops the records of a step > ``after_step``, at once; returns how many those were.
 
@@ -213,7 +216,7 @@ class RunFolder:
             append_line(self.path / LOG, f"{date}  {line}")
 
     def _file(self, name: str) -> Path:
-        if not _is_name(name) or name in (METRICS, LOG, CHECKPOINTS):
+        if not _is_name(name) or name in (METRICS, LOG, HISTORY, CHECKPOINTS):
             raise ConfigurationError(f"{name!r} is no name for a file of a run", str(self.path))
         return self.path / name
 
@@ -257,44 +260,6 @@ class RunFolder:
         with suppress(GraphgradError):  # torn by a crash, or being written at this moment
             result.append((last, _parse_record(last, path, len(whole) + 1)))
         return result
-
-
-def describe_environment() -> dict[str, Any]:
-    """What a result may depend on outside the configuration, for ``environment.json``.
-
-    Python, platform, processor, BLAS, package versions (null when not installed), processors and
-    thread variables, and the command line. It names neither the user nor other variables.
-    """
-    build: Any = np.show_config(mode="dicts")
-    blas = build.get("Build Dependencies", {}).get("blas", {})
-    return {
-        "python": platform.python_version(),
-        "implementation": platform.python_implementation(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "processors": os.cpu_count(),
-        "usable_processors": len(os.sched_getaffinity(0)) if sys.platform == "linux" else None,
-        "threads": {name: os.environ.get(name) for name in _THREAD_VARIABLES},
-        "blas": {key: str(blas[key]) for key in ("name", "version") if key in blas},
-        "packages": {name: _version(name) for name in _PACKAGES},
-        "command": list(sys.orig_argv),
-    }
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-        if found := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
-            return found[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _is_run(folder: Path) -> bool:

@@ -37,13 +37,19 @@ class TrainingSettings:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     """The largest global norm of the gradient; 0 does not clip."""
+    surgery: str = ""
+    """Deltas to cut: `clip NODE LIMIT; scale HEAD<-TAIL FACTOR; stop NODE` (passes/surgery.py)."""
     dtype: str = "float32"
     evaluate_every: int = 200
     checkpoint_every: int = 200
     keep_checkpoints: int = 3
-    fuse: bool = False
-    """Compile elementwise regions into kernels: faster steps, but sums are rounded in an order
-    that may depend on where arrays happen to lie, so a resumed run is equal only to rounding."""
+    inspect_every: int = 0
+    """Record figures of values and deltas at every step that this divides; 0 records none."""
+    inspect: str = ""
+    """Which nodes: names or patterns with * and ?, separated by commas; empty means all."""
+    fuse: bool = True
+    """Compile elementwise regions and row reductions into kernels: faster steps, after some seconds
+    for compiling that a later run with the same shapes of layers does not need."""
 
     def __post_init__(self) -> None:
         one_of("optimiser", self.optimiser, OPTIMISERS)
@@ -52,7 +58,7 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every",
                      "keep_checkpoints"):  # fmt: skip
             at_least(name, getattr(self, name), 1)
-        for name in ("warmup", "clip_norm", "weight_decay", "seed"):
+        for name in ("warmup", "clip_norm", "weight_decay", "seed", "inspect_every"):
             at_least(name, getattr(self, name), 0)
         for name in ("beta1", "beta2", "momentum"):
             below_one(name, getattr(self, name))
@@ -65,6 +71,11 @@ class TrainingSettings:
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise _out_of_range(field.name, "a finite number", value, "1e-3")
+
+    @property
+    def inspect_patterns(self) -> tuple[str, ...]:
+        """The names and patterns of `inspect`."""
+        return tuple(text.strip() for text in self.inspect.split(",") if text.strip())
 
 
 S = TypeVar("S", bound=TrainingSettings)

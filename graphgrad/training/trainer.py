@@ -29,15 +29,13 @@ from graphgrad.compile import Compiled, compile, initial_state
 from graphgrad.errors import CheckpointError, ConfigurationError, NonFiniteError
 from graphgrad.graph import Graph
 from graphgrad.training.checkpoint import load_checkpoint, save_checkpoint
+from graphgrad.training.environment import describe_environment
+from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.optimisers import SEED, STEP, training_step
 from graphgrad.training.progress import Progress
-from graphgrad.training.run_folder import (
-    CONFIGURATION,
-    ENVIRONMENT,
-    RunFolder,
-    describe_environment,
-)
+from graphgrad.training.recorder import Recorder
+from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
 from graphgrad.training.task import ModelFile, Task, load_model
 
@@ -75,15 +73,19 @@ class Outcome:
 
 
 def create_run(
-    model: ModelFile, settings: TrainingSettings, path: str | Path | None = None
+    model: ModelFile,
+    settings: TrainingSettings,
+    path: str | Path | None = None,
+    check: Callable[[Graph], object] = lambda graph: None,
 ) -> OpenRun:
     """A fresh run folder: configuration, environment, vocabularies and the initial state.
 
     The data is read before the folder is made, so a wrong file leaves nothing behind; nor does a
-    disk that is full before the run is complete.
+    disk that is full before the run is complete. `check` may refuse the training graph before that.
     """
     task = model.task(settings, {})
     graph = training_step(task.graph, settings)
+    check(graph)
     run = partial(OpenRun, model=model, settings=settings, task=task, graph=graph,
                   state=_drawn(graph, settings), step=0)  # fmt: skip
     folder = RunFolder.create(path, name=model.short_name)
@@ -154,16 +156,35 @@ def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
     return state
 
 
+@dataclass(frozen=True)
+class _Programs:
+    """What computes the steps: the plain program, and where figures are recorded, another."""
+
+    plain: Compiled
+    recorder: Recorder | None = None
+    history: HistoryWriter | None = None
+
+    def run(
+        self, state: dict[str, np.ndarray], feeds: dict[str, np.ndarray], step: int
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """The results of step `step` (counted from 1), and its figures where they are recorded."""
+        if self.recorder is None or self.history is None or not self.history.wants(step):
+            return self.plain(state, **feeds), None
+        return self.recorder.run(state, feeds)
+
+
 def train(
-    run: OpenRun, explain: Explain | None = None, progress: Progress | None = None
+    run: OpenRun,
+    explain: Explain | None = None,
+    progress: Progress | None = None,
+    recorder: Recorder | None = None,
 ) -> Outcome:
-    """Trains to the last step, or until it is interrupted; either way a checkpoint is saved."""
+    """Trains to the last step, or until it is interrupted; either way a checkpoint is saved.
+
+    Where the settings say `inspect_every`, a `recorder` is needed: `make_recorder(run.graph)`.
+    """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
-    if done > settings.steps:
-        raise ConfigurationError(
-            f"the run has done {done} steps already, and steps is {settings.steps}",
-            str(run.folder.path), f"set steps to more than {done}",
-        )  # fmt: skip
+    _check_settings(run, recorder)
     if done < settings.steps:
         task.feeds(done)  # what is wrong with the data shows before anything is written
     compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
@@ -171,10 +192,11 @@ def train(
     with run.folder.lock():
         if run.folder.read_json(CONFIGURATION) != _configuration(run):
             run.folder.write_json(CONFIGURATION, _configuration(run))
-        run.folder.truncate_metrics(done)
+        run.folder.truncate(done)
+        programs = _programs(run, compiled, recorder)
         run.folder.log(f"training from step {done} to {settings.steps}")
         with shown, InterruptGuard() as interrupt:
-            step = _steps(run, compiled, explain, shown, interrupt)
+            step = _steps(run, programs, explain, shown, interrupt)
             if step == settings.steps:
                 shown.message("evaluating on held-out data")
         if step < settings.steps:
@@ -189,19 +211,45 @@ def train(
     return Outcome("finished", step, figures)
 
 
+def _check_settings(run: OpenRun, recorder: Recorder | None) -> None:
+    """ConfigurationError for settings that the run cannot go on with."""
+    settings, done = run.settings, int(run.state[STEP])
+    if done > settings.steps:
+        raise ConfigurationError(
+            f"the run has done {done} steps already, and steps is {settings.steps}",
+            str(run.folder.path), f"set steps to more than {done}",
+        )  # fmt: skip
+    if settings.inspect_every and recorder is None:
+        raise ConfigurationError(
+            f"inspect_every is {settings.inspect_every}, and train() is given no recorder",
+            str(run.folder.path),
+            "recorder=graphgrad.inspection.recording.make_recorder(run.graph)",
+        )  # fmt: skip
+
+
+def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _Programs:
+    every = run.settings.inspect_every
+    if recorder is None or not every:
+        return _Programs(compiled)
+    history = HistoryWriter(run.folder.history, recorder.names, recorder.statistics, every)
+    return _Programs(compiled, recorder, history)
+
+
 def _steps(
-    run: OpenRun, compiled: Compiled, explain: Explain | None, shown: Progress,
+    run: OpenRun, programs: _Programs, explain: Explain | None, shown: Progress,
     interrupt: InterruptGuard,
 ) -> int:  # fmt: skip
     """Trains and saves; the number of the step after which it stopped."""
     settings, step = run.settings, int(run.state[STEP])
     saved = step
     while step < settings.steps and not interrupt.requested:
-        record = _one_step(run, compiled, step, explain)
+        record, figures = _one_step(run, programs, step, explain)
         step += 1
         last = step == settings.steps
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
         run.folder.append_metrics(record, durable=saving)
+        if programs.history is not None and figures is not None:
+            programs.history.append(step, figures, durable=saving)
         shown.update(step, record["loss"], record["learning_rate"], int(record["tokens"]))
         if step % settings.evaluate_every == 0 and not last:
             _show(run, shown, step)
@@ -219,13 +267,13 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _one_step(
-    run: OpenRun, compiled: Compiled, step: int, explain: Explain | None
-) -> dict[str, Any]:
-    """One call of the program; the line of metrics that it gives."""
+    run: OpenRun, programs: _Programs, step: int, explain: Explain | None
+) -> tuple[dict[str, Any], np.ndarray | None]:
+    """One call of a program: the line of metrics that it gives, and the figures of its nodes."""
     started = time.perf_counter()
     feeds = run.task.feeds(step)
     try:
-        results = compiled(run.state, **feeds)
+        results, figures = programs.run(run.state, feeds, step + 1)
     except NonFiniteError as error:
         found = explain(run.graph, feeds, run.state) if explain is not None else None
         problem, where = found or (error.problem, error.where)
@@ -235,7 +283,7 @@ def _one_step(
             "go on from the last checkpoint with a lower learning_rate or with clip_norm set; with "
             "--set checkpoint_every=1 it stops here again and the state can be inspected",
         ) from None  # fmt: skip
-    return {
+    record = {
         "step": step + 1,
         "loss": float(results["loss"]),
         "gradient_norm": float(results["gradient_norm"]),
@@ -243,6 +291,7 @@ def _one_step(
         "tokens": run.task.tokens(feeds),
         "seconds": round(time.perf_counter() - started, 6),
     }
+    return record, figures
 
 
 def _show(run: OpenRun, progress: Progress, step: int) -> None:

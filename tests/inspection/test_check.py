@@ -255,3 +255,58 @@ def test_a_verdict_is_strict_json() -> None:
 def test_any_slope_between_the_two_sides_is_a_kink(symbolic: float, judgement: str) -> None:
     result = compare(lambda h: h if h > 0 else 0.0, symbolic, 0.1, 1e-5, 1e-16)
     assert result.judgement == judgement
+
+
+def test_a_wrong_rule_is_named_with_its_lines_wherever_the_graph_is_cut() -> None:
+    def crooked(delta: Node, y: Node, x: Node) -> tuple[Node]:
+        return (delta * (1.0 - y),)
+
+    graph = chain(replace(tanh, name="bad", delta=crooked))
+    (line,) = {node.origin.line for node in graph.nodes if graph.name_of(node) == "middle"}
+    for name in ("w", "a", "first"):
+        found = judged(graph, nodes=[name])[name]
+        assert (found.suspect, found.suspect_head) == ("middle", "first")
+        assert found.suspect_origin == f"{__file__}:{line}"
+        assert found.rule_origin == f"{__file__}:{crooked.__code__.co_firstlineno}"
+    assert judged(graph, nodes=["middle"])["middle"].suspect_origin == ""
+
+
+def test_each_tail_of_a_chosen_node_has_a_verdict_of_its_own() -> None:
+    bad = replace(tanh, name="bad", delta=lambda delta, y, x: (delta,))
+    x, w = input("x", 3, "float64"), parameter("w", 3, normal(1.0), "float64")
+    a = multiply(x, w, name="a")
+    own = with_delta(relu(a), (a,), lambda d, y, x: (d,), name="own")
+    graph = Graph({"loss": sum(bad(a, name="left") + tanh(a, name="right") + own, name="loss")})
+    found = judged(graph, nodes=["a"])["a"]
+    assert {tail.tail: tail.verdict for tail in found.tails} == {
+        "left": "wrong", "right": "ok", "own": "replaced",
+    }  # fmt: skip
+    rules = {tail.tail: tail.rule for tail in found.tails}
+    assert found.suspect == "left" and rules["left"] == "bad: δ · (1 - y²)"
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["tails"][0]["tail"]
+
+
+def wide(activation: Operation) -> tuple[Graph, dict[str, np.ndarray]]:
+    """20,000 neurons, some of which always lie within a step of 0."""
+    x, w = input("x", (20, 1000), "float64"), parameter("w", (1000,), normal(1.0), "float64")
+    a = multiply(x, w, name="a")
+    z = activation(a, name="z")
+    graph = Graph({"loss": sum(z * z * z + z, name="loss")})
+    feeds = {"x": np.random.default_rng(3).standard_normal((20, 1000))}
+    feeds["x"][0, :40] *= 1e-6
+    return graph, feeds
+
+
+def test_neurons_near_their_kink_are_no_wrong_rule() -> None:
+    graph, feeds = wide(relu)
+    for verdict in check(graph, "loss", feeds, initial_state(graph, 0)):
+        assert verdict.verdict in ("ok", "kink"), verdict
+        assert all(tail.verdict in ("ok", "kink") for tail in verdict.tails)
+
+
+def test_neurons_near_their_kink_hide_no_wrong_rule() -> None:
+    bad = replace(relu, name="bad", delta=lambda delta, y, x: (1.001 * where(y > 0, delta, 0.0),))
+    graph, feeds = wide(bad)
+    found = {v.name: v for v in check(graph, "loss", feeds, initial_state(graph, 0))}
+    assert found["a"].verdict == "wrong" and found["a"].suspect == "z"
+    assert found["w"].verdict == "wrong" and found["z"].verdict == "ok"

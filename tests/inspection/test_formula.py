@@ -130,3 +130,20 @@ def test_hostile_names_stay_one_line_and_short() -> None:
     text = contribution_formula(graph, t, 0) + value_formula(graph, t)
     assert "\n" not in text and "\x1b" not in text and "\u202e" not in text and len(text) < 300
     assert contribution_formula(graph, t, 0) == "δ[x y] · (1 - x y²)"
+
+
+def test_products_say_which_side_is_transposed() -> None:
+    a, b = (input(name, (3, 3), "float64") for name in "ab")
+    shown = {}
+    for left in (False, True):
+        for right in (False, True):
+            y = matmul(a, b, left, right, name="y")
+            graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
+            shown[left, right] = (value_formula(graph, y), contribution_formula(graph, y, 0),
+                                  contribution_formula(graph, y, 1))  # fmt: skip
+    assert shown == {
+        (False, False): ("a b", "δ[y] bᵀ", "aᵀ δ[y]"),
+        (False, True): ("a bᵀ", "δ[y] b", "δ[y]ᵀ a"),
+        (True, False): ("aᵀ b", "b δ[y]ᵀ", "a δ[y]"),
+        (True, True): ("aᵀ bᵀ", "bᵀ δ[y]ᵀ", "δ[y]ᵀ aᵀ"),
+    }

@@ -41,7 +41,7 @@ def test_without_graphviz_the_error_says_how_to_get_it(monkeypatch: pytest.Monke
         draw_image(TEXT, "svg")
     text = str(caught.value)
     assert "not installed" in text and "apt install graphviz" in text
-    assert "txt, dot and json need nothing" in text
+    assert "txt, dot, json, html and mermaid need nothing" in text
 
 
 @needs_dot

@@ -208,7 +208,7 @@ def test_integers_say_their_type() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"deltas": "all"}, {"parameters": "x"}, {"direction": "up"}, {"depth": -1}]
+    "wrong", [{"deltas": "all"}, {"parameters": "x"}, {"direction": "left"}, {"depth": -1}]
 )
 def test_a_view_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):

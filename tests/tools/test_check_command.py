@@ -74,7 +74,23 @@ def test_a_wrong_rule_is_named_and_the_exit_code_is_one(
     assert "wrong    w     parameter   [2, 2]" in text
     assert "    suspect: z, activation: δ · (1 - y²)\n" in text
     assert "    by differences " in text and "checked_model.py:" in text
+    line = text.split("suspect: z, activation: δ · (1 - y²)\n")[1].splitlines()
+    assert line[0].endswith("checked_model.py:22") and "declared at" in line[0]
+    assert line[1].endswith("checked_model.py:15") and "rule is written at" in line[1]
     assert "checked_model: 1 wrong, 1 ok, in " in text
+
+
+def test_each_tail_of_a_named_node_is_compared_on_its_own(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check.run(parse(model, "--set", "rule=wrong", "--node", "a")) == 1
+    text = capsys.readouterr().out
+    assert "    wrong    <- z  activation: δ · (1 - y²)   by differences " in text
+    assert check.run(parse("feedforward", "--node", "hidden.2.z")) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "<-" in line]
+    assert [line.split()[:3] for line in lines] == [
+        ["ok", "<-", f"output.{k}.from_h2"] for k in (1, 2, 3)
+    ]
 
 
 def test_json(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,3 +140,23 @@ def test_mistakes_are_named(model: str) -> None:
 
 def test_the_help_is_one_line() -> None:
     assert "\n" not in check.HELP and len(check.HELP) < 80
+
+
+RISKY = MODEL.replace("y = activation(matmul(x, w, name=\"a\"), name=\"z\")",
+                      "y = log(activation(matmul(x, w), name=\"z\"), name=\"risk\")").replace(
+                      "import half", "import log, half")  # fmt: skip
+
+
+def test_lint_names_what_is_likely_to_go_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "risky.py"
+    path.write_text(RISKY)
+    assert check.run(parse(str(path), "--lint", "--set", "width=3")) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("risk (log): log of what can be 0 or negative: NaN\n  where: ")
+    assert f"{path}:22" in shown and "risky: 1 finding, " in shown
+    assert check.run(parse(str(path), "--lint", "--set", "width=3", "--json")) == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["node"] == "risk"
+    assert check.run(parse("transformer", "--lint")) == 0
+    assert capsys.readouterr().out.startswith("transformer: clean, ")

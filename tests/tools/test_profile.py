@@ -32,14 +32,18 @@ def parse(*words: str) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+@pytest.mark.usefixtures("small_kernels")
 def test_json_and_trace_hold_every_node(
     small: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "step.json"
     assert profile.run(parse(*small, "--json", "--trace", str(file))) == 0
     found = json.loads(capsys.readouterr().out)
-    names = {node["name"] for node in found["nodes"]}
-    assert {"encoder.0.attention.weights", "losses"} <= names
+    names = {name for node in found["nodes"] for name in node["name"].split(", ")}
+    assert {"encoder.0.attention.weights", "encoder.0.attention.values"} <= names
+    kernels = [node for node in found["nodes"] if node["operation"].startswith("kernel_")]
+    assert kernels and all(node["type"].endswith(" nodes") for node in kernels)
+    assert any(node["bytes"] > 0 for node in kernels)
     assert any(name.endswith(".delta") for name in names), "deltas too"
     assert any(name.startswith("optimiser.") for name in names), "and updates"
     for node in found["nodes"]:

@@ -116,3 +116,14 @@ def test_mistakes_are_named(model: str, tmp_path: Path) -> None:
 
 def test_the_help_is_one_line() -> None:
     assert "\n" not in render.HELP and len(render.HELP) < 80
+
+
+def test_a_glance_a_direction_and_mermaid_can_be_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("transformer", "--fold", "--forward", "--direction", "up", "--format")
+    assert render.run(parse(*words, "mermaid")) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("flowchart BT") and "encoder.0 … encoder.1  ×2" in shown
+    assert render.run(parse(*words, "dot")) == 0
+    assert "rankdir=BT" in capsys.readouterr().out

@@ -10,10 +10,12 @@ from functools import partial
 import pytest
 from threadpoolctl import threadpool_limits
 
+from graphgrad.inspection.history import read_history
 from graphgrad.models import BUILTIN
 from graphgrad.tools.main import main
 from graphgrad.training import translation
 from graphgrad.training.checkpoint import STATE
+from graphgrad.training.run_folder import RunFolder
 
 SOURCE = ["one", "two", "three", "four", "five", "six"]
 TARGET = dict(zip(SOURCE, ["eins", "zwei", "drei", "vier", "fünf", "sechs"], strict=True))
@@ -309,3 +311,31 @@ def test_a_learning_rate_that_is_far_too_large_names_a_node(place, capsys):
     assert re.search(r"where: .*\.py:\d+", error)
     assert "lower learning_rate" in error
     shutil.rmtree(place / "run")
+
+
+# ---------------------------------------------------------------- recording
+
+
+def test_figures_are_recorded_and_go_on_being_recorded(place, capsys):
+    recording = ["--inspect-every", "4", "--inspect", "encoder.0.*", "--inspect", "*.logits"]
+    assert main([*begin("steps=10"), *recording]) == 0
+    history = read_history(RunFolder.open("run"))
+    assert history.steps == (1, 4, 8)
+    tops = {".".join(name.split(".")[:2]) for name in history.names}
+    assert "encoder.0" in tops and "encoder.1" not in tops
+    assert {"decoder.output.logits", "decoder.output.logits.delta"} <= set(history.names)
+    settings = json.loads((place / "run" / "configuration.json").read_text())["settings"]
+    assert (settings["inspect_every"], settings["inspect"]) == (4, "encoder.0.*,*.logits")
+    assert main(["train", "--resume", "run", *sets("steps=14")]) == 0
+    assert read_history(RunFolder.open("run")).steps == (1, 4, 8, 12)
+    assert main(["train", "--resume", "run", "--inspect-every", "0", *sets("steps=18")]) == 0
+    assert read_history(RunFolder.open("run")).steps == (1, 4, 8, 12)
+
+
+def test_mistakes_in_what_to_record_are_named(place, capsys):
+    assert "add --inspect-every" in refused(capsys, [*begin(), "--inspect", "encoder.*"])
+    assert "at least 0" in refused(capsys, [*begin(), "--inspect-every", "-1"])
+    assert "not an integer" in refused(capsys, [*begin(), "--inspect-every", "often"])
+    error = refused(capsys, [*begin(), "--inspect-every", "2", "--inspect", "enkoder.*"])
+    assert "no node has a name like 'enkoder.*'" in error
+    assert names(place) == ["train.de", "train.en"]  # nothing is left behind

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from graphgrad.inspection.history import read_history
 from graphgrad.training.checkpoint import load_checkpoint
 from graphgrad.training.run_folder import RunFolder
 
@@ -19,7 +20,7 @@ KILLS, EARLY = 20, 5
 STEPS = 600
 SETTINGS = {"layers": 1, "width": 16, "heads": 2, "inner": 16, "batch_size": 4, "warmup": 20,
             "dropout": 0.1, "tokens": "whitespace", "steps": STEPS, "checkpoint_every": 5,
-            "evaluate_every": STEPS}  # fmt: skip
+            "evaluate_every": STEPS, "inspect_every": 3, "inspect": "encoder.0.*"}  # fmt: skip
 LIMIT = 60.0
 """Seconds after which something hangs."""
 
@@ -102,5 +103,7 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(tmp_path, be
     lines = [[(line["step"], line["loss"], line["gradient_norm"]) for line in run.metrics()]
              for run in runs]  # fmt: skip
     assert len(lines[0]) == STEPS and lines[0] == lines[1]
+    assert runs[0].history.read_bytes() == runs[1].history.read_bytes()
+    assert read_history(runs[0]).steps == (1, *range(3, STEPS + 1, 3))
     assert runs[0].read_json("evaluation.json") == runs[1].read_json("evaluation.json")
     assert not list((tmp_path / "killed").rglob(".saving-*")), "leftovers of a killed save"

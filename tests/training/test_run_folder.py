@@ -22,7 +22,8 @@ from graphgrad.errors import (
     UnknownNameError,
 )
 from graphgrad.training import run_folder as module
-from graphgrad.training.run_folder import METRICS, RunFolder, describe_environment
+from graphgrad.training.history_file import HistoryWriter, read_records
+from graphgrad.training.run_folder import METRICS, RunFolder
 
 ROOT = Path(module.__file__).parents[2]
 
@@ -348,12 +349,13 @@ def test_a_disk_without_locks_is_used_and_the_log_says_so(run, monkeypatch):
 # The environment
 
 
-def test_the_environment_is_json_and_tells_what_matters(run):
-    environment = describe_environment()
-    run.write_json("environment.json", environment)
-    assert run.read_json("environment.json") == environment
-    assert environment["packages"]["numpy"] == np.__version__
-    assert environment["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}")
-    assert environment["processor"] and environment["blas"]["name"]
-    assert environment["command"] == sys.orig_argv
-    assert "USER" not in json.dumps(environment["threads"])
+def test_going_back_drops_metrics_and_figures_of_later_steps(run):
+    writer = HistoryWriter(run.history, ("x",), ("norm",), 1)
+    for step in (1, 2, 3):
+        run.append_metrics({"step": step})
+        writer.append(step, np.zeros((1, 1)))
+    run.truncate(2)
+    assert [line["step"] for line in run.metrics()] == [1, 2]
+    assert read_records(run.history).steps.tolist() == [1, 2]
+    with pytest.raises(ConfigurationError, match="no name for a file"):
+        run.write_text(run.history.name, "")

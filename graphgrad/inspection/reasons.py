@@ -1,0 +1,79 @@
+"""Why a delta rule is what it is, in the sentence that a teacher would say beside it.
+
+An operation says its rule itself, beside its computation; here stands only what a derivation for
+people adds. An operation without a sentence is explained by its rule alone.
+"""
+
+from __future__ import annotations
+
+from graphgrad.graph import Operation
+from graphgrad.ops import (
+    add,
+    divide,
+    exp,
+    gather,
+    gelu,
+    log,
+    maximum,
+    multiply,
+    negative,
+    relu,
+    sigmoid,
+    silu,
+    sqrt,
+    stop_gradient,
+    subtract,
+    tanh,
+    where,
+)
+from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
+from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.movement import BROADCAST_TO, CONCATENATE, EMBED, RESHAPE, SLICE, TRANSPOSE
+from graphgrad.ops.reduction import LOGSUMEXP, MAX, MEAN, SUM, VARIANCE
+
+_UNCHANGED = "the same elements lie elsewhere, and so does δ"
+
+REASONS: dict[object, str] = {
+    add: "a sum grows as each of its terms: ∂(a + b)/∂a = 1",
+    subtract: "∂(a - b)/∂a = 1 and ∂(a - b)/∂b = -1",
+    negative: "∂(-x)/∂x = -1",
+    multiply: "∂(a · b)/∂a = b",
+    divide: "∂(a / b)/∂a = 1 / b and ∂(a / b)/∂b = -(a / b) / b",
+    exp: "(eˣ)' = eˣ, which is y itself",
+    log: "(log x)' = 1 / x",
+    sqrt: "(√x)' = 1 / (2 √x)",
+    tanh: "φ' = 1 - φ² for φ = tanh",
+    sigmoid: "φ' = φ · (1 - φ) for the sigmoid φ",
+    relu: "φ' is 1 where the neuron is active, 0 where it is not",
+    gelu: "φ(x) = x Φ(x), so φ' = Φ + x Φ', where Φ' is the normal density",
+    silu: "φ(x) = x s(x), so φ' = s + x s (1 - s)",
+    maximum: "only the larger one moves the maximum",
+    where: "what was not chosen has no influence, so nothing comes back to it",
+    stop_gradient: "the value counts as a constant here",
+    SUM: "each term moves the sum by as much as it moves itself, so each gets the whole δ",
+    MEAN: "each of the n elements moves their mean by 1/n of its own change",
+    VARIANCE: "∂σ²/∂xᵢ = 2/n · (xᵢ - μ); what xᵢ does to μ cancels",
+    MAX: "only the largest element moves the maximum",
+    LOGSUMEXP: "∂ log Σ eˣ / ∂xᵢ = eˣⁱ / Σ eˣ, the softmax",
+    MATMUL: "Y = A B is linear in both: y_ij = Σ_k a_ik b_kj, so what comes back to A is δ Bᵀ and "
+    "to B is Aᵀ δ",
+    SOFTMAX: "every weight depends on every score of its row: ∂y_i/∂x_j = y_i · ([i = j] - y_j); "
+    "summed over i this is y_j · (δ_j - Σ_i δ_i y_i)",
+    LOG_SOFTMAX: "∂ log p_i / ∂x_j = [i = j] - p_j",
+    STANDARDISE: "x moves its own y, and through μ and σ every y of its row: the two means are "
+    "what μ and σ take away",
+    CROSS_ENTROPY: "the loss of a row is log Σ eˣ - Σ q x; its first part has the derivative "
+    "eˣ / Σ eˣ = softmax(x) = p, its second -q: together p - q",
+    gather: "a row that was looked up several times gets the sum of what comes back",
+    RESHAPE: _UNCHANGED,
+    TRANSPOSE: _UNCHANGED,
+    CONCATENATE: "each part gets back its part of δ",
+    SLICE: "what lies outside the window has no influence",
+    EMBED: "only the window is x",
+    BROADCAST_TO: "one number used many times gets the sum of what comes back",
+}
+
+
+def reason(operation: Operation) -> str:
+    """The sentence for an operation, or nothing."""
+    return REASONS.get(operation, "")

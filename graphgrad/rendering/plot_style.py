@@ -1,0 +1,131 @@
+"""How plots look and how they are written: little ink, direct labels, the same bytes every time.
+
+Figures are made by matplotlib's objects alone (no pyplot, whose figures are global state) and only
+when a plot is asked for: matplotlib is the optional extra `plot`. Text is never read as
+mathematics, and in SVG it stays text.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from graphgrad.errors import ConfigurationError, EnvironmentLimitError
+from graphgrad.graph.text import plain
+
+INK, MUTED, FAINT, GRID = "#1f2933", "#6b7785", "#b6bec8", "#e6e9ee"
+BLUE, RED, GREEN, ORANGE, PURPLE = "#2563a8", "#b3315a", "#2f7d5b", "#c2701c", "#6d4aa3"
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE)
+FORMATS = ("png", "svg", "pdf")
+_PIXELS = 200  # an inch
+_RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+_STYLE = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+    "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
+    "axes.edgecolor": FAINT, "axes.linewidth": 0.8, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.color": GRID,
+    "grid.linewidth": 0.8, "axes.axisbelow": True, "xtick.major.size": 3, "ytick.major.size": 0,
+    "ytick.minor.size": 0, "xtick.minor.size": 0, "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round", "text.parse_math": False, "svg.fonttype": "none",
+    "svg.hashsalt": "graphgrad", "axes.unicode_minus": True, "figure.facecolor": "white",
+}  # fmt: skip
+
+
+def need_matplotlib() -> Any:
+    """The library; EnvironmentLimitError with the command that installs it where it is missing."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise EnvironmentLimitError(
+            "plots are drawn by matplotlib, which is not installed", "",
+            "pip install 'graphgrad[plot]'",
+        ) from None  # fmt: skip
+    return matplotlib
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The look of all plots, for what is drawn inside."""
+    with need_matplotlib().rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float = 7.2, height: float = 4.2) -> Any:
+    """An empty figure, in inches."""
+    need_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def titled(axes: Any, title: str, subtitle: str = "") -> None:
+    """A title at the left, and under it in grey what is drawn."""
+    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points",
+             "va": "bottom", "annotation_clip": False}  # fmt: skip
+    axes.annotate(plain(title), xytext=(0, 25 if subtitle else 12), fontsize=12,
+                  fontweight="bold", **place)  # fmt: skip
+    axes.annotate(plain(subtitle), xytext=(0, 9), color=MUTED, **place)
+
+
+def logarithmic(axes: Any) -> None:
+    """A logarithmic axis of figures, its ticks written as text: 0.01, 10⁻⁵."""
+    need_matplotlib()
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power_text(value)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def power_text(value: float) -> str:
+    """A number as a tick: 10⁻⁵ where it is a small or large power of ten."""
+    exponent = math.log10(value) if value > 0 else 0.0
+    if abs(exponent) > 3 and abs(exponent - round(exponent)) < 1e-9:
+        return "10" + str(round(exponent)).translate(_RAISED)
+    return f"{value:g}"
+
+
+def labelled(axes: Any, x: float, y: float, text: str, colour: str, **keywords: Any) -> None:
+    """A direct label to the right of a point."""
+    axes.annotate(plain(text, 40), (x, y), xytext=(5, 0), textcoords="offset points",
+                  color=colour, va="center", annotation_clip=False, **keywords)  # fmt: skip
+
+
+def spread(places: list[float], gap: float) -> list[float]:
+    """The places moved apart so that none are nearer than `gap`, each as little as needed."""
+    order = sorted(range(len(places)), key=places.__getitem__)
+    moved = list(places)
+    for _ in range(50):
+        for below, above in itertools.pairwise(order):
+            lacking = gap - (moved[above] - moved[below])
+            if lacking > 0:
+                moved[below] -= lacking / 2
+                moved[above] += lacking / 2
+    return moved
+
+
+def encoded(figure: Any, form: str) -> bytes:
+    """The picture in a format of `FORMATS`; the same figure gives the same bytes."""
+    if form not in FORMATS:
+        raise ConfigurationError(
+            f"a plot cannot be written as {form!r}",
+            fix=f"choose a file that ends with {', '.join(FORMATS)}",
+        )
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # tokens of any script
+        figure.savefig(buffer, format=form, dpi=_PIXELS, metadata=dates.get(form))
+    return buffer.getvalue()
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's name asks for."""
+    return path.suffix.removeprefix(".").lower()

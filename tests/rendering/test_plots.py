@@ -1,0 +1,153 @@
+"""Plots of a run's course: what is drawn is what was measured, whatever that is."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from graphgrad.errors import DataError
+from graphgrad.inspection.history import History
+from graphgrad.inspection.recording import STATISTICS
+from graphgrad.rendering.plot_style import encoded, spread, styled
+from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+
+HOSTILE = '<script>$\\frac{1}{0}$ "x" \x1b[2J]]>\n日本'
+
+
+def metrics(losses, norm=1.0):
+    return [{"step": step, "loss": loss, "gradient_norm": norm, "learning_rate": 0.1 / step}
+            for step, loss in enumerate(losses, 1)]  # fmt: skip
+
+
+def history(names, figures, steps=(1, 10, 20)):
+    values = np.full((len(steps), len(names), len(STATISTICS)), np.nan)
+    for column, value in figures.items():
+        values[:, :, STATISTICS.index(column)] = value
+    return History(tuple(steps), tuple(names), STATISTICS, values)
+
+
+def deltas(*names, size=1.0):
+    return history([f"{name}.delta" for name in names], {"mean": 0.0, "std": size})
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def lines(axes):
+    return [line.get_xydata() for line in axes.lines]
+
+
+@pytest.fixture(autouse=True)
+def style():
+    with styled(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_the_loss_is_drawn_with_its_mean_and_its_last_value():
+    losses = 2 + np.sin(np.arange(1.0, 401))
+    figure = plot_loss(metrics(losses), "run")
+    raw, mean = lines(figure.axes[0])
+    np.testing.assert_array_equal(raw, np.column_stack([np.arange(1, 401), losses]))
+    assert mean[-1, 1] == pytest.approx(losses[-10:].mean())
+    assert mean[3, 1] == pytest.approx(losses[:4].mean())
+    assert f"{losses[-10:].mean():.3g}" in texts(figure) and "Loss of run" in texts(figure)
+    assert encoded(figure, "png").startswith(b"\x89PNG")
+
+
+def test_values_that_span_much_are_drawn_on_a_logarithmic_axis():
+    assert plot_loss(metrics(np.geomspace(1, 1e-4, 50)), "run").axes[0].get_yscale() == "log"
+    assert plot_loss(metrics(np.linspace(3, 1, 50)), "run").axes[0].get_yscale() == "linear"
+
+
+def test_one_early_value_does_not_squeeze_the_rest():
+    figure = plot_loss(metrics([1e6, *np.linspace(2, 1, 999)]), "run")
+    assert figure.axes[0].get_yscale() == "linear" or figure.axes[0].get_ylim()[0] > 0.5
+
+
+@pytest.mark.parametrize("losses", [[1.0], [0.0, 0.0], [-1.0, -2.0], [math.nan, 2.0, math.inf]])
+def test_short_and_odd_runs_are_drawn(losses):
+    for figure in (plot_loss(metrics(losses), HOSTILE), plot_schedule(metrics(losses, 0.0), "r")):
+        for form in ("png", "svg", "pdf"):
+            assert encoded(figure, form)
+
+
+def test_a_run_without_metrics_says_so():
+    for empty in ([], metrics([math.nan])):
+        with pytest.raises(DataError, match="hold no loss"):
+            plot_loss(empty, "run")
+
+
+def test_the_schedule_names_its_peak():
+    figure = plot_schedule(metrics([1.0] * 10), "run")
+    assert "0.1 at step 1" in texts(figure) and len(figure.axes) == 2
+
+
+def test_the_flow_has_a_median_for_each_block():
+    names = ["e.0.a", "e.0.b", "e.0.c", "e.1.a", "e.1.b", "d.a", "d.b", "f.0.x", "f.0.y", "loss"]
+    found = deltas(*names)
+    sizes = 10.0 ** -np.arange(len(names))
+    found.values[:, :, STATISTICS.index("std")] = sizes * np.array([[1], [2], [3]])
+    axes = plot_flow(found, "run").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["e.0", "e.1", "d", "f.0"]
+    dots, first, middle, last = lines(axes)
+    np.testing.assert_allclose(np.sort(dots[:, 1]), np.sort(3 * sizes[:-1]))
+    for line, factor in ((first, 1), (middle, 2), (last, 3)):
+        medians = [np.median(sizes[:3]), sizes[3:5].mean(), sizes[5:7].mean(), sizes[7:9].mean()]
+        np.testing.assert_allclose(line[:, 1], factor * np.array(medians))
+    assert {"step 1", "step 10", "step 20"} <= set(texts(axes.figure))
+
+
+def test_deltas_that_are_0_but_for_rounding_are_told_not_drawn_to():
+    found = deltas("a.0.x", "a.0.y", "a.0.z", "a.1.x", "a.1.y")
+    found.values[:, 1, STATISTICS.index("std")] = 1e-12
+    figure = plot_flow(found, "run")
+    assert figure.axes[0].get_ylim()[0] > 1e-3
+    assert "1 nodes are below, 0 but for rounding" in texts(figure)
+
+
+def test_nothing_recorded_is_an_error():
+    for found in (deltas(), deltas("a", size=0.0), deltas("a", size=np.nan)):
+        with pytest.raises(DataError, match="no delta was recorded"):
+            plot_flow(found, "run")
+    with pytest.raises(DataError, match="no update of a parameter"):
+        plot_updates(deltas("a"), "run")
+
+
+def test_update_ratios_are_labelled_where_they_are_extreme():
+    names = [f"w{number}" for number in range(9)]
+    found = history(names, {"update_ratio": 10.0 ** -np.arange(1, 10)})
+    figure = plot_updates(found, "run")
+    shown = texts(figure)
+    assert {"w0", "w1", "w8", "median", "0.001"} <= set(shown) and "w4" not in shown
+    assert figure.axes[0].get_yscale() == "log"
+
+
+def test_a_last_step_without_updates_is_left_out():
+    found = history(["a", "b"], {"update_ratio": 0.1})
+    found.values[-1, :, -1] = 0.0
+    assert encoded(plot_updates(found, "run"), "svg")
+
+
+@pytest.mark.parametrize("form", ["svg", "png", "pdf"])
+def test_the_same_data_gives_the_same_bytes(form):
+    def drawn():
+        return encoded(plot_flow(deltas("a.0.x", "a.1.y", "a.2.z"), "run"), form)
+
+    assert drawn() == drawn()
+
+
+def test_hostile_names_are_text():
+    svg = encoded(plot_updates(history([HOSTILE, "b"], {"update_ratio": 0.1}), HOSTILE), "svg")
+    text = svg.decode()
+    assert "<script>" not in text and "&lt;script&gt;$\\frac" in text and "\x1b" not in text
+    assert "日本" in text
+
+
+def test_labels_are_moved_apart_as_little_as_needed():
+    assert spread([0.0, 5.0], 1.0) == [0.0, 5.0]
+    moved = spread([1.0, 1.0, 1.1], 1.0)
+    assert np.all(np.diff(sorted(moved)) > 0.99) and np.mean(moved) == pytest.approx(3.1 / 3)
+    assert spread([], 1.0) == []

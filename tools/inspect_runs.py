@@ -1,0 +1,193 @@
+"""What `graphgrad inspect` shows beyond one batch: recorded steps, and two runs side by side."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphgrad.backprop import derive
+from graphgrad.errors import ConfigurationError
+from graphgrad.inspection.comparison import Comparison, compare
+from graphgrad.inspection.criteria import (
+    DELTA_PREFIX,
+    REPORTED,
+    Condition,
+    Figures,
+    figures_of_history,
+    figures_of_report,
+    known_figure,
+    ordered,
+    parse_condition,
+)
+from graphgrad.inspection.history import History, node_of, read_history
+from graphgrad.inspection.recording import STATISTICS, UPDATE_RATIO
+from graphgrad.inspection.statistics import inspect_values
+from graphgrad.models import BUILTIN
+from graphgrad.tools.tables import Table, print_csv, print_table, sparkline
+from graphgrad.training.files import format_json
+from graphgrad.training.run_folder import RunFolder
+from graphgrad.training.trainer import open_run
+
+RECORDED = (*REPORTED, UPDATE_RATIO)
+"""The figures of a node that was recorded."""
+COLUMNS = 6
+"""How many of the recorded steps a table shows."""
+
+
+def show_steps(arguments: argparse.Namespace) -> int:
+    """`--steps`: one figure of each node at some of the recorded steps, or all as CSV and JSON."""
+    history = read_history(RunFolder.open(arguments.run)).chosen(arguments.node)
+    figure = known_figure(arguments.figure or "norm", STATISTICS)
+    history = _selected(history, arguments)
+    if arguments.csv:
+        print_csv(_long_table(history))
+    elif arguments.json:
+        print(format_json({"run": arguments.run, **_as_json(history)}, "the history", None))
+    else:
+        print(f"{figure} at {len(history.steps)} recorded steps, {history.steps[0]} to "
+              f"{history.steps[-1]}", file=sys.stderr)  # fmt: skip
+        print_table(steps_table(history, figure))
+    return 0
+
+
+def _selected(history: History, arguments: argparse.Namespace) -> History:
+    """The nodes that meet the conditions at the last step, sorted by a figure of that step."""
+    tables = figures_of_history(history, history.steps[-1])
+    nodes = ordered(tables, tables.__getitem__, _sort(arguments, RECORDED), arguments.limit,
+                    _conditions(arguments, RECORDED))  # fmt: skip
+    rank = {node: place for place, node in enumerate(nodes)}
+    names = sorted((name for name in history.names if node_of(name) in rank),
+                   key=lambda name: rank[node_of(name)])  # fmt: skip
+    places = [history.names.index(name) for name in names]
+    return History(history.steps, tuple(names), history.statistics, history.values[:, places])
+
+
+def steps_table(history: History, figure: str) -> Table:
+    """A row a value or delta: its course, and the figure at evenly spaced steps."""
+    count = min(COLUMNS, len(history.steps))
+    places = np.unique(np.linspace(0, len(history.steps) - 1, count).round().astype(int))
+    rows = []
+    for name in history.names:
+        course = history.of(name, figure)
+        if not np.all(np.isnan(course)):
+            rows.append((name, sparkline(course.tolist()), *course[places].tolist()))
+    headings = ("node", "course", *(f"step {history.steps[place]}" for place in places))
+    return Table(headings, rows, numbers=2)
+
+
+def _long_table(history: History) -> Table:
+    """A row for each step and name, a column for each statistic."""
+    rows = [
+        (step, name, *values)
+        for step, table in zip(history.steps, history.values.tolist(), strict=True)
+        for name, values in zip(history.names, table, strict=True)
+    ]
+    return Table(("step", "node", *history.statistics), rows, numbers=2)
+
+
+def _as_json(history: History) -> dict[str, Any]:
+    values = [[[None if not math.isfinite(value) else value for value in row] for row in step]
+              for step in history.values.tolist()]  # fmt: skip
+    return {"steps": list(history.steps), "names": list(history.names),
+            "statistics": list(history.statistics), "values": values}  # fmt: skip
+
+
+def show_comparison(arguments: argparse.Namespace) -> int:
+    """`--compare`: one figure of each node in two runs, the largest difference first."""
+    known = RECORDED if arguments.steps else REPORTED
+    figure = known_figure(arguments.figure or "norm", known)
+    if arguments.sort:
+        raise ConfigurationError("--compare sorts by the difference of --figure",
+                                 fix=f"--figure {arguments.sort}")  # fmt: skip
+    tables = _recorded(arguments) if arguments.steps else _computed(arguments)
+    first, second = _kept(tables, _conditions(arguments, known))
+    found = compare(first, second, figure)
+    pairs = found.pairs[: arguments.limit] if arguments.limit is not None else found.pairs
+    table = Table(("node", "first", "second", "ratio"),
+                  [(pair.name, pair.first, pair.second, pair.ratio) for pair in pairs])  # fmt: skip
+    if arguments.csv:
+        print_csv(table)
+    elif arguments.json:
+        print(format_json({
+            "first": arguments.run, "second": arguments.compare, "figure": figure,
+            "nodes": [pair.to_dict() for pair in pairs],
+            "only_first": list(found.only_first), "only_second": list(found.only_second),
+        }, "the comparison"))  # fmt: skip
+    else:
+        print(f"{figure} of each node: first {arguments.run}, second {arguments.compare}",
+              file=sys.stderr)  # fmt: skip
+        print_table(table)
+        _tell_of_the_rest(found)
+    return 0
+
+
+def _kept(
+    tables: Sequence[Mapping[str, Figures]], conditions: Sequence[Condition]
+) -> tuple[Mapping[str, Figures], Mapping[str, Figures]]:
+    """Without the nodes whose figures in the first run do not meet the conditions."""
+    first, second = tables
+    refused = {name for name, figures in first.items()
+               if not all(condition.holds(figures) for condition in conditions)}  # fmt: skip
+    one, other = ({name: figures for name, figures in table.items() if name not in refused}
+                  for table in (first, second))  # fmt: skip
+    return one, other
+
+
+def _tell_of_the_rest(found: Comparison) -> None:
+    for which, names in (("first", found.only_first), ("second", found.only_second)):
+        if names:
+            some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+            print(f"only the {which} has {len(names)} nodes: {some}", file=sys.stderr)
+
+
+def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
+    """What both runs have recorded, at the last step that both have."""
+    first, second = (read_history(RunFolder.open(path)).chosen(arguments.node)
+                     for path in (arguments.run, arguments.compare))  # fmt: skip
+    common = sorted(set(first.steps) & set(second.steps))
+    if not common:
+        raise ConfigurationError(
+            f"no step is recorded by both {arguments.run} and {arguments.compare}",
+            fix="leave --steps out to compare one batch with the parameters of both",
+        )
+    print(f"step {common[-1]}", file=sys.stderr)
+    return [figures_of_history(history, common[-1]) for history in (first, second)]
+
+
+def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
+    """Figures of the same batch of both runs, with the parameters of each."""
+    tables: list[Mapping[str, Figures]] = []
+    step = arguments.batch
+    for path in (arguments.run, arguments.compare):
+        opened = open_run(path, BUILTIN)
+        step = opened.step if step is None else step
+        graph = opened.task.graph
+        reports = inspect_values(derive(graph, graph.outputs["loss"]), opened.task.feeds(step),
+                                 opened.state, arguments.node or ("*",))  # fmt: skip
+        tables.append({report.name: figures_of_report(report) for report in reports})
+    return tables
+
+
+def _sort(arguments: argparse.Namespace, known: Sequence[str]) -> str | None:
+    return known_figure(arguments.sort, known) if arguments.sort else None
+
+
+def _conditions(arguments: argparse.Namespace, known: Sequence[str]) -> list[Condition]:
+    return [parse_condition(text, known) for text in arguments.where]
+
+
+def batch_table(tables: Mapping[str, Figures]) -> Table:
+    """A row for each value and delta of one batch, a column for each figure: for CSV."""
+    rows: list[tuple[str | float | None, ...]] = []
+    figures = [figure for figure in REPORTED if not figure.startswith(DELTA_PREFIX)]
+    for name, table in tables.items():
+        rows.append((name, *(table.get(figure) for figure in figures)))
+        if f"{DELTA_PREFIX}norm" in table:
+            deltas = (table.get(f"{DELTA_PREFIX}{figure}") for figure in figures)
+            rows.append((f"{name}.delta", *deltas))
+    return Table(("node", *figures), rows)

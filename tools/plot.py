@@ -1,0 +1,139 @@
+"""`graphgrad plot`: pictures of a run as PNG, SVG or PDF files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from graphgrad.backprop import derive
+from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
+from graphgrad.inspection.attention_maps import attention_maps
+from graphgrad.inspection.history import History, read_history
+from graphgrad.inspection.recording import recorded_figures
+from graphgrad.inspection.selection import matching
+from graphgrad.models import BUILTIN
+from graphgrad.rendering.plot_attention import plot_attention
+from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, need_matplotlib, styled
+from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.training.files import make_folder, write_atomically
+from graphgrad.training.run_folder import RunFolder
+from graphgrad.training.trainer import open_run
+
+HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
+DESCRIPTION = """Draws a picture of RUN into a file: PNG, SVG or PDF, as its name says.
+
+    graphgrad plot runs/transformer-001
+    graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
+    graphgrad plot runs/transformer-001 --what all
+
+loss and schedule come from the metrics that every run writes; updates, and flow over the steps,
+from figures that `graphgrad train --inspect-every N` records; attention, and flow of a run that
+recorded nothing, from one batch with the parameters of the newest checkpoint.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("run", help="a run folder")
+    parser.add_argument("--what", choices=(*PLOTS, "all"), default="loss",
+                        help=f"{', '.join(PLOTS)}, or all (%(default)s)")  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FILE",
+                        help="where to (RUN/plots/WHAT.png; with --what all a folder)")  # fmt: skip
+    parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
+                        help="only these nodes, for attention, flow and updates; may be "
+                        "repeated")  # fmt: skip
+    parser.add_argument("--batch", type=int, metavar="STEP",
+                        help="the batch of this step (default: the run's next)")  # fmt: skip
+    parser.add_argument("--example", type=int, metavar="I", default=0,
+                        help="which example of the batch, for attention (%(default)s)")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draws and writes."""
+    need_matplotlib()
+    folder = RunFolder.open(arguments.run)
+    if arguments.what == "all":
+        return _draw_all(folder, arguments)
+    file = Path(arguments.output or folder.path / "plots" / f"{arguments.what}.png")
+    if format_of(file) not in FORMATS:
+        raise ConfigurationError(f"{file.name} does not say which format to write", str(file),
+                                 f"end it with .{', .'.join(FORMATS)}")  # fmt: skip
+    _draw(folder, arguments, arguments.what, file)
+    return 0
+
+
+def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
+    """What the run has; what it lacks is named with the reason."""
+    target = Path(arguments.output or folder.path / "plots")
+    drawn = 0
+    for what in PLOTS:
+        try:
+            _draw(folder, arguments, what, target / f"{what}.png")
+            drawn += 1
+        except GraphgradError as error:
+            print(f"no {what}: {error.problem}")
+    return 0 if drawn else 2
+
+
+def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
+    with styled():
+        picture = encoded(PLOTS[what](folder, arguments), format_of(file))
+    make_folder(file.parent)
+    write_atomically(file, picture)
+    print(f"wrote {file}")
+
+
+def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_loss(folder.metrics(), folder.path.name)
+
+
+def _schedule(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_schedule(folder.metrics(), folder.path.name)
+
+
+def _updates(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_updates(read_history(folder).chosen(arguments.node), folder.path.name)
+
+
+def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    try:
+        history = read_history(folder)
+    except UnknownNameError:
+        history = _of_one_batch(arguments)
+    return plot_flow(history.chosen(arguments.node), folder.path.name)
+
+
+def _of_one_batch(arguments: argparse.Namespace) -> History:
+    """A history of one step, computed now."""
+    opened = open_run(arguments.run, BUILTIN)
+    step = opened.step if arguments.batch is None else arguments.batch
+    graph = opened.task.graph
+    derived = derive(graph, graph.outputs["loss"])
+    names, statistics, values = recorded_figures(derived, opened.task.feeds(step), opened.state)
+    return History((opened.step,), names, statistics, values[None])
+
+
+def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    opened = open_run(arguments.run, BUILTIN)
+    step = opened.step if arguments.batch is None else arguments.batch
+    graph = opened.task.graph
+    maps = attention_maps(graph, opened.task.feeds(step), opened.state, opened.task.files,
+                          arguments.example)  # fmt: skip
+    if arguments.node:
+        chosen = {graph.name_of(node) for node in matching(graph, arguments.node, graph.nodes)}
+        maps = tuple(item for item in maps if item.name in chosen)
+        if not maps:
+            raise UnknownNameError("no attention has such a name",
+                                   fix='--node "encoder.0.attention.*"')  # fmt: skip
+    return plot_attention(maps, folder.path.name)
+
+
+PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
+    "loss": _loss,
+    "schedule": _schedule,
+    "flow": _flow,
+    "updates": _updates,
+    "attention": _attention,
+}
