@@ -86,11 +86,7 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
-        nests = {
-            step: print_loops(step.group.region, step.group.outputs, step.inherited)
-            for step in plan.steps
-            if step.group.region is not None
-        }
+        nests = {step: _printed_loops(step) for step in plan.steps if step.group.region is not None}
         if self.calls is not None:
             self.calls.prepare(nests.values())
         for number, step in enumerate(plan.steps):
@@ -268,6 +264,12 @@ class _Printer:
                    for node, in_run, number in reversed(self.places_of_lines)}  # fmt: skip
         return Source("\n".join(lines), self.operations, tuple(self.constants), line_of,
                       self.kernels, self.calls if self.kernels else None)  # fmt: skip
+
+
+def _printed_loops(step: Step) -> LoopNest:
+    """The loop nest of a fused step, with the outputs that took over an argument's memory."""
+    nest: LoopNest = step.group.region
+    return print_loops(nest.region, step.group.outputs, step.inherited) if step.inherited else nest
 
 
 def _is_plain(name: str) -> bool:

@@ -88,7 +88,7 @@ def _group(region: Region, outputs: Sequence[Node]) -> Group:
     scratch = tuple(TensorType((blocks, nest.columns) if node.shape else (blocks,), node.dtype)
                     for node in nest.collected)  # fmt: skip
     return Group(region.nodes, tuple(dict.fromkeys(inputs)), (*nest.outputs, *nest.collected),
-                 scratch, _shares(nest), region)  # fmt: skip
+                 scratch, _shares(nest), nest)  # fmt: skip
 
 
 def _unrepeated(node: Node) -> Node:

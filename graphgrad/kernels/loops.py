@@ -73,6 +73,7 @@ Word = int | Node | np.ndarray | Part
 class LoopNest:
     """The text of a kernel and what it has to be given."""
 
+    region: Region
     text: str
     words: tuple[Word, ...]
     arguments: tuple[Argument, ...]
@@ -123,7 +124,7 @@ class _Printer:
         collected = [n for n in self.outputs if self.region.roles[n] in (COLUMN, TOTAL)]
         first_write = {n: self.stage[n] for n in kept}
         text = self._text(body, kept, collected)
-        return LoopNest(text, tuple(self.words), tuple(self.arguments),
+        return LoopNest(self.region, text, tuple(self.words), tuple(self.arguments),
                         tuple(kept), tuple(collected), self.rows, self.columns,
                         self.last_read, first_write)  # fmt: skip
 
