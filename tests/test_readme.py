@@ -9,11 +9,22 @@ from graphgrad.tools.main import parser
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = re.findall(r"^    (graphgrad (?!train:).*)$", README, re.MULTILINE)
+
+
+def block(part: str) -> str:
+    """The one block of Python that holds a text."""
+    (found,) = (text for text in BLOCKS if part in text)
+    return found
+
+
+def test_every_block_is_tested():
+    assert len(BLOCKS) == 3
 
 
 def test_the_ten_lines_run_and_learn(capsys):
     namespace: dict = {}
-    exec(compile(BLOCKS[0], "README.md", "exec"), namespace)
+    exec(compile(block("half_squared_error"), "README.md", "exec"), namespace)
     printed = capsys.readouterr().out.strip().splitlines()
     losses = [float(re.search(r"'loss': array\(([\d.]+)", line).group(1))
               for line in printed if "'loss'" in line]  # fmt: skip
@@ -27,12 +38,18 @@ def test_the_ten_lines_run_and_learn(capsys):
 
 def test_the_block_of_tanh_is_the_one_in_the_code():
     code = (Path(__file__).parent.parent / "graphgrad/ops/functions.py").read_text(encoding="utf-8")
-    assert BLOCKS[1].strip().removesuffix(")") in code
+    assert block('"tanh x"').strip().removesuffix(")") in code
 
 
-@pytest.mark.parametrize(
-    "line", re.findall(r"^    (graphgrad (?!train:).*)$", README, re.MULTILINE)
-)
+def test_the_surgery_cuts_what_it_says(capsys):
+    namespace: dict = {}
+    exec(compile(block("gg.surgery"), "README.md", "exec"), namespace)
+    assert capsys.readouterr().out == "True\n"
+    drawn = namespace["cut"].render("txt").decode()
+    assert "clip 0.1" in drawn and "scale 0.5" in drawn
+
+
+@pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_are_understood(line):
     words = re.findall(r'"[^"]*"|\S+', line)
     arguments = [word.strip('"') for word in words[1:]]
@@ -43,4 +60,7 @@ def test_files_that_the_readme_names_exist():
     root = Path(__file__).parent.parent
     for name in re.findall(r"`((?:graphgrad|tests)/[\w/.]+)`", README):
         assert (root / name).exists(), name
-    assert (root / ".docs/feedforward.svg").is_file()
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert len(pictures) == 2
+    for name in pictures:
+        assert (root / name).is_file(), name

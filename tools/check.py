@@ -48,9 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
-    parser.add_argument("--lint", action="store_true",
-                        help="only look for what is likely to go wrong, without computing: "
-                        "unguarded log, √ and division, parameters that are never learned, …")
+    parser.add_argument(
+        "--lint",
+        action="store_true",
+        help="only look for what is likely to go wrong, without computing: "
+        "unguarded log, √ and division, parameters that are never learned, …",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

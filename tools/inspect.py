@@ -10,6 +10,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from graphgrad.errors import ConfigurationError
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.criteria import (
@@ -34,7 +35,9 @@ from graphgrad.training.trainer import open_run
 HELP = "show the value and the delta of every node of a run, in figures"
 DESCRIPTION = """Computes one batch of RUN with the parameters of its newest checkpoint and prints,
 for every node, figures of its value z and of its delta δ = ∂L/∂z, and where δ comes from: the sum
-of what each tail sends back, with its share. Nothing of the run is changed.
+of what each tail sends back, with its share. --explain derives one delta in symbols instead,
+--steps shows what was recorded in training, --compare a second run beside this one. Nothing of the
+run is changed.
 
     graphgrad inspect runs/transformer-001 --node "decoder.0.cross_attention.*"
     graphgrad inspect runs/transformer-001 --sort delta_norm --limit 10
@@ -51,7 +54,7 @@ _NUMBERS = 4  # the column from which on figures stand, aligned to the right
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("run", help="a run folder")
+    parser.add_argument("run", help="a run folder; with --explain also a model")
     parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
     parser.add_argument("--sort", choices=RECORDED, metavar="FIGURE",
@@ -63,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         action="store_true",
-        help="show what was recorded in training (train --inspect-every)",
+        help="show what was recorded by `graphgrad train --inspect-every N`",
     )
     parser.add_argument(
         "--compare",
@@ -76,17 +79,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, metavar="STEP",
                         help="the batch of this step (default: the run's next)")  # fmt: skip
     parser.add_argument("--explain", metavar="NODE",
-                        help="derive the delta of this node step by step, each checked by value; "
-                        "RUN may also be a model's name")  # fmt: skip
+                        help="derive the delta of this node step by step, each checked by "
+                        "value")  # fmt: skip
     parser.add_argument("--depth", type=int, metavar="N", default=STEPS,
                         help="with --explain: stop after N steps (%(default)s)")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--csv", action="store_true",
-                        help="print comma-separated values with all digits")  # fmt: skip
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object")
+    form.add_argument("--csv", action="store_true",
+                      help="print comma-separated values with all digits")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Computes and prints."""
+    _refuse_what_does_nothing(arguments)
     if arguments.explain:
         return explain_node(arguments)
     if arguments.compare:
@@ -117,6 +122,24 @@ def run(arguments: argparse.Namespace) -> int:
         for line in text_lines(reports):
             print(displayable(line, sys.stdout.encoding))
     return 0
+
+
+def _refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
+    """An option without effect is a misunderstanding: ConfigurationError says so."""
+    if arguments.explain:
+        for name in ("node", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
+            value = getattr(arguments, name)
+            if value is not None and value is not False and value != []:  # 0 is a limit
+                raise ConfigurationError(f"--explain derives one delta; --{name} does nothing",
+                                         fix=f"leave --{name} out")  # fmt: skip
+    elif arguments.depth != STEPS:
+        raise ConfigurationError("--depth belongs to --explain", fix="add --explain NODE")
+    elif arguments.figure and not (arguments.steps or arguments.compare):
+        raise ConfigurationError("--figure belongs to --steps and --compare",
+                                 fix=f"--sort {arguments.figure} for one batch")  # fmt: skip
+    if arguments.limit is not None and arguments.limit < 0:
+        raise ConfigurationError(f"--limit {arguments.limit}: there are no fewer than 0 nodes",
+                                 fix="--limit 10")  # fmt: skip
 
 
 def ordered(

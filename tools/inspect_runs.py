@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError
 from graphgrad.inspection.comparison import Comparison, compare
 from graphgrad.inspection.criteria import (
@@ -30,6 +29,7 @@ from graphgrad.inspection.statistics import inspect_values
 from graphgrad.models import BUILTIN
 from graphgrad.tools.tables import Table, print_csv, print_table, sparkline
 from graphgrad.training.files import format_json
+from graphgrad.training.optimisers import derived_graph
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import open_run
 
@@ -167,7 +167,7 @@ def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
         opened = open_run(path, BUILTIN)
         step = opened.step if step is None else step
         graph = opened.task.graph
-        reports = inspect_values(derive(graph, graph.outputs["loss"]), opened.task.feeds(step),
+        reports = inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step),
                                  opened.state, arguments.node or ("*",))  # fmt: skip
         tables.append({report.name: figures_of_report(report) for report in reports})
     return tables

@@ -47,6 +47,7 @@ same graph, optimises and compiles it, trains it, and shows the value and the de
 A first run:   graphgrad train transformer
 then:          graphgrad translate runs/transformer-001 "de: Sonntag, 22. November 2026"
                graphgrad inspect runs/transformer-001 --node "decoder.0.attention.*"
+               graphgrad render runs/transformer-001 --output step.html
 """
 
 

@@ -16,6 +16,7 @@ from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.training.files import write_atomically
+from graphgrad.training.optimisers import derived_graph
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import Task, load_model
 from graphgrad.training.trainer import OpenRun, open_run
@@ -23,8 +24,8 @@ from graphgrad.training.trainer import OpenRun, open_run
 HELP = "draw a model's graph: every node with its delta beside it"
 DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py file, a run folder)
 as a tree of its scopes with the formula of every value and every delta, or draws it: svg, png and
-pdf need Graphviz (`dot`); txt, dot, json and html need nothing. html is one page to walk around in,
-offline; of a run it shows the figures, the attention, the passes and the history too.
+pdf need Graphviz (`dot`); txt, dot, json, html and mermaid need nothing. html is one page to walk
+around in, offline; of a run it shows the figures, the attention, the passes and the history too.
 
     graphgrad render feedforward
     graphgrad render feedforward --output network.svg
@@ -85,9 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         if output:
             write_atomically(output, content)
     else:
-        graph = _graph(arguments.model, arguments.set)
-        if not arguments.forward:
-            graph = derive(graph, graph.outputs["loss"])
+        graph = _drawn(_run_or_task(arguments.model, arguments.set), arguments.forward)
         content = render(graph, output or str(form), view, form)
     if arguments.output:
         print(f"written {arguments.output} ({len(content):,} bytes)")
@@ -103,13 +102,8 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     found = _run_or_task(arguments.model, arguments.set)
     task = found.task if isinstance(found, OpenRun) else found
     sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
-    if arguments.forward:
-        graph = task.graph
-    else:
-        graph = (
-            found.graph if isinstance(found, OpenRun)
-            else derive(task.graph, task.graph.outputs["loss"])
-        )  # fmt: skip
+    whole = isinstance(found, OpenRun) and not arguments.forward  # a run's page has its updates
+    graph = found.graph if whole else _drawn(found, arguments.forward)
     feeds = task.feeds(found.step if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
@@ -117,10 +111,12 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     ).encode()
 
 
-def _graph(name: str, assignments: list[str]) -> Graph:
-    """The forward graph of a run folder, where the name is one, or of a model."""
-    found = _run_or_task(name, assignments)
-    return found.task.graph if isinstance(found, OpenRun) else found.graph
+def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
+    """The forward graph, or that with the deltas; those of a run are cut as its settings say."""
+    if isinstance(found, OpenRun):
+        graph = found.task.graph
+        return graph if forward else derived_graph(graph, found.settings)
+    return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
 
 
 def _run_or_task(name: str, assignments: list[str]) -> OpenRun | Task:

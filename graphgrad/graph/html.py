@@ -68,8 +68,8 @@ def renderer() -> Callable[..., bytes | None]:
     for entry in entry_points(group=RENDER_GROUP):
         return cast(Callable[..., bytes | None], entry.load())
     raise EnvironmentLimitError(
-        "no installed package renders graphs: graphgrad runs from a folder",
-        fix="install it (pip install -e .), or call graphgrad.rendering.render(graph, to)",
+        "no installed package renders graphs: graphgrad is not installed, or was before it could",
+        fix="install it (again): pip install -e . — or call graphgrad.rendering.render(graph, to)",
     )
 
 

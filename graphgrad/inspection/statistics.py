@@ -180,8 +180,10 @@ def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> Nod
         contributions=tuple(
             Sent(
                 graph.name_of(item.tail),
-                operated(contribution_formula(graph, item.tail, item.place),
-                         cuts_of(graph, node, item.tail)),
+                operated(
+                    contribution_formula(graph, item.tail, item.place),
+                    cuts_of(graph, node, item.tail),
+                ),
                 figures[item.value].norm,
                 figures[item.value].norm / total if total else 0.0,
             )

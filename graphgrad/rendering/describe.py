@@ -42,8 +42,11 @@ class Describer:
         """One box for all nodes of a scope; inside a layer that is drawn for others, for its own. A
         neuron is a circle that names what it computes, `a → z`."""
         kind: Kind = "output" if any(node in self.outputs for node in members) else "scope"
-        own = [node for node in members
-               if path in self.draft.repeated or self.draft.scopes[node][: len(path)] == path]
+        own = [
+            node
+            for node in members
+            if path in self.draft.repeated or self.draft.scopes[node][: len(path)] == path
+        ]
         count = f"{len(own)} nodes" if len(own) > 1 else own[0].operation.name
         if self.neurons:
             count = " → ".join(self._steps(path, own)) or count

@@ -187,14 +187,18 @@ def append_line(path: Path | str, text: str, durable: bool = False) -> None:
     Raises ``EnvironmentLimitError``; then the file has its old length again.
     """
     target = Path(path)
-    line = _utf8(text + "\n", target)
-    with disk_errors(target, "append to", len(line)), open(target, "a+b", buffering=0) as file:
+    append_bytes(target, _utf8(text + "\n", target), durable, lines=True)
+
+
+def append_bytes(path: Path, data: bytes, durable: bool = False, lines: bool = False) -> None:
+    """Appends the bytes to the file, or nothing; see `append_line`, which does it with `lines`."""
+    with disk_errors(path, "append to", len(data)), open(path, "a+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        if size:
+        if lines and size:
             file.seek(size - 1)
-            line = line if file.read(1) == b"\n" else b"\n" + line
+            data = data if file.read(1) == b"\n" else b"\n" + data
         try:
-            _write_all(file.fileno(), line)
+            _write_all(file.fileno(), data)
             if durable:
                 os.fsync(file.fileno())
         except BaseException:

@@ -23,7 +23,6 @@ Laws:
 import os
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ import numpy as np
 
 from graphgrad.errors import DataError
 from graphgrad.training.files import (
+    append_bytes,
     disk_errors,
     format_json,
     parse_json,
@@ -142,7 +142,7 @@ class HistoryWriter:
         record["values"] = np.nan
         record["values"][np.ix_(*self._columns)] = values
         record["sum"] = _checksum(record[()])
-        _append(self._path, record.tobytes(), durable)
+        append_bytes(self._path, record.tobytes(), durable)
 
     def _thin(self, stride: int) -> None:
         """Keeps the first step and those that ``stride`` divides."""
@@ -171,22 +171,6 @@ def _cut(path: Path, size: int) -> None:
     with disk_errors(path, "shorten"):
         if path.stat().st_size > size:
             os.truncate(path, size)
-
-
-def _append(path: Path, data: bytes, durable: bool) -> None:
-    """Appends the bytes, or nothing."""
-    with disk_errors(path, "append to", len(data)), open(path, "ab", buffering=0) as file:
-        before = file.tell()
-        try:
-            rest = memoryview(data)
-            while len(rest):
-                rest = rest[file.write(rest) :]
-            if durable:
-                os.fsync(file.fileno())
-        except BaseException:
-            with suppress(OSError):
-                os.ftruncate(file.fileno(), before)
-            raise
 
 
 def _form(names: int, statistics: int) -> np.dtype:

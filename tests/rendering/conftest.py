@@ -2,14 +2,16 @@
 
     def test_x(open_page): page = open_page(html); page.click(...); ...
 
-Whatever a test does, the page must ask for nothing over the network, write no error to the console
-and open no dialog: `open_page` checks that when the test ends. The page's policy forbids evaluated
-text, so `page.wait_for_function` cannot be used; `page.evaluate`, `page.wait_for_selector` and
-`page.locator(...).wait_for()` can.
+Tests of a file share the windows of one browser; each opens its page anew in one of them, so
+nothing of another test is left in it. Whatever a test does, the page must ask for nothing over the
+network, write no error to the console and open no dialog: `open_page` checks that when the test
+ends. The page's policy forbids evaluated text, so `page.wait_for_function` cannot be used;
+`page.evaluate`, `page.wait_for_selector` and `page.locator(...).wait_for()` can.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,8 +41,8 @@ def browser() -> Iterator[Any]:
 class Watch:
     """What a page must not do, as it happens."""
 
-    def __init__(self, page: Any, address: str) -> None:
-        self.address = address
+    def __init__(self, page: Any) -> None:
+        self.address = ""
         self.requests: list[str] = []
         self.complaints: list[str] = []
         page.on("request", self.request)
@@ -49,7 +51,8 @@ class Watch:
         page.on("dialog", self.dialog)
 
     def request(self, request: Any) -> None:
-        if request.url.partition("#")[0] != self.address and not request.url.startswith("data:,"):
+        known = (self.address, "about:blank")
+        if request.url.partition("#")[0] not in known and not request.url.startswith("data:,"):
             self.requests.append(request.url[:200])
 
     def console(self, message: Any) -> None:
@@ -61,32 +64,67 @@ class Watch:
         dialog.dismiss()
 
 
-@pytest.fixture
-def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """`open_page(html, address="#node=…", dark=False, width=1440, height=900)`: the opened page."""
-    contexts: list[Any] = []
-    watches: list[Watch] = []
+class Windows:
+    """Windows of a browser by size and colours, lent to one test after the other."""
 
-    def open_(
-        html: str, address: str = "", dark: bool = False, width: int = 1440, height: int = 900
+    def __init__(self, browser: Any, folder: Path) -> None:
+        self.browser, self.folder = browser, folder
+        self.free: dict[tuple[bool, int, int], list[tuple[Any, Watch]]] = {}
+        self.lent: list[tuple[tuple[bool, int, int], Any, Watch]] = []
+        self.contexts: list[Any] = []
+
+    def open(
+        self, html: str, address: str = "", dark: bool = False, width: int = 1440, height: int = 900
     ) -> Any:
-        file = tmp_path / f"page{len(contexts)}.html"
-        file.write_text(html, encoding="utf-8")
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, offline=True,
-            color_scheme="dark" if dark else "light", reduced_motion="reduce",
-        )  # fmt: skip
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(8000)
-        watches.append(Watch(page, file.as_uri()))
-        page.goto(file.as_uri() + address)
+        key = (dark, width, height)
+        page, watch = self.free[key].pop() if self.free.get(key) else self.new(*key)
+        self.lent.append((key, page, watch))
+        file = self.folder / f"{hashlib.sha256(html.encode()).hexdigest()[:20]}.html"
+        if not file.exists():
+            file.write_text(html, encoding="utf-8")
+        watch.address = file.as_uri()
+        page.goto(watch.address + address)
         page.wait_for_selector("html[data-ready]")
         return page
 
-    yield open_
-    for context in contexts:
+    def new(self, dark: bool, width: int, height: int) -> tuple[Any, Watch]:
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height}, offline=True,
+            color_scheme="dark" if dark else "light", reduced_motion="reduce",
+        )  # fmt: skip
+        self.contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        return page, Watch(page)
+
+    def give_back(self) -> list[str]:
+        """Clears what tests left in their windows; returns what the pages did wrong."""
+        wrong: list[str] = []
+        for key, page, watch in self.lent:
+            wrong += [*watch.complaints, *watch.requests]
+            watch.complaints.clear()
+            watch.requests.clear()
+            page.evaluate("localStorage.clear()")
+            page.emulate_media(media="screen")
+            page.mouse.move(0, 0)
+            page.goto("about:blank")
+            self.free.setdefault(key, []).append((page, watch))
+        self.lent.clear()
+        return wrong
+
+
+@pytest.fixture(scope="module")
+def windows(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
+    """The windows that the tests of one file share."""
+    shared = Windows(browser, tmp_path_factory.mktemp("pages"))
+    yield shared
+    for context in shared.contexts:
         context.close()
-    for watch in watches:
-        assert not watch.complaints, watch.complaints
-        assert not watch.requests, watch.requests
+
+
+@pytest.fixture
+def open_page(windows: Windows) -> Iterator[Callable[..., Any]]:
+    """`open_page(html, address="#node=…", dark=False, width=1440, height=900)`: the opened page."""
+    yield windows.open
+    wrong = windows.give_back()
+    assert not wrong, wrong

@@ -2,16 +2,18 @@
 
 import json
 import shutil
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError, EnvironmentLimitError
-from graphgrad.graph import Graph, input, parameter, scope
+from graphgrad.graph import Graph, html, input, parameter, scope
 from graphgrad.ops import sum, tanh
 from graphgrad.rendering import FORMATS, View, render
 from graphgrad.rendering.document import document
+from graphgrad.rendering.formats import render_options
 from graphgrad.training.files import parse_json
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
@@ -96,3 +98,51 @@ def test_names_in_the_document_are_whole() -> None:
     name = '<script>\n"\\\u202e' + "x" * 10_000
     found = parse_json(render(Graph({"y": tanh(input(name, 2))}), "json"))
     assert name in {node["name"] for node in found["nodes"]}
+
+
+# ---------------------------------------------------------------- Graph.render
+
+
+def test_a_graph_renders_itself_with_the_options_of_a_view(tmp_path: Path) -> None:
+    graph, path = network(), tmp_path / "graph.txt"
+    assert graph.render("txt") == render(graph, "txt")
+    assert graph.render("dot", deltas="none", direction="up") == render(
+        graph, "dot", View(deltas="none", direction="up")
+    )
+    assert graph.render(path) is None and path.read_bytes() == render(graph, "txt")
+    assert graph.render(tmp_path / "other", format="json") is None
+    assert (tmp_path / "other").read_bytes() == render(graph, "json")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fould": True}, "no option 'fould'\n  fix:   did you mean 'fold'?"),
+        ({"q": 1}, "no option 'q'\n  fix:   options: deltas, parameters, "),
+        ({"direction": "left"}, "direction must be one of auto, down, right, up"),
+        ({"format": "bmp"}, "there is no format 'bmp'"),
+    ],
+)
+def test_an_unknown_option_is_named(
+    options: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        network().render(tmp_path / "graph.txt", **options)
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_package_offers_its_renderer() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    entry = EntryPoint("graph", "graphgrad.rendering.formats:render_options", html.RENDER_GROUP)
+    assert f'[project.entry-points."{entry.group}"]\ngraph = "{entry.value}"' in text
+    assert entry.load() is render_options
+    assert [found.value for found in entry_points(group=entry.group)] == [entry.value]
+
+
+def test_without_an_installed_package_the_message_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(html, "entry_points", lambda group: [])
+    with pytest.raises(EnvironmentLimitError, match=r"graphgrad\.rendering\.render"):
+        network().render("txt")

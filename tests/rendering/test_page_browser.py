@@ -17,7 +17,6 @@ from graphgrad.training.optimisers import training_step
 from graphgrad.training.task import load_model
 
 Open = Callable[..., Any]
-OPENING, EXPANDING = 2.0, 0.1  # seconds
 
 
 SIZES = {"batch": 8, "source": 10, "target": 6}
@@ -26,14 +25,13 @@ SIZES = {"batch": 8, "source": 10, "target": 6}
 @pytest.fixture(scope="module")
 def pages() -> Callable[[str], str]:
     """The pages of Transformers by name, each built once: 2+2 layers and 6+6 layers with deltas,
-    and the whole training step of 6+6 layers, of about 7,000 nodes."""
+    and the whole training step of 2+2 layers; `test_page_acceptance` has that of 6+6."""
 
     @functools.cache
     def page(name: str) -> str:
-        settings = transformer_model.Settings(layers=2 if name == "small" else 6)
+        settings = transformer_model.Settings(layers=6 if name == "large" else 2)
         graph = transformer_model.training_graph(settings, 114, 15)
         whole = training_step(graph, settings) if name == "step" else gg.derive(graph, "loss")
-        assert name != "step" or len(whole) > 6000
         return build_page(whole, title="transformer", sizes=SIZES)
 
     return page
@@ -83,28 +81,7 @@ def click(page: Any, name: str) -> None:
     box(page, name).dispatch_event("click")
 
 
-# ---------------------------------------------------------------- time
-
-
-def test_a_training_step_opens_and_expands_in_time(open_page: Open, training: str) -> None:
-    page = open_page(training)
-    ready = page.evaluate("Number(document.documentElement.dataset.ready)")
-    assert 0 < ready / 1000 < OPENING  # since the navigation began
-    for scope in ("encoder.0.attention", "decoder.0.feed_forward"):
-        before = visible_boxes(page)
-        taken = []
-        for _ in range(3):  # the machine may be busy: the quickest says what the page needs
-            taken.append(
-                box(page, scope).evaluate(
-                    "body => { const start = performance.now();"
-                    " body.dispatchEvent(new MouseEvent('click', {bubbles: true}));"
-                    " document.body.getBoundingClientRect(); return performance.now() - start; }"
-                )
-            )
-            assert visible_boxes(page) > before
-            page.keyboard.press("Enter")
-            assert visible_boxes(page) == before
-        assert min(taken) / 1000 < EXPANDING, scope
+# ---------------------------------------------------------------- too much to draw
 
 
 def test_more_than_the_page_can_draw_is_refused_and_searchable(open_page: Open) -> None:

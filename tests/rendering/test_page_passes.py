@@ -55,6 +55,7 @@ def test_nodes_without_a_counterpart_are_added() -> None:
     assert [item[2] for item in found["rewritten"]] == ["exp(new)"]
 
 
+@pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize("fuse", [False, pytest.param(True, marks=pytest.mark.skipif(
     not COMPILES, reason="kernels need Numba"))])  # fmt: skip
 def test_linked_lines_have_equal_values(fuse: bool) -> None:

@@ -123,3 +123,21 @@ def test_mistakes_are_named(runs):
     fails(ConfigurationError, "sorts by the diff", runs[0], "--compare", runs[1], "--sort", "norm")
     fails(UnknownNameError, "no node with|nothing is recorded", runs[0], "--steps", "--node", "q.*")
     fails(UnknownNameError, "there is no run", runs[0], "--compare", runs[0] + "x")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--explain", "hidden.1.a", "--steps"), "--steps does nothing"),
+        (("--explain", "hidden.1.a", "--limit", "0"), "--limit does nothing"),
+        (("--explain", "hidden.1.a", "--node", "x*"), "--node does nothing"),
+        (("--depth", "3"), "--depth belongs to --explain"),
+        (("--figure", "std"), "--figure belongs to --steps and --compare"),
+        (("--limit", "-1"), "--limit -1"),
+    ],
+)
+def test_an_option_without_effect_is_refused(runs, words, message):
+    with pytest.raises(ConfigurationError, match=message):
+        inspect.run(parser().parse_args(["inspect", runs[0], *words]))
+    with pytest.raises(SystemExit):
+        parser().parse_args(["inspect", runs[0], "--json", "--csv"])

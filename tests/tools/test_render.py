@@ -127,3 +127,16 @@ def test_a_glance_a_direction_and_mermaid_can_be_asked_for(
     assert shown.startswith("flowchart BT") and "encoder.0 … encoder.1  ×2" in shown
     assert render.run(parse(*words, "dot")) == 0
     assert "rankdir=BT" in capsys.readouterr().out
+
+
+def test_cut_deltas_of_a_run_are_drawn_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = load_model("feedforward", BUILTIN)
+    settings = with_assignments(found.settings, ["surgery=clip hidden.2.z 0.1"])
+    create_run(found, settings, tmp_path / "run")
+    assert render.run(parse(str(tmp_path / "run"), "--format", "json")) == 0
+    names = [node["names"] for node in json.loads(capsys.readouterr().out)["nodes"]]
+    assert any("hidden.2.z.delta.clip" in answered for answered in names)
+    assert render.run(parse(str(tmp_path / "run"), "--forward", "--format", "json")) == 0
+    assert "delta.clip" not in capsys.readouterr().out

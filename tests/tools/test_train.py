@@ -39,6 +39,25 @@ def task(settings, files):
     return Task(Graph({"loss": sum(matmul(x, w))}), lambda step: {}, lambda state: {})
 """
 
+UNGUARDED = """
+from dataclasses import dataclass
+import numpy as np
+from graphgrad.graph import Graph, input, normal, parameter
+from graphgrad.ops import log, sum
+from graphgrad.training.settings import TrainingSettings
+from graphgrad.training.task import Task
+
+@dataclass(frozen=True)
+class Settings(TrainingSettings):
+    steps: int = 1
+
+def task(settings, files):
+    w = parameter("w", 3, normal(1.0), settings.dtype)
+    y = log(w * w * input("x", 3, settings.dtype), name="logarithm √")
+    return Task(Graph({"loss": sum(y, name="loss")}), lambda step: {"x": np.ones(3)},
+                lambda state: {})
+"""
+
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
@@ -175,6 +194,18 @@ def train_on_dates(place, capsys):
     assert re.search(r"step 20  held-out: loss \d\S+  exact_match \S+  examples 200", output)
     assert 'graphgrad translate dates "de: Sonntag, 22. November 2026"' in output
     assert json.loads((place / "dates" / "evaluation.json").read_text())["examples"] == 2000
+
+
+def test_what_is_likely_to_go_wrong_is_noted_before_the_first_step(place, capsys):
+    (place / "mine.py").write_text(UNGUARDED, encoding="utf-8")
+    assert main(["train", "mine.py", "--run", "mine"]) == 0
+    output = capsys.readouterr().out
+    note = re.search(r"^note: logarithm √: log of what .*mine\.py:\d+\)$", output, re.M)
+    assert note is not None and note.start() < output.index("step 1/1")
+    assert main(["train", "--resume", "mine", "--set", "steps=2"]) == 0
+    assert "logarithm" not in capsys.readouterr().out, "said once"
+    assert main(["train", "feedforward", "--run", "clean", *sets("steps=1")]) == 0
+    assert capsys.readouterr().out.count("note: ") == 1, "of the data alone"
 
 
 # ---------------------------------------------------------------- what does not

@@ -1,7 +1,6 @@
 """Checkpoints: what was saved comes back, and the right ones are kept and found."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -19,11 +18,7 @@ from graphgrad.training.checkpoint import (
     save_checkpoint,
 )
 
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    """Flushing matters when the power fails, not here; the order of flushing has its own test."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def test_every_allowed_array_comes_back_as_it_was(tmp_path):

@@ -26,12 +26,7 @@ from graphgrad.training.history_file import HistoryWriter, read_records
 from graphgrad.training.run_folder import METRICS, RunFolder
 
 ROOT = Path(module.__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch):
-    """That files are flushed is tested with the module that flushes them."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture

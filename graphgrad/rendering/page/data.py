@@ -17,7 +17,7 @@ from typing import Any
 from graphgrad.graph import CONSTANT, LEAVES, PARAMETER, Dimension, Graph, Node
 from graphgrad.graph.dimension import product
 from graphgrad.graph.text import value_text
-from graphgrad.inspection.formula import delta_rule
+from graphgrad.inspection.formula import cuts_of, formula_of, rule_of
 from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.rendering.describe import Describer
@@ -102,6 +102,7 @@ class _Writer:
             "delta": None if delta is None else graph.position(delta),
             "owner": None if owner is None else graph.position(owner),
             "contributions": self.contributions(node) or None,
+            "cuts": list(cuts_of(graph, node)) or None,
             "flops": _flops(node),
             "attributes": _attributes(node) or None,
             "value": _constant(node),
@@ -148,15 +149,17 @@ class _Writer:
         """The position of its formula; None for a leaf."""
         if node.operation in LEAVES:
             return None
-        return self.formulas.place(node.operation.formula)
+        return self.formulas.place(formula_of(node))
 
-    def contributions(self, node: Node) -> list[list[int]]:
-        """[tail, place, value, formula of the rule] for each."""
-        return [
-            [self.graph.position(item.tail), item.place, self.graph.position(item.value),
-             self.formulas.place(delta_rule(item.tail.operation, item.place))]
-            for item in contributions_of(self.graph, node)
-        ]  # fmt: skip
+    def contributions(self, node: Node) -> list[list[Any]]:
+        """[tail, place, value, formula of the rule] for each, and what surgery did to it if any."""
+        found: list[list[Any]] = []
+        for item in contributions_of(self.graph, node):
+            rule = self.formulas.place(rule_of(item.tail, item.place))
+            ids = [self.graph.position(item.tail), item.place, self.graph.position(item.value)]
+            cuts = list(cuts_of(self.graph, node, item.tail))
+            found.append([*ids, rule, cuts] if cuts else [*ids, rule])
+        return found
 
     def size(self, size: int | Dimension) -> int | str:
         if isinstance(size, int):

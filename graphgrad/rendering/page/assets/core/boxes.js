@@ -113,7 +113,8 @@ function boxElements(box, side) {
   parts.push(svg("rect", { class: "body", width, height, rx: radius }));
   const middle = width / 2;
   const shape = node && node.shape.length && !round ? visible(shorten(shapeText(node), 34)) : "";
-  const detail = side === "delta" && node ? shape : texts.detail;
+  const operated = side === "delta" && node ? node.cuts.map(visible).join(", ") : "";
+  const detail = side === "delta" && node ? operated || shape : texts.detail;
   let line = texts.detail && !detail && !texts.tags.length ? height / 2 + 4 : 6 + 11;
   if (round) line = height / 2 + 4 - ((texts.unit ? 1 : 0) + (detail ? 1 : 0)) * 6;
   const label = side === "delta" ? `δ ${texts.label}` : texts.label;
@@ -129,7 +130,7 @@ function boxElements(box, side) {
   }
   if (detail) {
     line += LINE;
-    parts.push(svg("text", { class: "detail", x: middle, y: line }, detail));
+    parts.push(svg("text", { class: operated ? "detail cut" : "detail", x: middle, y: line }, detail));
   } else if (texts.detail) line += LINE;
   texts.tags.forEach((tag, at) => {
     const top = line + 8 + at * LINE;
@@ -158,5 +159,6 @@ function boxWords(item, side) {
     return `${side === "delta" ? "deltas of the " : ""}scope ${visible(shorten(scope.path, 100))}, ${plural(scope.count, "node")}${times}`;
   }
   const node = page.nodes[item.node];
-  return side === "delta" ? `delta of ${visible(shorten(node.name, 100))}` : describeNode(node);
+  const cut = node.cuts.length ? `, cut by surgery: ${node.cuts.map(visible).join(", ")}` : "";
+  return side === "delta" ? `delta of ${visible(shorten(node.name, 100))}${cut}` : describeNode(node);
 }

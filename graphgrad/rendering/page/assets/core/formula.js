@@ -9,22 +9,44 @@ function valueFormula(node) {
   return equation([nameOf(node.id, node.scope, "own")], [mathOf(page.formulas[node.formula], places)]);
 }
 
-/* δ = … and one more piece for each further contribution, so that a long sum goes on in new lines. */
+/* δ = … and one more piece for each further contribution, so that a long sum goes on in new lines.
+What surgery did to the whole delta stands around the sum. */
 function deltaFormula(node) {
   if (!node.contributions.length) return null;
   const [first, ...others] = node.contributions.map((item) => contributionFormula(node, item));
+  const [open, close] = surgeryAround(node.cuts);
+  const last = others.length - 1;
   return [
-    equation([deltaOf(node.id, node.scope)], [first]),
-    ...others.map((term) =>
-      inlineMath(math("mo", { class: "plus", form: "infix", rspace: "0.3em" }, "+"), term),
+    equation([deltaOf(node.id, node.scope)], [open, first, others.length ? null : close]),
+    ...others.map((term, number) =>
+      inlineMath(
+        math("mo", { class: "plus", form: "infix", rspace: "0.3em" }, "+"),
+        term,
+        number === last ? close : null,
+      ),
     ),
   ];
 }
 
-function contributionFormula(node, { tail, place, rule }) {
+/* What stands before and after a formula on which surgery was done: `clip 1 (` and `)`. */
+function surgeryAround(cuts) {
+  const open = [...cuts]
+    .reverse()
+    .map((cut) => [
+      math("mtext", { class: "surgery" }, visible(cut)),
+      space("0.2em"),
+      math("mo", { stretchy: "false" }, "("),
+    ]);
+  return [open, cuts.map(() => math("mo", { stretchy: "false" }, ")"))];
+}
+
+function contributionFormula(node, { tail, place, rule, cuts }) {
   const sender = page.nodes[tail];
   const tree = page.formulas[rule];
-  return mathOf(tree, { heads: sender.heads, own: tail, place, scope: node.scope, product: true });
+  const sent = mathOf(tree, { heads: sender.heads, own: tail, place, scope: node.scope, product: true });
+  if (!cuts.length) return sent;
+  const [open, close] = surgeryAround(cuts);
+  return math("mrow", {}, open, sent, close);
 }
 
 function equation(left, right) {

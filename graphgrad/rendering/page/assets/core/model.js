@@ -41,12 +41,14 @@ function completeNode(node, id, data) {
   node.delta = node.delta ?? null;
   node.owner = node.owner ?? null;
   node.attributes = node.attributes ?? {};
-  node.contributions = (node.contributions ?? []).map(([tail, place, value, rule]) => ({
+  node.contributions = (node.contributions ?? []).map(([tail, place, value, rule, cuts]) => ({
     tail,
     place,
     value,
     rule,
+    cuts: cuts ?? [],
   }));
+  node.cuts = node.cuts ?? [];
   node.flops = polynomial(node.flops ?? [], data);
   const terms = node.shape.map((size) => (typeof size === "number" ? size : data.dimensions[size]));
   const width = { float64: 8, int64: 8, bool: 1 }[node.dtype] ?? 4;

@@ -208,10 +208,25 @@ function nodeDelta(node) {
         " is ",
         linkTo(node.delta, node.scope),
       ),
+      surgeryNote(node),
       element("ul", { class: "tree" }, came),
     ),
     "part-delta",
   );
+}
+
+/* That the delta was cut, and what it was before. */
+function surgeryNote(node) {
+  const edges = node.contributions.filter((item) => item.cuts.length);
+  if (!node.cuts.length && !edges.length) return null;
+  const before = page.byName.get(`${node.name}.delta.before`);
+  const whole = node.cuts.length
+    ? [
+        element("b", {}, node.cuts.map(visible).join(", ")),
+        before ? [" · before it was ", nodeLink(before.name, "δ before")] : null,
+      ]
+    : [element("b", {}, plural(edges.length, "contribution")), " cut"];
+  return element("p", { class: "surgery-note" }, "surgery: ", whole);
 }
 
 function contributionRow(node, item, depth) {

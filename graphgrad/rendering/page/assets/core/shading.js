@@ -33,6 +33,9 @@ const DIVERGING = {
   ],
 };
 
+const MANY_NUMBERS = 40;
+const OUTLIERS = 0.05; // of the numbers, at each end of a scale
+
 function between(colours, t) {
   const place = Math.min(1, Math.max(0, t)) * (colours.length - 1);
   const at = Math.min(colours.length - 2, Math.floor(place));
@@ -138,19 +141,27 @@ function greatestOf(values) {
   return values.greatest;
 }
 
+/* The ends of the scale: of many numbers a few outliers at either end do not count, else one tiny
+delta would give all others the same colour. */
+function endsOf(values, scale) {
+  const sorted = Float64Array.from(values, scale === "diverging" ? Math.abs : undefined).sort();
+  const last = sorted.length - 1;
+  const left = sorted.length < MANY_NUMBERS ? 0 : Math.floor(OUTLIERS * sorted.length);
+  const clipped = sorted[left] < sorted[last - left];
+  const [least, most] = clipped ? [sorted[left], sorted[last - left]] : [sorted[0], sorted[last]];
+  return { least, most, below: least > sorted[0], above: most < sorted[last] };
+}
+
 function scaleOf({ scale }, values) {
   const theme = themeNow();
-  let least = Infinity;
-  let most = -Infinity;
-  for (const value of values) {
-    least = Math.min(least, value);
-    most = Math.max(most, value);
-  }
+  const { least, most, below, above } = endsOf(values, scale);
   if (scale === "diverging") {
-    const size = Math.max(Math.abs(least), Math.abs(most)) || 1;
+    const size = most || 1;
     return {
       least: -size,
       most: size,
+      below: above,
+      above,
       colours: DIVERGING[theme],
       colour: (value) => between(DIVERGING[theme], (value / size + 1) / 2),
     };
@@ -160,6 +171,8 @@ function scaleOf({ scale }, values) {
   return {
     least,
     most,
+    below,
+    above,
     colours: RAMP[theme],
     colour: (value) => between(RAMP[theme], (at(value) - at(least)) / span),
   };
@@ -185,7 +198,7 @@ function showLegend(colouring, scale) {
   return replaceChildren(
     host,
     element("span", { class: "legend-title" }, colouring.label, colouring.scale === "log" ? " (log)" : ""),
-    element("span", { class: "legend-end" }, text(scale.least)),
+    element("span", { class: "legend-end" }, `${scale.below ? "≤ " : ""}${text(scale.least)}`),
     svg(
       "svg",
       {
@@ -197,7 +210,7 @@ function showLegend(colouring, scale) {
       },
       cells,
     ),
-    element("span", { class: "legend-end" }, text(scale.most)),
+    element("span", { class: "legend-end" }, `${scale.above ? "≥ " : ""}${text(scale.most)}`),
   );
 }
 
