@@ -86,12 +86,12 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
-        nests = {step: _printed_loops(step) for step in plan.steps if step.group.region is not None}
+        nests = {step: _printed_loops(step) for step in plan.steps if step.group.nest is not None}
         if self.calls is not None:
             self.calls.prepare(nests.values())
         for number, step in enumerate(plan.steps):
             self._guards(number)
-            if step.group.region is None:
+            if step.group.nest is None:
                 self._views_before(step.group.inputs)
                 self._step(step)
             else:
@@ -268,7 +268,7 @@ class _Printer:
 
 def _printed_loops(step: Step) -> LoopNest:
     """The loop nest of a fused step, with the outputs that took over an argument's memory."""
-    nest: LoopNest = step.group.region
+    nest: LoopNest = step.group.nest
     return print_loops(nest.region, step.group.outputs, step.inherited) if step.inherited else nest
 
 

@@ -209,7 +209,7 @@ class _Lines:
         self.graph, self.text = program.graph, program.source.splitlines()
         self.node_of: dict[int, Node] = {}
         self.fused = {program.line_of(step.node): step.group for step in program.plan.steps
-                      if step.group.region is not None}  # fmt: skip
+                      if step.group.nest is not None}  # fmt: skip
         for node in self.graph.nodes:
             line = program.line_of(node)
             if line is not None:

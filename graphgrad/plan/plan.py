@@ -47,7 +47,8 @@ class Group:
     """Nodes that are computed together: one operation, or a region that an engine fuses.
 
     `outputs` are the nodes that anything outside reads; only they get a place. `shares` says which
-    inputs' memory an output may take, should they die here. `region` is the engine's own.
+    inputs' memory an output may take, should they die here. `nest` is what an engine computes
+    several nodes by; None for one operation.
     """
 
     nodes: tuple[Node, ...]
@@ -55,7 +56,7 @@ class Group:
     outputs: tuple[Node, ...]
     scratch: tuple[TensorType, ...] = ()
     shares: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
-    region: Any = None
+    nest: Any = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +128,7 @@ class Plan:
             for node in step.group.outputs:
                 place = self.places[node]
                 where = f"@{place.offset}" if place.kind == "arena" else place.kind
-                fused = f"+{len(step.group.nodes) - 1}" if step.group.region is not None else ""
+                fused = f"+{len(step.group.nodes) - 1}" if step.group.nest is not None else ""
                 lines.append(
                     f"{number:>5}  {node.operation.name + fused:<16} {node.type!s:<28} {where:<12} "
                     f"live {step.live_bytes:>12,}  {plain(self.graph.name_of(node))}"

@@ -58,7 +58,7 @@ def test_every_kernel_expression_is_its_operation(dtype):
     fused, plain = both(graph, **feeds)
     assert_same(fused, plain, 2e-6 if dtype == "float32" else 1e-12)
     fused_nodes = {node for step in compile(graph, fuse=True).program().plan.steps
-                   if step.group.region is not None for node in step.group.nodes}  # fmt: skip
+                   if step.group.nest is not None for node in step.group.nodes}  # fmt: skip
     names = {node.operation.name for node in fused_nodes}
     assert {operation.name for operation, _ in WITH_KERNEL} - names <= {"stop_gradient"}
 

@@ -223,7 +223,7 @@ def _fused(program: Program, lines: Sequence[str]) -> Iterator[tuple[Node, str]]
     """Each node that a kernel took in, with the kernel's name as the program calls it."""
     for step in program.plan.steps:
         line = program.line_of(step.node)
-        if step.group.region is None or line is None:
+        if step.group.nest is None or line is None:
             continue
         called = _CALL.search(lines[line - 1])
         if called:
