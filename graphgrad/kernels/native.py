@@ -20,34 +20,21 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from graphgrad.kernels.keep import kept
 
 WAIT, POST, TRY, MUTEX, DONE, COUNT, FIRST_WORKER = range(7)
 """Where a pool's array of words holds what; after `FIRST_WORKER` come `MAIL` words for each."""
 WAKE, FUNCTION, FIRST, LAST, ARGUMENTS, MAIL = range(6)
 SEMAPHORE_BYTES = 64
 """More than any C library's semaphore, and a cache line of its own."""
-
-
-def kept(*signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compiles a function, and keeps it on disk where there is a folder for that."""
-
-    compile_: Any = njit
-
-    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return compile_(*signature, nogil=True, cache=True)(function)
-        except RuntimeError:  # Numba finds no folder
-            return compile_(*signature, nogil=True)(function)
-
-    return compiled
 
 
 def _pointer(context: Any, address: Any, dtype: Any) -> Any:

@@ -14,13 +14,13 @@
   folder can be written, each process compiles for itself.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from graphgrad.kernels.keep import kept
 from graphgrad.ops.philox import (
     KEY_INCREMENTS,
     MULTIPLIERS,
@@ -64,13 +64,6 @@ def fill_dropout_mask(
     _fill_mask(flat, check_start(start), *counter, *key, threshold, scale)
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # Numba finds no folder to keep the code in
-        return njit(nogil=True)(function)
-
-
 @njit(inline="always")  # as a call, the ten rounds stay a loop in which LLVM vectorises nothing
 def _group_words(group, stream, step_low, step_high, key_low, key_high):  # type: ignore[no-untyped-def]
     """The four words of one counter; ``group`` is the number of the first, divided by four."""
@@ -85,21 +78,21 @@ def _group_words(group, stream, step_low, step_high, key_low, key_high):  # type
     return c0, c1, c2, c3
 
 
-@_compile
+@kept()
 def _word(element, stream, step_low, step_high, key_low, key_high):  # type: ignore[no-untyped-def]
     """Word ``element`` of the stream, alone."""
     words = _group_words(element // 4, stream, step_low, step_high, key_low, key_high)
     return words[element % 4]
 
 
-@_compile
+@kept()
 def _edges(size, start):  # type: ignore[no-untyped-def]
     """Positions in the range where the first whole group begins and where the last one ends."""
     begin = min(size, (4 - start % 4) % 4)
     return begin, begin + (size - begin) // 4 * 4
 
 
-@_compile
+@kept()
 def _fill_words(  # type: ignore[no-untyped-def]
     out, start, stream, step_low, step_high, key_low, key_high
 ):
@@ -117,7 +110,7 @@ def _fill_words(  # type: ignore[no-untyped-def]
         whole[4 * number + 3] = d
 
 
-@_compile
+@kept()
 def _fill_mask(  # type: ignore[no-untyped-def]
     out, start, stream, step_low, step_high, key_low, key_high, threshold, scale
 ):
@@ -137,7 +130,7 @@ def _fill_mask(  # type: ignore[no-untyped-def]
         whole[4 * number + 3] = scale if d >= limit else zero
 
 
-@_compile
+@kept()
 def fill_row(out, start, seed, step, stream, threshold, scale):  # type: ignore[no-untyped-def]
     """The mask of elements ``start``, ``start + 1``, …; for kernels that make masks as they go."""
     low = np.uint64(0xFFFFFFFF)

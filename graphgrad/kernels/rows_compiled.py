@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.kernels.native import kept
+from graphgrad.kernels.keep import kept
 
 
 @kept()

@@ -16,11 +16,9 @@ a second time, in cache. Blocks are joined in float64 by the formulas of Chan, G
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from graphgrad.kernels.keep import kept
 
 BLOCK = 2048
 """Elements of a block: 8 or 16 kB, which the first cache holds."""
@@ -48,15 +46,8 @@ def measure_floats(x: np.ndarray, out: np.ndarray) -> bool:
     return bool(_measure(flat, flat.view(signed), flat.view(unsigned), *limits, out))
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    # sums may be taken in the order that vectorises; NaN and infinity keep their meaning
-    options: dict[str, Any] = {
-        "nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"},
-    }  # fmt: skip
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # Numba finds no folder to keep the code in
-        return njit(**options)(function)
+# sums may be taken in the order that vectorises; NaN and infinity keep their meaning
+_compile = kept(error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 
 
 @_compile
