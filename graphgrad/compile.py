@@ -125,9 +125,9 @@ def compile(
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
 
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
-    changes no state. `fuse` computes elementwise regions and row reductions by kernels that Numba
+    changes no state. `fuse` computes elementwise regions and row reductions by kernels that LLVM
     compiles (a fraction of a second for each new kernel, kept on disk): for programs that run many
-    times. Without Numba it changes nothing. `without` leaves out what it names of `CHOICES`: a
+    times. Without llvmlite it changes nothing. `without` leaves out what it names of `CHOICES`: a
     pass, or one of the plan's ways to save time and memory. `debug` gives sample inputs (and
     `state` the state): then every output is computed before and after every pass, and a pass that
     changes one is named.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
+from random_graphs import assert_same_values, grow_case
 
 import graphgrad as gg
 from graphgrad import Graph
@@ -170,36 +167,23 @@ def test_training_by_one_program():
 # ---------------------------------------------------------------- fused programs
 
 
-def test_random_graphs_fused_give_the_reference_values(tmp_path):
-    """In a process where kernels run as plain Python: nothing has to be compiled."""
-    pytest.importorskip("numba")
-    here = Path(__file__).parent
-    text = (
-        "from random_graphs import grow_case, assert_same_values\n"
-        "import graphgrad as gg\n"
-        "import python_kernels\n"
-        "python_kernels.install()\n"
-        "kernels = 0\n"
-        "for seed in range(150):\n"
-        "    case = grow_case(seed, 8 + seed % 20)\n"
-        "    compiled = gg.compile(case.graph, fuse=True, guards=['loss'])\n"
-        "    assert_same_values(case.ran(compiled), case.values(), f'seed {seed}')\n"
-        "    kernels += len(compiled.program().kernels)\n"
-        "print('kernels', kernels)\n"
-    )
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "GRAPHGRAD_CACHE": str(tmp_path),
-                   "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True, env=environment, timeout=110
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout.split()[-1]) > 300
+@pytest.mark.usefixtures("small_kernels")
+@pytest.mark.parametrize("first", range(0, 150, 50))
+def test_random_graphs_fused_give_the_reference_values(first):
+    pytest.importorskip("llvmlite")
+    kernels = 0
+    for seed in range(first, first + 50):
+        case = grow_case(seed, 8 + seed % 20)
+        compiled = gg.compile(case.graph, fuse=True, guards=["loss"])
+        assert_same_values(case.ran(compiled), case.values(), f"seed {seed}")
+        kernels += len(compiled.program().kernels)
+    assert kernels > 100
 
 
 @pytest.mark.usefixtures("small_kernels")
 def test_a_fused_kernel_reads_a_turned_value_anew_at_every_run():
     """A transposed value that is broadcast into a kernel is copied when it stands, not before."""
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     x = gg.input("x", (2, 2, 3), "float64")
     turned = gg.transpose(gg.exp(x))
     y = gg.tanh(gg.broadcast_to(turned, (2, 3, 2, 2))) + 1.0

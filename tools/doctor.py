@@ -12,7 +12,7 @@ from graphgrad.inspection.machine import BlasReport, MachineReport, Package, exa
 
 HELP = "examine this machine: what runs, what slows it down, and the remedy"
 DESCRIPTION = (
-    "Examine the processor, the BLAS behind NumPy, Numba, Graphviz and the GPU. Where an "
+    "Examine the processor, the BLAS behind NumPy, LLVM, Graphviz and the GPU. Where an "
     "environment variable forces the kernel of the BLAS or limits its threads, time a matrix "
     "product with and without it and name the remedy. Nothing is changed. "
     "The exit code is 1 where there is a problem, else 0."
@@ -60,7 +60,7 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     yield "BLAS", _blas_text(blas)
     if blas.measured:
         yield "speed", f"{blas.measured.gflops:.0f} GFLOP/s (float32 matrix product)"
-    yield "Numba", _package_text(report.numba)
+    yield "LLVM", _package_text(report.llvmlite)
     yield "CuPy", _package_text(report.cupy)
     yield "Graphviz", report.dot or "absent"
     yield "GPU", "; ".join(report.gpus) or "none"

@@ -49,7 +49,7 @@ class CallTable:
     in_leaf: dict[int, list[int]] = field(default_factory=dict)
     """The words that count from the start of the caller's array of this number."""
     kept: list[Any] = field(default_factory=list)
-    """Kernels and arrays whose addresses are in the table."""
+    """Arrays whose addresses are in the table."""
 
     def __post_init__(self) -> None:
         graph = self.plan.graph
@@ -78,10 +78,9 @@ class CallTable:
         return Calls(self, arena)
 
     def _add_row(
-        self, kernel: Any, blocks: int, shared: bool, words: Sequence[Word], step: Step
+        self, kernel: int, blocks: int, shared: bool, words: Sequence[Word], step: Step
     ) -> None:
-        self.kept.append(kernel)
-        self.rows.append(_Row(kernel.address, blocks, shared, len(self.words)))
+        self.rows.append(_Row(kernel, blocks, shared, len(self.words)))
         for word in words:
             self.words.append(self._value_of(word, step))
 
@@ -126,14 +125,15 @@ class Calls:
         base = self._words.ctypes.data
         rows = [(row.function, row.blocks, row.shared, base + 8 * row.first_word)
                 for row in table.rows]  # fmt: skip
-        self._kept = (table.kept, arena)
+        pool = shared_pool(table.threads)
+        self._kept = (table.kept, arena, pool)
         self._leaves = [
             (number, np.array(places, np.intp), self._words[places].copy())
             for number, places in table.in_leaf.items()
         ]
         self._known: list[Callable[[], Any]] = [_nothing for _ in self._leaves]
-        pool = shared_pool(table.threads)
-        self.run = partial(launch, pool.words, np.array(rows, np.int64).reshape(-1, 4))
+        self._rows = np.array(rows, np.int64).reshape(-1, 4)
+        self.run = partial(launch(), pool.words.ctypes.data, self._rows.ctypes.data)
 
     def point(self, *arrays: np.ndarray) -> None:
         """Tells the table where the caller's arrays lie."""

@@ -1,7 +1,7 @@
 """The NumPy engine: every operation's own computation, and compiled kernels where they win.
 
-An engine is a table of overrides; an operation without one is computed as its block says. Numba is
-optional: without it the same program runs, with dropout masks made by NumPy.
+An engine is a table of overrides; an operation without one is computed as its block says. llvmlite
+is optional: without it the same program runs, with dropout masks made by NumPy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ try:
     from graphgrad.kernels.native import usable_cores
     from graphgrad.kernels.philox_compiled import fill_dropout_mask
     from graphgrad.kernels.rows_compiled import add_rows
-except ImportError:  # without Numba the same program runs plain, and NumPy makes the masks
+except ImportError:  # without llvmlite the same program runs plain, and NumPy makes the masks
     COMPILES = False
 else:
     COMPILES = True

@@ -27,7 +27,7 @@ from graphgrad.graph.text import plain
 from graphgrad.kernels.loops import LoopNest, print_loops
 from graphgrad.plan import Plan, Step
 
-if TYPE_CHECKING:  # needs Numba
+if TYPE_CHECKING:  # needs llvmlite
     from graphgrad.backends.calls import CallTable
 
 

@@ -114,7 +114,7 @@ class MachineReport:
     numpy: str
     blas: BlasReport
     environment: tuple[tuple[str, str], ...]
-    numba: Package
+    llvmlite: Package
     cupy: Package
     dot: str
     gpus: tuple[str, ...]
@@ -142,7 +142,7 @@ def examine_machine(measure: bool = True) -> MachineReport:
         processor, extensions, _memory(), platform.platform(), platform.python_version(),
         numpy=np.__version__, blas=examine_blas(measure),
         environment=tuple((name, os.environ[name]) for name in names if name in os.environ),
-        numba=_package("numba"), cupy=_package("cupy"),
+        llvmlite=_package("llvmlite"), cupy=_package("cupy"),
         dot=graphviz[1] if graphviz else "", gpus=tuple(gpus.splitlines()),
     )  # fmt: skip
 
@@ -185,10 +185,10 @@ def one_line_warning(report: MachineReport | None = None) -> str | None:
 def judge(report: MachineReport) -> tuple[Finding, ...]:
     """Every verdict on a report, the BLAS first."""
     findings = list(judge_blas(report.blas))
-    if not report.numba.version:
-        reason = report.numba.failure or "it is not installed"
-        text = f"no Numba ({reason}): kernels run as plain NumPy, which is slower"
-        findings.append(Finding("note", text, "pip install --upgrade numba"))
+    if not report.llvmlite.version:
+        reason = report.llvmlite.failure or "it is not installed"
+        text = f"no llvmlite ({reason}): kernels run as plain NumPy, which is slower"
+        findings.append(Finding("note", text, "pip install --upgrade llvmlite"))
     if not report.dot:
         remedy = "apt install graphviz, brew install graphviz or conda install graphviz"
         findings.append(Finding("note", "no program `dot`: graphs are not laid out", remedy))

@@ -4,7 +4,7 @@
     s = summary(x, y, …)   float64[7 k]: those of x, then those of y, …
 
 It is what recording appends to a training step. One pass over memory gives all figures at once,
-where the value is still in cache; with Numba it is vector code, without it NumPy computes the same.
+where the value is still in cache: as vector code, or without llvmlite by NumPy.
 
 - The figures mean what they mean in `statistics`: over the finite elements, a figure that does not
   exist is NaN (the None of a report).
@@ -24,7 +24,7 @@ from graphgrad.inspection.statistics import FIGURES, statistics_of
 
 try:
     from graphgrad.kernels.summary_compiled import measure_floats
-except ImportError:  # without Numba
+except ImportError:  # without llvmlite
     COMPILED = False
 else:
     COMPILED = True

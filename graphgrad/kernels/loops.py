@@ -1,18 +1,17 @@
-"""Prints a region as a loop nest over rows: Python text that Numba compiles.
+"""Prints a region as a loop nest over rows, in the loop language (translate.py).
 
     for row in range(first, last):            one row after the other
-        for column in range(columns): …       stage 0: loads, elementwise work, sums along the row
+        for column in independent(columns): … stage 0: loads, elementwise work, sums along the row
         …                                     once a row: what is computed from those sums
-        for column in range(columns): …       stage 1: work that needs them
+        for column in independent(columns): … stage 1: work that needs them
 
 An elementwise value that a later stage reads again waits in a buffer of one row, in cache. Sums
 over rows are collected for each block of rows by itself and added up in the order of the blocks, so
 the result does not depend on how many threads worked.
 
-Nor does it depend on where the arrays lie. LLVM asks at run time whether what a loop writes may
-overlap what it reads, and takes a loop without vectors if so; the two add a row up in different
-orders. So a loop that sums along a row does nothing else: the values are stored by a loop before
-it, and read back from cache. This also makes a sum the same in a kernel that keeps more values.
+Nor does it depend on what else a kernel keeps. Loops are independent: what one turn writes, no
+other reads. But a loop that sums along a row does nothing else: the values are stored by a loop
+before it, and read back from cache, so LLVM orders the steps of a sum by its length alone.
 
 The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
 regions give equal text and share one compiled kernel.
@@ -178,7 +177,8 @@ class _Printer:
         if not steps:
             return []
         body = [f"    {line}" for line in (*loads, *steps)]
-        return [*starts, "for column in range(columns):", *body]
+        kind = "independent" if any(map(self._stores, nodes)) else "range"
+        return [*starts, f"for column in {kind}(columns):", *body]
 
     def _stores(self, node: Node) -> bool:
         """Whether the loop that computes the node writes to memory."""
@@ -214,8 +214,7 @@ class _Printer:
             return f"{self._symbol(node)} = {values[0]}"
         literal = node.dtype if node.dtype.kind != "b" else node.heads[0].dtype
         template = _NUMBER.sub(rf"{literal}(\1)", node.operation.kernel)
-        template = re.sub(r"\b(exp|log|tanh|erf|pow|sin|cos|log1p|expm1|softplus|sqrt|rsqrt)\(",
-                          rf"\1_{literal}(", template)  # fmt: skip
+        template = re.sub(r"\bexp\(", f"exp_{literal}(", template)
         text = template.format(*values)
         if node.operation is CAST:
             text = f"{'bool_' if node.dtype.kind == 'b' else node.dtype}({text})"
@@ -308,13 +307,17 @@ class _Printer:
             form = f"{blocks}, columns" if column else f"{blocks}"
             once.append(self._given(f"q{n}", node, form, Part(place)))
             if column:
-                in_block += [f"p{n} = q{n}[block]", f"p{n}[:] = 0"]
+                in_block += [
+                    f"p{n} = q{n}[block]",
+                    "for column in independent(columns):",
+                    f"    p{n}[column] = 0",
+                ]
             else:
                 in_block.append(f"v{n} = {node.dtype}(0)")
                 after_block.append(f"q{n}[block] = v{n}")
         lines = [
-            "def kernel(first, last, arguments):",
-            f"    given = carray(pointer(arguments, int64), {len(self.words)})",
+            "def kernel(first: int64, last: int64, arguments: int64):",
+            f"    given = array(arguments, int64, {len(self.words)})",
             "    height, rows, columns = given[0], given[1], given[2]",
         ]
         lines += [f"    {line}" for line in once]
@@ -331,8 +334,7 @@ class _Printer:
     def _given(self, name: str, node: Node, form: str, word: Word) -> str:
         """The line that finds an array at an address that the kernel is given."""
         self.words.append(word)
-        address = f"pointer(given[{len(self.words) - 1}], {_dtype(node)})"
-        return f"{name} = carray({address}, {f'({form})' if ',' in form else form})"
+        return f"{name} = array(given[{len(self.words) - 1}], {_dtype(node)}, {form})"
 
     def _declare_argument(self, argument: Argument, once: list[str], per_row: list[str]) -> None:
         node, n = argument.node, self._number(argument.node)
@@ -354,14 +356,13 @@ class _Printer:
         once.append(self._given(f"m{n}", node, form, node))
         if argument.table is not None:
             self.words.append(argument.table)
-            address = f"pointer(given[{len(self.words) - 1}], int32)"
-            once.append(f"i{n} = carray({address}, rows)")
+            once.append(f"i{n} = array(given[{len(self.words) - 1}], int32, rows)")
         if argument.form == "scalar":
             once.append(f"s{n} = m{n}[0]")
         elif argument.form == "vector":
             once.append(f"a{n} = m{n}")
         else:
-            row = f"i{n}[row]" if argument.table is not None else "row"
+            row = f"int64(i{n}[row])" if argument.table is not None else "row"
             kind = "a" if argument.form in ("full", "indexed") else "s"
             per_row.append(f"{kind}{n} = m{n}[{row}]")
 

@@ -20,114 +20,38 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from graphgrad.kernels.keep import kept
+from graphgrad.kernels.export import exported
+from graphgrad.kernels.library import threads as library
+from graphgrad.kernels.library.threads import (
+    COUNT,
+    DONE,
+    FIRST_WORKER,
+    MAIL,
+    MUTEX,
+    POST,
+    TRY,
+    WAIT,
+    WAKE,
+)
 
-WAIT, POST, TRY, MUTEX, DONE, COUNT, FIRST_WORKER = range(7)
-"""Where a pool's array of words holds what; after `FIRST_WORKER` come `MAIL` words for each."""
-WAKE, FUNCTION, FIRST, LAST, ARGUMENTS, MAIL = range(6)
 SEMAPHORE_BYTES = 64
 """More than any C library's semaphore, and a cache line of its own."""
 
 
-def _pointer(context: Any, address: Any, dtype: Any) -> Any:
-    """The address as a pointer to numbers of this type."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(dtype.dtype)(types.int64, dtype), generate
-
-
-pointer: Any = intrinsic(_pointer)
-
-
-def _call_blocks(context: Any, address: Any, first: Any, last: Any, arguments: Any) -> Any:
-    """Calls the function at an address: `f(first, last, arguments)`."""
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.VoidType(), [word, word, word]).as_pointer()
-        builder.call(builder.inttoptr(values[0], kind), values[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), generate
-
-
-call_blocks: Any = intrinsic(_call_blocks)
-
-
-def _call_c(context: Any, address: Any, first: Any, second: Any, third: Any) -> Any:
-    """Calls a function of the C library that takes up to three words and returns an int.
-
-    What it does not take lies in registers that it does not read.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        word = ir.IntType(64)
-        kind = ir.FunctionType(ir.IntType(32), [word, word, word]).as_pointer()
-        return builder.sext(builder.call(builder.inttoptr(values[0], kind), values[1:]), word)
-
-    return types.int64(types.int64, types.int64, types.int64, types.int64), generate
-
-
-call_c: Any = intrinsic(_call_c)
-
-
-@kept("void(int64[::1], int64)")
-def _serve(pool, mail):  # type: ignore[no-untyped-def]
-    """A worker's life: sleeps until its semaphore is posted, does its blocks, posts `DONE`."""
-    while True:
-        # a signal may end the wait early; then it is taken up again
-        while call_c(pool[WAIT], pool[mail + WAKE], 0, 0) != 0:
-            pass
-        call_blocks(
-            pool[mail + FUNCTION], pool[mail + FIRST], pool[mail + LAST], pool[mail + ARGUMENTS]
-        )
-        call_c(pool[POST], pool[DONE], 0, 0)
-
-
-@kept("void(int64[::1], int64, int64, int64)")
-def _share(pool, function, blocks, arguments):  # type: ignore[no-untyped-def]
-    """Hands the workers their blocks, does the first share, waits for the others."""
-    share = (blocks + pool[COUNT]) // (pool[COUNT] + 1)
-    woken = 0
-    for first in range(share, blocks, share):
-        mail = FIRST_WORKER + woken * MAIL
-        pool[mail + FUNCTION] = function
-        pool[mail + FIRST] = first
-        pool[mail + LAST] = min(first + share, blocks)
-        pool[mail + ARGUMENTS] = arguments
-        call_c(pool[POST], pool[mail + WAKE], 0, 0)
-        woken += 1
-    call_blocks(function, 0, share, arguments)
-    for _ in range(woken):
-        while call_c(pool[WAIT], pool[DONE], 0, 0) != 0:
-            pass
-
-
-@kept("void(int64[::1], int64[:, ::1], int64, int64)")
-def launch(pool, table, begin, end):  # type: ignore[no-untyped-def]
-    """Runs the rows `begin` to `end` of a call table: (function, blocks, shared, arguments)."""
-    for row in range(begin, end):
-        function, blocks, arguments = table[row, 0], table[row, 1], table[row, 3]
-        # two programs may run at once: the second does its work alone
-        if table[row, 2] != 0 and pool[COUNT] > 0 and call_c(pool[TRY], pool[MUTEX], 0, 0) == 0:
-            _share(pool, function, blocks, arguments)
-            call_c(pool[POST], pool[MUTEX], 0, 0)
-        else:
-            call_blocks(function, 0, blocks, arguments)
+@cache
+def launch() -> Callable[[int, int, int, int], None]:
+    """Runs the rows `begin` to `end` of a call table, int64[rows, 4]: (function, blocks, shared,
+    arguments). It is given the addresses of a pool's words and of the table, `begin` and `end`."""
+    return exported(library.launch)
 
 
 class Pool:
-    """Threads that wait for blocks; `words` is what `launch` takes."""
+    """Threads that wait for blocks; `launch` takes the address of `words`."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -148,13 +72,15 @@ class Pool:
         for number, place in enumerate(places):
             if initialise(place, 0, int(number == 0)) != 0:
                 return  # there are none on this system, although the name is there
+        serve = exported(library.serve)
         self.words[[WAIT, POST, TRY]] = functions[1:]
         self.words[[MUTEX, DONE]] = places[:2]
         for number, place in enumerate(places[2:]):
             mail = FIRST_WORKER + number * MAIL
             self.words[mail + WAKE] = place
             name = f"graphgrad-{number + 1}"
-            threading.Thread(target=_serve, args=(self.words, mail), name=name, daemon=True).start()
+            arguments = (self.words.ctypes.data, mail)
+            threading.Thread(target=serve, args=arguments, name=name, daemon=True).start()
         self.words[COUNT] = self.threads - 1
 
 

@@ -6,24 +6,27 @@ microseconds for every row.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from graphgrad.kernels.keep import kept
-
-
-@kept()
-def _add(table, places, rows):  # type: ignore[no-untyped-def]
-    for number in range(places.size):
-        place = places[number]
-        for column in range(table.shape[1]):
-            table[place, column] += rows[number, column]
+from graphgrad.kernels.export import exported
+from graphgrad.kernels.library import rows as library
 
 
 def add_rows(table: np.ndarray, places: np.ndarray, rows: np.ndarray) -> None:
     """Writes the sums into `table` [size, …], which is 0 where no row goes; places are in range."""
     table.fill(0)
     if rows.size:
-        flat: Any = table.reshape(table.shape[0], -1)
-        _add(flat, places.reshape(-1), rows.reshape(places.size, -1))
+        # both keep their memory until the call has ended
+        rows, places = np.ascontiguousarray(rows), np.ascontiguousarray(places, np.int64)
+        width = table.size // table.shape[0]
+        _compiled(str(table.dtype))(
+            table.ctypes.data, places.ctypes.data, rows.ctypes.data, places.size, width
+        )
+
+
+@cache
+def _compiled(dtype: str) -> Any:
+    return exported(library.add_rows, real=dtype)

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-_PACKAGES = ("graphgrad", "numpy", "numba", "safetensors", "networkx", "babel", "rich")
+_PACKAGES = ("graphgrad", "numpy", "llvmlite", "safetensors", "networkx", "babel", "rich")
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "OPENBLAS_CORETYPE",
     "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
 )
 
 

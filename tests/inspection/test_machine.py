@@ -23,7 +23,7 @@ FREE = Trial("SkylakeX", 4, 400.0)
 BLAS = BlasReport("openblas", "0.3.30", "SkylakeX", 4, cores=4, processors=4, measured=FREE)
 REPORT = MachineReport(
     "A Processor", ("avx2", "avx512f"), 2**34, "Linux", "3.12.1", "2.3.0", BLAS,
-    environment=(("OMP_NUM_THREADS", "4"),), numba=Package("0.65"), cupy=Package("14.0"),
+    environment=(("OMP_NUM_THREADS", "4"),), llvmlite=Package("0.65"), cupy=Package("14.0"),
     dot="12.0", gpus=("H100, 80 GiB",),
 )  # fmt: skip
 
@@ -105,8 +105,8 @@ def test_a_blas_that_cannot_be_asked_is_a_note() -> None:
 @pytest.mark.parametrize(
     ("change", "level", "part"),
     [
-        ({"numba": Package()}, "note", "pip install --upgrade numba"),
-        ({"numba": Package(failure="ImportError: needs NumPy 9")}, "note", "needs NumPy 9"),
+        ({"llvmlite": Package()}, "note", "pip install --upgrade llvmlite"),
+        ({"llvmlite": Package(failure="ImportError: needs NumPy 9")}, "note", "needs NumPy 9"),
         ({"dot": ""}, "note", "apt install graphviz"),
         ({"gpus": ()}, "note", "no NVIDIA GPU"),
         ({"cupy": Package()}, "note", "pip install cupy"),

@@ -104,7 +104,7 @@ def test_the_update_ratio_is_how_far_a_parameter_moves(values):
 @pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize("name", ["feedforward", "transformer"])
 def test_a_recording_step_that_fuses_computes_what_the_fused_one_does(name):
-    pytest.importorskip("numba", reason="fused kernels are compiled by Numba")
+    pytest.importorskip("llvmlite", reason="fused kernels are compiled by LLVM")
     model, settings = small(name)
     task = model.task(settings, {})
     graph = training_step(task.graph, settings)

@@ -6,14 +6,14 @@ import threading
 import numpy as np
 import pytest
 
-pytest.importorskip("numba", reason="native calls are compiled by Numba")
+pytest.importorskip("llvmlite", reason="native calls are compiled by LLVM")
 
 from graphgrad.kernels.compiled import compile_add_parts, compile_kernel
 from graphgrad.kernels.native import COUNT, Pool, launch
 
-COUNTING = """def kernel(first, last, arguments):
-    given = carray(pointer(arguments, int64), 1)
-    done = carray(pointer(given[0], int64), 16)
+COUNTING = """def kernel(first: int64, last: int64, arguments: int64):
+    given = array(arguments, int64, 1)
+    done = array(given[0], int64, 16)
     for block in range(first, last):
         for turn in range(100000):
             done[block] += turn % 2
@@ -24,9 +24,9 @@ def counted(pool: Pool, blocks: int, shared: bool, times: int = 1) -> np.ndarray
     """What 16 blocks have counted after some launches."""
     done, kernel = np.zeros(16, np.int64), compile_kernel(COUNTING)
     words = np.array([done.ctypes.data], np.int64)
-    table = np.array([[kernel.address, blocks, shared, words.ctypes.data]], np.int64)
+    table = np.array([[kernel, blocks, shared, words.ctypes.data]], np.int64)
     for _ in range(times):
-        launch(pool.words, table, 0, 1)
+        launch()(pool.words.ctypes.data, table.ctypes.data, 0, 1)
     return done // 50000
 
 
@@ -76,8 +76,8 @@ def test_parts_are_added_in_the_order_of_the_blocks(dtype):
     total = np.full(7, 9, dtype)
     kernel = compile_add_parts(dtype)
     words = np.array([5, 7, parts.ctypes.data, total.ctypes.data], np.int64)
-    table = np.array([[kernel.address, 1, 0, words.ctypes.data]], np.int64)
-    launch(Pool(1).words, table, 0, 1)
+    table = np.array([[kernel, 1, 0, words.ctypes.data]], np.int64)
+    launch()(Pool(1).words.ctypes.data, table.ctypes.data, 0, 1)
     expected = parts[0].copy()
     for part in parts[1:]:
         expected += part

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("numba", reason="it is compiled by Numba")
+pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
 from graphgrad.kernels.rows_compiled import add_rows
 from graphgrad.ops.indexing import SCATTER_ADD

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphgrad.kernels.summary_compiled import BLOCK, measure_floats
+from graphgrad.kernels.library.summary import BLOCK
+from graphgrad.kernels.summary_compiled import measure_floats
 
 EXTREMES = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38, -3e38, 1e-30, 1e10]
 

@@ -11,7 +11,7 @@ from graphgrad.errors import DeclarationError
 from graphgrad.models import transformer
 from graphgrad.training.optimisers import SEED, training_step
 
-pytest.importorskip("numba", reason="fused kernels are compiled by Numba")
+pytest.importorskip("llvmlite", reason="fused kernels are compiled by LLVM")
 pytestmark = pytest.mark.usefixtures("small_kernels")
 
 SIZES = [(1, 1, 1), (1, 5, 1), (3, 1, 7), (2, 7, 5), (5, 13, 11)]

@@ -298,7 +298,7 @@ def test_passes_list_what_changed_and_nodes_are_selected(dates: Trained, open_pa
 
 
 def test_the_program_is_that_of_the_run(dates: Trained, open_page: Open) -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     page = open_page(dates.html, "#node=encoder.0.attention.weights")
     kernel = page.locator(".panel-program-node details.kernel")
     assert re.match(r"kernel_\d+ computes it with \d+ other nodes", kernel.inner_text())

@@ -286,7 +286,7 @@ def chosen_lines(page: Any) -> dict[str, list[str]]:
 
 def test_three_texts_are_linked(trained: Trained, open_page: Open) -> None:
     """A run is fused: softmax became elementwise nodes, and one kernel computes them and more."""
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     page = open_page(trained.html, "#node=encoder.0.attention.weights&tab=program")
     shown = chosen_lines(page)
     assert [len(lines) for lines in shown.values()] == [1, 1, 1]
@@ -338,7 +338,7 @@ def test_what_was_removed_says_so(open_page: Open) -> None:
 
 @pytest.mark.usefixtures("small_kernels")
 def test_kernels_are_shown_where_the_program_has_them(open_page: Open) -> None:
-    pytest.importorskip("numba")
+    pytest.importorskip("llvmlite")
     x = input("x", ("batch", 4), "float32")
     graph = Graph({"y": sum(tanh(x, name="z") * 2.0, -1, name="y")})
     section = pass_section(graph, {"batch": 3}, fuse=True)

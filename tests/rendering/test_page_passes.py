@@ -57,7 +57,7 @@ def test_nodes_without_a_counterpart_are_added() -> None:
 
 @pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize("fuse", [False, pytest.param(True, marks=pytest.mark.skipif(
-    not COMPILES, reason="kernels need Numba"))])  # fmt: skip
+    not COMPILES, reason="kernels need LLVM"))])  # fmt: skip
 def test_linked_lines_have_equal_values(fuse: bool) -> None:
     graph = derive(network(), "loss")
     outputs = {**graph.outputs, "gradient": graph.delta("w")}

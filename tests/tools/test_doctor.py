@@ -17,7 +17,7 @@ SLOW = replace(
 )  # fmt: skip
 REPORT = MachineReport(
     "A Processor", ("avx2", "fma"), 2**34, "Linux", "3.12.1", "2.3.0", BLAS,
-    environment=(("OPENBLAS_CORETYPE", "Haswell"),), numba=Package("0.65"), cupy=Package(),
+    environment=(("OPENBLAS_CORETYPE", "Haswell"),), llvmlite=Package("0.65"), cupy=Package(),
     dot="", gpus=(),
 )  # fmt: skip
 
@@ -47,11 +47,11 @@ def test_unknown_facts_are_called_so() -> None:
     blas = BlasReport("accelerate", "", "", 0, cores=2, processors=2)
     report = replace(
         REPORT, processor="", vector_extensions=(), memory=0, blas=blas,
-        numba=Package(failure="ImportError: x"),
+        llvmlite=Package(failure="ImportError: x"),
     )  # fmt: skip
     text = doctor.format_report(report)
     for line in ("processor   unknown", "vectors     unknown", "memory      unknown",
-                 "BLAS        accelerate\n", "Numba       broken: ImportError: x"):  # fmt: skip
+                 "BLAS        accelerate\n", "LLVM        broken: ImportError: x"):  # fmt: skip
         assert line in text
     assert "\nspeed" not in text
 

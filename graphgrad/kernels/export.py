@@ -1,0 +1,53 @@
+"""Functions of the loop language that Python calls: compiled when they are first called.
+
+They are called through ctypes, which lets go of the interpreter's lock meanwhile. Arrays are passed
+by address, so whoever exports a function checks their types and sizes in Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from graphgrad.kernels.expressions import definition_of
+from graphgrad.kernels.language import Function
+from graphgrad.kernels.machine_code import machine_code
+from graphgrad.kernels.translate import translate_function
+
+_C_TYPES: Mapping[str, Any] = {
+    "float32": ctypes.c_float, "float64": ctypes.c_double, "bool_": ctypes.c_bool,
+    "int32": ctypes.c_int32, "int64": ctypes.c_int64, "uint32": ctypes.c_uint32,
+    "uint64": ctypes.c_uint64,
+}  # fmt: skip
+
+
+def exported(function: Function, returns: str = "", **types: str) -> Callable[..., Any]:
+    """The function as machine code; `returns` is the type of what it gives, if anything.
+
+    `types` say what names of types stand for, where a function has them: real="float32".
+    """
+    key = f"{function.python.__module__} {function.name} {sorted(types.items())}"
+    name = machine_code().name_of(f"{translator_digest()} {key}")
+    address = machine_code().address(name, lambda: translate_function(function, name, types))
+    parameters = definition_of(function).args.args
+    arguments = [_C_TYPES[_type_of(parameter, types)] for parameter in parameters]
+    return ctypes.CFUNCTYPE(_C_TYPES[returns] if returns else None, *arguments)(address)
+
+
+@cache
+def translator_digest() -> str:
+    """A hash of the translator and of its library: code that was kept is not used with others."""
+    folder = Path(__file__).parent
+    files = [folder / f"{name}.py" for name in ("translate", "expressions", "instructions")]
+    content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
+    return hashlib.sha256(b"".join(content)).hexdigest()
+
+
+def _type_of(parameter: ast.arg, types: Mapping[str, str]) -> str:
+    assert isinstance(parameter.annotation, ast.Name), f"{parameter.arg} has no type"
+    return types.get(parameter.annotation.id, parameter.annotation.id)

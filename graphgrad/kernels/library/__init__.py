@@ -1,0 +1,1 @@
+"""What is written in the loop language by hand; printed kernels and Python call it."""

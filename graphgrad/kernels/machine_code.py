@@ -1,0 +1,139 @@
+"""From the text of LLVM to machine code in memory, kept on disk.
+
+A text is compiled once on a machine: its code is kept under a hash of the text, of the processor
+and of LLVM's version, with a checksum, and loaded from there by later processes. A damaged file is
+as good as none. The folder is `GRAPHGRAD_CACHE`, else `~/.cache/graphgrad`; where it cannot be
+written, each process compiles for itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import llvmlite.binding as llvm
+
+KEPT = 4096
+"""Files in the folder; beyond that, the oldest go."""
+_CHECKSUM = 32
+
+
+class Code:
+    """Machine code of this process: functions by the text they are made of."""
+
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        self._lock = threading.Lock()
+        self._target = llvm.Target.from_default_triple()
+        self._machine = self._target.create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=_features(), opt=3, jit=True
+        )
+        self._empty = llvm.parse_assembly("")
+        self._engine = llvm.create_mcjit_compiler(self._empty, self._machine)
+        self._addresses: dict[str, int] = {}
+        self._identity = f"{llvmlite.__version__} {self._target.triple} " \
+                         f"{llvm.get_host_cpu_name()} {_features()}"  # fmt: skip
+
+    def name_of(self, source: str) -> str:
+        """A name for the function that a source describes, the same on the same machine."""
+        return "f" + hashlib.sha256(f"{self._identity}\n{source}".encode()).hexdigest()[:32]
+
+    def address(self, name: str, text: Callable[[], str]) -> int:
+        """Where the function of this name lies; `text` prints it in case it is missing."""
+        with self._lock:
+            if name not in self._addresses:
+                content = _read(name)
+                if content is None:
+                    content = self._compiled(text())
+                    _write(name, content)
+                self._engine.add_object_file(llvm.ObjectFileRef.from_data(content))
+                self._engine.finalize_object()
+                self._addresses[name] = self._engine.get_function_address(name)
+            return self._addresses[name]
+
+    def missing(self, name: str) -> bool:
+        """Whether the function would have to be compiled."""
+        return name not in self._addresses and not os.path.exists(_path(name) or "")
+
+    def optimised(self, text: str) -> llvm.ModuleRef:
+        """The text as LLVM has optimised it for this processor."""
+        head = f'target triple = "{self._target.triple}"\n' \
+               f'target datalayout = "{self._machine.target_data}"\n'  # fmt: skip
+        module = llvm.parse_assembly(head + text)
+        module.verify()
+        builder = llvm.create_pass_builder(
+            self._machine, llvm.create_pipeline_tuning_options(speed_level=3)
+        )
+        builder.getModulePassManager().run(module, builder)
+        return module
+
+    def assembly(self, text: str) -> str:
+        """The text in the processor's own language."""
+        return str(self._machine.emit_assembly(self.optimised(text)))
+
+    def _compiled(self, text: str) -> bytes:
+        return bytes(self._machine.emit_object(self.optimised(text)))
+
+
+@cache
+def machine_code() -> Code:
+    """The code of this process."""
+    return Code()
+
+
+def _features() -> str:
+    return str(llvm.get_host_cpu_features().flatten())
+
+
+@cache
+def _folder(base: str) -> Path | None:
+    folder = Path(base) / "kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def kernel_folder() -> Path | None:
+    """Where machine code is kept, or None where nothing can be written."""
+    cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return _folder(os.environ.get("GRAPHGRAD_CACHE") or os.path.join(cache_home, "graphgrad"))
+
+
+def _path(name: str) -> Path | None:
+    folder = kernel_folder()
+    return folder / f"{name}.o" if folder else None
+
+
+def _read(name: str) -> bytes | None:
+    path = _path(name)
+    if path is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    code = content[_CHECKSUM:]
+    return code if hashlib.sha256(code).digest() == content[:_CHECKSUM] else None
+
+
+def _write(name: str, code: bytes) -> None:
+    """Keeps the code; a file is whole or it is not there."""
+    path = _path(name)
+    if path is None:
+        return
+    temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+    try:
+        temporary.write_bytes(hashlib.sha256(code).digest() + code)
+        os.replace(temporary, path)
+    except OSError:  # a full disk, say: the next process compiles again
+        with suppress(OSError):
+            temporary.unlink()
