@@ -16,12 +16,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 
-from graphgrad.kernels.export import translator_digest
+from graphgrad.kernels.export import exported, translator_digest
 from graphgrad.kernels.expressions import Name
 from graphgrad.kernels.instructions import Number
 from graphgrad.kernels.language import INFINITY, NAN, Function
-from graphgrad.kernels.library import mathematics
-from graphgrad.kernels.library.philox import fill_row
+from graphgrad.kernels.library import mathematics, philox
 from graphgrad.kernels.machine_code import kernel_folder, machine_code
 from graphgrad.kernels.translate import translate
 
@@ -29,7 +28,8 @@ KERNELS_A_PROCESS = 12
 """Fewer are compiled sooner than another process has started."""
 _LIBRARY: Mapping[str, Name] = {
     **{name: its for name, its in vars(mathematics).items() if isinstance(its, Function)},
-    "fill_row": fill_row, "inf": Number(INFINITY), "nan": Number(NAN),
+    "fill_mask_float32": philox.fill_mask_float32, "fill_mask_float64": philox.fill_mask_float64,
+    "inf": Number(INFINITY), "nan": Number(NAN),
 }  # fmt: skip
 """What the text of a kernel may name."""
 _ADD_PARTS = """def kernel(first: int64, last: int64, arguments: int64):
@@ -49,6 +49,9 @@ _ADD_PARTS = """def kernel(first: int64, last: int64, arguments: int64):
 def compile_kernel(text: str) -> int:
     """The address of the kernel of this text, compiled or found on disk."""
     name = _name(text)
+    for called, function in _LIBRARY.items():
+        if isinstance(function, Function) and function.separate and f"{called}(" in text:
+            exported(function)  # it has to lie in memory before what calls it
     return machine_code().address(name, lambda: llvm_text(text, name))
 
 

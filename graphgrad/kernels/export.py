@@ -33,7 +33,10 @@ def exported(function: Function, returns: str = "", **types: str) -> Callable[..
     """
     key = f"{function.python.__module__} {function.name} {sorted(types.items())}"
     name = machine_code().name_of(f"{translator_digest()} {key}")
-    address = machine_code().address(name, lambda: translate_function(function, name, types))
+    symbol = function.symbol if function.separate else name
+    address = machine_code().address(
+        name, lambda: translate_function(function, symbol, types), symbol
+    )
     parameters = definition_of(function).args.args
     arguments = [_C_TYPES[_type_of(parameter, types)] for parameter in parameters]
     return ctypes.CFUNCTYPE(_C_TYPES[returns] if returns else None, *arguments)(address)

@@ -171,8 +171,8 @@ class Expressions:
             return self._cast(values[0], self._known_type(name))
         if name in instructions.FUNCTIONS:
             return instructions.FUNCTIONS[name](self.emit, *self._alike(*values))
-        if name == "len":
-            return values[0].sizes[0]
+        if name in ("len", "address"):
+            return self._of_array(name, values[0])
         if name in ("call_blocks", "call_c"):
             words = [self.as_type(value, "int64") for value in values]
             return instructions.call_address(self.emit, words, name == "call_c")
@@ -180,6 +180,14 @@ class Expressions:
         if isinstance(function, Function):
             return self.inline(function, values)
         raise LoopError(f"there is no function {name!r}")
+
+    def _of_array(self, name: str, array: Any) -> Scalar:
+        """How many rows an array has, or where it lies."""
+        if not isinstance(array, Array):
+            raise LoopError(f"{name} is asked of an array")
+        if name == "len":
+            return array.sizes[0]
+        return Scalar("int64", self.emit.new(f"ptrtoint ptr {array.pointer} to i64"))
 
     def _bits(self, arguments: list[ast.expr]) -> Scalar:
         """The bits of a number as another type."""
@@ -193,6 +201,8 @@ class Expressions:
         return instructions.where(self.emit, condition, a, b)
 
     def _array(self, arguments: list[ast.expr]) -> Array:
+        if len(arguments) not in (3, 4):
+            raise LoopError("an array is made of an address, a type and one or two sizes")
         address = self.as_type(self.value(arguments[0]), "int64")
         sizes = tuple(self.as_type(self.value(size), "int64") for size in arguments[2:])
         pointer = self.emit.new(f"inttoptr i64 {address.text} to ptr")
@@ -200,12 +210,11 @@ class Expressions:
 
     def _empty(self, arguments: list[ast.expr]) -> Array:
         size, dtype = self.value(arguments[0]), self.type_named(arguments[1])
-        if isinstance(size, Number) and size.value <= _STACK:
-            pointer = self.emit.slot(dtype, int(size.value))
-            return Array(dtype, pointer, (self.as_type(size, "int64"),))
         if self.depth:
             raise LoopError("memory is taken before the first loop")
         count = self.as_type(size, "int64")
+        if isinstance(size, Number) and size.value <= _STACK:
+            return Array(dtype, self.emit.slot(dtype, int(size.value)), (count,))
         width = instructions.BYTES[dtype]
         size_in_bytes = self.emit.new(f"mul i64 {count.text}, {width}")
         pointer = self.emit.new(f"call noalias ptr @malloc(i64 {size_in_bytes})")
@@ -236,6 +245,8 @@ class Expressions:
         indices = [
             self.as_type(one, "int64") for one in (index if isinstance(index, tuple) else [index])
         ]
+        if len(indices) > len(array.sizes):
+            raise LoopError(f"{len(indices)} indices for an array of {len(array.sizes)}")
         offset = indices[0].text
         if len(array.sizes) == 2:
             offset = self.emit.new(f"mul nsw i64 {offset}, {array.sizes[1].text}")
@@ -291,7 +302,8 @@ class Expressions:
         types = dict.fromkeys(value.type for value in values if isinstance(value, Scalar))
         if len(types) > 1:
             raise LoopError(f"the operands have different types: {', '.join(types)}")
-        type_ = next(iter(types), None)
+        written = [value.usual_type for value in values if isinstance(value, Number)]
+        type_ = next(iter(types), "float64" if "float64" in written else None)
         return [self.as_type(v, type_) if type_ else self.scalar(v) for v in values]
 
 

@@ -64,6 +64,9 @@ class Number:
             return Scalar(type_, "true" if self.value else "false")
         if isinstance(self.value, float):
             raise LoopError(f"{type_} is wanted, not {self.value}")
+        bits = 8 * BYTES[type_]  # -1 is all bits of an unsigned type
+        if not -1 << bits - 1 <= self.value < 1 << bits - (not type_.startswith("u")):
+            raise LoopError(f"{self.value} does not fit into {type_}")
         return Scalar(type_, str(self.value))
 
     def combined(self, sign: str, other: Number) -> Number:
@@ -138,7 +141,10 @@ class Emitter:
         return self.call(f"llvm.{name}.{suffix}", *operands, flags=flags)
 
     def call(self, function: str, *operands: Scalar, flags: str = "") -> Scalar:
-        """A call of a function without effects on numbers of one type."""
+        """A call of a function without effects on floats of one type."""
+        if operands[0].type not in _FLOATS:
+            word = function.removeprefix("llvm.").split(".")[0]
+            raise LoopError(f"{word} is not for {operands[0].type}")
         kind = LLVM_TYPES[operands[0].type]
         types = ", ".join([kind] * len(operands))
         # no memory is read or written: the C library's functions at most set errno
@@ -167,8 +173,10 @@ def binary(emit: Emitter, sign: str, a: Scalar, b: Scalar) -> Scalar:
         names = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
         flags = " ".join(emit.flags)
     else:
-        names = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor",
-                 "<<": "shl", ">>": "lshr" if a.type.startswith("u") else "ashr"}  # fmt: skip
+        names = {"&": "and", "|": "or", "^": "xor"}
+        if a.type != "bool_":
+            names |= {"+": "add", "-": "sub", "*": "mul", "<<": "shl",
+                      ">>": "lshr" if a.type.startswith("u") else "ashr"}  # fmt: skip
         if a.type.startswith("u"):
             names |= {"//": "udiv", "%": "urem"}
         flags = ""
@@ -319,8 +327,8 @@ def _absolute(emit: Emitter, a: Scalar) -> Scalar:
 
 
 def _is_finite(emit: Emitter, a: Scalar) -> Scalar:
-    infinity = Number(math.inf).of(a.type)
-    return compare(emit, "<", emit.intrinsic("fabs", a), infinity)
+    size = emit.intrinsic("fabs", a)
+    return compare(emit, "<", size, Number(math.inf).of(a.type))
 
 
 def _intrinsic(name: str) -> Callable[..., Scalar]:

@@ -23,6 +23,8 @@ class Function:
     flags: tuple[str, ...] = ()
     """What its floating-point operations may do beyond rounding one by one, in LLVM's words:
     "contract" rounds a multiplication and an addition once, "reassoc" takes sums in any order."""
+    separate: bool = False
+    """Whether it is machine code of its own, which others call, and not written out in them."""
 
     def __call__(self, *arguments: Any) -> Any:
         return self.python(*arguments)
@@ -31,10 +33,15 @@ class Function:
     def name(self) -> str:
         return self.python.__name__
 
+    @property
+    def symbol(self) -> str:
+        """What others call it by, where it is separate."""
+        return f"graphgrad_{self.name}"
 
-def loop_function(*flags: str) -> Callable[[Callable[..., Any]], Function]:
+
+def loop_function(*flags: str, separate: bool = False) -> Callable[[Callable[..., Any]], Function]:
     """Declares a function of the loop language."""
-    return lambda python: Function(python, flags)
+    return lambda python: Function(python, flags, separate)
 
 
 float32, float64, bool_ = np.float32, np.float64, np.bool_
@@ -57,6 +64,11 @@ def array(address: Any, dtype: Any, *sizes: Any) -> np.ndarray:
     }  # fmt: skip
     kind = kinds[np.dtype(dtype).name] * int(np.prod(sizes))
     return np.ctypeslib.as_array(kind.from_address(int(address))).reshape(sizes)
+
+
+def address(numbers: np.ndarray) -> int:
+    """Where the numbers of an array lie, for a function that is separate."""
+    return int(numbers.ctypes.data)
 
 
 def empty(size: Any, dtype: Any) -> np.ndarray:

@@ -346,8 +346,8 @@ class _Printer:
             once.append(f"g{n} = empty(columns, {node.dtype})")
             rate = node.attributes["rate"]
             per_row.append(
-                f"fill_row(g{n}, row * columns, seed{n}[0], step{n}[0], "
-                f"given[{len(self.words) - 1}], "
+                f"fill_mask_{node.dtype}(address(g{n}), columns, row * columns, "
+                f"seed{n}[0], step{n}[0], given[{len(self.words) - 1}], "
                 f"{dropout_threshold(rate)}, {node.dtype}({dropout_scale(rate)!r}))"
             )
             return

@@ -2,8 +2,8 @@
 
 A text is compiled once on a machine: its code is kept under a hash of the text, of the processor
 and of LLVM's version, with a checksum, and loaded from there by later processes. A damaged file is
-as good as none. The folder is `GRAPHGRAD_CACHE`, else `~/.cache/graphgrad`; where it cannot be
-written, each process compiles for itself.
+as good as none, and the oldest go when there are too many. The folder is `GRAPHGRAD_CACHE`, else
+`~/.cache/graphgrad`; where it cannot be written, each process compiles for itself.
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ class Code:
         """A name for the function that a source describes, the same on the same machine."""
         return "f" + hashlib.sha256(f"{self._identity}\n{source}".encode()).hexdigest()[:32]
 
-    def address(self, name: str, text: Callable[[], str]) -> int:
-        """Where the function of this name lies; `text` prints it in case it is missing."""
+    def address(self, name: str, text: Callable[[], str], symbol: str = "") -> int:
+        """Where the function of this name lies; `text` prints it in case it is missing.
+
+        `symbol` is what its text calls it, if not by its name.
+        """
         with self._lock:
             if name not in self._addresses:
                 content = _read(name)
@@ -55,7 +58,7 @@ class Code:
                     _write(name, content)
                 self._engine.add_object_file(llvm.ObjectFileRef.from_data(content))
                 self._engine.finalize_object()
-                self._addresses[name] = self._engine.get_function_address(name)
+                self._addresses[name] = self._engine.get_function_address(symbol or name)
             return self._addresses[name]
 
     def missing(self, name: str) -> bool:
@@ -94,7 +97,7 @@ def _features() -> str:
 
 @cache
 def _folder(base: str) -> Path | None:
-    folder = Path(base) / "kernels"
+    folder = Path(base) / "machine_code"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -125,11 +128,22 @@ def _read(name: str) -> bytes | None:
     return code if hashlib.sha256(code).digest() == content[:_CHECKSUM] else None
 
 
+@cache
+def _prune(folder: Path) -> None:
+    """Lets the oldest files go where there are too many; once a process, before its first write."""
+    with suppress(OSError):
+        written = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder))
+        for _, path in written[: max(0, len(written) - KEPT)]:
+            with suppress(OSError):  # another process may be at the same
+                os.unlink(path)
+
+
 def _write(name: str, code: bytes) -> None:
     """Keeps the code; a file is whole or it is not there."""
     path = _path(name)
     if path is None:
         return
+    _prune(path.parent)
     temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
     try:
         temporary.write_bytes(hashlib.sha256(code).digest() + code)

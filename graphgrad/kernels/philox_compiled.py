@@ -35,7 +35,7 @@ def random_words(
     """Words ``start`` to ``start + count - 1`` of a stream, ``uint32[count]``."""
     words = np.empty(check_count(count), dtype=np.uint32)
     counter, key = counter_words(stream, step), key_words(seed)
-    _compiled("words")(words.ctypes.data, count, check_start(start), *counter, *key)
+    _compiled("fill_words")(words.ctypes.data, count, check_start(start), *counter, *key)
     return words
 
 
@@ -50,15 +50,12 @@ def fill_dropout_mask(
     """
     flat = flat_mask(out)
     threshold, scale = dropout_threshold(rate), dropout_scale(rate)
-    counter, key = counter_words(stream, step), key_words(seed)
-    _compiled(str(flat.dtype))(
-        flat.ctypes.data, flat.size, check_start(start), *counter, *key, threshold, scale
+    check_start(start), counter_words(stream, step), key_words(seed)
+    _compiled(f"fill_mask_{flat.dtype}")(
+        flat.ctypes.data, flat.size, start, seed, step, stream, threshold, scale
     )
 
 
 @cache
-def _compiled(kind: str) -> Any:
-    """The function that fills with words, or with a mask of this dtype."""
-    if kind == "words":
-        return exported(philox.fill_words)
-    return exported(philox.fill_mask, real=kind)
+def _compiled(name: str) -> Any:
+    return exported(getattr(philox, name))

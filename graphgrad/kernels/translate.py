@@ -16,6 +16,8 @@ is called.
   gives a row. `empty(columns, float32)` is memory of the function's own, freed at its end.
 - `for i in range(…)` goes in order. `for i in independent(n)` promises that no turn of the loop
   reads what another one writes: LLVM may take many at once and need not ask whether arrays overlap.
+- A function of the library is written out where it is called, or, if it is large and declared
+  separate, called.
 - `a if c else b`, `and` and `or` compute both sides; `return` is the last statement of a function.
 - Names stand for what the function was given, what it has assigned, for typed constants, and for
   functions of the library it is translated with. There is nothing else.
@@ -88,7 +90,9 @@ class _Translator:
             scalar = self.here.scalar(result)
             kind, value = LLVM_TYPES[scalar.type], f" {scalar.text}"
         self.emit.line(f"ret {kind}{value}")
-        return self.emit.module(f"define {kind} @{name}({', '.join(parameters)})", self.metadata)
+        whole = "zeroext " if kind == "i1" else ""  # C reads all bits of the byte
+        head = f"define {whole}{kind} @{name}({', '.join(parameters)})"
+        return self.emit.module(head, self.metadata)
 
     def _inlined(self, function: Function, arguments: list[Any]) -> Any:
         """The call of a function of the library, written out."""
@@ -99,6 +103,8 @@ class _Translator:
         self.calls += 1
         if self.calls > _DEEPEST:
             raise LoopError(f"{function.name} calls itself")
+        if function.separate:
+            return self._called(function, arguments)
         before = self.here.names, self.here.library, self.emit.flags
         self.here.names, self.here.library = {}, names_of(function)
         self.emit.flags = function.flags
@@ -110,6 +116,17 @@ class _Translator:
         self.here.names, self.here.library, self.emit.flags = before
         self.calls -= 1
         return result
+
+    def _called(self, function: Function, arguments: list[Any]) -> None:
+        """The call of a function that is machine code of its own."""
+        kinds, given = [], []
+        for parameter, value in zip(definition_of(function).args.args, arguments, strict=True):
+            type_ = self.here.type_named(parameter.annotation)
+            kinds.append(LLVM_TYPES[type_])
+            given.append(f"{LLVM_TYPES[type_]} {self.here.as_type(value, type_).text}")
+        self.calls -= 1
+        self.emit.declare(f"declare void @{function.symbol}({', '.join(kinds)})")
+        self.emit.line(f"call void @{function.symbol}({', '.join(given)})")
 
     def _body(self, statements: Sequence[ast.stmt]) -> Any:
         """The statements of a function; what it returns."""
@@ -140,9 +157,11 @@ class _Translator:
                 self._store(target, self.here.arithmetic(operator, old, value))
             case ast.If():
                 self._if(statement)
-            case ast.While():
+            case ast.While(orelse=[]):
                 self._while(statement)
-            case ast.For(iter=ast.Call(func=ast.Name(id=kind)), target=ast.Name(id=counter)):
+            case ast.For(
+                iter=ast.Call(func=ast.Name(id=kind)), target=ast.Name(id=counter), orelse=[]
+            ):
                 self._for(statement, kind, counter)
             case _:
                 refused(statement)
@@ -199,9 +218,9 @@ class _Translator:
                 return "0", stop, "1"
             case [start, stop]:
                 return start, stop, "1"
-            case [start, stop, step]:
+            case [start, stop, step] if not step.startswith(("-", "0")):
                 return start, stop, step
-        raise LoopError("a range has one to three bounds")
+        raise LoopError("a range has one to three bounds and goes upwards")
 
     def _inside(self, body: Sequence[ast.stmt]) -> None:
         """The body of a loop."""
@@ -239,13 +258,15 @@ class _Translator:
 
     def _assign(self, name: str, value: Any) -> None:
         """Gives a name its value; the first scalar that it is given fixes its type."""
-        names = self.here.names
-        if not isinstance(value, Scalar | Number):
-            names[name] = value
-            return
-        if not isinstance(names.get(name), Slot):
+        names, single = self.here.names, isinstance(value, Scalar | Number)
+        if name not in names:
+            if not single:
+                names[name] = value
+                return
             scalar = self.here.scalar(value)
             names[name] = Slot(scalar.type, self.emit.slot(scalar.type))
         slot = names[name]
+        if not single or not isinstance(slot, Slot):  # an address is known before the text runs
+            raise LoopError(f"{name!r} is given an array or several values more than once")
         scalar = self.here.as_type(value, slot.type)
         self.emit.line(f"store {LLVM_TYPES[slot.type]} {scalar.text}, ptr {slot.place}")

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from graphgrad.kernels.language import (
     array,
+    float32,
+    float64,
     independent,
     int64,
     loop_function,
-    real,
     uint32,
     uint64,
     where,
-)  # fmt: skip
+)
 from graphgrad.ops.philox import KEY_INCREMENTS, MULTIPLIERS
 
 LOW = 0xFFFFFFFF
@@ -82,39 +83,41 @@ def fill_words(
 
 
 @loop_function()
-def fill_elements(
-    out, start: int64, stream: uint64, step_low: uint64, step_high: uint64,
-    key_low: uint64, key_high: uint64, limit: uint64, scale,
-):  # fmt: skip
+def fill_elements(out, start: int64, seed: int64, step: int64, stream: int64, limit: int64, scale):
     """The mask of elements ``start``, ``start + 1``, …"""
-    zero = scale - scale
-    size = len(out)
+    zero, size = scale - scale, len(out)
+    step_low, step_high = uint64(step) & LOW, uint64(step) >> 32
+    key_low, key_high = uint64(seed) & LOW, uint64(seed) >> 32
+    which = uint64(stream)
+    least = uint64(limit)
     begin, end = edges(size, start)
     for number in range(begin + size - end):
         position = number if number < begin else number - begin + end
-        word = edge_word(start + position, stream, step_low, step_high, key_low, key_high)
-        out[position] = scale if word >= limit else zero
+        word = edge_word(start + position, which, step_low, step_high, key_low, key_high)
+        out[position] = scale if word >= least else zero
     first = uint64((start + begin) // 4)
     for number in independent((end - begin) // 4):
         group = first + uint64(number)
-        a, b, c, d = group_words(group, stream, step_low, step_high, key_low, key_high)
-        out[begin + 4 * number] = scale if a >= limit else zero
-        out[begin + 4 * number + 1] = scale if b >= limit else zero
-        out[begin + 4 * number + 2] = scale if c >= limit else zero
-        out[begin + 4 * number + 3] = scale if d >= limit else zero
+        a, b, c, d = group_words(group, which, step_low, step_high, key_low, key_high)
+        out[begin + 4 * number] = scale if a >= least else zero
+        out[begin + 4 * number + 1] = scale if b >= least else zero
+        out[begin + 4 * number + 2] = scale if c >= least else zero
+        out[begin + 4 * number + 3] = scale if d >= least else zero
 
 
-@loop_function()
-def fill_mask(
-    address: int64, size: int64, start: int64, stream: uint64, step_low: uint64, step_high: uint64,
-    key_low: uint64, key_high: uint64, limit: uint64, scale: real,
+@loop_function(separate=True)
+def fill_mask_float32(
+    address: int64, size: int64, start: int64, seed: int64, step: int64, stream: int64,
+    limit: int64, scale: float32,
 ):  # fmt: skip
-    out = array(address, real, size)
-    fill_elements(out, start, stream, step_low, step_high, key_low, key_high, limit, scale)
+    """The mask of `size` elements from ``start`` on; seed and step are words of 64 bits."""
+    fill_elements(array(address, float32, size), start, seed, step, stream, limit, scale)
 
 
-@loop_function()
-def fill_row(out, start: int64, seed: int64, step: int64, stream: int64, limit: uint64, scale):
-    """The same for kernels that make masks as they go; seed and step are words of 64 bits."""
-    a, b = uint64(step), uint64(seed)
-    fill_elements(out, start, uint64(stream), a & LOW, a >> 32, b & LOW, b >> 32, limit, scale)
+@loop_function(separate=True)
+def fill_mask_float64(
+    address: int64, size: int64, start: int64, seed: int64, step: int64, stream: int64,
+    limit: int64, scale: float64,
+):  # fmt: skip
+    """The same in float64."""
+    fill_elements(array(address, float64, size), start, seed, step, stream, limit, scale)
