@@ -170,7 +170,11 @@ class Expressions:
         if name in LLVM_TYPES or name in self.types:
             return self._cast(values[0], self._known_type(name))
         if name in instructions.FUNCTIONS:
-            return instructions.FUNCTIONS[name](self.emit, *self._alike(*values))
+            scalars = self._alike(*values)
+            better = self.library.get(f"{name}_{scalars[0].type}")
+            if isinstance(better, Function):
+                return self.inline(better, scalars)
+            return instructions.FUNCTIONS[name](self.emit, *scalars)
         if name in ("len", "address"):
             return self._of_array(name, values[0])
         if name in ("call_blocks", "call_c"):
@@ -309,4 +313,4 @@ class Expressions:
 
 def refused(part: ast.AST) -> Any:
     """Says that something is not in the language."""
-    raise LoopError(f"not in the language: {ast.unparse(part)}")
+    raise LoopError(f"not in the language: {ast.unparse(part).splitlines()[0]}")

@@ -344,8 +344,7 @@ FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
     "plus": _plus, "larger": _extreme_of_row("ogt"), "smaller": _extreme_of_row("olt"),
     "max": _extreme(">"), "min": _extreme("<"),
     "maximum": _extreme(">"), "minimum": _extreme("<"), "abs": _absolute, "isfinite": _is_finite,
-    **{name: _intrinsic(name) for name in ("sqrt", "floor", "log", "sin", "cos", "pow")},
-    "exponential": _intrinsic("exp"),
+    **{name: _intrinsic(name) for name in ("sqrt", "floor", "exp", "log", "sin", "cos", "pow")},
     **{name: _library(name) for name in ("tanh", "erf", "log1p", "expm1")},
 }  # fmt: skip
 """What a text may call on numbers of one type."""

@@ -52,7 +52,9 @@ INFINITY, NAN = np.inf, np.nan
 
 independent = range
 sqrt, floor, log, sin, cos, pow = np.sqrt, np.floor, np.log, np.sin, np.cos, np.power
-exponential, tanh, log1p, expm1, isfinite = np.exp, np.tanh, np.log1p, np.expm1, np.isfinite
+exp, tanh, log1p, expm1, isfinite, abs = (
+    np.exp, np.tanh, np.log1p, np.expm1, np.isfinite, np.abs
+)  # fmt: skip
 
 
 def array(address: Any, dtype: Any, *sizes: Any) -> np.ndarray:

@@ -214,7 +214,6 @@ class _Printer:
             return f"{self._symbol(node)} = {values[0]}"
         literal = node.dtype if node.dtype.kind != "b" else node.heads[0].dtype
         template = _NUMBER.sub(rf"{literal}(\1)", node.operation.kernel)
-        template = re.sub(r"\bexp\(", f"exp_{literal}(", template)
         text = template.format(*values)
         if node.operation is CAST:
             text = f"{'bool_' if node.dtype.kind == 'b' else node.dtype}({text})"
