@@ -13,6 +13,9 @@ Nor does it depend on what else a kernel keeps. Loops are independent: what one 
 other reads. But a loop that sums along a row does nothing else: the values are stored by a loop
 before it, and read back from cache, so LLVM orders the steps of a sum by its length alone.
 
+The number of columns is written in the text: LLVM then knows how many vectors a row is, which made
+the kernels of a small model a quarter faster. The rows are not; so batches of any size share code.
+
 The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
 regions give equal text and share one compiled kernel.
 """
@@ -111,7 +114,7 @@ class _Printer:
         self.last_read: dict[Node, int] = {}
         self.buffered: set[Node] = set()
         blocks = block_count(self.rows)
-        self.words: list[Word] = [-(-self.rows // blocks), self.rows, self.columns]
+        self.words: list[Word] = [-(-self.rows // blocks), self.rows]
 
     def nest(self) -> LoopNest:
         self._find_stages()
@@ -317,7 +320,7 @@ class _Printer:
         lines = [
             "def kernel(first: int64, last: int64, arguments: int64):",
             f"    given = array(arguments, int64, {len(self.words)})",
-            "    height, rows, columns = given[0], given[1], given[2]",
+            f"    height, rows, columns = given[0], given[1], {self.columns}",
         ]
         lines += [f"    {line}" for line in once]
         lines.append("    for block in range(first, last):")

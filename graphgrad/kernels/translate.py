@@ -160,9 +160,9 @@ class _Translator:
             case ast.While(orelse=[]):
                 self._while(statement)
             case ast.For(
-                iter=ast.Call(func=ast.Name(id=kind)), target=ast.Name(id=counter), orelse=[]
+                iter=ast.Call(func=ast.Name()) as turns, target=ast.Name(id=name), orelse=[]
             ):
-                self._for(statement, kind, counter)
+                self._for(turns, name, statement.body)
             case _:
                 refused(statement)
 
@@ -187,32 +187,33 @@ class _Translator:
         self.emit.line(f"br label %{test}")
         self.emit.place(end)
 
-    def _for(self, statement: ast.For, kind: str, name: str) -> None:
-        if kind not in ("range", "independent"):
+    def _for(self, turns: ast.Call, name: str, body: Sequence[ast.stmt]) -> None:
+        assert isinstance(turns.func, ast.Name)
+        independent = turns.func.id == "independent"
+        if not independent and turns.func.id != "range":
             raise LoopError("a loop goes over range(…) or independent(…)")
-        start, stop, step = self._bounds(statement.iter)
+        start, stop, step = self._bounds(turns)
         counter = self.emit.slot("int64")
         self.emit.line(f"store i64 {start}, ptr {counter}")
-        test, body, end = (self.emit.label(part) for part in ("test", "body", "end"))
+        test, inside, end = (self.emit.label(part) for part in ("test", "body", "end"))
         self.emit.line(f"br label %{test}")
         self.emit.place(test)
         now = self.emit.new(f"load i64, ptr {counter}")
         going = self.emit.new(f"icmp slt i64 {now}, {stop}")
-        self.emit.line(f"br i1 {going}, label %{body}, label %{end}")
-        self.emit.place(body)
-        mark = self._enter_independent() if kind == "independent" else ""
+        self.emit.line(f"br i1 {going}, label %{inside}, label %{end}")
+        self.emit.place(inside)
+        mark = self._loop_mark(independent, isinstance(turns.args[-1], ast.Constant))
         self._assign(name, Scalar("int64", now))
-        self._inside(statement.body)
+        self._inside(body)
         following = self.emit.new(f"add nsw i64 {now}, {step}")
         self.emit.line(f"store i64 {following}, ptr {counter}")
         self.emit.line(f"br label %{test}{mark}")
-        if mark:
+        if independent:
             self.here.groups.pop()
         self.emit.place(end)
 
-    def _bounds(self, call: ast.expr) -> tuple[str, str, str]:
-        assert isinstance(call, ast.Call)
-        bounds = [self.here.as_type(self.here.value(one), "int64").text for one in call.args]
+    def _bounds(self, turns: ast.Call) -> tuple[str, str, str]:
+        bounds = [self.here.as_type(self.here.value(one), "int64").text for one in turns.args]
         match bounds:
             case [stop]:
                 return "0", stop, "1"
@@ -228,15 +229,31 @@ class _Translator:
         self._statements(body)
         self.here.depth -= 1
 
-    def _enter_independent(self) -> str:
-        """What an independent loop reads and writes is marked as one group, and its end says that
-        accesses of the group may be mixed."""
-        group, loop = len(self.metadata), len(self.metadata) + 2
-        self.metadata.append(f"!{group} = distinct !{{}}")
-        self.metadata.append(f'!{group + 1} = !{{!"llvm.loop.parallel_accesses", !{group}}}')
-        self.metadata.append(f"!{loop} = distinct !{{!{loop}, !{group + 1}}}")
-        self.here.groups.append(f"!{group}")
-        return f", !llvm.loop !{loop}"
+    def _loop_mark(self, independent: bool, counted: bool) -> str:
+        """What the end of a loop tells LLVM about it.
+
+        What an independent loop reads and writes is marked as one group, whose accesses may be
+        mixed. Only a loop of a written number of turns is unrolled: LLVM would unroll a short row
+        before it thinks of vectors.
+        """
+        facts: list[str] = []
+        if independent:
+            group = self._metadata("distinct !{}")
+            facts.append(self._metadata(f'!{{!"llvm.loop.parallel_accesses", {group}}}'))
+            self.here.groups.append(group)
+        if not counted:
+            facts.append(self._metadata('!{!"llvm.loop.unroll.disable"}'))
+        if not facts:
+            return ""
+        itself = f"!{len(self.metadata)}"
+        loop = self._metadata(f"distinct !{{{', '.join([itself, *facts])}}}")
+        return f", !llvm.loop {loop}"
+
+    def _metadata(self, text: str) -> str:
+        """Adds a node of metadata; its name."""
+        name = f"!{len(self.metadata)}"
+        self.metadata.append(f"{name} = {text}")
+        return name
 
     def _store(self, target: ast.expr, value: Any) -> None:
         match target:
