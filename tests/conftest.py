@@ -1,6 +1,14 @@
 """Fixtures of the whole suite; makes the helpers beside this file importable from every test."""
 
+import os
+
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The machine code of tests is kept with their results, not with the user's."""
+    if hasattr(config, "cache"):  # without it, `-p no:cacheprovider`
+        os.environ.setdefault("GRAPHGRAD_CACHE", str(config.cache.mkdir("graphgrad")))
 
 
 @pytest.fixture

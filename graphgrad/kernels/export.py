@@ -26,31 +26,35 @@ _C_TYPES: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def exported(function: Function, returns: str = "", **types: str) -> Callable[..., Any]:
-    """The function as machine code; `returns` is the type of what it gives, if anything.
+def exported(function: Function, **types: str) -> Callable[..., Any]:
+    """The function as machine code, called with numbers of the types of its annotations.
 
-    `types` say what names of types stand for, where a function has them: real="float32".
+    `types` say what names of types stand for, where a function has them: real="float32". Raises
+    `LoopError` where the function is not in the language.
     """
-    key = f"{function.python.__module__} {function.name} {sorted(types.items())}"
+    definition = definition_of(function)
+    key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
     name = machine_code().name_of(f"{translator_digest()} {key}")
     symbol = function.symbol if function.separate else name
     address = machine_code().address(
         name, lambda: translate_function(function, symbol, types), symbol
     )
-    parameters = definition_of(function).args.args
-    arguments = [_C_TYPES[_type_of(parameter, types)] for parameter in parameters]
-    return ctypes.CFUNCTYPE(_C_TYPES[returns] if returns else None, *arguments)(address)
+    arguments = [_c_type(parameter.annotation, types) for parameter in definition.args.args]
+    returned = _c_type(definition.returns, types) if definition.returns else None
+    return ctypes.CFUNCTYPE(returned, *arguments)(address)
 
 
 @cache
 def translator_digest() -> str:
     """A hash of the translator and of its library: code that was kept is not used with others."""
     folder = Path(__file__).parent
-    files = [folder / f"{name}.py" for name in ("translate", "expressions", "instructions")]
+    names = ("translate", "expressions", "instructions", "machine_code")
+    files = [folder / f"{name}.py" for name in names]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()
 
 
-def _type_of(parameter: ast.arg, types: Mapping[str, str]) -> str:
-    assert isinstance(parameter.annotation, ast.Name), f"{parameter.arg} has no type"
-    return types.get(parameter.annotation.id, parameter.annotation.id)
+def _c_type(annotation: ast.expr | None, types: Mapping[str, str]) -> Any:
+    """C's type for an annotation, which the translation has found to be one."""
+    assert isinstance(annotation, ast.Name)
+    return _C_TYPES[types.get(annotation.id, annotation.id)]

@@ -24,8 +24,6 @@ BYTES: Mapping[str, int] = {"float32": 4, "float64": 8, "bool_": 1, "int32": 4, 
 _FLOATS = {"float32": "f32", "float64": "f64"}
 _REORDERED = "reassoc nsz"
 """A sum may be taken in any order; NaN and infinity keep their meaning."""
-_ORDERED_NUMBERS = "nnan nsz reassoc"
-"""For the largest of a row: NaN may be lost; e^(NaN - largest) brings it back."""
 
 
 class LoopError(Exception):
@@ -298,16 +296,13 @@ def _extreme(sign: str) -> Callable[[Emitter, Scalar, Scalar], Scalar]:
     return chosen
 
 
-def _extreme_of_row(word: str) -> Callable[[Emitter, Scalar, Scalar], Scalar]:
-    """A step of the largest or smallest of a row, of numbers that are no NaN."""
+def _extreme_of_row(name: str) -> Callable[[Emitter, Scalar, Scalar], Scalar]:
+    """A step of the largest or smallest of a row: NaN where there is one, in any order."""
 
     def chosen(emit: Emitter, a: Scalar, b: Scalar) -> Scalar:
-        kind = LLVM_TYPES[a.type]
         if a.type not in _FLOATS:
-            return where(emit, compare(emit, ">" if word == "ogt" else "<", a, b), a, b)
-        first = emit.new(f"fcmp {_ORDERED_NUMBERS} {word} {kind} {a.text}, {b.text}")
-        operands = f"i1 {first}, {kind} {a.text}, {kind} {b.text}"
-        return Scalar(a.type, emit.new(f"select {_ORDERED_NUMBERS} {operands}"))
+            return _extreme(">" if name == "maximum" else "<")(emit, a, b)
+        return emit.intrinsic(name, a, b, flags="nsz")
 
     return chosen
 
@@ -341,7 +336,7 @@ def _library(name: str) -> Callable[..., Scalar]:
 
 
 FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
-    "plus": _plus, "larger": _extreme_of_row("ogt"), "smaller": _extreme_of_row("olt"),
+    "plus": _plus, "larger": _extreme_of_row("maximum"), "smaller": _extreme_of_row("minimum"),
     "max": _extreme(">"), "min": _extreme("<"),
     "maximum": _extreme(">"), "minimum": _extreme("<"), "abs": _absolute, "isfinite": _is_finite,
     **{name: _intrinsic(name) for name in ("sqrt", "floor", "exp", "log", "sin", "cos", "pow")},

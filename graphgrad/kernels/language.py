@@ -94,13 +94,13 @@ def plus(a: Any, b: Any) -> Any:
 
 
 def larger(a: Any, b: Any) -> Any:
-    """A step of the largest of numbers that are no NaN."""
-    return a if a > b else b
+    """A step of the largest of a row, whose steps may be taken in any order."""
+    return maximum(a, b)
 
 
 def smaller(a: Any, b: Any) -> Any:
-    """A step of the smallest of numbers that are no NaN."""
-    return a if a < b else b
+    """A step of the smallest of a row, likewise."""
+    return minimum(a, b)
 
 
 def maximum(a: Any, b: Any) -> Any:

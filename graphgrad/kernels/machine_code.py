@@ -85,10 +85,14 @@ class Code:
         return bytes(self._machine.emit_object(self.optimised(text)))
 
 
-@cache
+_FIRST = threading.Lock()
+_code = cache(Code)
+
+
 def machine_code() -> Code:
-    """The code of this process."""
-    return Code()
+    """The code of this process; threads that ask at once get the same."""
+    with _FIRST:
+        return _code()
 
 
 def _features() -> str:

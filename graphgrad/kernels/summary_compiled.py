@@ -37,4 +37,4 @@ def measure_floats(x: np.ndarray, out: np.ndarray) -> bool:
 @cache
 def _compiled(letter: str) -> Callable[..., Any]:
     floats, integers, naturals = _TYPES[letter]
-    return exported(summary.measure, "bool_", real=floats, signed=integers, unsigned=naturals)
+    return exported(summary.measure, real=floats, signed=integers, unsigned=naturals)

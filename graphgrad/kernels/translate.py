@@ -19,6 +19,7 @@ is called.
 - A function of the library is written out where it is called, or, if it is large and declared
   separate, called.
 - `a if c else b`, `and` and `or` compute both sides; `return` is the last statement of a function.
+- A divisor is not 0, a shift is smaller than its type, an index is inside its array: nobody asks.
 - Names stand for what the function was given, what it has assigned, for typed constants, and for
   functions of the library it is translated with. There is nothing else.
 """
@@ -55,9 +56,9 @@ def translate(
 ) -> str:
     """The text of LLVM for a function that is called from outside by `name`.
 
-    Its parameters are scalars with annotations; it returns a scalar or nothing. It may name what is
-    in `library`, and `types` says what names of types stand for. Raises `LoopError` for what is not
-    in the language, with the line.
+    Its parameters are scalars with annotations, and so is what it returns, if anything. It may name
+    what is in `library`, and `types` says what names of types stand for. Raises `LoopError` for
+    what is not in the language, with the line.
     """
     return _Translator(library, types or {}).exported(definition, name, flags)
 
@@ -86,9 +87,11 @@ class _Translator:
         for pointer in self.here.freed:
             self.emit.line(f"call void @free(ptr {pointer})")
         kind, value = "void", ""
-        if result is not None:
-            scalar = self.here.scalar(result)
+        if definition.returns is not None:
+            scalar = self.here.as_type(result, self.here.type_named(definition.returns))
             kind, value = LLVM_TYPES[scalar.type], f" {scalar.text}"
+        elif result is not None:
+            raise LoopError(f"{definition.name} returns something, but its type is not given")
         self.emit.line(f"ret {kind}{value}")
         whole = "zeroext " if kind == "i1" else ""  # C reads all bits of the byte
         head = f"define {whole}{kind} @{name}({', '.join(parameters)})"
@@ -143,6 +146,8 @@ class _Translator:
                 self._statement(statement)
             except LoopError as error:
                 raise error.at(statement) from None
+            except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+                raise LoopError(f"it cannot be translated: {error}").at(statement) from error
 
     def _statement(self, statement: ast.stmt) -> None:
         match statement:

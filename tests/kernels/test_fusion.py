@@ -87,6 +87,18 @@ def test_functions_of_float32_over_the_whole_range(name, exact, units):
     np.testing.assert_array_equal(got[~finite], rounded[~finite])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("columns", [1, 5, 16, 33, 100])
+def test_the_largest_and_smallest_of_a_row_are_nan_where_there_is_one(dtype, columns):
+    x = np.random.default_rng(0).standard_normal((columns + 1, columns)).astype(dtype)
+    x[np.arange(columns), np.arange(columns)] = np.nan  # in the last row there is none
+    doubled = gg.input("x", x.shape, dtype) * 2.0
+    outputs = {"max": gg.max(doubled, axes=1), "min": gg.min(doubled, axes=1)}
+    fused, plain = both(gg.Graph(outputs), x=x)
+    for name, value in plain.items():
+        np.testing.assert_array_equal(fused[name], value)
+
+
 @pytest.mark.parametrize(
     ("rows", "columns"), [(1, 1), (1, 17), (3, 2), (33, 1), (33, 17), (4099, 64)]
 )

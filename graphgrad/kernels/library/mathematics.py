@@ -153,8 +153,7 @@ def erf_float32(x: float32):
 @loop_function()
 def sign(x):
     """-1, 0 or 1; NaN for NaN."""
-    zero = x - x
-    return where(x > zero, zero + 1, where(x < zero, zero - 1, x))
+    return where(x > 0, 1, where(x < 0, -1, x))
 
 
 @loop_function()

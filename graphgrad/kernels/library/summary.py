@@ -20,6 +20,7 @@ from graphgrad.kernels.language import (
     NAN,
     array,
     bits,
+    bool_,
     float64,
     int64,
     loop_function,
@@ -113,7 +114,7 @@ def write_figures(
 def measure(
     address: int64, size: int64, figures: int64,
     magnitude: signed, infinite: signed, lowest: unsigned, tiny: real, width: int64,
-):  # fmt: skip
+) -> bool_:  # fmt: skip
     x, integers, naturals = (array(address, real, size), array(address, signed, size),
                              array(address, unsigned, size))  # fmt: skip
     count, mean, squares, zeros = int64(0), float64(0), float64(0), int64(0)
