@@ -9,8 +9,10 @@ program is kept.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -18,7 +20,8 @@ import numpy as np
 
 from graphgrad.backends import COMPILES, Program, lower
 from graphgrad.errors import DeclarationError, PassError, UnknownNameError
-from graphgrad.graph import Dimension, Graph, Node, leaf_name
+from graphgrad.graph import Dimension, Graph, Node
+from graphgrad.graph.collection import collector_rests
 from graphgrad.graph.html import mimebundle, picture, program_html
 from graphgrad.graph.types import shape_text
 from graphgrad.kernels.fuse import fused
@@ -81,6 +84,7 @@ class Compiled:
             )
         return self.program(**sizes)(state, **inputs)
 
+    @collector_rests
     def program(self, **sizes: int) -> Program:
         """The program for these sizes of the named dimensions."""
         key = tuple(sizes.get(name, -1) for name in self._dimensions)
@@ -111,6 +115,7 @@ class Compiled:
         return mimebundle(self, self._html, include, exclude)
 
 
+@collector_rests
 def compile(
     graph: Graph,
     fetch: str | Node | Iterable[str | Node] = (),
@@ -204,11 +209,18 @@ def initial_state(graph: Graph, seed: int = 0, given: Feeds | None = None) -> di
     What is `given` by name is taken as it is, not drawn.
     """
     known = given or {}
-    return {
-        name: known[name] if name in known
-        else node.attributes["initial"].draw(node.shape, node.dtype, seed, leaf_name(node))
-        for name, node in graph.states.items()
-    }  # fmt: skip
+    state = {name: known[name] if name in known else np.empty(node.type.sizes, node.dtype)
+             for name, node in graph.states.items()}  # fmt: skip
+
+    def draw(names: Sequence[str]) -> None:
+        for name in names:
+            graph.states[name].attributes["initial"].draw_into(state[name], seed, name)
+
+    missing = [name for name in state if name not in known]
+    cores = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(cores) as threads:  # a value depends on its name and the seed alone
+        list(threads.map(draw, [missing[place::cores] for place in range(cores)]))
+    return state
 
 
 class _ValueCheck:

@@ -45,14 +45,15 @@ STEPS: Mapping[str, int] = {"tiny": 200, "small": 20, "base": 5}
 GRAPHGRAD = Contender("graphgrad", graphgrad_engine.__file__)
 
 
-def _peer(name: str, library: str, variant: str = "") -> Contender:
+def _peer(name: str, library: str, variant: str = "", slack: float = 1.0) -> Contender:
     file = Path(graphgrad_engine.__file__).with_name(f"{library}_engine.py")
-    return Contender(name, str(file), variant, library)
+    return Contender(name, str(file), variant, library, slack)
 
 
 PEERS: Mapping[str, Contender] = {
     "torch": _peer("torch", "torch", "eager"),
     "torch-compile": _peer("torch-compile", "torch", "compile"),
+    "torch-bf16": _peer("torch-bf16", "torch", "bf16", slack=1000),
     "jax": _peer("jax", "jax"),
     "pytensor": _peer("pytensor", "pytensor"),
 }

@@ -101,21 +101,14 @@ class Program:
             "op": SimpleNamespace(**self._printed.operations, **kernels),
             "point": calls.point if calls else None,
             "view": partial(_view, arena),
-            "guard": self._guard,
+            "guard": partial(_guard, self.graph),
             "constants": self._printed.constants,
         }
         # the text is our own: numbers, names of operations, attributes that are numbers
         exec(self._code, namespace)
-        run: Run = namespace["run"]
+        # nothing here holds what holds it, so the arena is free with its last user
+        run: Run = namespace.pop("run")
         return run
-
-    def _guard(self, value: np.ndarray, position: int) -> None:
-        if not math.isfinite(value.item()):
-            node = self.graph.nodes[position]
-            raise NonFiniteError(
-                f"{self.graph.name_of(node)} is {value.item()}; no parameter was changed",
-                str(node.origin or ""),
-            )
 
     def _checked_inputs(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
         if len(inputs) != len(self._inputs) or any(n not in inputs for n, _, _ in self._inputs):
@@ -152,6 +145,15 @@ class Program:
                 )
             arrays.append(array)
         return arrays
+
+
+def _guard(graph: Graph, value: np.ndarray, position: int) -> None:
+    if not math.isfinite(value.item()):
+        node = graph.nodes[position]
+        raise NonFiniteError(
+            f"{graph.name_of(node)} is {value.item()}; no parameter was changed",
+            str(node.origin or ""),
+        )
 
 
 def _view(arena: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:

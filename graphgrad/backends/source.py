@@ -24,7 +24,8 @@ import numpy as np
 
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
-from graphgrad.kernels.loops import LoopNest, print_loops
+from graphgrad.kernels.alike import LoopPrinter
+from graphgrad.kernels.loops import LoopNest
 from graphgrad.plan import Plan, Step
 
 if TYPE_CHECKING:  # needs llvmlite
@@ -86,7 +87,9 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
-        nests = {step: _printed_loops(step) for step in plan.steps if step.group.nest is not None}
+        printer = LoopPrinter()
+        nests = {step: _printed_loops(step, printer) for step in plan.steps
+                 if step.group.nest is not None}  # fmt: skip
         if self.calls is not None:
             self.calls.prepare(nests.values())
         for number, step in enumerate(plan.steps):
@@ -266,10 +269,12 @@ class _Printer:
                       self.kernels, self.calls if self.kernels else None)  # fmt: skip
 
 
-def _printed_loops(step: Step) -> LoopNest:
+def _printed_loops(step: Step, printer: LoopPrinter) -> LoopNest:
     """The loop nest of a fused step, with the outputs that took over an argument's memory."""
     nest: LoopNest = step.group.nest
-    return print_loops(nest.region, step.group.outputs, step.inherited) if step.inherited else nest
+    if not step.inherited:
+        return nest
+    return printer.nest(nest.region, step.group.outputs, step.inherited)
 
 
 def _is_plain(name: str) -> bool:

@@ -18,7 +18,6 @@ from graphgrad.graph.leaves import (
     parameter,
     state,
 )
-from graphgrad.graph.network import dominators, to_networkx
 from graphgrad.graph.node import Literal, Node, Operation, constant
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, placed, scope
@@ -28,7 +27,7 @@ from graphgrad.graph.verify import verify
 __all__ = [
     "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE",
     "STATEFUL", "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin",
-    "Sample", "Shape", "TensorType", "constant", "dimension", "dominators", "full",
-    "glorot_uniform", "input", "iota", "leaf_name", "normal", "parameter", "placed", "sample",
-    "scope", "state", "to_networkx", "uniform", "verify",
+    "Sample", "Shape", "TensorType", "constant", "dimension", "full", "glorot_uniform",
+    "input", "iota", "leaf_name", "normal", "parameter", "placed", "sample", "scope", "state",
+    "uniform", "verify",
 ]  # fmt: skip

@@ -35,6 +35,9 @@ class Dimension:
         return _normal([*self.terms, *_terms(other)])
 
     def __mul__(self, other: int | Dimension) -> int | Dimension:
+        if isinstance(other, int):
+            scaled = [(names, coefficient * other) for names, coefficient in self.terms]
+            return Dimension(tuple(scaled)) if other else 0
         return _normal(
             (tuple(sorted(left + right)), a * b)
             for left, a in self.terms

@@ -175,14 +175,12 @@ class Graph:
         rewriting driver's work.
         """
 
-        def new(node: Node) -> Node:
-            return replacement.get(node, node)
-
+        new = replacement.get
         return Graph(
-            {name: new(node) for name, node in self.outputs.items()},
-            {new(leaf): new(node) for leaf, node in self.updates.items()},
-            {name: new(node) for name, node in self.names.items()},
-            [new(node) for node in self.nodes],
+            {name: new(node, node) for name, node in self.outputs.items()},
+            {new(leaf, leaf): new(node, node) for leaf, node in self.updates.items()},
+            {name: new(node, node) for name, node in self.names.items()},
+            [new(node, node) for node in self.nodes],
         )
 
     def render(self, to: str | Path, **options: Any) -> bytes | None:
@@ -213,7 +211,7 @@ class Graph:
 
     @cached_property
     def _shown_names(self) -> dict[Node, str]:
-        return {node: names[0] for node, names in self._names_by_node.items()}
+        return {node: name for name, node in reversed(list(self.names.items()))}
 
     @cached_property
     def _tails(self) -> dict[Node, tuple[Node, ...]]:
@@ -261,6 +259,12 @@ def _topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ..
 def _heads_first(roots: Iterable[Node]) -> dict[Node, None]:
     placed: dict[Node, None] = {}
     for root in roots:
+        for head in root.heads:
+            if head not in placed:
+                break
+        else:  # as everywhere in an order that was valid before
+            placed[root] = None
+            continue
         stack = [root]
         while stack:
             node = stack[-1]
@@ -277,7 +281,7 @@ def _own(nodes: Iterable[Node]) -> set[Node]:
     only, are shared by all models that are alive."""
     own: set[Node] = set()
     for node in nodes:
-        if _holds_data(node) or not own.isdisjoint(node.heads):
+        if not own.isdisjoint(node.heads) or _holds_data(node):
             own.add(node)
     return own
 
@@ -333,7 +337,7 @@ def _borrowed_names(
 def _check_leaf_names(nodes: Sequence[Node]) -> None:
     known: dict[str, Node] = {}
     for node in nodes:
-        if _holds_data(node):
+        if not node.heads and _holds_data(node):
             other = known.setdefault(leaf_name(node), node)
             if other is not node:
                 raise DeclarationError(

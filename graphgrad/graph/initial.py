@@ -15,6 +15,9 @@ import numpy as np
 
 from graphgrad.graph.types import DType
 
+BLOCK = 1 << 14
+"""Elements drawn at a time: as float64 they stay in cache until they are rounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class Initial:
@@ -25,13 +28,25 @@ class Initial:
 
     def draw(self, shape: tuple[int, ...], dtype: DType, seed: int, name: str) -> np.ndarray:
         """The first value of the parameter called `name` in a run with this seed."""
+        values = np.empty(shape, dtype)
+        self.draw_into(values, seed, name)
+        return values
+
+    def draw_into(self, values: np.ndarray, seed: int, name: str) -> None:
+        """Writes it into a contiguous array."""
         if self.kind == "constant":
-            return np.full(shape, self.scale, dtype)
+            values.fill(self.scale)
+            return
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
-        if self.kind == "normal":
-            return np.array(generator.standard_normal(shape) * self.scale, dtype)
-        return np.array(generator.uniform(-self.scale, self.scale, shape), dtype)
+        elements = values.reshape(-1)
+        for start in range(0, elements.size, BLOCK):
+            block = elements[start : start + BLOCK]
+            if self.kind == "normal":
+                drawn = generator.standard_normal(block.size)
+                block[...] = np.multiply(drawn, self.scale, out=drawn)
+            else:
+                block[...] = generator.uniform(-self.scale, self.scale, block.size)
 
 
 def full(value: float) -> Initial:

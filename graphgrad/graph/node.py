@@ -25,7 +25,6 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.html import node_html
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, current_origin, scoped
@@ -79,12 +78,14 @@ class Operation:
 class Node:
     """One value of a graph: an operation applied to its heads."""
 
-    __slots__ = ("__weakref__", "attributes", "heads", "names", "operation", "origin", "serial",
-                 "type")  # fmt: skip
+    __slots__ = ("__weakref__", "attribute_key", "attributes", "heads", "names", "operation",
+                 "origin", "serial", "type")  # fmt: skip
 
     operation: Operation
     heads: tuple[Node, ...]
     attributes: Mapping[str, Any]
+    attribute_key: Hashable
+    """What tells these attributes from others in hash-consing."""
     type: TensorType
     serial: int
     """Grows with every declaration, so heads have smaller serials than their tails."""
@@ -150,13 +151,13 @@ class Literal:
     """The value of a constant: an array that nobody can write to, equal by content."""
 
     array: np.ndarray
-    key: tuple[str, tuple[int, ...], bytes] = field(init=False, repr=False)
+    key: tuple[DType, tuple[int, ...], bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         frozen = np.array(self.array, order="C")
         frozen.flags.writeable = False
         object.__setattr__(self, "array", frozen)
-        object.__setattr__(self, "key", (str(frozen.dtype), frozen.shape, frozen.tobytes()))
+        object.__setattr__(self, "key", (frozen.dtype, frozen.shape, frozen.tobytes()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Literal) and self.key == other.key
@@ -211,24 +212,43 @@ def apply(
 ) -> Node:
     """The node of `operation` on `heads`: the existing one where it was declared before."""
     nodes = _as_nodes(operation, heads)
-    key = (operation, nodes, _attribute_key(attributes))
-    full_name = scoped(name or operation.name)
+    key = operation, nodes, _attribute_key(attributes)
     with _interned_lock:
         known = _interned.get(key)
         if known is not None:
             if name is not None:
-                add_name(known, full_name)
+                add_name(known, scoped(name))
             return known
     result_type = _infer(operation, nodes, attributes)
-    node = Node.__new__(Node)
-    node.operation, node.heads, node.type = operation, nodes, result_type
-    node.attributes = MappingProxyType(dict(attributes))
-    node.names, node.origin = (full_name,), current_origin()
+    return _interned_node(key, MappingProxyType(dict(attributes)), result_type, name)
+
+
+def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
+    """The same operation with the same attributes on other heads.
+
+    Where these have the types of the old ones, so has the result: it need not be inferred.
+    """
+    for old, new in zip(node.heads, heads, strict=True):
+        if old.type is not new.type and old.type != new.type:
+            return apply(node.operation, heads, node.attributes, None)
+    key = node.operation, heads, node.attribute_key
+    return _interned_node(key, node.attributes, node.type, None)
+
+
+def _interned_node(
+    key: tuple[Operation, tuple[Node, ...], Hashable], attributes: Mapping[str, Any],
+    result_type: TensorType, name: str | None,
+) -> Node:  # fmt: skip
+    """The node of this operation, these heads and attributes: a new one where there is none."""
     with _interned_lock:
-        winner = _interned.setdefault(key, node)  # another thread may have come first
-        if winner is node:
-            node.serial = next(_serials)
-    return winner
+        node = _interned.get(key)  # another thread may have come first
+        if node is None:
+            node = Node.__new__(Node)
+            node.operation, node.heads, node.attribute_key = key
+            node.attributes, node.type, node.serial = attributes, result_type, next(_serials)
+            node.names, node.origin = (scoped(name or node.operation.name),), current_origin()
+            _interned[key] = node
+    return node
 
 
 def add_name(node: Node, full_name: str) -> None:
@@ -249,7 +269,10 @@ def _as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
             f"{operation.name} takes {operation.arity} head(s), not {len(heads)}",
             str(current_origin() or ""),
         )
-    if all(isinstance(head, Node) for head in heads):
+    for head in heads:
+        if not isinstance(head, Node):
+            break
+    else:
         return heads
     dtypes = [head.dtype for head in heads if isinstance(head, Node)]
     numeric = [dtype for dtype in dtypes if dtype.kind != "b"] or dtypes
@@ -282,7 +305,7 @@ def _infer(
     operation: Operation, heads: tuple[Node, ...], attributes: Mapping[str, Any]
 ) -> TensorType:
     try:
-        return operation.infer(*(head.type for head in heads), **attributes)
+        return operation.infer(*[head.type for head in heads], **attributes)
     except ValueError as problem:
         raise _refused(operation.name, heads, problem) from None
 
@@ -317,22 +340,21 @@ def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
 
 
 def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:
-    return tuple(sorted((name, _value_key(value)) for name, value in attributes.items()))
+    if not attributes:
+        return ()
+    return tuple([(name, _value_key(attributes[name])) for name in sorted(attributes)])
+
+
+_FLOATS = (float, np.floating)
 
 
 def _value_key(value: Any) -> Hashable:
     """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
-    if isinstance(value, float | np.floating):
-        return type(value).__name__, float(value).hex()
+    kind = type(value)
+    if kind is int or kind is bool:
+        return kind, value
     if isinstance(value, tuple):
-        return "tuple", tuple(_value_key(item) for item in value)
-    if isinstance(value, Dimension):
-        return "Dimension", value.terms
-    return type(value).__name__, _Keyed(value)
-
-
-@dataclass(frozen=True, slots=True)
-class _Keyed:
-    """Hashable content that `sorted` never has to order (attribute names are all different)."""
-
-    value: Any
+        return tuple, tuple(map(_value_key, value))
+    if isinstance(value, _FLOATS):
+        return kind, float(value).hex()
+    return kind, value

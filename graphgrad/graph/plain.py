@@ -9,5 +9,7 @@ def plain(text: str, limit: int = 200) -> str:
     Newlines, escape sequences and direction marks of a name can thus neither leave a comment of
     generated code nor disturb a terminal.
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"

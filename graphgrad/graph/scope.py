@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _USER_PARTS = (_PACKAGE + "models" + os.sep, _PACKAGE + "tools" + os.sep)
@@ -29,21 +31,20 @@ class Origin:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The scope in force, and the origin that derived nodes inherit."""
 
     scope: str = ""
     origin: Origin | None = None
 
 
-_place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place is frozen)
+_place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place is a tuple)
 
 
 @contextmanager
 def scope(name: str) -> Iterator[None]:
     """Prefixes the names of all nodes declared inside: `with scope("encoder.0"): …`."""
-    token = _place.set(replace(_place.get(), scope=scoped(name)))
+    token = _place.set(Place(scoped(name), _place.get().origin))
     try:
         yield
     finally:
@@ -74,6 +75,11 @@ def scoped(name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
+@lru_cache(maxsize=1024)
+def _is_users(file: str) -> bool:
+    return not file.startswith(_PACKAGE) or file.startswith(_USER_PARTS)
+
+
 def current_origin() -> Origin | None:
     """The inherited origin, or the nearest line up the stack that is not graphgrad's own."""
     inherited = _place.get().origin
@@ -82,7 +88,7 @@ def current_origin() -> Origin | None:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) or file.startswith(_USER_PARTS):
+        if _is_users(file):
             return Origin(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -10,6 +10,7 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,31 +26,44 @@ INT32 = np.dtype("int32")
 INT64 = np.dtype("int64")
 BOOL = np.dtype("bool")
 DTYPES = (FLOAT32, FLOAT64, INT32, INT64, BOOL)
+DTYPE_NAMES = {dtype: str(dtype) for dtype in DTYPES}
+"""NumPy makes the name anew at every `str`, which takes longer than looking it up."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TensorType:
-    """Shape and dtype of a value."""
+    """Shape and dtype of a value. What follows from them is worked out once: rebuilt nodes share
+    the type of the old ones."""
 
     shape: Shape
     dtype: DType
 
-    def __str__(self) -> str:
-        return f"{self.dtype}{shape_text(self.shape)}"
+    def __hash__(self) -> int:
+        return self._hash
 
-    @property
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __str__(self) -> str:
+        return f"{DTYPE_NAMES.get(self.dtype) or self.dtype}{shape_text(self.shape)}"
+
+    @cached_property
     def size(self) -> int | Dimension:
         """The number of elements."""
         return product(self.shape)
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The shape of a specialised value, all integers; ValueError where one is still open."""
-        if not all(isinstance(size, int) for size in self.shape):
-            raise ValueError(f"the shape {shape_text(self.shape)} is not known yet")
-        return tuple(int(size) for size in self.shape if isinstance(size, int))
+        known: list[int] = []
+        for size in self.shape:
+            if not isinstance(size, int):
+                raise ValueError(f"the shape {shape_text(self.shape)} is not known yet")
+            known.append(size)
+        return tuple(known)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """The bytes of a value of known shape."""
         return math.prod(self.sizes) * self.dtype.itemsize
@@ -98,9 +112,12 @@ def shape_text(shape: Sequence[object]) -> str:
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
     """NumPy's broadcasting; ValueError where two sizes differ and neither is 1."""
-    if shapes and all(shape == shapes[0] for shape in shapes):
-        return shapes[0]
-    rank = max((len(shape) for shape in shapes), default=0)
+    for shape in shapes:
+        if shape != shapes[0]:
+            break
+    else:
+        return shapes[0] if shapes else ()
+    rank = max(map(len, shapes))
     result: list[int | Dimension] = []
     for axis in range(-rank, 0):
         size: int | Dimension = 1

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
-from graphgrad.kernels.loops import LoopNest, block_count, print_loops
+from graphgrad.kernels.alike import LoopPrinter
+from graphgrad.kernels.loops import LoopNest, block_count
 from graphgrad.kernels.region import Region, find_regions, is_generator, outer_values
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Group, Layouts, alone
@@ -47,6 +48,7 @@ def fused(
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])
     groups = {alone(node): place for node, place in alone_too.items()}
+    printer = LoopPrinter()
     for region in regions:
         wanted = [
             node for node in region.roles
@@ -54,7 +56,8 @@ def fused(
                 tail in alone_too or regions_of.get(tail) != {region} for tail in graph.tails(node)
             ))
         ]  # fmt: skip
-        groups[_group(region, wanted)] = (max(position[node] for node in region.roles), 1, 0)
+        last = max(position[node] for node in region.roles)
+        groups[_group(region, wanted, printer)] = (last, 1, 0)
     return sorted(groups, key=groups.__getitem__)
 
 
@@ -70,9 +73,9 @@ def _worthwhile(regions: Sequence[Region]) -> list[Region]:
     return [region for region, kind in kinds.items() if largest[kind] >= WORTH_A_KERNEL]
 
 
-def _group(region: Region, outputs: Sequence[Node]) -> Group:
+def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Group:
     """The region as a group; `outputs` are what anything outside of it reads."""
-    nest = print_loops(region, outputs)
+    nest = printer.nest(region, outputs)
     inputs: list[Node] = []
     for node in region.roles:
         for head in node.heads:

@@ -79,6 +79,8 @@ def _readable(head: Node, space: Sizes, layouts: Layouts, outer: Collection[Node
         return shape == space
     if head in outer:
         return shape == space and all(_readable(its, space, layouts, outer) for its in head.heads)
+    if shape == space and head.operation is not BROADCAST_TO:
+        return layouts.contiguous(head)
     aligned = (1,) * (len(space) - len(shape)) + shape
     while head.operation is BROADCAST_TO:
         head = head.heads[0]  # a kernel reads what was repeated

@@ -14,11 +14,13 @@ Delta = Callable[..., "tuple[Node | None, ...]"]
 
 def infer_elementwise(*heads: TensorType) -> TensorType:
     """Broadcast shapes, one dtype for all."""
-    dtypes = {head.dtype for head in heads}
-    if len(dtypes) > 1:
-        listed = " and ".join(sorted(map(str, dtypes)))
-        raise ValueError(f"dtypes {listed} do not mix; fix: cast one of them: cast(x, dtype)")
-    return TensorType(broadcast([head.shape for head in heads]), heads[0].dtype)
+    first = heads[0]
+    for head in heads:
+        if head.dtype != first.dtype:
+            listed = " and ".join(sorted({str(head.dtype) for head in heads}))
+            raise ValueError(f"dtypes {listed} do not mix; fix: cast one of them: cast(x, dtype)")
+    shape = broadcast([head.shape for head in heads])
+    return first if first.shape == shape else TensorType(shape, first.dtype)
 
 
 def infer_numbers(*heads: TensorType) -> TensorType:
@@ -55,8 +57,9 @@ def need_floats(*heads: TensorType) -> None:
 
 def need_numbers(*heads: TensorType) -> None:
     """ValueError where a head holds truth values."""
-    if any(head.dtype == BOOL for head in heads):
-        raise ValueError("needs numbers, not bool; fix: cast(x, 'float32')")
+    for head in heads:
+        if head.dtype == BOOL:
+            raise ValueError("needs numbers, not bool; fix: cast(x, 'float32')")
 
 
 def need_integers(head: TensorType) -> None:

@@ -32,7 +32,7 @@ COMPOSITES = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, VARIANCE, MEAN, CROSS_ENTROPY)
 
 def decompose(graph: Graph) -> Graph:
     """The graph with composites along the last axis written out."""
-    return map_nodes(graph, _written_out, COMPOSITES)
+    return map_nodes(graph, _written_out, lambda node: node.operation in COMPOSITES)
 
 
 def _written_out(node: Node) -> Node | None:

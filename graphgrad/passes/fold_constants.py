@@ -17,22 +17,28 @@ LARGEST = 1 << 22
 
 def fold_constants(graph: Graph) -> Graph:
     """The graph with everything computed that does not depend on any input, parameter or state."""
-    return map_nodes(graph, _folded)
+    return map_nodes(graph, _folded, _is_known)
 
 
 def _folded(node: Node) -> Node | None:
     operation = node.operation
-    if operation.compute is None or operation is BROADCAST_TO or _is_open(node):
+    if not _is_known(node) or operation.compute is None or operation is BROADCAST_TO:
         return None
-    if not node.heads and operation not in (IOTA, EXTENT):
-        return None
-    if any(head.operation is not CONSTANT for head in node.heads):
+    if _is_open(node):
         return None
     size = node.type.size
     if not isinstance(size, int) or size > LARGEST:
         return None
     heads = [head.attributes["value"].array for head in node.heads]
     return constant(evaluate_node(node, heads), node.dtype)
+
+
+def _is_known(node: Node) -> bool:
+    """Whether the value depends on nothing but numbers and sizes."""
+    for head in node.heads:
+        if head.operation is not CONSTANT:
+            return False
+    return bool(node.heads) or node.operation in (IOTA, EXTENT)
 
 
 def _is_open(node: Node) -> bool:

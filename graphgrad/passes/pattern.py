@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,11 @@ class Pattern:
     heads: tuple[Pattern, ...] = ()
     bind: str = ""
     condition: Callable[[Node], bool] | None = None
+
+    @cached_property
+    def needs(self) -> frozenset[Operation]:
+        """The operations that the heads of a match have among them: quick to look for."""
+        return frozenset(head.operation for head in self.heads if head.operation is not None)
 
     def match(self, node: Node, bindings: Bindings) -> Bindings | None:
         """The bindings extended by this match, or None."""
@@ -86,11 +92,9 @@ def is_number(node: Node, value: float) -> bool:
     if node.operation is not CONSTANT:
         return False
     array = node.attributes["value"].array
-    return bool(array.size == 1 and array.reshape(()).item() == value) or bool(
-        array.size > 1 and np.all(array == value)
-    )
+    return bool(array.item() == value if array.size == 1 else array.size and np.all(array == value))
 
 
 def number_of(node: Node) -> Any:
     """The value of a constant with one element, as a Python number."""
-    return node.attributes["value"].array.reshape(()).item()
+    return node.attributes["value"].array.item()

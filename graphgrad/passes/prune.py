@@ -5,14 +5,16 @@ Asking for a node by name makes it an output, so what was asked for stays.
 
 from __future__ import annotations
 
-from graphgrad.graph import INPUT, Graph
+from graphgrad.graph import Graph
 
 
 def prune(graph: Graph) -> Graph:
     """The graph without nodes that neither an output nor an update needs; inputs stay."""
     roots = [*graph.outputs.values(), *graph.updates, *graph.updates.values()]
     needed = graph.ancestors(roots)
-    needed.update(node for node in graph.nodes if node.operation is INPUT)
+    needed.update(graph.inputs.values())
+    if len(needed) == len(graph):
+        return graph
     names = {name: node for name, node in graph.names.items() if node in needed}
     order = [node for node in graph.nodes if node in needed]
     return Graph(graph.outputs, graph.updates, names, order)

@@ -9,12 +9,12 @@ apply there. A rule that does not come to rest is stopped by the budget, and the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgrad.errors import PassError
 from graphgrad.graph import Graph, Node, Operation, placed
-from graphgrad.graph.node import apply
+from graphgrad.graph.node import rebuilt
 from graphgrad.passes.pattern import Pattern
 
 BUDGET_PER_NODE = 20
@@ -45,8 +45,18 @@ def by_operation(rules: Sequence[Rule]) -> RulesByOperation:
 def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
     """The graph with the rules applied until none matches."""
 
+    def possible(node: Node) -> Sequence[Rule]:
+        """The rules that operations like these, in the node and its heads, do not rule out."""
+        kinds = (node.operation, *[head.operation for head in node.heads])
+        found = rules_by_kinds.get(kinds)
+        if found is None:
+            found = [rule for rule in rules.get(node.operation, ())
+                     if rule.pattern.needs.issubset(kinds[1:])]  # fmt: skip
+            rules_by_kinds[kinds] = found
+        return found
+
     def improve(node: Node) -> Node | None:
-        for rule in rules.get(node.operation, ()):
+        for rule in possible(node):
             bindings = rule.pattern.match(node, {})
             if bindings is None:
                 continue
@@ -56,15 +66,22 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
                 if fired.total() > budget:
                     raise _restless(stage, budget, fired)
                 return result
+        at_rest.add(node)
         return None
 
+    def concerned(node: Node) -> bool:
+        return node not in at_rest and bool(possible(node))
+
+    rules_by_kinds: dict[tuple[Operation, ...], Sequence[Rule]] = {}
     fired: Counter[str] = Counter()
+    at_rest: set[Node] = set()  # no rule matches these, in this walk or any other
     budget = BUDGET_PER_NODE * (len(graph) + 100)
     while True:
         before = fired.total()
-        graph = map_nodes(graph, improve, rules)
+        graph = map_nodes(graph, improve, concerned)
         if fired.total() == before:
             return graph
+        at_rest.intersection_update(graph.nodes)
 
 
 def _restless(stage: str, budget: int, fired: Counter[str]) -> PassError:
@@ -78,29 +95,25 @@ def _restless(stage: str, budget: int, fired: Counter[str]) -> PassError:
 def map_nodes(
     graph: Graph,
     improve: Callable[[Node], Node | None],
-    concerned: Container[Operation] | None = None,
+    concerned: Callable[[Node], bool] | None = None,
 ) -> Graph:
     """The graph with every node rebuilt on the new heads and then improved while it can be.
 
-    `concerned` are the operations that `improve` may do something about; None means any.
+    `concerned` says of a node whose heads stay whether `improve` may do something about it; None
+    means that it may about any.
     """
     replacement: dict[Node, Node] = {}
     for old in graph.nodes:
         moved = not replacement.keys().isdisjoint(old.heads)
-        if not moved and concerned is not None and old.operation not in concerned:
+        if not moved and concerned is not None and not concerned(old):
             continue
         new = old
         with placed(graph.name_of(old), old.origin):
             if moved:
-                new = rebuilt(old, tuple(replacement.get(head, head) for head in old.heads))
+                new = rebuilt(old, tuple([replacement.get(head, head) for head in old.heads]))
             better = improve(new)
             while better is not None:
                 new, better = better, improve(better)
         if new is not old:
             replacement[old] = new
     return graph.replaced(replacement) if replacement else graph
-
-
-def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
-    """The same operation with the same attributes on other heads."""
-    return apply(node.operation, heads, node.attributes, None)

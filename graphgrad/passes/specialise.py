@@ -12,7 +12,7 @@ from typing import Any
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, placed
 from graphgrad.graph.dimension import substitute
-from graphgrad.graph.node import apply
+from graphgrad.graph.node import apply, rebuilt
 
 
 def free_dimensions(graph: Graph) -> tuple[str, ...]:
@@ -39,12 +39,24 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         return graph
     replacement: dict[Node, Node] = {}
     for old in graph.nodes:
-        attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
-        heads = tuple(replacement.get(head, head) for head in old.heads)
-        if heads != old.heads or attributes != dict(old.attributes):
-            with placed(graph.name_of(old), old.origin):
+        open_sizes = any(map(_is_open, old.attributes.values()))
+        if not open_sizes and replacement.keys().isdisjoint(old.heads):
+            continue
+        heads = tuple([replacement.get(head, head) for head in old.heads])
+        with placed(graph.name_of(old), old.origin):
+            if open_sizes:
+                attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
                 replacement[old] = apply(old.operation, heads, attributes, None)
+            else:
+                replacement[old] = rebuilt(old, heads)
     return graph.replaced(replacement)
+
+
+def _is_open(value: Any) -> bool:
+    """Whether an attribute holds a size that is not known yet."""
+    if isinstance(value, tuple):
+        return any(map(_is_open, value))
+    return isinstance(value, Dimension)
 
 
 def _substituted(value: Any, sizes: Mapping[str, int]) -> Any:

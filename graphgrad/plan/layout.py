@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from graphgrad.graph import Graph, Node
+from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.movement import TRANSPOSE
 
@@ -65,6 +65,7 @@ def find_layouts(graph: Graph, orders: bool = True) -> Layouts:
     """
     ghosts: dict[Node, np.ndarray] = {}
     views, found = set(), {}
+    contiguous: dict[TensorType, np.ndarray] = {}  # nothing tells ghosts of one type apart
     kept = {*graph.outputs.values(), *graph.updates.values()}
     for node in graph.nodes:
         result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
@@ -78,7 +79,9 @@ def find_layouts(graph: Graph, orders: bool = True) -> Layouts:
             ghosts[node] = written.transpose(np.argsort(order))
             found[node] = order
         else:
-            ghosts[node] = ghost(node.type.sizes, node.dtype)
+            if node.type not in contiguous:
+                contiguous[node.type] = ghost(node.type.sizes, node.dtype)
+            ghosts[node] = contiguous[node.type]
     return Layouts(ghosts, frozenset(views), found)
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from graphgrad.backprop import derive
 from graphgrad.graph import ZEROS, Graph, Node, leaf_name, placed, scope, state
+from graphgrad.graph.collection import collector_rests
 from graphgrad.layers import Randomness
 from graphgrad.ops import (
     add,
@@ -50,6 +51,7 @@ def derived_graph(
     return surgery(derive(graph, "loss", wrt), parse_surgery(settings.surgery))
 
 
+@collector_rests
 def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     """The forward graph with deltas, gradient norm, learning rate and all updates added.
 

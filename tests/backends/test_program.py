@@ -7,6 +7,7 @@ import gc
 import re
 import threading
 import tracemalloc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,6 +30,23 @@ def arrays(**values: object) -> dict[str, np.ndarray]:
 
 
 # ---------------------------------------------------------------- updates
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_program_and_its_arena_are_free_with_their_last_user(fuse):
+    w = gg.parameter("w", (64, 100))
+    graph = Graph({"loss": gg.sum(gg.tanh(w) * w)}, {w: gg.tanh(w) * 0.5})
+    run = gg.compile(graph, guards="loss", fuse=fuse).program()
+    state = gg.initial_state(graph)
+    gc.collect()
+    gc.disable()
+    try:
+        run(state)
+        held = [weakref.ref(run), weakref.ref(run._workspaces[0])]
+        del run
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_states_are_updated_in_the_callers_arrays():

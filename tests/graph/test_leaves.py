@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
 import graphgrad as gg
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import leaf_name
+from graphgrad.graph.initial import BLOCK
 from graphgrad.graph.leaves import extent
 from graphgrad.graph.types import FLOAT32
 
@@ -62,6 +65,24 @@ def test_distributions():
     drawn = gg.normal(0.5).draw(wide, FLOAT32, 0, "w")
     assert abs(float(drawn.std()) - 0.5) < 0.01 and abs(float(drawn.mean())) < 0.02
     assert (gg.full(3.0).draw((2,), FLOAT32, 0, "w") == 3).all()
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK, 2 * BLOCK + 7])
+def test_drawing_in_blocks_is_drawing_at_once(size):
+    key = int.from_bytes(hashlib.sha256(b"3:layer.w").digest()[:16], "little")
+
+    def generator():
+        return np.random.Generator(np.random.Philox(key=key))
+
+    for initial, whole in ((gg.normal(0.3), generator().standard_normal(size) * 0.3),
+                           (gg.uniform(0.7), generator().uniform(-0.7, 0.7, size))):  # fmt: skip
+        drawn = initial.draw((size, 1), FLOAT32, 3, "layer.w")
+        np.testing.assert_array_equal(drawn[:, 0], whole.astype("float32"), strict=True)
+
+
+def test_zeros_keep_their_sign():
+    assert not np.signbit(gg.full(0.0).draw((2,), FLOAT32, 0, "w")).any()
+    assert np.signbit(gg.full(-0.0).draw((2,), FLOAT32, 0, "w")).all()
 
 
 @pytest.mark.parametrize("initial", [gg.full(1.0), gg.normal(1.0), gg.uniform(1.0)])

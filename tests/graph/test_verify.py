@@ -14,7 +14,16 @@ from graphgrad.graph.types import FLOAT32, FLOAT64
 def forged(node: Node, **changed: object) -> Node:
     """A copy of the node with something changed that no declaration would allow."""
     copy = Node.__new__(Node)
-    for field in ("operation", "heads", "attributes", "type", "names", "origin", "serial"):
+    for field in (
+        "operation",
+        "heads",
+        "attributes",
+        "attribute_key",
+        "type",
+        "names",
+        "origin",
+        "serial",
+    ):
         setattr(copy, field, changed.get(field, getattr(node, field)))
     return copy
 
