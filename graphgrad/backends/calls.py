@@ -19,7 +19,7 @@ import numpy as np
 
 from graphgrad.graph import CONSTANT
 from graphgrad.kernels.compiled import compile_add_parts, compile_kernel, compile_together
-from graphgrad.kernels.loops import LoopNest, Part, Word, block_count
+from graphgrad.kernels.loops import LoopNest, Part, Stream, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Plan, Step
@@ -89,6 +89,8 @@ class CallTable:
         place = len(self.words)
         if isinstance(word, int):
             return word
+        if isinstance(word, Stream):
+            return int(word.mask.attributes["stream"])
         if isinstance(word, np.ndarray):
             self.kept.append(word)
             return int(word.ctypes.data)

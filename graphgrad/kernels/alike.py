@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from graphgrad.graph import Node
-from graphgrad.kernels.loops import LoopNest, print_loops
+from graphgrad.kernels.loops import LoopNest, Stream, Word, print_loops
 from graphgrad.kernels.region import Region, is_generator, is_inlined
 from graphgrad.ops.movement import BROADCAST_TO
 
@@ -60,7 +60,7 @@ def _outside(head: Node, numbers: dict[Node, int]) -> Hashable:
     if not is_generator(head):
         return seen
     sources = [(numbers.setdefault(source, len(numbers)), source.dtype) for source in head.heads]
-    return *seen, head.attribute_key, *sources
+    return *seen, head.attributes["rate"], *sources  # its stream is no part of the text
 
 
 def _with_nodes(nest: LoopNest, region: Region, nodes: Mapping[Node, Node]) -> LoopNest:
@@ -68,10 +68,16 @@ def _with_nodes(nest: LoopNest, region: Region, nodes: Mapping[Node, Node]) -> L
     return replace(
         nest,
         region=region,
-        words=tuple([nodes[word] if isinstance(word, Node) else word for word in nest.words]),
+        words=tuple([_with_node(word, nodes) for word in nest.words]),
         arguments=tuple([replace(each, node=nodes[each.node]) for each in nest.arguments]),
         outputs=tuple([nodes[node] for node in nest.outputs]),
         collected=tuple([nodes[node] for node in nest.collected]),
         last_read={nodes[node]: stage for node, stage in nest.last_read.items()},
         first_write={nodes[node]: stage for node, stage in nest.first_write.items()},
     )
+
+
+def _with_node(word: Word, nodes: Mapping[Node, Node]) -> Word:
+    if isinstance(word, Node):
+        return nodes[word]
+    return Stream(nodes[word.mask]) if isinstance(word, Stream) else word

@@ -67,7 +67,15 @@ class Part:
     number: int
 
 
-Word = int | Node | np.ndarray | Part
+@dataclass(frozen=True)
+class Stream:
+    """The number of the stream that a dropout mask is drawn from: all that tells masks of equal
+    layers apart, so it is no part of the text."""
+
+    mask: Node
+
+
+Word = int | Node | np.ndarray | Part | Stream
 """What a kernel is given: a number, or the address of a value, of a table, of a working array."""
 
 
@@ -344,7 +352,7 @@ class _Printer:
             seed, step = node.heads
             once.append(self._given(f"seed{n}", seed, "1", seed))
             once.append(self._given(f"step{n}", step, "1", step))
-            self.words.append(int(node.attributes["stream"]))
+            self.words.append(Stream(node))
             once.append(f"g{n} = empty(columns, {node.dtype})")
             rate = node.attributes["rate"]
             per_row.append(

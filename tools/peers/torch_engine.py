@@ -1,8 +1,8 @@
 """PyTorch in the bench, as its users write it: modules, autograd, Adam.
 
-The variant is `eager`, `compile` (`torch.compile` around the model) or `bf16` (the forward pass under
-autocast to bfloat16, weights and Adam in float32). Chosen is what is faster on a processor: Adam's
-fused form, and attention by `scaled_dot_product_attention`.
+The variant is `eager`, `compile` (`torch.compile` around the model) or `bf16` (the forward pass
+under autocast to bfloat16, weights and Adam in float32). Chosen is what is faster on a processor:
+Adam's fused form, and attention by `scaled_dot_product_attention`.
 """
 
 from __future__ import annotations
