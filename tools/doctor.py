@@ -60,7 +60,7 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     yield "BLAS", _blas_text(blas)
     if blas.measured:
         yield "speed", f"{blas.measured.gflops:.0f} GFLOP/s (float32 matrix product)"
-    yield "LLVM", _package_text(report.llvmlite)
+    yield "llvmlite", _package_text(report.llvmlite)
     yield "CuPy", _package_text(report.cupy)
     yield "Graphviz", report.dot or "absent"
     yield "GPU", "; ".join(report.gpus) or "none"

@@ -1,4 +1,4 @@
-"""`graphgrad profile`: where the time of a training step goes, by operation and by node."""
+"""`graphgrad profile`: where the time of a training step goes, by operation, node and kernel."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+
+from graphgrad.backends import Program
 from graphgrad.compile import compile, initial_state, sizes_of
 from graphgrad.errors import ConfigurationError
+from graphgrad.inspection.kernel_text import kernel_text
 from graphgrad.inspection.line_profile import Profile, chrome_trace, profile
 from graphgrad.models import BUILTIN
 from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import load_model
+from graphgrad.training.task import Feeds, load_model
 
 HELP = "time every operation and every node of a training step"
 DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
@@ -24,6 +28,8 @@ least, GFLOP/s of matrix products, and the line that declared it.
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
     graphgrad profile transformer --trace step.json       for ui.perfetto.dev or chrome://tracing
+    graphgrad profile transformer --kernel kernel_3       what a kernel computes, and its text
+    graphgrad profile transformer --kernel kernel_3 --assembly
 """
 
 
@@ -38,12 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="how many nodes are listed (default: %(default)s)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print one JSON object, with all nodes")
     parser.add_argument("--trace", metavar="FILE", help="write one step as a Chrome trace")
+    parser.add_argument("--kernel", metavar="NAME",
+                        help="print a kernel of the program instead of times")  # fmt: skip
+    parser.add_argument("--assembly", action="store_true",
+                        help="with --kernel: what it is in the processor's language")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Profiles and prints."""
     if arguments.trace and not Path(arguments.trace).absolute().parent.is_dir():
         raise ConfigurationError(f"--trace {arguments.trace}: there is no such folder")
+    if arguments.assembly and not arguments.kernel:
+        raise ConfigurationError("--assembly is of one kernel", fix="add --kernel NAME")
+    if arguments.kernel:
+        print(_kernel(arguments))
+        return 0
     found = measure(arguments.model, arguments.set, arguments.steps)
     if arguments.trace:
         write_atomically(arguments.trace, json.dumps(chrome_trace(found)))
@@ -56,6 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def measure(name: str, assignments: list[str], steps: int) -> Profile:
     """The profile of the training step that `graphgrad train` runs for this model."""
+    program, state, feeds = training_program(name, assignments)
+    return profile(program, state, lambda step: feeds, steps)
+
+
+def _kernel(arguments: argparse.Namespace) -> str:
+    program, _, _ = training_program(arguments.model, arguments.set)
+    text = kernel_text(program, arguments.kernel)
+    return program.assembly(arguments.kernel) if arguments.assembly else text
+
+
+def training_program(
+    name: str, assignments: list[str]
+) -> tuple[Program, dict[str, np.ndarray], Feeds]:
+    """The program that `graphgrad train` runs for this model, its first state and a batch."""
     model = load_model(name, BUILTIN)
     settings = with_assignments(model.settings, assignments)
     task = model.task(settings, {})
@@ -63,7 +92,7 @@ def measure(name: str, assignments: list[str], steps: int) -> Profile:
     feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
     compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     program = compiled.program(**sizes_of(graph, feeds))
-    return profile(program, initial_state(graph, settings.seed), lambda step: feeds, steps)
+    return program, initial_state(graph, settings.seed), feeds
 
 
 def format_profile(found: Profile, top: int) -> str:

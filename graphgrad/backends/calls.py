@@ -18,7 +18,12 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph import CONSTANT
-from graphgrad.kernels.compiled import compile_add_parts, compile_kernel, compile_together
+from graphgrad.kernels.compiled import (
+    assembly,
+    compile_add_parts,
+    compile_kernel,
+    compile_together,
+)
 from graphgrad.kernels.loops import LoopNest, Part, Stream, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
@@ -72,6 +77,10 @@ class CallTable:
                 kernel, 1, False, (block_count(nest.rows), size, Part(number), node), step
             )
         return begin, len(self.rows)
+
+    def assembly(self, text: str) -> str:
+        """A kernel in the processor's own language."""
+        return assembly(text)
 
     def bind(self, arena: np.ndarray) -> Calls:
         """The table with the addresses of a workspace."""

@@ -58,6 +58,11 @@ class Program:
         """The text of every fused kernel, by the name that `source` calls it by."""
         return self._printed.kernels
 
+    def assembly(self, kernel: str) -> str:
+        """The kernel of this name in the processor's own language."""
+        assert self._printed.calls is not None, "there are no kernels"
+        return self._printed.calls.assembly(self.kernels[kernel])
+
     @property
     def peak_bytes(self) -> int:
         """Bytes held while it runs: arena, constants and state."""

@@ -62,6 +62,11 @@ def llvm_text(text: str, name: str = "kernel") -> str:
     return translate(definition, name, _LIBRARY)
 
 
+def assembly(text: str) -> str:
+    """The kernel in the processor's own language."""
+    return machine_code().assembly(llvm_text(text))
+
+
 def compile_add_parts(dtype: str) -> int:
     """The kernel that adds up the parts of a collected sum, in the order of the blocks."""
     return compile_kernel(_ADD_PARTS.format(dtype=dtype))

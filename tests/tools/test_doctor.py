@@ -51,7 +51,7 @@ def test_unknown_facts_are_called_so() -> None:
     )  # fmt: skip
     text = doctor.format_report(report)
     for line in ("processor   unknown", "vectors     unknown", "memory      unknown",
-                 "BLAS        accelerate\n", "LLVM        broken: ImportError: x"):  # fmt: skip
+                 "BLAS        accelerate\n", "llvmlite    broken: ImportError: x"):  # fmt: skip
         assert line in text
     assert "\nspeed" not in text
 

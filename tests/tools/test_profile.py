@@ -74,14 +74,29 @@ def test_the_text_lists_operations_and_the_longest_nodes(
     assert "models/transformer.py:" in nodes
 
 
+@pytest.mark.usefixtures("small_kernels")
+def test_a_kernel_is_printed_and_its_assembly(
+    small: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("llvmlite")
+    assert profile.run(parse(*small, "--kernel", "kernel_0")) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("# kernel_0, called by these lines of the program:\n#   line ")
+    assert "\ndef kernel(first: int64, last: int64, arguments: int64):\n" in text
+    assert profile.run(parse(*small, "--kernel", "kernel_0", "--assembly")) == 0
+    assert "kernel:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("transfomer",),
         ("transformer", "--set", "widht=3"),
         ("transformer", "--trace", "/nowhere/at/all.json"),
+        ("transformer", "--assembly"),
+        ("transformer", "--set", "width=16", "--kernel", "kernel_x"),
     ],
-    ids=["model", "setting", "trace"],
+    ids=["model", "setting", "trace", "assembly of nothing", "kernel"],
 )
 def test_a_wrong_option_is_an_error_at_once(words: Words) -> None:
     with pytest.raises(GraphgradError):

@@ -1,0 +1,50 @@
+"""A fused kernel of a program: what calls it, the nodes that it takes in, its text, its code.
+
+The text is in the loop language (graphgrad/kernels/translate.py), and is what is compiled. Equal
+layers share one kernel, so several lines of a program may call it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+
+from graphgrad.backends import Program
+from graphgrad.errors import UnknownNameError
+from graphgrad.graph.text import plain
+from graphgrad.plan import Step
+
+
+def kernel_text(program: Program, name: str) -> str:
+    """The kernel that `program.source` calls by this name: its calls as comments, then its text.
+
+    Raises `UnknownNameError` where the program calls no such kernel.
+    """
+    kernels = program.kernels
+    if name not in kernels:
+        near = difflib.get_close_matches(name, kernels, 3)
+        raise UnknownNameError(
+            f"the program calls no kernel {name!r}",
+            fix=f"did you mean {' or '.join(near)}?" if near
+            else f"it calls {', '.join(kernels)}" if kernels
+            else "it was compiled without kernels; is `fuse` off, or llvmlite not installed?",
+        )  # fmt: skip
+    lines = [f"# {name}, called by these lines of the program:"]
+    for step in program.plan.steps:
+        line = program.line_of(step.node)
+        if step.group.nest is not None and line and _calls(program, line, name):
+            lines.append(_call_text(program, step, line))
+    return "\n".join([*lines, "", kernels[name]])
+
+
+def _calls(program: Program, line: int, name: str) -> bool:
+    return program.source.splitlines()[line - 1].lstrip().startswith(f"op.{name}(")
+
+
+def _call_text(program: Program, step: Step, line: int) -> str:
+    """A line of the program: what comes out, and how many of which operations are done."""
+    outputs = ", ".join(plain(program.graph.name_of(node), 60) for node in step.group.outputs)
+    counts = Counter(node.operation.name for node in step.group.nodes)
+    operations = ", ".join(f"{count} {each}" if count > 1 else each
+                           for each, count in counts.items())  # fmt: skip
+    return f"#   line {line}: {outputs}  ({operations})"
