@@ -96,7 +96,10 @@ def machine_code() -> Code:
 
 
 def _features() -> str:
-    return str(llvm.get_host_cpu_features().flatten())
+    try:
+        return str(llvm.get_host_cpu_features().flatten())
+    except RuntimeError:  # LLVM cannot tell on this system: the processor's name says enough
+        return ""
 
 
 @cache

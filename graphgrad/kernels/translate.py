@@ -1,16 +1,16 @@
 """The loop language: a small typed part of Python, translated into the text of LLVM.
 
 Kernels are printed in it (loops.py), and what is not printed is written in it as plain functions
-(functions.py, native.py, philox_compiled.py, …), whose source is read here. So a kernel stays text
-that anybody can read and that Python itself can run, and between the text and LLVM stand only this
-file, expressions.py and instructions.py.
+(library/), whose source is read here. So a kernel stays text that anybody can read and that Python
+itself can run (language.py), and between the text and LLVM stand only this file, expressions.py and
+instructions.py; machine_code.py makes code of it.
 
 Numba does the same for all of Python, and took ten times as long: a second for a kernel that LLVM
 compiles in a few hundredths, for the inference of types, copies of the program and counted
 references. Here a type is known from the first assignment, and a function is written out where it
 is called.
 
-- A scalar has one of the types of `SCALARS`; an operation takes equal types and nothing is
+- A scalar has one of the types of `LLVM_TYPES`; an operation takes equal types and nothing is
   converted in silence. A number without a type takes that of the other operand.
 - An array is an address with sizes: `array(address, float32, rows, columns)`. One index of two
   gives a row. `empty(columns, float32)` is memory of the function's own, freed at its end.
