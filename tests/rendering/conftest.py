@@ -1,16 +1,19 @@
-"""A headless Chromium for the pages, driven by Playwright; skipped where there is none.
+"""Pages and a headless Chromium for them, driven by Playwright; skipped where there is none.
 
     def test_x(open_page): page = open_page(html); page.click(...); ...
 
-Tests of a file share the windows of one browser; each opens its page anew in one of them, so
-nothing of another test is left in it. Whatever a test does, the page must ask for nothing over the
+All tests share the windows of one browser; each opens its page anew in one of them, so nothing of
+another test is left in it. Whatever a test does, the page must ask for nothing over the
 network, write no error to the console and open no dialog: `open_page` checks that when the test
 ends. The page's policy forbids evaluated text, so `page.wait_for_function` cannot be used;
 `page.evaluate`, `page.wait_for_selector` and `page.locator(...).wait_for()` can.
+
+Pages that tests of several files open are built here, each once in a session.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -19,6 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_runs import Trained, trained_on_dates, trained_on_words
+
+import graphgrad as gg
+from graphgrad.models import BUILTIN
+from graphgrad.models import transformer as transformer_model
+from graphgrad.rendering.page import build_page
+from graphgrad.training.optimisers import training_step
+from graphgrad.training.task import load_model
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
@@ -100,7 +111,8 @@ class Windows:
     def give_back(self) -> list[str]:
         """Clears what tests left in their windows; returns what the pages did wrong."""
         wrong: list[str] = []
-        for key, page, watch in self.lent:
+        while self.lent:  # a window that cannot be cleared is lent no more
+            key, page, watch = self.lent.pop(0)
             wrong += [*watch.complaints, *watch.requests]
             watch.complaints.clear()
             watch.requests.clear()
@@ -109,13 +121,12 @@ class Windows:
             page.mouse.move(0, 0)
             page.goto("about:blank")
             self.free.setdefault(key, []).append((page, watch))
-        self.lent.clear()
         return wrong
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def windows(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
-    """The windows that the tests of one file share."""
+    """The windows that all tests of the session share."""
     shared = Windows(browser, tmp_path_factory.mktemp("pages"))
     yield shared
     for context in shared.contexts:
@@ -128,3 +139,52 @@ def open_page(windows: Windows) -> Iterator[Callable[..., Any]]:
     yield windows.open
     wrong = windows.give_back()
     assert not wrong, wrong
+
+
+@pytest.fixture(scope="session")
+def pages() -> Callable[[str], str]:
+    """The pages of Transformers by name, each built once: 2+2 layers and 6+6 layers with deltas,
+    and the whole training step of 2+2 layers; `test_page_acceptance_graph` has that of 6+6."""
+
+    @functools.cache
+    def page(name: str) -> str:
+        settings = transformer_model.Settings(layers=6 if name == "large" else 2)
+        graph = transformer_model.training_graph(settings, 114, 15)
+        whole = training_step(graph, settings) if name == "step" else gg.derive(graph, "loss")
+        sizes = {"batch": 8, "source": 10, "target": 6}
+        return build_page(whole, title="transformer", sizes=sizes)
+
+    return page
+
+
+@pytest.fixture
+def small(pages: Callable[[str], str]) -> str:
+    return pages("small")
+
+
+@pytest.fixture
+def large(pages: Callable[[str], str]) -> str:
+    return pages("large")
+
+
+@pytest.fixture
+def training(pages: Callable[[str], str]) -> str:
+    return pages("step")
+
+
+@pytest.fixture(scope="session")
+def network() -> str:
+    """The page of a small feed-forward network with deltas."""
+    model = load_model("feedforward", BUILTIN)
+    graph = model.task(model.settings, {}).graph
+    return build_page(gg.derive(graph, "loss"), title="network")
+
+
+@pytest.fixture(scope="session")
+def dates(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained_on_dates(tmp_path_factory.mktemp("acceptance") / "dates")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained_on_words(tmp_path_factory.mktemp("panels"))
