@@ -103,11 +103,11 @@ class _Translator:
         parameters = definition.args.args
         if len(parameters) != len(arguments):
             raise LoopError(f"{function.name} takes {len(parameters)} values, not {len(arguments)}")
+        if function.separate:
+            return self._called(function, arguments)
         self.calls += 1
         if self.calls > _DEEPEST:
             raise LoopError(f"{function.name} calls itself")
-        if function.separate:
-            return self._called(function, arguments)
         before = self.here.names, self.here.library, self.emit.flags
         self.here.names, self.here.library = {}, names_of(function)
         self.emit.flags = function.flags
@@ -127,7 +127,6 @@ class _Translator:
             type_ = self.here.type_named(parameter.annotation)
             kinds.append(LLVM_TYPES[type_])
             given.append(f"{LLVM_TYPES[type_]} {self.here.as_type(value, type_).text}")
-        self.calls -= 1
         self.emit.declare(f"declare void @{function.symbol}({', '.join(kinds)})")
         self.emit.line(f"call void @{function.symbol}({', '.join(given)})")
 

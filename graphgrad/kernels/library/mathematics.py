@@ -1,9 +1,10 @@
 """Functions of single numbers, made so that LLVM vectorises them.
 
-The functions of float32 are polynomials (their coefficients have the least largest error, found by
-Lawson's iteration in multiple precision), with choices instead of branches. The error of each is
-given in units in the last place; the tests measure it over the whole range. A text calls them
-without the type: `exp(x)` is `exp_float32` where x is float32, and otherwise the C library's.
+The functions of float32 are polynomials, with choices instead of branches. The coefficients of the
+exponential, and ln 2 in two parts, are those of Moshier's Cephes library; the others have the least
+largest error, found by Lawson's iteration on values in multiple precision. The error of each is
+given in units in the last place; the tests measure it at floats of the whole range. A text calls
+them without the type: `exp(x)` is `exp_float32` where x is float32, else the C library's.
 """
 
 from __future__ import annotations
