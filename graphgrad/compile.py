@@ -21,7 +21,7 @@ import numpy as np
 from graphgrad.backends import COMPILES, Program, lower
 from graphgrad.errors import DeclarationError, PassError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node
-from graphgrad.graph.collection import collector_rests
+from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.html import mimebundle, picture, program_html
 from graphgrad.graph.types import shape_text
 from graphgrad.kernels.fuse import fused

@@ -7,7 +7,7 @@ import pytest
 
 def pytest_configure(config: pytest.Config) -> None:
     """The machine code of tests is kept with their results, not with the user's."""
-    if hasattr(config, "cache"):  # without it, `-p no:cacheprovider`
+    if config.pluginmanager.hasplugin("cacheprovider"):  # without it, `-p no:cacheprovider`
         os.environ.setdefault("GRAPHGRAD_CACHE", str(config.cache.mkdir("graphgrad")))
 
 

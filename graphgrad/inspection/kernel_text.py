@@ -30,15 +30,12 @@ def kernel_text(program: Program, name: str) -> str:
             else "it was compiled without kernels; is `fuse` off, or llvmlite not installed?",
         )  # fmt: skip
     lines = [f"# {name}, called by these lines of the program:"]
+    source = program.source.splitlines()
     for step in program.plan.steps:
         line = program.line_of(step.node)
-        if step.group.nest is not None and line and _calls(program, line, name):
+        if line and source[line - 1].lstrip().startswith(f"op.{name}("):
             lines.append(_call_text(program, step, line))
     return "\n".join([*lines, "", kernels[name]])
-
-
-def _calls(program: Program, line: int, name: str) -> bool:
-    return program.source.splitlines()[line - 1].lstrip().startswith(f"op.{name}(")
 
 
 def _call_text(program: Program, step: Step, line: int) -> str:

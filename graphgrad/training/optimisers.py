@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from graphgrad.backprop import derive
 from graphgrad.graph import ZEROS, Graph, Node, leaf_name, placed, scope, state
-from graphgrad.graph.collection import collector_rests
+from graphgrad.graph.collector import collector_rests
 from graphgrad.layers import Randomness
 from graphgrad.ops import (
     add,

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 import graphgrad as gg
-from graphgrad.graph.collection import collector_rests
+from graphgrad.graph.collector import collector_rests
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 
