@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ INFINITY, NAN = np.inf, np.nan
 
 independent = range
 sqrt, floor, log, sin, cos, pow = np.sqrt, np.floor, np.log, np.sin, np.cos, np.power
+c_sin, c_cos = np.sin, np.cos
+"""Those of the C library, whatever better ones there are."""
 exp, tanh, log1p, expm1, isfinite, abs = (
     np.exp, np.tanh, np.log1p, np.expm1, np.isfinite, np.abs
 )  # fmt: skip
@@ -81,6 +84,17 @@ def empty(size: Any, dtype: Any) -> np.ndarray:
 def bits(a: Any, dtype: Any) -> Any:
     """The bits of a number as another type of the same size."""
     return a.view(dtype)
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a · b + c of the type of a, rounded once."""
+    kind = type(a)
+    b, c = kind(b), kind(c)
+    usual = a * b + c
+    if not np.isfinite(usual):
+        return usual
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    return kind(exact) if exact else usual
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

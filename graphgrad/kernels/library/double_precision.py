@@ -1,0 +1,144 @@
+"""Functions of float64, made so that LLVM vectorises them; see mathematics.py.
+
+The coefficients have the least largest error, found by the exchange of Remez and the iteration of
+Lawson on values in multiple precision. A number is rounded to an integer by adding `ROUNDER`, whose
+last bits then hold the integer: processors without AVX-512 have no other way that is a vector's.
+"""
+
+from __future__ import annotations
+
+from graphgrad.kernels.language import (
+    INFINITY,
+    NAN,
+    abs,
+    bits,
+    float64,
+    int64,
+    log,
+    loop_function,
+    uint64,
+    where,
+)
+
+ROUNDER = 6755399441055744.0
+"""3 · 2^51: what is added to it is rounded to an integer."""
+WHOLE = 4503599627370496.0
+"""2^52, whose last bits are 0: an integer written into them is added to it."""
+WHOLE_BITS = 0x4330000000000000
+SIGN = -0x8000000000000000
+LEAST = 2.2250738585072014e-308
+"""The least number that is not denormal."""
+LN2_HIGH, LN2_LOW = 0.6931471805598903, 5.497923018708371e-14
+"""ln 2 in two parts; what an exponent times the first is, is exact."""
+
+
+@loop_function()
+def power_of_two_float64(k: int64):
+    """2^n for n from -1022 to 1023, where the last bits of k hold n."""
+    return bits((k + 1023) << 52, float64)
+
+
+@loop_function("contract")
+def reduced_exponential_float64(x: float64):
+    """n + ROUNDER, r and q with e^x = 2^n e^r, |r| ≤ ln 2 / 2 and e^r = 1 + r + r² q."""
+    rounded = x * 1.4426950408889634 + ROUNDER
+    n = rounded - ROUNDER
+    r = x - n * LN2_HIGH
+    r = r - n * LN2_LOW
+    q = float64(2.5114134404711223e-08)
+    q = q * r + 2.762632553082466e-07
+    q = q * r + 2.7557229018769117e-06
+    q = q * r + 2.4801504448329972e-05
+    q = q * r + 0.0001984126990184738
+    q = q * r + 0.0013888888932377217
+    q = q * r + 0.008333333333315132
+    q = q * r + 0.04166666666657363
+    q = q * r + 0.16666666666666685
+    q = q * r + 0.5000000000000006
+    return rounded, r, q
+
+
+@loop_function("contract")
+def exp_float64(x: float64):
+    """e^x; 1 unit."""
+    held = where(x < -746.0, -746.0, x)
+    held = where(held > 710.0, 710.0, held)
+    rounded, r, q = reduced_exponential_float64(held)
+    # 2^n in two factors, neither of which leaves the range of exponents
+    half = bits((rounded - ROUNDER) * 0.5 + ROUNDER, int64)
+    y = (q * r + 1.0) * r + 1.0
+    return y * power_of_two_float64(half) * power_of_two_float64(bits(rounded, int64) - half)
+
+
+@loop_function("contract")
+def expm1_float64(x: float64):
+    """e^x - 1; 2 units. It is 2^n (e^r - 1 + 1 - 2^-n)."""
+    held = where(x < -50.0, -50.0, x)
+    held = where(held > 710.0, 710.0, held)
+    rounded, r, q = reduced_exponential_float64(held)
+    n = rounded - ROUNDER
+    half = bits(n * 0.5 + ROUNDER, int64)
+    inverse = power_of_two_float64(-bits(rounded, int64))
+    y = q * r * r + r + (1.0 - where(n > 100.0, 0.0, inverse))
+    y = y * power_of_two_float64(half) * power_of_two_float64(bits(rounded, int64) - half)
+    return with_sign(y, x)
+
+
+@loop_function()
+def with_sign(y: float64, x: float64):
+    """y, negative also where x is: gives a zero its sign."""
+    return bits(bits(y, int64) | (bits(x, int64) & SIGN), float64)
+
+
+@loop_function("contract")
+def tanh_float64(x: float64):
+    """The hyperbolic tangent, (e^2x - 1) / (e^2x + 1); 3 units."""
+    doubled = 2.0 * abs(x)
+    held = where(doubled > 40.0, 40.0, doubled)
+    rounded, r, q = reduced_exponential_float64(held)
+    scale = power_of_two_float64(bits(rounded, int64))
+    y = scale * (q * r * r + r) + (scale - 1.0)
+    return with_sign(y / (y + 2.0), x)
+
+
+@loop_function("contract")
+def reduced_logarithm_float64(x: float64):
+    """n, f and s (f²/2 + R) - f²/2 with x = 2^n (1 + f), √½ ≤ 1 + f < √2 and s = f / (2 + f):
+    log (1 + f) is f plus the last. x is neither denormal nor negative."""
+    b = bits(x, uint64) + 0x95F6198000000 # the exponent becomes one more from √2 on
+    n = bits((b >> 52) | WHOLE_BITS, float64) - (WHOLE + 1023.0)
+    f = bits((b & 0xFFFFFFFFFFFFF) + 0x3FE6A09E68000000, float64) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    p = float64(0.14795748008283244)
+    p = p * z + 0.15314074544665884
+    p = p * z + 0.18183563202918457
+    p = p * z + 0.22222198599415843
+    p = p * z + 0.28571428742069904
+    p = p * z + 0.3999999999941653
+    p = p * z + 0.6666666666666734
+    square = 0.5 * f * f
+    return n, f, s * (p * z + square) - square
+
+
+@loop_function("contract")
+def log_float64(x: float64):
+    """The natural logarithm; 1 unit."""
+    small = x < LEAST
+    n, f, rest = reduced_logarithm_float64(where(small, x * 18014398509481984.0, x))
+    n = where(small, n - 54.0, n)
+    y = n * LN2_HIGH + (f + (rest + n * LN2_LOW))
+    other = where(x == 0, -INFINITY, where(x < 0, NAN, x))
+    return where(x > 0 and x < INFINITY, y, other)
+
+
+@loop_function("contract")
+def log1p_float64(x: float64):
+    """log (1 + x); 2 units. What 1 + x loses is added in first order."""
+    u = 1.0 + x
+    lost = where(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
+    n, f, rest = reduced_logarithm_float64(u)
+    y = n * LN2_HIGH + (f + (rest + (n * LN2_LOW + lost / u)))
+    other = where(u == 0, -INFINITY, where(u < 0, NAN, u))
+    y = where(u > 0 and u < INFINITY, y, other)
+    return where(x == 0, x, y)
