@@ -14,7 +14,6 @@ from graphgrad.kernels.language import (
     bits,
     float64,
     int64,
-    log,
     loop_function,
     uint64,
     where,
