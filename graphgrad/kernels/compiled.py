@@ -20,7 +20,7 @@ from graphgrad.kernels.export import exported, translator_digest
 from graphgrad.kernels.expressions import Name
 from graphgrad.kernels.instructions import Number
 from graphgrad.kernels.language import INFINITY, NAN, Function
-from graphgrad.kernels.library import double_precision, mathematics, periodic, philox
+from graphgrad.kernels.library import mathematics, philox
 from graphgrad.kernels.machine_code import kernel_folder, machine_code
 from graphgrad.kernels.translate import translate
 
@@ -28,8 +28,6 @@ KERNELS_A_PROCESS = 12
 """Fewer are compiled sooner than another process has started."""
 _LIBRARY: Mapping[str, Name] = {
     **{name: its for name, its in vars(mathematics).items() if isinstance(its, Function)},
-    **{name: its for name, its in vars(double_precision).items() if isinstance(its, Function)},
-    **{name: its for name, its in vars(periodic).items() if isinstance(its, Function)},
     "fill_mask_float32": philox.fill_mask_float32, "fill_mask_float64": philox.fill_mask_float64,
     "inf": Number(INFINITY), "nan": Number(NAN),
 }  # fmt: skip
