@@ -109,15 +109,22 @@ def reduced_logarithm_float64(x: float64):
     f = bits((b & 0xFFFFFFFFFFFFF) + 0x3FE6A09E68000000, float64) - 1.0
     s = f / (2.0 + f)
     z = s * s
-    p = float64(0.14795748008283244)
-    p = p * z + 0.15314074544665884
-    p = p * z + 0.18183563202918457
-    p = p * z + 0.22222198599415843
-    p = p * z + 0.28571428742069904
-    p = p * z + 0.3999999999941653
-    p = p * z + 0.6666666666666734
+    w = z * z
+    even = 0.14795748008283244 * w + 0.18183563202918457
+    odd = 0.15314074544665884 * w + 0.22222198599415843
+    even = even * w + 0.28571428742069904
+    odd = odd * w + 0.3999999999941653
+    even = even * w + 0.6666666666666734
+    p = odd * z + even
     square = 0.5 * f * f
     return n, f, s * (p * z + square) - square
+
+
+@loop_function()
+def ends_of_log(x: float64, y: float64):
+    """y, the logarithm of x, also where x is infinite, not a number, or not positive."""
+    y = where(x < INFINITY, y, x)
+    return where(x > 0, y, where(x == 0, -INFINITY, float64(NAN)))
 
 
 @loop_function("contract")
@@ -127,8 +134,7 @@ def log_float64(x: float64):
     n, f, rest = reduced_logarithm_float64(where(small, x * 18014398509481984.0, x))
     n = where(small, n - 54.0, n)
     y = n * LN2_HIGH + (f + (rest + n * LN2_LOW))
-    other = where(x == 0, -INFINITY, where(x < 0, NAN, x))
-    return where(x > 0 and x < INFINITY, y, other)
+    return ends_of_log(x, y)
 
 
 @loop_function("contract")
@@ -138,6 +144,4 @@ def log1p_float64(x: float64):
     lost = where(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
     n, f, rest = reduced_logarithm_float64(u)
     y = n * LN2_HIGH + (f + (rest + (n * LN2_LOW + lost / u)))
-    other = where(u == 0, -INFINITY, where(u < 0, NAN, u))
-    y = where(u > 0 and u < INFINITY, y, other)
-    return where(x == 0, x, y)
+    return where(x == 0, x, ends_of_log(u, y))

@@ -106,6 +106,13 @@ def reduced_logarithm(x: float32):
     return float32(n), f, f * f * (f * p - 0.5)
 
 
+@loop_function()
+def ends_of_log_float32(x: float32, y: float32):
+    """y, the logarithm of x, also where x is infinite, not a number, or not positive."""
+    y = where(x < INFINITY, y, x)
+    return where(x > 0, y, where(x == 0, -INFINITY, float32(NAN)))
+
+
 @loop_function("contract")
 def log_float32(x: float32):
     """The natural logarithm; 1 unit."""
@@ -113,7 +120,7 @@ def log_float32(x: float32):
     n, f, rest = reduced_logarithm(where(small, x * 8388608.0, x))
     n = where(small, n - 23.0, n)
     y = f + (rest + n * LN2_LOW) + n * LN2_HIGH
-    return where(x > 0 and x < INFINITY, y, where(x == 0, -INFINITY, where(x < 0, NAN, x)))
+    return ends_of_log_float32(x, y)
 
 
 @loop_function("contract")
@@ -123,8 +130,7 @@ def log1p_float32(x: float32):
     lost = where(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
     n, f, rest = reduced_logarithm(u)
     y = f + (rest + n * LN2_LOW) + n * LN2_HIGH + lost / u
-    y = where(u > 0 and u < INFINITY, y, where(u == 0, -INFINITY, where(u < 0, NAN, u)))
-    return where(x == 0, x, y)
+    return where(x == 0, x, ends_of_log_float32(u, y))
 
 
 @loop_function("contract")
