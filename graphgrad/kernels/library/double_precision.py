@@ -145,3 +145,42 @@ def log1p_float64(x: float64):
     n, f, rest = reduced_logarithm_float64(u)
     y = n * LN2_HIGH + (f + (rest + (n * LN2_LOW + lost / u)))
     return where(x == 0, x, ends_of_log(u, y))
+
+
+@loop_function("contract")
+def erf_float64(x: float64):
+    """The error function: an odd polynomial up to 1, 1 - e^q(|x|) above; 2 units."""
+    z = x * x
+    p = float64(-7.607823224458263e-10)
+    p = p * z + 1.361670493788042e-08
+    p = p * z + -1.6183992370766435e-07
+    p = p * z + 1.6444150703158773e-06
+    p = p * z + -1.4924465647965844e-05
+    p = p * z + 0.00012055280496857696
+    p = p * z + -0.0008548325485003903
+    p = p * z + 0.005223977596735921
+    p = p * z + -0.02686617064195914
+    p = p * z + 0.1128379167093695
+    p = p * z + -0.37612638903183343
+    p = p * z + 0.12837916709551256
+    a = where(abs(x) > 5.95, 5.95, abs(x))
+    q = float64(1.73716286634462e-11)
+    q = q * a + -6.399544153795039e-10
+    q = q * a + 1.0708094985140416e-08
+    q = q * a + -1.062513640489993e-07
+    q = q * a + 6.741273849038087e-07
+    q = q * a + -2.6044637786019278e-06
+    q = q * a + 3.3518612586112777e-06
+    q = q * a + 2.8749183558817586e-05
+    q = q * a + -0.0002323360441393344
+    q = q * a + 0.0009228965612230273
+    q = q * a + -0.0021027854998883974
+    q = q * a + 0.0005882474793417295
+    q = q * a + 0.018862097941433006
+    q = q * a + -0.10263577037556249
+    q = q * a + -0.6366683167129401
+    q = q * a + -1.1283685344366106
+    q = q * a + -1.0833886772225238e-06
+    rounded, r, e = reduced_exponential_float64(q)
+    high = 1.0 - ((e * r + 1.0) * r + 1.0) * power_of_two_float64(bits(rounded, int64))
+    return where(abs(x) < 1.0, p * x + x, with_sign(high, x))
