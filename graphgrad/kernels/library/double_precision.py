@@ -104,7 +104,7 @@ def tanh_float64(x: float64):
 def reduced_logarithm_float64(x: float64):
     """n, f and s (f²/2 + R) - f²/2 with x = 2^n (1 + f), √½ ≤ 1 + f < √2 and s = f / (2 + f):
     log (1 + f) is f plus the last. x is neither denormal nor negative."""
-    b = bits(x, uint64) + 0x95F6198000000 # the exponent becomes one more from √2 on
+    b = bits(x, uint64) + 0x95F6198000000  # the exponent becomes one more from √2 on
     n = bits((b >> 52) | WHOLE_BITS, float64) - (WHOLE + 1023.0)
     f = bits((b & 0xFFFFFFFFFFFFF) + 0x3FE6A09E68000000, float64) - 1.0
     s = f / (2.0 + f)
