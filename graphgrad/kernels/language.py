@@ -98,8 +98,10 @@ def fma(a: Any, b: Any, c: Any) -> Any:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b."""
-    return a if condition else b
+    """a where the condition holds, else b; a number without a type takes that of the other."""
+    chosen = a if condition else b
+    kinds = [type(one) for one in (a, b) if isinstance(one, np.generic)]
+    return kinds[0](chosen) if kinds else chosen
 
 
 def plus(a: Any, b: Any) -> Any:

@@ -80,11 +80,11 @@ def expm1_float64(x: float64):
     inverse = power_of_two_float64(-bits(rounded, int64))
     y = q * r * r + r + (1.0 - where(n > 100.0, 0.0, inverse))
     y = y * power_of_two_float64(half) * power_of_two_float64(bits(rounded, int64) - half)
-    return with_sign(y, x)
+    return with_sign_float64(y, x)
 
 
 @loop_function()
-def with_sign(y: float64, x: float64):
+def with_sign_float64(y: float64, x: float64):
     """y, negative also where x is: gives a zero its sign."""
     return bits(bits(y, int64) | (bits(x, int64) & SIGN), float64)
 
@@ -97,7 +97,7 @@ def tanh_float64(x: float64):
     rounded, r, q = reduced_exponential_float64(held)
     scale = power_of_two_float64(bits(rounded, int64))
     y = scale * (q * r * r + r) + (scale - 1.0)
-    return with_sign(y / (y + 2.0), x)
+    return with_sign_float64(y / (y + 2.0), x)
 
 
 @loop_function("contract")
@@ -121,7 +121,7 @@ def reduced_logarithm_float64(x: float64):
 
 
 @loop_function()
-def ends_of_log(x: float64, y: float64):
+def ends_of_log_float64(x: float64, y: float64):
     """y, the logarithm of x, also where x is infinite, not a number, or not positive."""
     y = where(x < INFINITY, y, x)
     return where(x > 0, y, where(x == 0, -INFINITY, float64(NAN)))
@@ -134,7 +134,7 @@ def log_float64(x: float64):
     n, f, rest = reduced_logarithm_float64(where(small, x * 18014398509481984.0, x))
     n = where(small, n - 54.0, n)
     y = n * LN2_HIGH + (f + (rest + n * LN2_LOW))
-    return ends_of_log(x, y)
+    return ends_of_log_float64(x, y)
 
 
 @loop_function("contract")
@@ -144,7 +144,7 @@ def log1p_float64(x: float64):
     lost = where(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
     n, f, rest = reduced_logarithm_float64(u)
     y = n * LN2_HIGH + (f + (rest + (n * LN2_LOW + lost / u)))
-    return where(x == 0, x, ends_of_log(u, y))
+    return where(x == 0, x, ends_of_log_float64(u, y))
 
 
 @loop_function("contract")
@@ -183,4 +183,4 @@ def erf_float64(x: float64):
     q = q * a + -1.0833886772225238e-06
     rounded, r, e = reduced_exponential_float64(q)
     high = 1.0 - ((e * r + 1.0) * r + 1.0) * power_of_two_float64(bits(rounded, int64))
-    return where(abs(x) < 1.0, p * x + x, with_sign(high, x))
+    return where(abs(x) < 1.0, p * x + x, with_sign_float64(high, x))
