@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loops import LoopNest, block_count
+from graphgrad.kernels.loop_nest import LoopNest, block_count
 from graphgrad.kernels.reading import is_generator, unrepeated
 from graphgrad.kernels.region import Region, find_regions, outer_values
 from graphgrad.plan import Group, Layouts, alone
