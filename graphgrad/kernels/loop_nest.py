@@ -12,8 +12,8 @@ from graphgrad.kernels.region import Region
 BLOCKS = 16
 """Into how many blocks the rows of a kernel are cut, but for very few rows and very many."""
 LONGEST_SUM = 1024
-"""Elements of a row that are summed as they come; a longer row is summed in parts. A vector has many
-lanes, each of which adds up few of them."""
+"""Elements of a row that are summed as they come; a longer row is summed in parts. A vector has
+many lanes, each of which adds up few of them."""
 LARGEST_BLOCK = 256
 """Rows of a block at most: so many are added up, one by one, in a sum over rows."""
 
