@@ -179,9 +179,9 @@ def test_a_worker_waits_works_and_tells(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_function_of_the_library_is_tested() -> None:
-    """Here, or those of numbers in the file beside: by its name, or with its type left open."""
-    written = "".join(Path(__file__).with_name(file).read_text()
-                      for file in ("test_library.py", "test_mathematics.py"))  # fmt: skip
+    """By its name, or with its type left open."""
+    files = ("test_library.py", "test_mathematics.py", "test_sums.py")
+    written = "".join(Path(__file__).with_name(file).read_text() for file in files)
     for module in MODULES:
         for name in functions_of(module):
             open_name = re.sub(r"_float(32|64)$", "_{type_}", name)
