@@ -1,7 +1,8 @@
 """Functions of float64, made so that LLVM vectorises them; see mathematics.py.
 
 The coefficients have the least largest error, found by the exchange of Remez and the iteration of
-Lawson on values in multiple precision. A number is rounded to an integer by adding `ROUNDER`, whose
+Lawson on values in multiple precision. The logarithm has the form of Sun's fdlibm, which loses no
+digit of f. A number is rounded to an integer by adding `ROUNDER`, whose
 last bits then hold the integer: processors without AVX-512 have no other way that is a vector's.
 """
 
