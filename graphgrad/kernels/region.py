@@ -78,9 +78,10 @@ def role_in(
         per_row = roles.get(node.heads[0]) == ROW
         return ROW if per_row and shapes == {(*space[:-1], 1), space[:-1]} else None
     role = _reduction_role(node, region) if node.operation in REDUCTIONS else None
-    if fits_a_kernel(node):
-        sizes = node.type.sizes
-        role = FULL if sizes == space else ROW if sizes == (*space[:-1], 1) else None
+    if fits_a_kernel(node) and node.type.sizes == space:
+        role = FULL
+    elif node.operation.kernel and node.type.sizes == (*space[:-1], 1) != space:
+        role = ROW
     if role is None or not all(readable(h, space, roles, layouts, outer) for h in node.heads):
         return None
     return role

@@ -23,5 +23,6 @@ def is_slow(operation: Operation, dtype: np.dtype[Any]) -> bool:
 
 
 def fits_a_kernel(node: Node) -> bool:
-    """Whether the node is an elementwise operation that kernels compute."""
+    """Whether the node is an elementwise operation that kernels compute for every element; once a
+    row they compute them all."""
     return bool(node.operation.kernel) and not is_slow(node.operation, node.dtype)

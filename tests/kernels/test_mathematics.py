@@ -286,3 +286,15 @@ def test_a_power_is_left_to_numpy(dtype: str) -> None:
         got, wanted = compiled(x=bases, e=exponents), np.power(bases, exponents)
     assert_same(got["p"], wanted)
     assert "pow(" not in "".join(compiled.program().kernels.values())
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_power_that_is_taken_once_a_row_stays_in_the_kernel(dtype: str) -> None:
+    x = gg.input("x", (6, 50), dtype)
+    y = x * (gg.sum(x * x, 1, keepdims=True) + 1.0) ** -1.25
+    compiled = compile(gg.Graph({"y": y}), fuse=True)
+    given = np.random.default_rng(0).standard_normal((6, 50)).astype(dtype)
+    wanted = given * (np.sum(given * given, 1, keepdims=True) + 1) ** -1.25
+    np.testing.assert_allclose(compiled(x=given)["y"], wanted, rtol=2e-6)
+    assert "pow(" in "".join(compiled.program().kernels.values())
+    assert len(compiled.program().kernels) == 1
