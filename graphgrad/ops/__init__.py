@@ -59,6 +59,7 @@ from graphgrad.ops.functions import (
     log,
     log1p,
     power,
+    raised,
     relu,
     rsqrt,
     sigmoid,
@@ -92,7 +93,7 @@ from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, vari
 
 # the one late binding: infix on nodes means operations, which stand above nodes
 OPERATORS.update(
-    add=add, subtract=subtract, multiply=multiply, divide=divide, power=power, matmul=matmul,
+    add=add, subtract=subtract, multiply=multiply, divide=divide, power=raised, matmul=matmul,
     negative=negative, less=less, less_equal=less_equal, slice=slice,
 )  # fmt: skip
 
