@@ -8,9 +8,9 @@
 A graph holds every node that its outputs, updates and names need; the pass `prune` keeps only what
 outputs and updates need. Names survive every pass: a pass returns a new graph in which each name
 points to the node that now has that value. A name whose node is no longer needed is `retired`: no
-other node gets it, so that it never means another value than in the graph it was read from. The order is the order of declaration, heads before
-tails; a rewritten node stands where the old one stood. Nothing here recurses, so a chain of
-100,000 nodes is as good as any other graph.
+other node gets it, so that it never means another value than in the graph it was read from. The
+order is the order of declaration, heads before tails; a rewritten node stands where the old one
+stood. Nothing here recurses, so a chain of 100,000 nodes is as good as any other graph.
 """
 
 from __future__ import annotations

@@ -163,8 +163,6 @@ is_finite = elementwise(
 )  # fmt: skip
 
 
-
-
 def _compute_clip(xp: Any, out: Any, x: Any, low: Any, high: Any) -> None:
     xp.clip(x, low, high, out=out)
 
@@ -260,6 +258,6 @@ stop_gradient: Operation = elementwise(
 
 OPERATIONS: tuple[Operation, ...] = (
     add, subtract, multiply, divide, negative, reciprocal, absolute, sign, maximum, minimum, equal,
-    not_equal, less, less_equal, clip, logical_and, logical_or, logical_not, is_finite, where, _cast,
-    stop_gradient,
+    not_equal, less, less_equal, logical_and, logical_or, logical_not, is_finite, clip, where,
+    _cast, stop_gradient,
 )  # fmt: skip

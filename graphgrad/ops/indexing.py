@@ -52,9 +52,7 @@ CHECKED = Operation(
 )  # fmt: skip
 
 
-def checked(
-    indices: Node, size: int | Dimension, what: str, ignored: int | None = None
-) -> Node:
+def checked(indices: Node, size: int | Dimension, what: str, ignored: int | None = None) -> Node:
     """The indices themselves; where they are computed, DataError unless they are in [0, size).
 
     What only compares indices (`one_hot`, a cross-entropy written out) would take one that is no
