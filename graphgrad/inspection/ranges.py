@@ -53,6 +53,7 @@ from graphgrad.ops import (
 )
 from graphgrad.ops.composite import CROSS_ENTROPY, SOFTMAX
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.frames import EMBED_ALL
 from graphgrad.ops.indexing import CHECKED
 from graphgrad.ops.movement import (
     BROADCAST_TO,
@@ -278,6 +279,11 @@ def _framed(node: Node, found: Ranges) -> Range:
     return found[node.heads[0]].joined(Range(0.0, 0.0))
 
 
+def _framed_sum(node: Node, found: Ranges) -> Range:
+    heads = [found[head].joined(Range(0.0, 0.0)) for head in node.heads]
+    return Range(sum(head.low for head in heads), sum(head.high for head in heads))
+
+
 def _fixed(value: Range) -> Rule:
     return lambda node, found: value
 
@@ -295,5 +301,6 @@ _RULES: dict[object, Rule] = {
     SUM: _summed, MEAN: _same, MAX: _same, MIN: _same, MATMUL: _product_of_matrices,
     RESHAPE: _same, TRANSPOSE: _same, BROADCAST_TO: _same, SLICE: _same, COPY: _same, CAST: _same,
     stop_gradient: _same, CHECKED: _same, gather: _same, CONCATENATE: _joined, EMBED: _framed,
+    EMBED_ALL: _framed_sum,
     **{operation: _fixed(NOT_NEGATIVE) for operation in RANDOM},
 }  # fmt: skip

@@ -29,6 +29,7 @@ from graphgrad.ops import (
 )
 from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.frames import EMBED_ALL
 from graphgrad.ops.movement import BROADCAST_TO, CONCATENATE, EMBED, RESHAPE, SLICE, TRANSPOSE
 from graphgrad.ops.reduction import LOGSUMEXP, MAX, MEAN, SUM, VARIANCE
 
@@ -72,6 +73,7 @@ REASONS: dict[object, str] = {
     CONCATENATE: "each part gets back its part of δ",
     SLICE: "what lies outside the window has no influence",
     EMBED: "only the window is x",
+    EMBED_ALL: "each value moves its own window, by as much as it moves itself",
     BROADCAST_TO: "one number used many times gets the sum of what comes back",
 }
 

@@ -9,6 +9,7 @@ from graphgrad.ops import (
     arithmetic,
     composite,
     contraction,
+    frames,
     functions,
     indexing,
     movement,
@@ -97,7 +98,17 @@ OPERATORS.update(
     negative=negative, less=less, less_equal=less_equal, slice=slice,
 )  # fmt: skip
 
-FAMILIES = (arithmetic, functions, reduction, contraction, movement, indexing, random, composite)
+FAMILIES = (
+    arithmetic,
+    functions,
+    reduction,
+    contraction,
+    movement,
+    frames,
+    indexing,
+    random,
+    composite,
+)
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
     CONSTANT,

@@ -16,6 +16,7 @@ from graphgrad.passes import (
     SPECIALISED_PASSES,
     decompose,
     fold_constants,
+    join_frames,
     optimise,
     prune,
     simplify,
@@ -23,7 +24,7 @@ from graphgrad.passes import (
 )
 from graphgrad.passes.rewrite import map_nodes
 
-EVERY_PASS = [prune, stabilise, fold_constants, simplify, decompose]
+EVERY_PASS = [prune, stabilise, fold_constants, simplify, join_frames, decompose]
 
 
 @pytest.mark.parametrize("run", EVERY_PASS, ids=lambda run: run.__name__)
