@@ -16,8 +16,8 @@ BEFORE = """\
 %0 = input() : float64[2, 3]    # d
 %1 = slice(%0, starts=(0, 0), stops=(2, 1), steps=(1, 1)) : float64[2, 1]    # slice
 %2 = slice(%0, starts=(0, 1), stops=(2, 3), steps=(1, 1)) : float64[2, 2]    # slice_1
-%3 = embed(%2, shape=(2, 3), starts=(0, 1), steps=(1, 1)) : float64[2, 3]    # right
-%4 = embed(%1, shape=(2, 3), starts=(0, 0), steps=(1, 1)) : float64[2, 3]    # left
+%3 = embed(%2, starts=(0, 1), steps=(1, 1)) : float64[2, 3]    # right
+%4 = embed(%1, starts=(0, 0), steps=(1, 1)) : float64[2, 3]    # left
 %5 = add(%3, %4) : float64[2, 3]    # y
 output y = %5"""
 
