@@ -14,8 +14,10 @@ from graphgrad.ops.arithmetic import (
     clip,
     equal,
     less,
+    less_equal,
     logical_and,
     logical_or,
+    not_equal,
     where,
 )
 from graphgrad.ops.rules import elementwise
@@ -95,8 +97,8 @@ def _safe_base(base: Node, exponent: Node) -> Node:
     """
     if exponent.operation is CONSTANT and exponent.attributes["value"].array.all():
         return base
-    tiny = absolute(base) < float(np.finfo(base.dtype).tiny)
-    return where(logical_and(equal(exponent, 0.0), tiny), 1.0, base)
+    safe = less_equal(float(np.finfo(base.dtype).tiny), absolute(base))  # and no NaN
+    return where(logical_or(safe, not_equal(exponent, 0.0)), base, 1.0)
 
 
 power = elementwise(
