@@ -16,9 +16,10 @@ from graphgrad.graph.types import Shape, TensorType
 from graphgrad.ops.movement import EMBED, SLICE, stops_of, window
 
 Places = tuple[Shape, ...]
+Steps = tuple[tuple[int, ...], ...]
 
 
-def _infer_embed_all(*heads: TensorType, shape: Shape, starts: Places, steps: Places) -> TensorType:
+def _infer_embed_all(*heads: TensorType, shape: Shape, starts: Places, steps: Steps) -> TensorType:
     if not heads or not len(heads) == len(starts) == len(steps):
         raise ValueError("needs a start and a step for each of at least one value")
     if any(head.shape == shape for head in heads[1:]):
@@ -31,7 +32,7 @@ def _infer_embed_all(*heads: TensorType, shape: Shape, starts: Places, steps: Pl
 
 
 def _compute_embed_all(
-    xp: Any, out: Any, *heads: Any, shape: Shape, starts: Places, steps: Places
+    xp: Any, out: Any, *heads: Any, shape: Shape, starts: Places, steps: Steps
 ) -> None:
     first = int(heads[0].shape == shape)
     if first:
@@ -64,7 +65,7 @@ EMBED_ALL = Operation(
 )  # fmt: skip
 
 
-def embed_all(values: Sequence[Node], shape: Shape, starts: Places, steps: Places) -> Node:
+def embed_all(values: Sequence[Node], shape: Shape, starts: Places, steps: Steps) -> Node:
     """Zeros of this shape, with each value added where it starts, its elements `steps` apart."""
     return EMBED_ALL(*values, shape=shape, starts=starts, steps=steps)
 

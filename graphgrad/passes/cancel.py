@@ -103,8 +103,8 @@ def _share(p: Node, total: Node) -> Node | None:
         return None
     (x,) = p.heads
     if total.operation is add:
-        one = {p, *total.heads} - {p}
-        return sigmoid(x) if len(one) == 1 and is_number(*one, 1) and p in total.heads else None
+        one, other = total.heads if total.heads[1] is p else total.heads[::-1]
+        return sigmoid(x) if other is p and is_number(one, 1) else None
     if total.operation is not SUM or total.heads[0] is not p or not _keeps_axes(total):
         return None
     axes = total.attributes["axes"]

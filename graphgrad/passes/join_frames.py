@@ -85,7 +85,8 @@ def _joined(terms: Sequence[Node]) -> Node:
     for term in terms:
         groups.setdefault(_kind(term), []).append(term)
     total = _total(groups.pop((), []))
-    for (operation, *_), group in groups.items():
+    for group in groups.values():
+        operation = group[0].operation
         if len(group) < FEWEST:
             total = _total([*([] if total is None else [total]), *group])
         elif operation is EMBED:

@@ -202,8 +202,9 @@ def test_a_cast_to_integers_is_defined_everywhere(given, wanted):
     expected = [0 if np.isnan(p) else max(limits.min, min(limits.max, int(p))) if np.isfinite(p)
                 else (limits.max if p > 0 else limits.min) for p in x.tolist()]  # fmt: skip
     node = gg.input("x", x.shape, given)
-    found = gg.compile(Graph({"y": gg.cast(node, wanted)}))(x=x)["y"]
-    assert found.tolist() == expected
+    graph = Graph({"y": gg.cast(node, wanted)})
+    for options in ({}, {"fuse": True, "smallest_kernel": 1}):
+        assert gg.compile(graph, **options)(x=x)["y"].tolist() == expected
 
 
 def test_roots_are_those_of_numpy_and_torch():
