@@ -2,7 +2,8 @@
 
 No rule here may hide a NaN (x · 0 stays), and no rule may cost accuracy. All are exact to the bit
 and to the sign of a zero (x + 0 stays, where x may be -0), but for these, which round less often
-than what they replace: x · c · d, and the powers that are one multiplication or division.
+than what they replace: x · c · d, and the powers that are one multiplication or division. (Of the
+sum of a single -0, which NumPy gives as 0 or -0 by the order of its loops, nothing is promised.)
 """
 
 from __future__ import annotations

@@ -172,3 +172,41 @@ def test_division_by_powers_of_two_is_exact():
 def test_every_rule_has_a_name_of_its_own():
     names = [rule.name for rule in RULES]
     assert len(set(names)) == len(names) and all("{" not in rule.name for rule in BROADCASTING)
+
+
+EDGES = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.1,
+    3.0,
+    5e-324,
+    -5e-324,
+    1.7e308,
+    -1.7e308,
+    np.inf,
+    -np.inf,
+    np.nan,
+]
+NOT_TO_THE_BIT = {
+    "(x · c) · d": "rounded once, not twice; and what only c made ∞ or 0 is kept",
+    "x ^ 2": "rounded once",
+    "x ^ -1": "rounded once",
+    "sum over an axis of size 1": "the sum of one -0 is 0 or -0 in NumPy, by the order of its loops",
+}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NOT_TO_THE_BIT])
+def test_a_rule_is_exact_to_the_bit_and_to_the_sign_of_a_zero(name):
+    before = Graph({"y": CASES[name][0]()})
+    after = simplify(before)
+    for turn in range(len(EDGES)):
+        x, y = (np.resize(np.roll(EDGES, -step), (2, 3)) for step in (turn, 5 * turn + 3))
+        n = np.array([[0, 1, -1], [7, -8, 2**31 - 1]], "int32")
+        feeds = {"x": x, "y": y, "row": x[0], "n": n, "b": x > 0}
+        feeds = {leaf: feeds[leaf] for leaf in before.inputs}
+        old, new = (evaluate(graph, feeds)[graph.outputs["y"]] for graph in (before, after))
+        np.testing.assert_array_equal(new, old)
+        zeros = old == 0
+        np.testing.assert_array_equal(np.signbit(new[zeros]), np.signbit(old[zeros]))
