@@ -193,7 +193,7 @@ NOT_TO_THE_BIT = {
     "(x · c) · d": "rounded once, not twice; and what only c made ∞ or 0 is kept",
     "x ^ 2": "rounded once",
     "x ^ -1": "rounded once",
-    "sum over an axis of size 1": "the sum of one -0 is 0 or -0 in NumPy, by the order of its loops",
+    "sum over an axis of size 1": "the sum of one -0 is 0 or -0, as NumPy's loops go",
 }
 
 
