@@ -172,8 +172,13 @@ class Graph:
         self, outputs: Mapping[str, Node], updates: Mapping[Node, Node] | None = None
     ) -> Graph:
         """The same nodes and names with other outputs (and updates, where given)."""
-        return Graph(outputs, self.updates if updates is None else updates, self.names, self.nodes,
-                     self.retired)  # fmt: skip
+        return Graph(
+            outputs,
+            self.updates if updates is None else updates,
+            self.names,
+            self.nodes,
+            self.retired,
+        )
 
     def replaced(self, replacement: Mapping[Node, Node]) -> Graph:
         """This graph with each node replaced by another of the same value, names carried along.

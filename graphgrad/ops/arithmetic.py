@@ -175,14 +175,23 @@ def _delta_clip(delta: Node, y: Node, x: Node, low: Node, high: Node) -> tuple[N
 
 
 clip: Operation = elementwise(
-    "clip", "min(max(x₁, x₂), x₃)", "min(max({0}, {1}), {2})",
-    compute=_compute_clip, infer=infer_elementwise, arity=3,
+    "clip",
+    "min(max(x₁, x₂), x₃)",
+    "min(max({0}, {1}), {2})",
+    compute=_compute_clip,
+    infer=infer_elementwise,
+    arity=3,
     delta=_delta_clip,
     delta_formula="δ₁ = δ where x₂ < x₁ < x₃, else 0; the bound that y is gets δ",
-    samples=(sample(real(3, 4, low=-4.0, high=4.0), real(4, low=-2.0, high=-1.0),
-                    real(3, 1, low=1.0, high=2.0)),
-             sample(real(3, 4), real(), real())),
-)  # fmt: skip
+    samples=(
+        sample(
+            real(3, 4, low=-4.0, high=4.0),
+            real(4, low=-2.0, high=-1.0),
+            real(3, 1, low=1.0, high=2.0),
+        ),
+        sample(real(3, 4), real(), real()),
+    ),
+)
 """x held between two bounds, numbers or nodes: `clip(x, 0, 1)`."""
 
 

@@ -53,16 +53,32 @@ def _delta_embed_all(delta: Node, y: Node, *heads: Node) -> tuple[Node, ...]:
 
 
 EMBED_ALL = Operation(
-    "embed_all", _infer_embed_all, "x₁, x₂, … added up, each in its window of a frame of zeros",
+    "embed_all",
+    _infer_embed_all,
+    "x₁, x₂, … added up, each in its window of a frame of zeros",
     _compute_embed_all,
     delta=_delta_embed_all,
     delta_formula="δᵢ = the window of δ where xᵢ lies",
     in_place=True,
-    samples=(sample(real(3, 4), real(2, 3), real(3, 2), shape=(3, 4),
-                    starts=((0, 0), (1, 1), (0, 0)), steps=((1, 1), (1, 1), (1, 3))),
-             sample(real(2), real(1), real(0), shape=(5,), starts=((3,), (1,), (0,)),
-                    steps=((1,), (1,), (2,)))),
-)  # fmt: skip
+    samples=(
+        sample(
+            real(3, 4),
+            real(2, 3),
+            real(3, 2),
+            shape=(3, 4),
+            starts=((0, 0), (1, 1), (0, 0)),
+            steps=((1, 1), (1, 1), (1, 3)),
+        ),
+        sample(
+            real(2),
+            real(1),
+            real(0),
+            shape=(5,),
+            starts=((3,), (1,), (0,)),
+            steps=((1,), (1,), (2,)),
+        ),
+    ),
+)
 
 
 def embed_all(values: Sequence[Node], shape: Shape, starts: Places, steps: Steps) -> Node:

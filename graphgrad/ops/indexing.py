@@ -45,11 +45,17 @@ def _compute_checked(
 
 
 CHECKED = Operation(
-    "checked", _infer_checked, "x, whose elements are indices below n", _compute_checked, arity=1,
+    "checked",
+    _infer_checked,
+    "x, whose elements are indices below n",
+    _compute_checked,
+    arity=1,
     in_place=True,
-    samples=(sample(integer(3, 4, below=5), size=5, ignored=None, what="sample"),
-             sample(integer(4, below=5), size=4, ignored=4, what="sample")),
-)  # fmt: skip
+    samples=(
+        sample(integer(3, 4, below=5), size=5, ignored=None, what="sample"),
+        sample(integer(4, below=5), size=4, ignored=4, what="sample"),
+    ),
+)
 
 
 def checked(indices: Node, size: int | Dimension, what: str, ignored: int | None = None) -> Node:

@@ -226,8 +226,10 @@ def _delta_embed(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 def stops_of(starts: Shape, steps: Sequence[int], sizes: Shape) -> Shape:
     """Where windows of these sizes end, just behind their last element."""
-    return tuple(start + (size - 1) * step + 1 if step > 1 and size != 0 else start + size
-                 for start, size, step in zip(starts, sizes, steps, strict=True))  # fmt: skip
+    return tuple(
+        start + (size - 1) * step + 1 if step > 1 and size != 0 else start + size
+        for start, size, step in zip(starts, sizes, steps, strict=True)
+    )
 
 
 EMBED = Operation(

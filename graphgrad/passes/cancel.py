@@ -190,7 +190,14 @@ def _of_exp(a: Node, p: Node, depth: int) -> Node | None:
 
 
 _CLAUSES: dict[Operation, Callable[[Node, Node, int], Node | None]] = {
-    divide: _of_quotient, reciprocal: _of_reciprocal, negative: _of_negative,
-    multiply: _of_product, add: _of_sum, subtract: _of_sum, BROADCAST_TO: _of_repeated,
-    RESHAPE: _of_reshaped, SUM: _of_total, exp: _of_exp,
-}  # fmt: skip
+    divide: _of_quotient,
+    reciprocal: _of_reciprocal,
+    negative: _of_negative,
+    multiply: _of_product,
+    add: _of_sum,
+    subtract: _of_sum,
+    BROADCAST_TO: _of_repeated,
+    RESHAPE: _of_reshaped,
+    SUM: _of_total,
+    exp: _of_exp,
+}

@@ -148,8 +148,9 @@ def _tiled_axis(frames: Sequence[Node]) -> int | None:
             return None
         ends.append((starts[axis], starts[axis] + sizes[axis]))
     ends.sort()
-    joints = zip([0, *(stop for _, stop in ends)], [*(start for start, _ in ends), shape[axis]],
-                 strict=True)  # fmt: skip
+    joints = zip(
+        [0, *(stop for _, stop in ends)], [*(start for start, _ in ends), shape[axis]], strict=True
+    )
     return axis if all(stop == start for stop, start in joints) else None
 
 

@@ -22,26 +22,49 @@ torch = pytest.importorskip("torch")
 functional = torch.nn.functional
 
 TORCH: dict[str, Callable[..., Any]] = {
-    "add": torch.add, "subtract": torch.subtract, "multiply": torch.multiply,
-    "divide": torch.divide, "negative": torch.negative, "reciprocal": torch.reciprocal,
-    "absolute": torch.abs, "sign": torch.sign, "maximum": torch.maximum,
-    "minimum": torch.minimum, "equal": torch.eq, "not_equal": torch.ne, "less": torch.lt,
-    "less_equal": torch.le, "is_finite": torch.isfinite, "exp": torch.exp, "expm1": torch.expm1,
-    "log": torch.log, "log1p": torch.log1p, "sqrt": torch.sqrt, "rsqrt": torch.rsqrt,
-    "power": torch.pow, "sin": torch.sin, "cos": torch.cos, "erf": torch.erf,
-    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softplus": functional.softplus,
-    "relu": functional.relu, "gelu": functional.gelu,
-    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"), "silu": functional.silu,
-}  # fmt: skip
+    "add": torch.add,
+    "subtract": torch.subtract,
+    "multiply": torch.multiply,
+    "divide": torch.divide,
+    "negative": torch.negative,
+    "reciprocal": torch.reciprocal,
+    "absolute": torch.abs,
+    "sign": torch.sign,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "is_finite": torch.isfinite,
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sqrt": torch.sqrt,
+    "rsqrt": torch.rsqrt,
+    "power": torch.pow,
+    "sin": torch.sin,
+    "cos": torch.cos,
+    "erf": torch.erf,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": functional.softplus,
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "silu": functional.silu,
+}
 
 NO_COUNTERPART = {
     "clip": "tested below: its bounds are held, too",
     "where": "tested by its own suite: it moves values and computes nothing",
     "cast": "tested below: what does not fit an integer is defined here",
     "stop_gradient": "the value itself",
-    "logical_and": "of truth values", "logical_or": "of truth values",
+    "logical_and": "of truth values",
+    "logical_or": "of truth values",
     "logical_not": "of truth values",
-}  # fmt: skip
+}
 
 NAN, INFINITY = np.nan, np.inf
 
@@ -50,8 +73,22 @@ def points_of(dtype: str) -> list[float]:
     limits = np.finfo(dtype)
     tiny, large = float(limits.smallest_subnormal), float(limits.max)
     middle = 1e30 if dtype == "float32" else 1e200
-    return [0.0, -0.0, tiny, -tiny, 1.0, -1.0, 0.5, middle, -middle, large, -large, INFINITY,
-            -INFINITY, NAN]  # fmt: skip
+    return [
+        0.0,
+        -0.0,
+        tiny,
+        -tiny,
+        1.0,
+        -1.0,
+        0.5,
+        middle,
+        -middle,
+        large,
+        -large,
+        INFINITY,
+        -INFINITY,
+        NAN,
+    ]
 
 
 def is_nan(*points: np.ndarray) -> np.ndarray:
@@ -69,10 +106,15 @@ EXCEPTIONS: dict[tuple[str, str], tuple[Callable[..., np.ndarray], str]] = {
     ("absolute", "delta0"): (is_nan, "NaN, as the value; PyTorch's is 0"),
     ("relu", "delta0"): (is_nan, "0: NaN is not above 0; PyTorch's is 1"),
     ("power", "delta1"): (
-        lambda x, e: ~(x >= 0), "a base without a logarithm: 0; PyTorch's is NaN"),
-    **{(name, delta): (is_nan, "NaN beats and loses to nothing: 0; PyTorch gives both sides δ")
-       for name in ("maximum", "minimum") for delta in ("delta0", "delta1")},
-}  # fmt: skip
+        lambda x, e: ~(x >= 0),
+        "a base without a logarithm: 0; PyTorch's is NaN",
+    ),
+    **{
+        (name, delta): (is_nan, "NaN beats and loses to nothing: 0; PyTorch gives both sides δ")
+        for name in ("maximum", "minimum")
+        for delta in ("delta0", "delta1")
+    },
+}
 """Where the two differ on purpose, and why."""
 
 SIGNS_THAT_DIFFER = {"relu": "max(0, -0) is either of the two"}
@@ -81,8 +123,10 @@ SIGNS_THAT_DIFFER = {"relu": "max(0, -0) is either of the two"}
 def compared(operation: Operation, dtype: str) -> tuple[list[np.ndarray], dict[str, Any]]:
     """The points, and (graphgrad's, PyTorch's) value and deltas by name."""
     points = points_of(dtype)
-    grid = [np.array(p, dtype) for p in zip(*itertools.product(points, repeat=operation.arity or 0),
-                                            strict=True)]  # fmt: skip
+    grid = [
+        np.array(p, dtype)
+        for p in zip(*itertools.product(points, repeat=operation.arity or 0), strict=True)
+    ]
     heads = [gg.input(f"x{n}", array.shape, dtype) for n, array in enumerate(grid)]
     y = operation(*heads)
     graph = Graph({"value": y})
@@ -138,11 +182,17 @@ def test_an_exception_is_one(key):
 
 
 LIMITS = {
-    gg.gelu: ([-INFINITY, -1e30, -3.4e38, 3.4e38, INFINITY], [NAN, 0, 0, 3.4e38, INFINITY],
-              [NAN, 0, 0, 1, NAN]),
-    gg.gelu_tanh: ([-INFINITY, -1e30, -3.4e38, 3.4e38, INFINITY], [NAN, 0, 0, 3.4e38, INFINITY],
-                   [0, 0, 0, 1, 1]),
-}  # fmt: skip
+    gg.gelu: (
+        [-INFINITY, -1e30, -3.4e38, 3.4e38, INFINITY],
+        [NAN, 0, 0, 3.4e38, INFINITY],
+        [NAN, 0, 0, 1, NAN],
+    ),
+    gg.gelu_tanh: (
+        [-INFINITY, -1e30, -3.4e38, 3.4e38, INFINITY],
+        [NAN, 0, 0, 3.4e38, INFINITY],
+        [0, 0, 0, 1, 1],
+    ),
+}
 
 
 @pytest.mark.parametrize("operation", LIMITS, ids=lambda operation: operation.name)
@@ -196,11 +246,30 @@ def test_a_cast_to_integers_is_defined_everywhere(given, wanted):
     near = [
         float(np.nextafter(np.dtype(given).type(bound), 0)) for bound in (limits.max, -limits.max)
     ]
-    points = [NAN, INFINITY, -INFINITY, 1e30, -1e30, 2.0**31, -(2.0**31), 2.0**63, -(2.0**63),
-              -0.5, 1.9, -1.9, *near]  # fmt: skip
+    points = [
+        NAN,
+        INFINITY,
+        -INFINITY,
+        1e30,
+        -1e30,
+        2.0**31,
+        -(2.0**31),
+        2.0**63,
+        -(2.0**63),
+        -0.5,
+        1.9,
+        -1.9,
+        *near,
+    ]
     x = np.array(points, given)
-    expected = [0 if np.isnan(p) else max(limits.min, min(limits.max, int(p))) if np.isfinite(p)
-                else (limits.max if p > 0 else limits.min) for p in x.tolist()]  # fmt: skip
+    expected = [
+        0
+        if np.isnan(p)
+        else max(limits.min, min(limits.max, int(p)))
+        if np.isfinite(p)
+        else (limits.max if p > 0 else limits.min)
+        for p in x.tolist()
+    ]
     node = gg.input("x", x.shape, given)
     graph = Graph({"y": gg.cast(node, wanted)})
     for options in ({}, {"fuse": True, "smallest_kernel": 1}):

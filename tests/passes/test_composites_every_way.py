@@ -21,10 +21,12 @@ ROWS = 600
 """With eight columns and more, enough for a kernel."""
 
 WAYS: dict[str, dict[str, Any]] = {
-    "plain": {}, "fused": {"fuse": True}, "not written out": {"fuse": True, "without": "decompose"},
+    "plain": {},
+    "fused": {"fuse": True},
+    "not written out": {"fuse": True, "without": "decompose"},
     "not stabilised": {"without": "stabilise"},
     "as it is": {"passes": (), "specialised_passes": ()},
-}  # fmt: skip
+}
 EVERY_WAY = pytest.mark.parametrize("way", WAYS)
 FLOATS = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -55,8 +57,9 @@ def of_torch(function: Callable[..., Any], x: np.ndarray, seed: np.ndarray) -> t
 def logits(offset: float, dtype: str) -> np.ndarray:
     """Rows that share an offset, as far apart as the dtype tells numbers of this size apart."""
     steps = np.random.default_rng(0).integers(-3, 4, (ROWS, 8))
-    return (np.asarray(offset, dtype) + steps * np.spacing(np.asarray(max(offset, 1.0), dtype))
-            ).astype(dtype)  # fmt: skip
+    return (
+        np.asarray(offset, dtype) + steps * np.spacing(np.asarray(max(offset, 1.0), dtype))
+    ).astype(dtype)
 
 
 OFFSETS = [0.0, 1e3, 1e4, 1e6, 1e8, 3e37]
@@ -99,8 +102,9 @@ def test_cross_entropy_of_logits_that_share_an_offset(offset, smoothing, dtype, 
 
     def loss(functional: Any, tensor: Any) -> Any:
         chosen = tensor.new_tensor(targets).long()
-        return functional.cross_entropy(tensor, chosen, ignore_index=-1, reduction="none",
-                                        label_smoothing=smoothing)  # fmt: skip
+        return functional.cross_entropy(
+            tensor, chosen, ignore_index=-1, reduction="none", label_smoothing=smoothing
+        )
 
     value, delta = of_torch(loss, exact, seed)
     np.testing.assert_allclose(found["y"], value, tolerance, tolerance)
@@ -123,9 +127,11 @@ def test_classes_that_are_masked_out(smoothing, dtype, way):
     found = ran(way, graph, {"x": x, "t": targets, "seed": seed})
     value, delta = of_torch(
         lambda f, t: f.cross_entropy(
-            t, t.new_tensor(targets).long(), reduction="none", label_smoothing=smoothing),
-        x, seed,
-    )  # fmt: skip
+            t, t.new_tensor(targets).long(), reduction="none", label_smoothing=smoothing
+        ),
+        x,
+        seed,
+    )
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(found["y"], value, tolerance)
     np.testing.assert_allclose(found["d0"], delta, tolerance, tolerance)
@@ -166,8 +172,9 @@ def test_the_index_that_is_ignored_passes_every_check():
     targets = np.full(ROWS, 77, "int32")
     graph = derived(gg.cross_entropy(x, t, ignored=77), x)
     for way in WAYS:
-        found = ran(way, graph, {"x": np.ones((ROWS, 8), "f"), "t": targets,
-                                 "seed": np.ones(ROWS, "f")})  # fmt: skip
+        found = ran(
+            way, graph, {"x": np.ones((ROWS, 8), "f"), "t": targets, "seed": np.ones(ROWS, "f")}
+        )
         assert not found["y"].any() and not found["d0"].any()
 
 
@@ -210,8 +217,12 @@ def test_axes_of_size_0_and_1(shape, way):
     node = gg.input("x", shape, "float64")
     outputs = {"mean": gg.mean(node, 1), "variance": gg.variance(node, 1), "sum": gg.sum(node, 1)}
     if shape[1]:
-        outputs |= {"p": gg.softmax(node), "log": gg.log_softmax(node), "z": gg.standardise(node),
-                    "lse": gg.logsumexp(node, 1)}  # fmt: skip
+        outputs |= {
+            "p": gg.softmax(node),
+            "log": gg.log_softmax(node),
+            "z": gg.standardise(node),
+            "lse": gg.logsumexp(node, 1),
+        }
     graph = Graph(outputs)
     expected = evaluate(graph, {"x": x})
     found = ran(way, graph, {"x": x})

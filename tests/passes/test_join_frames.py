@@ -66,18 +66,31 @@ SENDERS = {
     "columns and the whole": ("x", [X, *(X[:, t] for t in range(6))], "concatenate"),
     "nothing and something": ("x", [X[:, :0], X[:, :2], X[:, 2:]], "concatenate"),
     "rows looked up": ("table", [gg.gather(TABLE, NUMBERS[t]) for t in range(4)], "scatter_add"),
-    "rows of rows": ("table", [gg.gather(TABLE, gg.constant([[0, 4], [4, 4]], "int32")),
-                               gg.gather(TABLE, NUMBERS), TABLE[2]], "scatter_add"),
-    "elements along an axis": ("x", [gg.take_along_axis(X, PLACES[:, 0:2], 1),
-                                     gg.take_along_axis(X, PLACES[:, 3:4], 1)], "put_along_axis"),
-}  # fmt: skip
+    "rows of rows": (
+        "table",
+        [
+            gg.gather(TABLE, gg.constant([[0, 4], [4, 4]], "int32")),
+            gg.gather(TABLE, NUMBERS),
+            TABLE[2],
+        ],
+        "scatter_add",
+    ),
+    "elements along an axis": (
+        "x",
+        [gg.take_along_axis(X, PLACES[:, 0:2], 1), gg.take_along_axis(X, PLACES[:, 3:4], 1)],
+        "put_along_axis",
+    ),
+}
 
 
 def feeds_of(graph: Graph) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(4)
-    feeds = {"x": generator.normal(size=(4, 6)), "table": generator.normal(size=(5, 3)),
-             "places": generator.integers(0, 6, (4, 6)).astype("int32"),
-             "numbers": np.array([1, 4, 1, 0], "int32")}  # fmt: skip
+    feeds = {
+        "x": generator.normal(size=(4, 6)),
+        "table": generator.normal(size=(5, 3)),
+        "places": generator.integers(0, 6, (4, 6)).astype("int32"),
+        "numbers": np.array([1, 4, 1, 0], "int32"),
+    }
     return {name: feeds[name] for name in graph.inputs}
 
 

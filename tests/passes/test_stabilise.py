@@ -110,8 +110,10 @@ EXTREMES = {
     "softmax by a reciprocal": (lambda x: gg.exp(x) * (1.0 / row_sum(gg.exp(x))), gg.softmax),
     "softmax by another": (lambda x: gg.exp(x) * gg.reciprocal(row_sum(gg.exp(x))), gg.softmax),
     "log of a sum": (lambda x: gg.log(gg.sum(gg.exp(x), 1)), lambda x: gg.logsumexp(x, 1)),
-    "log of a sum, kept": (lambda x: gg.log(row_sum(gg.exp(x))),
-                           lambda x: gg.logsumexp(x, 1, keepdims=True)),
+    "log of a sum, kept": (
+        lambda x: gg.log(row_sum(gg.exp(x))),
+        lambda x: gg.logsumexp(x, 1, keepdims=True),
+    ),
     "log of the whole sum": (lambda x: gg.log(gg.sum(gg.exp(x))), gg.logsumexp),
     "softplus": (lambda x: gg.log(1.0 + gg.exp(x)), gg.softplus),
     "softplus by log1p": (lambda x: gg.log1p(gg.exp(x)), gg.softplus),
@@ -119,13 +121,19 @@ EXTREMES = {
     "log of 1 - sigmoid": (lambda x: gg.log(1.0 - gg.sigmoid(x)), lambda x: -gg.softplus(x)),
     "sigmoid by hand": (lambda x: 1.0 / (1.0 + gg.exp(-x)), gg.sigmoid),
     "sigmoid by a reciprocal": (lambda x: gg.reciprocal(gg.exp(-x) + 1.0), gg.sigmoid),
-    "a mean of losses": (lambda x: gg.mean(-gg.log(gg.exp(x) / row_sum(gg.exp(x)))[:, 1]),
-                         lambda x: gg.mean(-gg.log_softmax(x)[:, 1])),
-    "a product of both": (lambda x: gg.exp(x) / row_sum(gg.exp(x)) * gg.tanh(x),
-                          lambda x: gg.softmax(x) * gg.tanh(x)),
-    "an entropy": (lambda x: row_sum(gg.softmax(x) * (x - gg.log(row_sum(gg.exp(x))))),
-                   lambda x: row_sum(gg.softmax(x) * gg.log_softmax(x))),
-}  # fmt: skip
+    "a mean of losses": (
+        lambda x: gg.mean(-gg.log(gg.exp(x) / row_sum(gg.exp(x)))[:, 1]),
+        lambda x: gg.mean(-gg.log_softmax(x)[:, 1]),
+    ),
+    "a product of both": (
+        lambda x: gg.exp(x) / row_sum(gg.exp(x)) * gg.tanh(x),
+        lambda x: gg.softmax(x) * gg.tanh(x),
+    ),
+    "an entropy": (
+        lambda x: row_sum(gg.softmax(x) * (x - gg.log(row_sum(gg.exp(x))))),
+        lambda x: row_sum(gg.softmax(x) * gg.log_softmax(x)),
+    ),
+}
 """What a person writes, and the same by operations that are stable by construction."""
 
 
