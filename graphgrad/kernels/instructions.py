@@ -358,5 +358,6 @@ FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
     **{name: _intrinsic(name) for name in ("sqrt", "floor", "exp", "log", "sin", "cos", "pow")},
     **{f"whole_{name}": _whole(name) for name in ("int32", "int64")},
     **{name: _library(name) for name in ("tanh", "erf", "log1p", "expm1")},
+    "fma": _intrinsic("fma"), "c_sin": _library("sin"), "c_cos": _library("cos"),
 }  # fmt: skip
 """What a text may call on numbers of one type."""
