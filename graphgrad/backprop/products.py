@@ -23,13 +23,22 @@ def jacobian_vector(y: Node, x: Node, tangent: Node) -> Node:
     """∂y/∂x · tangent, with the shape of y; `tangent` has the shape of x."""
     if tangent.type != x.type:
         raise DeclarationError(f"the tangent is {tangent.type}, the node it belongs to {x.type}")
-    cotangent = input("cotangent", y.shape, y.dtype)
+    cotangent = input(_free_name(y, x, tangent), y.shape, y.dtype)
     return _delta(_delta(y, x, cotangent), cotangent, tangent)
 
 
 def hessian_vector(scalar: Node, x: Node, vector: Node) -> Node:
     """∂²L/∂x² · vector, with the shape of x."""
     return _delta(sum(_delta(scalar, x, None) * vector), x, None)
+
+
+def _free_name(*nodes: Node) -> str:
+    """A name for the cotangent that no leaf of theirs has. The product is linear in it, so it is
+    not part of the result."""
+    graph, name = Graph(nodes), "cotangent"
+    while name in graph.inputs or name in graph.states:
+        name += "_"
+    return name
 
 
 def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:

@@ -3,8 +3,9 @@
 `ALL_OPERATIONS` is what the test suite, the documentation and the inspection walk over.
 """
 
+from graphgrad.graph.infix import OPERATORS
 from graphgrad.graph.leaves import EXTENT, IOTA
-from graphgrad.graph.node import CONSTANT, OPERATORS, Operation
+from graphgrad.graph.node import CONSTANT, Operation
 from graphgrad.ops import (
     arithmetic,
     composite,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.front import front
+from graphgrad.graph.node import Node, Operand, Operation, also_called
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
 from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
 from graphgrad.ops.rules import (
@@ -84,6 +85,8 @@ absolute = elementwise(
 sign: Operation = elementwise(
     "sign", "sign x", "sign({0})",
     ufunc="sign", infer=infer_numbers,
+    delta=lambda delta, y, x: (None,),  # as for every function of steps
+    delta_formula="0: y does not change where it has a slope",
     samples=(sample(real(3, 4), smooth=False),),
 )  # fmt: skip
 
@@ -112,7 +115,8 @@ minimum = elementwise(
 )  # fmt: skip
 
 
-def clip(x: Node, low: float, high: float, name: str | None = None) -> Node:
+@front
+def clip(x: Node, low: Operand, high: Operand, name: str | None = None) -> Node:
     """x held between `low` and `high`; where it is held, its delta is 0."""
     return minimum(maximum(x, low), high, name=name)
 
@@ -214,7 +218,7 @@ def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0."""
     dtype = as_dtype(dtype)
     if dtype == x.dtype:
-        return x
+        return also_called(x, name)
     if dtype == BOOL:
         return not_equal(x, 0, name=name)
     return _cast(x, dtype=dtype, name=name)

@@ -10,12 +10,13 @@ from typing import Any
 
 from graphgrad.errors import DataError
 from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.front import front
 from graphgrad.graph.leaves import iota
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
-from graphgrad.graph.types import TensorType, as_dtype, broadcast, normal_axis
+from graphgrad.graph.types import TensorType, as_dtype, as_size, broadcast, normal_axis
 from graphgrad.ops.arithmetic import cast, equal
-from graphgrad.ops.movement import expand_dims
+from graphgrad.ops.movement import broadcast_to, expand_dims
 from graphgrad.ops.rules import need_integers
 
 
@@ -52,6 +53,7 @@ gather = Operation(
     "gather", _infer_gather, "rows of x₁ chosen by x₂", _compute_gather, arity=2,
     delta=_delta_gather,
     delta_formula="δ₁ = Σ of the rows of δ that came from each row",
+    one_dtype=False,
     samples=(sample(real(5, 3), integer(2, 4, below=5)), sample(real(5), integer(4, below=5))),
 )  # fmt: skip
 
@@ -65,7 +67,7 @@ def _infer_scatter(indices: TensorType, rows: TensorType, size: int | Dimension)
 
 
 def _compute_scatter(xp: Any, out: Any, indices: Any, rows: Any, size: int) -> None:
-    check_indices(indices, size, "scatter_add")
+    check_indices(indices, size, "scatter_add (or the delta of gather)")
     out.fill(0)
     flat = rows.reshape(indices.size, *out.shape[1:])
     # row by row in order: the same sum on every run, and many times faster than add.at
@@ -77,14 +79,16 @@ SCATTER_ADD = Operation(
     "scatter_add", _infer_scatter, "rows x₂ added up at the places x₁", _compute_scatter, arity=2,
     delta=lambda delta, y, indices, rows: (None, gather(delta, indices)),
     delta_formula="δ₂ = the rows of δ at the places x₁",
+    one_dtype=False,
     samples=(sample(integer(2, 4, below=5), real(2, 4, 3), size=5),
              sample(integer(4, below=5), real(4), size=5)),
 )  # fmt: skip
 
 
+@front
 def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | None = None) -> Node:
     """A table of `size` rows, zero but for the rows added at the indices; repeated ones add up."""
-    return SCATTER_ADD(indices, rows, size=size, name=name)
+    return SCATTER_ADD(indices, rows, size=as_size(size), name=name)
 
 
 @front
@@ -92,6 +96,7 @@ def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = "float32", name: str | None = None
 ) -> Node:
     """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
+    need_integers(indices.type)
     places = iota(depth, indices.dtype)
     return cast(equal(expand_dims(indices, indices.rank), places), as_dtype(dtype), name=name)
 
@@ -105,7 +110,7 @@ def _infer_take(x: TensorType, indices: TensorType, axis: int) -> TensorType:
     if len(indices.shape) != len(x.shape):
         raise ValueError("indices need as many axes as x")
     around = [(*t.shape[:axis], *t.shape[axis + 1 :]) for t in (x, indices)]
-    if broadcast(around) != around[0]:
+    if around[0] != around[1]:
         raise ValueError("away from the axis, the sizes of indices and x must be equal")
     return TensorType((*x.shape[:axis], indices.shape[axis], *x.shape[axis + 1 :]), x.dtype)
 
@@ -121,7 +126,7 @@ TAKE_ALONG_AXIS = Operation(
         PUT_ALONG_AXIS(indices, delta, axis=y.attributes["axis"],
                        size=x.shape[y.attributes["axis"]]), None),
     delta_formula="δ₁ = δ added up at the chosen places",
-    arity=2,
+    arity=2, one_dtype=False,
     samples=(sample(real(3, 5), integer(3, 2, below=5), axis=1),
              sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0)),
 )  # fmt: skip
@@ -138,7 +143,7 @@ def _infer_put(
 
 
 def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: int) -> None:
-    check_indices(indices, size, "put_along_axis")
+    check_indices(indices, size, "put_along_axis (or the delta of take_along_axis)")
     out.fill(0)
     places = list(xp.indices(indices.shape, sparse=True))
     places[axis] = indices
@@ -150,24 +155,43 @@ PUT_ALONG_AXIS: Operation = Operation(
     delta=lambda delta, y, indices, values: (
         None, TAKE_ALONG_AXIS(delta, indices, axis=y.attributes["axis"])),
     delta_formula="δ₂ = the elements of δ at the places x₁",
-    arity=2,
+    arity=2, one_dtype=False,
     samples=(sample(integer(3, 2, below=5), real(3, 2), axis=1, size=5),),
 )  # fmt: skip
 
 
 @front
 def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
-    """Elements of x chosen along `axis`; away from it, indices and x have the same shape."""
-    return TAKE_ALONG_AXIS(x, indices, axis=normal_axis(axis, x.rank), name=name)
+    """Elements of x chosen along `axis`; away from it, indices and x broadcast to each other."""
+    axis = normal_axis(axis, x.rank)
+    x, indices = _broadcast_around(x, indices, axis)
+    return TAKE_ALONG_AXIS(x, indices, axis=axis, name=name)
 
 
 @front
 def put_along_axis(
     indices: Node, values: Node, size: int | Dimension, axis: int = -1, name: str | None = None
 ) -> Node:
-    """Zeros, with the values added at the indices along `axis`, which gets `size` elements."""
-    axis = normal_axis(axis, values.rank)
-    return PUT_ALONG_AXIS(indices, values, axis=axis, size=size, name=name)
+    """Zeros, with the values added at the indices along `axis`, which gets `size` elements.
+
+    Indices and values broadcast to each other.
+    """
+    shape = broadcast([indices.shape, values.shape])
+    axis = normal_axis(axis, len(shape))
+    heads = [node if node.shape == shape else broadcast_to(node, shape)
+             for node in (indices, values)]  # fmt: skip
+    return PUT_ALONG_AXIS(*heads, axis=axis, size=as_size(size), name=name)
+
+
+def _broadcast_around(x: Node, indices: Node, axis: int) -> tuple[Node, Node]:
+    """Both with the sizes that they broadcast to on all axes but one."""
+    if x.rank != indices.rank:
+        return x, indices  # the shape rule says what is wrong
+    around = broadcast([(*n.shape[:axis], 1, *n.shape[axis + 1 :]) for n in (x, indices)])
+    wide = [(*around[:axis], n.shape[axis], *around[axis + 1 :]) for n in (x, indices)]
+    x, indices = (n if n.shape == shape else broadcast_to(n, shape)
+                  for n, shape in zip((x, indices), wide, strict=True))  # fmt: skip
+    return x, indices
 
 
 OPERATIONS = (gather, SCATTER_ADD, TAKE_ALONG_AXIS, PUT_ALONG_AXIS)

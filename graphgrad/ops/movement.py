@@ -8,15 +8,16 @@ frame of zeros; `pad` is written with it. Sizes may be dimensions wherever they 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension, product, quotient
+from graphgrad.graph.front import front
 from graphgrad.graph.leaves import Sizes
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.node import Node, Operand, Operation, as_nodes, shown_name
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import (
@@ -24,8 +25,10 @@ from graphgrad.graph.types import (
     TensorType,
     as_shape,
     broadcast,
+    normal_axes,
     normal_axis,
     shape_text,
+    whole_number,
 )
 
 Slice = builtins.slice
@@ -59,9 +62,11 @@ RESHAPE = Operation(
 @front
 def reshape(x: Node, shape: Sizes, name: str | None = None) -> Node:
     """x with another shape of as many elements; one size may be -1: what is left."""
-    sizes = (shape,) if isinstance(shape, int | str | Dimension) else tuple(shape)
-    if -1 in sizes:
-        place = sizes.index(-1)
+    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
+    unknown = [place for place, size in enumerate(sizes)
+               if isinstance(size, int | np.integer) and size == -1]  # fmt: skip
+    if unknown:
+        place = unknown[0]
         others = as_shape((*sizes[:place], *sizes[place + 1 :]))
         try:
             left = quotient(product(x.shape), product(others))
@@ -77,17 +82,25 @@ def reshape_to(x: Node, shape: Shape, name: str | None = None) -> Node:
 
 
 @front
-def expand_dims(x: Node, axis: int, name: str | None = None) -> Node:
-    """x with one more axis of size 1 before `axis` of the result."""
-    place = normal_axis(axis, x.rank + 1)
-    return reshape_to(x, (*x.shape[:place], 1, *x.shape[place:]), name)
+def expand_dims(x: Node, axis: int | Sequence[int], name: str | None = None) -> Node:
+    """x with one more axis of size 1 at `axis` of the result, or at each of several."""
+    count = len(axis) if isinstance(axis, Sequence) else 1
+    places = normal_axes(axis, x.rank + count)
+    left = iter(x.shape)
+    shape = tuple(1 if place in places else next(left) for place in range(x.rank + count))
+    return reshape_to(x, shape, name)
 
 
 @front
-def squeeze(x: Node, axis: int, name: str | None = None) -> Node:
-    """x without `axis`, whose size must be 1."""
-    place = normal_axis(axis, x.rank)
-    return reshape_to(x, (*x.shape[:place], *x.shape[place + 1 :]), name)
+def squeeze(x: Node, axis: int | Sequence[int] | None = None, name: str | None = None) -> Node:
+    """x without `axis` (or each of several), whose size must be 1; by default, without all such."""
+    places = normal_axes(axis, x.rank)
+    if axis is None:
+        places = tuple(place for place in places if x.shape[place] == 1)
+    for place in places:
+        if x.shape[place] != 1:
+            raise ValueError(f"axis {place} has size {x.shape[place]}, not 1")
+    return reshape_to(x, tuple(s for place, s in enumerate(x.shape) if place not in places), name)
 
 
 # ---------------------------------------------------------------- transpose
@@ -233,15 +246,19 @@ EMBED = Operation(
 )  # fmt: skip
 
 
+@front
 def slice(x: Node, key: Any, name: str | None = None) -> Node:
     """`x[key]` with integers, slices with a positive step, None and `...`; no negative steps."""
     items = list(key) if isinstance(key, tuple) else [key]
     taken = sum(item is not None and item is not Ellipsis for item in items)
     if taken > x.rank:
         raise _bad_key(x, key, f"{taken} indices for {x.rank} axes")
-    if Ellipsis not in items:
+    dots = [place for place, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise _bad_key(x, key, "the ellipsis ... can stand once only")
+    if not dots:
         items.append(Ellipsis)
-    place = items.index(Ellipsis)
+    place = dots[0] if dots else len(items) - 1
     items[place : place + 1] = [Slice(None)] * (x.rank - taken)
     windows: list[tuple[Any, Any, int]] = []
     shape: list[int | Dimension] = []
@@ -268,24 +285,35 @@ def slice(x: Node, key: Any, name: str | None = None) -> Node:
 def _bounds(item: Any, size: int | Dimension) -> tuple[Any, Any, int]:
     """Start, stop and step, counted from the front, of an index or a slice."""
     if not isinstance(item, Slice):
-        if not isinstance(item, int | Dimension) or isinstance(item, bool):
-            raise ValueError("an index is an integer; take elements by nodes with gather()")
-        start = size + item if isinstance(item, int) and item < 0 else item
-        if isinstance(start, int) and isinstance(size, int) and not 0 <= start < size:
+        start = _place(item, size, "an index")
+        if isinstance(start, int) and (start < 0 or (isinstance(size, int) and start >= size)):
             raise ValueError(f"index {item} of an axis of size {size}")
         return start, start + 1, 1
-    start = 0 if item.start is None else item.start
-    stop = size if item.stop is None else item.stop
-    start = size + start if isinstance(start, int) and start < 0 else start
-    stop = size + stop if isinstance(stop, int) and stop < 0 else stop
+    start = 0 if item.start is None else _place(item.start, size, "a slice's start")
+    stop = size if item.stop is None else _place(item.stop, size, "a slice's stop")
+    step = 1 if item.step is None else whole_number(item.step, "a slice's step")
     if isinstance(stop, int) and isinstance(size, int):
         stop = min(stop, size)
-    return start, stop, 1 if item.step is None else item.step
+    return start, stop, step
+
+
+def _place(item: Any, size: int | Dimension, what: str) -> int | Dimension:
+    """A place on an axis of this size, counted from the front."""
+    if isinstance(item, Dimension):
+        return item
+    if isinstance(item, Node | np.ndarray | list):
+        raise ValueError(
+            f"{what} is an integer, not {type(item).__name__}; fix: take elements with "
+            "gather(x, indices) or take_along_axis(x, indices, axis), or where(mask, x, 0.0)"
+        )
+    place = whole_number(item, what)
+    return size + place if place < 0 else place
 
 
 def _bad_key(x: Node, key: Any, reason: str) -> DeclarationError:
-    return DeclarationError(f"slice {key!r} of {x.name}: {x.type}: {reason}",
-                            str(current_origin() or ""))  # fmt: skip
+    reason, _, fix = reason.partition("; fix: ")
+    return DeclarationError(f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",
+                            str(current_origin() or ""), fix)  # fmt: skip
 
 
 @front
@@ -293,9 +321,12 @@ def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> 
     """x with zeros around it; `widths` gives (before, after) for every axis."""
     if len(widths) != x.rank:
         raise ValueError(f"needs (before, after) for each of {x.rank} axes, not {len(widths)}")
+    pairs = [as_shape(width) for width in widths]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("every axis has two widths: (before, after)")
     shape = tuple(before + size + after
-                  for (before, after), size in zip(widths, x.shape, strict=True))  # fmt: skip
-    starts = tuple(before for before, _ in widths)
+                  for (before, after), size in zip(pairs, x.shape, strict=True))  # fmt: skip
+    starts = tuple(before for before, _ in pairs)
     return EMBED(x, shape=shape, starts=starts, steps=(1,) * x.rank, name=name)
 
 
@@ -304,12 +335,13 @@ def split(x: Node, sections: int | Sequence[int], axis: int = -1) -> tuple[Node,
     """x cut along `axis`: into `sections` equal parts, or into parts of the given sizes."""
     axis = normal_axis(axis, x.rank)
     whole = x.shape[axis]
-    if isinstance(sections, int):
-        if sections < 1:
-            raise ValueError(f"cannot split into {sections} parts")
-        sizes: list[Any] = [quotient(whole, sections)] * sections
+    if not isinstance(sections, Iterable):
+        count = whole_number(sections, "the number of parts")
+        if count < 1:
+            raise ValueError(f"cannot split into {count} parts")
+        sizes: list[Any] = [quotient(whole, count)] * count
     else:
-        sizes = list(sections)
+        sizes = list(as_shape(sections))
         if sum(sizes) != whole:
             raise ValueError(f"the parts {shape_text(sizes)} do not add up to {whole}")
     parts, start = [], 0
@@ -356,16 +388,28 @@ CONCATENATE = Operation(
 
 
 @front
-def concatenate(values: Sequence[Node], axis: int = 0, name: str | None = None) -> Node:
+def concatenate(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along an axis that exists."""
-    axis = normal_axis(axis, values[0].rank) if values else axis
-    return CONCATENATE(*values, axis=axis, name=name)
+    nodes = as_nodes(CONCATENATE, _several(values))
+    axis = normal_axis(axis, nodes[0].rank) if nodes else whole_number(axis, "an axis")
+    return CONCATENATE(*nodes, axis=axis, name=name)
 
 
 @front
-def stack(values: Sequence[Node], axis: int = 0, name: str | None = None) -> Node:
+def stack(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along a new axis."""
-    return concatenate([expand_dims(value, axis) for value in values], axis, name)
+    nodes = as_nodes(CONCATENATE, _several(values))
+    for node in nodes:
+        if node.shape != nodes[0].shape:
+            raise ValueError("the values must have one shape")
+    return concatenate([expand_dims(node, axis) for node in nodes], axis, name)
+
+
+def _several(values: Any) -> tuple[Any, ...]:
+    """The values of a list, or of anything that gives one after another."""
+    if isinstance(values, Node) or not isinstance(values, Iterable):
+        raise ValueError("takes several values in a list; fix: write [x, y]")
+    return tuple(values)
 
 
 # ---------------------------------------------------------------- copy

@@ -33,7 +33,8 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     if missing:
         raise UnknownNameError(
             f"no size is given for the dimension(s) {', '.join(missing)}",
-            fix=f"pass sizes={{{', '.join(f'{name!r}: …' for name in needed)}}}",
+            fix="an input whose shape holds the dimension gives its size; without one, say it: "
+            f"compiled.program({', '.join(f'{name}=…' for name in needed)})(state, …)",
         )
     if not needed:
         return graph
