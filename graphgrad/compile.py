@@ -27,9 +27,9 @@ from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.display import summary
 from graphgrad.graph.html import mimebundle, picture, program_html
-from graphgrad.graph.scope import current_origin
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
+from graphgrad.graph.verify import need_graph
 from graphgrad.kernels.fuse import fused
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
@@ -147,7 +147,7 @@ def compile(
     sample inputs (and `state` the state): then every output is computed before and after every
     pass, and a pass that changes one is named.
     """
-    _need_graph(graph, "compile")
+    need_graph(graph, "compile")
     outputs = dict(graph.outputs)
     for item in [fetch] if isinstance(fetch, str | Node) else fetch:
         node = graph[item]
@@ -171,15 +171,6 @@ def compile(
 
 def _without(passes: Sequence[Pass], names: Collection[str]) -> tuple[Pass, ...]:
     return tuple(each for each in passes if each.__name__ not in names)
-
-
-def _need_graph(graph: object, what: str) -> None:
-    if not isinstance(graph, Graph):
-        raise DeclarationError(
-            f"{what} takes a graph, not {type(graph).__name__}",
-            str(current_origin() or ""),
-            "give it the nodes that you want as outputs: Graph({'y': y})",
-        )
 
 
 def _need_guard(graph: Graph, name: str) -> None:
@@ -257,7 +248,7 @@ def initial_state(
     What is `given` by name is copied, not drawn: it must have the declared shape, and takes the
     declared dtype as an input does. A name that the graph lacks is an error.
     """
-    _need_graph(graph, "initial_state")
+    need_graph(graph, "initial_state")
     known = _given_state(graph, given or {})
     state = {name: known[name] if name in known else np.empty(node.type.sizes, node.dtype)
              for name, node in graph.states.items()}  # fmt: skip

@@ -19,6 +19,7 @@ from typing import Any
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node, constant, placed
+from graphgrad.graph.verify import need_graph
 from graphgrad.ops import broadcast_to
 from graphgrad.ops.reduction import sum_to
 
@@ -36,6 +37,7 @@ def derive(
     its delta. `of` must be a scalar unless a `seed` of its shape gives its delta. `label` takes the
     place of "delta" in the names: a second derivation of one graph needs another.
     """
+    need_graph(graph, "derive")
     target = graph[of]
     if seed is None and target.shape != ():
         raise DeclarationError(

@@ -30,6 +30,8 @@ def plain_array(value: Any, dtype: DType | None = None) -> np.ndarray:
         with np.errstate(over="raise"):  # 1e300 is no float32
             array = np.asarray(value, dtype)
     except (TypeError, ValueError, ArithmeticError) as problem:
+        if "inhomogeneous" in str(problem):
+            problem = ValueError("its rows have different lengths; fix: pad them to one length")
         raise ValueError(str(problem)) from None
     if array.dtype.hasobject:
         raise ValueError(f"{type(value).__name__} is no array of numbers")

@@ -100,6 +100,7 @@ class Infix:
     def __or__(self, other: Any) -> Node: return OPERATORS["logical_or"](self, other)
     def __ror__(self, other: Any) -> Node: return OPERATORS["logical_or"](other, self)
     def __invert__(self) -> Node: return OPERATORS["logical_not"](self)
+    def __pos__(self) -> Any: return self
     def __neg__(self) -> Node: return OPERATORS["negative"](self)
     def __abs__(self) -> Node: return OPERATORS["absolute"](self)
     def __lt__(self, other: Any) -> Node: return OPERATORS["less"](self, other)

@@ -95,6 +95,12 @@ def _leaf(
         raise DeclarationError(
             f"{operation.name} {name!r}: {problem}", str(current_origin() or "")
         ) from None
+    if not isinstance(attributes.get("initial", ZEROS), Initial):
+        raise DeclarationError(
+            f"{operation.name} {name!r}: its first value is {type(attributes['initial']).__name__}",
+            str(current_origin() or ""),
+            "write full(0.5), normal(0.02) or uniform(0.1); arrays are given to initial_state",
+        )
     if operation is not INPUT and any(isinstance(size, Dimension) for size in shape):
         raise DeclarationError(
             f"{operation.name} {name!r} has an unknown size in its shape {list(map(str, shape))}",

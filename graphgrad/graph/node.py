@@ -25,7 +25,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.arrays import Literal, converted, literal, plain_array
+from graphgrad.graph.arrays import Literal, given_array, literal
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.html import node_html
 from graphgrad.graph.infix import Infix, Sameness
@@ -310,13 +310,8 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
         )
     if not isinstance(value, np.ndarray | np.generic):
         return constant(value, dtype)
-    try:
-        array = plain_array(value)
-        return constant(array if array.dtype.kind == "b" else converted(array, dtype))
-    except ValueError as problem:
-        reason, _, fix = str(problem).partition("; fix: ")
-        raise DeclarationError(f"{what}: an array {reason}", str(current_origin() or ""),
-                               fix) from None  # fmt: skip
+    array = given_array(f"{what}: the array", value)
+    return constant(array if kind == "b" else given_array(f"{what}: the array", array, dtype))
 
 
 def _infer(

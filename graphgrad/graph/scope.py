@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from graphgrad.errors import DeclarationError
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _MODELS = _PACKAGE + "models" + os.sep
 _COMMANDS = "graphgrad.tools."
@@ -73,6 +75,10 @@ class placed:
 
 def scoped(name: str) -> str:
     """`name` with the current scope before it."""
+    if not isinstance(name, str):
+        raise DeclarationError(
+            f"a name is a text, not {name!r:.60}", str(current_origin() or ""), "write name='…'"
+        )
     prefix = _place.get().scope
     return f"{prefix}.{name}" if prefix else name
 

@@ -91,12 +91,6 @@ from graphgrad.ops.movement import (
 from graphgrad.ops.random import dropout_mask
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
 
-# the one late binding: infix on nodes means operations, which stand above nodes
-OPERATORS.update(
-    add=add, subtract=subtract, multiply=multiply, divide=divide, power=power, matmul=matmul,
-    negative=negative, less=less, less_equal=less_equal, slice=slice,
-)  # fmt: skip
-
 FAMILIES = (arithmetic, functions, reduction, contraction, movement, indexing, random, composite)
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
@@ -117,3 +111,6 @@ __all__ = [
     "softplus", "split", "sqrt", "squeeze", "stack", "standardise", "stop_gradient", "subtract",
     "sum", "take_along_axis", "tanh", "transpose", "variance", "where", "with_delta",
 ]  # fmt: skip
+
+# the one late binding: infix on nodes means operations, which stand above nodes
+OPERATORS.update({name: globals()[name] for name in __all__ if name.islower()})
