@@ -44,5 +44,8 @@ def _free_name(*nodes: Node) -> str:
 def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:
     nodes = {"of": of, "wrt": wrt}
     graph = Graph({"of": of}, names={**nodes, **({} if seed is None else {"seed": seed})})
-    derived = derive(graph, "of", [wrt], seed)
-    return derived.names[f"{derived.name_of(wrt)}.{DELTA}"]
+    label = DELTA
+    while any(name.endswith(f".{label}") for name in graph.names):  # a leaf may be called so
+        label += "_"
+    derived = derive(graph, "of", [wrt], seed, label)
+    return derived.names[f"{derived.name_of(wrt)}.{label}"]

@@ -54,7 +54,9 @@ class Dimension:
         )
 
     def __sub__(self, other: int | Dimension) -> int | Dimension:
-        return self + other * -1 if self._meets(other) else NotImplemented
+        if not self._meets(other):
+            return NotImplemented
+        return _normal([*self.terms, *((names, -c) for names, c in _terms(other))])
 
     def __rsub__(self, other: int) -> int | Dimension:
         return self * -1 + other if self._meets(other) else NotImplemented

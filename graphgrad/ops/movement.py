@@ -84,8 +84,9 @@ def reshape_to(x: Node, shape: Shape, name: str | None = None) -> Node:
 @front
 def expand_dims(x: Node, axis: int | Sequence[int], name: str | None = None) -> Node:
     """x with one more axis of size 1 at `axis` of the result, or at each of several."""
-    count = len(axis) if isinstance(axis, Sequence) else 1
-    places = normal_axes(axis, x.rank + count)
+    axes = axis if isinstance(axis, Sequence) else [whole_number(axis, "an axis")]
+    count = len(axes)
+    places = normal_axes(axes, x.rank + count)
     left = iter(x.shape)
     shape = tuple(1 if place in places else next(left) for place in range(x.rank + count))
     return reshape_to(x, shape, name)

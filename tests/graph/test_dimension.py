@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,23 @@ def test_sizes_are_never_rounded(other):
         N + other
     with pytest.raises(refused):
         N * other
+
+
+def test_integers_of_numpys_are_integers():
+    for kind in (np.int64, np.int32, np.uint8):
+        assert N + kind(2) == kind(2) + N == N + 2 and kind(3) * N == N * kind(3) == 3 * N
+        assert N - kind(1) == N - 1 and kind(5) - N == 5 - N and (4 * N) // kind(2) == 2 * N
+        assert type(dict((N * kind(3)).terms)[("n",)]) is int
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: N / 2, lambda: 1.0 / N, lambda: N / M, lambda: N * 0.5, lambda: 2.5 - N,
+              lambda: N + np.float32(1)],
+)  # fmt: skip
+def test_a_size_is_no_number_before_it_is_known(wrong):
+    with pytest.raises(DeclarationError, match="not known yet") as caught:
+        wrong()
+    assert "extent(size)" in caught.value.fix and __file__ in caught.value.where
 
 
 # ---------------------------------------------------------------- shapes
