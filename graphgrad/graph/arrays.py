@@ -21,6 +21,8 @@ _FITTING = {"f": "fiub", "i": "iub", "b": "b"}
 
 def plain_array(value: Any, dtype: DType | None = None) -> np.ndarray:
     """The value as an array, of `dtype` where one is given; ValueError where it is none."""
+    if type(value) is np.ndarray and dtype is None and not value.dtype.hasobject:
+        return value  # as almost always: a step is fed many times
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(
             "a masked array has no values where it is masked; fix: fill it, as in "
