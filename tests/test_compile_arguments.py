@@ -118,6 +118,22 @@ def test_a_size_that_nothing_tells_says_how_to_give_it():
     assert compiled.program(m=2, n=3)(None, x=np.ones(6))["y"].shape == (6,)
 
 
+def test_sizes_that_are_said_are_integers_of_any_kind():
+    compiled = gg.compile(Graph({"y": gg.input("x", (N, 3)) * 2.0}))
+    program = compiled.program(n=np.int64(2))
+    assert compiled.program(n=2) is program and program.graph.inputs["x"].shape == (2, 3)
+    for wrong in (2.5, -1, "n", None, True, N):
+        with pytest.raises(DeclarationError, match="the dimension 'n': a size"):
+            compiled.program(n=wrong)
+
+
+def test_a_masked_state_is_refused():
+    state = gg.initial_state(GRAPH)
+    state["w"] = np.ma.array(state["w"], mask=True)
+    with pytest.raises(DeclarationError, match="'w' is MaskedArray, not an array"):
+        gg.compile(GRAPH)(state)
+
+
 def test_without_takes_one_name_or_several():
     graph = Graph({"y": gg.tanh(gg.input("x", 3))})
     for without in ("fuse", ["fuse"], ("fuse", "simplify"), {"soon"}):

@@ -144,7 +144,7 @@ class Program(Single):
             if name not in state:
                 raise _wrong_names("state", [n for n, _, _ in self._states], state)
             array = state[name]
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise DeclarationError(f"state {name!r} is {type(array).__name__}, not an array")
             if name in self._updated and not array.flags.writeable:
                 raise DeclarationError(f"state {name!r} cannot be written to", fix="pass a copy")

@@ -19,13 +19,18 @@ from graphgrad.ops.arithmetic import cast, equal
 from graphgrad.ops.movement import broadcast_to, expand_dims
 from graphgrad.ops.rules import need_integers
 
+_OR = {"scatter_add": " (or the delta of gather)",
+       "put_along_axis": " (or the delta of take_along_axis)"}  # fmt: skip
+"""What else an operation that met a bad index may be: where only deltas are computed, it is the
+first to meet it."""
+
 
 def check_indices(indices: Any, size: int, what: str) -> None:
     """DataError unless all indices are in [0, size)."""
     if indices.size and (int(indices.min()) < 0 or int(indices.max()) >= size):
         raise DataError(
-            f"{what}: an index lies outside [0, {size}): they reach from {int(indices.min())} to "
-            f"{int(indices.max())}",
+            f"{what}{_OR.get(what, '')}: an index lies outside [0, {size}): they reach from "
+            f"{int(indices.min())} to {int(indices.max())}",
             fix="encode the data with the vocabulary that the model was built for",
         )
 
@@ -67,7 +72,7 @@ def _infer_scatter(indices: TensorType, rows: TensorType, size: int | Dimension)
 
 
 def _compute_scatter(xp: Any, out: Any, indices: Any, rows: Any, size: int) -> None:
-    check_indices(indices, size, "scatter_add (or the delta of gather)")
+    check_indices(indices, size, "scatter_add")
     out.fill(0)
     flat = rows.reshape(indices.size, *out.shape[1:])
     # row by row in order: the same sum on every run, and many times faster than add.at
@@ -143,7 +148,7 @@ def _infer_put(
 
 
 def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: int) -> None:
-    check_indices(indices, size, "put_along_axis (or the delta of take_along_axis)")
+    check_indices(indices, size, "put_along_axis")
     out.fill(0)
     places = list(xp.indices(indices.shape, sparse=True))
     places[axis] = indices

@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension, product, quotient
 from graphgrad.graph.front import front
 from graphgrad.graph.leaves import Sizes
-from graphgrad.graph.node import Node, Operand, Operation, as_nodes, shown_name
+from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
-from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import (
     Shape,
     TensorType,
@@ -30,6 +28,7 @@ from graphgrad.graph.types import (
     shape_text,
     whole_number,
 )
+from graphgrad.ops.keys import Window, bad_key, bounds, whole_key
 
 Slice = builtins.slice
 """Python's own; the name `slice` is the operation's here."""
@@ -250,71 +249,23 @@ EMBED = Operation(
 @front
 def slice(x: Node, key: Any, name: str | None = None) -> Node:
     """`x[key]` with integers, slices with a positive step, None and `...`; no negative steps."""
-    items = list(key) if isinstance(key, tuple) else [key]
-    taken = sum(item is not None and item is not Ellipsis for item in items)
-    if taken > x.rank:
-        raise _bad_key(x, key, f"{taken} indices for {x.rank} axes")
-    dots = [place for place, item in enumerate(items) if item is Ellipsis]
-    if len(dots) > 1:
-        raise _bad_key(x, key, "the ellipsis ... can stand once only")
-    if not dots:
-        items.append(Ellipsis)
-    place = dots[0] if dots else len(items) - 1
-    items[place : place + 1] = [Slice(None)] * (x.rank - taken)
-    windows: list[tuple[Any, Any, int]] = []
+    windows: list[Window] = []
     shape: list[int | Dimension] = []
-    axis = 0
-    for item in items:
-        if item is None:
-            shape.append(1)
-            continue
-        size = x.shape[axis]
-        try:
-            start, stop, step = _bounds(item, size)
+    try:
+        for item in whole_key(key, x.rank):
+            if item is None:
+                shape.append(1)
+                continue
+            size = x.shape[len(windows)]
+            windows.append(bounds(item, size))
             if isinstance(item, Slice):
-                shape.append(_length(start, stop, step, size))
-        except (TypeError, ValueError) as problem:
-            raise _bad_key(x, key, str(problem)) from None
-        windows.append((start, stop, step))
-        axis += 1
+                shape.append(_length(*windows[-1], size))
+    except ValueError as problem:
+        raise bad_key(x, key, problem) from None
     starts, stops, steps = zip(*windows, strict=True) if windows else ((), (), ())
     whole = all(w == (0, size, 1) for w, size in zip(windows, x.shape, strict=True))
     part = x if whole else SLICE(x, starts=starts, stops=stops, steps=steps)
     return reshape_to(part, tuple(shape), name)
-
-
-def _bounds(item: Any, size: int | Dimension) -> tuple[Any, Any, int]:
-    """Start, stop and step, counted from the front, of an index or a slice."""
-    if not isinstance(item, Slice):
-        start = _place(item, size, "an index")
-        if isinstance(start, int) and (start < 0 or (isinstance(size, int) and start >= size)):
-            raise ValueError(f"index {item} of an axis of size {size}")
-        return start, start + 1, 1
-    start = 0 if item.start is None else _place(item.start, size, "a slice's start")
-    stop = size if item.stop is None else _place(item.stop, size, "a slice's stop")
-    step = 1 if item.step is None else whole_number(item.step, "a slice's step")
-    if isinstance(stop, int) and isinstance(size, int):
-        stop = min(stop, size)
-    return start, stop, step
-
-
-def _place(item: Any, size: int | Dimension, what: str) -> int | Dimension:
-    """A place on an axis of this size, counted from the front."""
-    if isinstance(item, Dimension):
-        return item
-    if isinstance(item, Node | np.ndarray | list):
-        raise ValueError(
-            f"{what} is an integer, not {type(item).__name__}; fix: take elements with "
-            "gather(x, indices) or take_along_axis(x, indices, axis), or where(mask, x, 0.0)"
-        )
-    place = whole_number(item, what)
-    return size + place if place < 0 else place
-
-
-def _bad_key(x: Node, key: Any, reason: str) -> DeclarationError:
-    reason, _, fix = reason.partition("; fix: ")
-    return DeclarationError(f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",
-                            str(current_origin() or ""), fix)  # fmt: skip
 
 
 @front

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphgrad.errors import UnknownNameError
+from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, placed
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.node import apply, rebuilt
+from graphgrad.graph.scope import current_origin
+from graphgrad.graph.types import as_size
 
 
 def free_dimensions(graph: Graph) -> tuple[str, ...]:
@@ -28,6 +30,7 @@ def free_dimensions(graph: Graph) -> tuple[str, ...]:
 
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph for these sizes; every dimension of the graph must be among them."""
+    sizes = {name: _known(name, size) for name, size in sizes.items()}
     needed = free_dimensions(graph)
     missing = [name for name in needed if name not in sizes]
     if missing:
@@ -51,6 +54,18 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
             else:
                 replacement[old] = rebuilt(old, heads)
     return graph.replaced(replacement)
+
+
+def _known(name: str, size: Any) -> int:
+    """A size as Python's own integer."""
+    try:
+        known = as_size(size)
+        if isinstance(known, int):
+            return known
+        reason = f"a size is an integer here, not {known}"
+    except ValueError as problem:
+        reason = str(problem)
+    raise DeclarationError(f"the dimension {name!r}: {reason}", str(current_origin() or ""))
 
 
 def _is_open(value: Any) -> bool:

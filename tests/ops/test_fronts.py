@@ -167,6 +167,8 @@ REFUSED = {
     "a truth value": (lambda: V[True], "not True"),
     "nothing there": (lambda: gg.input("empty", 0)[-1], "index -1 of an axis of size 0"),
     "before the first": (lambda: V[-7], "index -7 of an axis of size 6"),
+    "a start before the first": (lambda: V[-7:], "-7 lies before the first element"),
+    "a stop before the first": (lambda: V[:-7], "-7 lies before the first element"),
     "a scalar product": (lambda: V @ 2.0, "a scalar has no rows"),
     "a scalar before": (lambda: 2.0 @ X, "a scalar has no rows"),
     "floats in one_hot": (lambda: gg.one_hot(V, 3), "indices must be integers"),
@@ -275,6 +277,20 @@ def test_indices_along_an_axis_broadcast_as_numpys(shape, indices):
             delta[row, place] += 2 * expected[row, column]
     found_delta = next(array for name, array in found.items() if name.startswith("x.delta"))
     np.testing.assert_allclose(found_delta, delta.sum(0, keepdims=True) if shape[0] == 1 else delta)
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_bad_index_is_named_after_what_was_declared(fuse):
+    """Where the delta alone is computed, the index meets what the delta is made of."""
+    table, i = gg.input("table", (5, 3)), gg.input("i", 4, "int32")
+    t = gg.input("t", (4, 1), "int32")
+    x = gg.input("x", (4, 3))
+    loss = gg.sum(gg.gather(table, i)) + gg.sum(gg.take_along_axis(x, t))
+    graph = gg.derive(Graph({"loss": loss}), "loss")
+    for leaf, feed, declared in ((table, "i", "gather"), (x, "t", "take_along_axis")):
+        compiled = gg.compile(Graph({"d": graph.delta(leaf)}), fuse=fuse)
+        with pytest.raises(gg.GraphgradError, match=declared):
+            compiled(**{feed: np.full(i.shape if feed == "i" else t.shape, 9)})
 
 
 def test_a_function_of_steps_has_the_delta_zero():
