@@ -218,7 +218,6 @@ CROSS_ENTROPY = Operation(
     _compute_cross_entropy, arity=2,
     delta=_delta_cross_entropy,
     delta_formula="δ₁ = δ · (softmax(x₁) - q), 0 where x₂ is ignored",
-    one_dtype=False,
     scratch=_cross_entropy_scratch,
     samples=(sample(real(3, 4), integer(3, below=4), smoothing=0.0, ignored=-1),
              sample(real(2, 3, 4), integer(2, 3, below=4), smoothing=0.1, ignored=0)),

@@ -46,6 +46,5 @@ def with_delta(
     operation = Operation(
         "with_delta", _infer, "x₁", _compute,
         delta=delta_rule, delta_formula="by a rule of the user's", view=lambda value, *heads: value,
-        one_dtype=False,
     )  # fmt: skip
     return operation(value, *heads, name=name)

@@ -84,7 +84,6 @@ SCATTER_ADD = Operation(
     "scatter_add", _infer_scatter, "rows x₂ added up at the places x₁", _compute_scatter, arity=2,
     delta=lambda delta, y, indices, rows: (None, gather(delta, indices)),
     delta_formula="δ₂ = the rows of δ at the places x₁",
-    one_dtype=False,
     samples=(sample(integer(2, 4, below=5), real(2, 4, 3), size=5),
              sample(integer(4, below=5), real(4), size=5)),
 )  # fmt: skip
@@ -131,7 +130,7 @@ TAKE_ALONG_AXIS = Operation(
         PUT_ALONG_AXIS(indices, delta, axis=y.attributes["axis"],
                        size=x.shape[y.attributes["axis"]]), None),
     delta_formula="δ₁ = δ added up at the chosen places",
-    arity=2, one_dtype=False,
+    arity=2,
     samples=(sample(real(3, 5), integer(3, 2, below=5), axis=1),
              sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0)),
 )  # fmt: skip
@@ -160,7 +159,7 @@ PUT_ALONG_AXIS: Operation = Operation(
     delta=lambda delta, y, indices, values: (
         None, TAKE_ALONG_AXIS(delta, indices, axis=y.attributes["axis"])),
     delta_formula="δ₂ = the elements of δ at the places x₁",
-    arity=2, one_dtype=False,
+    arity=2,
     samples=(sample(integer(3, 2, below=5), real(3, 2), axis=1, size=5),),
 )  # fmt: skip
 

@@ -54,7 +54,6 @@ DROPOUT_MASK = Operation(
     "dropout_mask", _infer, "1/(1-p) with probability 1-p, else 0", _compute, arity=2,
     delta=lambda delta, y, seed, step: (None, None),
     delta_formula="0: a mask does not depend on any float",
-    one_dtype=False,
     samples=(sample(integer(below=9), integer(below=9), shape=(5, 7), rate=0.3, stream=3,
                     dtype=FLOAT32),
              sample(integer(below=9), integer(below=9), shape=(0,), rate=0.0, stream=3,
