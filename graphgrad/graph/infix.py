@@ -65,7 +65,7 @@ class Sameness:
         raise DeclarationError(
             "== and != of two nodes say whether they are the same node; they compare no values",
             str(current_origin() or ""),
-            "write equal(a, b) or not_equal(a, b) for a mask",
+            "write equal(a, b) or not_equal(a, b) for a mask, and where(mask, a, 0.0) to use it",
         )
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = refuse
@@ -128,7 +128,7 @@ class Infix:
                 f"{self!r} {sign} {other!r:.40} compares no values: {sign} between nodes says "
                 "whether they are the same node",
                 str(current_origin() or ""),
-                f"write {operation}(x, value) for a mask",
+                f"write {operation}(x, value) for a mask, and where(mask, a, 0.0) to use it",
             )
         return NotImplemented
 
