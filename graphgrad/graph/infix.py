@@ -42,7 +42,10 @@ _UFUNCS = {
 
 _SWAPPED = {"greater": "less", "greater_equal": "less_equal"}
 
-_VALUES = (int, float, complex, np.ndarray, np.generic, list, tuple, Dimension)
+_VALUES = (int, float, complex, np.ndarray, np.generic, Dimension)
+
+_HOLDERS = (list, tuple)
+"""May be keys or entries beside nodes, so that comparing with them must be possible."""
 
 
 class Sameness:
@@ -113,12 +116,12 @@ class Infix:
     def __eq__(self, other: object) -> Any:
         if isinstance(other, Infix):
             return _SAME if self is other else _OTHER
-        return self._compared(other, "==", "equal")
+        return _OTHER if isinstance(other, _HOLDERS) else self._compared(other, "==", "equal")
 
     def __ne__(self, other: object) -> Any:
         if isinstance(other, Infix):
             return _OTHER if self is other else _SAME
-        return self._compared(other, "!=", "not_equal")
+        return _SAME if isinstance(other, _HOLDERS) else self._compared(other, "!=", "not_equal")
 
     __hash__ = object.__hash__
 
