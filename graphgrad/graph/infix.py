@@ -6,8 +6,8 @@
   is a question about the graph, not about values; a node in the place of the answer would break all
   of them. So between nodes the answer is a `Sameness`: true or false for Python, and refused by
   everything that declares, so that it is never taken for a mask. Between a node and a number or an
-  array there is nothing to ask, and the comparison raises; lists and tuples, which may be keys beside
-  nodes, are other things than the node. Values are compared by `equal` and `not_equal`.
+  array there is nothing to ask, and the comparison raises; lists and tuples, which may be keys
+  beside nodes, are other things than the node. Values are compared by `equal` and `not_equal`.
 - The truth of a node, which `if`, `and`, `or`, `not` and chains such as `0 < x < 1` ask for.
 
 NumPy asks an operand what a ufunc or a function means before it looks inside. Arrays on the left of
