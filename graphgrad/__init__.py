@@ -17,6 +17,7 @@ from graphgrad.graph import (
     Operation,
     constant,
     dimension,
+    extent,
     full,
     glorot_uniform,
     input,
@@ -36,8 +37,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "compile", "constant",
-    "derive", "dimension", "full", "glorot_uniform", "hessian_vector", "initial_state", "input",
-    "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state", "surgery",
-    "uniform", "vector_jacobian", "verify",
+    "derive", "dimension", "extent", "full", "glorot_uniform", "hessian_vector", "initial_state",
+    "input", "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state",
+    "surgery", "uniform", "vector_jacobian", "verify",
 ]  # fmt: skip
 __all__ += [name for name in ops.__all__ if name not in ("ALL_OPERATIONS", "FAMILIES")]

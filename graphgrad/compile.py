@@ -9,6 +9,7 @@ program is kept.
 
 from __future__ import annotations
 
+import difflib
 import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,9 +22,14 @@ import numpy as np
 from graphgrad.backends import COMPILES, Program, lower
 from graphgrad.errors import DeclarationError, PassError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node
+from graphgrad.graph.arrays import given_array
 from graphgrad.graph.collector import collector_rests
+from graphgrad.graph.dimension import substitute
+from graphgrad.graph.display import summary
 from graphgrad.graph.html import mimebundle, picture, program_html
+from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
+from graphgrad.graph.verify import need_graph
 from graphgrad.kernels.fuse import fused
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
@@ -51,7 +57,7 @@ CHOICES: tuple[str, ...] = tuple(dict.fromkeys([
 """What `compile(…, without=…)` can leave out, to see what it is worth or which one is guilty."""
 
 
-class Compiled:
+class Compiled(Single):
     """A compiled graph: call it with the state and inputs of any size.
 
     `graph` is the optimised graph, `reports` say what each pass did, `program(batch=32)` is the
@@ -88,7 +94,7 @@ class Compiled:
         return self.program(**sizes)(state, **inputs)
 
     @collector_rests
-    def program(self, **sizes: int) -> Program:
+    def program(self, /, **sizes: int) -> Program:
         """The program for these sizes of the named dimensions."""
         key = tuple(sizes.get(name, -1) for name in self._dimensions)
         with self._lock:
@@ -103,6 +109,10 @@ class Compiled:
     def source(self) -> str:
         """The generated source of a graph without named dimensions."""
         return self.program().source
+
+    def __repr__(self) -> str:
+        sizes = f"open sizes {', '.join(self._dimensions)}; " if self._dimensions else ""
+        return f"<compiled {summary(self.graph)}; {sizes}{len(self._programs)} programs so far>"
 
     def _html(self, drawn: str | None) -> str:
         count = f"{len(self.source_graph)} declared, {len(self.graph)} optimised"
@@ -128,7 +138,7 @@ def compile(
     fuse: bool = False,
     debug: Feeds | None = None,
     state: Feeds | None = None,
-    without: Iterable[str] = (),
+    without: str | Iterable[str] = (),
     smallest_kernel: int | None = None,
 ) -> Compiled:
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
@@ -138,11 +148,11 @@ def compile(
     compiles (a fraction of a second for each new kernel, kept on disk): for programs that run many
     times. Without llvmlite it changes nothing. What has fewer elements than `smallest_kernel`
     (default: 4,096) stays NumPy's, which is as fast there; 1 makes a kernel of everything that can
-    be one. `without` leaves out what it names of `CHOICES`: a
-    pass, or one of the plan's ways to save time and memory. `debug` gives sample inputs (and
-    `state` the state): then every output is computed before and after every pass, and a pass that
-    changes one is named.
+    be one. `without` (a name or several) leaves out what it names of `CHOICES`: a pass, or one of
+    the plan's ways to save time and memory. `debug` gives sample inputs (and `state` the state):
+    then every output is computed before and after every pass, and a pass that changes one is named.
     """
+    need_graph(graph, "compile")
     outputs = dict(graph.outputs)
     for item in [fetch] if isinstance(fetch, str | Node) else fetch:
         node = graph[item]
@@ -156,7 +166,7 @@ def compile(
         sizes = sizes_of(graph, debug)
         wanted = specialise(wanted, sizes)
         check = _ValueCheck(debug, state or {})
-    left_out = frozenset(without)
+    left_out = frozenset([without] if isinstance(without, str) else without)
     for name in left_out.difference(CHOICES):
         raise UnknownNameError(f"there is no {name!r} to leave out", fix=f"one of {CHOICES}")
     optimised, reports = optimise(wanted, _without(passes, left_out), check)
@@ -188,36 +198,66 @@ def _need_guard(graph: Graph, name: str) -> None:
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
     """The sizes of the named dimensions, read off the shapes of the inputs."""
     sizes: dict[str, int] = {}
+    open_sizes: list[tuple[str, Node, Dimension, int]] = []
     for name, node in graph.inputs.items():
         if name not in feeds:
             continue  # the program says which inputs are missing
-        shape = np.shape(feeds[name])
+        shape = given_array(f"input {name!r}", feeds[name]).shape
         if len(shape) != node.rank:
             raise DeclarationError(
                 f"input {name!r} has shape {shape_text(shape)}, declared is {node.type}",
                 str(node.origin or ""),
             )
         for declared, size in zip(node.shape, shape, strict=True):
-            if not isinstance(declared, Dimension) or len(declared.terms) != 1:
+            if not isinstance(declared, Dimension):
                 continue
-            ((names, coefficient),) = declared.terms
-            if len(names) != 1 or coefficient != 1:
+            if str(declared) not in declared.names:  # 2 * n: when all plain names are known
+                open_sizes.append((name, node, declared, size))
                 continue
-            known = sizes.setdefault(names[0], size)
+            known = sizes.setdefault(str(declared), size)
             if known != size:
                 raise DeclarationError(
-                    f"the dimension {names[0]!r} is {known} in one input and {size} in {name!r}",
+                    f"the dimension '{declared}' is {known} in one input and {size} in {name!r}",
                     str(node.origin or ""),
                 )
+    for name, node, declared, size in open_sizes:
+        _solve(name, node, substitute(declared, sizes), size, sizes)
     return sizes
 
 
-def initial_state(graph: Graph, seed: int = 0, given: Feeds | None = None) -> dict[str, np.ndarray]:
+def _solve(
+    name: str, node: Node, declared: int | Dimension, size: int, sizes: dict[str, int]
+) -> None:
+    """Adds to `sizes` what follows of `declared` = `size` for the one name that is not known."""
+    if isinstance(declared, Dimension):
+        coefficients = dict(declared.terms)
+        constant = coefficients.pop((), 0)
+        (names, factor), *more = coefficients.items()
+        if more or len(names) != 1:
+            return  # two unknown names, or a square: another input may give them
+        left, rest = divmod(size - constant, factor)
+        if not rest and left >= 0:
+            sizes[names[0]] = left
+            return
+    elif declared == size:
+        return
+    raise DeclarationError(
+        f"input {name!r} has an axis of size {size}; declared is {node.type}"
+        + (f", so {declared}" if str(declared) not in str(node.type) else ""),
+        str(node.origin or ""),
+    )
+
+
+def initial_state(
+    graph: Graph, seed: int = 0, given: Mapping[str, Any] | None = None
+) -> dict[str, np.ndarray]:
     """The first value of every parameter and state of a graph, drawn from the seed.
 
-    What is `given` by name is taken as it is, not drawn.
+    What is `given` by name is copied, not drawn: it must have the declared shape, and takes the
+    declared dtype as an input does. A name that the graph lacks is an error.
     """
-    known = given or {}
+    need_graph(graph, "initial_state")
+    known = _given_state(graph, given or {})
     state = {name: known[name] if name in known else np.empty(node.type.sizes, node.dtype)
              for name, node in graph.states.items()}  # fmt: skip
 
@@ -230,6 +270,29 @@ def initial_state(graph: Graph, seed: int = 0, given: Feeds | None = None) -> di
     with ThreadPoolExecutor(cores) as threads:  # a value depends on its name and the seed alone
         list(threads.map(draw, [missing[place::cores] for place in range(cores)]))
     return state
+
+
+def _given_state(graph: Graph, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Copies of what is given, each as the parameter or state of its name is declared."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in given.items():
+        if name not in graph.states:
+            near = difflib.get_close_matches(name, graph.states, 3, 0.4)
+            raise UnknownNameError(
+                f"the graph has no parameter or state {name!r}",
+                fix=f"did you mean {' or '.join(map(repr, near))}?" if near
+                else f"it has {', '.join(graph.states) or 'none'}",
+            )  # fmt: skip
+        node = graph.states[name]
+        array = given_array(f"the value of {name!r}", value, node.dtype)
+        if array.shape != node.shape:
+            raise DeclarationError(
+                f"the value of {name!r} has shape {shape_text(array.shape)}, declared is "
+                f"{node.type}",
+                str(node.origin or ""),
+            )
+        found[name] = np.array(array, order="C")
+    return found
 
 
 class _ValueCheck:

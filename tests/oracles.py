@@ -147,7 +147,7 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     r.VARIANCE: reduced(np.var),
     r.MAX: reduced(lambda x, axis, keepdims: -np.min(-x, axis, keepdims=keepdims)),
     r.MIN: reduced(lambda x, axis, keepdims: -np.max(-x, axis, keepdims=keepdims)),
-    r.ARGMAX: lambda x, axis: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
+    r.ARGMAX: lambda x, axis, dtype: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
     r.LOGSUMEXP: reduced(special.logsumexp),
     MATMUL: matmul,
     m.RESHAPE: lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),

@@ -131,3 +131,11 @@ def test_every_package_is_installed():
         parts = folder.relative_to(ROOT).parts
         name = ".".join(parts if parts[0] == "graphgrad" else ("graphgrad", *parts))
         assert f'"{name}"' in text, name
+
+
+def test_the_package_says_that_it_is_typed_and_its_source_can_be_tested():
+    """setuptools takes no other files of its own accord: not the marker, not tests' helpers."""
+    text = (ROOT / "pyproject.toml").read_text()
+    assert '"graphgrad" = ["py.typed"]' in text and (ROOT / "graphgrad" / "py.typed").is_file()
+    manifest = (ROOT / "MANIFEST.in").read_text().splitlines()
+    assert {"graft tests", "graft .docs"} <= set(manifest)

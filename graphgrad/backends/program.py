@@ -21,7 +21,10 @@ import numpy as np
 from graphgrad.backends.source import Source
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
 from graphgrad.graph import Graph, Node, leaf_name
+from graphgrad.graph.arrays import given_array
+from graphgrad.graph.display import summary
 from graphgrad.graph.html import program_html
+from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 from graphgrad.plan.arena import ALIGNMENT
@@ -29,7 +32,7 @@ from graphgrad.plan.arena import ALIGNMENT
 Run = Callable[..., tuple[np.ndarray, ...]]
 
 
-class Program:
+class Program(Single):
     """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`."""
 
     def __init__(self, plan: Plan, printed: Source) -> None:
@@ -72,6 +75,10 @@ class Program:
         figures = [("nodes", str(len(self.graph))), ("bytes at the peak", f"{self.peak_bytes:,}"),
                    ("of which arena", f"{self.plan.arena_bytes:,}")]  # fmt: skip
         return program_html("program", figures, {"source": self.source, "plan": str(self.plan)})
+
+    def __repr__(self) -> str:
+        return (f"<program of {len(self.plan.steps)} steps for {summary(self.graph)}; "
+                f"peak {self.peak_bytes:,} bytes>")  # fmt: skip
 
     def line_of(self, node: Node) -> int | None:
         """The line of `source` that computes the node."""
@@ -120,14 +127,13 @@ class Program:
             raise _wrong_names("inputs", [n for n, _, _ in self._inputs], inputs)
         arrays = []
         for name, shape, dtype in self._inputs:
-            array = np.asarray(inputs[name])
+            array = given_array(f"input {name!r}", inputs[name])
             if array.shape != shape:
                 raise DeclarationError(
                     f"input {name!r} has shape {shape_text(array.shape)}; this program is for "
                     f"{shape_text(shape)}"
                 )
-            if array.dtype != dtype:
-                array = _converted(name, array, dtype)
+            array = given_array(f"input {name!r}", array, dtype)
             # a scalar is contiguous, and ascontiguousarray would give it an axis
             arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         return arrays
@@ -138,7 +144,7 @@ class Program:
             if name not in state:
                 raise _wrong_names("state", [n for n, _, _ in self._states], state)
             array = state[name]
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise DeclarationError(f"state {name!r} is {type(array).__name__}, not an array")
             if name in self._updated and not array.flags.writeable:
                 raise DeclarationError(f"state {name!r} cannot be written to", fix="pass a copy")
@@ -166,20 +172,6 @@ def _view(arena: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str) ->
     count = math.prod(shape)
     size = count * np.dtype(dtype).itemsize
     return arena[offset : offset + size].view(dtype).reshape(shape)
-
-
-def _converted(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array as `dtype`, where that loses nothing of its kind."""
-    kinds = {"f": "fiub", "i": "iub", "b": "b"}
-    if array.dtype.kind not in kinds[dtype.kind]:
-        raise DeclarationError(f"input {name!r} has dtype {array.dtype}, the graph wants {dtype}")
-    with np.errstate(over="ignore"):
-        converted = array.astype(dtype)
-    kept = (np.array_equal(converted, array) if dtype.kind == "i"
-            else np.array_equal(np.isfinite(converted), np.isfinite(array)))  # fmt: skip
-    if not kept:
-        raise DeclarationError(f"input {name!r} has values too large for {dtype}")
-    return converted
 
 
 def _wrong_names(what: str, wanted: list[str], given: Mapping[str, Any]) -> UnknownNameError:

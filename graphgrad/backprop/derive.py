@@ -15,9 +15,11 @@ deltas gives second derivatives. The pass walks the order backwards once: linear
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node, constant, placed
+from graphgrad.graph.verify import need_graph
 from graphgrad.ops import broadcast_to
 from graphgrad.ops.reduction import sum_to
 
@@ -35,6 +37,7 @@ def derive(
     its delta. `of` must be a scalar unless a `seed` of its shape gives its delta. `label` takes the
     place of "delta" in the names: a second derivation of one graph needs another.
     """
+    need_graph(graph, "derive")
     target = graph[of]
     if seed is None and target.shape != ():
         raise DeclarationError(
@@ -135,17 +138,29 @@ def send_back(
     sent = []
     with placed(f"{name}.{'rule' if label == DELTA else label + '_rule'}", node.origin):
         given = rule(delta, node, *node.heads)
-        if len(given) != len(node.heads):
-            raise DeclarationError(
-                f"the delta rule of {node.operation.name} gives {len(given)} contributions "
-                f"for {len(node.heads)} heads",
-                str(node.origin or ""),
-            )
+        _check_rule(node, given)
         for head, contribution in zip(node.heads, given, strict=True):
             if contribution is None or head not in between or not head.type.is_float:
                 continue
             sent.append((head, _same_type(node, head, contribution)))
     return sent
+
+
+def _check_rule(node: Node, given: Any) -> None:
+    """A rule gives a contribution, a node or None, for each head."""
+    reason = ""
+    if not isinstance(given, tuple | list):
+        reason = f"gives {type(given).__name__} and not a tuple of contributions"
+    elif len(given) != len(node.heads):
+        reason = f"gives {len(given)} contributions for {len(node.heads)} heads"
+    elif wrong := [item for item in given if not isinstance(item, Node | None)]:
+        reason = f"gives {type(wrong[0]).__name__} as a contribution"
+    if reason:
+        raise DeclarationError(
+            f"the delta rule of {node.operation.name} {reason}",
+            str(node.origin or ""),
+            "give (delta_1, delta_2, …): a node for each head, or None where nothing is sent",
+        )
 
 
 def _same_type(node: Node, head: Node, contribution: Node) -> Node:

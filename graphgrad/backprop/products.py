@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from graphgrad.backprop.derive import derive
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Graph, Node, input
+from graphgrad.graph import DELTA, Graph, Node, input
 from graphgrad.ops import sum
 
 
@@ -23,7 +23,7 @@ def jacobian_vector(y: Node, x: Node, tangent: Node) -> Node:
     """∂y/∂x · tangent, with the shape of y; `tangent` has the shape of x."""
     if tangent.type != x.type:
         raise DeclarationError(f"the tangent is {tangent.type}, the node it belongs to {x.type}")
-    cotangent = input("cotangent", y.shape, y.dtype)
+    cotangent = input(_free_name(y, x, tangent), y.shape, y.dtype)
     return _delta(_delta(y, x, cotangent), cotangent, tangent)
 
 
@@ -32,7 +32,20 @@ def hessian_vector(scalar: Node, x: Node, vector: Node) -> Node:
     return _delta(sum(_delta(scalar, x, None) * vector), x, None)
 
 
+def _free_name(*nodes: Node) -> str:
+    """A name for the cotangent that no leaf of theirs has. The product is linear in it, so it is
+    not part of the result."""
+    graph, name = Graph(nodes), "cotangent"
+    while name in graph.inputs or name in graph.states:
+        name += "_"
+    return name
+
+
 def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:
     nodes = {"of": of, "wrt": wrt}
     graph = Graph({"of": of}, names={**nodes, **({} if seed is None else {"seed": seed})})
-    return derive(graph, "of", [wrt], seed).delta(wrt)
+    label = DELTA
+    while any(name.endswith(f".{label}") for name in graph.names):  # a leaf may be called so
+        label += "_"
+    derived = derive(graph, "of", [wrt], seed, label)
+    return derived.names[f"{derived.name_of(wrt)}.{label}"]

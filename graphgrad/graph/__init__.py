@@ -1,24 +1,24 @@
 """Nodes, operations, graphs: the one representation that every stage works on."""
 
+from graphgrad.graph.arrays import Literal
 from graphgrad.graph.dimension import Dimension, dimension
 from graphgrad.graph.graph import DELTA, Graph
 from graphgrad.graph.initial import ONES, ZEROS, Initial, full, glorot_uniform, normal, uniform
 from graphgrad.graph.leaves import (
-    CONSTANT,
-    EXTENT,
     INPUT,
     IOTA,
     LEAVES,
     PARAMETER,
     STATE,
     STATEFUL,
+    extent,
     input,
     iota,
     leaf_name,
     parameter,
     state,
 )
-from graphgrad.graph.node import Literal, Node, Operation, constant
+from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, constant
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, placed, scope
 from graphgrad.graph.types import Shape, TensorType
@@ -27,7 +27,7 @@ from graphgrad.graph.verify import verify
 __all__ = [
     "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE",
     "STATEFUL", "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin",
-    "Sample", "Shape", "TensorType", "constant", "dimension", "full", "glorot_uniform",
+    "Sample", "Shape", "TensorType", "constant", "dimension", "extent", "full", "glorot_uniform",
     "input", "iota", "leaf_name", "normal", "parameter", "placed", "sample", "scope", "state",
     "uniform", "verify",
 ]  # fmt: skip

@@ -16,6 +16,11 @@ import operator
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral, Number
+from typing import Any, NoReturn
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph.scope import current_origin
 
 Monomial = tuple[str, ...]
 """The names multiplied with each other, sorted; a square is a name twice."""
@@ -31,10 +36,14 @@ class Dimension:
 
     terms: tuple[tuple[Monomial, int], ...]
 
+    __array_ufunc__ = None  # an integer of NumPy's leaves the arithmetic to the dimension
+
     def __add__(self, other: int | Dimension) -> int | Dimension:
-        return _normal([*self.terms, *_terms(other)])
+        return _normal([*self.terms, *_terms(other)]) if self._meets(other) else NotImplemented
 
     def __mul__(self, other: int | Dimension) -> int | Dimension:
+        if not self._meets(other):
+            return NotImplemented
         if isinstance(other, int):
             scaled = [(names, coefficient * other) for names, coefficient in self.terms]
             return Dimension(tuple(scaled)) if other else 0
@@ -45,10 +54,12 @@ class Dimension:
         )
 
     def __sub__(self, other: int | Dimension) -> int | Dimension:
-        return self + other * -1
+        if not self._meets(other):
+            return NotImplemented
+        return _normal([*self.terms, *((names, -c) for names, c in _terms(other))])
 
     def __rsub__(self, other: int) -> int | Dimension:
-        return self * -1 + other
+        return self * -1 + other if self._meets(other) else NotImplemented
 
     def __neg__(self) -> int | Dimension:
         return self * -1
@@ -58,6 +69,8 @@ class Dimension:
 
     def __floordiv__(self, other: int | Dimension) -> int | Dimension:
         """The exact quotient; ValueError where it does not divide for every size."""
+        if not self._meets(other):
+            return NotImplemented
         divisor = _terms(other)
         if len(divisor) != 1:
             raise ValueError(f"({self}) is not always divisible by ({other})")
@@ -65,6 +78,27 @@ class Dimension:
         return _normal(
             (_without(m, names, self, other), _exact(c, coefficient, self, other))
             for m, c in self.terms
+        )
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._no_number(other) if isinstance(other, Number | Dimension) else NotImplemented
+
+    __rtruediv__ = __truediv__
+
+    def _meets(self, other: Any) -> bool:
+        """Whether there is a sum or product with `other`; an error where it is no whole number."""
+        if type(other) is int or isinstance(other, Dimension | Integral):
+            return True
+        if isinstance(other, Number):
+            self._no_number(other)
+        return False
+
+    def _no_number(self, other: object) -> NoReturn:
+        raise DeclarationError(
+            f"the size {self} is not known yet, so it is no number that {other!r:.40} could be "
+            "reckoned with",
+            str(current_origin() or ""),
+            "use // for a part of a size; extent(size) is the size as a node: x / extent(size)",
         )
 
     def __str__(self) -> str:
@@ -86,8 +120,16 @@ class Dimension:
 
 def dimension(name: str) -> Dimension:
     """The dimension called `name`; equal names are the same dimension."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"a dimension's name must be an identifier, not {name!r}")
+    try:
+        return named(name)
+    except ValueError as problem:
+        raise DeclarationError(str(problem), str(current_origin() or "")) from None
+
+
+def named(name: str) -> Dimension:
+    """The same within the package; ValueError where the name is none."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"a dimension's name must be an identifier, not {name!r:.60}")
     return Dimension((((name,), 1),))
 
 
@@ -99,7 +141,7 @@ def substitute(size: int | Dimension, sizes: Mapping[str, int]) -> int | Dimensi
     for names, coefficient in size.terms:
         product: int | Dimension = coefficient
         for name in names:
-            product = product * (sizes[name] if name in sizes else dimension(name))
+            product = product * (sizes[name] if name in sizes else named(name))
         total = total + product
     return total
 

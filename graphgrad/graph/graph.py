@@ -21,11 +21,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.errors import UnknownNameError
 from graphgrad.graph.display import graph_html, summary
 from graphgrad.graph.html import mimebundle, picture, renderer
+from graphgrad.graph.interface import check_leaf_names, check_update, is_data, wanted_nodes
 from graphgrad.graph.leaves import INPUT, PARAMETER, STATEFUL, leaf_name
 from graphgrad.graph.node import Node, has_default_name
+from graphgrad.graph.single import Single
 from graphgrad.graph.text import graph_text
 
 Entry = TypeVar("Entry")
@@ -34,7 +36,7 @@ DELTA = "delta"
 """The delta of `u` is named `u.delta`; what tail `t` contributes to it `u.delta<-t`."""
 
 
-class Graph:
+class Graph(Single):
     """Immutable; every change is a new graph."""
 
     def __init__(
@@ -50,11 +52,9 @@ class Graph:
         `retired` are names that no node may be given without being asked for by them.
         """
         self.updates: Mapping[Node, Node] = dict(updates or {})
-        wanted: list[Node]
-        if isinstance(outputs, Mapping):
-            wanted = list(outputs.values())
-        else:
-            wanted = [outputs] if isinstance(outputs, Node) else list(outputs)
+        wanted = wanted_nodes(outputs)
+        for leaf, node in self.updates.items():
+            check_update(leaf, node)
         roots = [*wanted, *self.updates, *self.updates.values(), *(names or {}).values()]
         self.nodes: tuple[Node, ...] = _topological(order, roots)
         self.retired: frozenset[str] = frozenset(retired)
@@ -64,7 +64,7 @@ class Graph:
             if isinstance(outputs, Mapping)
             else {self.name_of(node): node for node in wanted}
         )
-        _check_leaf_names(self.nodes)
+        check_leaf_names(self.nodes)
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -81,10 +81,15 @@ class Graph:
             if name not in self:
                 raise UnknownNameError(f"node {name.name!r} is not part of this graph")
             return name
-        if name in self.names:
-            return self.names[name]
-        if name in self.outputs:
-            return self.outputs[name]
+        if not isinstance(name, str):
+            raise UnknownNameError(
+                f"a node is asked for by its name, not by {type(name).__name__} {name!r:.40}",
+                fix="graph.nodes is all nodes in order",
+            )
+        found = self.names.get(name, self.outputs.get(name))
+        if found is not None:
+            found.asked = name
+            return found
         near = difflib.get_close_matches(name, [*self.names, *self.outputs], 3, 0.4)
         raise UnknownNameError(
             f"no node is called {name!r}",
@@ -96,7 +101,7 @@ class Graph:
         """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
         name = self._checked_name(node)
         if f"{name}.{DELTA}" in self.names:
-            return self.names[f"{name}.{DELTA}"]
+            return self[f"{name}.{DELTA}"]
         raise UnknownNameError(
             f"node {name!r} has no delta in this graph",
             fix="derive(graph, loss) first; a node that the loss does not depend on has none",
@@ -294,13 +299,9 @@ def _own(nodes: Iterable[Node]) -> set[Node]:
     only, are shared by all models that are alive."""
     own: set[Node] = set()
     for node in nodes:
-        if not own.isdisjoint(node.heads) or _holds_data(node):
+        if not own.isdisjoint(node.heads) or is_data(node):
             own.add(node)
     return own
-
-
-def _holds_data(node: Node) -> bool:
-    return node.operation is INPUT or node.operation in STATEFUL
 
 
 def _serial(node: Node) -> int:
@@ -348,16 +349,3 @@ def _borrowed_names(
             names[node] = (f"{scope}.{node.operation.name}" if scope else node.operation.name,)
         first_tail.update(dict.fromkeys(node.heads, node))
     return names
-
-
-def _check_leaf_names(nodes: Sequence[Node]) -> None:
-    known: dict[str, Node] = {}
-    for node in nodes:
-        if not node.heads and _holds_data(node):
-            other = known.setdefault(leaf_name(node), node)
-            if other is not node:
-                raise DeclarationError(
-                    f"two leaves of one graph are called {leaf_name(node)!r}",
-                    f"{other.origin} and {node.origin}",
-                    "give them different names, or declare them in different scopes",
-                )

@@ -9,10 +9,14 @@ name.
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
+from graphgrad.errors import DeclarationError
+from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import DType
 
 BLOCK = 1 << 14
@@ -51,22 +55,32 @@ class Initial:
 
 def full(value: float) -> Initial:
     """Every element is `value`."""
-    return Initial("constant", float(value))
+    return Initial("constant", _number(value, "a first value"))
 
 
 def normal(deviation: float) -> Initial:
     """N(0, deviation²)."""
-    return Initial("normal", float(deviation))
+    return Initial("normal", _number(deviation, "a deviation", 0.0))
 
 
 def uniform(limit: float) -> Initial:
     """Uniform in [-limit, limit]."""
-    return Initial("uniform", float(limit))
+    return Initial("uniform", _number(limit, "a limit", 0.0))
 
 
 def glorot_uniform(fan_in: int, fan_out: int) -> Initial:
     """Uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, equation 16)."""
-    return uniform((6.0 / (fan_in + fan_out)) ** 0.5)
+    fans = _number(fan_in, "a fan", 0.0) + _number(fan_out, "a fan", 0.0)
+    return uniform((6.0 / fans) ** 0.5 if fans else 0.0)
+
+
+def _number(value: float, what: str, least: float = -math.inf) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not value >= least:
+        least_text = "" if least < 0 else f" of at least {least:g}"
+        raise DeclarationError(
+            f"{what} is a number{least_text}, not {value!r:.60}", str(current_origin() or "")
+        )
+    return float(value)
 
 
 ZEROS = full(0.0)

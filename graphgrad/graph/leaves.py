@@ -16,11 +16,12 @@ from typing import Any
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.front import front
 from graphgrad.graph.initial import ZEROS, Initial
-from graphgrad.graph.node import CONSTANT, Node, Operation, apply, constant, front
+from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, apply, constant
 from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import current_origin, scoped
-from graphgrad.graph.types import FLOAT32, INT32, INT64, Shape, TensorType, as_dtype, as_shape
+from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape
 
 Sizes = int | str | Dimension | Iterable[int | str | Dimension]
 
@@ -29,14 +30,6 @@ _declarations = itertools.count()
 
 def _infer_leaf(shape: Shape, dtype: Any, **_: Any) -> TensorType:
     return TensorType(shape, dtype)
-
-
-def _infer_extent(size: int | Dimension, dtype: Any) -> TensorType:
-    return TensorType((), dtype)
-
-
-def _compute_extent(xp: Any, out: Any, size: int, dtype: Any) -> None:
-    out.fill(size)
 
 
 def _compute_iota(xp: Any, out: Any, **_: Any) -> None:
@@ -49,10 +42,6 @@ STATE = Operation("state", _infer_leaf, "s", arity=0)
 IOTA = Operation(
     "iota", _infer_leaf, "0, 1, 2, …", _compute_iota, arity=0,
     samples=(sample(shape=(5,), dtype=INT32), sample(shape=(0,), dtype=FLOAT32)),
-)  # fmt: skip
-EXTENT = Operation(
-    "extent", _infer_extent, "n", _compute_extent, arity=0,
-    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
 )  # fmt: skip
 
 LEAVES = (INPUT, PARAMETER, STATE, CONSTANT)
@@ -106,6 +95,12 @@ def _leaf(
         raise DeclarationError(
             f"{operation.name} {name!r}: {problem}", str(current_origin() or "")
         ) from None
+    if not isinstance(attributes.get("initial", ZEROS), Initial):
+        raise DeclarationError(
+            f"{operation.name} {name!r}: its first value is {type(attributes['initial']).__name__}",
+            str(current_origin() or ""),
+            "write full(0.5), normal(0.02) or uniform(0.1); arrays are given to initial_state",
+        )
     if operation is not INPUT and any(isinstance(size, Dimension) for size in shape):
         raise DeclarationError(
             f"{operation.name} {name!r} has an unknown size in its shape {list(map(str, shape))}",

@@ -13,29 +13,34 @@ part in its identity; a node that is declared twice answers to both names.
 
 from __future__ import annotations
 
-import functools
+import inspect
 import itertools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from graphgrad.errors import DeclarationError
+from graphgrad.graph.arrays import Literal, given_array, literal
+from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.html import node_html
+from graphgrad.graph.infix import Infix, Sameness
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, current_origin, scoped
-from graphgrad.graph.types import DType, Shape, TensorType, as_dtype
+from graphgrad.graph.single import Single
+from graphgrad.graph.types import FLOAT32, INT64, DType, Shape, TensorType, as_dtype
 
-OPERATORS: dict[str, Callable[..., Node]] = {}
-"""What `+`, `@`, … between nodes mean; filled once by `graphgrad.ops`, which stands above."""
+Operand = Any
+"""What may stand where a node is meant: a node, a number, an array, a size. Beside nodes it takes
+their dtype (`as_nodes`)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Operation:
+class Operation(Single):
     """One operation, whole.
 
     `infer(*types, **attributes)` gives the type of the result or raises ValueError with the reason.
@@ -66,6 +71,8 @@ class Operation:
     in_place: bool = False
     """Whether `out` may be the memory of a head of the same type."""
     commutative: bool = False
+    one_dtype: bool = True
+    """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
 
     def __call__(self, *heads: Any, name: str | None = None, **attributes: Any) -> Node:
         """Declares the node; `name` defaults to the operation's, numbers become constants."""
@@ -75,11 +82,11 @@ class Operation:
         return f"<operation {self.name}>"
 
 
-class Node:
+class Node(Infix, Single):
     """One value of a graph: an operation applied to its heads."""
 
-    __slots__ = ("__weakref__", "attribute_key", "attributes", "heads", "names", "operation",
-                 "origin", "serial", "type")  # fmt: skip
+    __slots__ = ("__weakref__", "asked", "attribute_key", "attributes", "heads", "names",
+                 "operation", "origin", "serial", "type")  # fmt: skip
 
     operation: Operation
     heads: tuple[Node, ...]
@@ -92,6 +99,8 @@ class Node:
     names: tuple[str, ...]
     """The scoped names given so far; the default name (the operation's) where none was."""
     origin: Origin | None
+    asked: str
+    """The name by which a graph was last asked for the node; shown by `repr`, and only there."""
 
     @property
     def shape(self) -> Shape:
@@ -111,64 +120,11 @@ class Node:
         return self.names[0]
 
     def __repr__(self) -> str:
-        return f"<{self.name} = {self.operation.name} : {self.type}>"
+        name = getattr(self, "asked", "") or shown_name(self)
+        return f"<{name} = {self.operation.name} : {self.type}>"
 
     def _repr_html_(self) -> str:
         return node_html(self)
-
-    # fmt: off
-    def __add__(self, other: Any) -> Node: return OPERATORS["add"](self, other)
-    def __radd__(self, other: Any) -> Node: return OPERATORS["add"](other, self)
-    def __sub__(self, other: Any) -> Node: return OPERATORS["subtract"](self, other)
-    def __rsub__(self, other: Any) -> Node: return OPERATORS["subtract"](other, self)
-    def __mul__(self, other: Any) -> Node: return OPERATORS["multiply"](self, other)
-    def __rmul__(self, other: Any) -> Node: return OPERATORS["multiply"](other, self)
-    def __truediv__(self, other: Any) -> Node: return OPERATORS["divide"](self, other)
-    def __rtruediv__(self, other: Any) -> Node: return OPERATORS["divide"](other, self)
-    def __pow__(self, other: Any) -> Node: return OPERATORS["power"](self, other)
-    def __rpow__(self, other: Any) -> Node: return OPERATORS["power"](other, self)
-    def __matmul__(self, other: Any) -> Node: return OPERATORS["matmul"](self, other)
-    def __neg__(self) -> Node: return OPERATORS["negative"](self)
-    def __lt__(self, other: Any) -> Node: return OPERATORS["less"](self, other)
-    def __le__(self, other: Any) -> Node: return OPERATORS["less_equal"](self, other)
-    def __gt__(self, other: Any) -> Node: return OPERATORS["less"](other, self)
-    def __ge__(self, other: Any) -> Node: return OPERATORS["less_equal"](other, self)
-    def __getitem__(self, key: Any) -> Node: return OPERATORS["slice"](self, key)
-    # fmt: on
-
-    def __bool__(self) -> bool:
-        raise DeclarationError(
-            f"{self!r} has no truth value: its value is not known while the graph is declared",
-            str(self.origin or ""),
-            "use where(condition, a, b) for a choice that depends on a value",
-        )
-
-    __iter__ = None  # a node is not a sequence; without this, __getitem__ would loop for ever
-
-
-@dataclass(frozen=True, eq=False)
-class Literal:
-    """The value of a constant: an array that nobody can write to, equal by content."""
-
-    array: np.ndarray
-    key: tuple[DType, tuple[int, ...], bytes] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        frozen = np.array(self.array, order="C")
-        frozen.flags.writeable = False
-        object.__setattr__(self, "array", frozen)
-        object.__setattr__(self, "key", (frozen.dtype, frozen.shape, frozen.tobytes()))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Literal) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __repr__(self) -> str:
-        if self.array.size == 1:
-            return repr(self.array.reshape(()).item())
-        return f"<{self.array.size} numbers>"
 
 
 def _infer_constant(value: Literal) -> TensorType:
@@ -182,24 +138,33 @@ CONSTANT = Operation(
 )  # fmt: skip
 
 
+def _infer_extent(size: int | Dimension, dtype: Any) -> TensorType:
+    return TensorType((), dtype)
+
+
+def _compute_extent(xp: Any, out: Any, size: int, dtype: Any) -> None:
+    out.fill(size)
+
+
+EXTENT = Operation(
+    "extent", _infer_extent, "n", _compute_extent, arity=0,
+    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
+)  # fmt: skip
+
+
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
     """A node whose value is known: a number or an array (copied, so later changes do not show).
 
     Python floats become float32, integers int32 and booleans bool unless `dtype` says otherwise;
     NumPy's scalars and arrays keep their own dtype.
     """
-    if dtype is None and isinstance(value, int | float) and not isinstance(value, np.generic):
-        whole = "bool" if isinstance(value, bool) else "int32"
-        dtype = whole if isinstance(value, int) else "float32"
     try:
-        with np.errstate(over="raise"):  # 1e300 is no float32
-            array = np.asarray(value, dtype=None if dtype is None else as_dtype(dtype))
-        as_dtype(array.dtype)
-    except (TypeError, ValueError, ArithmeticError) as problem:
+        return apply(CONSTANT, (), {"value": literal(value, dtype)}, name)
+    except ValueError as problem:
+        reason, _, fix = str(problem).partition("; fix: ")
         raise DeclarationError(
-            f"constant({value!r:.60}): {problem}", str(current_origin() or "")
+            f"constant({value!r:.60}): {reason}", str(current_origin() or ""), fix
         ) from None
-    return apply(CONSTANT, (), {"value": Literal(array)}, name)
 
 
 _interned: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
@@ -211,7 +176,7 @@ def apply(
     operation: Operation, heads: tuple[Any, ...], attributes: Mapping[str, Any], name: str | None
 ) -> Node:
     """The node of `operation` on `heads`: the existing one where it was declared before."""
-    nodes = _as_nodes(operation, heads)
+    nodes = as_nodes(operation, heads)
     key = operation, nodes, _attribute_key(attributes)
     with _interned_lock:
         known = _interned.get(key)
@@ -247,6 +212,7 @@ def _interned_node(
             node.operation, node.heads, node.attribute_key = key
             node.attributes, node.type, node.serial = attributes, result_type, next(_serials)
             node.names, node.origin = (scoped(name or node.operation.name),), current_origin()
+            node.asked = ""
             _interned[key] = node
     return node
 
@@ -258,12 +224,42 @@ def add_name(node: Node, full_name: str) -> None:
     node.names = (full_name,) if has_default_name(node) else (*node.names, full_name)
 
 
+def also_called(node: Node, name: str | None) -> Node:
+    """The node itself, where a function has nothing to do but to give it the name asked for."""
+    if name is not None:
+        add_name(node, scoped(name))
+    return node
+
+
 def has_default_name(node: Node) -> bool:
     """Whether nobody chose a name: it is called by its operation."""
     return len(node.names) == 1 and node.names[0].rpartition(".")[2] == node.operation.name
 
 
-def _as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
+def shown_name(node: Node) -> str:
+    """What a message calls the node: its names, the value of a constant. The default name of what
+    is made of numbers only may come from another model and is given without its scope."""
+    if node.operation is CONSTANT:
+        return repr(node.attributes["value"])
+    if has_default_name(node) and not _holds_data(node):
+        return node.operation.name
+    return ", ".join(node.names[:3])
+
+
+def _holds_data(node: Node) -> bool:
+    """Whether anything that a user declared as its own flows into the node."""
+    seen, stack = {node}, [node]
+    while stack:
+        node = stack.pop()
+        if "declaration" in node.attributes:
+            return True
+        stack += [head for head in node.heads if head not in seen]
+        seen.update(node.heads)
+    return False
+
+
+def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
+    """The heads as nodes: numbers and arrays become constants, sizes become numbers."""
     if operation.arity is not None and len(heads) != operation.arity:
         raise DeclarationError(
             f"{operation.name} takes {operation.arity} head(s), not {len(heads)}",
@@ -274,69 +270,71 @@ def _as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
             break
     else:
         return heads
-    dtypes = [head.dtype for head in heads if isinstance(head, Node)]
-    numeric = [dtype for dtype in dtypes if dtype.kind != "b"] or dtypes
-    return tuple(
-        head if isinstance(head, Node) else _number(operation, head, numeric) for head in heads
-    )
+    dtype = None
+    if operation.one_dtype:
+        dtypes = [head.dtype for head in heads if isinstance(head, Node)]
+        dtype = next((each for each in dtypes if each.kind != "b"), None)
+    return tuple(as_node(head, operation.name, dtype) for head in heads)
 
 
-def _number(operation: Operation, value: Any, dtypes: list[DType]) -> Node:
-    if isinstance(value, bool | int | float) and dtypes:
-        if dtypes[0].kind == "b" and not isinstance(value, bool):
-            return constant(value)  # a truth value lends its dtype to no number
-        if dtypes[0].kind in "iu" and isinstance(value, float):
-            raise DeclarationError(
-                f"{operation.name}: the number {value} meets a node of dtype {dtypes[0]}",
-                str(current_origin() or ""),
-                "write an integer, or cast the node: cast(x, 'float32')",
-            )
-        return constant(value, dtypes[0])
-    if isinstance(value, bool | int | float | np.ndarray | np.generic):
+def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
+    """The operand `value` of the operation called `what`, beside nodes of `dtype`.
+
+    Numbers, arrays and sizes take that dtype, as what is fed to an input takes the input's; a
+    float never becomes an integer, and a truth value never a number.
+    """
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, Sameness):
+        value.refuse()
+    if isinstance(value, Dimension):
+        number = dtype or as_dtype("int32")
+        return apply(EXTENT, (), {"size": value, "dtype": number}, None)
+    if not isinstance(value, bool | int | float | np.ndarray | np.generic):
+        raise DeclarationError(
+            f"{what} takes nodes, numbers and arrays, not {type(value).__name__}",
+            str(current_origin() or ""),
+            "make an array of it: numpy.array(…), or stack(…) where it holds nodes"
+            if isinstance(value, list | tuple)
+            else "declare the value with input(), parameter() or constant()",
+        )
+    if dtype is None or isinstance(value, bool | np.bool_):
         return constant(value)
-    raise DeclarationError(
-        f"{operation.name} takes nodes, numbers and arrays, not {type(value).__name__}",
-        str(current_origin() or ""),
-        "declare the value with input(), parameter() or constant()",
-    )
+    kind = "f" if isinstance(value, float) else np.result_type(value).kind
+    if dtype.kind in "iu" and kind == "f":
+        shown = f"number {value}" if np.ndim(value) == 0 else f"array of {np.result_type(value)}"
+        raise DeclarationError(
+            f"{what}: the {shown} meets a node of dtype {dtype}",
+            str(current_origin() or ""),
+            "write an integer, or cast the node: cast(x, 'float32')",
+        )
+    if not isinstance(value, np.ndarray | np.generic):
+        return constant(value, dtype)
+    array = given_array(f"{what}: the array", value)
+    return constant(array if kind == "b" else given_array(f"{what}: the array", array, dtype))
 
 
 def _infer(
     operation: Operation, heads: tuple[Node, ...], attributes: Mapping[str, Any]
 ) -> TensorType:
+    types = [head.type for head in heads]
     try:
-        return operation.infer(*[head.type for head in heads], **attributes)
+        return operation.infer(*types, **attributes)
     except ValueError as problem:
-        raise _refused(operation.name, heads, problem) from None
+        raise refused(operation.name, heads, problem) from None
+    except TypeError:
+        try:
+            inspect.signature(operation.infer).bind(*types, **attributes)
+        except TypeError as problem:  # it was called wrongly: no fault of the rule itself
+            raise refused(operation.name, heads, ValueError(str(problem))) from None
+        raise
 
 
-def _refused(what: str, heads: Iterable[Node], problem: ValueError) -> DeclarationError:
-    shown = ", ".join(f"{head.name}: {head.type}" for head in heads)
+def refused(what: str, heads: Iterable[Node], problem: ValueError) -> DeclarationError:
+    """The error for what a shape rule or a check of arguments refuses with a ValueError."""
+    shown = ", ".join(f"{shown_name(head)}: {head.type}" for head in heads)
     reason, _, fix = str(problem).partition("; fix: ")
     return DeclarationError(f"{what}({shown}): {reason}", str(current_origin() or ""), fix)
-
-
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-
-
-def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Marks a function that checks its arguments before it declares nodes.
-
-    What it refuses with a ValueError, as a shape rule does, reaches the user as a DeclarationError
-    that names the function, the nodes given to it and the user's line.
-    """
-
-    @functools.wraps(function)
-    def declare(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
-        try:
-            return function(*arguments, **keywords)
-        except ValueError as problem:
-            given = [a if isinstance(a, list | tuple) else [a] for a in arguments]
-            heads = [item for items in given for item in items if isinstance(item, Node)]
-            raise _refused(function.__name__, heads, problem) from None
-
-    return declare
 
 
 def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:

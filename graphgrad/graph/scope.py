@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from graphgrad.errors import DeclarationError
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_USER_PARTS = (_PACKAGE + "models" + os.sep, _PACKAGE + "tools" + os.sep)
+_MODELS = _PACKAGE + "models" + os.sep
+_COMMANDS = "graphgrad.tools."
+"""The modules of the commands: what they declare themselves has no line of a user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +75,30 @@ class placed:
 
 def scoped(name: str) -> str:
     """`name` with the current scope before it."""
+    if not isinstance(name, str):
+        raise DeclarationError(
+            f"a name is a text, not {name!r:.60}", str(current_origin() or ""), "write name='…'"
+        )
     prefix = _place.get().scope
     return f"{prefix}.{name}" if prefix else name
 
 
 @lru_cache(maxsize=1024)
 def _is_users(file: str) -> bool:
-    return not file.startswith(_PACKAGE) or file.startswith(_USER_PARTS)
+    return not file.startswith(_PACKAGE) or file.startswith(_MODELS)
 
 
 def current_origin() -> Origin | None:
-    """The inherited origin, or the nearest line up the stack that is not graphgrad's own."""
+    """The inherited origin, or the nearest line up the stack that is not graphgrad's own; None
+    where a command declares."""
     inherited = _place.get().origin
     if inherited is not None:
         return inherited
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
+        if frame.f_globals.get("__name__", "").startswith(_COMMANDS):
+            return None
         if _is_users(file):
             return Origin(file, frame.f_lineno)
         frame = frame.f_back  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """What is known of a value before it is computed: its shape and its dtype.
 
 Dtypes never promote silently: an operation on float32 and float64 is an error that names `cast`.
-Python numbers take the dtype of the node they meet.
+Numbers and arrays that are written beside a node take its dtype.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from graphgrad.graph.dimension import Dimension, dimension, product
+from graphgrad.graph.dimension import Dimension, named, product
 
 Shape = tuple[int | Dimension, ...]
 DType = np.dtype[Any]
@@ -84,22 +85,44 @@ def as_dtype(dtype: Any) -> DType:
     return found
 
 
+def whole_number(value: Any, what: str, wanted: str = "an integer") -> int:
+    """A whole number of any kind as Python's own; ValueError where `value` is none."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{what} is {wanted}, not {value!r:.60}") from None
+
+
+def real_number(value: Any, what: str) -> float:
+    """A finite number of any kind as Python's float; ValueError where `value` is none."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{what} is a finite number, not {value!r:.60}")
+    return float(value)
+
+
+def truth(value: Any, what: str) -> bool:
+    """A yes or no as Python's own; ValueError where it is none, as an axis in its place."""
+    if not isinstance(value, bool | np.bool_) and not (isinstance(value, int) and value in (0, 1)):
+        raise ValueError(f"{what} is True or False, not {value!r:.60}")
+    return bool(value)
+
+
 def as_shape(shape: int | str | Dimension | Iterable[int | str | Dimension]) -> Shape:
     """A shape of integers and dimensions; text is the name of a dimension."""
     if isinstance(shape, str | Dimension) or not isinstance(shape, Iterable):
-        return (_size(shape),)
-    return tuple(map(_size, shape))
+        return (as_size(shape),)
+    return tuple(map(as_size, shape))
 
 
-def _size(item: int | str | Dimension) -> int | Dimension:
+def as_size(item: int | str | Dimension) -> int | Dimension:
+    """One size: an integer, or a dimension by its name or itself."""
     if isinstance(item, str):
-        return dimension(item)
+        return named(item)
     if isinstance(item, Dimension):
         return item
-    try:
-        size = operator.index(item)
-    except TypeError:
-        raise ValueError(f"a size is an integer or a dimension's name, not {item!r}") from None
+    size = whole_number(item, "a size", "an integer or a dimension's name")
     if size < 0:
         raise ValueError(f"a size cannot be negative: {size}")
     return size
@@ -135,6 +158,7 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
 
 def normal_axis(axis: int, rank: int) -> int:
     """`axis` counted from the front; ValueError where the value has no such axis."""
+    axis = whole_number(axis, "an axis")
     if not -rank <= axis < rank:
         raise ValueError(f"axis {axis} of a value with {rank} axes")
     return axis % rank
@@ -144,7 +168,7 @@ def normal_axes(axes: int | Iterable[int] | None, rank: int) -> tuple[int, ...]:
     """Sorted axes counted from the front; None means all of them."""
     if axes is None:
         return tuple(range(rank))
-    chosen = [normal_axis(a, rank) for a in ((axes,) if isinstance(axes, int) else axes)]
+    chosen = [normal_axis(a, rank) for a in (axes if isinstance(axes, Iterable) else (axes,))]
     if len(set(chosen)) != len(chosen):
         raise ValueError(f"an axis is named twice: {tuple(chosen)}")
     return tuple(sorted(chosen))

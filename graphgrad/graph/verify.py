@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from graphgrad.errors import PassError
+from graphgrad.errors import DeclarationError, PassError
 from graphgrad.graph.graph import Graph
 from graphgrad.graph.leaves import STATEFUL
 from graphgrad.graph.node import Node
+from graphgrad.graph.scope import current_origin
+
+
+def need_graph(value: object, what: str) -> None:
+    """DeclarationError where the function called `what` is given something else."""
+    if not isinstance(value, Graph):
+        raise DeclarationError(
+            f"{what} takes a graph, not {type(value).__name__}",
+            str(current_origin() or ""),
+            "give it the nodes that you want as outputs: Graph({'y': y})",
+        )
 
 
 @dataclass

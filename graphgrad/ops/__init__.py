@@ -3,8 +3,9 @@
 `ALL_OPERATIONS` is what the test suite, the documentation and the inspection walk over.
 """
 
+from graphgrad.graph.infix import OPERATORS
 from graphgrad.graph.leaves import EXTENT, IOTA
-from graphgrad.graph.node import CONSTANT, OPERATORS, Operation
+from graphgrad.graph.node import CONSTANT, Operation
 from graphgrad.ops import (
     arithmetic,
     composite,
@@ -92,12 +93,6 @@ from graphgrad.ops.movement import (
 from graphgrad.ops.random import dropout_mask
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
 
-# the one late binding: infix on nodes means operations, which stand above nodes
-OPERATORS.update(
-    add=add, subtract=subtract, multiply=multiply, divide=divide, power=raised, matmul=matmul,
-    negative=negative, less=less, less_equal=less_equal, slice=slice,
-)  # fmt: skip
-
 FAMILIES = (
     arithmetic,
     functions,
@@ -128,3 +123,7 @@ __all__ = [
     "softplus", "split", "sqrt", "squeeze", "stack", "standardise", "stop_gradient", "subtract",
     "sum", "take_along_axis", "tanh", "transpose", "variance", "where", "with_delta",
 ]  # fmt: skip
+
+# the one late binding: infix on nodes means operations, which stand above nodes
+OPERATORS.update({name: globals()[name] for name in __all__ if name.islower()})
+OPERATORS["power"] = raised  # x ** 0.5 is a square root

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.front import front
+from graphgrad.graph.node import Node, Operation, also_called
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
 from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
 from graphgrad.ops.rules import (
@@ -251,7 +252,7 @@ def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     """
     dtype = as_dtype(dtype)
     if dtype == x.dtype:
-        return x
+        return also_called(x, name)
     if dtype == BOOL:
         return not_equal(x, 0, name=name)
     return _cast(x, dtype=dtype, name=name)

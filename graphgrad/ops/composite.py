@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.front import front
+from graphgrad.graph.node import Node, Operand, Operation
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.scope import current_origin
-from graphgrad.graph.types import TensorType, normal_axis
+from graphgrad.graph.types import TensorType, normal_axis, real_number, whole_number
 from graphgrad.ops.arithmetic import cast, divide, multiply, not_equal, subtract, where
 from graphgrad.ops.functions import exp, rsqrt
 from graphgrad.ops.indexing import check_indices, checked, is_at
@@ -156,9 +157,10 @@ STANDARDISE = Operation(
 )  # fmt: skip
 
 
+@front
 def standardise(x: Node, epsilon: float = 1e-5, name: str | None = None) -> Node:
     """x with mean 0 and variance 1 along the last axis (σ² is the mean of squares, over n)."""
-    return STANDARDISE(x, epsilon=float(epsilon), name=name)
+    return STANDARDISE(x, epsilon=real_number(epsilon, "epsilon"), name=name)
 
 
 # ---------------------------------------------------------------- cross-entropy
@@ -228,6 +230,7 @@ CROSS_ENTROPY = Operation(
 )  # fmt: skip
 
 
+@front
 def cross_entropy(
     logits: Node,
     targets: Node,
@@ -246,17 +249,21 @@ def cross_entropy(
             f"cross_entropy needs a vocabulary of known size, not {logits.shape[-1]}",
             str(current_origin() or ""),
         )
-    return CROSS_ENTROPY(logits, targets, smoothing=float(smoothing), ignored=int(ignored),
-                         name=name)  # fmt: skip
+    return CROSS_ENTROPY(
+        logits, targets, smoothing=real_number(smoothing, "label smoothing"),
+        ignored=whole_number(ignored, "the ignored target"), name=name,
+    )  # fmt: skip
 
 
+@front
 def mean_over_targets(losses: Node, targets: Node, ignored: int, name: str | None = None) -> Node:
     """The mean of the losses over the targets that are not ignored."""
     count = sum(cast(not_equal(targets, ignored), losses.dtype), name="tokens")
     return divide(sum(losses, name="total"), count, name=name)
 
 
-def half_squared_error(y: Node, truth: Node, name: str | None = None) -> Node:
+@front
+def half_squared_error(y: Node, truth: Operand, name: str | None = None) -> Node:
     """½ Σ (y - ŷ)² over all elements: the lecture's loss."""
     error = subtract(y, truth, name="error")
     return multiply(sum(error * error), 0.5, name=name)

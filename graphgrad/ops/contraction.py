@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 from graphgrad.graph.dimension import Dimension, product
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.front import front
+from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
-from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text
+from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text, truth
 from graphgrad.ops.movement import RESHAPE, expand_dims, reshape, squeeze
 from graphgrad.ops.rules import need_floats
 
@@ -83,13 +84,19 @@ MATMUL = Operation(
 )  # fmt: skip
 
 
+@front
 def matmul(
-    a: Node, b: Node, transpose_a: bool = False, transpose_b: bool = False, name: str | None = None
-) -> Node:
+    a: Operand, b: Operand, transpose_a: bool = False, transpose_b: bool = False,
+    name: str | None = None,
+) -> Node:  # fmt: skip
     """The matrix product over the last two axes, broadcast over the others.
 
     A vector on the left counts as a row, on the right as a column, and is a vector again after.
     """
+    a, b = as_nodes(MATMUL, (a, b))
+    if not (a.rank and b.rank):
+        raise ValueError(f"{a.type} and {b.type}: a scalar has no rows or columns; fix: use *")
+    transpose_a, transpose_b = truth(transpose_a, "transpose_a"), truth(transpose_b, "transpose_b")
     left, right = a.rank == 1, b.rank == 1
     if not left and not right:
         return MATMUL(a, b, transpose_a=transpose_a, transpose_b=transpose_b, name=name)

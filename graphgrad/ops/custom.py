@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from graphgrad.graph.front import front
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.types import TensorType
 
@@ -23,6 +24,7 @@ def _compute(xp: Any, out: Any, value: Any, *heads: Any) -> None:
     xp.copyto(out, value)
 
 
+@front
 def with_delta(
     value: Node,
     heads: Sequence[Node],
@@ -34,8 +36,12 @@ def with_delta(
     The rule gives one contribution for each head, as nodes, or None for no delta.
     """
 
-    def delta_rule(delta: Node, y: Node, _: Node, *given: Node) -> tuple[Node | None, ...]:
-        return (None, *rule(delta, y, *given))
+    if isinstance(heads, Node):
+        raise ValueError("the heads are several nodes; fix: write (x,)")
+
+    def delta_rule(delta: Node, y: Node, _: Node, *given: Node) -> Any:
+        sent = rule(delta, y, *given)
+        return (None, *sent) if isinstance(sent, tuple | list) else sent
 
     operation = Operation(
         "with_delta", _infer, "x₁", _compute,

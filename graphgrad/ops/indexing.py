@@ -10,21 +10,27 @@ from typing import Any
 
 from graphgrad.errors import DataError
 from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.front import front
 from graphgrad.graph.leaves import iota
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
-from graphgrad.graph.types import TensorType, as_dtype, broadcast, normal_axis
+from graphgrad.graph.types import TensorType, as_dtype, as_size, broadcast, normal_axis
 from graphgrad.ops.arithmetic import cast, equal
 from graphgrad.ops.movement import broadcast_to, expand_dims
 from graphgrad.ops.rules import need_integers
+
+_OR = {"scatter_add": " (or the delta of gather)",
+       "put_along_axis": " (or the delta of take_along_axis)"}  # fmt: skip
+"""What else an operation that met a bad index may be: where only deltas are computed, it is the
+first to meet it."""
 
 
 def check_indices(indices: Any, size: int, what: str) -> None:
     """DataError unless all indices are in [0, size)."""
     if indices.size and (int(indices.min()) < 0 or int(indices.max()) >= size):
         raise DataError(
-            f"{what}: an index lies outside [0, {size}): they reach from {int(indices.min())} to "
-            f"{int(indices.max())}",
+            f"{what}{_OR.get(what, '')}: an index lies outside [0, {size}): they reach from "
+            f"{int(indices.min())} to {int(indices.max())}",
             fix="encode the data with the vocabulary that the model was built for",
         )
 
@@ -91,6 +97,7 @@ gather = Operation(
     "gather", _infer_gather, "rows of x₁ chosen by x₂", _compute_gather, arity=2,
     delta=_delta_gather,
     delta_formula="δ₁ = Σ of the rows of δ that came from each row",
+    one_dtype=False,
     samples=(sample(real(5, 3), integer(2, 4, below=5)), sample(real(5), integer(4, below=5))),
 )  # fmt: skip
 
@@ -121,9 +128,10 @@ SCATTER_ADD = Operation(
 )  # fmt: skip
 
 
+@front
 def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | None = None) -> Node:
     """A table of `size` rows, zero but for the rows added at the indices; repeated ones add up."""
-    return SCATTER_ADD(indices, rows, size=size, name=name)
+    return SCATTER_ADD(indices, rows, size=as_size(size), name=name)
 
 
 @front
@@ -131,6 +139,8 @@ def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = "float32", name: str | None = None
 ) -> Node:
     """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
+    need_integers(indices.type)
+    depth = as_size(depth)
     hot = is_at(checked(indices, depth, "one_hot"), depth)
     return cast(hot, as_dtype(dtype), name=name)
 
@@ -149,8 +159,8 @@ def _infer_take(x: TensorType, indices: TensorType, axis: int) -> TensorType:
     if len(indices.shape) != len(x.shape):
         raise ValueError("indices need as many axes as x")
     around = [(*t.shape[:axis], *t.shape[axis + 1 :]) for t in (x, indices)]
-    if broadcast(around) != around[0]:
-        raise ValueError("away from the axis, the sizes of indices are those of x, or 1")
+    if around[0] != around[1]:
+        raise ValueError("away from the axis, the sizes of indices and x must be equal")
     return TensorType((*x.shape[:axis], indices.shape[axis], *x.shape[axis + 1 :]), x.dtype)
 
 
@@ -159,20 +169,15 @@ def _compute_take(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> None:
     out[...] = xp.take_along_axis(x, indices, axis)
 
 
-def _delta_take(delta: Node, y: Node, x: Node, indices: Node) -> tuple[Node, None]:
-    axis = y.attributes["axis"]
-    places = indices if indices.shape == y.shape else broadcast_to(indices, y.shape)
-    return PUT_ALONG_AXIS(places, delta, axis=axis, size=x.shape[axis]), None
-
-
 TAKE_ALONG_AXIS = Operation(
     "take_along_axis", _infer_take, "elements of x₁ chosen by x₂ along an axis", _compute_take,
-    delta=_delta_take,
+    delta=lambda delta, y, x, indices: (
+        PUT_ALONG_AXIS(indices, delta, axis=y.attributes["axis"],
+                       size=x.shape[y.attributes["axis"]]), None),
     delta_formula="δ₁ = δ added up at the chosen places",
     arity=2,
     samples=(sample(real(3, 5), integer(3, 2, below=5), axis=1),
-             sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0),
-             sample(real(3, 5), integer(1, 2, below=5), axis=1)),
+             sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0)),
 )  # fmt: skip
 
 
@@ -206,17 +211,36 @@ PUT_ALONG_AXIS: Operation = Operation(
 
 @front
 def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
-    """Elements of x chosen along `axis`; away from it, indices have the sizes of x, or 1."""
-    return TAKE_ALONG_AXIS(x, indices, axis=normal_axis(axis, x.rank), name=name)
+    """Elements of x chosen along `axis`; away from it, indices and x broadcast to each other."""
+    axis = normal_axis(axis, x.rank)
+    x, indices = _broadcast_around(x, indices, axis)
+    return TAKE_ALONG_AXIS(x, indices, axis=axis, name=name)
 
 
 @front
 def put_along_axis(
     indices: Node, values: Node, size: int | Dimension, axis: int = -1, name: str | None = None
 ) -> Node:
-    """Zeros, with the values added at the indices along `axis`, which gets `size` elements."""
-    axis = normal_axis(axis, values.rank)
-    return PUT_ALONG_AXIS(indices, values, axis=axis, size=size, name=name)
+    """Zeros, with the values added at the indices along `axis`, which gets `size` elements.
+
+    Indices and values broadcast to each other.
+    """
+    shape = broadcast([indices.shape, values.shape])
+    axis = normal_axis(axis, len(shape))
+    heads = [node if node.shape == shape else broadcast_to(node, shape)
+             for node in (indices, values)]  # fmt: skip
+    return PUT_ALONG_AXIS(*heads, axis=axis, size=as_size(size), name=name)
+
+
+def _broadcast_around(x: Node, indices: Node, axis: int) -> tuple[Node, Node]:
+    """Both with the sizes that they broadcast to on all axes but one."""
+    if x.rank != indices.rank:
+        return x, indices  # the shape rule says what is wrong
+    around = broadcast([(*n.shape[:axis], 1, *n.shape[axis + 1 :]) for n in (x, indices)])
+    wide = [(*around[:axis], n.shape[axis], *around[axis + 1 :]) for n in (x, indices)]
+    x, indices = (n if n.shape == shape else broadcast_to(n, shape)
+                  for n, shape in zip((x, indices), wide, strict=True))  # fmt: skip
+    return x, indices
 
 
 OPERATIONS = (CHECKED, gather, SCATTER_ADD, TAKE_ALONG_AXIS, PUT_ALONG_AXIS)

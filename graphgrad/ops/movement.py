@@ -8,25 +8,27 @@ frame of zeros; `pad` is written with it. Sizes may be dimensions wherever they 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension, product, quotient
+from graphgrad.graph.front import front
 from graphgrad.graph.leaves import Sizes
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
-from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import (
     Shape,
     TensorType,
     as_shape,
     broadcast,
+    normal_axes,
     normal_axis,
     shape_text,
+    whole_number,
 )
+from graphgrad.ops.keys import Window, bad_key, bounds, whole_key
 
 Slice = builtins.slice
 """Python's own; the name `slice` is the operation's here."""
@@ -59,9 +61,11 @@ RESHAPE = Operation(
 @front
 def reshape(x: Node, shape: Sizes, name: str | None = None) -> Node:
     """x with another shape of as many elements; one size may be -1: what is left."""
-    sizes = (shape,) if isinstance(shape, int | str | Dimension) else tuple(shape)
-    if -1 in sizes:
-        place = sizes.index(-1)
+    sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
+    unknown = [place for place, size in enumerate(sizes)
+               if isinstance(size, int | np.integer) and size == -1]  # fmt: skip
+    if unknown:
+        place = unknown[0]
         others = as_shape((*sizes[:place], *sizes[place + 1 :]))
         try:
             left = quotient(product(x.shape), product(others))
@@ -77,17 +81,26 @@ def reshape_to(x: Node, shape: Shape, name: str | None = None) -> Node:
 
 
 @front
-def expand_dims(x: Node, axis: int, name: str | None = None) -> Node:
-    """x with one more axis of size 1 before `axis` of the result."""
-    place = normal_axis(axis, x.rank + 1)
-    return reshape_to(x, (*x.shape[:place], 1, *x.shape[place:]), name)
+def expand_dims(x: Node, axis: int | Sequence[int], name: str | None = None) -> Node:
+    """x with one more axis of size 1 at `axis` of the result, or at each of several."""
+    axes = axis if isinstance(axis, Sequence) else [whole_number(axis, "an axis")]
+    count = len(axes)
+    places = normal_axes(axes, x.rank + count)
+    left = iter(x.shape)
+    shape = tuple(1 if place in places else next(left) for place in range(x.rank + count))
+    return reshape_to(x, shape, name)
 
 
 @front
-def squeeze(x: Node, axis: int, name: str | None = None) -> Node:
-    """x without `axis`, whose size must be 1."""
-    place = normal_axis(axis, x.rank)
-    return reshape_to(x, (*x.shape[:place], *x.shape[place + 1 :]), name)
+def squeeze(x: Node, axis: int | Sequence[int] | None = None, name: str | None = None) -> Node:
+    """x without `axis` (or each of several), whose size must be 1; by default, without all such."""
+    places = normal_axes(axis, x.rank)
+    if axis is None:
+        places = tuple(place for place in places if x.shape[place] == 1)
+    for place in places:
+        if x.shape[place] != 1:
+            raise ValueError(f"axis {place} has size {x.shape[place]}, not 1")
+    return reshape_to(x, tuple(s for place, s in enumerate(x.shape) if place not in places), name)
 
 
 # ---------------------------------------------------------------- transpose
@@ -240,59 +253,26 @@ EMBED = Operation(
 )  # fmt: skip
 
 
+@front
 def slice(x: Node, key: Any, name: str | None = None) -> Node:
     """`x[key]` with integers, slices with a positive step, None and `...`; no negative steps."""
-    items = list(key) if isinstance(key, tuple) else [key]
-    taken = sum(item is not None and item is not Ellipsis for item in items)
-    if taken > x.rank:
-        raise _bad_key(x, key, f"{taken} indices for {x.rank} axes")
-    if Ellipsis not in items:
-        items.append(Ellipsis)
-    place = items.index(Ellipsis)
-    items[place : place + 1] = [Slice(None)] * (x.rank - taken)
-    windows: list[tuple[Any, Any, int]] = []
+    windows: list[Window] = []
     shape: list[int | Dimension] = []
-    axis = 0
-    for item in items:
-        if item is None:
-            shape.append(1)
-            continue
-        size = x.shape[axis]
-        try:
-            start, stop, step = _bounds(item, size)
+    try:
+        for item in whole_key(key, x.rank):
+            if item is None:
+                shape.append(1)
+                continue
+            size = x.shape[len(windows)]
+            windows.append(bounds(item, size))
             if isinstance(item, Slice):
-                shape.append(_length(start, stop, step, size))
-        except (TypeError, ValueError) as problem:
-            raise _bad_key(x, key, str(problem)) from None
-        windows.append((start, stop, step))
-        axis += 1
+                shape.append(_length(*windows[-1], size))
+    except ValueError as problem:
+        raise bad_key(x, key, problem) from None
     starts, stops, steps = zip(*windows, strict=True) if windows else ((), (), ())
     whole = all(w == (0, size, 1) for w, size in zip(windows, x.shape, strict=True))
     part = x if whole else SLICE(x, starts=starts, stops=stops, steps=steps)
     return reshape_to(part, tuple(shape), name)
-
-
-def _bounds(item: Any, size: int | Dimension) -> tuple[Any, Any, int]:
-    """Start, stop and step, counted from the front, of an index or a slice."""
-    if not isinstance(item, Slice):
-        if not isinstance(item, int | Dimension) or isinstance(item, bool):
-            raise ValueError("an index is an integer; take elements by nodes with gather()")
-        start = size + item if isinstance(item, int) and item < 0 else item
-        if isinstance(start, int) and isinstance(size, int) and not 0 <= start < size:
-            raise ValueError(f"index {item} of an axis of size {size}")
-        return start, start + 1, 1
-    start = 0 if item.start is None else item.start
-    stop = size if item.stop is None else item.stop
-    start = size + start if isinstance(start, int) and start < 0 else start
-    stop = size + stop if isinstance(stop, int) and stop < 0 else stop
-    if isinstance(stop, int) and isinstance(size, int):
-        stop = min(stop, size)
-    return start, stop, 1 if item.step is None else item.step
-
-
-def _bad_key(x: Node, key: Any, reason: str) -> DeclarationError:
-    return DeclarationError(f"slice {key!r} of {x.name}: {x.type}: {reason}",
-                            str(current_origin() or ""))  # fmt: skip
 
 
 @front
@@ -300,9 +280,12 @@ def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> 
     """x with zeros around it; `widths` gives (before, after) for every axis."""
     if len(widths) != x.rank:
         raise ValueError(f"needs (before, after) for each of {x.rank} axes, not {len(widths)}")
+    pairs = [as_shape(width) for width in widths]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError("every axis has two widths: (before, after)")
     shape = tuple(before + size + after
-                  for (before, after), size in zip(widths, x.shape, strict=True))  # fmt: skip
-    starts = tuple(before for before, _ in widths)
+                  for (before, after), size in zip(pairs, x.shape, strict=True))  # fmt: skip
+    starts = tuple(before for before, _ in pairs)
     return EMBED(x, shape=shape, starts=starts, steps=(1,) * x.rank, name=name)
 
 
@@ -311,12 +294,13 @@ def split(x: Node, sections: int | Sequence[int], axis: int = -1) -> tuple[Node,
     """x cut along `axis`: into `sections` equal parts, or into parts of the given sizes."""
     axis = normal_axis(axis, x.rank)
     whole = x.shape[axis]
-    if isinstance(sections, int):
-        if sections < 1:
-            raise ValueError(f"cannot split into {sections} parts")
-        sizes: list[Any] = [quotient(whole, sections)] * sections
+    if not isinstance(sections, Iterable):
+        count = whole_number(sections, "the number of parts")
+        if count < 1:
+            raise ValueError(f"cannot split into {count} parts")
+        sizes: list[Any] = [quotient(whole, count)] * count
     else:
-        sizes = list(sections)
+        sizes = list(as_shape(sections))
         if sum(sizes) != whole:
             raise ValueError(f"the parts {shape_text(sizes)} do not add up to {whole}")
     parts, start = [], 0
@@ -363,16 +347,28 @@ CONCATENATE = Operation(
 
 
 @front
-def concatenate(values: Sequence[Node], axis: int = 0, name: str | None = None) -> Node:
+def concatenate(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along an axis that exists."""
-    axis = normal_axis(axis, values[0].rank) if values else axis
-    return CONCATENATE(*values, axis=axis, name=name)
+    nodes = as_nodes(CONCATENATE, _several(values))
+    axis = normal_axis(axis, nodes[0].rank) if nodes else whole_number(axis, "an axis")
+    return CONCATENATE(*nodes, axis=axis, name=name)
 
 
 @front
-def stack(values: Sequence[Node], axis: int = 0, name: str | None = None) -> Node:
+def stack(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along a new axis."""
-    return concatenate([expand_dims(value, axis) for value in values], axis, name)
+    nodes = as_nodes(CONCATENATE, _several(values))
+    for node in nodes:
+        if node.shape != nodes[0].shape:
+            raise ValueError("the values must have one shape")
+    return concatenate([expand_dims(node, axis) for node in nodes], axis, name)
+
+
+def _several(values: Any) -> tuple[Any, ...]:
+    """The values of a list, or of anything that gives one after another."""
+    if isinstance(values, Node) or not isinstance(values, Iterable):
+        raise ValueError("takes several values in a list; fix: write [x, y]")
+    return tuple(values)
 
 
 # ---------------------------------------------------------------- copy

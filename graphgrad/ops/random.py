@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphgrad.graph.front import front
 from graphgrad.graph.leaves import Sizes
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, sample
-from graphgrad.graph.types import FLOAT32, FLOAT64, DType, Shape, TensorType, as_dtype, as_shape
+from graphgrad.graph.types import (
+    FLOAT32,
+    FLOAT64,
+    DType,
+    Shape,
+    TensorType,
+    as_dtype,
+    as_shape,
+    real_number,
+    whole_number,
+)
 from graphgrad.ops.philox import fill_dropout_mask
 from graphgrad.ops.rules import need_integers
 
@@ -26,6 +37,8 @@ def _infer(
             raise ValueError("seed and step must be scalars")
     if not 0 <= rate < 1:
         raise ValueError(f"a dropout rate must be in [0, 1), not {rate}")
+    if not 0 <= stream < 2**32:
+        raise ValueError(f"a stream is a number from 0 to 2³² - 1, not {stream}")
     if dtype not in (FLOAT32, FLOAT64):
         raise ValueError(f"a dropout mask is float32 or float64, not {dtype}")
     return TensorType(shape, dtype)
@@ -57,8 +70,10 @@ def dropout_mask(
 
     `seed` and `step` are integer scalars; `stream` is a number of the place in the model.
     """
-    return DROPOUT_MASK(seed, step, shape=as_shape(shape), rate=float(rate), stream=int(stream),
-                        dtype=as_dtype(dtype), name=name)  # fmt: skip
+    return DROPOUT_MASK(
+        seed, step, shape=as_shape(shape), rate=real_number(rate, "a rate"),
+        stream=whole_number(stream, "a stream"), dtype=as_dtype(dtype), name=name,
+    )  # fmt: skip
 
 
 OPERATIONS = (DROPOUT_MASK,)

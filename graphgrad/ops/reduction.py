@@ -1,7 +1,8 @@
 """Reductions: many elements become one.
 
-`axes` are counted from the front and sorted; None means all. With `keepdims` the reduced axes stay
-with size 1. Every function here is a thin front for the operation of the same name in capitals.
+`axis` is one axis or several, negative ones counted from the back; None means all. With `keepdims`
+the reduced axes stay with size 1. Every function here is a thin front for the operation of the same
+name in capitals, whose `axes` are counted from the front and sorted.
 """
 
 from __future__ import annotations
@@ -12,10 +13,21 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph.dimension import product
+from graphgrad.graph.front import front
 from graphgrad.graph.leaves import extent
-from graphgrad.graph.node import Node, Operation, front
+from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import real, sample
-from graphgrad.graph.types import INT64, Shape, TensorType, normal_axes, normal_axis
+from graphgrad.graph.types import (
+    INT32,
+    INT64,
+    DType,
+    Shape,
+    TensorType,
+    as_dtype,
+    normal_axes,
+    normal_axis,
+    truth,
+)
 from graphgrad.ops.arithmetic import (
     cast,
     divide,
@@ -179,17 +191,27 @@ def _infer_along(x: TensorType, axis: int) -> TensorType:
     return TensorType((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype)
 
 
-def _infer_argmax(x: TensorType, axis: int) -> TensorType:
-    return TensorType(_infer_along(x, axis).shape, INT64)
+def _infer_argmax(x: TensorType, axis: int, dtype: DType) -> TensorType:
+    if dtype not in (INT32, INT64):
+        raise ValueError(f"an index is int32 or int64, not {dtype}")
+    return TensorType(_infer_along(x, axis).shape, dtype)
 
 
-def _compute_argmax(xp: Any, out: Any, x: Any, axis: int) -> None:
-    xp.argmax(x, axis=axis, out=out)
+def _argmax_scratch(x: TensorType, axis: int, dtype: DType) -> tuple[TensorType, ...]:
+    return (TensorType(_infer_along(x, axis).shape, INT64),)
+
+
+def _compute_argmax(xp: Any, out: Any, x: Any, axis: int, dtype: DType, scratch: Any) -> None:
+    (places,) = scratch  # NumPy counts in int64 only
+    xp.argmax(x, axis=axis, out=places)
+    xp.copyto(out, places, casting="unsafe")
 
 
 ARGMAX = Operation(
     "argmax", _infer_argmax, "the first index of the largest x", _compute_argmax, arity=1,
-    samples=(sample(real(3, 4), axis=1, smooth=False), sample(real(3, 4), axis=0, smooth=False)),
+    scratch=_argmax_scratch,
+    samples=(sample(real(3, 4), axis=1, dtype=INT32, smooth=False),
+             sample(real(3, 4), axis=0, dtype=INT64, smooth=False)),
 )  # fmt: skip
 
 # ---------------------------------------------------------------- log-sum-exp
@@ -238,50 +260,64 @@ LOGSUMEXP = Operation(
 # ---------------------------------------------------------------- fronts
 
 
-def _front(operation: Operation, x: Node, axes: Axes, keepdims: bool, name: str | None) -> Node:
-    return operation(x, axes=normal_axes(axes, x.rank), keepdims=keepdims, name=name)
+def _front(operation: Operation, x: Node, axis: Axes, keepdims: bool, name: str | None) -> Node:
+    axes = normal_axes(axis, x.rank)
+    return operation(x, axes=axes, keepdims=truth(keepdims, "keepdims"), name=name)
 
 
 @front
-def sum(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+def sum(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """Σ x over the axes."""
-    return _front(SUM, x, axes, keepdims, name)
+    return _front(SUM, x, axis, keepdims, name)
 
 
 @front
-def mean(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+def mean(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The mean of x over the axes."""
-    return _front(MEAN, x, axes, keepdims, name)
+    return _front(MEAN, x, axis, keepdims, name)
 
 
 @front
-def variance(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+def variance(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
-    return _front(VARIANCE, x, axes, keepdims, name)
+    return _front(VARIANCE, x, axis, keepdims, name)
 
 
 @front
-def max(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+def max(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The largest element; elements that tie share the delta equally."""
-    return _front(MAX, x, axes, keepdims, name)
+    return _front(MAX, x, axis, keepdims, name)
 
 
 @front
-def min(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+def min(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The smallest element; elements that tie share the delta equally."""
-    return _front(MIN, x, axes, keepdims, name)
+    return _front(MIN, x, axis, keepdims, name)
 
 
 @front
-def logsumexp(x: Node, axes: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+def logsumexp(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """log Σ eˣ, computed without overflow."""
-    return _front(LOGSUMEXP, x, axes, keepdims, name)
+    return _front(LOGSUMEXP, x, axis, keepdims, name)
 
 
 @front
-def argmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
-    """The index (int64) of the largest element along one axis, the first on a tie."""
-    return ARGMAX(x, axis=normal_axis(axis, x.rank), name=name)
+def argmax(
+    x: Node, axis: int | None = -1, keepdims: bool = False, dtype: Any = "int32",
+    name: str | None = None,
+) -> Node:  # fmt: skip
+    """The index of the largest element along one axis, the first on a tie; of all elements, in
+    order, where `axis` is None.
+
+    The dtype is that of all indices here (`iota`, integer constants): int32, so that
+    `mean(cast(equal(argmax(x), ids), "float32"))` is an accuracy. For ids in int64, say so.
+    """
+    keepdims = truth(keepdims, "keepdims")
+    whole, axis = (x, axis) if axis is not None else (reshape_to(x, (x.type.size,)), 0)
+    place = normal_axis(axis, whole.rank)
+    kept = [1] * x.rank if whole is not x else [*x.shape[:place], 1, *x.shape[place + 1 :]]
+    y = ARGMAX(whole, axis=place, dtype=as_dtype(dtype), name=None if keepdims else name)
+    return reshape_to(y, tuple(kept), name) if keepdims else y
 
 
 def sum_to(x: Node, shape: Shape) -> Node:

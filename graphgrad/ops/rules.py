@@ -18,7 +18,9 @@ def infer_elementwise(*heads: TensorType) -> TensorType:
     for head in heads:
         if head.dtype != first.dtype:
             listed = " and ".join(sorted({str(head.dtype) for head in heads}))
-            raise ValueError(f"dtypes {listed} do not mix; fix: cast one of them: cast(x, dtype)")
+            raise ValueError(
+                f"dtypes {listed} do not mix; fix: cast one of them: cast(x, {str(first.dtype)!r})"
+            )
     shape = broadcast([head.shape for head in heads])
     return first if first.shape == shape else TensorType(shape, first.dtype)
 
@@ -44,7 +46,10 @@ def infer_logical(*heads: TensorType) -> TensorType:
     """Broadcast shapes, bool in and out."""
     for head in heads:
         if head.dtype != BOOL:
-            raise ValueError(f"needs bool, not {head.dtype}; fix: compare first, as in x < y")
+            raise ValueError(
+                f"needs bool, not {head.dtype}; fix: compare first, each in its own parentheses: "
+                "(x > 0) & (x < 1)"
+            )
     return infer_elementwise(*heads)
 
 
@@ -59,7 +64,9 @@ def need_numbers(*heads: TensorType) -> None:
     """ValueError where a head holds truth values."""
     for head in heads:
         if head.dtype == BOOL:
-            raise ValueError("needs numbers, not bool; fix: cast(x, 'float32')")
+            raise ValueError(
+                "needs numbers, not bool; fix: cast(mask, 'float32'), or where(mask, a, b)"
+            )
 
 
 def need_integers(head: TensorType) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from graphgrad.errors import UnknownNameError
+from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, placed
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.node import apply, rebuilt
+from graphgrad.graph.scope import current_origin
+from graphgrad.graph.types import as_size
 
 
 def free_dimensions(graph: Graph) -> tuple[str, ...]:
@@ -42,12 +44,14 @@ def is_open(value: Any) -> bool:
 
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph for these sizes; every dimension of the graph must be among them."""
+    sizes = {name: _known(name, size) for name, size in sizes.items()}
     needed = free_dimensions(graph)
     missing = [name for name in needed if name not in sizes]
     if missing:
         raise UnknownNameError(
             f"no size is given for the dimension(s) {', '.join(missing)}",
-            fix=f"pass sizes={{{', '.join(f'{name!r}: …' for name in needed)}}}",
+            fix="an input whose shape holds the dimension gives its size; without one, say it: "
+            f"compiled.program({', '.join(f'{name}=…' for name in needed)})(state, …)",
         )
     if not needed:
         return graph
@@ -64,6 +68,18 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
             else:
                 replacement[old] = rebuilt(old, heads)
     return graph.replaced(replacement)
+
+
+def _known(name: str, size: Any) -> int:
+    """A size as Python's own integer."""
+    try:
+        known = as_size(size)
+        if isinstance(known, int):
+            return known
+        reason = f"a size is an integer here, not {known}"
+    except ValueError as problem:
+        reason = str(problem)
+    raise DeclarationError(f"the dimension {name!r}: {reason}", str(current_origin() or ""))
 
 
 def _substituted(value: Any, sizes: Mapping[str, int]) -> Any:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node, TensorType
+from graphgrad.graph.single import Single
 from graphgrad.graph.text import plain
 from graphgrad.ops.movement import COPY
 from graphgrad.plan.arena import Arena, aligned
@@ -100,9 +101,9 @@ def one_by_one(
     return [alone(node) for node in order if node not in layouts.views]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a backend lowers: `str(plan)` prints it."""
+@dataclass(frozen=True, repr=False)
+class Plan(Single):
+    """What a backend lowers: `print(plan)` says where every value lies, `repr` is one line."""
 
     graph: Graph
     layouts: Layouts
@@ -121,9 +122,15 @@ class Plan:
         kept = [n for n in self.graph.nodes if n.operation is CONSTANT or n.operation in STATEFUL]
         return self.arena_bytes + sum(node.type.nbytes for node in kept)
 
+    def __repr__(self) -> str:
+        return f"<plan of {self._summary()}>"
+
+    def _summary(self) -> str:
+        return (f"{len(self.steps)} steps, arena {self.arena_bytes:,} bytes, "
+                f"peak {self.peak_bytes:,} bytes")  # fmt: skip
+
     def __str__(self) -> str:
-        lines = [f"{len(self.steps)} steps, arena {self.arena_bytes:,} bytes, "
-                 f"peak {self.peak_bytes:,} bytes"]  # fmt: skip
+        lines = [self._summary()]
         for number, step in enumerate(self.steps):
             for node in step.group.outputs:
                 place = self.places[node]

@@ -15,8 +15,9 @@ import math
 from collections.abc import Iterable
 
 from graphgrad.backprop import derive
-from graphgrad.graph import ZEROS, Graph, Node, leaf_name, placed, scope, state
+from graphgrad.graph import ZEROS, Graph, Node, leaf_name, placed, state
 from graphgrad.graph.collector import collector_rests
+from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
 from graphgrad.ops import (
     add,
@@ -66,7 +67,7 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     gradients = {leaf: derived.delta(derived.name_of(leaf))
                  for leaf in graph.parameters.values()}  # fmt: skip
     updates: dict[Node, Node] = {}
-    with scope("optimiser"):
+    with placed(scoped("optimiser"), graph.outputs["loss"].origin):
         count = add(step, 1, name="count")
         updates[step] = count
         number = cast(count, dtype, name="number")
@@ -77,7 +78,7 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
             # the epsilon is PyTorch's; it keeps a gradient of zeros from dividing 0 by 0
             factor = minimum(divide(settings.clip_norm, norm + 1e-6), 1.0, name="clip_factor")
         for leaf, gradient in gradients.items():
-            with scope(leaf_name(leaf)):
+            with placed(scoped(leaf_name(leaf)), leaf.origin):
                 clipped = gradient if factor is None else multiply(gradient, factor, name="clipped")
                 updates.update(_update(leaf, clipped, rate, number, settings))
     outputs = {**derived.outputs, "gradient_norm": norm, "learning_rate": rate}

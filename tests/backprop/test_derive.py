@@ -157,9 +157,9 @@ def test_what_has_no_delta_is_refused():
 
 
 def test_an_operation_without_a_rule_is_named_with_its_line():
-    rounded = gg.Operation("rounded", lambda x: x, "[x]")
-    loss = gg.sum(rounded(gg.input("x", 3), name="whole"))
-    with pytest.raises(DeclarationError, match="'whole': the operation rounded has no") as caught:
+    without = gg.Operation("without", lambda x: x, "x", arity=1)
+    loss = gg.sum(without(gg.input("x", 3), name="side"))
+    with pytest.raises(DeclarationError, match="'side': the operation without has no") as caught:
         derive(Graph(loss), loss)
     assert __file__ in caught.value.where and "stop_gradient" in caught.value.fix
 
@@ -170,6 +170,11 @@ def test_an_operation_without_a_rule_is_named_with_its_line():
         (lambda delta, y, x: (), "gives 0 contributions for 1 heads"),
         (lambda delta, y, x: (gg.concatenate([delta, delta]),), r"gives float32\[6\] for a head"),
         (lambda delta, y, x: (gg.cast(delta, "float64"),), "gives float64"),
+        (lambda delta, y, x: delta, "gives Node and not a tuple of contributions"),
+        (lambda delta, y, x: 1.0, "gives float and not a tuple"),
+        (lambda delta, y, x: None, "gives NoneType and not a tuple"),
+        (lambda delta, y, x: (1.0,), "gives float as a contribution"),
+        (lambda delta, y, x: (np.ones(3),), "gives ndarray as a contribution"),
     ],
 )
 def test_a_wrong_rule_is_named(rule, reason):

@@ -124,6 +124,23 @@ def test_products_of_products():
         np.testing.assert_allclose(value(y, x=np.array([2.0, 3.0])), expected)
 
 
+@pytest.mark.parametrize("name", ["cotangent", "cotangent_", "of", "wrt", "seed", "of.delta"])
+def test_a_leaf_may_have_any_name(name):
+    """∂(x³ · p)/∂x · t = 3 x² p t, whatever x, p and t are called."""
+    x = gg.input(name, 2, "float64")
+    with gg.scope("deep"):
+        p = gg.parameter(name, 2, dtype="float64")
+    t = gg.state("cotangent__", 2, dtype="float64")
+    y = x * x * x * p
+    feeds, state = {name: np.array([2.0, -1.0])}, {f"deep.{name}": np.array([5.0, 7.0]),
+                                                   "cotangent__": np.array([1.0, 3.0])}  # fmt: skip
+    for product in (gg.jacobian_vector(y, x, t), gg.vector_jacobian(y, x, t)):
+        graph = Graph({"y": product})
+        found = evaluate(graph, feeds, state)[product]
+        assert set(graph.inputs) == {name}
+        np.testing.assert_allclose(found, [3 * 4 * 5 * 1, 3 * 1 * 7 * 3])
+
+
 def test_a_wrong_tangent_or_vector_is_refused():
     x = gg.input("x", 3, "float64")
     with pytest.raises(DeclarationError, match=r"the tangent is float64\[2\]"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphgrad import dimension
+from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension, product, quotient, substitute
 from graphgrad.graph.types import as_dtype, as_shape, broadcast, normal_axes
 
@@ -85,16 +87,34 @@ def test_an_inexact_quotient_is_refused(size, by):
 
 @pytest.mark.parametrize("name", ["", "1n", "a b", "n-1", "n\n", "naïve", "n;x"])
 def test_a_name_is_an_identifier(name):
-    with pytest.raises(ValueError, match="identifier"):
+    with pytest.raises(DeclarationError, match="identifier"):
         dimension(name)
 
 
 @pytest.mark.parametrize("other", [1.0, 2.5, "2", None])
 def test_sizes_are_never_rounded(other):
-    with pytest.raises(TypeError):
+    refused = DeclarationError if isinstance(other, float) else TypeError
+    with pytest.raises(refused):
         N + other
-    with pytest.raises(TypeError):
+    with pytest.raises(refused):
         N * other
+
+
+def test_integers_of_numpys_are_integers():
+    for kind in (np.int64, np.int32, np.uint8):
+        assert N + kind(2) == kind(2) + N == N + 2 and kind(3) * N == N * kind(3) == 3 * N
+        assert N - kind(1) == N - 1 and kind(5) - N == 5 - N and (4 * N) // kind(2) == 2 * N
+        assert type(dict((N * kind(3)).terms)[("n",)]) is int
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: N / 2, lambda: 1.0 / N, lambda: N / M, lambda: N * 0.5, lambda: 2.5 - N,
+              lambda: N + np.float32(1)],
+)  # fmt: skip
+def test_a_size_is_no_number_before_it_is_known(wrong):
+    with pytest.raises(DeclarationError, match="not known yet") as caught:
+        wrong()
+    assert "extent(size)" in caught.value.fix and __file__ in caught.value.where
 
 
 # ---------------------------------------------------------------- shapes

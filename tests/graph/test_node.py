@@ -12,8 +12,7 @@ import pytest
 import graphgrad as gg
 from graphgrad import Node, Operation
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import TensorType
-from graphgrad.graph.node import Literal
+from graphgrad.graph import Literal, TensorType
 from graphgrad.graph.types import FLOAT32
 
 

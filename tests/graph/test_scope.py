@@ -97,3 +97,21 @@ def test_threads_and_tasks_do_not_see_each_others_scopes():
         return list(await asyncio.gather(declare("a"), declare("b")))
 
     assert asyncio.run(both()) == ["a.x", "b.x"]
+
+
+def test_a_command_is_no_user():
+    """What a command declares itself has no line; what a model file declares for it has its own."""
+    command = {"__name__": "graphgrad.tools.invented", "gg": gg}
+    exec(compile("def declare(): return gg.input('x', 3)\ndef ask(f): return f()",
+                 "/somewhere/tools/invented.py", "exec"), command)  # fmt: skip
+    assert command["declare"]().origin is None
+    model = command["ask"](lambda: gg.input("x", 3))
+    assert model.origin is not None and model.origin.file == __file__
+
+
+def test_a_name_is_a_text():
+    for wrong in (5, None, ("a",)):
+        with pytest.raises(gg.GraphgradError, match="a name is a text"), gg.scope(wrong):
+            pass
+        with pytest.raises(gg.GraphgradError, match="a name is a text"):
+            gg.input(wrong)

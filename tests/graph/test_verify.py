@@ -64,7 +64,10 @@ def test_what_a_shape_rule_refuses_is_named():
 
 def test_updates_are_of_states_and_of_their_type():
     w = gg.parameter("w", 3)
+    graph = Graph({"y": Y, "total": gg.sum(Y), "w": w})
+    graph.updates = {X: Y}
     with pytest.raises(PassError, match="is no parameter or state"):
-        verify(Graph(Y, {X: Y}))
+        verify(graph)
+    graph.updates = {w: graph["total"]}
     with pytest.raises(PassError, match=r"another type, float32\[\]"):
-        verify(Graph(Y, {w: gg.sum(Y)}))
+        verify(graph)

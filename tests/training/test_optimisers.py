@@ -278,3 +278,18 @@ def test_a_guarded_step_that_is_not_finite_changes_nothing():
     with pytest.raises(NonFiniteError):
         step(state, **bad)
     assert {name: array.tobytes() for name, array in state.items()} == before
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_what_the_optimiser_adds_has_the_line_of_what_it_serves(optimiser):
+    """A parameter's update that of the parameter, the rest that of the loss: as deltas have."""
+    graph = network()
+    step = training_step(graph, settings_of(optimiser=optimiser, clip_norm=1.0))
+    origins = {name: leaf.origin for name, leaf in graph.parameters.items()}
+    assert len(set(origins.values())) == len(origins) > 1
+    added = [node for node in step.nodes if node.name.startswith("optimiser.")]
+    assert len(added) > 10
+    for node in added:
+        served = [origin for name, origin in origins.items()
+                  if node.name.startswith(f"optimiser.{name}.")]  # fmt: skip
+        assert node.origin == (served or [graph.outputs["loss"].origin])[0], node

@@ -1,0 +1,76 @@
+"""What a graph may be made of: nodes as outputs, updates that fit, leaves with names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from graphgrad.errors import DeclarationError
+from graphgrad.graph.leaves import INPUT, STATEFUL, leaf_name
+from graphgrad.graph.node import Node
+from graphgrad.graph.scope import current_origin
+
+
+def is_data(node: Node) -> bool:
+    """Whether the node is a leaf that holds a user's data."""
+    return node.operation is INPUT or node.operation in STATEFUL
+
+
+def wanted_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[Node]:
+    """The nodes that are outputs; DeclarationError where one is none."""
+    named: Mapping[Any, Any]
+    if isinstance(outputs, Mapping):
+        named = outputs
+    elif isinstance(outputs, Node | str) or not isinstance(outputs, Iterable):
+        named = {0: outputs}
+    else:
+        named = dict(enumerate(outputs))
+    for name, node in named.items():
+        _need_node(node, f"output {name!r}")
+        if isinstance(outputs, Mapping) and not isinstance(name, str):
+            raise DeclarationError(
+                f"an output is called by a text, not by {name!r:.60}",
+                str(current_origin() or ""), "Graph({'y': node})",
+            )  # fmt: skip
+    return list(named.values())
+
+
+def _need_node(item: object, what: str) -> None:
+    if not isinstance(item, Node):
+        raise DeclarationError(
+            f"{what} is {type(item).__name__}, not a node", str(current_origin() or ""),
+            "make a node of a number or an array: constant(value)",
+        )  # fmt: skip
+
+
+def check_update(leaf: Node, node: Node) -> None:
+    """An update gives a parameter or state a value of its own type."""
+    _need_node(leaf, "what is updated")
+    _need_node(node, f"the update of {leaf.name!r}")
+    if leaf.operation not in STATEFUL:
+        raise DeclarationError(
+            f"{leaf.name!r} cannot be updated: it is {leaf.operation.name}, and only a parameter "
+            "or a state has a next value",
+            str(leaf.origin or ""),
+            "declare it with state() or parameter()",
+        )
+    if leaf.type != node.type:
+        raise DeclarationError(
+            f"the update of {leaf.name!r} is {node.type}; it must be {leaf.type} as that is",
+            str(node.origin or ""),
+            "sum, reshape or cast the update",
+        )
+
+
+def check_leaf_names(nodes: Sequence[Node]) -> None:
+    """No two inputs, parameters or states of one graph share a name."""
+    known: dict[str, Node] = {}
+    for node in nodes:
+        if not node.heads and is_data(node):
+            other = known.setdefault(leaf_name(node), node)
+            if other is not node:
+                raise DeclarationError(
+                    f"two leaves of one graph are called {leaf_name(node)!r}",
+                    f"{other.origin} and {node.origin}",
+                    "give them different names, or declare them in different scopes",
+                )
