@@ -41,10 +41,11 @@ class _Output(io.FileIO):
 def standard_streams() -> Iterator[None]:
     """The three streams as the laws above want them, while the block runs."""
     kept = sys.stdin, sys.stdout, sys.stderr
-    sys.stdin = kept[0] or open(_absent(os.O_WRONLY), encoding="utf-8")
+    if kept[0] is None:
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(_absent(os.O_WRONLY))))
     sys.stdout = _output(kept[1])
     if kept[2] is None:
-        sys.stderr = open(_absent(os.O_WRONLY), "w", encoding="utf-8")
+        sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(_absent(os.O_RDONLY), "w")))
     elif isinstance(kept[2], io.TextIOWrapper):
         kept[2].reconfigure(errors="backslashreplace")
     try:
@@ -92,7 +93,7 @@ def abandon_output() -> None:
 
 def say(text: str) -> None:
     """Prints for a person, on standard output."""
-    print(displayable(text, sys.stdout.encoding), flush=True)
+    print(displayable(text, sys.stdout.encoding))
 
 
 def tell(text: str) -> None:

@@ -86,13 +86,14 @@ def _damaged(reason: str) -> DataError:
     return DataError(f"the gzip file is damaged: {reason}", fix="fetch or compress it again")
 
 
-def decode_line(line: bytes, number: int) -> str:
-    """The text of line `number` (from 1). Raises `DataError` naming the first byte that is none."""
+def decode_line(line: bytes) -> str:
+    """The text of one line. Raises `DataError` that names the first byte that is none."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:
+        byte = f"byte {line[error.start]:#04x} at place {error.start + 1} of the line"
         raise DataError(
-            f"line {number} is not UTF-8: byte {line[error.start]:#04x} after {error.start} others",
+            f"this is not UTF-8: {byte}",
             fix="convert the text to UTF-8, for example with iconv -f LATIN1 -t UTF-8",
         ) from None
 
@@ -102,14 +103,18 @@ def read_lines(path: str | Path) -> list[str]:
 
     Raises `DataError` for a file that is missing, unreadable, empty, damaged or not UTF-8.
     """
-    cutter = LineCutter()
+    cutter, where = LineCutter(), str(path)
     try:
         lines = cutter.feed(_read_bytes(Path(path))) + cutter.end()
         if not lines:
             raise DataError("the file is empty", fix="give a file with one sentence a line")
-        return [decode_line(line, number) for number, line in enumerate(lines, 1)]
+        texts = []
+        for line in lines:
+            where = f"{path}, line {len(texts) + 1}"
+            texts.append(decode_line(line))
+        return texts
     except DataError as error:
-        raise DataError(error.problem, str(path), error.fix) from None
+        raise DataError(error.problem, where, error.fix) from None
 
 
 def _read_bytes(path: Path) -> bytes:

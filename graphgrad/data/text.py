@@ -1,6 +1,7 @@
 """Line-aligned parallel text from files: line n of one file translates line n of the other.
 
-Design: `lines.py` says what a line is. Pairs with a blank side are left out, and the corpus says so.
+Design: `lines.py` says what a line is. Pairs with a blank side are left out, and the corpus says
+so.
 
 Held-out pairs are chosen by distinct source line, so that a sentence that occurs often is on one
 side only; lines that differ in nothing but Unicode's normal form or the spaces between words are

@@ -83,13 +83,18 @@ S = TypeVar("S", bound=TrainingSettings)
 
 def with_assignments(settings: S, assignments: Iterable[str]) -> S:
     """The settings with `key=value` texts applied."""
-    values: dict[str, Any] = {}
+    return with_values(settings, assigned(assignments))
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, str]:
+    """What `key=value` texts say, spaces around either left out; the last one counts."""
+    values: dict[str, str] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigurationError(f"--set {text!r} has no value", fix=f"--set {text}=VALUE")
         values[key.strip()] = value.strip()
-    return with_values(settings, values)
+    return values
 
 
 def with_values(settings: S, values: Mapping[str, Any], where: str = "") -> S:
