@@ -20,11 +20,11 @@ RUNS = Path("runs")
 _LISTED = 5
 
 
-def run_of(path: str, values: Mapping[str, Any] | None = None) -> OpenRun:
-    """The run of a folder; what is to be known of its state is told."""
+def run_of(path: str, values: Mapping[str, Any] | None = None, told: bool = True) -> OpenRun:
+    """The run of a folder; what is to be known of its state (`warnings`) is told, if `told`."""
     _refuse_a_model(path)
     opened = open_run(path, BUILTIN, values)
-    for warning in opened.warnings:
+    for warning in opened.warnings if told else ():
         tell(f"note: {warning}")
     return opened
 

@@ -108,7 +108,7 @@ def read_lines(path: str | Path) -> list[str]:
         lines = cutter.feed(_read_bytes(Path(path))) + cutter.end()
         if not lines:
             raise DataError("the file is empty", fix="give a file with one sentence a line")
-        texts = []
+        texts: list[str] = []
         for line in lines:
             where = f"{path}, line {len(texts) + 1}"
             texts.append(decode_line(line))

@@ -247,12 +247,13 @@ def _steps(
         step += 1
         last = step == settings.steps
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
+        unit = run.task.unit
+        shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
+        if last or step % settings.evaluate_every == 0:
+            record |= _show(run, shown, step)
         run.folder.append_metrics(record, durable=saving)
         if programs.history is not None and figures is not None:
             programs.history.append(step, figures, durable=saving)
-        shown.update(step, record["loss"], record["learning_rate"], int(record["tokens"]))
-        if step % settings.evaluate_every == 0 and not last:
-            _show(run, shown, step)
         if saving:
             _save(run, step)
             saved = step
@@ -288,14 +289,18 @@ def _one_step(
         "loss": float(results["loss"]),
         "gradient_norm": float(results["gradient_norm"]),
         "learning_rate": float(results["learning_rate"]),
-        "tokens": run.task.tokens(feeds),
+        run.task.unit: run.task.count(feeds),
         "seconds": round(time.perf_counter() - started, 6),
     }
     return record, figures
 
 
-def _show(run: OpenRun, progress: Progress, step: int) -> None:
-    """What the model can do by now: figures on held-out data, and examples."""
+def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
+    """What the model can do by now: figures on held-out data, and examples.
+
+    Gives the figures under the names that the metrics have them by.
+    """
+    figures: dict[str, float] = {}
     if run.task.validate is not None:
         figures = run.task.validate(run.state)
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
@@ -304,6 +309,7 @@ def _show(run: OpenRun, progress: Progress, step: int) -> None:
     for line in run.task.examples(run.state):
         progress.message(f"    {line}")
         run.folder.log(line)
+    return {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
 
 
 def _save(run: OpenRun, step: int) -> None:
