@@ -111,15 +111,15 @@ def test_a_line_is_answered_before_the_next_is_sent(run, meant):
 
 def test_input_that_fails_is_one_error_after_what_came_before(run, meant, capsys, monkeypatch):
     class Failing(io.RawIOBase):
-        pieces = [b"ab\nc"]
+        pieces = iter([b"ab\nc"])
 
         def readable(self):
             return True
 
         def readinto(self, room):
-            if not self.pieces:
+            piece = next(self.pieces, None)
+            if piece is None:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            piece = self.pieces.pop()
             room[: len(piece)] = piece
             return len(piece)
 
