@@ -60,13 +60,14 @@ class TrainingSettings:
             at_least(name, getattr(self, name), 1)
         for name in ("warmup", "clip_norm", "weight_decay", "seed", "inspect_every"):
             at_least(name, getattr(self, name), 0)
+        for name in ("steps", "keep_checkpoints"):
+            below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
         for name in ("beta1", "beta2", "momentum"):
             below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise _out_of_range(name, "above 0", getattr(self, name), "1e-3")
-        if self.seed >= 2**63:  # the state keeps it as int64
-            raise _out_of_range("seed", "below 2**63", self.seed, "0")
+        below("seed", self.seed, 2**63)  # the state keeps it as int64
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -83,13 +84,18 @@ S = TypeVar("S", bound=TrainingSettings)
 
 def with_assignments(settings: S, assignments: Iterable[str]) -> S:
     """The settings with `key=value` texts applied."""
-    values: dict[str, Any] = {}
+    return with_values(settings, assigned(assignments))
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, str]:
+    """The values that `key=value` texts give, by key, as texts."""
+    values: dict[str, str] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigurationError(f"--set {text!r} has no value", fix=f"--set {text}=VALUE")
         values[key.strip()] = value.strip()
-    return with_values(settings, values)
+    return values
 
 
 def with_values(settings: S, values: Mapping[str, Any], where: str = "") -> S:
@@ -145,6 +151,12 @@ def at_least(name: str, value: float, least: float) -> None:
     """ConfigurationError unless value >= least (NaN is not)."""
     if not value >= least:
         raise _out_of_range(name, f"at least {least}", value, str(least))
+
+
+def below(name: str, value: float, limit: int) -> None:
+    """ConfigurationError unless value < limit."""
+    if not value < limit:
+        raise _out_of_range(name, f"below {limit:,}", value, "3")
 
 
 def below_one(name: str, value: float) -> None:
