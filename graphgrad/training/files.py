@@ -223,7 +223,7 @@ def read_file(path: Path, limit: int) -> bytes:
     Raises ``DataError`` for anything else that has the name, and ``OSError``.
     """
     descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise DataError(f"{path.name} is no regular file", str(path), "put the file back")
@@ -232,7 +232,10 @@ def read_file(path: Path, limit: int) -> bytes:
                 f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "
                 "can be", str(path), "restore it from a copy",
             )  # fmt: skip
-        return file.read(limit)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def append_line(path: Path | str, text: str, durable: bool = False) -> None:

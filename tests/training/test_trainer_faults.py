@@ -36,7 +36,8 @@ from graphgrad.errors import (
 )
 from graphgrad.models import transformer
 from graphgrad.tools.train import explain
-from graphgrad.training.checkpoint import STATE, checkpoint_steps, load_checkpoint
+from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
+from graphgrad.training.checkpoint_format import STATE
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import create_run, open_run, train
