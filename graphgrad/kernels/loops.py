@@ -29,15 +29,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.graph import Node
-from graphgrad.kernels.region import COLUMN, FULL, ROW, TOTAL, Region, is_generator, is_inlined
+from graphgrad.kernels.reading import (
+    COLUMN,
+    FULL,
+    ROW,
+    TOTAL,
+    form_of,
+    is_inlined,
+    unrepeated,
+)
+from graphgrad.kernels.region import REDUCTIONS, Region
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE
+from graphgrad.ops.movement import RESHAPE
 from graphgrad.ops.philox import dropout_scale, dropout_threshold
 from graphgrad.ops.reduction import MAX, MIN, SUM
 
 CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
-_REDUCTIONS = (SUM, MAX, MIN)
 
 
 BLOCKS = 16
@@ -55,8 +63,7 @@ class Argument:
 
     node: Node
     form: str
-    """full, row (one number a row), vector (the same row always), scalar, generator, or indexed (a
-    row of the value for each row of the space, by `table`)."""
+    """One of those that `reading.form_of` names."""
     table: np.ndarray | None = None
 
 
@@ -142,7 +149,7 @@ class _Printer:
         """The earliest loop in which each node can be computed; -1 is before the first."""
         roles = self.region.roles
         for node, role in roles.items():
-            stage = -1 if role == ROW and node.operation not in _REDUCTIONS else 0
+            stage = -1 if role == ROW and node.operation not in REDUCTIONS else 0
             for head in node.heads:
                 if roles.get(head) == FULL:
                     stage = max(stage, self.stage[head])
@@ -164,7 +171,7 @@ class _Printer:
         lines += self._loop(work, stage)
         lines += self._loop(sums, stage + 1)
         lines += [self._assignment(node, stage) for node in mine
-                  if roles[node] == ROW and node.operation not in _REDUCTIONS]  # fmt: skip
+                  if roles[node] == ROW and node.operation not in REDUCTIONS]  # fmt: skip
         for node in [*before, *mine]:
             if roles[node] == ROW and node in self.outputs:
                 symbol = self._symbol(node)
@@ -175,7 +182,7 @@ class _Printer:
         """One loop over the columns: loads, elementwise work, stores, steps of reductions."""
         starts, steps = [], []
         for node in nodes:
-            if node.operation in _REDUCTIONS:
+            if node.operation in REDUCTIONS:
                 starts += self._reduction_start(node)
                 steps.append(self._reduction_step(node, self._read(node.heads[0], stage)))
                 continue
@@ -207,8 +214,7 @@ class _Printer:
         role, symbol = self.region.roles[node], self._symbol(node)
         if role in (COLUMN, TOTAL):
             return []
-        first = {SUM: "0", MAX: "-inf", MIN: "inf"}[node.operation]
-        return [f"{symbol} = {node.dtype}({first})"]
+        return [f"{symbol} = {_dtype(node)}({_first(node)})"]
 
     def _reduction_step(self, node: Node, value: str) -> str:
         role, symbol = self.region.roles[node], self._symbol(node)
@@ -262,13 +268,11 @@ class _Printer:
 
     def _argument(self, head: Node) -> Argument:
         """What the kernel is given for a value from outside."""
-        node = head
-        while node.operation is BROADCAST_TO:
-            node = node.heads[0]
+        node = unrepeated(head)
         for known in self.arguments:
             if known.node is node:
                 return known
-        form = "generator" if is_generator(node) else self._form(node)
+        form = form_of(node, self.region.space)
         table = self._table(node) if form.startswith("indexed") else None
         self.arguments.append(Argument(node, form, table))
         return self.arguments[-1]
@@ -279,19 +283,6 @@ class _Printer:
         leading = ((1,) * (len(space) - len(shape)) + shape)[:-1]
         numbers = np.arange(int(np.prod(leading, dtype=int)), dtype=np.int32).reshape(leading)
         return np.ascontiguousarray(np.broadcast_to(numbers, space[:-1])).reshape(-1)
-
-    def _form(self, node: Node) -> str:
-        shape, space = node.type.sizes, self.region.space
-        aligned = (1,) * (len(space) - len(shape)) + shape
-        if all(size == 1 for size in aligned):
-            return "scalar"
-        if aligned == space:
-            return "full"
-        if all(size == 1 for size in aligned[:-1]):
-            return "vector"
-        if aligned == (*space[:-1], 1):
-            return "row"
-        return "indexed" if aligned[-1] != 1 else "indexed_row"
 
     def _text(self, body: list[str], kept: list[Node], collected: list[Node]) -> str:
         once: list[str] = []
@@ -357,7 +348,7 @@ class _Printer:
             rate = node.attributes["rate"]
             per_row.append(
                 f"fill_mask_{node.dtype}(address(g{n}), columns, row * columns, "
-                f"seed{n}[0], step{n}[0], given[{len(self.words) - 1}], "
+                f"int64(seed{n}[0]), int64(step{n}[0]), given[{len(self.words) - 1}], "
                 f"{dropout_threshold(rate)}, {node.dtype}({dropout_scale(rate)!r}))"
             )
             return
@@ -379,6 +370,19 @@ class _Printer:
 
 def _dtype(node: Node) -> str:
     return "bool_" if node.dtype.kind == "b" else str(node.dtype)
+
+
+def _first(node: Node) -> str:
+    """What a reduction starts from: 0, or what no element is beyond."""
+    if node.operation is SUM:
+        return "0"
+    largest = node.operation is MAX
+    if node.dtype.kind == "f":
+        return "-inf" if largest else "inf"
+    if node.dtype.kind == "b":
+        return "False" if largest else "True"
+    limits = np.iinfo(node.dtype)
+    return str(limits.min if largest else limits.max)
 
 
 def _number(value: float) -> str:
