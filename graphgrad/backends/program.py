@@ -145,7 +145,11 @@ class Program:
             if not isinstance(array, np.ndarray):
                 raise DeclarationError(f"state {name!r} is {type(array).__name__}, not an array")
             if name in self._updated and not array.flags.writeable:
-                raise DeclarationError(f"state {name!r} cannot be written to", fix="pass a copy")
+                raise DeclarationError(
+                    f"state {name!r} cannot be written to",
+                    fix="to look without a change, compile graph.with_outputs(outputs, {}); to "
+                    "change it, pass a copy",
+                )
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 raise DeclarationError(
                     f"state {name!r} is {array.dtype}{shape_text(array.shape)}; the graph declares "

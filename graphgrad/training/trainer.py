@@ -37,7 +37,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.recorder import Recorder
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
-from graphgrad.training.task import ModelFile, Task, load_model
+from graphgrad.training.task import ModelFile, Task, load_model, read_only
 
 EVALUATION = "evaluation.json"
 
@@ -203,7 +203,7 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         try:
-            figures = task.evaluate(run.state)
+            figures = task.evaluate(read_only(run.state))
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
@@ -297,11 +297,11 @@ def _one_step(
 def _show(run: OpenRun, progress: Progress, step: int) -> None:
     """What the model can do by now: figures on held-out data, and examples."""
     if run.task.validate is not None:
-        figures = run.task.validate(run.state)
+        figures = run.task.validate(read_only(run.state))
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(run.state):
+    for line in run.task.examples(read_only(run.state)):
         progress.message(f"    {line}")
         run.folder.log(line)
 
