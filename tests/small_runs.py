@@ -78,8 +78,8 @@ def new(model, path, **values):
     return create_run(load_model("small", {"small": model}), Settings(**values), path)
 
 
-def again(model, path, **values):
-    return open_run(path, {"small": model}, values)
+def again(model, path, step=None, **values):
+    return open_run(path, {"small": model}, values, step)
 
 
 def state_bytes(state):

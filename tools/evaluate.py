@@ -7,6 +7,7 @@ import json
 import sys
 
 from graphgrad.models import BUILTIN
+from graphgrad.training.task import read_only
 from graphgrad.training.trainer import json_figures, open_run
 
 HELP = "measure a trained run on its held-out data"
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     opened = open_run(arguments.run, BUILTIN)
     for warning in opened.warnings:
         print(f"note: {warning}", file=sys.stderr)
-    figures = opened.task.evaluate(opened.state)
+    figures = opened.task.evaluate(read_only(opened.state))
     if arguments.json:
         print(json.dumps({"step": opened.step, **json_figures(figures)}))
     else:

@@ -42,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="DIR",
                         help="the run folder (default: a fresh one in runs/)")  # fmt: skip
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument("--step", metavar="N", type=int,
+                        help="with --resume: go on from the checkpoint of this step and give up "
+                        "what came after it (default: the newest)")  # fmt: skip
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
@@ -93,6 +96,9 @@ def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
 
 
 def _created(arguments: argparse.Namespace) -> OpenRun:
+    if arguments.step is not None:
+        raise ConfigurationError("--step says from which checkpoint a run goes on",
+                                 fix=f"--resume DIR --step {arguments.step}")  # fmt: skip
     if not arguments.model:
         raise ConfigurationError("train needs a model or --resume DIR",
                                  fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip
@@ -113,7 +119,7 @@ def _resumed(arguments: argparse.Namespace) -> OpenRun:
             fix=f"graphgrad train --resume {arguments.resume}",
         )
     values = dict(text.partition("=")[::2] for text in [*arguments.set, *_recording(arguments)])
-    return open_run(arguments.resume, BUILTIN, values)
+    return open_run(arguments.resume, BUILTIN, values, arguments.step)
 
 
 def _assignments(arguments: argparse.Namespace) -> list[str]:

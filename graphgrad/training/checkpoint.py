@@ -168,6 +168,13 @@ def checkpoint_steps(folder: Path | str) -> tuple[int, ...]:
     return tuple(sorted({place.step for place in _listed(Path(folder))}))
 
 
+def remove_after(folder: Path | str, step: int) -> None:
+    """Removes the checkpoints of later steps, the newest first."""
+    for place in sorted((p for p in _listed(Path(folder)) if p.step > step), reverse=True):
+        with disk_errors(place.path, "remove"):
+            _remove(place)
+
+
 def _check_number(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 10**15:
         raise CheckpointError(f"{name} is a whole number from {least}, not {value!r}")
@@ -192,7 +199,8 @@ def _remove_superseded(folder: Path, newest: Path, step: int, keep: int) -> None
     others = [place for place in _listed(folder) if place.path != newest]
     given_up = sorted((place for place in others if place.step >= step), reverse=True)
     for place in given_up:
-        _remove(place)
+        with suppress(OSError):
+            _remove(place)
     _remove_surplus(folder, newest, step, keep)
 
 
@@ -201,16 +209,15 @@ def _remove_surplus(folder: Path, newest: Path, step: int, keep: int) -> None:
     others = [place for place in _listed(folder) if place.path != newest]
     older = sorted((place for place in others if place.step < step), reverse=True)
     for place in older[keep - 1 :]:
-        _remove(place)
+        with suppress(OSError):
+            _remove(place)
 
 
 def _remove(place: _Place) -> None:
-    # Renamed first: half a removed checkpoint must not look like a damaged one.
-    removing = temporary_name().replace(TEMPORARY_PREFIX, _REMOVING_PREFIX)
-    doomed = place.path.with_name(removing)
-    with suppress(OSError):
-        os.rename(place.path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+    """Renamed first: half a removed checkpoint must not look like a damaged one."""
+    doomed = place.path.parent / temporary_name().replace(TEMPORARY_PREFIX, _REMOVING_PREFIX)
+    os.rename(place.path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:

@@ -37,7 +37,10 @@ class Task:
     """A forward graph and where its inputs come from."""
 
     graph: Graph
-    """Forward only, with a scalar output `loss`; inputs, parameters and states by name."""
+    """Forward only, with a scalar output `loss`; inputs, parameters and states by name.
+
+    Its updates (running statistics, say) belong to the training step; a graph that the task
+    evaluates with has none: `graph.with_outputs(outputs, {})`."""
     feeds: Callable[[int], Feeds]
     """The inputs of a training step: a pure function of its number (from 0)."""
     evaluate: Callable[[State], dict[str, float]]
@@ -54,6 +57,14 @@ class Task:
     """Texts to keep in the run folder, so that a run can be used without its data."""
     notice: str = ""
     """One line about the data that a person should know at the start."""
+
+
+def read_only(state: State) -> State:
+    """The same arrays for one who looks: a program that would write to them refuses."""
+    views = {name: array.view() for name, array in state.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ interrupted, on the same machine with the same threads.
 
 A step whose loss or gradient is not finite changes nothing, and the run stops. No checkpoint is
 made of the state that led there, so that resuming goes back to one before; resumed with
-`checkpoint_every=1` the run comes to the same step again with the state saved.
+`checkpoint_every=1` the run comes to the same step again with the state saved. Nor is a checkpoint
+made of parameters that are not finite themselves, as an update can overflow that the loss of its
+step does not show: the run stops at that step, and it is not recorded.
 """
 
 from __future__ import annotations
@@ -28,7 +30,12 @@ import numpy as np
 from graphgrad.compile import Compiled, compile, initial_state
 from graphgrad.errors import CheckpointError, ConfigurationError, NonFiniteError
 from graphgrad.graph import Graph
-from graphgrad.training.checkpoint import load_checkpoint, save_checkpoint
+from graphgrad.training.checkpoint import (
+    checkpoint_steps,
+    load_checkpoint,
+    remove_after,
+    save_checkpoint,
+)
 from graphgrad.training.environment import describe_environment
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
@@ -37,7 +44,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.recorder import Recorder
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
-from graphgrad.training.task import ModelFile, Task, load_model
+from graphgrad.training.task import ModelFile, Task, load_model, read_only
 
 EVALUATION = "evaluation.json"
 
@@ -61,6 +68,8 @@ class OpenRun:
     state: dict[str, np.ndarray]
     step: int
     warnings: tuple[str, ...] = ()
+    gives_up: bool = False
+    """It was opened at a step of the caller's choice: `train` removes what came after that."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +111,13 @@ def create_run(
 
 
 def open_run(
-    path: str | Path, builtin: Mapping[str, ModuleType], values: Mapping[str, Any] | None = None
+    path: str | Path,
+    builtin: Mapping[str, ModuleType],
+    values: Mapping[str, Any] | None = None,
+    step: int | None = None,
 ) -> OpenRun:
-    """The run at `path` as its newest good checkpoint left it; `values` change its settings."""
+    """The run at `path` as its newest good checkpoint left it, or the one of `step`; `values`
+    change its settings."""
     folder = RunFolder.open(path)
     where = str(folder.path / CONFIGURATION)
     name, settings_read, names = _read_configuration(folder, where)
@@ -116,14 +129,25 @@ def open_run(
     run = partial(OpenRun, folder, model, settings, task, graph)
     fresh = _drawn(graph, settings)
     try:
-        found = load_checkpoint(folder.checkpoints)
+        found = load_checkpoint(folder.checkpoints, step)
     except CheckpointError:
-        if any(folder.checkpoints.glob("step-*")):
+        if step is not None or any(folder.checkpoints.glob("step-*")):
             raise
         note = "the run has no checkpoint yet: its parameters are untrained"
         return run(fresh, 0, (note,))
     _check_fit(found.arrays, fresh, str(found.path))
-    return run(found.arrays, found.step, found.warnings)
+    notes = found.warnings + _given_up(folder, step)
+    return run(found.arrays, found.step, notes, gives_up=step is not None)
+
+
+def _given_up(folder: RunFolder, step: int | None) -> tuple[str, ...]:
+    """What is said of the checkpoints after a step that the caller has chosen."""
+    later = [n for n in checkpoint_steps(folder.checkpoints) if step is not None and n > step]
+    if not later:
+        return ()
+    steps = ", ".join(map(str, later))
+    return (f"going on from step {step} gives up what came after it: the checkpoints of steps "
+            f"{steps}, metrics and history are removed when training starts",)  # fmt: skip
 
 
 def _configuration(run: OpenRun) -> dict[str, Any]:
@@ -192,6 +216,9 @@ def train(
     with run.folder.lock():
         if run.folder.read_json(CONFIGURATION) != _configuration(run):
             run.folder.write_json(CONFIGURATION, _configuration(run))
+        if run.gives_up:
+            remove_after(run.folder.checkpoints, done)
+            run.folder.log("\n".join(run.warnings))
         run.folder.truncate(done)
         programs = _programs(run, compiled, recorder)
         run.folder.log(f"training from step {done} to {settings.steps}")
@@ -203,7 +230,7 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         try:
-            figures = task.evaluate(run.state)
+            figures = task.evaluate(read_only(run.state))
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
@@ -247,6 +274,8 @@ def _steps(
         step += 1
         last = step == settings.steps
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
+        if saving:
+            _need_finite(run, step)
         run.folder.append_metrics(record, durable=saving)
         if programs.history is not None and figures is not None:
             programs.history.append(step, figures, durable=saving)
@@ -257,8 +286,36 @@ def _steps(
             _save(run, step)
             saved = step
     if saved != step:
+        _need_finite(run, step)
         _save(run, step)
     return step
+
+
+def _need_finite(run: OpenRun, step: int) -> None:
+    """NonFiniteError where the update of a step was too much for the numbers.
+
+    A state of the model's own may be infinite (a least value so far, say), but not NaN.
+    """
+    own = run.task.graph.states.keys() - run.task.graph.parameters.keys()
+    for name, array in run.state.items():
+        if array.dtype.kind != "f":
+            continue
+        bad = np.isnan(array) if name in own else ~np.isfinite(array)
+        if bad.any():
+            problem = (f"the next value of {name!r} is not finite ({int(bad.sum())} of {bad.size} "
+                       f"elements)")  # fmt: skip
+            raise _not_finite(run, step, problem, str(run.graph.states[name].origin or ""))
+
+
+def _not_finite(run: OpenRun, step: int, problem: str, where: str) -> NonFiniteError:
+    """The error that ends a run at a step, which is written to its log."""
+    run.folder.log(f"step {step}: {problem}")
+    return NonFiniteError(
+        f"step {step}: {problem}", where,
+        "go on from the last checkpoint, or from an older one (--step N), with a lower "
+        "learning_rate or with clip_norm set; with --set checkpoint_every=1 it stops here again "
+        "and the state can be inspected",
+    )  # fmt: skip
 
 
 def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
@@ -277,12 +334,7 @@ def _one_step(
     except NonFiniteError as error:
         found = explain(run.graph, feeds, run.state) if explain is not None else None
         problem, where = found or (error.problem, error.where)
-        run.folder.log(f"step {step + 1}: {problem}")
-        raise NonFiniteError(
-            f"step {step + 1}: {problem}", where,
-            "go on from the last checkpoint with a lower learning_rate or with clip_norm set; with "
-            "--set checkpoint_every=1 it stops here again and the state can be inspected",
-        ) from None  # fmt: skip
+        raise _not_finite(run, step + 1, problem, where) from None
     record = {
         "step": step + 1,
         "loss": float(results["loss"]),
@@ -297,11 +349,11 @@ def _one_step(
 def _show(run: OpenRun, progress: Progress, step: int) -> None:
     """What the model can do by now: figures on held-out data, and examples."""
     if run.task.validate is not None:
-        figures = run.task.validate(run.state)
+        figures = run.task.validate(read_only(run.state))
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(run.state):
+    for line in run.task.examples(read_only(run.state)):
         progress.message(f"    {line}")
         run.folder.log(line)
 
