@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,10 +16,11 @@ from graphgrad.graph.types import shape_text
 from graphgrad.inspection.check import Verdict, check
 from graphgrad.inspection.lint import lint
 from graphgrad.models import BUILTIN
+from graphgrad.tools.opening import model_of
+from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import format_json
-from graphgrad.training.progress import displayable
 from graphgrad.training.settings import with_assignments, with_values
-from graphgrad.training.task import ModelFile, load_model
+from graphgrad.training.task import ModelFile
 
 HELP = "check the delta of every node of a model against finite differences"
 DESCRIPTION = """Cuts the graph of MODEL at every node, moves the node's value a little in random
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Checks and prints; 1 where a delta is wrong."""
-    model = load_model(arguments.model, BUILTIN)
+    model = model_of(arguments.model)
     if arguments.lint:
         return _lint(model, arguments)
     small = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
@@ -75,12 +75,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         report = {"model": model.name, "seconds": round(seconds, 3), "counts": dict(counts),
                   "verdicts": [verdict.to_dict() for verdict in verdicts]}  # fmt: skip
-        print(format_json(report, "the report"))
+        write_document(format_json(report, "the report") + "\n")
     else:
         for line in text_lines(verdicts, tails=bool(arguments.node)):
-            print(displayable(line, sys.stdout.encoding))
+            say(line)
         listed = ", ".join(f"{count} {judgement}" for judgement, count in counts.most_common())
-        print(f"\n{model.short_name}: {listed}, in {seconds:.1f} s")
+        say(f"\n{model.short_name}: {listed}, in {seconds:.1f} s")
     return int(counts["wrong"] > 0)
 
 
@@ -90,12 +90,12 @@ def _lint(model: ModelFile, arguments: argparse.Namespace) -> int:
     findings = lint(graph)
     if arguments.json:
         report = {"model": model.name, "findings": [item.to_dict() for item in findings]}
-        print(format_json(report, "the findings"))
+        write_document(format_json(report, "the findings") + "\n")
         return int(bool(findings))
     for item in findings:
-        print(displayable(str(item), sys.stdout.encoding))
+        say(str(item))
     count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "clean"
-    print(f"{model.short_name}: {count}, {len(graph)} nodes")
+    say(f"{model.short_name}: {count}, {len(graph)} nodes")
     return int(bool(findings))
 
 

@@ -15,11 +15,13 @@ from graphgrad.rendering import FORMATS, View, render
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
+from graphgrad.tools.opening import is_run, model_of, run_of
+from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import derived_graph
-from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import Task, load_model
-from graphgrad.training.trainer import OpenRun, open_run
+from graphgrad.training.settings import assigned, with_assignments
+from graphgrad.training.task import Task
+from graphgrad.training.trainer import OpenRun
 
 HELP = "draw a model's graph: every node with its delta beside it"
 DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py file, a run folder)
@@ -89,11 +91,9 @@ def run(arguments: argparse.Namespace) -> int:
         graph = _drawn(_run_or_task(arguments.model, arguments.set), arguments.forward)
         content = render(graph, output or str(form), view, form)
     if arguments.output:
-        print(f"written {arguments.output} ({len(content):,} bytes)")
-    elif form in _BINARY:
-        sys.stdout.buffer.write(content)
+        say(f"written {arguments.output} ({len(content):,} bytes)")
     else:
-        print(content.decode(), end="")
+        write_document(content)
     return 0
 
 
@@ -121,8 +121,7 @@ def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
 
 def _run_or_task(name: str, assignments: list[str]) -> OpenRun | Task:
     """The run of a folder, where the name is one, or the task of a model."""
-    if name not in BUILTIN and Path(name).is_dir():
-        values = dict(text.partition("=")[::2] for text in assignments)
-        return open_run(name, BUILTIN, values)
-    model = load_model(name, BUILTIN)
+    if is_run(name):
+        return run_of(name, assigned(assignments))
+    model = model_of(name)
     return model.task(with_assignments(model.settings, assignments), {})

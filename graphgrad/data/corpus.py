@@ -21,14 +21,14 @@ Pair = tuple[str, str]
 class Corpus:
     """Pairs of (source line, target line), split three ways; no source is on two sides.
 
-    ``dropped`` counts the pairs that were read but left out because a side was blank.
+    ``notice`` says in words which pairs were read and left out; empty where none was.
     """
 
     name: str
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
     test: tuple[Pair, ...]
-    dropped: int = 0
+    notice: str = ""
 
 
 def random_words(count: int, seed: int, stream: int = 0, epoch: int = 0) -> np.ndarray:

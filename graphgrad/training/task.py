@@ -47,8 +47,8 @@ class Task:
     """Figures on held-out data; at least `loss` and `examples`."""
     validate: Callable[[State], dict[str, float]] | None = None
     """A quick look at held-out data while training goes on; without it there is none."""
-    tokens: Callable[[Feeds], int] = lambda feeds: len(next(iter(feeds.values())))
-    """How much a batch holds, for the display of speed."""
+    tokens: Callable[[Feeds], int] | None = None
+    """How many tokens a batch holds, for the display of speed; without it examples are counted."""
     examples: Callable[[State], Sequence[str]] = lambda state: ()
     """Lines that show what the model can do by now."""
     translate: Callable[[State, Sequence[str]], list[str]] | None = None
@@ -57,6 +57,15 @@ class Task:
     """Texts to keep in the run folder, so that a run can be used without its data."""
     notice: str = ""
     """One line about the data that a person should know at the start."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted in a batch."""
+        return "examples" if self.tokens is None else "tokens"
+
+    def count(self, feeds: Feeds) -> int:
+        """How many of them a batch holds."""
+        return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
 
 
 def read_only(state: State) -> State:

@@ -276,12 +276,13 @@ def _steps(
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
         if saving:
             _need_finite(run, step)
+        unit = run.task.unit
+        shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
+        if last or step % settings.evaluate_every == 0:
+            record |= _show(run, shown, step)
         run.folder.append_metrics(record, durable=saving)
         if programs.history is not None and figures is not None:
             programs.history.append(step, figures, durable=saving)
-        shown.update(step, record["loss"], record["learning_rate"], int(record["tokens"]))
-        if step % settings.evaluate_every == 0 and not last:
-            _show(run, shown, step)
         if saving:
             _save(run, step)
             saved = step
@@ -340,14 +341,18 @@ def _one_step(
         "loss": float(results["loss"]),
         "gradient_norm": float(results["gradient_norm"]),
         "learning_rate": float(results["learning_rate"]),
-        "tokens": run.task.tokens(feeds),
+        run.task.unit: run.task.count(feeds),
         "seconds": round(time.perf_counter() - started, 6),
     }
     return record, figures
 
 
-def _show(run: OpenRun, progress: Progress, step: int) -> None:
-    """What the model can do by now: figures on held-out data, and examples."""
+def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
+    """What the model can do by now: figures on held-out data, and examples.
+
+    Gives the figures under the names that the metrics have them by.
+    """
+    figures: dict[str, float] = {}
     if run.task.validate is not None:
         figures = run.task.validate(read_only(run.state))
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
@@ -356,6 +361,7 @@ def _show(run: OpenRun, progress: Progress, step: int) -> None:
     for line in run.task.examples(read_only(run.state)):
         progress.message(f"    {line}")
         run.folder.log(line)
+    return {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
 
 
 def _save(run: OpenRun, step: int) -> None:

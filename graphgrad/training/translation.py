@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -97,7 +98,7 @@ def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> Transl
     ready = _training_batches(settings, read(), source, target)
     _check_held_out(settings, read(), source, target)
     longest = max(width for _, _, width in ready.shapes())
-    notices = [ready.notice, _few(settings, ready)]
+    notices = [_of_pipes(settings), read().notice, ready.notice, _few(settings, ready)]
     return TranslationData(source, target, longest, lambda: ready, read,
                            "; ".join(filter(None, notices)))  # fmt: skip
 
@@ -126,6 +127,17 @@ def _check_held_out(
                 f"{settings.maximum_length - 1} tokens", corpus.name,
                 "train with a larger maximum_length, or on shorter or more lines",
             )  # fmt: skip
+
+
+def _of_pipes(settings: TranslationSettings) -> str:
+    """A word about data that cannot be read a second time."""
+    pipes = [name for name in (settings.source, settings.target)
+             if name and not Path(name).is_file()]  # fmt: skip
+    if not pipes:
+        return ""
+    return (f"{' and '.join(pipes)} cannot be read a second time: keep the lines in files; to "
+            "evaluate the run or to go on with it, name them with "
+            "`graphgrad train --resume RUN --set source=FILE --set target=FILE`")  # fmt: skip
 
 
 def _few(settings: TranslationSettings, batches: Batches) -> str:
@@ -180,7 +192,8 @@ def translation_task(
             total += float(scored()(state, **feeds_of(batch))["loss"]) * count
             tokens += count
         translated = translator(state, [source for source, _ in pairs])
-        right = sum(a == b for a, (_, b) in zip(translated, pairs, strict=True))
+        wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
+        right = sum(a == b for a, b in zip(translated, wanted, strict=True))
         return {"loss": total / max(tokens, 1), "exact_match": right / max(len(pairs), 1),
                 "examples": len(pairs)}  # fmt: skip
 
@@ -227,9 +240,13 @@ class Translator:
         return compile(self._graphs[1])
 
     def __call__(self, state: State, texts: Sequence[str], group: int = GROUP) -> list[str]:
-        """One translation for each text, in order; similar lengths are decoded together."""
+        """One translation for each text, in order; similar lengths are decoded together.
+
+        What is blank stays blank: no model is trained on it.
+        """
         ids = [self._encoded(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda place: len(ids[place]))
+        told = [place for place, text in enumerate(texts) if text.strip()]
+        order = sorted(told, key=lambda place: len(ids[place]))
         translated = [""] * len(texts)
         for start in range(0, len(order), group):
             places = order[start : start + group]
