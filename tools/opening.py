@@ -13,8 +13,8 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN
 from graphgrad.tools.streams import tell
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
+from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.task import ModelFile, load_model
-from graphgrad.training.trainer import OpenRun, open_run
 
 RUNS = Path("runs")
 _LISTED = 5

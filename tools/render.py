@@ -19,9 +19,9 @@ from graphgrad.tools.opening import is_run, model_of, run_of
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import derived_graph
+from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
 from graphgrad.training.task import Task
-from graphgrad.training.trainer import OpenRun
 
 HELP = "draw a model's graph: every node with its delta beside it"
 DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py file, a run folder)

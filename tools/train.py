@@ -22,8 +22,9 @@ from graphgrad.passes import specialise
 from graphgrad.tools.opening import model_of, run_of
 from graphgrad.tools.streams import abandon_output, say, tell
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
-from graphgrad.training.trainer import OpenRun, create_run, train
+from graphgrad.training.trainer import train
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 EXAMPLE = "de: Sonntag, 22. November 2026"

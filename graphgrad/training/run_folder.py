@@ -79,6 +79,7 @@ LOG, CHECKPOINTS = "log.txt", "checkpoints"
 
 _LOCK = ".lock"
 _LIMIT = 1 << 28  # bytes of a file of JSON or text: a larger one is damage
+_TRIES, _PATIENCE = 10, 0.5  # seconds
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -258,7 +259,7 @@ class RunFolder:
         if sys.platform == "win32":
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locked(descriptor)
         except BlockingIOError as error:
             owner = os.read(descriptor, 100).decode("ascii", "replace").strip()
             problem = f"{self.path.name} is being written by {owner or 'another process'}"
@@ -282,6 +283,17 @@ class RunFolder:
             with suppress(OSError):
                 leftover.unlink()
         mend(self.path / METRICS, self.identity)
+
+
+def _locked(descriptor: int) -> None:
+    """Takes the lock, with a little patience: who only looks whether a folder is free holds it for
+    a moment. Raises ``BlockingIOError`` where somebody writes."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_PATIENCE / _TRIES)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_run(folder: Path) -> bool:

@@ -28,8 +28,9 @@ from graphgrad.errors import (
 from graphgrad.models import transformer
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
 from graphgrad.training.optimisers import SEED, STEP
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, open_run, train
+from graphgrad.training.trainer import train
 
 
 @pytest.fixture

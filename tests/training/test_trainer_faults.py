@@ -39,8 +39,9 @@ from graphgrad.tools.train import explain
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
 from graphgrad.training.checkpoint_format import STATE
 from graphgrad.training.optimisers import STEP
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, open_run, train
+from graphgrad.training.trainer import train
 
 
 @pytest.fixture
