@@ -1,5 +1,9 @@
 """Finding a model: by name or by file, and one clear error for everything else."""
 
+import importlib.util
+import py_compile
+import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,14 +159,39 @@ def test_a_wrong_shape_is_told_with_the_line_of_the_users_file(tmp_path):
 
 def test_what_a_file_raises_by_itself_is_not_hidden(tmp_path):
     """It is the user's own program: its traceback says more than any summary."""
-    path = written(tmp_path, "import no_such_module_of_anyone\n")
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_anyone"):
+    path = written(tmp_path, "x = 1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
         load_model(path, BUILTIN)
     other = written(tmp_path, "import broken_neighbour\n", "other.py")
     (tmp_path / "broken_neighbour.py").write_text("x = = 1\n", encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SyntaxError):
-        patch.syspath_prepend(tmp_path)
+    with pytest.raises(SyntaxError):
         load_model(other, BUILTIN)
+
+
+def test_a_missing_import_is_told_with_its_line(tmp_path):
+    error = refused(written(tmp_path, "x = 1\nimport no_such_module_of_anyone\n"))
+    assert "no_such_module_of_anyone" in error.problem and error.where.endswith("model.py:2")
+
+
+def test_a_file_finds_its_neighbours_and_leaves_no_trace(tmp_path):
+    (tmp_path / "neighbour_of_mine.py").write_text("SIZE = 7\n", encoding="utf-8")
+    path = written(tmp_path, "import neighbour_of_mine\n" + GOOD.replace("= 3", "= 7"))
+    before = list(sys.path)
+    assert load_model(path, BUILTIN).settings.size == 7
+    assert sys.path == before
+
+
+def test_what_is_run_is_the_text_and_no_compiled_copy(tmp_path):
+    """A copy in __pycache__ with the right time and size would be taken by an import."""
+    path = Path(written(tmp_path, GOOD))
+    copy = Path(importlib.util.cache_from_source(str(path)))
+    py_compile.compile(written(tmp_path, GOOD.replace("= 3", "= 9"), "other.py"), str(copy),
+                       str(path))  # fmt: skip
+    stamp = path.stat()
+    content = bytearray(copy.read_bytes())
+    content[8:16] = struct.pack("<II", int(stamp.st_mtime), stamp.st_size)
+    copy.write_bytes(content)
+    assert load_model(str(path), BUILTIN).settings.size == 3
 
 
 def test_the_path_of_a_model_file_does_not_depend_on_where_it_is_called_from(tmp_path, monkeypatch):
