@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from graphgrad.tools.opening import run_of
+from graphgrad.tools.opening import add_model_option, run_of
 from graphgrad.tools.streams import say
+from graphgrad.training.task import read_only
 from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"
@@ -18,13 +19,14 @@ that it was not trained on; with --json one object (for translation: loss, exact
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
+    add_model_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints."""
-    opened = run_of(arguments.run)
-    figures = opened.task.evaluate(opened.state)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
+    figures = opened.task.evaluate(read_only(opened.state))
     if arguments.json:
         print(json.dumps({"step": opened.step, **json_figures(figures)}))
     else:

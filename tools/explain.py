@@ -18,7 +18,7 @@ from graphgrad.graph import Graph
 from graphgrad.inspection.explain import Explanation, explain
 from graphgrad.inspection.explain_text import Style, rows, text_lines
 from graphgrad.tools.check import shaken
-from graphgrad.tools.opening import batch_of, is_run, model_of, run_of
+from graphgrad.tools.opening import batch_of, is_run, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.training.files import format_json
 from graphgrad.training.settings import with_values
@@ -34,7 +34,7 @@ Subject = tuple[Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 
 def explain_node(arguments: argparse.Namespace) -> int:
     """Derives and prints; 1 where a line does not agree with the numbers."""
-    graph, feeds, state = _subject(arguments.run, arguments.batch)
+    graph, feeds, state = _subject(arguments.run, arguments.batch, arguments.model_file)
     explanation = explain(graph, arguments.explain, feeds, state, steps=arguments.depth)
     if arguments.json:
         write_document(format_json(explanation.to_dict(), "the explanation") + "\n")
@@ -54,10 +54,10 @@ def show(explanation: Explanation) -> None:
         say(line)
 
 
-def _subject(name: str, batch: int | None) -> Subject:
+def _subject(name: str, batch: int | None, model_file: str | None) -> Subject:
     """A run in float64 where the name is a folder, else a model as `check` sees it."""
     if is_run(name):
-        opened = run_of(name)
+        opened = run_of(name, model_file=model_file)
         if opened.settings.surgery:
             tell("note: the run cuts deltas; the derivation shows them uncut")
         settings = with_values(opened.settings, {"dtype": "float64"})
@@ -65,6 +65,7 @@ def _subject(name: str, batch: int | None) -> Subject:
         state = {key: value.astype(np.float64) if value.dtype.kind == "f" else value
                  for key, value in opened.state.items()}  # fmt: skip
         return task.graph, task.feeds(batch_of(batch, opened.step)), state
+    refuse_model_option(model_file)
     model = model_of(name)
     settings = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
     task = model.task(settings, {})

@@ -25,7 +25,7 @@ from graphgrad.inspection.derivation import STEPS
 from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
-from graphgrad.tools.opening import batch_of, run_of
+from graphgrad.tools.opening import add_model_option, batch_of, run_of
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.files import format_json
@@ -54,6 +54,7 @@ _NUMBERS = 4  # the column from which on figures stand, aligned to the right
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder; with --explain also a model")
+    add_model_option(parser)
     parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
     parser.add_argument("--sort", choices=RECORDED, metavar="FIGURE",
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
         return show_steps(arguments)
     sort = known_figure(arguments.sort, REPORTED) if arguments.sort else None
     conditions = [parse_condition(text) for text in arguments.where]
-    opened = run_of(arguments.run)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
     graph = opened.task.graph
     step = batch_of(arguments.batch, opened.step)
     reports = ordered(

@@ -163,7 +163,7 @@ def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
     tables: list[Mapping[str, Figures]] = []
     step = arguments.batch
     for path in (arguments.run, arguments.compare):
-        opened = run_of(path)
+        opened = run_of(path, model_file=arguments.model_file)
         step = batch_of(step, opened.step)
         graph = opened.task.graph
         reports = inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step),

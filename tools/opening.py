@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 import shlex
 from collections.abc import Mapping
@@ -13,17 +14,34 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN
 from graphgrad.tools.streams import tell
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
+from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.task import ModelFile, load_model
-from graphgrad.training.trainer import OpenRun, open_run
 
 RUNS = Path("runs")
 _LISTED = 5
 
 
-def run_of(path: str, values: Mapping[str, Any] | None = None, told: bool = True) -> OpenRun:
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Declare `--model FILE`, with which a user names the file of a run's model."""
+    parser.add_argument("--model", dest="model_file", metavar="FILE",
+                        help="the Python file of the run's model, where it was moved or edited, or "
+                        "is not one that you trained with: it is run")  # fmt: skip
+
+
+def refuse_model_option(model_file: str | None) -> None:
+    """ConfigurationError where `--model` is given and no run."""
+    if model_file is not None:
+        raise ConfigurationError("--model names the model of a run, and there is no run",
+                                 fix="leave --model out")  # fmt: skip
+
+
+def run_of(
+    path: str, values: Mapping[str, Any] | None = None, step: int | None = None,
+    told: bool = True, model_file: str | None = None,
+) -> OpenRun:  # fmt: skip
     """The run of a folder; what is to be known of its state (`warnings`) is told, if `told`."""
     _refuse_a_model(path)
-    opened = open_run(path, BUILTIN, values)
+    opened = open_run(path, BUILTIN, values, step, model_file)
     for warning in opened.warnings if told else ():
         tell(f"note: {warning}")
     return opened

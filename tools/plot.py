@@ -16,7 +16,7 @@ from graphgrad.inspection.selection import matching
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, need_matplotlib, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
-from graphgrad.tools.opening import batch_of, folder_of, run_of
+from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
 from graphgrad.tools.streams import say
 from graphgrad.training.files import make_folder, write_atomically
 from graphgrad.training.run_folder import RunFolder
@@ -38,6 +38,7 @@ recorded nothing, from one batch with the parameters of the newest checkpoint.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
+    add_model_option(parser)
     parser.add_argument("--what", choices=(*PLOTS, "all"), default="loss",
                         help=f"{', '.join(PLOTS)}, or all (%(default)s)")  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE",
@@ -109,7 +110,7 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
     """A history of one step, computed now."""
-    opened = run_of(arguments.run)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
@@ -118,7 +119,7 @@ def _of_one_batch(arguments: argparse.Namespace) -> History:
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
-    opened = run_of(arguments.run)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     maps = attention_maps(graph, opened.task.feeds(step), opened.state, opened.task.files,

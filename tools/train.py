@@ -20,11 +20,12 @@ from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
 from graphgrad.passes import specialise
-from graphgrad.tools.opening import model_of, run_of
+from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
-from graphgrad.training.trainer import OpenRun, create_run, train
+from graphgrad.training.trainer import train
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 EXAMPLE = "de: Sonntag, 22. November 2026"
@@ -48,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="DIR",
                         help="the run folder (default: a fresh one in runs/)")  # fmt: skip
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument("--step", metavar="N", type=int,
+                        help="with --resume: go on from the checkpoint of this step and give up "
+                        "what came after it (default: the newest)")  # fmt: skip
+    add_model_option(parser)
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
@@ -142,6 +147,10 @@ def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
 
 
 def _created(arguments: argparse.Namespace) -> OpenRun:
+    if arguments.step is not None:
+        raise ConfigurationError("--step says from which checkpoint a run goes on",
+                                 fix=f"--resume DIR --step {arguments.step}")  # fmt: skip
+    refuse_model_option(arguments.model_file)
     if not arguments.model:
         raise ConfigurationError("train needs a model or --resume DIR",
                                  fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip
@@ -165,7 +174,8 @@ def _resumed(arguments: argparse.Namespace) -> OpenRun:
             fix=f"graphgrad train --resume {arguments.resume}",
         )
     values = assigned([*arguments.set, *_recording(arguments)])
-    return run_of(arguments.resume, values, told=False)
+    return run_of(arguments.resume, values, arguments.step, told=False,
+                  model_file=arguments.model_file)  # fmt: skip
 
 
 def _assignments(arguments: argparse.Namespace) -> list[str]:

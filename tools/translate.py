@@ -11,7 +11,7 @@ from functools import partial
 
 from graphgrad.data.lines import LineCutter, decode_line
 from graphgrad.errors import ConfigurationError, DataError
-from graphgrad.tools.opening import run_of
+from graphgrad.tools.opening import add_model_option, run_of
 from graphgrad.tools.streams import tell
 from graphgrad.training.progress import displayable
 
@@ -32,12 +32,13 @@ Translate = Callable[[Sequence[str]], list[str]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
+    add_model_option(parser)
     parser.add_argument("text", nargs="*", help="texts to translate (default: standard input)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints one line for each text; 2 where one could not be translated."""
-    opened = run_of(arguments.run)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
     if opened.task.translate is None:
         raise ConfigurationError(f"the model {opened.model.short_name} does not translate",
                                  fix="use a run of the transformer")  # fmt: skip

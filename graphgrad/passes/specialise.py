@@ -33,7 +33,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     if missing:
         raise UnknownNameError(
             f"no size is given for the dimension(s) {', '.join(missing)}",
-            fix=f"pass sizes={{{', '.join(f'{name!r}: …' for name in needed)}}}",
+            fix=f"give each a size: {', '.join(f'{name}=32' for name in needed)}",
         )
     if not needed:
         return graph

@@ -86,14 +86,15 @@ class TrainingSettings:
         below("batch_size", self.batch_size, 10**9)
         for name in ("warmup", "clip_norm", "weight_decay", "seed", "inspect_every"):
             at_least(name, getattr(self, name), 0)
+        for name in ("steps", "keep_checkpoints"):
+            below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
         for name in ("beta1", "beta2", "momentum"):
             below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise _out_of_range(name, "above 0", getattr(self, name), "1e-3")
         _check_rounded(self)
-        if self.seed >= 2**63:  # the state keeps it as int64
-            raise _out_of_range("seed", "below 2**63", self.seed, "0")
+        below("seed", self.seed, 2**63)  # the state keeps it as int64
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):

@@ -12,6 +12,8 @@ delta to be compared with finite differences.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.machinery
 import importlib.util
 import sys
 import traceback
@@ -20,18 +22,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
 from graphgrad.graph import Graph
-from graphgrad.training.files import disk_errors
+from graphgrad.training.files import disk_errors, read_file
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
 State = Mapping[str, np.ndarray]
+_LIMIT = 1 << 26  # bytes: a larger file is no model
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,10 @@ class Task:
     """A forward graph and where its inputs come from."""
 
     graph: Graph
-    """Forward only, with a scalar output `loss`; inputs, parameters and states by name."""
+    """Forward only, with a scalar output `loss`; inputs, parameters and states by name.
+
+    Its updates (running statistics, say) belong to the training step; a graph that the task
+    evaluates with has none: `graph.with_outputs(outputs, {})`."""
     feeds: Callable[[int], Feeds]
     """The inputs of a training step: a pure function of its number (from 0)."""
     evaluate: Callable[[State], dict[str, float]]
@@ -67,6 +73,14 @@ class Task:
         return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
 
 
+def read_only(state: State) -> State:
+    """The same arrays for one who looks: a program that would write to them refuses."""
+    views = {name: array.view() for name, array in state.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """A model's name, settings and task, found by a built-in name or a path."""
@@ -77,6 +91,8 @@ class ModelFile:
     """The defaults."""
     task: Callable[[Any, Mapping[str, str]], Task]
     check: Mapping[str, Any]
+    digest: str = ""
+    """The sha256 of the file that was run; empty of a built-in model."""
 
     @property
     def short_name(self) -> str:
@@ -84,16 +100,19 @@ class ModelFile:
 
 
 def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
-    """The built-in model of that name, or the model declared by the Python file at that path."""
+    """The built-in model of that name, or the model declared by the Python file at that path.
+
+    The file is run: the name must be the user's own word. For that of a run's configuration see
+    `trust.py`.
+    """
+    digest = ""
     if name in builtin:
         module, identity = builtin[name], name
-    elif name.endswith(".py") or "/" in name:
+    elif is_path(name):
         path = Path(name)
-        if not path.is_file():
-            raise UnknownNameError(f"there is no model file {name}", fix=_known(builtin, name))
-        if path.suffix != ".py":
-            raise ConfigurationError(f"{name} is no Python file", fix="a model file ends with .py")
-        module, identity = _executed(path), str(path.resolve())
+        source = read_model_file(path, _known(builtin, name))
+        digest = hashlib.sha256(source).hexdigest()
+        module, identity = _executed(path, source), str(path.resolve())
     else:
         raise UnknownNameError(f"there is no model called {name!r}", fix=_known(builtin, name))
     for wanted in ("Settings", "task"):
@@ -111,7 +130,7 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
     if not isinstance(settings, TrainingSettings):
         raise ConfigurationError("Settings must extend TrainingSettings", identity)
     task = partial(_task_of, module, identity)
-    return ModelFile(identity, settings, task, getattr(module, "CHECK", {}))
+    return ModelFile(identity, settings, task, getattr(module, "CHECK", {}), digest)
 
 
 def _task_of(module: Any, where: str, settings: Any, files: Mapping[str, str]) -> Task:
@@ -123,16 +142,47 @@ def _task_of(module: Any, where: str, settings: Any, files: Mapping[str, str]) -
     return made
 
 
-def _executed(path: Path) -> ModuleType:
-    """The user's own file, run as a module: it is their program, named by them."""
-    _check_syntax(path)
-    spec = importlib.util.spec_from_file_location(f"graphgrad_user_model_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+def is_path(name: str) -> bool:
+    """Whether a model's name is the path of a file rather than that of a built-in model."""
+    return name.endswith(".py") or "/" in name
+
+
+def read_model_file(path: Path, fix: str) -> bytes:
+    """The text of a model file. Raises UnknownNameError with this fix where there is none."""
+    with disk_errors(path, "read"):
+        if not path.is_file():
+            raise UnknownNameError(f"there is no model file {path}", fix=fix)
+        if path.suffix != ".py":
+            raise ConfigurationError(f"{path} is no Python file", fix="a model file ends with .py")
+        return read_file(path, _LIMIT)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs code that is compiled already, where the loader it extends looks for a copy on disk."""
+
+    def __init__(self, name: str, path: str, code: CodeType) -> None:
+        super().__init__(name, path)
+        self._code = code
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self._code
+
+
+def _executed(path: Path, source: bytes) -> ModuleType:
+    """The user's own file, run as a module: it is their program, named by them.
+
+    What is run is the text that was read, never a compiled copy that lies beside it; and it finds
+    its neighbours, as a program that is started does.
+    """
+    name = f"graphgrad_user_model_{path.stem}"
+    loader = _Loader(name, str(path), _compiled(path, source))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     with _neighbours(path.absolute().parent):
         try:
-            spec.loader.exec_module(module)
+            loader.exec_module(module)
         except ImportError as error:
             raise _explained(error, path) from error
     return module
@@ -176,15 +226,13 @@ def _explained(error: ImportError, path: Path) -> ConfigurationError:
     )  # fmt: skip
 
 
-def _check_syntax(path: Path) -> None:
+def _compiled(path: Path, source: bytes) -> CodeType:
     """ConfigurationError naming the line that is not Python.
 
     Done apart from running the file, so that a fault in what it imports is not told as its own.
     """
-    with disk_errors(path, "read"):
-        source = path.read_bytes()
     try:
-        compile(source, str(path), "exec")
+        return compile(source, str(path), "exec")
     except SyntaxError as problem:
         line = f":{problem.lineno}" if problem.lineno else ""
         raise ConfigurationError(

@@ -11,9 +11,10 @@ from graphgrad.models import BUILTIN
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections, tokens_of
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import OpenRun, create_run, open_run, train
+from graphgrad.training.trainer import train
 from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
 
 

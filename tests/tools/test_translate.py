@@ -11,7 +11,7 @@ import pytest
 
 from graphgrad.tools import translate
 from graphgrad.tools.main import main
-from graphgrad.training.checkpoint import STATE
+from graphgrad.training.checkpoint_format import STATE
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf"}
 

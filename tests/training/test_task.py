@@ -1,5 +1,8 @@
 """Finding a model: by name or by file, and one clear error for everything else."""
 
+import importlib.util
+import py_compile
+import struct
 import sys
 from pathlib import Path
 
@@ -209,6 +212,19 @@ def test_a_task_that_is_none_is_told(tmp_path):
     with pytest.raises(ConfigurationError, match="of the model gives NoneType") as error:
         model.task(model.settings, {})
     assert error.value.where == path and "return Task" in error.value.fix
+
+
+def test_what_is_run_is_the_text_and_no_compiled_copy(tmp_path):
+    """A copy in __pycache__ with the right time and size would be taken by an import."""
+    path = Path(written(tmp_path, GOOD))
+    copy = Path(importlib.util.cache_from_source(str(path)))
+    py_compile.compile(written(tmp_path, GOOD.replace("= 3", "= 9"), "other.py"), str(copy),
+                       str(path))  # fmt: skip
+    stamp = path.stat()
+    content = bytearray(copy.read_bytes())
+    content[8:16] = struct.pack("<II", int(stamp.st_mtime), stamp.st_size)
+    copy.write_bytes(content)
+    assert load_model(str(path), BUILTIN).settings.size == 3
 
 
 def test_the_path_of_a_model_file_does_not_depend_on_where_it_is_called_from(tmp_path, monkeypatch):

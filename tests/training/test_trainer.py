@@ -28,8 +28,9 @@ from graphgrad.errors import (
 from graphgrad.models import transformer
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
 from graphgrad.training.optimisers import SEED, STEP
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, open_run, train
+from graphgrad.training.trainer import train
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_finished_run_has_everything(model, tmp_path):
     assert names == {"configuration.json", "environment.json", "metrics.jsonl", "log.txt",
                      "note.txt", "checkpoints", "evaluation.json"}  # fmt: skip
     configuration = run.folder.read_json("configuration.json")
-    assert configuration["model"] == "small" and configuration["files"] == ["note.txt"]
+    assert configuration["model"] == "small" and list(configuration["files"]) == ["note.txt"]
     assert configuration["settings"]["seed"] == 3
     assert Settings(**configuration["settings"]) == run.settings
     assert run.folder.read_json("environment.json")["packages"]["numpy"] == np.__version__
@@ -215,7 +216,7 @@ def test_an_interrupt_before_the_first_step_leaves_a_run_to_resume(model, tmp_pa
     model.before_step = lambda step, feeds: None
     resumed = again(model, tmp_path / "run")
     assert resumed.step == 0
-    assert any("no checkpoint yet" in warning for warning in resumed.warnings)
+    assert any("has done no step yet" in warning for warning in resumed.warnings)
     train(resumed, progress=QUIET())
     assert state_bytes(resumed.state) == whole[0]
 

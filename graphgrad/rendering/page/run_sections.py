@@ -21,7 +21,7 @@ from graphgrad.rendering.page.section_history import history_section
 from graphgrad.rendering.page.section_passes import pass_section
 from graphgrad.rendering.page.section_run import run_section
 from graphgrad.training.optimisers import STEP
-from graphgrad.training.trainer import OpenRun
+from graphgrad.training.runs import OpenRun
 from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
 
 GUARDS = ("loss", "gradient_norm")
