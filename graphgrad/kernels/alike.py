@@ -11,7 +11,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from graphgrad.graph import Node
-from graphgrad.kernels.loops import LoopNest, Stream, Word, print_loops
+from graphgrad.kernels.loop_nest import LoopNest, Stream, Word
+from graphgrad.kernels.loops import print_loops
 from graphgrad.kernels.reading import is_generator, is_inlined, unrepeated
 from graphgrad.kernels.region import Region
 

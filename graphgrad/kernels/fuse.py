@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loops import LoopNest, block_count
+from graphgrad.kernels.loop_nest import LoopNest, block_count
 from graphgrad.kernels.reading import is_generator, unrepeated
 from graphgrad.kernels.region import Region, find_regions, outer_values
 from graphgrad.plan import Group, Layouts, alone
@@ -45,7 +45,8 @@ def fused(
         readers = [
             alone_too.get(tail, (position[tail], 0, 0))
             for tail in graph.tails(node)
-            if tail in alone_too or (tail not in regions_of and tail not in outer)
+            if tail in alone_too
+            or (tail in position and tail not in regions_of and tail not in outer)
         ]
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])

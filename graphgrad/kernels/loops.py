@@ -24,11 +24,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphgrad.graph import Node
+from graphgrad.kernels.loop_nest import (
+    LONGEST_SUM,
+    Argument,
+    LoopNest,
+    Part,
+    Stream,
+    Word,
+    block_count,
+)
 from graphgrad.kernels.reading import (
     COLUMN,
     FULL,
@@ -46,62 +54,6 @@ from graphgrad.ops.reduction import MAX, MIN, SUM
 
 CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
-
-
-BLOCKS = 16
-"""Into how many blocks the rows of a kernel are cut at most."""
-
-
-def block_count(rows: int) -> int:
-    """How many blocks the rows are cut into: a function of the rows alone, not of the threads."""
-    return max(1, min(BLOCKS, rows // 4))
-
-
-@dataclass(frozen=True, eq=False)
-class Argument:
-    """What a kernel reads: a node, and how its elements follow the rows of the space."""
-
-    node: Node
-    form: str
-    """One of those that `reading.form_of` names."""
-    table: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """The parts of a collected sum, one for each block: the working array of this number."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The number of the stream that a dropout mask is drawn from: all that tells masks of equal
-    layers apart, so it is no part of the text."""
-
-    mask: Node
-
-
-Word = int | Node | np.ndarray | Part | Stream
-"""What a kernel is given: a number, or the address of a value, of a table, of a working array."""
-
-
-@dataclass(frozen=True)
-class LoopNest:
-    """The text of a kernel and what it has to be given."""
-
-    region: Region
-    text: str
-    words: tuple[Word, ...]
-    arguments: tuple[Argument, ...]
-    outputs: tuple[Node, ...]
-    collected: tuple[Node, ...]
-    """Outputs that are sums over rows or over everything: one part for each block."""
-    rows: int
-    columns: int
-    last_read: dict[Node, int]
-    first_write: dict[Node, int]
-    """Stages, from which the plan knows whether an output may take an argument's memory."""
 
 
 def print_loops(
@@ -164,12 +116,12 @@ class _Printer:
         before = [node for node, its in self.stage.items() if its == -1] if stage == 0 else []
         sums = [n for n in mine if n.operation is SUM and roles[n] in (ROW, TOTAL)]
         lines = [self._assignment(node, stage) for node in before]
-        lines += self._loop([n for n in sums if n.heads[0] not in roles], stage)
+        lines += self._sums([n for n in sums if n.heads[0] not in roles], stage)
         sums = [n for n in sums if n.heads[0] in roles]
         work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (MAX, MIN)]
         self.buffered.update(n.heads[0] for n in sums if n.heads[0] not in self.outputs)
         lines += self._loop(work, stage)
-        lines += self._loop(sums, stage + 1)
+        lines += self._sums(sums, stage + 1)
         lines += [self._assignment(node, stage) for node in mine
                   if roles[node] == ROW and node.operation not in REDUCTIONS]  # fmt: skip
         for node in [*before, *mine]:
@@ -183,7 +135,8 @@ class _Printer:
         starts, steps = [], []
         for node in nodes:
             if node.operation in REDUCTIONS:
-                starts += self._reduction_start(node)
+                if node.operation is not SUM:
+                    starts.append(f"{self._symbol(node)} = {_dtype(node)}({_first(node)})")
                 steps.append(self._reduction_step(node, self._read(node.heads[0], stage)))
                 continue
             steps.append(self._assignment(node, stage))
@@ -198,6 +151,31 @@ class _Printer:
         kind = "independent" if any(map(self._stores, nodes)) else "range"
         return [*starts, f"for column in {kind}(columns):", *body]
 
+    def _sums(self, nodes: Sequence[Node], stage: int) -> list[str]:
+        """One loop over the columns for sums along the row; a long row is summed in parts."""
+        steps = [self._reduction_step(node, self._read(node.heads[0], stage)) for node in nodes]
+        loads, self._loads = self._loads, []
+        if not steps:
+            return []
+        body = [f"    {line}" for line in (*loads, *steps)]
+        zeros = [f"{self._symbol(node)} = {node.dtype}(0)" for node in nodes]
+        numbers = {node: self._number(node) for node in nodes}
+        rows = [numbers[node] for node in nodes if self.region.roles[node] == ROW]
+        if self.columns <= LONGEST_SUM:
+            kept = [_kept_exactly(numbers[n]) for n in nodes if numbers[n] not in rows]
+            return [*zeros, "for column in range(columns):", *body, *kept]
+        starts = [f"total{n}, lost{n} = {node.dtype}(0), {node.dtype}(0)"
+                  for node, n in numbers.items() if n in rows]  # fmt: skip
+        parts = [*zeros, "for column in range(part, min(columns, part + length)):", *body,
+                 *map(_kept_exactly, numbers.values())]  # fmt: skip
+        return [
+            *starts,
+            f"length = {LONGEST_SUM}",
+            "for part in range(0, columns, length):",
+            *(f"    {line}" for line in parts),
+            *(f"v{n} = settled(total{n}, lost{n})" for n in rows),
+        ]
+
     def _stores(self, node: Node) -> bool:
         """Whether the loop that computes the node writes to memory."""
         if self.region.roles[node] == COLUMN:
@@ -209,12 +187,6 @@ class _Printer:
     def _needed_later(self, node: Node) -> bool:
         return any(node in other.heads and self.stage[other] > self.stage[node]
                    for other in self.region.roles)  # fmt: skip
-
-    def _reduction_start(self, node: Node) -> list[str]:
-        role, symbol = self.region.roles[node], self._symbol(node)
-        if role in (COLUMN, TOTAL):
-            return []
-        return [f"{symbol} = {_dtype(node)}({_first(node)})"]
 
     def _reduction_step(self, node: Node, value: str) -> str:
         role, symbol = self.region.roles[node], self._symbol(node)
@@ -314,8 +286,8 @@ class _Printer:
                     f"    p{n}[column] = 0",
                 ]
             else:
-                in_block.append(f"v{n} = {node.dtype}(0)")
-                after_block.append(f"q{n}[block] = v{n}")
+                in_block.append(f"total{n}, lost{n} = {node.dtype}(0), {node.dtype}(0)")
+                after_block.append(f"q{n}[block] = settled(total{n}, lost{n})")
         lines = [
             "def kernel(first: int64, last: int64, arguments: int64):",
             f"    given = array(arguments, int64, {len(self.words)})",
@@ -372,10 +344,13 @@ def _dtype(node: Node) -> str:
     return "bool_" if node.dtype.kind == "b" else str(node.dtype)
 
 
+def _kept_exactly(number: str) -> str:
+    """Adds a partial sum to a total that keeps its digits."""
+    return f"total{number}, lost{number} = add_exactly(total{number}, lost{number}, v{number})"
+
+
 def _first(node: Node) -> str:
-    """What a reduction starts from: 0, or what no element is beyond."""
-    if node.operation is SUM:
-        return "0"
+    """What a maximum or minimum starts from: no element is beyond it."""
     largest = node.operation is MAX
     if node.dtype.kind == "f":
         return "-inf" if largest else "inf"
