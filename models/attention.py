@@ -205,11 +205,11 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
 
     def evaluate(state: State) -> dict[str, float]:
         """`right` is the share of right look-ups, `best` that of always taking the key nearest to
-        the query: the best rule there is."""
+        the query: the best rule there is. `loss`, a sum, is that of as many as a batch holds."""
         found = answer(state)
         matches = np.matmul(unseen.feeds["keys"], unseen.feeds["query"].swapaxes(1, 2))[..., 0]
         return {
-            "loss": float(found["loss"]),
+            "loss": float(found["loss"]) * settings.batch_size / HELD_OUT_LOOKUPS,
             "examples": HELD_OUT_LOOKUPS,
             "right": float(right(unseen, found["attention.values"]).mean()),
             "best": float((matches.argmax(axis=-1) == unseen.meant).mean()),

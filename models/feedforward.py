@@ -255,6 +255,7 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
     def evaluate(state: State) -> dict[str, float]:
         loss, outputs = predict(state, unseen)
         right = outputs.argmax(axis=1) == unseen.species
+        loss *= min(settings.batch_size, len(learnt)) / len(unseen)  # a sum, as over a batch
         return {"loss": loss, "examples": len(unseen), "accuracy": float(right.mean())}
 
     return Task(

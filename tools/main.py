@@ -27,7 +27,7 @@ from graphgrad.tools import (
     train,
     translate,
 )
-from graphgrad.tools.streams import abandon_output, output_failure, standard_streams, tell
+from graphgrad.tools.streams import abandon, output_failure, standard_streams, tell
 
 COMMANDS: Mapping[str, ModuleType] = {
     "train": train,
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failure = output_failure()
             if not isinstance(error, BrokenPipeError) and error is not failure:
                 raise
-            abandon_output()
+            abandon(sys.stdout)
             if isinstance(error, BrokenPipeError):
                 return 1
             tell(f"graphgrad: standard output cannot be written: {error.strerror or error}")

@@ -20,6 +20,7 @@ from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_o
 from graphgrad.tools.streams import say
 from graphgrad.training.files import make_folder, write_atomically
 from graphgrad.training.run_folder import RunFolder
+from graphgrad.training.trainer import EVALUATION
 
 HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
 DESCRIPTION = """Draws a picture of RUN into a file: PNG, SVG or PDF, as its name says.
@@ -87,7 +88,8 @@ def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Pat
 
 
 def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:
-    return plot_loss(folder.metrics(), folder.path.name)
+    evaluation = folder.read_json(EVALUATION) if (folder.path / EVALUATION).is_file() else {}
+    return plot_loss(folder.metrics(), folder.path.name, evaluation)
 
 
 def _schedule(folder: RunFolder, arguments: argparse.Namespace) -> Any:

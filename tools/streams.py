@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TextIO
 
 from graphgrad.training.files import show_controls
 from graphgrad.training.progress import displayable
@@ -46,12 +46,26 @@ def standard_streams() -> Iterator[None]:
     sys.stdout = _output(kept[1])
     if kept[2] is None:
         sys.stderr = io.TextIOWrapper(io.BufferedWriter(io.FileIO(_absent(os.O_RDONLY), "w")))
-    elif isinstance(kept[2], io.TextIOWrapper):
-        kept[2].reconfigure(errors="backslashreplace")
+    with _escaping(sys.stdout), _escaping(sys.stderr):
+        try:
+            yield
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = kept
+
+
+@contextmanager
+def _escaping(stream: TextIO) -> Iterator[None]:
+    """Lets the stream escape what its encoding lacks, while the block runs."""
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors="backslashreplace")
     try:
         yield
     finally:
-        sys.stdin, sys.stdout, sys.stderr = kept
+        with suppress(OSError, ValueError):
+            stream.reconfigure(errors=errors)
 
 
 def _absent(flags: int) -> int:
@@ -61,12 +75,12 @@ def _absent(flags: int) -> int:
 
 
 def _output(stream: Any) -> Any:
-    """Standard output as `_Output` under the same encoding; what is no file of its own (a test's
-    or a notebook's) is left alone."""
+    """Standard output as `_Output` under the same encoding; what has no file of its own (a test's
+    or a notebook's) stays as it is."""
     if stream is None:
         raw = _Output(_absent(os.O_RDONLY), "w")
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")
-    if type(stream) is not io.TextIOWrapper:
+    if type(stream) is not io.TextIOWrapper or not isinstance(stream.buffer, io.BufferedWriter):
         return stream
     stream.flush()
     return io.TextIOWrapper(
@@ -82,13 +96,13 @@ def output_failure() -> OSError | None:
     return raw.failure if isinstance(raw, _Output) else None
 
 
-def abandon_output() -> None:
-    """Lets what is still to be written to standard output go nowhere."""
+def abandon(stream: TextIO) -> None:
+    """Lets what is still to be written to the stream go nowhere."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-        sys.stdout.flush()
+        stream.flush()
 
 
 def say(text: str) -> None:
@@ -98,8 +112,10 @@ def say(text: str) -> None:
 
 def tell(text: str) -> None:
     """Prints for a person, beside the output, on standard error; where that fails nobody reads."""
-    with suppress(OSError, ValueError):
+    try:
         print(show_controls(text), file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        abandon(sys.stderr)
 
 
 def write_document(content: str | bytes) -> None:

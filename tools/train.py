@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import shlex
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
 from graphgrad.passes import specialise
 from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
-from graphgrad.tools.streams import abandon_output, say, tell
+from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _trained(opened, shown)
     finally:
         if shown.failure is not None:
-            abandon_output()
+            abandon(sys.stdout)
             if not isinstance(shown.failure, BrokenPipeError):
                 reason = getattr(shown.failure, "strerror", None) or shown.failure
                 tell(f"note: standard output cannot be written: {reason}; the run is not concerned")

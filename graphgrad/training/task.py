@@ -12,22 +12,22 @@ delta to be compared with finite differences.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
 from graphgrad.graph import Graph
 from graphgrad.training.files import disk_errors, read_file
 from graphgrad.training.settings import TrainingSettings
@@ -129,7 +129,17 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
         ) from None
     if not isinstance(settings, TrainingSettings):
         raise ConfigurationError("Settings must extend TrainingSettings", identity)
-    return ModelFile(identity, settings, module.task, getattr(module, "CHECK", {}), digest)
+    task = partial(_task_of, module, identity)
+    return ModelFile(identity, settings, task, getattr(module, "CHECK", {}), digest)
+
+
+def _task_of(module: Any, where: str, settings: Any, files: Mapping[str, str]) -> Task:
+    """What the model file's own `task` gives. Raises ConfigurationError where that is no Task."""
+    made = module.task(settings, files)
+    if not isinstance(made, Task):
+        raise ConfigurationError(f"task() of the model gives {type(made).__name__}, not a Task",
+                                 where, "end it with `return Task(…)`")  # fmt: skip
+    return made
 
 
 def is_path(name: str) -> bool:
@@ -170,27 +180,50 @@ def _executed(path: Path, source: bytes) -> ModuleType:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        loader.exec_module(module)
-    except ImportError as problem:
-        line = _line_in(path, problem)
-        raise ConfigurationError(
-            f"the model file cannot import what it needs: {problem}", f"{path}{line}",
-            "install it, or put it beside the model file",
-        ) from problem  # fmt: skip
-    finally:
-        with suppress(ValueError):
-            sys.path.remove(folder)
+    with _neighbours(path.absolute().parent):
+        try:
+            loader.exec_module(module)
+        except ImportError as error:
+            raise _explained(error, path) from error
     return module
 
 
-def _line_in(path: Path, problem: BaseException) -> str:
-    """`:3`, the last line of the file that led to an error."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    return f":{lines[-1]}" if lines else ""
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Lets the block import the modules of a folder, as a script there could.
+
+    They are forgotten afterwards: another model's folder may have others of the same names.
+    """
+    before = set(sys.modules)
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
+        fresh = [name for name in sys.modules if name.partition(".")[0] not in before]
+        for name in [name for name in fresh if _stands_in(folder, name.partition(".")[0])]:
+            del sys.modules[name]
+
+
+def _stands_in(folder: Path, name: str) -> bool:
+    """Whether a module or package that is imported lies right in the folder."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    place = Path(file) if file else Path()
+    return folder in (place.parent, place.parent.parent if place.stem == "__init__" else None)
+
+
+def _explained(error: ImportError, path: Path) -> ConfigurationError:
+    """The error for the user behind an import that failed, with the line of it that is theirs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if Path(frame.filename).parent == path.absolute().parent
+              or frame.filename == str(path)]  # fmt: skip
+    where = f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else str(path)
+    return ConfigurationError(
+        f"the model file cannot import what it needs: {error}", where,
+        "install it, or put it beside the model file",
+    )  # fmt: skip
 
 
 def _compiled(path: Path, source: bytes) -> CodeType:
@@ -210,6 +243,6 @@ def _compiled(path: Path, source: bytes) -> CodeType:
 
 
 def _known(builtin: Mapping[str, ModuleType], name: str) -> str:
-    near = difflib.get_close_matches(name, builtin, 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = suggestion(name, builtin, "")
+    hint = f"{near} " if near.startswith("did") else ""
     return f"{hint}built-in models: {', '.join(builtin)}; or give the path of a .py file"

@@ -166,7 +166,7 @@ def _steps(
             _need_finite(run, step)
         unit = run.task.unit
         shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
-        if last or step % settings.evaluate_every == 0:
+        if step % settings.evaluate_every == 0 and not last:  # the last is evaluated when saved
             record |= _show(run, shown, step)
         run.folder.append_metrics(record, durable=saving)
         if programs.history is not None and figures is not None:

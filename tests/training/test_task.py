@@ -47,7 +47,6 @@ def test_a_built_in_model_is_found_by_its_name():
     assert model.name == model.short_name == "transformer"
     assert model.settings == transformer.Settings()
     assert model.check == transformer.CHECK
-    assert model.task is transformer.task
 
 
 def test_every_built_in_model_has_what_a_model_file_has():
@@ -159,7 +158,7 @@ def test_a_wrong_shape_is_told_with_the_line_of_the_users_file(tmp_path):
 
 def test_what_a_file_raises_by_itself_is_not_hidden(tmp_path):
     """It is the user's own program: its traceback says more than any summary."""
-    path = written(tmp_path, "x = 1 / 0\n")
+    path = written(tmp_path, "1 / 0\n")
     with pytest.raises(ZeroDivisionError):
         load_model(path, BUILTIN)
     other = written(tmp_path, "import broken_neighbour\n", "other.py")
@@ -168,17 +167,51 @@ def test_what_a_file_raises_by_itself_is_not_hidden(tmp_path):
         load_model(other, BUILTIN)
 
 
-def test_a_missing_import_is_told_with_its_line(tmp_path):
-    error = refused(written(tmp_path, "x = 1\nimport no_such_module_of_anyone\n"))
-    assert "no_such_module_of_anyone" in error.problem and error.where.endswith("model.py:2")
+# ---------------------------------------------------------------- imports
 
 
-def test_a_file_finds_its_neighbours_and_leaves_no_trace(tmp_path):
-    (tmp_path / "neighbour_of_mine.py").write_text("SIZE = 7\n", encoding="utf-8")
-    path = written(tmp_path, "import neighbour_of_mine\n" + GOOD.replace("= 3", "= 7"))
+def with_neighbour(folder, size):
+    """A model file whose settings come from a module beside it."""
+    folder.mkdir()
+    (folder / "sizes_beside.py").write_text(f"SIZE = {size}\n", encoding="utf-8")
+    text = GOOD.replace("from dataclasses", "import sizes_beside\nfrom dataclasses", 1)
+    return written(folder, text.replace("= 3", "= sizes_beside.SIZE"))
+
+
+def test_a_file_imports_its_neighbours_wherever_it_is_named_from(tmp_path, monkeypatch):
+    paths = [with_neighbour(tmp_path / name, size) for name, size in (("a", 4), ("b", 6))]
+    monkeypatch.chdir("/")
     before = list(sys.path)
-    assert load_model(path, BUILTIN).settings.size == 7
-    assert sys.path == before
+    sizes = [load_model(path, BUILTIN).settings.size for path in paths]
+    assert sizes == [4, 6], "each has the neighbour of its own folder"
+    assert sys.path == before and "sizes_beside" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("beside", "line", "file", "named"),
+    [
+        (None, "import no_such_module_of_anyone", "model.py:2", "no_such_module_of_anyone"),
+        ("", "from helper_beside import absent", "model.py:2", "absent"),
+        ("\n\nimport no_such_module_of_anyone\n", "import helper_beside", "helper_beside.py:3",
+         "no_such_module_of_anyone"),
+    ],
+)  # fmt: skip
+def test_an_import_that_fails_is_told_with_its_line(tmp_path, beside, line, file, named):
+    if beside is not None:
+        (tmp_path / "helper_beside.py").write_text(beside, encoding="utf-8")
+    error = refused(written(tmp_path, f"\n{line}\n"))
+    assert "cannot import" in error.problem and named in error.problem
+    assert error.where == str(tmp_path / file) and error.fix
+
+
+def test_a_task_that_is_none_is_told(tmp_path):
+    text = GOOD.replace("return Task(", "Task(")
+    assert text != GOOD
+    path = written(tmp_path, text)
+    model = load_model(path, BUILTIN)
+    with pytest.raises(ConfigurationError, match="of the model gives NoneType") as error:
+        model.task(model.settings, {})
+    assert error.value.where == path and "return Task" in error.value.fix
 
 
 def test_what_is_run_is_the_text_and_no_compiled_copy(tmp_path):

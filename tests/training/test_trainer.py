@@ -71,11 +71,26 @@ def test_metrics_have_a_line_for_each_step(model, tmp_path):
     lines = run.folder.metrics()
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     for line in lines:
-        assert line.keys() == {"step", "loss", "gradient_norm", "learning_rate", "tokens",
-                               "seconds"}  # fmt: skip
-        assert line["tokens"] == 4 and line["seconds"] >= 0 and line["loss"] > 0
-    assert lines[2]["learning_rate"] == pytest.approx(run.settings.learning_rate)
-    assert lines[-1]["learning_rate"] == pytest.approx(0.0)
+        looked = {"held_out_loss"} if line["step"] in (4, 8) else set()
+        assert line.keys() == {"step", "loss", "gradient_norm", "learning_rate", "examples",
+                               "seconds", *looked}  # fmt: skip
+        assert line["examples"] == 4 and line["seconds"] >= 0 and line["loss"] > 0
+    rate = run.settings.learning_rate
+    assert lines[2]["learning_rate"] == pytest.approx(rate)
+    assert lines[-1]["learning_rate"] == pytest.approx(rate / (STEPS + 1 - 3))
+
+
+def test_held_out_figures_in_the_metrics_are_those_that_were_shown(model, tmp_path):
+    run, shown = new(model, tmp_path / "run"), []
+    model.figures = {"ratio": float("inf"), "examples": 9}
+    progress = QUIET()
+    progress.message = shown.append
+    train(run, progress=progress)
+    for step in (4, 8):
+        line = run.folder.metrics()[step - 1]
+        (said,) = (text for text in shown if text.startswith(f"step {step} "))
+        assert f"loss {line['held_out_loss']:.4g} " in said
+        assert line["held_out_ratio"] == float("inf") and "held_out_examples" not in line
 
 
 def test_metrics_are_on_the_disk_before_the_checkpoint_that_needs_them(

@@ -1,8 +1,8 @@
 """The sections of a page that show a run: figures, attention, passes and program, history.
 
 All are computed from the newest checkpoint and one batch, as `graphgrad inspect` does (a finished
-run at the learning rate of its last step); nothing of the run is changed. A section for which a run has nothing (no attention, no recorded history) is
-left out.
+run at the learning rate of its last step); nothing of the run is changed. A section for which a run
+has nothing (no attention, no recorded history) is left out.
 """
 
 from __future__ import annotations
