@@ -72,12 +72,15 @@ class Compiled:
         self, source_graph: Graph, graph: Graph, guards: Sequence[str],
         reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass], fuse: bool,
         check: Check | None = None, without: frozenset[str] = frozenset(),
+        smallest_kernel: int | None = None,
         programs: int = PROGRAMS,
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         passes = (*specialised_passes, *FUSING_PASSES) if fuse else specialised_passes
         self._guards, self._passes = tuple(guards), _without(passes, without)
-        self._fuse, self._check, self._without = fuse, check, without
+        self._check, self._without = check, without
+        kernels = partial(fused, without=without, smallest=smallest_kernel)
+        self._grouping = kernels if fuse else one_by_one
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}  # the last used last
         self._limit, self._workspaces = programs, Workspaces()
@@ -132,8 +135,7 @@ class Compiled:
         try:
             graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
             guards = [graph.outputs[name] for name in self._guards]
-            grouping = partial(fused, without=self._without) if self._fuse else one_by_one
-            plan = make_plan(graph, guards, grouping, self._without)
+            plan = make_plan(graph, guards, self._grouping, self._without)
             return lower(plan, workspaces=self._workspaces)
         except MemoryError as problem:  # what depends on sizes alone is computed here
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
@@ -173,6 +175,7 @@ def compile(
     debug: Feeds | None = None,
     state: Feeds | None = None,
     without: Iterable[str] = (),
+    smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
 ) -> Compiled:
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
@@ -180,7 +183,9 @@ def compile(
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
     changes no state. `fuse` computes elementwise regions and row reductions by kernels that LLVM
     compiles (a fraction of a second for each new kernel, kept on disk): for programs that run many
-    times. Without llvmlite it changes nothing. `without` leaves out what it names of `CHOICES`: a
+    times. Without llvmlite it changes nothing. What has fewer elements than `smallest_kernel`
+    (default: 4,096) stays NumPy's, which is as fast there; 1 makes a kernel of everything that can
+    be one. `without` leaves out what it names of `CHOICES`: a
     pass, or one of the plan's ways to save time and memory. `debug` gives sample inputs (and
     `state` the state): then every output is computed before and after every pass, and a pass that
     changes one is named.
@@ -209,8 +214,9 @@ def compile(
     optimised, reports = optimise(wanted, _without(passes, left_out), check)
     fuse = fuse and COMPILES and "fuse" not in left_out
     return Compiled(
-        graph, optimised, guards, reports, specialised_passes, fuse, check, left_out, programs
-    )
+        graph, optimised, guards, reports, specialised_passes, fuse, check, left_out,
+        smallest_kernel, programs,
+    )  # fmt: skip
 
 
 def _without(passes: Sequence[Pass], names: Collection[str]) -> tuple[Pass, ...]:
@@ -297,8 +303,8 @@ def _copied(value: Any, node: Node) -> np.ndarray:
     array = np.array(value, node.dtype, order="C")
     if array.shape != node.type.sizes:
         raise DeclarationError(
-            f"what is given for {leaf_name(node)!r} has shape {shape_text(array.shape)}, declared is "
-            f"{node.type}",
+            f"what is given for {leaf_name(node)!r} has shape {shape_text(array.shape)}, "
+            f"declared is {node.type}",
             str(node.origin or ""),
         )
     return array

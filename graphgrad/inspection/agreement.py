@@ -69,8 +69,8 @@ class Difference:
     def __str__(self) -> str:
         element = f" at {list(self.index)}" if self.index else ""
         by = f"computed by {self.step}" if self.step else "after the passes"
-        return (f"{self.node}, {self.operation} : {self.type}, {by}, is {self.program:.7g}{element} "
-                f"in the program and {self.reference:.7g} by the reference")  # fmt: skip
+        return (f"{self.node}, {self.operation} : {self.type}, {by}, is {self.program:.7g}"
+                f"{element} in the program and {self.reference:.7g} by the reference")  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types, numbers that are not finite as None."""

@@ -34,14 +34,23 @@ def wide_value(node: Node, known: Values) -> np.ndarray:
 
 
 def shaken_value(node: Node, known: Values, seed: int) -> np.ndarray:
-    """The same in float64 with every float on the way shaken."""
-    return _Evaluation(known, wide=True, noise=np.random.default_rng(seed)).result(node)
+    """The same in float64 with every float on the way shaken; with seed 0 all in one direction, as
+    rows that are alike are rounded alike."""
+    return _Evaluation(known, wide=True, noise=_Noise(seed)).result(node)
+
+
+class _Noise:
+    """Directions for the elements of values, one after another."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = np.random.default_rng(seed) if seed else None
+
+    def __call__(self, shape: tuple[int, ...]) -> np.ndarray | float:
+        return self._generator.choice((-1.0, 1.0), shape) if self._generator else 1.0
 
 
 class _Evaluation:
-    def __init__(
-        self, known: Values, wide: bool = False, noise: np.random.Generator | None = None
-    ) -> None:
+    def __init__(self, known: Values, wide: bool = False, noise: _Noise | None = None) -> None:
         self.known, self.wide, self.noise = known, wide, noise
         self._made: dict[tuple[Node, bool], np.ndarray] = {}
 
@@ -103,9 +112,9 @@ def wide_values(graph: Graph, values: Values) -> dict[Node, np.ndarray]:
     return wide
 
 
-def shaken_values(graph: Graph, wide: Values, seed: int = 0) -> dict[Node, np.ndarray]:
+def shaken_values(graph: Graph, wide: Values, seed: int = 1) -> dict[Node, np.ndarray]:
     """Those values with every float shaken; integers and truth values are the unshaken ones."""
-    noise = np.random.default_rng(seed)
+    noise = _Noise(seed)
     shaken: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
         if not node.type.is_float or node.operation is CONSTANT:
@@ -122,10 +131,10 @@ def _widened(node: Node, value: np.ndarray) -> np.ndarray:
     return value.astype(np.float64) if node.type.is_float else value
 
 
-def _shaken(node: Node, value: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+def _shaken(node: Node, value: np.ndarray, noise: _Noise) -> np.ndarray:
     """A value whose elements have each moved up or down."""
     units = SHAKEN_BY * float(np.finfo(node.dtype).eps)
-    return np.asarray(value * (1.0 + units * noise.choice((-1.0, 1.0), value.shape)))
+    return np.asarray(value * (1.0 + units * noise(value.shape)))
 
 
 def wide_node(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:

@@ -125,8 +125,8 @@ def test_values_that_only_rounding_tells_apart_agree():
     """Differences of equal numbers, sums that cancel and rows that are constant."""
     x = gg.input("x", (ROWS, 4096))
     loss = gg.sum(gg.sum(x - gg.mean(x, -1, keepdims=True), 0) * 1e-3, name="loss")
-    for value in (np.full((ROWS, 4096), 3.3, "f4"),
-                  np.random.default_rng(0).normal(1e3, 1.0, size=(ROWS, 4096)).astype("f4")):  # fmt: skip
+    drawn = np.random.default_rng(0).normal(1e3, 1.0, size=(ROWS, 4096)).astype("f4")
+    for value in (np.full((ROWS, 4096), 3.3, "f4"), drawn):
         compiled = gg.compile(Graph({"loss": loss}), fuse=True)
         assert compare_program(compiled, {"x": value}, {}).difference is None
 
