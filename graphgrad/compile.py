@@ -303,8 +303,8 @@ def _copied(value: Any, node: Node) -> np.ndarray:
     array = np.array(value, node.dtype, order="C")
     if array.shape != node.type.sizes:
         raise DeclarationError(
-            f"what is given for {leaf_name(node)!r} has shape {shape_text(array.shape)}, declared is "
-            f"{node.type}",
+            f"what is given for {leaf_name(node)!r} has shape {shape_text(array.shape)}, "
+            f"declared is {node.type}",
             str(node.origin or ""),
         )
     return array

@@ -2,8 +2,8 @@
 
 The programs of one compiled graph, one for each set of sizes, never run in each other's middle but
 in different threads; so they share an arena, which is as large as the largest of them needs. A
-program's functions hold addresses in the arena that they were bound to. They are kept with it: where
-an arena is replaced by a larger one, they go too, and are bound anew.
+program's functions hold addresses in the arena that they were bound to. They are kept with it:
+where an arena is replaced by a larger one, they go too, and are bound anew.
 """
 
 from __future__ import annotations

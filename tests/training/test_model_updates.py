@@ -1,4 +1,4 @@
-"""Updates that a model declares itself are part of the training step: batch norm against PyTorch."""
+"""Updates that a model declares are part of the training step: batch norm against PyTorch."""
 
 import json
 from dataclasses import replace
