@@ -59,7 +59,7 @@ def test_training_goes_on_whatever_becomes_of_the_output(tmp_path, ending, said)
     assert done.returncode == 0 and b"Traceback" not in done.stderr
     assert done.stderr.count(b"\n") == bool(said) and said in done.stderr
     run = RunFolder.open(tmp_path / "run")
-    assert checkpoint_steps(run.checkpoints) == (2, 3) and len(run.metrics()) == 3
+    assert checkpoint_steps(run.checkpoints)[-2:] == (2, 3) and len(run.metrics()) == 3
 
 
 def test_notes_never_take_the_place_of_a_closed_stream(tmp_path):
