@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 
 from graphgrad.inspection.machine import BlasReport, MachineReport, Package, examine_machine
+from graphgrad.kernels.user_folder import user_folder, why_nothing_is_kept
 from graphgrad.tools.streams import say
 
 HELP = "examine this machine: what runs, what slows it down, and the remedy"
@@ -62,6 +63,8 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     if blas.measured:
         yield "speed", f"{blas.measured.gflops:.0f} GFLOP/s (float32 matrix product)"
     yield "llvmlite", _package_text(report.llvmlite)
+    kept = user_folder("machine_code")
+    yield "kernels", str(kept) if kept else f"not kept: {why_nothing_is_kept('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
     yield "Graphviz", report.dot or "absent"
     yield "GPU", "; ".join(report.gpus) or "none"

@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +86,18 @@ def test_a_real_examination_without_measurement(capsys: pytest.CaptureFixture[st
     assert printed["blas"]["measured"] is None
     assert printed["blas"]["cores"] >= 1 and printed["memory"] > 0 and printed["numpy"]
     assert code == int(any(each["level"] == "problem" for each in printed["findings"]))
+
+
+def test_where_machine_code_is_kept_or_why_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path))
+    assert f"kernels     {tmp_path / 'machine_code'}" in doctor.format_report(REPORT)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "machine_code").mkdir()
+    (tmp_path / "open" / "machine_code").chmod(0o777)
+    monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path / "open"))
+    assert "kernels     not kept: " in doctor.format_report(REPORT)
 
 
 def test_the_help_is_one_line() -> None:
