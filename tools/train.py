@@ -26,6 +26,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
 from graphgrad.training.trainer import train
+from graphgrad.training.trust import is_trusted
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 EXAMPLE = "de: Sonntag, 22. November 2026"
@@ -130,7 +131,7 @@ def _trained(opened: OpenRun, shown: Progress) -> int:
     outcome = train(opened, explain, shown, recorder)
     if outcome.ending == "interrupted":
         shown.message(f"interrupted after step {outcome.step}; saved. Go on with:\n"
-                      f"    graphgrad train --resume {folder}")  # fmt: skip
+                      f"    graphgrad train --resume {folder}{_naming(opened)}")  # fmt: skip
         return 130
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
@@ -138,6 +139,13 @@ def _trained(opened: OpenRun, shown: Progress) -> int:
         text = "TEXT" if getattr(opened.settings, "source", "") else f'"{EXAMPLE}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
     return 0
+
+
+def _naming(opened: OpenRun) -> str:
+    """The option that a run needs whose model file is known by no record."""
+    model = opened.model
+    known = not model.digest or is_trusted(model.name, model.digest)
+    return "" if known else f" --model {shlex.quote(model.name)}"
 
 
 def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
