@@ -25,7 +25,7 @@ from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
-from graphgrad.training.trainer import train
+from graphgrad.training.trainer import check_settings, train
 from graphgrad.training.trust import is_trusted
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
@@ -114,6 +114,10 @@ def _as_typed(value: object) -> str:
 def _trained(opened: OpenRun, shown: Progress) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
+    settings = opened.settings
+    recorder = (make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
+                if settings.inspect_every else None)  # fmt: skip
+    check_settings(opened, recorder)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
     for line in (*opened.warnings, warning, opened.task.notice, *likely):
@@ -125,9 +129,6 @@ def _trained(opened: OpenRun, shown: Progress) -> int:
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
-    settings = opened.settings
-    recorder = (make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
-                if settings.inspect_every else None)  # fmt: skip
     outcome = train(opened, explain, shown, recorder)
     if outcome.ending == "interrupted":
         shown.message(f"interrupted after step {outcome.step}; saved. Go on with:\n"
@@ -159,6 +160,9 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
         raise ConfigurationError("--step says from which checkpoint a run goes on",
                                  fix=f"--resume DIR --step {arguments.step}")  # fmt: skip
     refuse_model_option(arguments.model_file)
+    if arguments.run == "":
+        raise ConfigurationError("--run '' names no folder",
+                                 fix="leave --run out for a fresh one in runs/")  # fmt: skip
     if not arguments.model:
         raise ConfigurationError("train needs a model or --resume DIR",
                                  fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip

@@ -41,7 +41,7 @@ _PIECE = 1 << 24  # bytes handed to one os.write: a signal waits no longer than 
 _NO_LINK, _NO_WAITING = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 _DEPTH = 100  # nesting allowed in JSON that is written
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ANOTHER = "choose another --run"
+_ANOTHER = "choose another place"
 # errno -> (what is wrong, the likely fix); a full disk is worded by _full_disk.
 _CAUSES = {
     errno.EFBIG: ("the file would be larger than this disk or user may hold", _ANOTHER),
@@ -52,7 +52,7 @@ _CAUSES = {
     errno.ENOTDIR: ("a part of its path is a file, not a folder", _ANOTHER),
     errno.EISDIR: ("a folder of that name is in the way", f"move the folder away or {_ANOTHER}"),
     errno.EEXIST: ("something of that name is in the way", f"move it away or {_ANOTHER}"),
-    errno.ENAMETOOLONG: ("its name is too long", "choose a shorter --run"),
+    errno.ENAMETOOLONG: ("its name is too long", "choose a shorter one"),
     errno.EMFILE: ("this process has too many open files", "raise the limit with `ulimit -n`"),
     errno.ELOOP: ("it is a link, or one on the way leads in a circle", "put a file in its place"),
     errno.EIO: ("the disk reports an input/output error", "check the disk"),

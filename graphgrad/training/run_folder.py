@@ -126,11 +126,13 @@ class RunFolder:
         if _is_run(folder):
             return cls(folder)
         if not os.path.lexists(folder):
-            problem = f"there is no run {folder.name}"
+            problem = f"there is no run {folder.name or folder}"
         elif not folder.is_dir():
-            problem = f"{folder.name} is a file, not the folder of a run"
+            problem = f"{folder.name or folder} is a file, not the folder of a run"
         else:
-            problem = f"{folder.name} is not the folder of a run: it has no {CONFIGURATION}"
+            problem = (
+                f"{folder.name or folder} is not the folder of a run: it has no {CONFIGURATION}"
+            )
         raise UnknownNameError(problem, str(folder), _suggest_runs(folder))
 
     @property
@@ -308,7 +310,9 @@ def _is_name(name: str) -> bool:
 
 def _make_numbered(root: Path, name: str) -> Path:
     if not _is_name(name):
-        raise ConfigurationError(f"{name!r} is no name for a run", fix="use letters and digits")
+        raise ConfigurationError(
+            f"{name!r} is no name for a run", fix="name its folder with --run DIR"
+        )
     make_folder(root)
     pattern = re.compile(re.escape(name) + r"-(\d{3,9})")
     with disk_errors(root, "list"):
@@ -328,16 +332,17 @@ def _make_numbered(root: Path, name: str) -> Path:
 
 
 def _require_empty(folder: Path) -> None:
+    name = folder.name or folder  # the name of `.` is empty
     if not folder.is_dir():
-        problem = f"{folder.name} is a file, so no run can be kept there"
+        problem = f"{name} is a file, so no run can be kept there"
         raise ConfigurationError(problem, str(folder), "choose another --run")
     with disk_errors(folder, "list"):
         entries = sorted(set(os.listdir(folder)) - {_LOCK})
     if _is_run(folder):
         fix = f"--resume {folder} to continue it, or choose another --run"
-        raise ConfigurationError(f"{folder.name} already holds a run", str(folder), fix)
+        raise ConfigurationError(f"{name} already holds a run", str(folder), fix)
     if entries:
-        problem = f"{folder.name} is not empty: it holds {', '.join(entries[:3])}"
+        problem = f"{name} is not empty: it holds {', '.join(entries[:3])}"
         fix = "choose another --run (--resume continues a run, but this folder holds none)"
         raise ConfigurationError(problem, str(folder), fix)
 

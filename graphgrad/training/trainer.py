@@ -83,7 +83,7 @@ def train(
     Where the settings say `inspect_every`, a `recorder` is needed: `make_recorder(run.graph)`.
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
-    _check_settings(run, recorder)
+    check_settings(run, recorder)
     task.feeds(done)  # what is wrong with the data shows before anything is written
     compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     shown = progress or Progress(settings.steps, done)
@@ -125,7 +125,7 @@ def _keep_configuration(run: OpenRun) -> None:
     trust(run.model)
 
 
-def _check_settings(run: OpenRun, recorder: Recorder | None) -> None:
+def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
     """ConfigurationError for settings that the run cannot go on with."""
     settings, done = run.settings, int(run.state[STEP])
     if done > settings.steps:

@@ -13,7 +13,7 @@ from graphgrad.errors import DataError
 from graphgrad.models import BUILTIN
 from graphgrad.tools import translate
 from graphgrad.tools.main import main
-from graphgrad.training.trainer import open_run
+from graphgrad.training.runs import open_run
 
 SMALL = ["layers=1", "width=16", "heads=2", "inner=16", "batch_size=4", "steps=1",
          "maximum_length=8"]  # fmt: skip
