@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from graphgrad.compile import sizes_of
+from graphgrad.compile import Compiled, sizes_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
+from graphgrad.inspection.agreement import compare_program
 from graphgrad.inspection.lint import warnings_of
 from graphgrad.inspection.machine import one_line_warning
 from graphgrad.inspection.recording import make_recorder, recorded_names
@@ -49,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument("--verify", action="store_true",
+                        help="compare the first step with the plain program, whatever it costs "
+                        "(without: where it costs under two seconds)")  # fmt: skip
     parser.add_argument("--inspect-every", metavar="N",
                         help="record figures of values and deltas every N steps, for "
                         "`graphgrad inspect RUN --steps`")  # fmt: skip
@@ -75,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = opened.settings
     recorder = (make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
                 if settings.inspect_every else None)  # fmt: skip
-    outcome = train(opened, explain, recorder=recorder)
+    outcome = train(opened, explain, recorder=recorder, arbiter=arbiter, verify=arguments.verify)
     if outcome.ending == "interrupted":
         print(f"interrupted after step {outcome.step}; saved. Go on with:\n"
               f"    graphgrad train --resume {folder}")  # fmt: skip
@@ -92,6 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
 def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
     """Names the first node of a failed step that is not finite, and its line."""
     found = first_non_finite(specialise(graph, sizes_of(graph, feeds)), feeds, state)
+    return (str(found), found.origin) if found is not None else None
+
+
+def arbiter(compiled: Compiled, feeds: Any, state: Any) -> tuple[str, str] | None:
+    """Names the first node that the program computes otherwise than the reference, and its line."""
+    found = compare_program(compiled, feeds, state).difference
     return (str(found), found.origin) if found is not None else None
 
 
