@@ -14,9 +14,9 @@ from graphgrad.layers import dropout
 from graphgrad.ops import half_squared_error, matmul
 from graphgrad.training.optimisers import randomness_of_run
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.task import Task, load_model
-from graphgrad.training.trainer import create_run, open_run
 
 STEPS = 12
 QUIET = partial(Progress, STEPS, stream=io.StringIO())

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 
 from graphgrad.inspection.machine import BlasReport, MachineReport, Package, examine_machine
+from graphgrad.tools.streams import say
 
 HELP = "examine this machine: what runs, what slows it down, and the remedy"
 DESCRIPTION = (
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Examine and print; 1 where there is a problem, else 0."""
     report = examine_machine(arguments.measure)
-    print(json.dumps(report.to_dict(), indent=2) if arguments.json else format_report(report))
+    say(json.dumps(report.to_dict(), indent=2) if arguments.json else format_report(report))
     return int(any(finding.level == "problem" for finding in report.findings))
 
 

@@ -139,11 +139,12 @@ def learning_rate(number: Node, settings: TrainingSettings) -> Node:
     """The rate of step `number` (from 1). Every schedule but noam warms up linearly.
 
     noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
-    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at `steps`.
+    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at the step
+    after `steps`, so that the last one still moves something.
     """
     warmup, peak = max(settings.warmup, 1), settings.learning_rate
     rising = minimum(number / float(warmup), 1.0)
-    left = float(max(settings.steps - settings.warmup, 1))
+    left = float(max(settings.steps + 1 - settings.warmup, 1))
     progress = minimum(maximum((number - float(settings.warmup)) / left, 0.0), 1.0)
     if settings.schedule == "noam":
         shape = minimum(rising, (number / float(warmup)) ** -0.5)

@@ -18,9 +18,10 @@ from graphgrad.ops import broadcast_to, matmul, mean, multiply, relu, reshape, t
 from graphgrad.training.checkpoint import load_checkpoint
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import create_run, first_state, open_run
 from graphgrad.training.settings import TrainingSettings, with_values
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, first_state, open_run, train
+from graphgrad.training.trainer import train
 
 QUIET = partial(Progress, 12, stream=io.StringIO())
 SMALL = {"steps": 12, "checkpoint_every": 4, "evaluate_every": 100, "warmup": 3}

@@ -14,7 +14,7 @@ from graphgrad.inspection.history import read_history
 from graphgrad.models import BUILTIN
 from graphgrad.tools.main import main
 from graphgrad.training import translation
-from graphgrad.training.checkpoint import STATE
+from graphgrad.training.checkpoint_format import STATE
 from graphgrad.training.run_folder import RunFolder
 
 SOURCE = ["one", "two", "three", "four", "five", "six"]

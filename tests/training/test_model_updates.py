@@ -13,9 +13,10 @@ from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.tools.main import main
 from graphgrad.training.checkpoint import load_checkpoint
 from graphgrad.training.optimisers import STEP, training_step
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.settings import OPTIMISERS, TrainingSettings
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, open_run, train
+from graphgrad.training.trainer import train
 
 MODEL = Path(batch_norm_model.__file__)
 

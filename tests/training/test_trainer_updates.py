@@ -35,7 +35,7 @@ def test_the_last_step_does_not_finish_with_parameters_that_are_not_finite(model
     with pytest.raises(NonFiniteError, match="step 1: the next value of 'weight' is not finite"):
         train(run, progress=QUIET())
     assert np.isnan(run.state["weight"]).any() or np.isinf(run.state["weight"]).any()
-    assert checkpoint_steps(run.folder.checkpoints) == () and run.folder.metrics() == []
+    assert checkpoint_steps(run.folder.checkpoints) == (0,) and run.folder.metrics() == []
     assert not (run.folder.path / "evaluation.json").exists()
     log = (run.folder.path / "log.txt").read_text(encoding="utf-8")
     assert "step 1: the next value of 'weight' is not finite" in log and "finished" not in log
@@ -79,7 +79,7 @@ def test_a_state_of_the_models_own_is_not_saved_as_nan(model, tmp_path):
     run = new(with_own_state(model, np.inf, lambda own: own - own), tmp_path / "run")
     with pytest.raises(NonFiniteError, match="step 5: the next value of 'own' is not finite"):
         train(run, progress=QUIET())
-    assert checkpoint_steps(run.folder.checkpoints) == ()
+    assert checkpoint_steps(run.folder.checkpoints) == (0,)
 
 
 # ---------------------------------------------------------------- from an older step
