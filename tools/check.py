@@ -57,7 +57,8 @@ differs is named. A RUN is compared from the state of its newest checkpoint, on 
     graphgrad check runs/transformer-001
 
 The exit code is 1 where a delta or the program is wrong, else 0. `kink`: the loss has no
-derivative there (relu at 0, a tie of a maximum). `replaced`: a rule of the model's own stands in the place of the derivative.
+derivative there (relu at 0, a tie of a maximum). `replaced`: a rule of the model's own stands in
+the place of the derivative.
 """
 _SHAKE = 0.05
 

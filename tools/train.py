@@ -16,6 +16,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.inspection.agreement import compare_program
 from graphgrad.inspection.lint import warnings_of
+from graphgrad.inspection.load import busy_note
 from graphgrad.inspection.machine import one_line_warning
 from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.statistics import first_non_finite
@@ -123,7 +124,7 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     check_settings(opened, recorder)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
-    for line in (*opened.warnings, warning, opened.task.notice, *likely):
+    for line in (*opened.warnings, warning, busy_note(), opened.task.notice, *likely):
         if line:
             shown.message(f"note: {line}")
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))

@@ -246,7 +246,8 @@ def test_the_same_lines_elsewhere_or_packed_are_the_same_data(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        (LENGTH_FILE, "[" * 100_000), (LENGTH_FILE, ""), (LENGTH_FILE, "six"), (LENGTH_FILE, "0"), (LENGTH_FILE, "6.5"),
+        (LENGTH_FILE, "[" * 100_000),
+        (LENGTH_FILE, ""), (LENGTH_FILE, "six"), (LENGTH_FILE, "0"), (LENGTH_FILE, "6.5"),
         (LENGTH_FILE, "true"), (SOURCE_FILE, "{"), (TARGET_FILE, '{"level": "whitespace"}'),
     ],
 )  # fmt: skip
