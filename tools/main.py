@@ -118,6 +118,8 @@ def _run(words: Sequence[str]) -> int:
     if not words:
         whole.print_help()
         return 0
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
     command = "graphgrad"
     try:
         _check_command(words)

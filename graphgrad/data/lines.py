@@ -14,6 +14,7 @@ from pathlib import Path
 
 from graphgrad.errors import DataError
 
+_PIPES = ("/dev/fd/", "/proc/")
 _GZIP, _MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 
 
@@ -123,6 +124,9 @@ def _read_bytes(path: Path) -> bytes:
             raise DataError("this is a directory, not a file", fix="name a file in it")
         return path.read_bytes()
     except FileNotFoundError:
+        if str(path).startswith(_PIPES):
+            raise DataError("the pipe that the lines came from is gone",
+                            fix="keep the lines in a file and name it") from None  # fmt: skip
         raise DataError("there is no such file", fix="check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -65,6 +65,11 @@ def test_a_file_has_the_same_lines(tmp_path: Path) -> None:
             assert read_lines(tmp_path / name) == [line.decode() for line in expected(content)]
 
 
+def test_a_pipe_that_is_gone_is_told() -> None:
+    with pytest.raises(DataError, match="pipe that the lines came from is gone"):
+        read_lines("/dev/fd/987")
+
+
 def test_the_first_byte_that_is_no_text_is_named() -> None:
     assert decode_line("é 中".encode()) == "é 中"
     with pytest.raises(DataError, match="0xff at place 4 of the line") as error:

@@ -240,7 +240,9 @@ def test_a_resumed_run_has_the_history_of_one_that_was_not_stopped(tmp_path, sto
     broken = trained(tmp_path / "broken", every=2, stop=stop)
     assert max(read_history(broken).steps) <= stop
     trained(tmp_path / "broken", resumed={})
-    assert whole.history.read_bytes() == broken.history.read_bytes()
+    first, second = read_history(whole), read_history(broken)
+    assert (first.names, first.statistics) == (second.names, second.statistics)
+    assert first.values.tobytes() == second.values.tobytes()
     assert read_history(whole).steps == (1, 2, 4, 6, 8, 10, 12)
 
 

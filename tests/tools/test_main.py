@@ -89,6 +89,14 @@ def test_alone_it_shows_its_help(capsys):
     assert not captured.err
 
 
+@pytest.mark.parametrize(("words", "usage"), [(["help"], "graphgrad"), (["help", "plot"], "plot")])
+def test_help_is_a_word_too(words, usage, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    assert usage in capsys.readouterr().out.splitlines()[0]
+
+
 def test_too_little_memory_is_one_error(capsys, monkeypatch):
     def hungry(arguments):
         return np.empty(2**58)

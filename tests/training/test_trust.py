@@ -227,3 +227,4 @@ def test_an_unreadable_model_file_is_one_error(home, monkeypatch):
     os.mkfifo(path)
     with pytest.raises(GraphgradError, match="no model file"):
         open_run(run, BUILTIN)
+    os.unlink(path)  # whoever reads the sources of all modules (hypothesis does) waits for a pipe
