@@ -11,10 +11,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from graphgrad.compile import sizes_of
+from graphgrad.compile import Compiled, sizes_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
+from graphgrad.inspection.agreement import compare_program
 from graphgrad.inspection.lint import warnings_of
+from graphgrad.inspection.load import busy_note
 from graphgrad.inspection.machine import one_line_warning
 from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.statistics import first_non_finite
@@ -26,6 +28,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
 from graphgrad.training.trainer import check_settings, train
+from graphgrad.training.trust import is_trusted
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 EXAMPLE = "de: Sonntag, 22. November 2026"
@@ -61,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--settings", action="store_true",
                         help="list every setting of MODEL with its value and its meaning, and "
                         "train nothing")  # fmt: skip
+    parser.add_argument("--verify", action="store_true",
+                        help="compare the first step with the plain program, whatever it costs "
+                        "(without: where it costs under two seconds)")  # fmt: skip
     parser.add_argument("--inspect-every", metavar="N",
                         help="record figures of values and deltas every N steps, for "
                         "`graphgrad inspect RUN --steps`")  # fmt: skip
@@ -76,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
     shown = Progress(opened.settings.steps, opened.step)
     try:
-        return _trained(opened, shown)
+        return _trained(opened, shown, arguments.verify)
     finally:
         if shown.failure is not None:
             abandon(sys.stdout)
@@ -110,7 +116,7 @@ def _as_typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _trained(opened: OpenRun, shown: Progress) -> int:
+def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
     settings = opened.settings
@@ -119,7 +125,7 @@ def _trained(opened: OpenRun, shown: Progress) -> int:
     check_settings(opened, recorder)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
-    for line in (*opened.warnings, warning, opened.task.notice, *likely):
+    for line in (*opened.warnings, warning, busy_note(), opened.task.notice, *likely):
         if line:
             shown.message(f"note: {line}")
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
@@ -128,10 +134,10 @@ def _trained(opened: OpenRun, shown: Progress) -> int:
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
-    outcome = train(opened, explain, shown, recorder)
+    outcome = train(opened, explain, shown, recorder, arbiter, verify)
     if outcome.ending == "interrupted":
         shown.message(f"interrupted after step {outcome.step}; saved. Go on with:\n"
-                      f"    graphgrad train --resume {folder}")  # fmt: skip
+                      f"    graphgrad train --resume {folder}{_naming(opened)}")  # fmt: skip
         return 130
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
@@ -141,9 +147,22 @@ def _trained(opened: OpenRun, shown: Progress) -> int:
     return 0
 
 
+def _naming(opened: OpenRun) -> str:
+    """The option that a run needs whose model file is known by no record."""
+    model = opened.model
+    known = not model.digest or is_trusted(model.name, model.digest)
+    return "" if known else f" --model {shlex.quote(model.name)}"
+
+
 def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
     """Names the first node of a failed step that is not finite, and its line."""
     found = first_non_finite(specialise(graph, sizes_of(graph, feeds)), feeds, state)
+    return (str(found), found.origin) if found is not None else None
+
+
+def arbiter(compiled: Compiled, feeds: Any, state: Any) -> tuple[str, str] | None:
+    """Names the first node that the program computes otherwise than the reference, and its line."""
+    found = compare_program(compiled, feeds, state).difference
     return (str(found), found.origin) if found is not None else None
 
 

@@ -36,6 +36,7 @@ from graphgrad.training.recorder import Recorder
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
+from graphgrad.training.verification import Arbiter, overflown, verify_first_step
 
 EVALUATION = "evaluation.json"
 
@@ -77,15 +78,22 @@ def train(
     explain: Explain | None = None,
     progress: Progress | None = None,
     recorder: Recorder | None = None,
+    arbiter: Arbiter | None = None,
+    verify: bool = False,
 ) -> Outcome:
     """Trains to the last step, or until it is interrupted; either way a checkpoint is saved.
 
-    Where the settings say `inspect_every`, a `recorder` is needed: `make_recorder(run.graph)`.
+    Before it, the first step is compared with the plain program where that costs little, with
+    `verify` in any case; `arbiter` names the node that differs (see verification.py). Where the
+    settings say `inspect_every`, a `recorder` is needed: `make_recorder(run.graph)`.
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run, recorder)
-    task.feeds(done)  # what is wrong with the data shows before anything is written
+    first = task.feeds(done)  # what is wrong with the data shows before anything is written
     compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
+    verified = ""
+    if done < settings.steps and (settings.fuse or verify):
+        verified = verify_first_step(compiled, first, run.state, arbiter, verify)
     shown = progress or Progress(settings.steps, done)
     with run.folder.lock():
         require_unchanged(run)
@@ -100,7 +108,8 @@ def train(
             shown.message(f"note: {METRICS} has no record of {missing}")
             run.folder.log(f"note: {METRICS} has no record of {missing}")
         programs = _programs(run, compiled, recorder)
-        run.folder.log(f"training from step {done} to {settings.steps}")
+        for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
+            run.folder.log(line)
         with shown, InterruptGuard() as interrupt:
             step = _steps(run, programs, explain, shown, interrupt)
             if step == settings.steps:
@@ -181,19 +190,11 @@ def _steps(
 
 
 def _need_finite(run: OpenRun, step: int) -> None:
-    """NonFiniteError where the update of a step was too much for the numbers.
-
-    A state of the model's own may be infinite (a least value so far, say), but not NaN.
-    """
+    """NonFiniteError where the update of a step was too much for the numbers."""
     own = run.task.graph.states.keys() - run.task.graph.parameters.keys()
-    for name, array in run.state.items():
-        if array.dtype.kind != "f":
-            continue
-        bad = np.isnan(array) if name in own else ~np.isfinite(array)
-        if bad.any():
-            problem = (f"the next value of {name!r} is not finite ({int(bad.sum())} of {bad.size} "
-                       f"elements)")  # fmt: skip
-            raise _not_finite(run, step, problem, str(run.graph.states[name].origin or ""))
+    if (found := overflown(run.state, own)) is not None:
+        name, problem = found
+        raise _not_finite(run, step, problem, str(run.graph.states[name].origin or ""))
 
 
 def _not_finite(run: OpenRun, step: int, problem: str, where: str) -> NonFiniteError:

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from checkpoints import assert_falls_back, assert_is, names_in, save
+from checkpoints import assert_falls_back, assert_is, names_in, save, sealed_manifest
 from safetensors.numpy import save_file
 
 from graphgrad.errors import CheckpointError, EnvironmentLimitError
@@ -53,11 +53,6 @@ def test_a_missing_file_is_named(two, name):
     assert_falls_back(folder)
 
 
-def sealed(body):
-    body.pop("seal", None)
-    return body | {"seal": module.sealed(body)}
-
-
 MANIFEST_EDITS = [
     (lambda b: b.update(extra=1), "missing or unknown keys: 'extra'"),
     (lambda b: b.pop("details"), "missing or unknown keys: 'details'"),
@@ -91,7 +86,7 @@ def test_a_manifest_that_is_wrong_although_sealed_is_damage(two, edit, reason):
     folder, newest = two
     body = json.loads((newest / MANIFEST).read_text(encoding="utf-8"))
     edit(body)
-    (newest / MANIFEST).write_text(json.dumps(sealed(body)), encoding="utf-8")
+    (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
     assert_falls_back(folder, reason)
 
 
@@ -130,7 +125,7 @@ def test_a_hashed_file_that_is_no_safetensors_is_damage(two):
     body = json.loads((newest / MANIFEST).read_text(encoding="utf-8"))
     size, digest = files.write_new(newest / "copy", [content])
     body["files"][STATE] = {"bytes": size, "sha256": digest}
-    (newest / MANIFEST).write_text(json.dumps(sealed(body)), encoding="utf-8")
+    (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
     assert_falls_back(folder, "is no safetensors file")
 
 
@@ -218,7 +213,7 @@ def test_extended_dtypes_of_the_format_are_not_taken_for_ours(two):
     body = json.loads((newest / MANIFEST).read_text(encoding="utf-8"))
     body["files"][STATE] = {"bytes": size, "sha256": digest}
     body["arrays"].pop()
-    (newest / MANIFEST).write_text(json.dumps(sealed(body)), encoding="utf-8")
+    (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
     assert_falls_back(folder, "disagree about the dtype")
 
 
