@@ -31,7 +31,7 @@ def refused(capsys, *words):
 
 WANT_A_RUN = [["translate"], ["evaluate"], ["inspect"], ["inspect", "--steps"], ["plot"],
               ["plot", "--what", "flow"], ["train", "--resume"]]  # fmt: skip
-WANT_A_MODEL = [["train"], ["check"], ["profile"], ["train", "--settings"]]
+WANT_A_MODEL = [["train"], ["profile"], ["train", "--settings"]]
 
 
 @pytest.mark.parametrize("words", WANT_A_RUN, ids=" ".join)

@@ -205,7 +205,9 @@ def test_what_is_likely_to_go_wrong_is_noted_before_the_first_step(place, capsys
     assert main(["train", "--resume", "mine", "--set", "steps=2"]) == 0
     assert "logarithm" not in capsys.readouterr().out, "said once"
     assert main(["train", "feedforward", "--run", "clean", *sets("steps=1")]) == 0
-    assert capsys.readouterr().out.count("note: ") == 1, "of the data alone"
+    notes = re.findall(r"^note: (.*)$", capsys.readouterr().out, re.M)
+    of_the_machine = [note for note in notes if "openblas" in note.lower()]  # when it is busy
+    assert len(notes) - len(of_the_machine) == 1, "of the data alone"
 
 
 # ---------------------------------------------------------------- what does not
