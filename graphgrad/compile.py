@@ -4,7 +4,8 @@
                                                        (--FUSING_PASSES--> regions)
 
 The passes run once for all sizes; what follows runs once for each set of concrete sizes, and its
-program is kept.
+program is kept, as long as not too many others are used more lately. All programs of a graph run in
+one arena, as large as the largest of them needs (one more for each run that overlaps others).
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import COMPILES, Program, lower
-from graphgrad.errors import DeclarationError, PassError, UnknownNameError
+from graphgrad.backends import COMPILES, Program, Workspaces, lower, need_memory
+from graphgrad.errors import (
+    DeclarationError,
+    EnvironmentLimitError,
+    PassError,
+    UnknownNameError,
+)
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.collector import collector_rests
@@ -56,6 +62,10 @@ CHOICES: tuple[str, ...] = tuple(dict.fromkeys([
 ]))  # fmt: skip
 """What `compile(…, without=…)` can leave out, to see what it is worth or which one is guilty."""
 
+PROGRAMS = 128
+"""How many programs, each for one set of sizes, a compiled graph keeps unless told otherwise; one
+takes some two kilobytes a node."""
+
 
 class Compiled(Single):
     """A compiled graph: call it with the state and inputs of any size.
@@ -69,6 +79,7 @@ class Compiled(Single):
         reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass], fuse: bool,
         check: Check | None = None, without: frozenset[str] = frozenset(),
         smallest_kernel: int | None = None,
+        programs: int = PROGRAMS,
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         passes = (*specialised_passes, *FUSING_PASSES) if fuse else specialised_passes
@@ -77,7 +88,8 @@ class Compiled(Single):
         kernels = partial(fused, without=without, smallest=smallest_kernel)
         self._grouping = kernels if fuse else one_by_one
         self._dimensions = free_dimensions(graph)
-        self._programs: dict[tuple[int, ...], Program] = {}
+        self._programs: dict[tuple[int, ...], Program] = {}  # the last used last
+        self._limit, self._workspaces = programs, Workspaces()
         self._lock = threading.Lock()
 
     def __call__(
@@ -85,6 +97,8 @@ class Compiled(Single):
     ) -> dict[str, np.ndarray]:
         """Runs the program for the sizes of the inputs, compiling it the first time."""
         sizes = sizes_of(self.graph, inputs)
+        if any(name not in sizes for name in self._dimensions):
+            raise self._unknown_sizes(sizes, inputs)
         if self.graph.updates and 0 in sizes.values():
             empty = next(name for name, size in sizes.items() if size == 0)
             raise DeclarationError(
@@ -93,17 +107,49 @@ class Compiled(Single):
             )
         return self.program(**sizes)(state, **inputs)
 
+    def _unknown_sizes(
+        self, sizes: Mapping[str, int], inputs: Mapping[str, Any]
+    ) -> UnknownNameError:
+        """What is said where the inputs do not show every size."""
+        missing = [name for name in self.graph.inputs if name not in inputs]
+        if missing:
+            return UnknownNameError(
+                f"the inputs do not fit the program: missing {', '.join(missing)}",
+                fix=f"it takes {', '.join(self.graph.inputs)}",
+            )
+        unknown = [name for name in self._dimensions if name not in sizes]
+        return UnknownNameError(
+            f"no input shows the size of the dimension(s) {', '.join(unknown)}",
+            fix=f"compiled.program({', '.join(f'{name}=32' for name in self._dimensions)})"
+            "(state, …) runs the program for sizes of your own",
+        )
+
     @collector_rests
     def program(self, /, **sizes: int) -> Program:
         """The program for these sizes of the named dimensions."""
         key = tuple(sizes.get(name, -1) for name in self._dimensions)
         with self._lock:
-            if key not in self._programs:
-                graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
-                guards = [graph.outputs[name] for name in self._guards]
-                plan = make_plan(graph, guards, self._grouping, self._without)
-                self._programs[key] = lower(plan)
-            return self._programs[key]
+            program = self._programs.pop(key, None)
+            if program is None:
+                program = self._lowered(sizes)
+                while len(self._programs) >= self._limit:
+                    del self._programs[next(iter(self._programs))]
+            self._programs[key] = program
+            return program
+
+    def _lowered(self, sizes: Mapping[str, int]) -> Program:
+        try:
+            graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
+            guards = [graph.outputs[name] for name in self._guards]
+            plan = make_plan(graph, guards, self._grouping, self._without)
+            return lower(plan, workspaces=self._workspaces)
+        except MemoryError as problem:  # what depends on sizes alone is computed here
+            listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            raise EnvironmentLimitError(
+                f"there is not enough memory to compile the program for {listed or 'this graph'}: "
+                f"{problem}",
+                fix="a smaller batch, shorter inputs or a smaller model",
+            ) from None
 
     @property
     def source(self) -> str:
@@ -140,6 +186,7 @@ def compile(
     state: Feeds | None = None,
     without: str | Iterable[str] = (),
     smallest_kernel: int | None = None,
+    programs: int = PROGRAMS,
 ) -> Compiled:
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
 
@@ -151,8 +198,13 @@ def compile(
     be one. `without` (a name or several) leaves out what it names of `CHOICES`: a pass, or one of
     the plan's ways to save time and memory. `debug` gives sample inputs (and `state` the state):
     then every output is computed before and after every pass, and a pass that changes one is named.
+
+    Of the programs for different sizes the `programs` that were used last are kept; another one is
+    compiled anew when its sizes come again, in less time, as its kernels are on disk.
     """
     need_graph(graph, "compile")
+    if programs < 1:
+        raise DeclarationError(f"programs is {programs}: nothing could run", fix="1 or more")
     outputs = dict(graph.outputs)
     for item in [fetch] if isinstance(fetch, str | Node) else fetch:
         node = graph[item]
@@ -173,7 +225,7 @@ def compile(
     fuse = fuse and COMPILES and "fuse" not in left_out
     return Compiled(
         graph, optimised, guards, reports, specialised_passes, fuse, check, left_out,
-        smallest_kernel,
+        smallest_kernel, programs,
     )  # fmt: skip
 
 
@@ -258,8 +310,15 @@ def initial_state(
     """
     need_graph(graph, "initial_state")
     known = _given_state(graph, given or {})
-    state = {name: known[name] if name in known else np.empty(node.type.sizes, node.dtype)
-             for name, node in graph.states.items()}  # fmt: skip
+    size = sum(node.type.nbytes for node in graph.states.values())
+    need_memory(size, f"the state of {len(graph.states)} arrays", "a smaller model")
+    try:
+        state = {name: known[name] if name in known else np.empty(node.type.sizes, node.dtype)
+                 for name, node in graph.states.items()}  # fmt: skip
+    except MemoryError as problem:
+        raise EnvironmentLimitError(
+            f"there is not enough memory for the state: {problem}", fix="a smaller model"
+        ) from None
 
     def draw(names: Sequence[str]) -> None:
         for name in names:

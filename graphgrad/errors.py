@@ -5,6 +5,11 @@ likely fix is. The command line prints such an error without a traceback and exi
 anything else that escapes is a bug of graphgrad and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
+_NEAR = 0.65  # how alike two names are, from 0 to 1, before one is taken for the other
+
 
 class GraphgradError(Exception):
     """Base of all errors with a message for the user.
@@ -53,3 +58,12 @@ class ConfigurationError(GraphgradError):
 
 class EnvironmentLimitError(GraphgradError):
     """The machine cannot do what was asked: a full disk, a missing program, too little memory."""
+
+
+def suggestion(name: str, known: Iterable[str], listed: str) -> str:
+    """The fix for a name that nothing answers to: the nearest that is known, where one is near,
+    else all of them (``listed`` is what they are called)."""
+    names = list(known)
+    lower = {each.lower(): each for each in reversed(names)}
+    near = difflib.get_close_matches(name.lower(), lower, 1, _NEAR)
+    return f"did you mean {lower[near[0]]!r}?" if near else f"{listed}: {', '.join(names)}"

@@ -34,7 +34,7 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
 from graphgrad.layers import attention, causal_mask
 from graphgrad.ops import expand_dims, half_squared_error, matmul, multiply, softmax, sum, where
-from graphgrad.training.settings import TrainingSettings, at_least
+from graphgrad.training.settings import TrainingSettings, at_least, below
 from graphgrad.training.task import Feeds, State, Task
 
 # ---------------------------------------------------------------- the steps of the lecture
@@ -123,6 +123,7 @@ class Settings(TrainingSettings):
     width: int = 8
     """Features of a key and of a query, and columns of W^Q and W^K."""
     value_width: int = 4
+    """Features of a value."""
     noise: float = 0.5
     """σ, the deviation of the noise on a query; the elements of a key have variance 1."""
     steps: int = 1000
@@ -136,6 +137,7 @@ class Settings(TrainingSettings):
         TrainingSettings.__post_init__(self)
         for name in ("keys", "width", "value_width"):
             at_least(name, getattr(self, name), 1)
+            below(name, getattr(self, name), 10**6)
         at_least("noise", self.noise, 0)
 
 
@@ -203,11 +205,11 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
 
     def evaluate(state: State) -> dict[str, float]:
         """`right` is the share of right look-ups, `best` that of always taking the key nearest to
-        the query: the best rule there is."""
+        the query: the best rule there is. `loss`, a sum, is that of as many as a batch holds."""
         found = answer(state)
         matches = np.matmul(unseen.feeds["keys"], unseen.feeds["query"].swapaxes(1, 2))[..., 0]
         return {
-            "loss": float(found["loss"]),
+            "loss": float(found["loss"]) * settings.batch_size / HELD_OUT_LOOKUPS,
             "examples": HELD_OUT_LOOKUPS,
             "right": float(right(unseen, found["attention.values"]).mean()),
             "best": float((matches.argmax(axis=-1) == unseen.meant).mean()),

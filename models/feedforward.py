@@ -54,9 +54,13 @@ class Settings(TrainingSettings):
     """Plain gradient descent on all flowers at once: w ← w - η ∂L/∂w with a constant η."""
 
     form: str = "neurons"
+    """neurons: each neuron and each weight on its own; matrices: two matrix products."""
     activation: str = "sigmoid"
+    """φ of the hidden neurons."""
     output_activation: str = "sigmoid"
+    """φ of the output neurons."""
     bias: bool = False
+    """Whether a neuron adds a number of its own."""
     steps: int = 1000
     batch_size: int = 100
     """100 are all flowers to learn from; fewer are drawn anew in each epoch."""
@@ -251,6 +255,7 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
     def evaluate(state: State) -> dict[str, float]:
         loss, outputs = predict(state, unseen)
         right = outputs.argmax(axis=1) == unseen.species
+        loss *= min(settings.batch_size, len(learnt)) / len(unseen)  # a sum, as over a batch
         return {"loss": loss, "examples": len(unseen), "accuracy": float(right.mean())}
 
     return Task(

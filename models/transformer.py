@@ -38,7 +38,7 @@ from graphgrad.ops import (
     mean_over_targets,
 )
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import TrainingSettings, at_least, below_one, one_of
+from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
 from graphgrad.training.task import Task
 from graphgrad.training.translation import PADDING, TranslationData, load_data, translation_task
 
@@ -52,16 +52,23 @@ class Settings(TrainingSettings):
     learning_rate: float = 2e-3
     warmup: int = 200
     layers: int = 2
+    """Layers of the encoder, and as many of the decoder."""
     width: int = 96
+    """The length of the vector at each position."""
     heads: int = 4
+    """Attentions side by side; they share the width."""
     inner: int = 384
+    """Units between the two products of the position-wise network."""
     dropout: float = 0.0
+    """The share of values that training sets to 0."""
     label_smoothing: float = 0.0
+    """The share of the truth that is spread over all tokens."""
     norm: str = "post"
     """post: normalise after the residual sum, as the paper; pre: before each sublayer."""
     tie: bool = False
     """Use the target embedding as the matrix of the output layer too."""
     activation: str = "relu"
+    """Of the position-wise network: relu, gelu, tanh, sigmoid or linear."""
     source: str = ""
     """A file of source lines; empty: the built-in `dates`."""
     target: str = ""
@@ -69,7 +76,9 @@ class Settings(TrainingSettings):
     tokens: str = "character"
     """What a token is: character or whitespace."""
     maximum_length: int = 128
+    """Pairs with more tokens than that, the end counted, are left out."""
     maximum_vocabulary: int = 10000
+    """How many tokens each side knows, the most frequent ones; others are unknown."""
 
     def __post_init__(self) -> None:
         TrainingSettings.__post_init__(self)
@@ -78,6 +87,7 @@ class Settings(TrainingSettings):
         one_of("activation", self.activation, ("relu", "gelu", "tanh", "sigmoid", "linear"))
         for name in ("layers", "width", "heads", "inner", "maximum_length"):
             at_least(name, getattr(self, name), 1)
+            below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
         for name in ("dropout", "label_smoothing"):
             below_one(name, getattr(self, name))
         if self.width % self.heads or self.width % 2:

@@ -4,10 +4,8 @@ import os
 
 import numpy as np
 
-from graphgrad.training.checkpoint import (
-    load_checkpoint,
-    save_checkpoint,
-)
+from graphgrad.training.checkpoint import load_checkpoint, save_checkpoint
+from graphgrad.training.checkpoint_format import sealed
 
 
 def state_of(step):
@@ -44,3 +42,9 @@ def assert_falls_back(folder, reason=""):
     assert len(found.warnings) == 1
     assert found.warnings[0].startswith("step-000000002 is damaged: ")
     assert reason in found.warnings[0]
+
+
+def sealed_manifest(body):
+    """The manifest with the seal that fits what it says now."""
+    body.pop("seal", None)
+    return body | {"seal": sealed(body)}

@@ -26,9 +26,10 @@ from graphgrad.passes import specialise
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import OpenRun, create_run, open_run, train
+from graphgrad.training.trainer import train
 
 DATES = {
     "layers": 2, "width": 32, "heads": 4, "inner": 64, "batch_size": 16,

@@ -14,9 +14,9 @@ from graphgrad.layers import dropout
 from graphgrad.ops import half_squared_error, matmul
 from graphgrad.training.optimisers import randomness_of_run
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.task import Task, load_model
-from graphgrad.training.trainer import create_run, open_run
 
 STEPS = 12
 QUIET = partial(Progress, STEPS, stream=io.StringIO())
@@ -78,8 +78,8 @@ def new(model, path, **values):
     return create_run(load_model("small", {"small": model}), Settings(**values), path)
 
 
-def again(model, path, **values):
-    return open_run(path, {"small": model}, values)
+def again(model, path, step=None, **values):
+    return open_run(path, {"small": model}, values, step)
 
 
 def state_bytes(state):

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import itertools
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from graphgrad.compile import CHOICES, initial_state
-from graphgrad.errors import ConfigurationError
+from graphgrad.errors import ConfigurationError, suggestion
 from graphgrad.inspection.bench_process import default_threads
 from graphgrad.inspection.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
 from graphgrad.inspection.bench_worker import Workload
 from graphgrad.inspection.cost import flops_of_graph
 from graphgrad.tools.peers import graphgrad_engine
+from graphgrad.tools.streams import say, tell
 
 HELP = "time a training step, beside PyTorch and JAX where they are installed"
 DESCRIPTION = """Times the training step of the Transformer (post-norm, dropout 0.1, label smoothing
@@ -95,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = measure(workload, contenders, conditions)
         found.append({"size": arguments.size, **result.to_dict()})
         if not arguments.json:
-            print(format_bench(arguments.size, result), flush=True)
+            say(format_bench(arguments.size, result))
     if arguments.json:
         print(json.dumps(found[0] if len(found) == 1 else {"cases": found}, indent=2))
     return 0
@@ -170,10 +169,9 @@ def _known(what: str, name: str, names: Iterable[str]) -> str:
     known = list(dict.fromkeys(names))
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, 1, 0.4)
     raise ConfigurationError(
         f"there is no {what} called {name!r}", "",
-        f"did you mean {near[0]!r}?" if near else f"choose of {', '.join(known)}",
+        suggestion(name, known, "choose of"),
     )  # fmt: skip
 
 
@@ -194,4 +192,4 @@ def _positive(option: str, number: float) -> None:
 
 
 def _report(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    tell(line)

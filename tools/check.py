@@ -1,49 +1,73 @@
-"""`graphgrad check`: every delta of a model against finite differences."""
+"""`graphgrad check`: every delta of a model against finite differences, and the program that trains
+against the reference."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.compile import initial_state
+from graphgrad.compile import compile, initial_state
 from graphgrad.graph import Graph
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
+from graphgrad.inspection.agreement import Agreement, compare_program
 from graphgrad.inspection.check import Verdict, check
 from graphgrad.inspection.lint import lint
 from graphgrad.models import BUILTIN
+from graphgrad.tools.opening import (
+    add_model_option,
+    is_run,
+    model_of,
+    refuse_model_option,
+    run_of,
+)
+from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import format_json
-from graphgrad.training.progress import displayable
-from graphgrad.training.settings import with_assignments, with_values
-from graphgrad.training.task import ModelFile, load_model
+from graphgrad.training.optimisers import GRADIENT_NORM, training_step
+from graphgrad.training.runs import OpenRun
+from graphgrad.training.settings import (
+    TrainingSettings,
+    assigned,
+    with_assignments,
+    with_values,
+)
+from graphgrad.training.task import ModelFile
 
-HELP = "check the delta of every node of a model against finite differences"
+HELP = "check every delta against finite differences, and the program that trains"
 DESCRIPTION = """Cuts the graph of MODEL at every node, moves the node's value a little in random
 directions, recomputes what depends on it, and compares the change of the loss with the delta. A
 wrong delta is traced to the delta rule that made it; of nodes asked for by name, what each tail
 sends back is compared on its own. The model is made small by its own CHECK
 settings and computed in float64; parameters that start as one constant are shaken a little.
 
+Then the program that `graphgrad train` makes of the model, at its own sizes, runs one real batch,
+and every value and delta that it computes is compared with the reference engine's; the first that
+differs is named. A RUN is compared from the state of its newest checkpoint, on its next batch.
+
     graphgrad check transformer
     graphgrad check transformer --set layers=2 --node "decoder.*"
     graphgrad check transformer --node decoder.0.attention.scores
     graphgrad check my_model.py --json
     graphgrad check my_model.py --lint
+    graphgrad check runs/transformer-001
 
-The exit code is 1 where a delta is wrong, else 0. `kink`: the loss has no derivative there (relu at
-0, a tie of a maximum). `replaced`: a rule of the model's own stands in the place of the derivative.
+The exit code is 1 where a delta or the program is wrong, else 0. `kink`: the loss has no
+derivative there (relu at 0, a tie of a maximum). `replaced`: a rule of the model's own stands in
+the place of the derivative.
 """
 _SHAKE = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("model", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument("model", metavar="MODEL|RUN",
+                        help=f"{', '.join(BUILTIN)}, a .py file, or a run folder")  # fmt: skip
+    add_model_option(parser)
     parser.add_argument("--node", metavar="PATTERN", action="append",
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
@@ -59,12 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Checks and prints; 1 where a delta is wrong."""
-    model = load_model(arguments.model, BUILTIN)
+    subject = _subject(arguments)
+    model = subject.model
     if arguments.lint:
-        return _lint(model, arguments)
-    small = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
+        return _lint(subject, arguments)
+    small = with_values(subject.settings, {**model.check, "dtype": "float64"}, model.name)
     settings = with_assignments(small, arguments.set)
-    task = model.task(settings, {})
+    task = model.task(settings, dict(subject.run.task.files) if subject.run else {})
     started = time.perf_counter()
     verdicts = check(
         task.graph, task.graph.outputs["loss"], task.feeds(0), shaken(task.graph, settings.seed),
@@ -72,30 +97,81 @@ def run(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
     seconds = time.perf_counter() - started
     counts = Counter(verdict.verdict for verdict in verdicts)
+    agreement = _agreement(subject)
     if arguments.json:
         report = {"model": model.name, "seconds": round(seconds, 3), "counts": dict(counts),
-                  "verdicts": [verdict.to_dict() for verdict in verdicts]}  # fmt: skip
-        print(format_json(report, "the report"))
+                  "verdicts": [verdict.to_dict() for verdict in verdicts],
+                  "program": agreement.to_dict()}  # fmt: skip
+        write_document(format_json(report, "the report") + "\n")
     else:
         for line in text_lines(verdicts, tails=bool(arguments.node)):
-            print(displayable(line, sys.stdout.encoding))
+            say(line)
         listed = ", ".join(f"{count} {judgement}" for judgement, count in counts.most_common())
-        print(f"\n{model.short_name}: {listed}, in {seconds:.1f} s")
-    return int(counts["wrong"] > 0)
+        say(f"\n{model.short_name}: {listed}, in {seconds:.1f} s")
+        for line in agreement_lines(agreement):
+            say(line)
+    return int(counts["wrong"] > 0 or agreement.difference is not None)
 
 
-def _lint(model: ModelFile, arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class _Subject:
+    """What is checked: a model with the settings that it is trained with, or a run of one."""
+
+    model: ModelFile
+    settings: TrainingSettings
+    run: OpenRun | None = None
+
+
+def _subject(arguments: argparse.Namespace) -> _Subject:
+    if is_run(arguments.model):
+        values = assigned(arguments.set)
+        opened = run_of(arguments.model, values, model_file=arguments.model_file)
+        return _Subject(opened.model, opened.settings, opened)
+    refuse_model_option(arguments.model_file)
+    model = model_of(arguments.model)
+    return _Subject(model, with_assignments(model.settings, arguments.set))
+
+
+def _agreement(subject: _Subject) -> Agreement:
+    """The comparison of the program that trains: from the run's state, or from a first state."""
+    settings, run = subject.settings, subject.run
+    if run is not None:
+        graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.step)
+    else:
+        task = subject.model.task(settings, {})
+        graph, feeds = training_step(task.graph, settings), task.feeds(0)
+        state = initial_state(graph, settings.seed)
+    compiled = compile(graph, guards=("loss", GRADIENT_NORM), fuse=settings.fuse)
+    return compare_program(compiled, feeds, state)
+
+
+def agreement_lines(found: Agreement) -> Iterator[str]:
+    """One line where the program agrees, else what differs, its figures and its line."""
+    counted = (f"{found.steps} steps, {found.kernels} of them kernels; {found.values} values by "
+               f"name, the others of {found.nodes} nodes lie inside of them")  # fmt: skip
+    if found.difference is None:
+        yield f"the program that trains agrees with the reference ({counted})"
+        return
+    yield f"the program that trains is wrong ({counted}):"
+    yield f"    {found.difference}"
+    yield f"    relative to the largest element: {found.difference.error:.1e}"
+    if found.difference.origin:
+        yield f"    declared at {found.difference.origin}"
+
+
+def _lint(subject: _Subject, arguments: argparse.Namespace) -> int:
     """Prints what is likely to go wrong in the model as it is trained; 1 where there is any."""
-    graph = model.task(with_assignments(model.settings, arguments.set), {}).graph
+    model = subject.model
+    graph = (subject.run.task if subject.run else model.task(subject.settings, {})).graph
     findings = lint(graph)
     if arguments.json:
         report = {"model": model.name, "findings": [item.to_dict() for item in findings]}
-        print(format_json(report, "the findings"))
+        write_document(format_json(report, "the findings") + "\n")
         return int(bool(findings))
     for item in findings:
-        print(displayable(str(item), sys.stdout.encoding))
+        say(str(item))
     count = f"{len(findings)} finding{'' if len(findings) == 1 else 's'}" if findings else "clean"
-    print(f"{model.short_name}: {count}, {len(graph)} nodes")
+    say(f"{model.short_name}: {count}, {len(graph)} nodes")
     return int(bool(findings))
 
 

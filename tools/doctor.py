@@ -8,7 +8,10 @@ import argparse
 import json
 from collections.abc import Iterator
 
+from graphgrad.inspection.load import busy_note
 from graphgrad.inspection.machine import BlasReport, MachineReport, Package, examine_machine
+from graphgrad.kernels.user_folder import user_folder, why_nothing_is_kept
+from graphgrad.tools.streams import say
 
 HELP = "examine this machine: what runs, what slows it down, and the remedy"
 DESCRIPTION = (
@@ -32,19 +35,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Examine and print; 1 where there is a problem, else 0."""
+    busy = busy_note()  # looked at first: what is measured below keeps cores busy too
     report = examine_machine(arguments.measure)
-    print(json.dumps(report.to_dict(), indent=2) if arguments.json else format_report(report))
+    if arguments.json:
+        say(json.dumps({**report.to_dict(), "busy": busy}, indent=2))
+    else:
+        say(format_report(report, busy))
     return int(any(finding.level == "problem" for finding in report.findings))
 
 
-def format_report(report: MachineReport) -> str:
-    """The facts, one a line, then the findings, each with its remedy below it."""
+def format_report(report: MachineReport, busy: str | None = None) -> str:
+    """The facts, one a line, then the findings, each with its remedy; `busy` is one more."""
     lines = [f"{name:<12}{value}" for name, value in _facts(report)]
     lines.append("")
     for finding in report.findings:
         lines.append(f"{finding.level:<12}{finding.text}")
         if finding.remedy:
             lines.append(f"{'':<12}remedy: {finding.remedy}")
+    lines += [f"{'note':<12}{busy}"] if busy else []
     return "\n".join(lines)
 
 
@@ -61,6 +69,8 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     if blas.measured:
         yield "speed", f"{blas.measured.gflops:.0f} GFLOP/s (float32 matrix product)"
     yield "llvmlite", _package_text(report.llvmlite)
+    kept = user_folder("machine_code")
+    yield "kernels", str(kept) if kept else f"not kept: {why_nothing_is_kept('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
     yield "Graphviz", report.dot or "absent"
     yield "GPU", "; ".join(report.gpus) or "none"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
-from graphgrad.models import BUILTIN
-from graphgrad.training.trainer import json_figures, open_run
+from graphgrad.tools.opening import add_model_option, run_of
+from graphgrad.tools.streams import say
+from graphgrad.training.task import read_only
+from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"
 DESCRIPTION = """Prints the loss and the other figures of the run's newest checkpoint on the data
@@ -18,19 +19,18 @@ that it was not trained on; with --json one object (for translation: loss, exact
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
+    add_model_option(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints."""
-    opened = open_run(arguments.run, BUILTIN)
-    for warning in opened.warnings:
-        print(f"note: {warning}", file=sys.stderr)
-    figures = opened.task.evaluate(opened.state)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
+    figures = opened.task.evaluate(read_only(opened.state))
     if arguments.json:
         print(json.dumps({"step": opened.step, **json_figures(figures)}))
     else:
         print(f"step {opened.step}")
         for name, value in figures.items():
-            print(f"{name:<12} {value:.6g}")
+            say(f"{name:<12} {value:.6g}")
     return 0

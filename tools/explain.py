@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -18,13 +17,11 @@ from rich.text import Text
 from graphgrad.graph import Graph
 from graphgrad.inspection.explain import Explanation, explain
 from graphgrad.inspection.explain_text import Style, rows, text_lines
-from graphgrad.models import BUILTIN
 from graphgrad.tools.check import shaken
+from graphgrad.tools.opening import batch_of, is_run, model_of, refuse_model_option, run_of
+from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.training.files import format_json
-from graphgrad.training.progress import displayable
 from graphgrad.training.settings import with_values
-from graphgrad.training.task import load_model
-from graphgrad.training.trainer import open_run
 
 STYLES: Mapping[Style, str] = {
     "title": "bold", "formula": "cyan", "text": "", "good": "green", "bad": "bold red",
@@ -37,10 +34,10 @@ Subject = tuple[Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 
 def explain_node(arguments: argparse.Namespace) -> int:
     """Derives and prints; 1 where a line does not agree with the numbers."""
-    graph, feeds, state = _subject(arguments.run, arguments.batch)
+    graph, feeds, state = _subject(arguments.run, arguments.batch, arguments.model_file)
     explanation = explain(graph, arguments.explain, feeds, state, steps=arguments.depth)
     if arguments.json:
-        print(format_json(explanation.to_dict(), "the explanation"))
+        write_document(format_json(explanation.to_dict(), "the explanation") + "\n")
     else:
         show(explanation)
     return int(not explanation.agrees)
@@ -54,23 +51,22 @@ def show(explanation: Explanation) -> None:
             console.print(Text.assemble(*((text, STYLES[style]) for text, style in row)))
         return
     for line in text_lines(explanation):
-        print(displayable(line, sys.stdout.encoding))
+        say(line)
 
 
-def _subject(name: str, batch: int | None) -> Subject:
+def _subject(name: str, batch: int | None, model_file: str | None) -> Subject:
     """A run in float64 where the name is a folder, else a model as `check` sees it."""
-    if name not in BUILTIN and Path(name).is_dir():
-        opened = open_run(name, BUILTIN)
-        for warning in opened.warnings:
-            print(f"note: {warning}", file=sys.stderr)
+    if is_run(name):
+        opened = run_of(name, model_file=model_file)
         if opened.settings.surgery:
-            print("note: the run cuts deltas; the derivation shows them uncut", file=sys.stderr)
+            tell("note: the run cuts deltas; the derivation shows them uncut")
         settings = with_values(opened.settings, {"dtype": "float64"})
         task = opened.model.task(settings, opened.task.files)
         state = {key: value.astype(np.float64) if value.dtype.kind == "f" else value
                  for key, value in opened.state.items()}  # fmt: skip
-        return task.graph, task.feeds(opened.step if batch is None else batch), state
-    model = load_model(name, BUILTIN)
+        return task.graph, task.feeds(batch_of(batch, opened.step)), state
+    refuse_model_option(model_file)
+    model = model_of(name)
     settings = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
     task = model.task(settings, {})
-    return task.graph, task.feeds(batch or 0), shaken(task.graph, settings.seed)
+    return task.graph, task.feeds(batch_of(batch, 0)), shaken(task.graph, settings.seed)

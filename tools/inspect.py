@@ -23,14 +23,13 @@ from graphgrad.inspection.criteria import (
 from graphgrad.inspection.criteria import ordered as ordered_items
 from graphgrad.inspection.derivation import STEPS
 from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
-from graphgrad.models import BUILTIN
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
+from graphgrad.tools.opening import add_model_option, batch_of, run_of
+from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.files import format_json
 from graphgrad.training.optimisers import derived_graph
-from graphgrad.training.progress import displayable
-from graphgrad.training.trainer import open_run
 
 HELP = "show the value and the delta of every node of a run, in figures"
 DESCRIPTION = """Computes one batch of RUN with the parameters of its newest checkpoint and prints,
@@ -55,6 +54,7 @@ _NUMBERS = 4  # the column from which on figures stand, aligned to the right
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder; with --explain also a model")
+    add_model_option(parser)
     parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
                         help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
     parser.add_argument("--sort", choices=RECORDED, metavar="FIGURE",
@@ -100,11 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
         return show_steps(arguments)
     sort = known_figure(arguments.sort, REPORTED) if arguments.sort else None
     conditions = [parse_condition(text) for text in arguments.where]
-    opened = open_run(arguments.run, BUILTIN)
-    for warning in opened.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+    opened = run_of(arguments.run, model_file=arguments.model_file)
     graph = opened.task.graph
-    step = opened.step if arguments.batch is None else arguments.batch
+    step = batch_of(arguments.batch, opened.step)
     reports = ordered(
         inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step), opened.state,
                        arguments.node or ("*",)),
@@ -114,13 +112,14 @@ def run(arguments: argparse.Namespace) -> int:
         print_csv(batch_table({report.name: figures_of_report(report) for report in reports}))
     elif arguments.json:
         nodes = [report.to_dict() for report in reports]
-        print(format_json({"run": str(opened.folder.path), "step": opened.step, "batch": step,
-                           "nodes": nodes}, "the report"))  # fmt: skip
+        report = {"run": str(opened.folder.path), "step": opened.step, "batch": step,
+                  "nodes": nodes}  # fmt: skip
+        write_document(format_json(report, "the report") + "\n")
     elif sys.stdout.isatty():
         Console(highlight=False).print(*blocks(reports), sep="\n")
     else:
         for line in text_lines(reports):
-            print(displayable(line, sys.stdout.encoding))
+            say(line)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,12 +25,11 @@ from graphgrad.inspection.criteria import (
 from graphgrad.inspection.history import History, node_of, read_history
 from graphgrad.inspection.recording import STATISTICS, UPDATE_RATIO
 from graphgrad.inspection.statistics import inspect_values
-from graphgrad.models import BUILTIN
+from graphgrad.tools.opening import batch_of, folder_of, run_of
+from graphgrad.tools.streams import tell, write_document
 from graphgrad.tools.tables import Table, print_csv, print_table, sparkline
 from graphgrad.training.files import format_json
 from graphgrad.training.optimisers import derived_graph
-from graphgrad.training.run_folder import RunFolder
-from graphgrad.training.trainer import open_run
 
 RECORDED = (*REPORTED, UPDATE_RATIO)
 """The figures of a node that was recorded."""
@@ -41,16 +39,17 @@ COLUMNS = 6
 
 def show_steps(arguments: argparse.Namespace) -> int:
     """`--steps`: one figure of each node at some of the recorded steps, or all as CSV and JSON."""
-    history = read_history(RunFolder.open(arguments.run)).chosen(arguments.node)
+    history = read_history(folder_of(arguments.run)).chosen(arguments.node)
     figure = known_figure(arguments.figure or "norm", STATISTICS)
     history = _selected(history, arguments)
     if arguments.csv:
         print_csv(_long_table(history))
     elif arguments.json:
-        print(format_json({"run": arguments.run, **_as_json(history)}, "the history", None))
+        report = {"run": arguments.run, **_as_json(history)}
+        write_document(format_json(report, "the history", None) + "\n")
     else:
-        print(f"{figure} at {len(history.steps)} recorded steps, {history.steps[0]} to "
-              f"{history.steps[-1]}", file=sys.stderr)  # fmt: skip
+        tell(f"{figure} at {len(history.steps)} recorded steps, {history.steps[0]} to "
+             f"{history.steps[-1]}")  # fmt: skip
         print_table(steps_table(history, figure))
     return 0
 
@@ -113,14 +112,14 @@ def show_comparison(arguments: argparse.Namespace) -> int:
     if arguments.csv:
         print_csv(table)
     elif arguments.json:
-        print(format_json({
+        report = {
             "first": arguments.run, "second": arguments.compare, "figure": figure,
             "nodes": [pair.to_dict() for pair in pairs],
             "only_first": list(found.only_first), "only_second": list(found.only_second),
-        }, "the comparison"))  # fmt: skip
+        }  # fmt: skip
+        write_document(format_json(report, "the comparison") + "\n")
     else:
-        print(f"{figure} of each node: first {arguments.run}, second {arguments.compare}",
-              file=sys.stderr)  # fmt: skip
+        tell(f"{figure} of each node: first {arguments.run}, second {arguments.compare}")
         print_table(table)
         _tell_of_the_rest(found)
     return 0
@@ -142,12 +141,12 @@ def _tell_of_the_rest(found: Comparison) -> None:
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-            print(f"only the {which} has {len(names)} nodes: {some}", file=sys.stderr)
+            tell(f"only the {which} has {len(names)} nodes: {some}")
 
 
 def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
     """What both runs have recorded, at the last step that both have."""
-    first, second = (read_history(RunFolder.open(path)).chosen(arguments.node)
+    first, second = (read_history(folder_of(path)).chosen(arguments.node)
                      for path in (arguments.run, arguments.compare))  # fmt: skip
     common = sorted(set(first.steps) & set(second.steps))
     if not common:
@@ -155,7 +154,7 @@ def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
             f"no step is recorded by both {arguments.run} and {arguments.compare}",
             fix="leave --steps out to compare one batch with the parameters of both",
         )
-    print(f"step {common[-1]}", file=sys.stderr)
+    tell(f"step {common[-1]}")
     return [figures_of_history(history, common[-1]) for history in (first, second)]
 
 
@@ -164,8 +163,8 @@ def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
     tables: list[Mapping[str, Figures]] = []
     step = arguments.batch
     for path in (arguments.run, arguments.compare):
-        opened = open_run(path, BUILTIN)
-        step = opened.step if step is None else step
+        opened = run_of(path, model_file=arguments.model_file)
+        step = batch_of(step, opened.step)
         graph = opened.task.graph
         reports = inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step),
                                  opened.state, arguments.node or ("*",))  # fmt: skip

@@ -1,19 +1,20 @@
 """The `graphgrad` program: one command a file, each thin over the package.
 
-An error that is meant for the user is printed without a traceback, with exit code 2. Anything else
-is a bug and shows its traceback.
+An error that is meant for the user is printed without a traceback, with exit code 2; so are too
+little memory and an output that cannot be written. A reader that goes away (`| head`) ends the
+program with exit code 1 and no word. Anything else is a bug and shows its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import NoReturn
 
 import graphgrad
-from graphgrad.errors import GraphgradError
+from graphgrad.errors import GraphgradError, UnknownNameError, suggestion
 from graphgrad.tools import (
     bench,
     check,
@@ -26,7 +27,7 @@ from graphgrad.tools import (
     train,
     translate,
 )
-from graphgrad.training.files import show_controls
+from graphgrad.tools.streams import abandon, output_failure, standard_streams, tell
 
 COMMANDS: Mapping[str, ModuleType] = {
     "train": train,
@@ -51,39 +52,110 @@ then:          graphgrad translate runs/transformer-001 "de: Sonntag, 22. Novemb
 """
 
 
-def parser() -> argparse.ArgumentParser:
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the words of a command without passing their control characters on.
+
+    An option that is not known gets the nearest one.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        tell(f"{self.prog}: error: {message}")
+        sys.exit(2)
+
+    def options(self) -> list[str]:
+        """The long names of all options."""
+        return [name for action in self._actions for name in action.option_strings
+                if name.startswith("--")]  # fmt: skip
+
+
+def parser() -> _Parser:
     """The parser of all commands."""
-    whole = argparse.ArgumentParser(
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
+    """The parser of all commands, and that of each."""
+    whole = _Parser(
         "graphgrad", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     whole.add_argument("--version", action="version", version=f"graphgrad {graphgrad.__version__}")
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    each = {}
     for name, module in COMMANDS.items():
         laid_out = "\n" in module.DESCRIPTION  # else it is one paragraph, to be filled
-        command = commands.add_parser(
+        each[name] = commands.add_parser(
             name, help=module.HELP, description=module.DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter if laid_out
             else argparse.HelpFormatter,
         )  # fmt: skip
-        module.add_arguments(command)
-    return whole
+        module.add_arguments(each[name])
+    return whole, each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
-    chosen = parser().parse_args(arguments)
+    with standard_streams():
+        try:
+            try:
+                return _run(sys.argv[1:] if arguments is None else arguments)
+            finally:
+                sys.stdout.flush()
+        except OSError as error:
+            failure = output_failure()
+            if not isinstance(error, BrokenPipeError) and error is not failure:
+                raise
+            abandon(sys.stdout)
+            if isinstance(error, BrokenPipeError):
+                return 1
+            tell(f"graphgrad: standard output cannot be written: {error.strerror or error}")
+            return 2
+
+
+def _run(words: Sequence[str]) -> int:
+    """Reads the words and runs the command; what is meant for the user is printed."""
+    whole, each = _parsers()
+    if not words:
+        whole.print_help()
+        return 0
+    if words[0] == "help":
+        words = [*words[1:2], "--help"]
+    command = "graphgrad"
     try:
+        _check_command(words)
+        chosen, unknown = whole.parse_known_args(words)
+        if unknown:
+            _refuse(each[chosen.command], unknown)
+        command = f"graphgrad {chosen.command}"
         return int(COMMANDS[chosen.command].run(chosen))
     except GraphgradError as error:
-        print(f"graphgrad {chosen.command}: {show_controls(str(error))}", file=sys.stderr)
+        tell(f"{command}: {error}")
+        return 2
+    except MemoryError as error:
+        tell(f"{command}: there is not enough memory{f': {error}' if str(error) else ''}\n"
+             "  fix:   make the model or the batch smaller")  # fmt: skip
         return 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return 130
-    except BrokenPipeError:
-        # the reader went away; Python would complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+
+
+def _check_command(words: Sequence[str]) -> None:
+    """UnknownNameError for a command that there is not."""
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise UnknownNameError(f"there is no command {command!r}",
+                               fix=suggestion(command, COMMANDS, "commands"))  # fmt: skip
+
+
+def _refuse(command: _Parser, unknown: Sequence[str]) -> NoReturn:
+    """Ends with what the command does not take."""
+    word = unknown[0]
+    if word.startswith("--"):
+        name = word.partition("=")[0]
+        command.error(f"there is no option {name}; "
+                      f"{suggestion(name, command.options(), 'options')}")  # fmt: skip
+    command.error(f"unrecognized arguments: {' '.join(unknown)}")
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from graphgrad.inspection.attention_maps import attention_maps
 from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import recorded_figures
 from graphgrad.inspection.selection import matching
-from graphgrad.models import BUILTIN
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, need_matplotlib, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
+from graphgrad.tools.streams import say
 from graphgrad.training.files import make_folder, write_atomically
 from graphgrad.training.run_folder import RunFolder
-from graphgrad.training.trainer import open_run
+from graphgrad.training.trainer import EVALUATION
 
 HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
 DESCRIPTION = """Draws a picture of RUN into a file: PNG, SVG or PDF, as its name says.
@@ -37,6 +38,7 @@ recorded nothing, from one batch with the parameters of the newest checkpoint.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
+    add_model_option(parser)
     parser.add_argument("--what", choices=(*PLOTS, "all"), default="loss",
                         help=f"{', '.join(PLOTS)}, or all (%(default)s)")  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE",
@@ -53,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draws and writes."""
     need_matplotlib()
-    folder = RunFolder.open(arguments.run)
+    folder = folder_of(arguments.run)
     if arguments.what == "all":
         return _draw_all(folder, arguments)
     file = Path(arguments.output or folder.path / "plots" / f"{arguments.what}.png")
@@ -73,7 +75,7 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
             _draw(folder, arguments, what, target / f"{what}.png")
             drawn += 1
         except GraphgradError as error:
-            print(f"no {what}: {error.problem}")
+            say(f"no {what}: {error.problem}")
     return 0 if drawn else 2
 
 
@@ -82,11 +84,12 @@ def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Pat
         picture = encoded(PLOTS[what](folder, arguments), format_of(file))
     make_folder(file.parent)
     write_atomically(file, picture)
-    print(f"wrote {file}")
+    say(f"wrote {file}")
 
 
 def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:
-    return plot_loss(folder.metrics(), folder.path.name)
+    evaluation = folder.read_json(EVALUATION) if (folder.path / EVALUATION).is_file() else {}
+    return plot_loss(folder.metrics(), folder.path.name, evaluation)
 
 
 def _schedule(folder: RunFolder, arguments: argparse.Namespace) -> Any:
@@ -107,8 +110,8 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
     """A history of one step, computed now."""
-    opened = open_run(arguments.run, BUILTIN)
-    step = opened.step if arguments.batch is None else arguments.batch
+    opened = run_of(arguments.run, model_file=arguments.model_file)
+    step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
     names, statistics, values = recorded_figures(derived, opened.task.feeds(step), opened.state)
@@ -116,8 +119,8 @@ def _of_one_batch(arguments: argparse.Namespace) -> History:
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
-    opened = open_run(arguments.run, BUILTIN)
-    step = opened.step if arguments.batch is None else arguments.batch
+    opened = run_of(arguments.run, model_file=arguments.model_file)
+    step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     maps = attention_maps(graph, opened.task.feeds(step), opened.state, opened.task.files,
                           arguments.example)  # fmt: skip

@@ -15,10 +15,12 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.inspection.kernel_text import kernel_text
 from graphgrad.inspection.line_profile import Profile, chrome_trace, profile
 from graphgrad.models import BUILTIN
+from graphgrad.tools.opening import model_of
+from graphgrad.tools.streams import say
 from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import Feeds, load_model
+from graphgrad.training.task import Feeds
 
 HELP = "time every operation and every node of a training step"
 DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
@@ -57,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.assembly and not arguments.kernel:
         raise ConfigurationError("--assembly is of one kernel", fix="add --kernel NAME")
     if arguments.kernel:
-        print(_kernel(arguments))
+        say(_kernel(arguments))
         return 0
     found = measure(arguments.model, arguments.set, arguments.steps)
     if arguments.trace:
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"model": arguments.model, **found.to_dict()}, indent=1))
     else:
-        print(format_profile(found, arguments.top))
+        say(format_profile(found, arguments.top))
     return 0
 
 
@@ -85,7 +87,7 @@ def training_program(
     name: str, assignments: list[str]
 ) -> tuple[Program, dict[str, np.ndarray], Feeds]:
     """The program that `graphgrad train` runs for this model, its first state and a batch."""
-    model = load_model(name, BUILTIN)
+    model = model_of(name)
     settings = with_assignments(model.settings, assignments)
     task = model.task(settings, {})
     graph = training_step(task.graph, settings)

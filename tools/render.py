@@ -15,11 +15,19 @@ from graphgrad.rendering import FORMATS, View, render
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
+from graphgrad.tools.opening import (
+    add_model_option,
+    is_run,
+    model_of,
+    refuse_model_option,
+    run_of,
+)
+from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import write_atomically
 from graphgrad.training.optimisers import derived_graph
-from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import Task, load_model
-from graphgrad.training.trainer import OpenRun, open_run
+from graphgrad.training.runs import OpenRun
+from graphgrad.training.settings import assigned, with_assignments
+from graphgrad.training.task import Task
 
 HELP = "draw a model's graph: every node with its delta beside it"
 DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py file, a run folder)
@@ -41,6 +49,7 @@ _BINARY = ("png", "pdf")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder")
+    add_model_option(parser)
     parser.add_argument("--output", "-o", metavar="FILE", help="the file to write (default: print)")
     parser.add_argument("--format", choices=FORMATS, help="default: FILE's ending, else txt")
     what = parser.add_mutually_exclusive_group()
@@ -86,20 +95,18 @@ def run(arguments: argparse.Namespace) -> int:
         if output:
             write_atomically(output, content)
     else:
-        graph = _drawn(_run_or_task(arguments.model, arguments.set), arguments.forward)
+        graph = _drawn(_run_or_task(arguments), arguments.forward)
         content = render(graph, output or str(form), view, form)
     if arguments.output:
-        print(f"written {arguments.output} ({len(content):,} bytes)")
-    elif form in _BINARY:
-        sys.stdout.buffer.write(content)
+        say(f"written {arguments.output} ({len(content):,} bytes)")
     else:
-        print(content.decode(), end="")
+        write_document(content)
     return 0
 
 
 def _page(arguments: argparse.Namespace, view: View) -> bytes:
     """The page of a model's graph, or of a run with everything that its newest state shows."""
-    found = _run_or_task(arguments.model, arguments.set)
+    found = _run_or_task(arguments)
     task = found.task if isinstance(found, OpenRun) else found
     sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
     whole = isinstance(found, OpenRun) and not arguments.forward  # a run's page has its updates
@@ -119,10 +126,11 @@ def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
     return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
 
 
-def _run_or_task(name: str, assignments: list[str]) -> OpenRun | Task:
+def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
     """The run of a folder, where the name is one, or the task of a model."""
-    if name not in BUILTIN and Path(name).is_dir():
-        values = dict(text.partition("=")[::2] for text in assignments)
-        return open_run(name, BUILTIN, values)
-    model = load_model(name, BUILTIN)
-    return model.task(with_assignments(model.settings, assignments), {})
+    if is_run(arguments.model):
+        values = assigned(arguments.set)
+        return run_of(arguments.model, values, model_file=arguments.model_file)
+    refuse_model_option(arguments.model_file)
+    model = model_of(arguments.model)
+    return model.task(with_assignments(model.settings, arguments.set), {})

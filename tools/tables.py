@@ -6,6 +6,7 @@ Text from data is never read as markup or control sequence.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from graphgrad.graph.text import plain
-from graphgrad.training.progress import displayable
+from graphgrad.tools.streams import say, write_document
 
 Cell = str | float | int | None
 _BARS = "▁▂▃▄▅▆▇█"
@@ -37,16 +38,18 @@ def print_table(table: Table) -> None:
         Console(highlight=False).print(rich_table(table))
     else:
         for line in text_lines(table):
-            print(displayable(line, sys.stdout.encoding))
+            say(line)
 
 
 def print_csv(table: Table) -> None:
     """Prints the table as CSV, numbers with all their digits; what does not exist is empty."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.headings)
     for row in table.rows:
         writer.writerow([plain(cell, 10**6) if isinstance(cell, str) else _exact(cell)
                          for cell in row])  # fmt: skip
+    write_document(text.getvalue())
 
 
 def text_lines(table: Table) -> Iterator[str]:

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
-from graphgrad.compile import sizes_of
+from graphgrad.compile import Compiled, sizes_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
+from graphgrad.inspection.agreement import compare_program
 from graphgrad.inspection.lint import warnings_of
+from graphgrad.inspection.load import busy_note
 from graphgrad.inspection.machine import one_line_warning
 from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
 from graphgrad.passes import specialise
-from graphgrad.training.progress import displayable
-from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import load_model
-from graphgrad.training.trainer import OpenRun, create_run, open_run, train
+from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
+from graphgrad.tools.streams import abandon, say, tell
+from graphgrad.training.progress import Progress
+from graphgrad.training.runs import OpenRun, create_run
+from graphgrad.training.settings import assigned, meanings_of, with_assignments
+from graphgrad.training.trainer import check_settings, train
+from graphgrad.training.trust import is_trusted
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
+EXAMPLE = "de: Sonntag, 22. November 2026"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
 fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
 once and says how to go on; a run that goes on ends with the same bytes as one that was never
 stopped.
 
     graphgrad train transformer
+    graphgrad train transformer --settings
     graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
@@ -42,10 +52,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", metavar="DIR",
                         help="the run folder (default: a fresh one in runs/)")  # fmt: skip
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
+    parser.add_argument("--step", metavar="N", type=int,
+                        help="with --resume: go on from the checkpoint of this step and give up "
+                        "what came after it (default: the newest)")  # fmt: skip
+    add_model_option(parser)
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                        help="change a setting; may be repeated")  # fmt: skip
+                        help="change a setting; may be repeated; --settings lists "
+                        "them")  # fmt: skip
+    parser.add_argument("--settings", action="store_true",
+                        help="list every setting of MODEL with its value and its meaning, and "
+                        "train nothing")  # fmt: skip
+    parser.add_argument("--verify", action="store_true",
+                        help="compare the first step with the plain program, whatever it costs "
+                        "(without: where it costs under two seconds)")  # fmt: skip
     parser.add_argument("--inspect-every", metavar="N",
                         help="record figures of values and deltas every N steps, for "
                         "`graphgrad inspect RUN --steps`")  # fmt: skip
@@ -56,34 +77,81 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when finished, 130 when interrupted."""
-    opened = _resumed(arguments) if arguments.resume else _created(arguments)
+    if arguments.settings:
+        return _list_settings(arguments)
+    opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
+    shown = Progress(opened.settings.steps, opened.step)
+    try:
+        return _trained(opened, shown, arguments.verify)
+    finally:
+        if shown.failure is not None:
+            abandon(sys.stdout)
+            if not isinstance(shown.failure, BrokenPipeError):
+                reason = getattr(shown.failure, "strerror", None) or shown.failure
+                tell(f"note: standard output cannot be written: {reason}; the run is not concerned")
+
+
+def _list_settings(arguments: argparse.Namespace) -> int:
+    """Prints every setting of a model with its value and its meaning."""
+    if arguments.resume is not None or not arguments.model:
+        first = next(iter(BUILTIN))
+        raise ConfigurationError("--settings lists the settings of a model",
+                                 fix=f"graphgrad train {first} --settings")  # fmt: skip
+    model = model_of(arguments.model)
+    settings = with_assignments(model.settings, _assignments(arguments))
+    values = {name: _as_typed(value) for name, value in dataclasses.asdict(settings).items()}
+    names, texts = (max(map(len, column)) for column in (values, values.values()))
+    room = max(shutil.get_terminal_size().columns - names - texts - 4, 30)
+    say(f"settings of {model.short_name}, changed by --set NAME=VALUE:\n")
+    for name, meaning in meanings_of(settings).items():
+        first, *others = textwrap.wrap(meaning, room) or [""]
+        say(f"{name:<{names}}  {values[name]:<{texts}}  {first}".rstrip())
+        for line in others:
+            say(f"{'':<{names + texts + 4}}{line}")
+    return 0
+
+
+def _as_typed(value: object) -> str:
+    """A setting as `--set` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
+    """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
-    warning = one_line_warning()
-    likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
-    for line in (*opened.warnings, warning, opened.task.notice, *likely):
-        if line:
-            print(displayable(f"note: {line}", sys.stdout.encoding))
-    count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
-    print(f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
-          f"steps {opened.step} to {opened.settings.steps}", flush=True)  # fmt: skip
-    if opened.step == opened.settings.steps:
-        further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
-        print(f"nothing is left to train; to go further: {further}", flush=True)
     settings = opened.settings
     recorder = (make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
                 if settings.inspect_every else None)  # fmt: skip
-    outcome = train(opened, explain, recorder=recorder)
+    check_settings(opened, recorder)
+    warning = one_line_warning()
+    likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
+    for line in (*opened.warnings, warning, busy_note(), opened.task.notice, *likely):
+        if line:
+            shown.message(f"note: {line}")
+    count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
+    shown.message(f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
+                  f"steps {opened.step} to {opened.settings.steps}")  # fmt: skip
+    if opened.step == opened.settings.steps:
+        further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
+        shown.message(f"nothing is left to train; to go further: {further}")
+    outcome = train(opened, explain, shown, recorder, arbiter, verify)
     if outcome.ending == "interrupted":
-        print(f"interrupted after step {outcome.step}; saved. Go on with:\n"
-              f"    graphgrad train --resume {folder}")  # fmt: skip
+        shown.message(f"interrupted after step {outcome.step}; saved. Go on with:\n"
+                      f"    graphgrad train --resume {folder}{_naming(opened)}")  # fmt: skip
         return 130
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
-    print(f"finished after step {outcome.step}: {figures}\nrun {folder}")
+    shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
     if opened.task.translate is not None:
-        print(f'try: graphgrad translate {folder} "de: Sonntag, 22. November 2026"'
-              if not getattr(opened.settings, "source", "")
-              else f"try: graphgrad translate {folder} TEXT")  # fmt: skip
+        text = "TEXT" if getattr(opened.settings, "source", "") else f'"{EXAMPLE}"'
+        shown.message(f"try: graphgrad translate {folder} {text}")
     return 0
+
+
+def _naming(opened: OpenRun) -> str:
+    """The option that a run needs whose model file is known by no record."""
+    model = opened.model
+    known = not model.digest or is_trusted(model.name, model.digest)
+    return "" if known else f" --model {shlex.quote(model.name)}"
 
 
 def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
@@ -92,11 +160,27 @@ def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
     return (str(found), found.origin) if found is not None else None
 
 
+def arbiter(compiled: Compiled, feeds: Any, state: Any) -> tuple[str, str] | None:
+    """Names the first node that the program computes otherwise than the reference, and its line."""
+    found = compare_program(compiled, feeds, state).difference
+    return (str(found), found.origin) if found is not None else None
+
+
 def _created(arguments: argparse.Namespace) -> OpenRun:
+    if arguments.step is not None:
+        raise ConfigurationError("--step says from which checkpoint a run goes on",
+                                 fix=f"--resume DIR --step {arguments.step}")  # fmt: skip
+    refuse_model_option(arguments.model_file)
+    if arguments.run == "":
+        raise ConfigurationError("--run '' names no folder",
+                                 fix="leave --run out for a fresh one in runs/")  # fmt: skip
     if not arguments.model:
         raise ConfigurationError("train needs a model or --resume DIR",
                                  fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip
-    model = load_model(arguments.model, BUILTIN)
+    model = model_of(arguments.model)
+    if (arguments.source or arguments.target) and not hasattr(model.settings, "source"):
+        raise ConfigurationError(f"the model {model.short_name} reads no lines of text",
+                                 fix="leave --source and --target out")  # fmt: skip
     settings = with_assignments(model.settings, _assignments(arguments))
 
     def check(graph: Graph) -> None:
@@ -112,13 +196,17 @@ def _resumed(arguments: argparse.Namespace) -> OpenRun:
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",
         )
-    values = dict(text.partition("=")[::2] for text in [*arguments.set, *_recording(arguments)])
-    return open_run(arguments.resume, BUILTIN, values)
+    values = assigned([*arguments.set, *_recording(arguments)])
+    return run_of(arguments.resume, values, arguments.step, told=False,
+                  model_file=arguments.model_file)  # fmt: skip
 
 
 def _assignments(arguments: argparse.Namespace) -> list[str]:
-    """`--set` with the data files, whose paths are kept absolute so that a run can move on."""
-    files = [f"{key}={Path(path).resolve()}"
+    """`--set` with the data files, whose paths are kept absolute so that a run can move on.
+
+    Links are not followed: that of a pipe (`<(zcat …)`, /dev/stdin) leads to no file.
+    """
+    files = [f"{key}={Path(path).absolute()}"
              for key in ("source", "target") if (path := getattr(arguments, key))]  # fmt: skip
     return [*arguments.set, *_recording(arguments), *files]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from graphgrad.backends.program import Program
 from graphgrad.backends.source import print_program
+from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation
 from graphgrad.ops.indexing import SCATTER_ADD, check_indices
 from graphgrad.ops.random import DROPOUT_MASK
@@ -44,9 +45,10 @@ OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
 """What this engine computes better than the operation's own block."""
 
 
-def lower(plan: Plan, threads: int | None = None) -> Program:
-    """The program of a plan; `threads` is for fused kernels (default: all cores of the process)."""
+def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
+    """The program of a plan; `threads` is for fused kernels (default: all cores of the process),
+    `workspaces` are for programs that share their memory."""
     if not COMPILES:
-        return Program(plan, print_program(plan, OVERRIDES))
+        return Program(plan, print_program(plan, OVERRIDES), workspaces)
     count = threads or usable_cores()
-    return Program(plan, print_program(plan, OVERRIDES, CallTable(plan, count)))
+    return Program(plan, print_program(plan, OVERRIDES, CallTable(plan, count)), workspaces)

@@ -2,23 +2,27 @@
 
 The state (parameters, the optimiser's moments, the step count) is a dictionary of arrays that the
 caller owns; a run writes the next values into those arrays. A program keeps no values between runs.
-Each run borrows a workspace (one arena and the functions bound to it), so two threads may call one
-program; as many workspaces exist as runs ever overlapped. What a run returns is never memory of the
-workspace.
+Each run borrows a workspace (an arena and the functions bound to it, see workspaces.py), so two
+threads may call one program. What a run returns is never memory of the workspace or of the state.
+
+No array that a run writes to is any other array that it reads: an input that overlaps a state is
+copied, and states that overlap each other are refused.
 """
 
 from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from graphgrad.backends.overlap import StateRanges
 from graphgrad.backends.source import Source
+from graphgrad.backends.workspaces import Run, Workspace, Workspaces
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.graph.arrays import given_array
@@ -27,24 +31,25 @@ from graphgrad.graph.html import program_html
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
-from graphgrad.plan.arena import ALIGNMENT
-
-Run = Callable[..., tuple[np.ndarray, ...]]
 
 
 class Program(Single):
-    """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`."""
+    """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`.
 
-    def __init__(self, plan: Plan, printed: Source) -> None:
+    `workspaces` are what it runs in, shared with other programs where they are given.
+    """
+
+    def __init__(self, plan: Plan, printed: Source, workspaces: Workspaces | None = None) -> None:
         self.plan = plan
         self._printed = printed
-        self._workspaces: list[Run] = []
+        self._workspaces = workspaces or Workspaces()
         self._code = builtins.compile(printed.text, "<graphgrad program>", "exec")
         self._inputs = tuple((name, node.shape, node.dtype)
                              for name, node in self.graph.inputs.items())  # fmt: skip
         self._states = tuple((name, node.shape, node.dtype)
                              for name, node in self.graph.states.items())  # fmt: skip
         self._updated = frozenset(map(leaf_name, self.graph.updates))
+        self._ranges = StateRanges([name for name, _, _ in self._states], self._updated)
 
     @property
     def graph(self) -> Graph:
@@ -88,23 +93,22 @@ class Program(Single):
         self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: Any
     ) -> dict[str, np.ndarray]:
         """Runs once: updates the state in place and returns the outputs by name."""
-        arguments = [*self._checked_inputs(inputs), *self._checked_state(state or {})]
+        arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
+        arguments = [*self._ranges.apart(arrays, states), *states]
+        workspace = self._workspaces.borrow(self.plan.arena_bytes)
         try:
-            run = self._workspaces.pop()
-        except IndexError:
-            run = self._new_workspace()
-        try:
+            run = workspace.runs.get(self)
+            if run is None:
+                run = workspace.runs[self] = self._bound(workspace)
             with np.errstate(all="ignore"):
                 results = run(*arguments)
         finally:
-            self._workspaces.append(run)
+            self._workspaces.give_back(workspace)
         return dict(zip(self.graph.outputs, results, strict=True))
 
-    def _new_workspace(self) -> Run:
-        """A fresh arena and the program's functions over it."""
-        raw = np.empty(self.plan.arena_bytes + ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
-        arena = raw[start : start + self.plan.arena_bytes]
+    def _bound(self, workspace: Workspace) -> Run:
+        """The program's functions over the arena of a workspace."""
+        arena = workspace.arena
         calls = self._printed.calls.bind(arena) if self._printed.calls else None
         kernels = dict.fromkeys(self._printed.kernels, calls.run) if calls else {}
         namespace: dict[str, Any] = {
@@ -147,7 +151,11 @@ class Program(Single):
             if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
                 raise DeclarationError(f"state {name!r} is {type(array).__name__}, not an array")
             if name in self._updated and not array.flags.writeable:
-                raise DeclarationError(f"state {name!r} cannot be written to", fix="pass a copy")
+                raise DeclarationError(
+                    f"state {name!r} cannot be written to",
+                    fix="to look without a change, compile graph.with_outputs(outputs, {}); to "
+                    "change it, pass a copy",
+                )
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 raise DeclarationError(
                     f"state {name!r} is {array.dtype}{shape_text(array.shape)}; the graph declares "

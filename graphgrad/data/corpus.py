@@ -8,6 +8,7 @@ Laws: a `permutation` is a pure function of its arguments; different ``stream`` 
 independent draws under the same key.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,14 +22,24 @@ Pair = tuple[str, str]
 class Corpus:
     """Pairs of (source line, target line), split three ways; no source is on two sides.
 
-    ``dropped`` counts the pairs that were read but left out because a side was blank.
+    ``notice`` says in words which pairs were read and left out; empty where none was.
     """
 
     name: str
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
     test: tuple[Pair, ...]
-    dropped: int = 0
+    notice: str = ""
+
+    def digest(self) -> str:
+        """The sha256 of every pair, in order, and of the side that it is on."""
+        whole = hashlib.sha256()
+        for pairs in (self.train, self.validation, self.test):
+            for side in (0, 1):
+                lines = [pair[side] for pair in pairs]
+                whole.update(f"{len(lines)}\n".encode())
+                whole.update("".join(f"{line}\n" for line in lines).encode())
+        return whole.hexdigest()
 
 
 def random_words(count: int, seed: int, stream: int = 0, epoch: int = 0) -> np.ndarray:

@@ -23,6 +23,7 @@ from graphgrad.errors import ConfigurationError, DataError
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 LEVELS = ("character", "whitespace")
+_SEPARATOR = {"character": "", "whitespace": " "}
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class Vocabulary:
         """The tokens of one line, known or not, after NFC normalisation."""
         return _cut(line, self.level)
 
+    def normal_form(self, line: str) -> str:
+        """The line as `decode` would write it if all of its tokens were known."""
+        return normal_form(line, self.level)
+
     def encode(self, line: str) -> list[int]:
         """The ids of one line's tokens, without ``<bos>`` and ``<eos>``; unknown: ``<unk>``."""
         known = self.ids
@@ -103,7 +108,7 @@ class Vocabulary:
                 break
             if number >= len(SPECIALS):
                 words.append(self.tokens[number])
-        return ("" if self.level == "character" else " ").join(words)
+        return _SEPARATOR[self.level].join(words)
 
     def to_json(self) -> str:
         """One JSON object, ``{"level": ..., "tokens": [...]}``; ASCII, ends with a newline."""
@@ -141,6 +146,11 @@ class _Members(list[tuple[str, Any]]):
 
 def _damaged(problem: str, where: str) -> DataError:
     return DataError(problem, where, "restore the file, or build the vocabulary anew")
+
+
+def normal_form(line: str, level: str) -> str:
+    """NFC, at whitespace level with one space between words and none around them."""
+    return _SEPARATOR[level].join(_cut(line, level))
 
 
 def _cut(line: str, level: str) -> list[str]:

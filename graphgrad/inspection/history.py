@@ -61,7 +61,7 @@ def read_history(run_folder: RunFolder) -> History:
 
     Raises UnknownNameError where the run has recorded nothing, DataError for a damaged file.
     """
-    records = read_records(run_folder.history)
+    records = read_records(run_folder.history, run_folder.identity)
     if not records.steps.size:
         raise UnknownNameError(
             f"the run {run_folder.path.name} has recorded no figures", str(run_folder.path),

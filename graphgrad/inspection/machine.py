@@ -248,7 +248,8 @@ def _judge_threads(blas: BlasReport) -> Finding | None:
     text += " because of " + " and ".join(blas.threads_limited_by)
     if (own := blas.measured) and (free := blas.free_threads):
         text += f": {own.gflops:.0f} GFLOP/s, and {free.gflops:.0f} with {free.threads} threads"
-        text += " (are other programs busy?)" if free.gflops < own.gflops else ""
+        if free.gflops <= own.gflops:
+            return Finding("ok", f"{text}: it costs nothing here (other programs may be busy)")
     return Finding("problem", text, "unset " + " ".join(blas.threads_limited_by))
 
 

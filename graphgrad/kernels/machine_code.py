@@ -1,15 +1,19 @@
 """From the text of LLVM to machine code in memory, kept on disk.
 
 A text is compiled once on a machine: its code is kept under a hash of the text, of the processor
-and of LLVM's version, with a checksum, and loaded from there by later processes. A damaged file is
-as good as none, and the oldest go when there are too many. The folder is `GRAPHGRAD_CACHE`, else
-`~/.cache/graphgrad`; where it cannot be written, each process compiles for itself.
+and of LLVM's version, and loaded from there by later processes. Since it is run as it is, it is
+believed only in a folder and a file of this user's own (see `user_folder.py`) and with a mark that
+is made with a secret of theirs from its name and its code: what was damaged, put there by others or
+copied under another name is as good as none. The oldest go when there are too many. Where there is
+no such folder, each process compiles for itself.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
+import secrets
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,9 +23,12 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
+from graphgrad.kernels.user_folder import read_own, user_folder, write_own
+
 KEPT = 4096
 """Files in the folder; beyond that, the oldest go."""
-_CHECKSUM = 32
+_MARK = 32
+_KEY = "key"
 
 
 class Code:
@@ -102,20 +109,9 @@ def _features() -> str:
         return ""
 
 
-@cache
-def _folder(base: str) -> Path | None:
-    folder = Path(base) / "machine_code"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if os.access(folder, os.W_OK) else None
-
-
 def kernel_folder() -> Path | None:
-    """Where machine code is kept, or None where nothing can be written."""
-    cache_home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return _folder(os.environ.get("GRAPHGRAD_CACHE") or os.path.join(cache_home, "graphgrad"))
+    """Where machine code is kept, or None where nothing can be kept safely."""
+    return user_folder("machine_code")
 
 
 def _path(name: str) -> Path | None:
@@ -125,21 +121,37 @@ def _path(name: str) -> Path | None:
 
 def _read(name: str) -> bytes | None:
     path = _path(name)
-    if path is None:
+    content = read_own(path) if path is not None else None
+    key = _key(path.parent) if path is not None and content else None
+    if content is None or key is None:
         return None
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    code = content[_CHECKSUM:]
-    return code if hashlib.sha256(code).digest() == content[:_CHECKSUM] else None
+    code = content[_MARK:]
+    return code if hmac.compare_digest(_mark(key, name, code), content[:_MARK]) else None
+
+
+def _mark(key: bytes, name: str, code: bytes) -> bytes:
+    return hmac.digest(key, name.encode() + b"\0" + code, "sha256")
+
+
+@cache
+def _key(folder: Path) -> bytes | None:
+    """The user's secret, made when it is first needed; processes that start at once share it."""
+    path = folder / _KEY
+    for new in (True, False):  # what is there and no secret of this user is replaced at last
+        for _ in range(2):
+            key = read_own(path)
+            if key is not None and len(key) == _MARK:
+                return key
+            write_own(path, secrets.token_bytes(_MARK), new)
+    return None
 
 
 @cache
 def _prune(folder: Path) -> None:
     """Lets the oldest files go where there are too many; once a process, before its first write."""
     with suppress(OSError):
-        written = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(folder))
+        written = sorted((entry.stat(follow_symlinks=False).st_mtime, entry.path)
+                         for entry in os.scandir(folder) if entry.name != _KEY)  # fmt: skip
         for _, path in written[: max(0, len(written) - KEPT)]:
             with suppress(OSError):  # another process may be at the same
                 os.unlink(path)
@@ -148,13 +160,7 @@ def _prune(folder: Path) -> None:
 def _write(name: str, code: bytes) -> None:
     """Keeps the code; a file is whole or it is not there."""
     path = _path(name)
-    if path is None:
-        return
-    _prune(path.parent)
-    temporary = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-    try:
-        temporary.write_bytes(hashlib.sha256(code).digest() + code)
-        os.replace(temporary, path)
-    except OSError:  # a full disk, say: the next process compiles again
-        with suppress(OSError):
-            temporary.unlink()
+    key = _key(path.parent) if path is not None else None
+    if path is not None and key is not None:
+        _prune(path.parent)
+        write_own(path, _mark(key, name, code) + code)

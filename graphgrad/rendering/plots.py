@@ -36,11 +36,15 @@ from graphgrad.rendering.plot_style import (
 )
 
 Metrics = Sequence[Mapping[str, Any]]
+HELD_OUT_LOSS = "held_out_loss"
 _BLOCK = re.compile(r"^(.*?\.\d+|[^.]+)(?:\.|$)")
 
 
-def plot_loss(metrics: Metrics, run: str) -> Any:
-    """The loss of every step, and its moving average."""
+def plot_loss(metrics: Metrics, run: str, evaluation: Mapping[str, Any] | None = None) -> Any:
+    """The loss of every step and its moving average, and beside it the loss on held-out data.
+
+    `evaluation` is what a finished run was measured to be at its end: a step and its `loss`.
+    """
     steps, loss = _columns(metrics, "loss")
     figure = new_figure()
     axes = figure.add_subplot()
@@ -48,12 +52,30 @@ def plot_loss(metrics: Metrics, run: str) -> Any:
     smooth = _moving_average(loss, window)
     axes.plot(steps, loss, color=BLUE, alpha=0.25, linewidth=0.7)
     axes.plot(steps, smooth, color=BLUE)
-    _vertical(axes, loss, smooth)
-    labelled(axes, steps[-1], smooth[-1], f"{smooth[-1]:.3g}", BLUE, fontweight="bold")
+    seen, held_out = _held_out(metrics, evaluation or {})
+    if len(seen):
+        axes.plot(seen, held_out, color=ORANGE, marker="o", markersize=3.5)
+    _vertical(axes, np.concatenate([loss, held_out]), smooth)
+    ends = [(float(smooth[-1]), "", BLUE)]
+    ends += [(float(value), " held out", ORANGE) for value in held_out[-1:]]
+    _labels(axes, steps[-1], ends)
     _horizontal(axes, steps)
-    note = f"training loss of every step; line: mean of {window} steps" if window > 1 else ""
-    titled(axes, f"Loss of {run}", note)
+    parts = ["training loss of every step" if len(seen) or window > 1 else "",
+             f"line: mean of {window} steps" if window > 1 else "",
+             "dots: held-out data" if len(seen) else ""]  # fmt: skip
+    titled(axes, f"Loss of {run}", "; ".join(filter(None, parts)))
     return figure
+
+
+def _held_out(metrics: Metrics, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The steps at which the loss on held-out data is known and finite, and the loss there."""
+    known = [(record["step"], record[HELD_OUT_LOSS]) for record in metrics
+             if HELD_OUT_LOSS in record]  # fmt: skip
+    if evaluation.get("loss") is not None and "step" in evaluation:
+        known.append((evaluation["step"], evaluation["loss"]))
+    finite = [(step, float(value)) for step, value in known if np.isfinite(value)]
+    pairs = np.array(finite, np.float64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def plot_schedule(metrics: Metrics, run: str) -> Any:
@@ -219,6 +241,17 @@ def _vertical(axes: Any, values: np.ndarray, smooth: np.ndarray) -> None:
         axes.set_ylim(low / 1.3, float(values.max()) * 1.3)
     elif low >= 0 and high > 0:
         axes.set_ylim(0, high * 1.06)
+
+
+def _labels(axes: Any, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Values at the end of their lines, each with a word and in a colour, moved apart."""
+    log = axes.get_yscale() == "log"
+    low, high = np.log10(axes.get_ylim()) if log else axes.get_ylim()
+    places = [np.log10(max(value, 10**low)) if log else value for value, _, _ in ends]
+    heights = spread(places, 0.06 * (high - low))
+    for (value, word, colour), height in zip(ends, heights, strict=True):
+        labelled(axes, x, 10**height if log else height, f"{value:.3g}{word}", colour,
+                 fontweight="bold")  # fmt: skip
 
 
 def _horizontal(axes: Any, steps: Sequence[int] | np.ndarray) -> None:

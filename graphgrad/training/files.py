@@ -9,6 +9,9 @@ Laws:
 
 - Every ``OSError`` of a write reaches the user as an ``EnvironmentLimitError`` that names the
   file, the cause and the remedy.
+- What a user names to be written is written where it leads: through a link, into a device or pipe,
+  never in its place; a file that was there keeps its mode. The files of a run are no links.
+- What is read is a regular file of bounded size: for a pipe one would wait without end.
 - A temporary name starts with ``TEMPORARY_PREFIX``. What a killed process leaves behind under
   such a name is never read and may be removed by the next writer of the folder.
 - JSON is read strictly: UTF-8, no key twice, no NaN or infinity, no number that overflows.
@@ -23,6 +26,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,9 +38,10 @@ from graphgrad.errors import DataError, EnvironmentLimitError
 TEMPORARY_PREFIX = ".saving-"
 
 _PIECE = 1 << 24  # bytes handed to one os.write: a signal waits no longer than 16 MiB take
+_NO_LINK, _NO_WAITING = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 _DEPTH = 100  # nesting allowed in JSON that is written
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ANOTHER = "choose another --run"
+_ANOTHER = "choose another place"
 # errno -> (what is wrong, the likely fix); a full disk is worded by _full_disk.
 _CAUSES = {
     errno.EFBIG: ("the file would be larger than this disk or user may hold", _ANOTHER),
@@ -47,8 +52,9 @@ _CAUSES = {
     errno.ENOTDIR: ("a part of its path is a file, not a folder", _ANOTHER),
     errno.EISDIR: ("a folder of that name is in the way", f"move the folder away or {_ANOTHER}"),
     errno.EEXIST: ("something of that name is in the way", f"move it away or {_ANOTHER}"),
-    errno.ENAMETOOLONG: ("its name is too long", "choose a shorter --run"),
+    errno.ENAMETOOLONG: ("its name is too long", "choose a shorter one"),
     errno.EMFILE: ("this process has too many open files", "raise the limit with `ulimit -n`"),
+    errno.ELOOP: ("it is a link, or one on the way leads in a circle", "put a file in its place"),
     errno.EIO: ("the disk reports an input/output error", "check the disk"),
 }
 # Characters that reorder or break a line without being control characters by category.
@@ -158,23 +164,78 @@ def _utf8(text: str, path: Path) -> bytes:
         raise DataError(f"{problem} at position {error.start}", str(path)) from None
 
 
-def write_atomically(path: Path | str, data: bytes | str) -> None:
+def write_atomically(path: Path | str, data: bytes | str, follow: bool = True) -> None:
     """Replaces or creates the file ``path`` by ``data`` (text as UTF-8), durably and at once.
+
+    A link is followed to what it names, and a device or a pipe is written into; without
+    ``follow`` a file takes the place of whatever has the name.
 
     Raises ``EnvironmentLimitError``; then the old file is untouched and nothing else is left.
     """
     target = Path(path)
     content = _utf8(data, target) if isinstance(data, str) else data
-    temporary = target.with_name(temporary_name())
     with disk_errors(target, "write", len(content)):
-        try:
-            write_new(temporary, (content,))
-            os.replace(temporary, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        sync_folder(target.parent)
+        mode = _mode(target) if follow else None
+        if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            with open(target, "wb", buffering=0) as file:
+                _write_all(file.fileno(), content)
+        else:
+            _replace(Path(os.path.realpath(target)) if follow else target, content, mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Kind and permissions of what ``path`` leads to; None where nothing is there."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: Path, content: bytes, mode: int | None) -> None:
+    temporary = target.with_name(temporary_name())
+    try:
+        write_new(temporary, (content,))
+        if mode is not None:
+            os.chmod(temporary, stat.S_IMODE(mode) & 0o777)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(target.parent)
+
+
+def open_own(path: Path, flags: int) -> int:
+    """A descriptor of the regular file ``path``, made if ``flags`` say so; no link, pipe or device.
+
+    Raises ``OSError``.
+    """
+    descriptor = os.open(path, flags | _NO_LINK | _NO_WAITING, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EEXIST, "it is no regular file", str(path))
+    return descriptor
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most ``limit`` bytes.
+
+    Raises ``DataError`` for anything else that has the name, and ``OSError``.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
+    try:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise DataError(f"{path.name} is no regular file", str(path), "put the file back")
+        if state.st_size > limit:
+            raise DataError(
+                f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "
+                "can be", str(path), "restore it from a copy",
+            )  # fmt: skip
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def append_line(path: Path | str, text: str, durable: bool = False) -> None:
@@ -192,7 +253,11 @@ def append_line(path: Path | str, text: str, durable: bool = False) -> None:
 
 def append_bytes(path: Path, data: bytes, durable: bool = False, lines: bool = False) -> None:
     """Appends the bytes to the file, or nothing; see `append_line`, which does it with `lines`."""
-    with disk_errors(path, "append to", len(data)), open(path, "a+b", buffering=0) as file:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    with (
+        disk_errors(path, "append to", len(data)),
+        os.fdopen(open_own(path, flags), "a+b", buffering=0) as file,
+    ):
         size = file.seek(0, os.SEEK_END)
         if lines and size:
             file.seek(size - 1)

@@ -2,7 +2,8 @@
 
 ::
 
-    history.bin     one line of JSON: format, version, names, statistics; padded to 8 bytes
+    history.bin     one line of JSON, padded to 8 bytes: format, version, run, names, statistics,
+                    and a checksum of these
                     one record after the other: step, checksum, float64 [names, statistics]
 
 The design decision: records have a fixed size and are appended by one write, so the file is read
@@ -17,12 +18,13 @@ Laws:
 - What a resumed run gave up is removed before it goes on, by cutting the end off.
 - Other columns than before (another pattern, a changed model) join those that are there; figures
   that were not recorded are NaN.
-- Nothing is believed unchecked: a damaged record that is not the torn last one is an error.
+- Nothing is believed unchecked: a damaged record that is not the torn last one is an error, and so
+  is the history of another run.
 """
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,18 +37,21 @@ from graphgrad.training.files import (
     disk_errors,
     format_json,
     parse_json,
+    read_file,
     write_atomically,
 )
 
 HISTORY = "history.bin"
 FORMAT = "graphgrad history"
-VERSION = 1
+VERSION = 2
 RECORDS = 1000
 """How many steps are kept at most, beside the first."""
 BYTES = 64 << 20
 """How many bytes they take at most, where that is less."""
 
+_LIMIT = 1 << 30  # bytes: a larger file is damage, not to be read into memory
 _FEWEST = 20  # steps that are kept however large a record is
+_LAST_STEP = 0xFFFFFFFF
 _FIX = "delete the file; the run goes on without the figures of its earlier steps"
 
 
@@ -62,16 +67,16 @@ class Records:
     """Bytes of the header and all whole records."""
 
 
-def read_records(path: Path) -> Records:
-    """All whole records of the file; none where it does not exist.
+def read_records(path: Path, run: str = "") -> Records:
+    """All whole records of the file, which is that of ``run``; none where it does not exist.
 
     Raises ``DataError`` that names the damaged part, ``EnvironmentLimitError``.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return Records((), (), np.empty(0, np.int64), np.empty((0, 0, 0)), 0)
     with disk_errors(path, "read"):
-        data = path.read_bytes()
-    names, statistics, start = _read_header(data, path)
+        data = read_file(path, _LIMIT)
+    names, statistics, start = _read_header(data, path, run)
     form = _form(len(names), len(statistics))
     count = (len(data) - start) // form.itemsize
     records = np.frombuffer(data, form, count, start)
@@ -81,17 +86,19 @@ def read_records(path: Path) -> Records:
     elif bad:
         raise DataError(f"record {bad[0] + 1} of {path.name} is damaged", str(path), _FIX)
     steps = records["step"].astype(np.int64)
-    if np.any(np.diff(steps) <= 0):
+    if np.any(np.diff(steps) <= 0) or np.any(
+        steps[-1:] > _LAST_STEP
+    ):  # of a step 32 bits are summed
         raise DataError(f"the steps of {path.name} are not in order", str(path), _FIX)
     size = start + len(records) * form.itemsize
     return Records(names, statistics, steps, records["values"].astype(np.float64), size)
 
 
-def drop_after(path: Path, step: int) -> int:
+def drop_after(path: Path, step: int, run: str = "") -> int:
     """Cuts off the records of a later step, and a torn one; returns how many those were."""
-    if not path.exists():
+    records = read_records(path, run)
+    if not records.size:
         return 0
-    records = read_records(path)
     late = int(np.sum(records.steps > step))
     end = records.size - late * _form(len(records.names), len(records.statistics)).itemsize
     _cut(path, end)
@@ -102,11 +109,12 @@ class HistoryWriter:
     """Appends to the history of a run; held by the process that holds the run's lock."""
 
     def __init__(
-        self, path: Path, names: Sequence[str], statistics: Sequence[str], every: int
-    ) -> None:
-        """Goes on with the file, which is created, or given more columns, where that is needed."""
-        before = read_records(path)
-        self._path, self._every = path, every
+        self, path: Path, names: Sequence[str], statistics: Sequence[str], every: int,
+        run: str = "",
+    ) -> None:  # fmt: skip
+        """Goes on with the file of ``run``, which is created, or given more columns, as needed."""
+        before = read_records(path, run)
+        self._path, self._every, self._run = path, every, run
         self._names = tuple(dict.fromkeys((*names, *before.names)))
         self._statistics = tuple(dict.fromkeys((*statistics, *before.statistics)))
         self._columns = _columns(self._names, names), _columns(self._statistics, statistics)
@@ -146,7 +154,7 @@ class HistoryWriter:
 
     def _thin(self, stride: int) -> None:
         """Keeps the first step and those that ``stride`` divides."""
-        records = read_records(self._path)
+        records = read_records(self._path, self._run)
         kept = (records.steps == 1) | (records.steps % stride == 0)
         self._write(records.steps[kept], records.values[kept])
         self._stride = stride
@@ -163,7 +171,8 @@ class HistoryWriter:
         records["step"], records["values"] = steps, values
         for place in range(len(records)):
             records[place]["sum"] = _checksum(records[place])
-        write_atomically(self._path, _header(self._names, self._statistics) + records.tobytes())
+        header = _header(self._names, self._statistics, self._run)
+        write_atomically(self._path, header + records.tobytes(), follow=False)
 
 
 def _cut(path: Path, size: int) -> None:
@@ -187,13 +196,18 @@ def _columns(all_names: Sequence[str], some: Sequence[str]) -> np.ndarray:
     return np.array([place[name] for name in some], np.intp)
 
 
-def _header(names: Sequence[str], statistics: Sequence[str]) -> bytes:
-    body = {"format": FORMAT, "version": VERSION, "names": names, "statistics": statistics}
-    text = format_json(body, HISTORY, indent=None).encode()
+def _header(names: Sequence[str], statistics: Sequence[str], run: str) -> bytes:
+    body = {"format": FORMAT, "version": VERSION, "run": run, "names": list(names),
+            "statistics": list(statistics)}  # fmt: skip
+    text = format_json(body | {"sum": _header_sum(body)}, HISTORY, indent=None).encode()
     return text + b" " * (-(len(text) + 1) % 8) + b"\n"
 
 
-def _read_header(data: bytes, path: Path) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+def _header_sum(body: Mapping[str, Any]) -> int:
+    return zlib.crc32(format_json(dict(body), HISTORY, indent=None).encode())
+
+
+def _read_header(data: bytes, path: Path, run: str) -> tuple[tuple[str, ...], tuple[str, ...], int]:
     """Names, statistics, and where the records begin."""
     end = data.find(b"\n") + 1
     try:
@@ -202,10 +216,17 @@ def _read_header(data: bytes, path: Path) -> tuple[tuple[str, ...], tuple[str, .
         body = None
     match body:
         case {"format": "graphgrad history", "version": 1, "names": list(names),
-              "statistics": list(statistics)}:  # fmt: skip
-            if _are_names(names) and _are_names(statistics):
+              "statistics": list(statistics), **others} if not run:  # fmt: skip
+            if not others and _are_names(names) and _are_names(statistics):
                 return tuple(names), tuple(statistics), end
-        case {"format": "graphgrad history", "version": int(version)} if version != VERSION:
+        case {"format": "graphgrad history", "version": 2, "run": str(owner), "sum": int(sum_),
+              "names": list(names), "statistics": list(statistics)}:  # fmt: skip
+            whole = _header_sum({key: body[key] for key in body if key != "sum"}) == sum_
+            if whole and _are_names(names) and _are_names(statistics):
+                if owner != run:
+                    raise DataError(f"{path.name} is that of another run", str(path), _FIX)
+                return tuple(names), tuple(statistics), end
+        case {"format": "graphgrad history", "version": int(version)} if version not in (1, 2):
             problem = f"{path.name} has version {version}; this program reads {VERSION}"
             raise DataError(problem, str(path), _FIX)
     raise DataError(f"the first line of {path.name} is damaged", str(path), _FIX)

@@ -6,20 +6,22 @@ cannot wait presses Ctrl-C again.
 
 Laws:
 
-- The first SIGINT or SIGTERM sets ``requested`` and does nothing else.
-- A SIGINT after that raises ``KeyboardInterrupt`` at once; a further SIGTERM changes nothing.
+- The first SIGINT, SIGTERM or SIGHUP (the terminal is gone) sets ``requested`` and does nothing
+  else.
+- A SIGINT after that raises ``KeyboardInterrupt`` at once; any other changes nothing.
 - A signal that was ignored when the guard began (``nohup``, a background job) stays ignored.
 - On leaving, the handlers are the ones from before, whatever happened inside.
 - Python delivers signals to the main thread alone: in any other thread the guard does nothing.
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if sys.platform != "win32" else ()))
 
 
 class InterruptGuard:

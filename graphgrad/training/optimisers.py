@@ -7,6 +7,10 @@ schedules, bias corrections and dropout are functions of it and a resumed run co
     momentum   v ← μ v + g;  w ← w - η v
     adam       Kingma and Ba 2015, algorithm 1
     adamw      adam, with w ← w - η λ w beside it           (Loshchilov and Hutter 2019)
+
+Updates that the model declares itself (running statistics, averages of weights, target networks)
+are part of the step like the optimiser's: they read the values before it, and happen where loss and
+gradient are finite.
 """
 
 from __future__ import annotations
@@ -15,7 +19,8 @@ import math
 from collections.abc import Iterable
 
 from graphgrad.backprop import derive
-from graphgrad.graph import ZEROS, Graph, Node, leaf_name, placed, state
+from graphgrad.errors import DeclarationError
+from graphgrad.graph import PARAMETER, ZEROS, Graph, Node, leaf_name, placed, state
 from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
@@ -39,6 +44,12 @@ STEP, SEED = "run.step", "run.seed"
 """The states that count the steps done and hold the seed of dropout."""
 
 
+OPTIMISER = "optimiser"
+"""The scope of what a training step adds to a model."""
+GRADIENT_NORM, LEARNING_RATE = "gradient_norm", "learning_rate"
+"""The outputs that it adds."""
+
+
 def randomness_of_run() -> Randomness:
     """Dropout driven by the run's seed and step count, which the state keeps."""
     with placed("", None):
@@ -56,8 +67,10 @@ def derived_graph(
 def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     """The forward graph with deltas, gradient norm, learning rate and all updates added.
 
-    Outputs: those of `graph`, `gradient_norm` (before clipping) and `learning_rate`.
+    Outputs: those of `graph`, `gradient_norm` (before clipping) and `learning_rate`. Updates: those
+    of `graph`, and those of the optimiser.
     """
+    _need_room(graph)
     derived = derived_graph(graph, settings, graph.parameters.values())
     step = graph.states.get(STEP)
     if step is None:
@@ -66,8 +79,8 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     dtype = graph.outputs["loss"].dtype
     gradients = {leaf: derived.delta(derived.name_of(leaf))
                  for leaf in graph.parameters.values()}  # fmt: skip
-    updates: dict[Node, Node] = {}
-    with placed(scoped("optimiser"), graph.outputs["loss"].origin):
+    updates = dict(graph.updates)
+    with placed(scoped(OPTIMISER), graph.outputs["loss"].origin):
         count = add(step, 1, name="count")
         updates[step] = count
         number = cast(count, dtype, name="number")
@@ -81,10 +94,36 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
             with placed(scoped(leaf_name(leaf)), leaf.origin):
                 clipped = gradient if factor is None else multiply(gradient, factor, name="clipped")
                 updates.update(_update(leaf, clipped, rate, number, settings))
-    outputs = {**derived.outputs, "gradient_norm": norm, "learning_rate": rate}
+    outputs = {**derived.outputs, GRADIENT_NORM: norm, LEARNING_RATE: rate}
     names = {**derived.names, leaf_name(step): step}
     complete = Graph(outputs, updates, names, derived.nodes)
     return complete
+
+
+def _need_room(graph: Graph) -> None:
+    """DeclarationError where the model does itself, or calls by its name, what the step adds."""
+    for leaf in graph.updates:
+        name, where = leaf_name(leaf), str(leaf.origin or "")
+        if leaf.operation is PARAMETER:
+            raise DeclarationError(
+                f"the model gives the parameter {name!r} its next value, and so does the optimiser",
+                where, f"declare it by state({name!r}, …): a state is not trained",
+            )  # fmt: skip
+        if name in (STEP, SEED):
+            raise DeclarationError(f"the model gives {name!r} a next value, and so does the run",
+                                   where, "count in a state of another name")  # fmt: skip
+    for name, node in graph.states.items():
+        if name.startswith(f"{OPTIMISER}."):
+            raise DeclarationError(
+                f"the model calls a state {name!r}, as the optimiser calls its own",
+                str(node.origin or ""), f"declare it in another scope than {OPTIMISER!r}",
+            )  # fmt: skip
+    for name in (GRADIENT_NORM, LEARNING_RATE):
+        if name in graph.outputs:
+            raise DeclarationError(
+                f"the model has an output {name!r}, as the training step has",
+                str(graph.outputs[name].origin or ""), "call it something else",
+            )  # fmt: skip
 
 
 def global_norm(gradients: list[Node]) -> Node:
@@ -101,11 +140,12 @@ def learning_rate(number: Node, settings: TrainingSettings) -> Node:
     """The rate of step `number` (from 1). Every schedule but noam warms up linearly.
 
     noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
-    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at `steps`.
+    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at the step
+    after `steps`, so that the last one still moves something.
     """
     warmup, peak = max(settings.warmup, 1), settings.learning_rate
     rising = minimum(number / float(warmup), 1.0)
-    left = float(max(settings.steps - settings.warmup, 1))
+    left = float(max(settings.steps + 1 - settings.warmup, 1))
     progress = minimum(maximum((number - float(settings.warmup)) / left, 0.0), 1.0)
     if settings.schedule == "noam":
         shape = minimum(rising, (number / float(warmup)) ** -0.5)

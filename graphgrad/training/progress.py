@@ -8,7 +8,8 @@ Laws:
 
 - Text from data is never read as markup, emoji code or control sequence: it shows as it is, with
   control characters written out, and with what the output's encoding lacks escaped.
-- An output that closes (``| head``, a lost terminal) silences the display; training goes on.
+- An output that closes (``| head``, a lost terminal) or is full silences the display; training
+  goes on, and ``failure`` holds the reason.
 - Nothing runs in the background: the display is drawn when ``update`` or ``message`` is called.
 """
 
@@ -38,7 +39,7 @@ class Status:
     """One moment of a run.
 
     ``loss`` and ``rate`` (the learning rate) belong to step ``step`` of ``total``; ``speed`` is
-    in tokens a second; ``elapsed`` and ``left`` are seconds. None is unknown and not shown.
+    in ``unit`` a second; ``elapsed`` and ``left`` are seconds. None is unknown and not shown.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Status:
     speed: float | None = None
     elapsed: float | None = None
     left: float | None = None
+    unit: str = "examples"
 
 
 def format_count(number: float) -> str:
@@ -59,6 +61,11 @@ def format_count(number: float) -> str:
             return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
         number /= 1000
     return f"{number:.1f}G"
+
+
+def format_loss(loss: float) -> str:
+    """Three digits behind the point, and at least three that count: ``2.413``, ``0.000612``."""
+    return f"{loss:.3f}" if abs(loss) >= 1 else f"{loss:#.3g}" if loss else "0"
 
 
 def format_duration(seconds: float) -> str:
@@ -76,14 +83,14 @@ def format_duration(seconds: float) -> str:
 
 
 def format_details(status: Status) -> str:
-    """Loss, rate, speed and times of ``status``: ``loss 2.413  rate 4.1e-03  …  left 6:10``."""
+    """``loss 2.413  learning rate 4.1e-03  12.4k tokens/s  elapsed 1:02  left 6:10``."""
     parts = []
     if status.loss is not None:
-        parts.append(f"loss {status.loss:.3f}")
+        parts.append(f"loss {format_loss(status.loss)}")
     if status.rate is not None:
-        parts.append(f"rate {status.rate:.1e}")
+        parts.append(f"learning rate {status.rate:.1e}")
     if status.speed is not None:
-        parts.append(f"{format_count(status.speed)} tok/s")
+        parts.append(f"{format_count(status.speed)} {status.unit}/s")
     if status.elapsed is not None:
         parts.append(f"elapsed {format_duration(status.elapsed)}")
     if status.left is not None:
@@ -92,7 +99,7 @@ def format_details(status: Status) -> str:
 
 
 def format_line(status: Status) -> str:
-    """The plain line: ``step 1200/8000  loss 2.413  rate 4.1e-03  12.4k tok/s  left 6:10``."""
+    """The plain line: ``step 1200/8000`` and the details."""
     return f"step {status.step}/{status.total}  {format_details(status)}".rstrip()
 
 
@@ -110,26 +117,27 @@ def displayable(text: str, encoding: str | None) -> str:
 
 
 class SpeedMeter:
-    """Steps and tokens a second over the last half minute, so a slow first step is forgotten."""
+    """Steps, and tokens or examples, a second over the last half minute, so that a slow first step
+    is forgotten."""
 
     def __init__(self, start: int, now: float) -> None:
-        self._tokens = 0
+        self._count = 0
         self._samples = deque([(now, start, 0)])
 
-    def add(self, now: float, step: int, tokens: int) -> None:
-        """Notes that ``step`` was reached at ``now`` seconds with ``tokens`` more tokens."""
-        self._tokens += tokens
-        self._samples.append((now, step, self._tokens))
+    def add(self, now: float, step: int, count: int) -> None:
+        """Notes that ``step`` was reached at ``now`` seconds with so many more of them."""
+        self._count += count
+        self._samples.append((now, step, self._count))
         while len(self._samples) > 2 and self._samples[1][0] <= now - _WINDOW:
             self._samples.popleft()
 
     def speed(self) -> tuple[float | None, float | None]:
-        """Steps a second and tokens a second; None as long as nothing can be said."""
+        """Steps a second and the others a second; None as long as nothing can be said."""
         (begin, first, before), (end, last, after) = self._samples[0], self._samples[-1]
         if end <= begin:
             return None, None
-        steps, tokens = (last - first) / (end - begin), (after - before) / (end - begin)
-        return (steps if steps > 0 else None), (tokens if tokens > 0 else None)
+        steps, others = (last - first) / (end - begin), (after - before) / (end - begin)
+        return (steps if steps > 0 else None), (others if others > 0 else None)
 
 
 class Progress:
@@ -155,7 +163,8 @@ class Progress:
         self._begin = clock()
         self._meter = SpeedMeter(start, self._begin)
         self._shown_at = -math.inf
-        self._silent = False
+        self.failure: OSError | ValueError | None = None
+        """Why nothing is shown any more; a ValueError is of a stream that was closed."""
         drawn = wants_bar(self._stream, os.environ) if bar is None else bar
         self._bar = _make_bar(self._stream, total, start) if drawn else None
 
@@ -174,11 +183,16 @@ class Progress:
             self._emit(self._bar.stop)
 
     def update(
-        self, step: int, loss: float | None = None, rate: float | None = None, tokens: int = 0
+        self,
+        step: int,
+        loss: float | None = None,
+        rate: float | None = None,
+        count: int = 0,
+        unit: str = "examples",
     ) -> None:
-        """Shows that ``step`` is done; ``tokens`` is how many it took since the last update."""
+        """Shows that ``step`` is done, with ``count`` examples or tokens since the last update."""
         now = self._clock()
-        self._meter.add(now, step, tokens)
+        self._meter.add(now, step, count)
         last = step >= self._total
         wait = _REDRAW if self._bar is not None else self._every
         if now - self._shown_at < wait and not last:
@@ -187,7 +201,7 @@ class Progress:
         steps_a_second, speed = self._meter.speed()
         left = None if steps_a_second is None else max(0, self._total - step) / steps_a_second
         elapsed = None if self._bar is None else now - self._begin
-        self._show(Status(step, self._total, loss, rate, speed, elapsed, left))
+        self._show(Status(step, self._total, loss, rate, speed, elapsed, left, unit))
 
     def message(self, text: str) -> None:
         """Prints ``text``, which may come from data, above the bar or as plain lines."""
@@ -208,13 +222,13 @@ class Progress:
         self._emit(bar.refresh)
 
     def _emit(self, write: Callable[[], None]) -> None:
-        """Runs ``write`` unless the output is gone; ValueError is a stream that was closed."""
-        if self._silent:
+        """Runs ``write`` unless the output is gone."""
+        if self.failure is not None:
             return
         try:
             write()
-        except (OSError, ValueError):
-            self._silent = True
+        except (OSError, ValueError) as error:
+            self.failure = error
 
 
 def _make_bar(stream: TextIO, total: int, start: int) -> rich_progress.Progress:

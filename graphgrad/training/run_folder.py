@@ -5,7 +5,7 @@
     runs/transformer-001/
         configuration.json   the resolved configuration; its presence makes the folder a run
         environment.json     versions, processor, threads and command line
-        metrics.jsonl        one JSON object a line, appended
+        metrics.jsonl        one JSON object a line, appended: see ``metrics_file.py``
         log.txt              one dated line after the other, appended
         history.bin          figures of nodes, where they are recorded: see ``history_file.py``
         vocabulary*.json     text given by the caller
@@ -18,8 +18,7 @@ the path. Writing is done inside ``with run.lock():``; reading needs no lock.
 Laws:
 
 - A folder that already holds something is never made into a new run.
-- ``metrics.jsonl`` is strict JSON: NaN and the infinities stand as the texts ``"nan"``, ``"inf"``
-  and ``"-inf"``, which ``metrics`` turns back into floats.
+- A process removes only what it made itself, and only while it holds the lock.
 - A crash can tear only the last line of a file. Readers pass over a torn line and the next writer
   removes it; any other unreadable line is an error that names file and line.
 - The lock belongs to the process, not to the file: the system drops it when the process dies, so
@@ -28,19 +27,18 @@ Laws:
 
 import difflib
 import errno
-import math
 import os
 import platform
 import re
+import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from graphgrad.errors import (
     ConfigurationError,
@@ -56,21 +54,32 @@ from graphgrad.training.files import (
     explain_os_error,
     format_json,
     make_folder,
+    open_own,
     parse_json,
+    read_file,
     show_controls,
     sync_folder,
     write_atomically,
 )
 from graphgrad.training.history_file import HISTORY, drop_after
+from graphgrad.training.metrics_file import (
+    METRICS,
+    append_record,
+    drop_records,
+    gap_before,
+    mend,
+    read_lines,
+)
 
 if sys.platform != "win32":
     import fcntl
 
 CONFIGURATION, ENVIRONMENT = "configuration.json", "environment.json"
-METRICS, LOG, CHECKPOINTS = "metrics.jsonl", "log.txt", "checkpoints"
+LOG, CHECKPOINTS = "log.txt", "checkpoints"
 
 _LOCK = ".lock"
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_LIMIT = 1 << 28  # bytes of a file of JSON or text: a larger one is damage
+_TRIES, _PATIENCE = 10, 0.5  # seconds
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -94,10 +103,18 @@ class RunFolder:
         if path is None:
             return cls(_make_numbered(Path(root), name))
         folder = Path(path)
-        if os.path.lexists(folder):
-            _require_empty(folder)
+        made = cls(folder)
+        made.require_empty()
         make_folder(folder)
-        return cls(folder)
+        return made
+
+    def require_empty(self) -> None:
+        """``ConfigurationError`` where the folder holds something already.
+
+        To be asked again once the lock is held: another process may have been quicker.
+        """
+        if os.path.lexists(self.path):
+            _require_empty(self.path)
 
     @classmethod
     def open(cls, path: Path | str) -> "RunFolder":
@@ -109,11 +126,13 @@ class RunFolder:
         if _is_run(folder):
             return cls(folder)
         if not os.path.lexists(folder):
-            problem = f"there is no run {folder.name}"
+            problem = f"there is no run {folder.name or folder}"
         elif not folder.is_dir():
-            problem = f"{folder.name} is a file, not the folder of a run"
+            problem = f"{folder.name or folder} is a file, not the folder of a run"
         else:
-            problem = f"{folder.name} is not the folder of a run: it has no {CONFIGURATION}"
+            problem = (
+                f"{folder.name or folder} is not the folder of a run: it has no {CONFIGURATION}"
+            )
         raise UnknownNameError(problem, str(folder), _suggest_runs(folder))
 
     @property
@@ -126,6 +145,25 @@ class RunFolder:
         """The file for ``HistoryWriter`` and ``read_records``; not there without recording."""
         return self.path / HISTORY
 
+    @cached_property
+    def identity(self) -> str:
+        """What tells the run from all others; empty in one made before there were identities."""
+        with suppress(GraphgradError):
+            if isinstance(read := self.read_json(CONFIGURATION), dict):
+                return str(read.get("run", ""))
+        return ""
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Takes a run away that could not be completed, by the lock's holder: the files of these
+        names, its checkpoints, and the folder if nothing else is left in it."""
+        with suppress(OSError):
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+            for name in names:
+                self._file(name).unlink(missing_ok=True)
+            if set(os.listdir(self.path)) <= {_LOCK}:
+                (self.path / _LOCK).unlink(missing_ok=True)
+                self.path.rmdir()
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keeps a second writer away while the block runs, and mends what a crash left.
@@ -136,7 +174,7 @@ class RunFolder:
         """
         path = self.path / _LOCK
         with disk_errors(path, "lock"):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             held = self._claim(descriptor)
             self._mend()
@@ -151,7 +189,7 @@ class RunFolder:
 
         Raises ``DataError`` naming the part that is no JSON, ``EnvironmentLimitError``.
         """
-        write_atomically(self._file(name), format_json(value, name) + "\n")
+        write_atomically(self._file(name), format_json(value, name) + "\n", follow=False)
 
     def read_json(self, name: str) -> Any:
         """The value in the file ``name``. Raises ``DataError`` naming the file and line."""
@@ -163,7 +201,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Replaces the file ``name`` (a vocabulary) by ``text`` as UTF-8, at once."""
-        write_atomically(self._file(name), text)
+        write_atomically(self._file(name), text, follow=False)
 
     def read_text(self, name: str) -> str:
         """The text of the file ``name``. Raises ``DataError`` when missing or not UTF-8."""
@@ -181,33 +219,30 @@ class RunFolder:
 
         Raises ``DataError`` for a record that is no JSON, ``EnvironmentLimitError``.
         """
-        plain = _plain(dict(record))
-        if type(plain.get("step")) is not int:
-            raise DataError("a record of metrics needs a whole number `step`", str(self.path))
-        append_line(self.path / METRICS, format_json(plain, "metrics", indent=None), durable)
+        append_record(self.path / METRICS, self.identity, record, durable)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All records in the order of writing; a torn last line is passed over.
 
         Raises ``DataError`` that names the file and line of any other unreadable line.
         """
-        return [record for _, record in self._lines()]
+        return [record for _, record in read_lines(self.path / METRICS, self.identity)]
+
+    def metrics_missing(self, step: int) -> str:
+        """Which of the steps up to ``step`` have no record, in words; empty where none is."""
+        return gap_before(read_lines(self.path / METRICS, self.identity), step)
 
     def truncate(self, after_step: int) -> None:
         """Drops metrics and history of the steps after ``after_step``, which will come again."""
         self.truncate_metrics(after_step)
-        drop_after(self.history, after_step)
+        drop_after(self.history, after_step, self.identity)
 
     def truncate_metrics(self, after_step: int) -> int:
         """Drops the records of a step > ``after_step``, at once; returns how many those were.
 
         The lines that stay keep every byte.
         """
-        lines = self._lines()
-        kept = [line for line, record in lines if record["step"] <= after_step]
-        if len(kept) < len(lines):
-            write_atomically(self.path / METRICS, b"".join(line + b"\n" for line in kept))
-        return len(lines) - len(kept)
+        return drop_records(self.path / METRICS, self.identity, after_step)
 
     def log(self, text: str) -> None:
         """Appends ``text`` to the log, each of its lines dated; controls are written out."""
@@ -221,11 +256,12 @@ class RunFolder:
         return self.path / name
 
     def _claim(self, descriptor: int) -> bool:
-        """Takes the lock; false where there are none. Raises when somebody else has it."""
+        """Takes the lock; false where there are none. Raises when somebody else has it, or when
+        its last holder took the folder away."""
         if sys.platform == "win32":
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _locked(descriptor)
         except BlockingIOError as error:
             owner = os.read(descriptor, 100).decode("ascii", "replace").strip()
             problem = f"{self.path.name} is being written by {owner or 'another process'}"
@@ -235,6 +271,9 @@ class RunFolder:
             if error.errno in _NO_LOCKS:
                 return False
             raise explain_os_error(error, self.path, "lock") from error
+        with disk_errors(self.path / _LOCK, "lock"):
+            if not os.path.samestat(os.stat(self.path / _LOCK), os.fstat(descriptor)):
+                raise FileNotFoundError(errno.ENOENT, "it was replaced")
         with suppress(OSError):  # only a help for the message above: a full disk may refuse it
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
@@ -245,25 +284,23 @@ class RunFolder:
         for leftover in self.path.glob(f"{TEMPORARY_PREFIX}*"):
             with suppress(OSError):
                 leftover.unlink()
-        path = self.path / METRICS
-        data = _read(path) if path.exists() else b""
-        if data and not data.endswith(b"\n"):
-            write_atomically(path, b"".join(line + b"\n" for line, _ in self._lines()))
+        mend(self.path / METRICS, self.identity)
 
-    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
-        """Every whole line of the metrics, as bytes without line break and as record."""
-        path = self.path / METRICS
-        if not path.exists():
-            return []
-        *whole, last = _read(path).split(b"\n")
-        result = [(line, _parse_record(line, path, number)) for number, line in enumerate(whole, 1)]
-        with suppress(GraphgradError):  # torn by a crash, or being written at this moment
-            result.append((last, _parse_record(last, path, len(whole) + 1)))
-        return result
+
+def _locked(descriptor: int) -> None:
+    """Takes the lock, with a little patience: who only looks whether a folder is free holds it for
+    a moment. Raises ``BlockingIOError`` where somebody writes."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_PATIENCE / _TRIES)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / CONFIGURATION).is_file()
+    with disk_errors(folder, "look into"):
+        return (folder / CONFIGURATION).is_file()
 
 
 def _is_name(name: str) -> bool:
@@ -273,7 +310,9 @@ def _is_name(name: str) -> bool:
 
 def _make_numbered(root: Path, name: str) -> Path:
     if not _is_name(name):
-        raise ConfigurationError(f"{name!r} is no name for a run", fix="use letters and digits")
+        raise ConfigurationError(
+            f"{name!r} is no name for a run", fix="name its folder with --run DIR"
+        )
     make_folder(root)
     pattern = re.compile(re.escape(name) + r"-(\d{3,9})")
     with disk_errors(root, "list"):
@@ -293,16 +332,17 @@ def _make_numbered(root: Path, name: str) -> Path:
 
 
 def _require_empty(folder: Path) -> None:
+    name = folder.name or folder  # the name of `.` is empty
     if not folder.is_dir():
-        problem = f"{folder.name} is a file, so no run can be kept there"
+        problem = f"{name} is a file, so no run can be kept there"
         raise ConfigurationError(problem, str(folder), "choose another --run")
     with disk_errors(folder, "list"):
         entries = sorted(set(os.listdir(folder)) - {_LOCK})
     if _is_run(folder):
         fix = f"--resume {folder} to continue it, or choose another --run"
-        raise ConfigurationError(f"{folder.name} already holds a run", str(folder), fix)
+        raise ConfigurationError(f"{name} already holds a run", str(folder), fix)
     if entries:
-        problem = f"{folder.name} is not empty: it holds {', '.join(entries[:3])}"
+        problem = f"{name} is not empty: it holds {', '.join(entries[:3])}"
         fix = "choose another --run (--resume continues a run, but this folder holds none)"
         raise ConfigurationError(problem, str(folder), fix)
 
@@ -311,7 +351,7 @@ def _suggest_runs(folder: Path) -> str:
     """The fix for a run that is not there: runs of nearest name, else the last few."""
     known: dict[str, Path] = {}
     for place in (Path("runs"), folder.parent):
-        with suppress(OSError):
+        with suppress(OSError, EnvironmentLimitError):
             known |= {entry.name: entry for entry in place.iterdir() if _is_run(entry)}
     near = difflib.get_close_matches(folder.name, known, n=3, cutoff=0.6)
     if near:
@@ -322,44 +362,11 @@ def _suggest_runs(folder: Path) -> str:
 
 
 def _read(path: Path) -> bytes:
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise DataError(f"{path.name} is missing", str(path), _mending())
     with disk_errors(path, "read"):
-        return path.read_bytes()
+        return read_file(path, _LIMIT)
 
 
 def _mending() -> str:
     return "restore it from a copy, or start a new run"
-
-
-def _parse_record(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    where, fix = f"{path}, line {number}", "delete that line"
-    try:
-        record = parse_json(line)
-    except ValueError as error:
-        reason = re.sub(r"^line 1, ", "", str(error))
-        raise DataError(f"a line of {METRICS} is no JSON: {reason}", where, fix) from error
-    if not isinstance(record, dict) or type(record.get("step")) is not int:
-        raise DataError(f"a line of {METRICS} is no record with a `step`", where, fix)
-    return _restored(record)
-
-
-def _plain(value: Any) -> Any:
-    """``value`` with NumPy numbers as Python's and non-finite floats as their names."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _restored(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _restored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restored(item) for item in value]
-    return _NON_FINITE.get(value, value) if isinstance(value, str) else value

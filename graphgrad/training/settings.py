@@ -1,22 +1,30 @@
 """Settings: a frozen dataclass whose fields are the keys of `--set key=value`.
 
 Every model's `Settings` extends `TrainingSettings`. A value is read as the type of its default; an
-unknown key is an error that names the nearest one, and so is a value that makes no sense.
+unknown key is an error that names the nearest one, and so is a value that makes no sense. The text
+below a field says what it means; `graphgrad train MODEL --settings` prints it (`meanings_of`).
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
-import difflib
+import inspect
+import itertools
 import math
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeVar
 
-from graphgrad.errors import ConfigurationError
+import numpy as np
+
+from graphgrad.errors import ConfigurationError, suggestion
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "noam", "cosine", "linear")
+_DIGITS = 30  # of a whole number that is written as 1e3
 
 
 @dataclass(frozen=True)
@@ -24,25 +32,42 @@ class TrainingSettings:
     """What every training run has."""
 
     seed: int = 0
+    """What first weights, batches, dropout and the choice of held-out data follow from."""
     steps: int = 1000
+    """The last step; a run that goes on with more of them trains further."""
     batch_size: int = 32
+    """Examples in a batch."""
     optimiser: str = "adam"
+    """How a gradient moves a parameter: sgd, momentum, adam or adamw."""
     learning_rate: float = 1e-3
+    """The largest η that the schedule reaches."""
     schedule: str = "linear"
+    """How η goes on after the warm-up: constant, noam (1/√step), or cosine or linear, which come
+    down to 0 behind the last step."""
     warmup: int = 100
+    """The steps in which η rises to `learning_rate`."""
     beta1: float = 0.9
+    """adam, adamw: how much of the mean of gradients a step keeps."""
     beta2: float = 0.98
+    """adam, adamw: how much of the mean of their squares a step keeps."""
     epsilon: float = 1e-8
+    """adam, adamw: what is added to the root that a change is divided by."""
     momentum: float = 0.9
+    """momentum: how much of its velocity a step keeps."""
     weight_decay: float = 0.0
+    """adamw: the λ of w ← w - η λ w."""
     clip_norm: float = 1.0
     """The largest global norm of the gradient; 0 does not clip."""
     surgery: str = ""
     """Deltas to cut: `clip NODE LIMIT; scale HEAD<-TAIL FACTOR; stop NODE` (passes/surgery.py)."""
     dtype: str = "float32"
+    """The type of all values: float32 or float64."""
     evaluate_every: int = 200
+    """Look at held-out data after every so many steps."""
     checkpoint_every: int = 200
+    """Save after every so many steps; the last step and an interrupt save too."""
     keep_checkpoints: int = 3
+    """How many of the newest checkpoints stay."""
     inspect_every: int = 0
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""
@@ -58,15 +83,18 @@ class TrainingSettings:
         for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every",
                      "keep_checkpoints"):  # fmt: skip
             at_least(name, getattr(self, name), 1)
+        below("batch_size", self.batch_size, 10**9)
         for name in ("warmup", "clip_norm", "weight_decay", "seed", "inspect_every"):
             at_least(name, getattr(self, name), 0)
+        for name in ("steps", "keep_checkpoints"):
+            below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
         for name in ("beta1", "beta2", "momentum"):
             below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise _out_of_range(name, "above 0", getattr(self, name), "1e-3")
-        if self.seed >= 2**63:  # the state keeps it as int64
-            raise _out_of_range("seed", "below 2**63", self.seed, "0")
+        _check_rounded(self)
+        below("seed", self.seed, 2**63)  # the state keeps it as int64
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
@@ -83,13 +111,18 @@ S = TypeVar("S", bound=TrainingSettings)
 
 def with_assignments(settings: S, assignments: Iterable[str]) -> S:
     """The settings with `key=value` texts applied."""
-    values: dict[str, Any] = {}
+    return with_values(settings, assigned(assignments))
+
+
+def assigned(assignments: Iterable[str]) -> dict[str, str]:
+    """The values that `key=value` texts give, by key, as texts."""
+    values: dict[str, str] = {}
     for text in assignments:
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigurationError(f"--set {text!r} has no value", fix=f"--set {text}=VALUE")
         values[key.strip()] = value.strip()
-    return with_values(settings, values)
+    return values
 
 
 def with_values(settings: S, values: Mapping[str, Any], where: str = "") -> S:
@@ -98,11 +131,8 @@ def with_values(settings: S, values: Mapping[str, Any], where: str = "") -> S:
     changed = {}
     for key, value in values.items():
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, 1, 0.4)
-            raise ConfigurationError(
-                f"there is no setting {key!r}", where,
-                f"did you mean {near[0]!r}?" if near else f"settings: {', '.join(fields)}",
-            )  # fmt: skip
+            raise ConfigurationError(f"there is no setting {key!r}", where,
+                                     suggestion(key, fields, "settings"))  # fmt: skip
         changed[key] = _read(key, value, getattr(settings, key), where)
     return dataclasses.replace(settings, **changed)
 
@@ -119,12 +149,27 @@ def _read(key: str, value: Any, default: Any, where: str) -> Any:
             raise ValueError
         if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
             raise ValueError
+        if wanted is int and isinstance(value, str):
+            return _integer(value)
         return wanted(value)
-    except (KeyError, ValueError, TypeError, OverflowError):
+    except (KeyError, ValueError, TypeError, ArithmeticError):
         raise ConfigurationError(
             f"setting {key}: {value!r} is not {_article(wanted)}", where,
             f"the default is {default!r}",
         ) from None  # fmt: skip
+
+
+def _integer(text: str) -> int:
+    """A whole number, written out or as `1e3`. Raises ValueError for anything else."""
+    try:
+        return int(text)
+    except ValueError:
+        number = Decimal(text) if len(text) < _DIGITS else None
+    if number is None or not number.is_finite() or number.adjusted() >= _DIGITS:
+        raise ValueError
+    if number != number.to_integral_value():
+        raise ValueError
+    return int(number)
 
 
 def _article(wanted: type) -> str:
@@ -134,11 +179,8 @@ def _article(wanted: type) -> str:
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """ConfigurationError unless the value is one of the choices."""
     if value not in choices:
-        near = difflib.get_close_matches(value, choices, 1, 0.3)
-        raise ConfigurationError(
-            f"{name} must be one of {', '.join(choices)}, not {value!r}",
-            fix=f"did you mean {near[0]!r}?" if near else "",
-        )
+        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}",
+                                 fix=suggestion(value, choices, "choose of"))  # fmt: skip
 
 
 def at_least(name: str, value: float, least: float) -> None:
@@ -147,12 +189,65 @@ def at_least(name: str, value: float, least: float) -> None:
         raise _out_of_range(name, f"at least {least}", value, str(least))
 
 
+def below(name: str, value: float, limit: int) -> None:
+    """ConfigurationError unless value < limit."""
+    if not value < limit:
+        raise _out_of_range(name, f"below {limit:,}", value, "3")
+
+
 def below_one(name: str, value: float) -> None:
     """ConfigurationError unless 0 <= value < 1, as rates of decay and of dropout are."""
     if not 0 <= value < 1:
         raise _out_of_range(name, "at least 0 and below 1", value, "0.1")
 
 
+def _check_rounded(settings: TrainingSettings) -> None:
+    """ConfigurationError for a rate that is another thing in the run's own precision: 0, 1 or
+    infinite, so that the first step would divide by 0 or overflow."""
+    for name in ("learning_rate", "epsilon", "weight_decay", "clip_norm"):
+        value = getattr(settings, name)
+        rounded = _rounded(value, settings.dtype)
+        if math.isinf(rounded) != math.isinf(value) or (rounded == 0) != (value == 0):
+            raise _out_of_range(name, f"within the range of {settings.dtype}", value, "1e-3")
+    for name in ("beta1", "beta2", "momentum"):
+        value = getattr(settings, name)
+        if _rounded(value, settings.dtype) == 1:
+            raise _out_of_range(name, f"below 1 in {settings.dtype}", value, "0.99")
+
+
+def _rounded(value: float, dtype: str) -> float:
+    with np.errstate(all="ignore"):
+        return float(np.array(value).astype(dtype))
+
+
 def _out_of_range(name: str, wanted: str, value: float, example: str) -> ConfigurationError:
     return ConfigurationError(f"{name} must be {wanted}, not {value}",
                               fix=f"for example --set {name}={example}")  # fmt: skip
+
+
+def meanings_of(settings: TrainingSettings) -> dict[str, str]:
+    """What each field means: the text below it in the class that declares it last; "" for none.
+
+    Read from the source of the classes, so it is empty where there is none.
+    """
+    found = {field.name: "" for field in dataclasses.fields(settings)}
+    for declared in reversed(type(settings).__mro__):
+        if issubclass(declared, TrainingSettings):
+            found |= _texts_below(declared)
+    return found
+
+
+def _texts_below(declared: type) -> dict[str, str]:
+    """The texts that stand right below the fields of one class, each on one line."""
+    try:
+        (body,) = ast.parse(textwrap.dedent(inspect.getsource(declared))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return {}
+    found = {}
+    statements = body.body if isinstance(body, ast.ClassDef) else []
+    for field, below in itertools.pairwise(statements):
+        match field, below:
+            case (ast.AnnAssign(target=ast.Name(id=name)),
+                  ast.Expr(value=ast.Constant(value=str(text)))):  # fmt: skip
+                found[name] = " ".join(text.split())
+    return found

@@ -12,24 +12,29 @@ delta to be compared with finite differences.
 
 from __future__ import annotations
 
-import difflib
+import hashlib
+import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
 from graphgrad.graph import Graph
-from graphgrad.training.files import disk_errors
+from graphgrad.training.files import disk_errors, read_file
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
 State = Mapping[str, np.ndarray]
+_LIMIT = 1 << 26  # bytes: a larger file is no model
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,18 @@ class Task:
     """A forward graph and where its inputs come from."""
 
     graph: Graph
-    """Forward only, with a scalar output `loss`; inputs, parameters and states by name."""
+    """Forward only, with a scalar output `loss`; inputs, parameters and states by name.
+
+    Its updates (running statistics, say) belong to the training step; a graph that the task
+    evaluates with has none: `graph.with_outputs(outputs, {})`."""
     feeds: Callable[[int], Feeds]
     """The inputs of a training step: a pure function of its number (from 0)."""
     evaluate: Callable[[State], dict[str, float]]
     """Figures on held-out data; at least `loss` and `examples`."""
     validate: Callable[[State], dict[str, float]] | None = None
     """A quick look at held-out data while training goes on; without it there is none."""
-    tokens: Callable[[Feeds], int] = lambda feeds: len(next(iter(feeds.values())))
-    """How much a batch holds, for the display of speed."""
+    tokens: Callable[[Feeds], int] | None = None
+    """How many tokens a batch holds, for the display of speed; without it examples are counted."""
     examples: Callable[[State], Sequence[str]] = lambda state: ()
     """Lines that show what the model can do by now."""
     translate: Callable[[State, Sequence[str]], list[str]] | None = None
@@ -54,6 +62,23 @@ class Task:
     """Texts to keep in the run folder, so that a run can be used without its data."""
     notice: str = ""
     """One line about the data that a person should know at the start."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted in a batch."""
+        return "examples" if self.tokens is None else "tokens"
+
+    def count(self, feeds: Feeds) -> int:
+        """How many of them a batch holds."""
+        return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
+
+
+def read_only(state: State) -> State:
+    """The same arrays for one who looks: a program that would write to them refuses."""
+    views = {name: array.view() for name, array in state.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
 
 
 @dataclass(frozen=True)
@@ -66,6 +91,8 @@ class ModelFile:
     """The defaults."""
     task: Callable[[Any, Mapping[str, str]], Task]
     check: Mapping[str, Any]
+    digest: str = ""
+    """The sha256 of the file that was run; empty of a built-in model."""
 
     @property
     def short_name(self) -> str:
@@ -73,16 +100,19 @@ class ModelFile:
 
 
 def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
-    """The built-in model of that name, or the model declared by the Python file at that path."""
+    """The built-in model of that name, or the model declared by the Python file at that path.
+
+    The file is run: the name must be the user's own word. For that of a run's configuration see
+    `trust.py`.
+    """
+    digest = ""
     if name in builtin:
         module, identity = builtin[name], name
-    elif name.endswith(".py") or "/" in name:
+    elif is_path(name):
         path = Path(name)
-        if not path.is_file():
-            raise UnknownNameError(f"there is no model file {name}", fix=_known(builtin, name))
-        if path.suffix != ".py":
-            raise ConfigurationError(f"{name} is no Python file", fix="a model file ends with .py")
-        module, identity = _executed(path), str(path.resolve())
+        source = read_model_file(path, _known(builtin, name))
+        digest = hashlib.sha256(source).hexdigest()
+        module, identity = _executed(path, source), str(path.resolve())
     else:
         raise UnknownNameError(f"there is no model called {name!r}", fix=_known(builtin, name))
     for wanted in ("Settings", "task"):
@@ -99,29 +129,110 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
         ) from None
     if not isinstance(settings, TrainingSettings):
         raise ConfigurationError("Settings must extend TrainingSettings", identity)
-    return ModelFile(identity, settings, module.task, getattr(module, "CHECK", {}))
+    task = partial(_task_of, module, identity)
+    return ModelFile(identity, settings, task, getattr(module, "CHECK", {}), digest)
 
 
-def _executed(path: Path) -> ModuleType:
-    """The user's own file, run as a module: it is their program, named by them."""
-    _check_syntax(path)
-    spec = importlib.util.spec_from_file_location(f"graphgrad_user_model_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
+def _task_of(module: Any, where: str, settings: Any, files: Mapping[str, str]) -> Task:
+    """What the model file's own `task` gives. Raises ConfigurationError where that is no Task."""
+    made = module.task(settings, files)
+    if not isinstance(made, Task):
+        raise ConfigurationError(f"task() of the model gives {type(made).__name__}, not a Task",
+                                 where, "end it with `return Task(…)`")  # fmt: skip
+    return made
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name is the path of a file rather than that of a built-in model."""
+    return name.endswith(".py") or "/" in name
+
+
+def read_model_file(path: Path, fix: str) -> bytes:
+    """The text of a model file. Raises UnknownNameError with this fix where there is none."""
+    with disk_errors(path, "read"):
+        if not path.is_file():
+            raise UnknownNameError(f"there is no model file {path}", fix=fix)
+        if path.suffix != ".py":
+            raise ConfigurationError(f"{path} is no Python file", fix="a model file ends with .py")
+        return read_file(path, _LIMIT)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs code that is compiled already, where the loader it extends looks for a copy on disk."""
+
+    def __init__(self, name: str, path: str, code: CodeType) -> None:
+        super().__init__(name, path)
+        self._code = code
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self._code
+
+
+def _executed(path: Path, source: bytes) -> ModuleType:
+    """The user's own file, run as a module: it is their program, named by them.
+
+    What is run is the text that was read, never a compiled copy that lies beside it; and it finds
+    its neighbours, as a program that is started does.
+    """
+    name = f"graphgrad_user_model_{path.stem}"
+    loader = _Loader(name, str(path), _compiled(path, source))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
+    with _neighbours(path.absolute().parent):
+        try:
+            loader.exec_module(module)
+        except ImportError as error:
+            raise _explained(error, path) from error
     return module
 
 
-def _check_syntax(path: Path) -> None:
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Lets the block import the modules of a folder, as a script there could.
+
+    They are forgotten afterwards: another model's folder may have others of the same names.
+    """
+    before = set(sys.modules)
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
+        fresh = [name for name in sys.modules if name.partition(".")[0] not in before]
+        for name in [name for name in fresh if _stands_in(folder, name.partition(".")[0])]:
+            del sys.modules[name]
+
+
+def _stands_in(folder: Path, name: str) -> bool:
+    """Whether a module or package that is imported lies right in the folder."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    place = Path(file) if file else Path()
+    return folder in (place.parent, place.parent.parent if place.stem == "__init__" else None)
+
+
+def _explained(error: ImportError, path: Path) -> ConfigurationError:
+    """The error for the user behind an import that failed, with the line of it that is theirs."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if Path(frame.filename).parent == path.absolute().parent
+              or frame.filename == str(path)]  # fmt: skip
+    where = f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else str(path)
+    return ConfigurationError(
+        f"the model file cannot import what it needs: {error}", where,
+        "install it, or put it beside the model file",
+    )  # fmt: skip
+
+
+def _compiled(path: Path, source: bytes) -> CodeType:
     """ConfigurationError naming the line that is not Python.
 
     Done apart from running the file, so that a fault in what it imports is not told as its own.
     """
-    with disk_errors(path, "read"):
-        source = path.read_bytes()
     try:
-        compile(source, str(path), "exec")
+        return compile(source, str(path), "exec")
     except SyntaxError as problem:
         line = f":{problem.lineno}" if problem.lineno else ""
         raise ConfigurationError(
@@ -132,6 +243,6 @@ def _check_syntax(path: Path) -> None:
 
 
 def _known(builtin: Mapping[str, ModuleType], name: str) -> str:
-    near = difflib.get_close_matches(name, builtin, 1, 0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = suggestion(name, builtin, "")
+    hint = f"{near} " if near.startswith("did") else ""
     return f"{hint}built-in models: {', '.join(builtin)}; or give the path of a .py file"

@@ -7,10 +7,10 @@ probable token, until <eos> or the maximum length.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,11 +23,12 @@ from graphgrad.data.text import read_parallel
 from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
+from graphgrad.training.files import format_json, parse_json
 from graphgrad.training.task import Feeds, State, Task
 
 PADDING = PAD
 SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"
-LENGTH_FILE = "longest-target.json"
+LENGTH_FILE, CORPUS_FILE = "longest-target.json", "corpus.json"
 GROUP = 200
 """How many texts are decoded, and how many pairs evaluated, at a time."""
 VALIDATED = 200
@@ -71,6 +72,8 @@ class TranslationData:
     batches: Callable[[], Batches]
     read: Callable[[], Corpus]
     notice: str = ""
+    record: str = ""
+    """What the corpus was when the run was made, to be kept; empty in a run that is older."""
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -83,12 +86,14 @@ class TranslationData:
 
 def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> TranslationData:
     """`dates` or the user's line-aligned files; vocabularies of an earlier run are kept."""
-    read = cache(partial(_read_corpus, settings))
+    record = files.get(CORPUS_FILE, "")
+    read = cache(partial(_read_corpus, settings, record))
     if files:
         source, target = (Vocabulary.from_json(_kept(files, name), name)
                           for name in (SOURCE_FILE, TARGET_FILE))  # fmt: skip
         batches = cache(lambda: _training_batches(settings, read(), source, target))
-        return TranslationData(source, target, _length(_kept(files, LENGTH_FILE)), batches, read)
+        longest = _length(_kept(files, LENGTH_FILE))
+        return TranslationData(source, target, longest, batches, read, record=record)
     size = settings.maximum_vocabulary
     source, target = (
         Vocabulary.build((pair[side] for pair in read().train), settings.tokens, maximum_size=size)
@@ -97,15 +102,30 @@ def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> Transl
     ready = _training_batches(settings, read(), source, target)
     _check_held_out(settings, read(), source, target)
     longest = max(width for _, _, width in ready.shapes())
-    notices = [ready.notice, _few(settings, ready)]
+    notices = [_of_pipes(settings), read().notice, ready.notice, _few(settings, ready)]
     return TranslationData(source, target, longest, lambda: ready, read,
-                           "; ".join(filter(None, notices)))  # fmt: skip
+                           "; ".join(filter(None, notices)), _record_of(read()))  # fmt: skip
 
 
-def _read_corpus(settings: TranslationSettings) -> Corpus:
-    if settings.source:
-        return read_parallel(settings.source, settings.target, seed=settings.seed)
-    return dates_corpus(seed=settings.seed)
+def _read_corpus(settings: TranslationSettings, record: str = "") -> Corpus:
+    """The corpus. DataError where a run was trained on another: what is held out now may have been
+    trained on then."""
+    corpus = (read_parallel(settings.source, settings.target, seed=settings.seed)
+              if settings.source else dates_corpus(seed=settings.seed))  # fmt: skip
+    if record and _record_of(corpus) != record:
+        raise DataError(
+            f"the data are not those that the run was made with: their digest differs, and of the "
+            f"{len(corpus.test)} test pairs of now some may have been trained on", corpus.name,
+            "restore the files as they were (`--resume RUN --set source=FILE --set target=FILE` "
+            "where they have moved), or start a new run",
+        )  # fmt: skip
+    return corpus
+
+
+def _record_of(corpus: Corpus) -> str:
+    """What tells a corpus and its split from others: sizes for people, and a digest."""
+    sizes = {part: len(getattr(corpus, part)) for part in ("train", "validation", "test")}
+    return format_json({**sizes, "sha256": corpus.digest()}, CORPUS_FILE) + "\n"
 
 
 def _training_batches(
@@ -128,6 +148,17 @@ def _check_held_out(
             )  # fmt: skip
 
 
+def _of_pipes(settings: TranslationSettings) -> str:
+    """A word about data that cannot be read a second time."""
+    pipes = [name for name in (settings.source, settings.target)
+             if name and not Path(name).is_file()]  # fmt: skip
+    if not pipes:
+        return ""
+    return (f"{' and '.join(pipes)} cannot be read a second time: keep the lines in files; to "
+            "evaluate the run or to go on with it, name them with "
+            "`graphgrad train --resume RUN --set source=FILE --set target=FILE`")  # fmt: skip
+
+
 def _few(settings: TranslationSettings, batches: Batches) -> str:
     """A word about a corpus that is smaller than a batch."""
     if batches.batch_size == settings.batch_size:
@@ -146,7 +177,7 @@ def _kept(files: Mapping[str, str], name: str) -> str:
 def _length(text: str) -> int:
     """The number that `LENGTH_FILE` holds."""
     try:
-        length = json.loads(text)
+        length = parse_json(text.encode())
     except ValueError:
         length = None
     if type(length) is not int or length < 1:
@@ -180,7 +211,8 @@ def translation_task(
             total += float(scored()(state, **feeds_of(batch))["loss"]) * count
             tokens += count
         translated = translator(state, [source for source, _ in pairs])
-        right = sum(a == b for a, (_, b) in zip(translated, pairs, strict=True))
+        wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
+        right = sum(a == b for a, b in zip(translated, wanted, strict=True))
         return {"loss": total / max(tokens, 1), "exact_match": right / max(len(pairs), 1),
                 "examples": len(pairs)}  # fmt: skip
 
@@ -199,7 +231,8 @@ def translation_task(
         translate=translator,
         files={SOURCE_FILE: data.source_vocabulary.to_json(),
                TARGET_FILE: data.target_vocabulary.to_json(),
-               LENGTH_FILE: f"{data.longest_target}\n"},
+               LENGTH_FILE: f"{data.longest_target}\n",
+               **({CORPUS_FILE: data.record} if data.record else {})},
         notice=data.notice,
     )  # fmt: skip
 
@@ -227,9 +260,13 @@ class Translator:
         return compile(self._graphs[1])
 
     def __call__(self, state: State, texts: Sequence[str], group: int = GROUP) -> list[str]:
-        """One translation for each text, in order; similar lengths are decoded together."""
+        """One translation for each text, in order; similar lengths are decoded together.
+
+        What is blank stays blank: no model is trained on it.
+        """
         ids = [self._encoded(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda place: len(ids[place]))
+        told = [place for place, text in enumerate(texts) if text.strip()]
+        order = sorted(told, key=lambda place: len(ids[place]))
         translated = [""] * len(texts)
         for start in range(0, len(order), group):
             places = order[start : start + group]

@@ -42,7 +42,9 @@ def test_a_program_and_its_arena_are_free_with_their_last_user(fuse):
     gc.disable()
     try:
         run(state)
-        held = [weakref.ref(run), weakref.ref(run._workspaces[0])]
+        arena = run._workspaces._idle[0].arena
+        held = [weakref.ref(run), weakref.ref(arena)]
+        del arena
         del run
         assert [each() for each in held] == [None, None]
     finally:

@@ -308,9 +308,11 @@ def test_one_thread_on_several_cores_is_found() -> None:
         "(lambda blas: [asdict(blas), [asdict(f) for f in judge_blas(blas)]])(examine_blas())",
         OPENBLAS_NUM_THREADS="1",
     )
-    blas, (finding,) = found
+    blas, findings = found
+    finding = findings[-1]
     assert blas["threads"] == blas["measured"]["threads"] == 1
     assert blas["free_threads"]["threads"] >= 2
-    assert finding["level"] == "problem"
-    assert finding["remedy"] == "unset OPENBLAS_NUM_THREADS"
+    slower = blas["measured"]["gflops"] < blas["free_threads"]["gflops"]  # not on a busy machine
+    assert finding["level"] == ("problem" if slower else "ok")
+    assert finding["remedy"] == ("unset OPENBLAS_NUM_THREADS" if slower else "")
     assert f"1 of {blas['cores']} usable cores" in finding["text"]

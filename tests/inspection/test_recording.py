@@ -18,9 +18,10 @@ from graphgrad.ops import broadcast_to, matmul, mean, multiply, relu, reshape, t
 from graphgrad.training.checkpoint import load_checkpoint
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.progress import Progress
+from graphgrad.training.runs import create_run, first_state, open_run
 from graphgrad.training.settings import TrainingSettings, with_values
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, first_state, open_run, train
+from graphgrad.training.trainer import train
 
 QUIET = partial(Progress, 12, stream=io.StringIO())
 SMALL = {"steps": 12, "checkpoint_every": 4, "evaluate_every": 100, "warmup": 3}
@@ -239,7 +240,9 @@ def test_a_resumed_run_has_the_history_of_one_that_was_not_stopped(tmp_path, sto
     broken = trained(tmp_path / "broken", every=2, stop=stop)
     assert max(read_history(broken).steps) <= stop
     trained(tmp_path / "broken", resumed={})
-    assert whole.history.read_bytes() == broken.history.read_bytes()
+    first, second = read_history(whole), read_history(broken)
+    assert (first.names, first.statistics) == (second.names, second.statistics)
+    assert first.values.tobytes() == second.values.tobytes()
     assert read_history(whole).steps == (1, 2, 4, 6, 8, 10, 12)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -60,6 +61,11 @@ class Adding:
         return folder / f"{code.name_of(f'adds {self.number}')}.o"
 
 
+def kept(folder: Path) -> set[Path]:
+    """The machine code in the folder; the secret that it is marked with is no code."""
+    return set(folder.iterdir()) - {folder / "key"}
+
+
 def in_other_process(what: str, *numbers: int) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", OTHER_PROCESS, what, *map(str, numbers)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -71,7 +77,7 @@ def test_a_function_is_compiled_once_and_found_by_others(folder: Path) -> None:
     assert code.missing(code.name_of("adds 7"))
     assert [adding.result(code) for _ in range(3)] == [107] * 3
     assert adding.asked == 1 and not code.missing(code.name_of("adds 7"))
-    assert [file.name for file in folder.iterdir()] == [adding.file(code, folder).name]
+    assert kept(folder) == {adding.file(code, folder)}
     later = Code()
     assert not later.missing(later.name_of("adds 7"))
     assert adding.result(later) == 107 and adding.asked == 1
@@ -132,9 +138,9 @@ def test_a_full_disk_leaves_nothing_half_written(
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", full)
         assert Adding(12).result(Code()) == 112
-    assert not list(folder.iterdir())
+    assert not kept(folder)
     assert kernel_folder() == folder
-    folder.rmdir()  # somebody tidies up meanwhile
+    shutil.rmtree(folder)  # somebody tidies up meanwhile
     assert Adding(12).result(Code()) == 112
 
 
@@ -146,7 +152,7 @@ def test_processes_at_once(folder: Path) -> None:
         assert other.returncode == 0
     code = Code()
     wanted = {Adding(number).file(code, folder) for number in numbers}
-    assert set(folder.iterdir()) == wanted  # and nothing that was written on the way
+    assert kept(folder) == wanted  # and nothing that was written on the way
     found = [Adding(number) for number in numbers]
     assert [one.result(code) for one in found] == [100 + number for number in numbers]
     assert not any(one.asked for one in found)
@@ -169,7 +175,7 @@ def test_threads_at_once(folder: Path, shared: bool) -> None:
         worker.join()
     assert results == [[130 + place for place in range(6)]] * 4
     assert [one.asked for one in found] == [1] * 6 if shared else all(one.asked for one in found)
-    assert set(folder.iterdir()) == {one.file(codes[0], folder) for one in found}
+    assert kept(folder) == {one.file(codes[0], folder) for one in found}
 
 
 def test_names_tell_texts_and_machines_apart() -> None:
@@ -217,11 +223,11 @@ def test_the_oldest_files_go_where_there_are_too_many(
     code = Code()
     assert Adding(40).result(code) == 140
     newest = {folder / f"f{number}.o" for number in range(5, 9)}
-    left = set(folder.iterdir())
+    left = kept(folder)
     assert Adding(40).file(code, folder) in left and len(left) <= 5
     assert left - {Adding(40).file(code, folder)} <= newest
     assert Adding(41).result(code) == 141  # once a process: what it writes itself stays
-    assert Adding(40).file(code, folder) in set(folder.iterdir())
+    assert Adding(40).file(code, folder) in kept(folder)
 
 
 def test_a_folder_with_room_keeps_everything(folder: Path) -> None:
@@ -229,7 +235,7 @@ def test_a_folder_with_room_keeps_everything(folder: Path) -> None:
     for number in range(9):
         (folder / f"f{number}.o").write_bytes(b"")
     assert Adding(42).result(Code()) == 142
-    assert len(list(folder.iterdir())) == 10
+    assert len(kept(folder)) == 10
 
 
 def test_threads_that_start_at_once_share_the_code_of_the_process() -> None:

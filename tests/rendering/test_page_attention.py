@@ -15,9 +15,9 @@ from graphgrad.ops import matmul, softmax, sum
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
 from graphgrad.rendering.page.section_attention import MARGIN, attention_section
+from graphgrad.training.runs import first_state
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import Task, load_model
-from graphgrad.training.trainer import first_state
 
 SETTINGS = {"layers": 1, "width": 8, "heads": 2, "inner": 8, "batch_size": 3, "dtype": "float64"}
 

@@ -20,9 +20,9 @@ from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
 from graphgrad.rendering.page.section_run import BINS, COLUMNS, histogram_of, row_of, run_section
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.runs import first_state
 from graphgrad.training.settings import TrainingSettings, with_values
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import first_state
 
 Arrays = Mapping[str, np.ndarray]
 

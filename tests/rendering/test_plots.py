@@ -151,3 +151,27 @@ def test_labels_are_moved_apart_as_little_as_needed():
     moved = spread([1.0, 1.0, 1.1], 1.0)
     assert np.all(np.diff(sorted(moved)) > 0.99) and np.mean(moved) == pytest.approx(3.1 / 3)
     assert spread([], 1.0) == []
+
+
+def test_the_loss_on_held_out_data_is_drawn_beside_the_loss():
+    lines = metrics(np.linspace(3, 1, 40))
+    lines[9]["held_out_loss"], lines[19]["held_out_loss"] = 2.5, float("nan")
+    lines[29]["held_out_loss"] = 1.75
+    figure = plot_loss(lines, "run", {"step": 40, "loss": 1.25})
+    *_, held_out = figure.axes[0].lines
+    assert held_out.get_xdata().tolist() == [10, 30, 40], "what is not finite is left out"
+    assert held_out.get_ydata().tolist() == [2.5, 1.75, 1.25]
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert "1.25 held out" in written and any("dots: held-out data" in text for text in written)
+    unfinished = plot_loss(lines, "run", {"step": 40, "loss": None})
+    assert unfinished.axes[0].lines[-1].get_xdata().tolist() == [10, 30]
+
+
+def test_a_held_out_loss_of_zero_is_drawn_on_a_logarithmic_axis():
+    lines = metrics(np.geomspace(1, 1e-4, 200))
+    figure = plot_loss(lines, "run", {"step": 200, "loss": 0.0})
+    assert figure.axes[0].get_yscale() == "log"
+    assert "0 held out" in [text.get_text() for text in figure.axes[0].texts]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoded(figure, "png")

@@ -1,5 +1,6 @@
 """Which sections a run has, from its newest state and one batch; nothing of the run changes."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.models import BUILTIN
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections, tokens_of
+from graphgrad.training.progress import Progress
+from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import OpenRun, create_run
+from graphgrad.training.trainer import train
 from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
 
 
@@ -51,3 +54,17 @@ def test_tokens_are_those_of_the_kept_vocabularies() -> None:
     found = tokens_of({SOURCE_FILE: source.to_json(), TARGET_FILE: target.to_json()})
     assert found["source"][4:] == ("a", "b") and found["target_input"] == target.tokens
     assert tokens_of({}) == {}
+
+
+def test_a_finished_run_shows_a_step_at_the_rate_of_its_last(tmp_path: Path) -> None:
+    model = load_model("feedforward", BUILTIN)
+    values = {"steps": 5, "schedule": "linear", "learning_rate": 0.1, "evaluate_every": 100}
+    run = create_run(model, with_values(model.settings, values), tmp_path / "run")
+    train(run, progress=Progress(5, stream=io.StringIO()))
+    finished = open_run(tmp_path / "run", BUILTIN)
+    found = run_sections(finished)["run"]
+    rates = [line["learning_rate"] for line in finished.folder.metrics()]
+    assert found["step"] == 5 and found["outputs"]["learning_rate"] == pytest.approx(rates[-1])
+    assert rates[-1] == pytest.approx(0.1 / 6, rel=1e-6)
+    ratios = [entry["update"]["ratio"] for entry in found["nodes"].values() if "update" in entry]
+    assert ratios and all(ratio > 0 for ratio in ratios)

@@ -3,6 +3,7 @@
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -70,12 +71,13 @@ def test_the_exit_code_tells_of_problems(
         return replace(REPORT, blas=blas)
 
     monkeypatch.setattr(doctor, "examine_machine", examine)
+    monkeypatch.setattr(doctor, "busy_note", lambda: None)
     assert doctor.run(parse()) == code
     text = capsys.readouterr().out
     assert ("problem" in text) == bool(code)
     assert doctor.run(parse("--json", "--no-measure")) == code
     printed = json.loads(capsys.readouterr().out)
-    assert printed == replace(REPORT, blas=blas).to_dict()
+    assert printed == {**replace(REPORT, blas=blas).to_dict(), "busy": None}
     assert asked == [True, False]
 
 
@@ -85,6 +87,18 @@ def test_a_real_examination_without_measurement(capsys: pytest.CaptureFixture[st
     assert printed["blas"]["measured"] is None
     assert printed["blas"]["cores"] >= 1 and printed["memory"] > 0 and printed["numpy"]
     assert code == int(any(each["level"] == "problem" for each in printed["findings"]))
+
+
+def test_where_machine_code_is_kept_or_why_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path))
+    assert f"kernels     {tmp_path / 'machine_code'}" in doctor.format_report(REPORT)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "machine_code").mkdir()
+    (tmp_path / "open" / "machine_code").chmod(0o777)
+    monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path / "open"))
+    assert "kernels     not kept: " in doctor.format_report(REPORT)
 
 
 def test_the_help_is_one_line() -> None:

@@ -9,9 +9,9 @@ import pytest
 from graphgrad.errors import UnknownNameError
 from graphgrad.models import BUILTIN
 from graphgrad.tools import inspect
+from graphgrad.training.runs import create_run
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run
 
 WRONG = """
 from dataclasses import dataclass, replace

@@ -13,9 +13,9 @@ from graphgrad.errors import UnknownNameError
 from graphgrad.inspection.statistics import NodeReport, Statistics
 from graphgrad.models import BUILTIN
 from graphgrad.tools import inspect
+from graphgrad.training.runs import create_run
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import graphgrad
@@ -49,10 +50,12 @@ def test_the_version_is_that_of_the_package(capsys):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "COMMAND"),
-        (["trian"], "'trian'"),
         (["translate"], "run"),
-        (["train", "--stes"], "--stes"),
+        (["train", "--sets"], "there is no option --sets; did you mean '--set'?"),
+        (["train", "--epochs=3"], "there is no option --epochs; options: --"),
+        (["evaluate", "a", "b\x1b[31m"], "unrecognized arguments: b\\x1b[31m"),
+        (["plot", "a", "--what", "\x1b[31m"], "'\\x1b[31m'"),
+        (["--versoin"], "required: COMMAND"),
     ],
 )
 def test_what_the_parser_does_not_know_ends_with_two(arguments, named, capsys):
@@ -62,6 +65,57 @@ def test_what_the_parser_does_not_know_ends_with_two(arguments, named, capsys):
     captured = capsys.readouterr()
     assert not captured.out
     assert captured.err.startswith("usage: graphgrad") and named in captured.err
+    assert "\x1b" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("word", "fix"),
+    [("trian", "did you mean 'train'?"), ("Train", "did you mean 'train'?"),
+     ("evalute", "did you mean 'evaluate'?"), ("draw", f"commands: {', '.join(COMMANDS)}"),
+     ("no\x1b[31m", "commands: train")],
+)  # fmt: skip
+def test_a_command_that_there_is_not_gets_the_nearest_or_all(word, fix, capsys):
+    assert main([word, "transformer", "--set", "steps=1"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("graphgrad: there is no command ")
+    assert f"fix:   {fix}" in captured.err and "\x1b" not in captured.err
+    assert not captured.out
+
+
+def test_alone_it_shows_its_help(capsys):
+    assert main([]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("usage: graphgrad") and "first run" in captured.out
+    assert not captured.err
+
+
+@pytest.mark.parametrize(("words", "usage"), [(["help"], "graphgrad"), (["help", "plot"], "plot")])
+def test_help_is_a_word_too(words, usage, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    assert usage in capsys.readouterr().out.splitlines()[0]
+
+
+def test_too_little_memory_is_one_error(capsys, monkeypatch):
+    def hungry(arguments):
+        return np.empty(2**58)
+
+    monkeypatch.setattr(COMMANDS["evaluate"], "run", hungry)
+    assert main(["evaluate", "a"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("graphgrad evaluate: there is not enough memory: Unable to allocate")
+    assert "fix:" in error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), FileNotFoundError(2, "none")])
+def test_a_fault_of_another_file_is_not_taken_for_that_of_the_output(monkeypatch, error):
+    def broken(arguments):
+        raise error
+
+    monkeypatch.setattr(COMMANDS["evaluate"], "run", broken)
+    with pytest.raises(OSError, match=error.strerror):
+        main(["evaluate", "a"])
 
 
 def test_an_interrupt_ends_with_130(capsys, monkeypatch):

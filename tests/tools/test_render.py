@@ -10,9 +10,9 @@ import pytest
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN
 from graphgrad.tools import render
+from graphgrad.training.runs import create_run
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 

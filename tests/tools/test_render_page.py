@@ -9,9 +9,9 @@ import pytest
 
 from graphgrad.models import BUILTIN
 from graphgrad.tools.main import main
+from graphgrad.training.runs import create_run
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run
 
 
 def data_of(html: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from graphgrad.inspection.history import read_history
 from graphgrad.models import BUILTIN
 from graphgrad.tools.main import main
 from graphgrad.training import translation
-from graphgrad.training.checkpoint import STATE
+from graphgrad.training.checkpoint_format import STATE
 from graphgrad.training.run_folder import RunFolder
 
 SOURCE = ["one", "two", "three", "four", "five", "six"]
@@ -205,7 +205,9 @@ def test_what_is_likely_to_go_wrong_is_noted_before_the_first_step(place, capsys
     assert main(["train", "--resume", "mine", "--set", "steps=2"]) == 0
     assert "logarithm" not in capsys.readouterr().out, "said once"
     assert main(["train", "feedforward", "--run", "clean", *sets("steps=1")]) == 0
-    assert capsys.readouterr().out.count("note: ") == 1, "of the data alone"
+    notes = re.findall(r"^note: (.*)$", capsys.readouterr().out, re.M)
+    of_the_machine = [note for note in notes if "openblas" in note.lower()]  # when it is busy
+    assert len(notes) - len(of_the_machine) == 1, "of the data alone"
 
 
 # ---------------------------------------------------------------- what does not
@@ -292,7 +294,7 @@ def test_truncated_checkpoints_are_each_named(finished, capsys):
 
 def test_another_architecture_does_not_resume(finished, capsys):
     error = refused(capsys, ["train", "--resume", "run", *sets("width=32")])
-    assert "'encoder.embedding'" in error and "16]" in error and "32]" in error
+    assert "a run keeps its width (16)" in error and "what may change: steps" in error
 
 
 def test_missing_data_is_told_before_anything_of_the_run_is_changed(finished, capsys):
@@ -315,7 +317,7 @@ def test_a_full_disk_at_the_start_leaves_nothing(place, capsys, monkeypatch, cal
     assert names(place) == before
 
 
-@pytest.mark.parametrize(("call", "allowed"), [("fsync", 12), ("fsync", 20), ("write", 25)])
+@pytest.mark.parametrize(("call", "allowed"), [("fsync", 28), ("fsync", 36), ("write", 180)])
 def test_a_full_disk_later_keeps_what_was_saved(place, capsys, monkeypatch, call, allowed):
     original, left = getattr(os, call), [allowed]
 

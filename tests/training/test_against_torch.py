@@ -250,7 +250,8 @@ def factor_of(settings):
         number = done + 1
         if number < settings.warmup:
             return number / settings.warmup
-        return (settings.steps - number) / (settings.steps - settings.warmup)
+        left = settings.steps + 1 - number
+        return left / (settings.steps + 1 - settings.warmup)
 
     return factor
 

@@ -9,14 +9,8 @@ from safetensors.numpy import load_file
 
 from graphgrad.errors import CheckpointError, DataError
 from graphgrad.training import files
-from graphgrad.training.checkpoint import (
-    DTYPES,
-    MANIFEST,
-    STATE,
-    checkpoint_steps,
-    load_checkpoint,
-    save_checkpoint,
-)
+from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint, save_checkpoint
+from graphgrad.training.checkpoint_format import DTYPES, MANIFEST, STATE
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 

@@ -4,21 +4,17 @@ import errno
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import assert_falls_back, assert_is, names_in, save
+from checkpoints import assert_falls_back, assert_is, names_in, save, sealed_manifest
 from safetensors.numpy import save_file
 
 from graphgrad.errors import CheckpointError, EnvironmentLimitError
-from graphgrad.training import checkpoint as module
+from graphgrad.training import checkpoint_format as module
 from graphgrad.training import files
-from graphgrad.training.checkpoint import (
-    MANIFEST,
-    STATE,
-    load_checkpoint,
-)
+from graphgrad.training.checkpoint import load_checkpoint, save_checkpoint, tidy_checkpoints
+from graphgrad.training.checkpoint_format import MANIFEST, STATE
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
@@ -57,11 +53,6 @@ def test_a_missing_file_is_named(two, name):
     assert_falls_back(folder)
 
 
-def sealed(body):
-    body.pop("seal", None)
-    return body | {"seal": module._seal(body)}
-
-
 MANIFEST_EDITS = [
     (lambda b: b.update(extra=1), "missing or unknown keys: 'extra'"),
     (lambda b: b.pop("details"), "missing or unknown keys: 'details'"),
@@ -95,7 +86,7 @@ def test_a_manifest_that_is_wrong_although_sealed_is_damage(two, edit, reason):
     folder, newest = two
     body = json.loads((newest / MANIFEST).read_text(encoding="utf-8"))
     edit(body)
-    (newest / MANIFEST).write_text(json.dumps(sealed(body)), encoding="utf-8")
+    (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
     assert_falls_back(folder, reason)
 
 
@@ -134,16 +125,13 @@ def test_a_hashed_file_that_is_no_safetensors_is_damage(two):
     body = json.loads((newest / MANIFEST).read_text(encoding="utf-8"))
     size, digest = files.write_new(newest / "copy", [content])
     body["files"][STATE] = {"bytes": size, "sha256": digest}
-    (newest / MANIFEST).write_text(json.dumps(sealed(body)), encoding="utf-8")
+    (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
     assert_falls_back(folder, "is no safetensors file")
 
 
-def test_a_huge_manifest_is_not_read(two, monkeypatch):
+def test_a_huge_manifest_is_not_read(two):
     folder, newest = two
-    os.truncate(newest / MANIFEST, 1 << 30)  # sparse
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("read"))
-    with pytest.raises(pytest.fail.Exception):
-        load_checkpoint(folder, step=1)
+    os.truncate(newest / MANIFEST, 100 << 30)  # sparse: reading it would end in a MemoryError
     with pytest.raises(CheckpointError, match="far too large"):
         load_checkpoint(folder, step=2)
 
@@ -180,38 +168,38 @@ def test_a_run_goes_on_over_a_damaged_checkpoint(two):
 def test_no_permission_is_no_damage(two, monkeypatch):
     folder, _ = two
 
-    def refuse(path):
+    def refuse(path, limit):
         raise PermissionError(errno.EACCES, "no", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(module, "read_file", refuse)
     with pytest.raises(EnvironmentLimitError, match=r"cannot read manifest\.json"):
         load_checkpoint(folder)
 
 
 def test_a_bad_sector_is_damage(two, monkeypatch):
     folder, newest = two
-    real = Path.read_bytes
+    real = module.read_file
 
-    def read(path):
+    def read(path, limit):
         if newest in path.parents:
             raise OSError(errno.EIO, "Input/output error", str(path))
-        return real(path)
+        return real(path, limit)
 
-    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(module, "read_file", read)
     assert_falls_back(folder, "the disk cannot read it")
 
 
 def test_a_checkpoint_that_is_replaced_while_being_read_is_no_damage(two, monkeypatch):
     folder, newest = two
-    real = Path.read_bytes
+    real = module.read_file
 
-    def read(path):
+    def read(path, limit):
         if newest in path.parents:
-            monkeypatch.setattr(Path, "read_bytes", real)
+            monkeypatch.setattr(module, "read_file", real)
             save(folder, 3, keep=1)  # removes steps 1 and 2
-        return real(path)
+        return real(path, limit)
 
-    monkeypatch.setattr(Path, "read_bytes", read)
+    monkeypatch.setattr(module, "read_file", read)
     found = load_checkpoint(folder)
     assert_is(found, 3)
     assert found.warnings == ()
@@ -225,5 +213,47 @@ def test_extended_dtypes_of_the_format_are_not_taken_for_ours(two):
     body = json.loads((newest / MANIFEST).read_text(encoding="utf-8"))
     body["files"][STATE] = {"bytes": size, "sha256": digest}
     body["arrays"].pop()
-    (newest / MANIFEST).write_text(json.dumps(sealed(body)), encoding="utf-8")
+    (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
     assert_falls_back(folder, "disagree about the dtype")
+
+
+@pytest.mark.parametrize("name", [STATE, MANIFEST])
+@pytest.mark.parametrize("kind", ["pipe", "link to a device"])
+def test_what_is_no_file_is_damage_and_is_not_waited_for(two, name, kind):
+    folder, newest = two
+    (newest / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(newest / name)
+    else:
+        (newest / name).symlink_to("/dev/zero")
+    assert_falls_back(folder, f"{name} is no regular file")
+
+
+def test_thousands_of_empty_newer_folders_are_passed_over_soon_and_told_in_short(two, monkeypatch):
+    folder, _ = two
+    for step in range(3, 3003):
+        (folder / f"step-{step:09d}").mkdir()
+    listings, listed = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listings.append(path) or listed(path))
+    found = load_checkpoint(folder)
+    assert_is(found, 2)
+    assert len(found.warnings) == 11 and found.warnings[-1] == "2,990 older ones are damaged too"
+    assert found.warnings[0] == "step-000003002 is damaged: manifest.json is missing"
+    assert len(listings) == 1
+
+
+def test_a_manifest_that_could_not_be_read_back_is_not_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_MANIFEST_LIMIT", 1000)
+    with pytest.raises(CheckpointError, match="too large"):
+        save_checkpoint(tmp_path / "c", 1, {f"array {n}": np.zeros(1) for n in range(20)}, {})
+    assert names_in(tmp_path / "c") == []
+
+
+def test_tidying_ends_what_was_begun_and_keeps_what_is_newer(two):
+    folder, _ = two
+    for step in (3, 4, 5):
+        save(folder, step, keep=9)
+    (folder / ".removing-1").mkdir()
+    (folder / ".saving-1").mkdir()
+    tidy_checkpoints(folder, folder / "step-000000004", 4, keep=2)
+    assert names_in(folder) == ["step-000000003", "step-000000004", "step-000000005"]

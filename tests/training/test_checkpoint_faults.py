@@ -122,7 +122,7 @@ def test_an_error_at_any_system_call_is_clear_and_leaves_no_rest(tmp_path, monke
                 save_changed(folder)
             except EnvironmentLimitError as error:
                 refused += 1
-                assert "the disk is full" in str(error) and "choose another --run" in error.fix
+                assert "the disk is full" in str(error) and "choose another place" in error.fix
         assert_old_or_changed(folder, old)
         rest = names_in(folder) if folder.exists() else []
         assert [name for name in rest if name.startswith(".saving")] == []

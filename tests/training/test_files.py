@@ -105,7 +105,7 @@ def test_a_full_disk_names_the_bytes_and_the_way_out(tmp_path):
     error = explain_os_error(OSError(errno.ENOSPC, "x"), tmp_path / "state", "write", 123456)
     assert "cannot write state: the disk is full: it needs 123,456 bytes and" in error.problem
     assert error.where == str(tmp_path / "state")
-    assert error.fix == "free 123,456 bytes or choose another --run"
+    assert error.fix == "free 123,456 bytes or choose another place"
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_damage_elsewhere_is_named(path):
 @pytest.mark.parametrize(
     "header, problem",
     [
-        ({**HEADER, "version": 2}, "version 2"),
+        ({**HEADER, "version": 3}, "version 3"),
         ({**HEADER, "names": ["a", "a"]}, "damaged"),
         ({**HEADER, "names": [1]}, "damaged"),
         ({"format": "other"}, "damaged"),
@@ -148,3 +148,53 @@ def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
     with pytest.raises(EnvironmentLimitError, match="disk is full"):
         writer.append(2, figures(2), durable=True)
     assert path.read_bytes() == before
+
+
+def test_every_bit_of_the_header_and_of_a_record_is_guarded(path):
+    write(path, [1, 2, 3])
+    content, right = path.read_bytes(), read_records(path)
+    for place in range(len(content)):
+        data = bytearray(content)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        try:
+            found = read_records(path)
+        except DataError as error:
+            assert str(path) in error.where
+        else:  # blanks behind the header, or the last record, which may be torn
+            assert found.names == right.names and found.statistics == right.statistics
+            count = len(found.steps)
+            assert count >= 2 and found.steps.tolist() == [1, 2, 3][:count]
+            np.testing.assert_array_equal(found.values, right.values[:count])
+
+
+def test_the_history_of_another_run_is_named(path):
+    HistoryWriter(path, NAMES, STATISTICS, 1, "one").append(1, figures(1))
+    assert read_records(path, "one").steps.tolist() == [1]
+    for other in ("two", ""):
+        with pytest.raises(DataError, match="another run"):
+            read_records(path, other)
+
+
+def test_a_file_of_the_first_version_is_read_where_the_run_is_as_old(path):
+    write(path, [1, 2])
+    header, newline, records = path.read_bytes().partition(b"\n")
+    old = {**json.loads(header), "version": 1}
+    del old["run"], old["sum"]
+    path.write_bytes(json.dumps(old).encode().ljust(len(header)) + newline + records)
+    assert read_records(path).steps.tolist() == [1, 2]
+    with pytest.raises(DataError, match="damaged"):
+        read_records(path, "a run")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "huge", "dangling"])
+def test_what_is_no_file_of_bounded_size_is_not_read(path, kind):
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "huge":
+        path.touch()
+        os.truncate(path, 100 << 30)
+    else:
+        path.symlink_to("/nowhere/history.bin")
+    with pytest.raises((DataError, EnvironmentLimitError), match=r"history\.bin"):
+        read_records(path)

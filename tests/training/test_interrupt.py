@@ -12,11 +12,12 @@ import pytest
 from graphgrad.training import interrupt
 from graphgrad.training.interrupt import InterruptGuard
 
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ROOT = Path(interrupt.__file__).parents[2]
 
 
 def handlers():
-    return signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    return [signal.getsignal(number) for number in NUMBERS]
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +25,12 @@ def unchanged_handlers():
     before = handlers()
     yield
     after = handlers()
-    signal.signal(signal.SIGINT, before[0])
-    signal.signal(signal.SIGTERM, before[1])
+    for number, handler in zip(NUMBERS, before, strict=True):
+        signal.signal(number, handler)
     assert after == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", NUMBERS)
 def test_the_first_signal_is_only_noted(number):
     with InterruptGuard() as guard:
         assert not guard.requested and guard.signal_name == ""
@@ -38,7 +39,7 @@ def test_the_first_signal_is_only_noted(number):
     assert guard.requested and guard.signal_name == number.name
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", NUMBERS)
 def test_a_further_sigint_stops_at_once(first):
     with pytest.raises(KeyboardInterrupt), InterruptGuard() as guard:
         os.kill(os.getpid(), first)
@@ -115,7 +116,7 @@ with InterruptGuard() as guard:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", NUMBERS)
 def test_a_real_process_finishes_its_step(number):
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True

@@ -1,5 +1,6 @@
 """What the terminal shows: exact wording, plain where it must be, data only as text."""
 
+import dataclasses
 import io
 import os
 import pty
@@ -17,6 +18,7 @@ from graphgrad.training.progress import (
     format_details,
     format_duration,
     format_line,
+    format_loss,
     wants_bar,
 )
 
@@ -87,10 +89,23 @@ def test_durations(seconds, text):
 
 def test_the_line():
     status = Status(1200, 8000, loss=2.4131, rate=4.1e-3, speed=12_400, left=370)
-    assert format_line(status) == "step 1200/8000  loss 2.413  rate 4.1e-03  12.4k tok/s  left 6:10"
+    expected = "step 1200/8000  loss 2.413  learning rate 4.1e-03  12.4k examples/s  left 6:10"
+    assert format_line(status) == expected
+    in_tokens = dataclasses.replace(status, unit="tokens")
+    assert format_line(in_tokens) == expected.replace("examples", "tokens")
     assert format_line(Status(1, 2)) == "step 1/2"
     assert format_line(Status(1, 2, loss=float("nan"))) == "step 1/2  loss nan"
     assert format_details(Status(1, 2, elapsed=61, left=5)) == "elapsed 1:01  left 0:05"
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [(2.4131, "2.413"), (44.554, "44.554"), (1234.5678, "1234.568"), (0.5, "0.500"),
+     (0.0123456, "0.0123"), (0.000612, "0.000612"), (3.4e-7, "3.40e-07"), (-0.0004, "-0.000400"),
+     (0.0, "0"), (float("inf"), "inf"), (float("nan"), "nan")],
+)  # fmt: skip
+def test_a_loss_has_three_digits_however_small_it_is(loss, text):
+    assert format_loss(loss) == text
 
 
 @pytest.mark.parametrize(
@@ -141,11 +156,12 @@ def test_plain_lines_come_every_so_often_and_at_the_end():
     with Progress(100, stream=stream, every=10, clock=clock) as progress:
         for step in range(1, 101):
             clock.now += 0.25
-            progress.update(step, 1.5, 1e-3, tokens=30)
+            progress.update(step, 1.5, 1e-3, 30, "tokens")
     lines = stream.getvalue().splitlines()
     steps = [int(re.match(r"step (\d+)/100  loss 1\.500", line)[1]) for line in lines]
     assert steps == [1, 41, 81, 100]
-    assert lines[1] == "step 41/100  loss 1.500  rate 1.0e-03  120 tok/s  left 0:15"
+    expected = "step 41/100  loss 1.500  learning rate 1.0e-03  120 tokens/s  left 0:15"
+    assert lines[1] == expected
     assert lines[-1].endswith("left 0:00")
 
 
@@ -188,9 +204,9 @@ def test_the_bar_shows_the_numbers_and_spares_redraws():
         progress._bar.console.width = 100
         for step in range(1, 1001):
             clock.now += 0.01
-            progress.update(step, 2.4131, 4.1e-3, tokens=124)
+            progress.update(step, 2.4131, 4.1e-3, 124, "tokens")
     shown = plain(stream.getvalue())
-    assert "1000/1000  loss 2.413  rate 4.1e-03  12.4k tok/s  elapsed 0:10  left 0:00" in shown
+    assert "1000/1000  loss 2.413  learning rate 4.1e-03  12.4k tokens/s" in shown
     assert 90 <= shown.count("loss") <= 120
 
 
@@ -198,7 +214,7 @@ def test_a_narrow_terminal_gets_one_line():
     stream = Terminal()
     with Progress(1000, stream=stream, bar=True) as progress:
         progress._bar.console.width = 40
-        progress.update(1, 2.4131, 4.1e-3, tokens=124)
+        progress.update(1, 2.4131, 4.1e-3, 124)
         progress._bar.refresh()
         assert "\n" not in stream.getvalue()
 
@@ -228,6 +244,7 @@ def test_a_closed_output_silences_and_does_not_end_the_run():
             progress.update(step, 1.0)
         progress.message("x")
     assert stream.attempts == 1
+    assert isinstance(progress.failure, BrokenPipeError)
 
 
 def test_a_closed_stream_is_no_crash():

@@ -1,12 +1,18 @@
 """Settings: every wrong key and value is refused by name, and what is right is read as meant."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, make_dataclass
 
 import pytest
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.training.settings import TrainingSettings, with_assignments, with_values
+from graphgrad.models import BUILTIN
+from graphgrad.training.settings import (
+    TrainingSettings,
+    meanings_of,
+    with_assignments,
+    with_values,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,9 @@ def assigned(*texts):
     [
         ("steps=12", "steps", 12),
         (" steps = 12 ", "steps", 12),
+        ("steps=1e3", "steps", 1000),
+        ("steps=2.5E+2", "steps", 250),
+        ("steps=7.0", "steps", 7),
         ("learning_rate=3e-4", "learning_rate", 3e-4),
         ("learning_rate=1", "learning_rate", 1.0),
         ("tie=true", "tie", True),
@@ -66,6 +75,14 @@ def test_a_key_like_no_other_gets_the_list():
     assert all(field.name in error.value.fix for field in fields(Settings))
 
 
+@pytest.mark.parametrize("key", ["lr", "epochs", "rate", "source_file_of_mine", "gradients"])
+def test_a_key_that_is_far_from_all_gets_no_guess(key):
+    with pytest.raises(ConfigurationError) as error:
+        assigned(f"{key}=1")
+    assert "did you mean" not in error.value.fix
+    assert all(field.name in error.value.fix for field in fields(Settings))
+
+
 def test_an_assignment_has_an_equals_sign():
     with pytest.raises(ConfigurationError, match="'steps' has no value") as error:
         assigned("steps")
@@ -79,6 +96,8 @@ def test_an_assignment_has_an_equals_sign():
         ("steps=1.5", "an integer"),
         ("steps=nan", "an integer"),
         ("steps=inf", "an integer"),
+        ("steps=1e-3", "an integer"),
+        ("steps=1e400000000", "an integer"),
         ("steps=", "an integer"),
         ("learning_rate=fast", "a number"),
         ("learning_rate=", "a number"),
@@ -114,6 +133,13 @@ def test_a_value_of_another_type_is_refused(text, kind):
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": -1e-3}, "learning_rate"),
         ({"epsilon": 0.0}, "epsilon"),
+        ({"learning_rate": 1e300}, "learning_rate must be within the range of float32"),
+        ({"learning_rate": 1e-60}, "learning_rate must be within the range of float32"),
+        ({"epsilon": 1e-46}, "epsilon must be within the range of float32"),
+        ({"clip_norm": 1e39}, "clip_norm must be within the range of float32"),
+        ({"beta1": 0.999999999}, "beta1 must be below 1 in float32"),
+        ({"beta2": 0.99999999}, "beta2 must be below 1 in float32"),
+        ({"batch_size": 10**9}, "batch_size"),
         ({"optimiser": "adm"}, "optimiser"),
         ({"schedule": "liner"}, "schedule"),
         ({"dtype": "float16"}, "dtype"),
@@ -123,6 +149,11 @@ def test_a_value_out_of_range_is_refused_by_name(values, named):
     with pytest.raises(ConfigurationError, match=named) as error:
         Settings(**values)
     assert error.value.fix
+
+
+def test_the_precision_of_the_run_counts():
+    read = Settings(dtype="float64", learning_rate=1e-60, beta2=0.99999999, epsilon=1e-46)
+    assert (read.learning_rate, read.beta2, read.epsilon) == (1e-60, 0.99999999, 1e-46)
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf], ids=str)
@@ -159,3 +190,38 @@ def test_the_place_of_a_wrong_value_is_named():
     with pytest.raises(ConfigurationError) as error:
         with_values(Settings(), {"steps": "x"}, "runs/a/configuration.json")
     assert error.value.where == "runs/a/configuration.json"
+
+
+# ---------------------------------------------------------------- meanings
+
+
+@dataclass(frozen=True)
+class Described(Settings):
+    """Fields with a text below them, and one without."""
+
+    steps: int = 5
+    layers: int = 3
+    """Layers of
+    the encoder."""
+    plain: float = 1.0
+    note = "no field"
+    """Not a meaning either."""
+
+
+def test_meanings_are_the_texts_below_the_fields_of_the_last_class_that_has_one():
+    found = meanings_of(Described())
+    assert list(found) == [field.name for field in fields(Described)]
+    assert found["layers"] == "Layers of the encoder." and found["plain"] == ""
+    assert found["steps"] == meanings_of(TrainingSettings())["steps"] != ""
+
+
+def test_every_setting_of_every_built_in_model_has_a_meaning():
+    for name, module in BUILTIN.items():
+        without = [key for key, text in meanings_of(module.Settings()).items() if not text]
+        assert not without, name
+
+
+def test_a_class_without_a_source_has_no_meanings():
+    made = make_dataclass("Made", [("size", int, 3)], bases=(Settings,), frozen=True)
+    found = meanings_of(made())
+    assert found["size"] == "" and found["steps"] != ""

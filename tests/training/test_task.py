@@ -1,5 +1,9 @@
 """Finding a model: by name or by file, and one clear error for everything else."""
 
+import importlib.util
+import py_compile
+import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,7 +47,6 @@ def test_a_built_in_model_is_found_by_its_name():
     assert model.name == model.short_name == "transformer"
     assert model.settings == transformer.Settings()
     assert model.check == transformer.CHECK
-    assert model.task is transformer.task
 
 
 def test_every_built_in_model_has_what_a_model_file_has():
@@ -155,14 +158,73 @@ def test_a_wrong_shape_is_told_with_the_line_of_the_users_file(tmp_path):
 
 def test_what_a_file_raises_by_itself_is_not_hidden(tmp_path):
     """It is the user's own program: its traceback says more than any summary."""
-    path = written(tmp_path, "import no_such_module_of_anyone\n")
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_of_anyone"):
+    path = written(tmp_path, "1 / 0\n")
+    with pytest.raises(ZeroDivisionError):
         load_model(path, BUILTIN)
     other = written(tmp_path, "import broken_neighbour\n", "other.py")
     (tmp_path / "broken_neighbour.py").write_text("x = = 1\n", encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SyntaxError):
-        patch.syspath_prepend(tmp_path)
+    with pytest.raises(SyntaxError):
         load_model(other, BUILTIN)
+
+
+# ---------------------------------------------------------------- imports
+
+
+def with_neighbour(folder, size):
+    """A model file whose settings come from a module beside it."""
+    folder.mkdir()
+    (folder / "sizes_beside.py").write_text(f"SIZE = {size}\n", encoding="utf-8")
+    text = GOOD.replace("from dataclasses", "import sizes_beside\nfrom dataclasses", 1)
+    return written(folder, text.replace("= 3", "= sizes_beside.SIZE"))
+
+
+def test_a_file_imports_its_neighbours_wherever_it_is_named_from(tmp_path, monkeypatch):
+    paths = [with_neighbour(tmp_path / name, size) for name, size in (("a", 4), ("b", 6))]
+    monkeypatch.chdir("/")
+    before = list(sys.path)
+    sizes = [load_model(path, BUILTIN).settings.size for path in paths]
+    assert sizes == [4, 6], "each has the neighbour of its own folder"
+    assert sys.path == before and "sizes_beside" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("beside", "line", "file", "named"),
+    [
+        (None, "import no_such_module_of_anyone", "model.py:2", "no_such_module_of_anyone"),
+        ("", "from helper_beside import absent", "model.py:2", "absent"),
+        ("\n\nimport no_such_module_of_anyone\n", "import helper_beside", "helper_beside.py:3",
+         "no_such_module_of_anyone"),
+    ],
+)  # fmt: skip
+def test_an_import_that_fails_is_told_with_its_line(tmp_path, beside, line, file, named):
+    if beside is not None:
+        (tmp_path / "helper_beside.py").write_text(beside, encoding="utf-8")
+    error = refused(written(tmp_path, f"\n{line}\n"))
+    assert "cannot import" in error.problem and named in error.problem
+    assert error.where == str(tmp_path / file) and error.fix
+
+
+def test_a_task_that_is_none_is_told(tmp_path):
+    text = GOOD.replace("return Task(", "Task(")
+    assert text != GOOD
+    path = written(tmp_path, text)
+    model = load_model(path, BUILTIN)
+    with pytest.raises(ConfigurationError, match="of the model gives NoneType") as error:
+        model.task(model.settings, {})
+    assert error.value.where == path and "return Task" in error.value.fix
+
+
+def test_what_is_run_is_the_text_and_no_compiled_copy(tmp_path):
+    """A copy in __pycache__ with the right time and size would be taken by an import."""
+    path = Path(written(tmp_path, GOOD))
+    copy = Path(importlib.util.cache_from_source(str(path)))
+    py_compile.compile(written(tmp_path, GOOD.replace("= 3", "= 9"), "other.py"), str(copy),
+                       str(path))  # fmt: skip
+    stamp = path.stat()
+    content = bytearray(copy.read_bytes())
+    content[8:16] = struct.pack("<II", int(stamp.st_mtime), stamp.st_size)
+    copy.write_bytes(content)
+    assert load_model(str(path), BUILTIN).settings.size == 3
 
 
 def test_the_path_of_a_model_file_does_not_depend_on_where_it_is_called_from(tmp_path, monkeypatch):

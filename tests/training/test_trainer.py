@@ -28,8 +28,9 @@ from graphgrad.errors import (
 from graphgrad.models import transformer
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
 from graphgrad.training.optimisers import SEED, STEP
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
-from graphgrad.training.trainer import create_run, open_run, train
+from graphgrad.training.trainer import train
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_a_finished_run_has_everything(model, tmp_path):
     assert names == {"configuration.json", "environment.json", "metrics.jsonl", "log.txt",
                      "note.txt", "checkpoints", "evaluation.json"}  # fmt: skip
     configuration = run.folder.read_json("configuration.json")
-    assert configuration["model"] == "small" and configuration["files"] == ["note.txt"]
+    assert configuration["model"] == "small" and list(configuration["files"]) == ["note.txt"]
     assert configuration["settings"]["seed"] == 3
     assert Settings(**configuration["settings"]) == run.settings
     assert run.folder.read_json("environment.json")["packages"]["numpy"] == np.__version__
@@ -70,11 +71,26 @@ def test_metrics_have_a_line_for_each_step(model, tmp_path):
     lines = run.folder.metrics()
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     for line in lines:
-        assert line.keys() == {"step", "loss", "gradient_norm", "learning_rate", "tokens",
-                               "seconds"}  # fmt: skip
-        assert line["tokens"] == 4 and line["seconds"] >= 0 and line["loss"] > 0
-    assert lines[2]["learning_rate"] == pytest.approx(run.settings.learning_rate)
-    assert lines[-1]["learning_rate"] == pytest.approx(0.0)
+        looked = {"held_out_loss"} if line["step"] in (4, 8) else set()
+        assert line.keys() == {"step", "loss", "gradient_norm", "learning_rate", "examples",
+                               "seconds", *looked}  # fmt: skip
+        assert line["examples"] == 4 and line["seconds"] >= 0 and line["loss"] > 0
+    rate = run.settings.learning_rate
+    assert lines[2]["learning_rate"] == pytest.approx(rate)
+    assert lines[-1]["learning_rate"] == pytest.approx(rate / (STEPS + 1 - 3))
+
+
+def test_held_out_figures_in_the_metrics_are_those_that_were_shown(model, tmp_path):
+    run, shown = new(model, tmp_path / "run"), []
+    model.figures = {"ratio": float("inf"), "examples": 9}
+    progress = QUIET()
+    progress.message = shown.append
+    train(run, progress=progress)
+    for step in (4, 8):
+        line = run.folder.metrics()[step - 1]
+        (said,) = (text for text in shown if text.startswith(f"step {step} "))
+        assert f"loss {line['held_out_loss']:.4g} " in said
+        assert line["held_out_ratio"] == float("inf") and "held_out_examples" not in line
 
 
 def test_metrics_are_on_the_disk_before_the_checkpoint_that_needs_them(
@@ -200,7 +216,7 @@ def test_an_interrupt_before_the_first_step_leaves_a_run_to_resume(model, tmp_pa
     model.before_step = lambda step, feeds: None
     resumed = again(model, tmp_path / "run")
     assert resumed.step == 0
-    assert any("no checkpoint yet" in warning for warning in resumed.warnings)
+    assert any("has done no step yet" in warning for warning in resumed.warnings)
     train(resumed, progress=QUIET())
     assert state_bytes(resumed.state) == whole[0]
 

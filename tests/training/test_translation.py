@@ -1,8 +1,11 @@
 """Translation: the data of a run, greedy decoding, and what is kept for later use."""
 
+import dataclasses
+import gzip
 import json
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from graphgrad.models.transformer import Settings, task
 from graphgrad.ops import cast, equal, less, where
 from graphgrad.training import translation
 from graphgrad.training.translation import (
+    CORPUS_FILE,
     LENGTH_FILE,
     SOURCE_FILE,
     TARGET_FILE,
@@ -149,7 +153,7 @@ def test_batches_are_fed_under_the_names_of_the_inputs(corpus):
 def test_what_a_run_keeps_is_enough_to_translate(corpus, monkeypatch):
     settings = settings_of(corpus)
     first = task(settings, {})
-    assert first.files.keys() == {SOURCE_FILE, TARGET_FILE, LENGTH_FILE}
+    assert first.files.keys() == {SOURCE_FILE, TARGET_FILE, LENGTH_FILE, CORPUS_FILE}
     state = initial_state(first.graph, 1)
     texts = [LINES[1], "c a f e", "unknown words"]
     expected = first.translate(state, texts)
@@ -187,8 +191,9 @@ def test_vocabularies_of_an_earlier_run_are_kept(corpus):
     for path in corpus.values():
         with open(path, "a", encoding="utf-8") as file:
             file.write("new words in the corpus\n" * 50)
-    again, fresh = task(settings, first.files), task(settings, {})
-    assert again.files == first.files
+    older = {name: text for name, text in first.files.items() if name != CORPUS_FILE}
+    again, fresh = task(settings, older), task(settings, {})
+    assert again.files == older
     assert fresh.files != first.files
     types = [{n: str(leaf.type) for n, leaf in made.graph.parameters.items()}
              for made in (first, again, fresh)]  # fmt: skip
@@ -197,9 +202,51 @@ def test_vocabularies_of_an_earlier_run_are_kept(corpus):
     assert UNK in np.concatenate([again.feeds(step)["source"].ravel() for step in range(20)])
 
 
+def changed_lines(corpus):
+    """Each way to change the corpus of a run, and the settings that it is read with then."""
+    text = {name: Path(path).read_text(encoding="utf-8") for name, path in corpus.items()}
+    first = {name: lines.splitlines()[0] + "\n" for name, lines in text.items()}
+    yield {}, {name: first[name] + lines for name, lines in text.items()}
+    yield {}, {name: lines + first[name] for name, lines in text.items()}
+    yield {}, {name: lines[::-1] for name, lines in text.items()}
+    yield {}, {"target": text["target"].replace("A", "B")}
+    yield {"seed": 5}, {}
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_other_data_than_the_run_was_made_with_are_refused(corpus, number):
+    """What is held out of them now was, in part, trained on then."""
+    settings = settings_of(corpus)
+    first = task(settings, {})
+    state = initial_state(first.graph)
+    values, texts = list(changed_lines(corpus))[number]
+    for name, text in texts.items():
+        Path(corpus[name]).write_text(text, encoding="utf-8")
+    again = task(dataclasses.replace(settings, **values), first.files)
+    for use in (lambda: again.evaluate(state), lambda: again.validate(state),
+                lambda: again.feeds(0)):  # fmt: skip
+        with pytest.raises(DataError, match="not those that the run was made with") as error:
+            use()
+        assert "restore the files" in error.value.fix
+    assert again.translate(state, ["a"]) == first.translate(state, ["a"]), "it needs no data"
+
+
+def test_the_same_lines_elsewhere_or_packed_are_the_same_data(corpus, tmp_path):
+    settings = settings_of(corpus)
+    first = task(settings, {})
+    moved = {}
+    for name, path in corpus.items():
+        moved[name] = str(tmp_path / f"moved.{name}.gz")
+        Path(moved[name]).write_bytes(gzip.compress(Path(path).read_bytes()))
+        os.unlink(path)
+    again = task(dataclasses.replace(settings, **moved), first.files)
+    np.testing.assert_array_equal(again.feeds(3)["source"], first.feeds(3)["source"])
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        (LENGTH_FILE, "[" * 100_000),
         (LENGTH_FILE, ""), (LENGTH_FILE, "six"), (LENGTH_FILE, "0"), (LENGTH_FILE, "6.5"),
         (LENGTH_FILE, "true"), (SOURCE_FILE, "{"), (TARGET_FILE, '{"level": "whitespace"}'),
     ],

@@ -107,7 +107,7 @@ function cellText(key, value) {
 /* ------------------------------------------------------------ what to look at first */
 
 function cards(rows, section, context) {
-  return [finiteCard(section, context), unitCard(rows, section, context), cosineCard(rows, context), updateCard(rows, context)];
+  return [finiteCard(section, context), unitCard(rows, section, context), cosineCard(rows, context), updateCard(rows, section, context)];
 }
 
 function card(kind, title, ...content) {
@@ -164,12 +164,15 @@ function cosineCard(rows, context) {
       element("span", { class: "number" }, `cos ${cellText("cosine", row.cosine)}`)))));
 }
 
-function updateCard(rows, context) {
+function updateCard(rows, section, context) {
   const found = rows.filter((row) => row.ratio !== null).sort((a, b) => b.ratio - a.ratio);
   if (!found.length) return null;
   const listed = found.length > 6 ? [...found.slice(0, 3), null, ...found.slice(-3)] : found;
   const middle = found[Math.floor(found.length / 2)].ratio;
-  return card("quiet", "Update ÷ weight", element("p", {}, "One step moves half of the parameters by more than ", element("b", {}, numberText(middle, 2)), " of their norm."),
+  const rate = section.outputs.learning_rate;
+  const said = middle === 0 && rate === 0 ? "The learning rate of this step is 0: it moves nothing."
+    : [`One step${rate ? ` at learning rate ${numberText(rate, 2)}` : ""} moves half of the parameters by more than `, element("b", {}, numberText(middle, 2)), " of their norm."];
+  return card("quiet", "Update ÷ weight", element("p", {}, said),
     element("ul", { class: "bars" }, listed.map((row) => (row === null ? element("li", { class: "gap", "aria-hidden": "true" }, "⋮")
       : element("li", {}, context.nodeLink(row.name, row.name), element("span", { class: "number" }, numberText(row.ratio, 2)))))));
 }

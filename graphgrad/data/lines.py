@@ -1,0 +1,133 @@
+"""Bytes into lines of text, by the same rules for a file and for what arrives on standard input.
+
+Design: text is UTF-8, plain or gzip (told by the first bytes, not by the name). Only a line feed
+ends a line, with an optional carriage return before it; other separators that Unicode knows stay
+inside, as they do for every other tool that counts lines. A byte order mark at the start is
+dropped.
+
+Laws: however the bytes are cut into pieces, the lines are the same; a line that is not UTF-8 is
+named by its number and takes no other line with it.
+"""
+
+import zlib
+from pathlib import Path
+
+from graphgrad.errors import DataError
+
+_PIPES = ("/dev/fd/", "/proc/")
+_GZIP, _MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
+
+
+class LineCutter:
+    """Whole lines, as bytes without their ends, of bytes that arrive piece by piece.
+
+    `feed` gives the lines that a piece completes, `end` a last line without a line feed. Both raise
+    `DataError` where the bytes begin as gzip does and are damaged.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._first = True
+        self._packed: bool | None = None
+        """Whether the bytes are gzip; None until two of them have been seen."""
+        self._unpacker = zlib.decompressobj(wbits=31)
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The lines that end in this piece."""
+        plain = self._plain(piece)
+        self._rest += plain
+        if self._packed is None:
+            return []
+        *lines, self._rest = self._rest.split(b"\n")
+        return self._without_ends(lines)
+
+    def end(self) -> list[bytes]:
+        """The last line, where no line feed ended it."""
+        if self._packed and not self._unpacker.eof:
+            raise _damaged("it ends too early")
+        *lines, last = self._rest.split(b"\n")
+        self._rest = b""
+        return self._without_ends([*lines, last] if last else lines)
+
+    def _without_ends(self, lines: list[bytes]) -> list[bytes]:
+        if lines and self._first:
+            self._first = False
+            lines[0] = lines[0].removeprefix(_MARK)
+        return [line.removesuffix(b"\r") for line in lines]
+
+    def _plain(self, piece: bytes) -> bytes:
+        """The piece unpacked, where the whole is gzip."""
+        if self._packed is None:
+            start = self._rest + piece
+            if len(start) < len(_GZIP) and _GZIP.startswith(start):
+                return piece
+            self._packed = start.startswith(_GZIP)
+            if self._packed:
+                piece, self._rest = start, b""
+        return self._unpacked(piece) if self._packed else piece
+
+    def _unpacked(self, piece: bytes) -> bytes:
+        """What the piece holds; gzip files may follow one another, with zeros between them."""
+        found = []
+        while piece:
+            if self._unpacker.eof:
+                piece = piece.lstrip(b"\0")
+                if not piece:
+                    break
+                self._unpacker = zlib.decompressobj(wbits=31)
+            try:
+                found.append(self._unpacker.decompress(piece))
+            except zlib.error as error:
+                raise _damaged(str(error)) from None
+            piece = self._unpacker.unused_data
+        return b"".join(found)
+
+
+def _damaged(reason: str) -> DataError:
+    return DataError(f"the gzip file is damaged: {reason}", fix="fetch or compress it again")
+
+
+def decode_line(line: bytes) -> str:
+    """The text of one line. Raises `DataError` that names the first byte that is none."""
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        byte = f"byte {line[error.start]:#04x} at place {error.start + 1} of the line"
+        raise DataError(
+            f"this is not UTF-8: {byte}",
+            fix="convert the text to UTF-8, for example with iconv -f LATIN1 -t UTF-8",
+        ) from None
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """The lines of one UTF-8 file, plain or gzip, without their ends.
+
+    Raises `DataError` for a file that is missing, unreadable, empty, damaged or not UTF-8.
+    """
+    cutter, where = LineCutter(), str(path)
+    try:
+        lines = cutter.feed(_read_bytes(Path(path))) + cutter.end()
+        if not lines:
+            raise DataError("the file is empty", fix="give a file with one sentence a line")
+        texts: list[str] = []
+        for line in lines:
+            where = f"{path}, line {len(texts) + 1}"
+            texts.append(decode_line(line))
+        return texts
+    except DataError as error:
+        raise DataError(error.problem, where, error.fix) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise DataError("this is a directory, not a file", fix="name a file in it")
+        return path.read_bytes()
+    except FileNotFoundError:
+        if str(path).startswith(_PIPES):
+            raise DataError("the pipe that the lines came from is gone",
+                            fix="keep the lines in a file and name it") from None  # fmt: skip
+        raise DataError("there is no such file", fix="check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"the file cannot be read: {reason}", fix="check it") from None

@@ -1,0 +1,216 @@
+"""A run: made once, opened ever after, and what is asked before any of it is believed.
+
+What a command gets of a run is an `OpenRun`: its folder, model, settings, task and state, which
+belong together or are refused (see ``configuration.py`` and ``trust.py``).
+
+A run has a checkpoint from the start, of the state before its first step. So a run without any has
+lost them (a disk that is not mounted, say), and is not taken for one that begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from graphgrad.compile import initial_state
+from graphgrad.errors import CheckpointError
+from graphgrad.graph import Graph
+from graphgrad.training.checkpoint import (
+    Checkpoint,
+    checkpoint_steps,
+    load_checkpoint,
+    save_checkpoint,
+)
+from graphgrad.training.configuration import (
+    Configuration,
+    bindings,
+    check_bindings,
+    digests,
+    read_configuration,
+    read_texts,
+    refuse_fixed,
+    write_configuration,
+)
+from graphgrad.training.environment import describe_environment
+from graphgrad.training.optimisers import SEED, STEP, training_step
+from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
+from graphgrad.training.settings import TrainingSettings, with_values
+from graphgrad.training.task import ModelFile, Task
+from graphgrad.training.trust import model_of_run, trust
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run folder with everything that its use needs."""
+
+    folder: RunFolder
+    model: ModelFile
+    settings: TrainingSettings
+    task: Task
+    graph: Graph
+    """The task's graph with deltas and updates: what a training step computes."""
+    state: dict[str, np.ndarray]
+    step: int
+    before: Configuration
+    """What the folder's configuration was when the run was opened."""
+    configuration: Configuration
+    """What it is once the run goes on."""
+    checkpoint: Path
+    """Where the state was read from."""
+    newest: int
+    """The step of the newest checkpoint, whole or not, when the run was opened."""
+    warnings: tuple[str, ...] = ()
+    gives_up: bool = False
+    """It was opened at a step of the caller's choice: `train` removes what came after that."""
+
+
+def create_run(
+    model: ModelFile,
+    settings: TrainingSettings,
+    path: str | Path | None = None,
+    check: Callable[[Graph], object] = lambda graph: None,
+) -> OpenRun:
+    """A fresh run folder: configuration, environment, vocabularies and the initial state.
+
+    The data is read before the folder is made, so a wrong file leaves nothing behind; nor does a
+    disk that is full before the run is complete. `check` may refuse the training graph before that.
+    """
+    task = model.task(settings, {})
+    graph = training_step(task.graph, settings)
+    check(graph)
+    state = _drawn(graph, settings)
+    configuration = Configuration(model.name, model.digest, dataclasses.asdict(settings),
+                                  digests(task.files), secrets.token_hex(16))  # fmt: skip
+    folder = RunFolder.create(path, name=model.short_name)
+    with folder.lock():
+        folder.require_empty()  # another process may have been quicker
+        try:
+            folder.write_json(ENVIRONMENT, describe_environment())
+            for name, text in task.files.items():
+                folder.write_text(name, text)
+            details = bindings(configuration, settings, task.graph)
+            first = save_checkpoint(folder.checkpoints, 0, state, details)
+            write_configuration(folder, configuration)  # with it the folder is a run
+        except BaseException:
+            folder.discard([ENVIRONMENT, CONFIGURATION, *task.files])
+            raise
+    trust(model)
+    return OpenRun(RunFolder.open(folder.path), model, settings, task, graph, state, 0,
+                   configuration, configuration, first, 0)  # fmt: skip
+
+
+def open_run(
+    path: str | Path,
+    builtin: Mapping[str, ModuleType],
+    values: Mapping[str, Any] | None = None,
+    step: int | None = None,
+    model_file: str | None = None,
+) -> OpenRun:
+    """The run at `path` as its newest good checkpoint left it, or the one of `step`.
+
+    `values` change its settings, as far as those of a run may be changed. `model_file` is the file
+    that the user names for its model, without which it is run only as `trust.py` says.
+    """
+    folder = RunFolder.open(path)
+    where = str(folder.path / CONFIGURATION)
+    before = read_configuration(folder)
+    model, notes = model_of_run(before.model, before.digest, builtin, model_file)
+    kept = with_values(model.settings, before.settings, where)
+    settings = with_values(kept, values or {})
+    refuse_fixed(kept, settings, str(folder.path))
+    texts = read_texts(folder, before)
+    task = model.task(settings, texts)
+    graph = training_step(task.graph, settings)
+    configuration = Configuration(model.name, model.digest, dataclasses.asdict(settings),
+                                  digests(texts), before.run)  # fmt: skip
+    newest = max(checkpoint_steps(folder.checkpoints), default=0)
+    found = _loaded(folder, step)
+    notes += check_bindings(found.details, bindings(configuration, settings, task.graph),
+                            str(found.path))  # fmt: skip
+    _check_fit(found, _drawn(graph, settings))
+    notes += found.warnings + _given_up(folder, step)
+    if found.step == 0:
+        notes += ("the run has done no step yet: its parameters are untrained",)
+    return OpenRun(folder, model, settings, task, graph, found.arrays, found.step, before,
+                   configuration, found.path, newest, notes, gives_up=step is not None)  # fmt: skip
+
+
+def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
+    """The checkpoint to go on from. A run without any has lost them: it had one from the start."""
+    try:
+        return load_checkpoint(folder.checkpoints, step)
+    except CheckpointError as error:
+        if step is not None or checkpoint_steps(folder.checkpoints):
+            raise
+        raise CheckpointError(
+            "the run's checkpoints are gone: there is none, not even of its start",
+            str(folder.checkpoints),
+            "if they are on another disk, mount it; else copy them back, or start a new run",
+        ) from error  # fmt: skip
+
+
+def require_unchanged(run: OpenRun) -> None:
+    """CheckpointError where the run went on since it was opened; to be asked under its lock."""
+    now = max(checkpoint_steps(run.folder.checkpoints), default=0)
+    done = int(run.state[STEP])
+    gone = done == run.step and not run.checkpoint.is_dir()
+    known = read_configuration(run.folder) in (run.before, run.configuration)
+    if gone or now > max(run.newest, done) or not known:
+        raise CheckpointError(
+            f"the run went on meanwhile: it was opened at step {run.step}, and another process has "
+            f"come to step {now}", str(run.folder.path), "resume it again",
+        )  # fmt: skip
+
+
+def _given_up(folder: RunFolder, step: int | None) -> tuple[str, ...]:
+    """What is said of the checkpoints after a step that the caller has chosen."""
+    later = [n for n in checkpoint_steps(folder.checkpoints) if step is not None and n > step]
+    if not later:
+        return ()
+    steps = ", ".join(map(str, later))
+    return (f"going on from step {step} gives up what came after it: the checkpoints of steps "
+            f"{steps}, metrics and history are removed when training starts",)  # fmt: skip
+
+
+def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]:
+    """The state before the first step."""
+    return _drawn(training_step(task.graph, settings), settings)
+
+
+def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
+    """The first state of a training graph, from the seed of the settings."""
+    state = initial_state(graph, settings.seed)
+    if SEED in state:
+        state[SEED][...] = settings.seed
+    return state
+
+
+def _check_fit(found: Checkpoint, wanted: Mapping[str, np.ndarray]) -> None:
+    """CheckpointError unless the checkpoint holds exactly what the model's state has."""
+    arrays, where = found.arrays, str(found.path)
+    for name in [*wanted, *arrays]:
+        have, want = arrays.get(name), wanted.get(name)
+        if have is None or want is None:
+            verb = "lacks" if have is None else "has an unknown"
+            raise CheckpointError(
+                f"the checkpoint {verb} {name!r}", where,
+                "it belongs to a model with other settings; resume without changing the model",
+            )  # fmt: skip
+        if have.shape != want.shape or have.dtype != want.dtype:
+            raise CheckpointError(
+                f"{name!r} is {have.dtype}{list(have.shape)} in the checkpoint and "
+                f"{want.dtype}{list(want.shape)} in the model", where,
+                "it belongs to a model with other settings; resume without changing the model",
+            )  # fmt: skip
+    if STEP in arrays and int(arrays[STEP]) != found.step:
+        raise CheckpointError(
+            f"the state is that of step {int(arrays[STEP])}, and the checkpoint says {found.step}",
+            where, "copy another one back from a backup, or start a new run",
+        )  # fmt: skip

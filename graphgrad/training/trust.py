@@ -1,0 +1,93 @@
+"""Which Python file of a run may be run.
+
+A run folder can come from anybody, and its configuration names the model, which may be a file.
+Running a file that a stranger named would hand them this machine. So the file of a run is run only
+
+- where the user names it in so many words (`--model FILE`), or
+- where it is the very file, at the very path and with the very bytes, that this user has trained
+  with before. Of those a record is kept outside of any run (see ``kernels/user_folder.py``).
+
+Where its bytes are not those that the run was trained with, the user must name it, and is told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+from graphgrad.errors import ConfigurationError
+from graphgrad.kernels.user_folder import read_own, user_folder, write_own
+from graphgrad.training.task import ModelFile, is_path, load_model, read_model_file
+
+_RECORD = "trained_models"
+
+
+def trust(model: ModelFile) -> None:
+    """Notes that this user trains with the file of a model, where such a note can be kept."""
+    folder = user_folder(_RECORD)
+    if folder is not None and model.digest:
+        write_own(folder / _entry(model.name, model.digest), model.name.encode("utf-8", "replace"))
+
+
+def is_trusted(path: str, digest: str) -> bool:
+    """Whether this user has trained with this file as it is."""
+    folder = user_folder(_RECORD)
+    return folder is not None and read_own(folder / _entry(path, digest)) is not None
+
+
+def model_of_run(
+    name: str, digest: str, builtin: Mapping[str, ModuleType], named: str | None = None
+) -> tuple[ModelFile, tuple[str, ...]]:
+    """The model of a run whose configuration gives this name and the sha256 of the file.
+
+    `named` is the file that the user names for it. The notes say where it is not the same.
+    """
+    if named is not None:
+        return _named(name, digest, builtin, named)
+    if name in builtin or not is_path(name):
+        return load_model(name, builtin), ()
+    way_out = "name it: --model FILE"
+    if not Path(name).is_absolute():
+        raise ConfigurationError(
+            f"the run's configuration names the Python file {name}, by no full path: it is not run",
+            fix=f"read the file, and if you trust it {way_out}",
+        )  # fmt: skip
+    source = read_model_file(Path(name), f"if it was moved, {way_out}")
+    found = hashlib.sha256(source).hexdigest()
+    if digest and found != digest:
+        raise ConfigurationError(
+            "the model file was changed since the run was trained with it", name,
+            f"restore it; or, to use it as it is now, --model {shlex.quote(name)}",
+        )  # fmt: skip
+    if not is_trusted(name, found):
+        raise ConfigurationError(
+            "the run's configuration names a Python file that you have not trained with: it is "
+            "not run, as a run that others made could name anything", name,
+            f"read the file, and if you trust it --model {shlex.quote(name)}",
+        )  # fmt: skip
+    model = load_model(name, builtin)
+    if model.digest != found:
+        raise ConfigurationError("the model file changes at this moment", name, "try again")
+    return model, ()
+
+
+def _named(
+    name: str, digest: str, builtin: Mapping[str, ModuleType], named: str
+) -> tuple[ModelFile, tuple[str, ...]]:
+    if name in builtin:
+        raise ConfigurationError(f"the run is of the built-in model {name}, and of no file",
+                                 fix="leave --model out")  # fmt: skip
+    model = load_model(named, {} if is_path(named) else builtin)
+    if not digest or model.digest == digest:
+        return model, ()
+    note = (f"{named} is not the file that the run was trained with ({Path(name).name}, sha256 "
+            f"{digest[:12]}…): what you see is of the parameters of then in the model of "
+            "now")  # fmt: skip
+    return model, (note,)
+
+
+def _entry(path: str, digest: str) -> str:
+    return hashlib.sha256(f"{path}\0{digest}".encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,98 @@
+"""How commands open what they are given: a run or a model, and a word where it is the other one."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.models import BUILTIN
+from graphgrad.tools.streams import tell
+from graphgrad.training.run_folder import CONFIGURATION, RunFolder
+from graphgrad.training.runs import OpenRun, open_run
+from graphgrad.training.task import ModelFile, load_model
+
+RUNS = Path("runs")
+_LISTED = 5
+
+
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Declare `--model FILE`, with which a user names the file of a run's model."""
+    parser.add_argument("--model", dest="model_file", metavar="FILE",
+                        help="the Python file of the run's model, where it was moved or edited, or "
+                        "is not one that you trained with: it is run")  # fmt: skip
+
+
+def refuse_model_option(model_file: str | None) -> None:
+    """ConfigurationError where `--model` is given and no run."""
+    if model_file is not None:
+        raise ConfigurationError("--model names the model of a run, and there is no run",
+                                 fix="leave --model out")  # fmt: skip
+
+
+def run_of(
+    path: str, values: Mapping[str, Any] | None = None, step: int | None = None,
+    told: bool = True, model_file: str | None = None,
+) -> OpenRun:  # fmt: skip
+    """The run of a folder; what is to be known of its state (`warnings`) is told, if `told`."""
+    _refuse_a_model(path)
+    opened = open_run(path, BUILTIN, values, step, model_file)
+    for warning in opened.warnings if told else ():
+        tell(f"note: {warning}")
+    return opened
+
+
+def folder_of(path: str) -> RunFolder:
+    """The folder of a run whose state is not needed."""
+    _refuse_a_model(path)
+    return RunFolder.open(path)
+
+
+def is_run(name: str) -> bool:
+    """Whether a name that may be a model's or a run's is to be opened as a run."""
+    return name not in BUILTIN and Path(name).is_dir()
+
+
+def model_of(name: str) -> ModelFile:
+    """The built-in model of a name, or that of a file."""
+    if is_run(name):
+        if (Path(name) / CONFIGURATION).is_file():
+            raise UnknownNameError(
+                f"{name} is a run, and a model is wanted here", name,
+                f"name the model ({', '.join(BUILTIN)}, or a .py file); to go on with the run: "
+                f"graphgrad train --resume {shlex.quote(name)}",
+            )  # fmt: skip
+        raise UnknownNameError(f"{name} is a folder, and a model is wanted here", name,
+                               f"models: {', '.join(BUILTIN)}, or a .py file")  # fmt: skip
+    return load_model(name, BUILTIN)
+
+
+def batch_of(batch: int | None, step: int) -> int:
+    """The batch that `--batch` asks for, else that of the step."""
+    if batch is not None and not 0 <= batch < 2**63:
+        raise ConfigurationError(f"--batch {batch}: the batches of a run are counted from 0",
+                                 fix="--batch 0 for that of the first step")  # fmt: skip
+    return step if batch is None else batch
+
+
+def _refuse_a_model(path: str) -> None:
+    """UnknownNameError where a model stands in the place of a run."""
+    if Path(path).is_dir() or not (path in BUILTIN or path.endswith(".py")):
+        return
+    name = Path(path).stem
+    runs = _runs_of(name)
+    fix = f"runs of it: {', '.join(runs)}" if runs else f"train it: graphgrad train {path}"
+    raise UnknownNameError(f"{path} is a model, and the folder of a run is wanted here", fix=fix)
+
+
+def _runs_of(model: str) -> list[str]:
+    """The newest runs in `RUNS` that are named after a model."""
+    found: list[Path] = []
+    with suppress(OSError):
+        found = [file.parent for file in RUNS.glob(f"{glob.escape(model)}-*/{CONFIGURATION}")]
+    return [str(entry) for entry in sorted(found)[-_LISTED:]]
