@@ -25,6 +25,11 @@ DTYPES = {name: np.dtype(name.removesuffix("_")) for name in LLVM_TYPES}
 _SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)
 
 
+def functions_of(module: Any) -> dict[str, Function]:
+    """The functions of the loop language that a file of the library holds or hands on."""
+    return {name: its for name, its in vars(module).items() if isinstance(its, Function)}
+
+
 def kernel(body: str, *arrays: str) -> str:
     """The text of a kernel: `arrays` are "name: dtype, sizes" in the order in which it is given
     them; its number of blocks is `last`."""

@@ -343,5 +343,6 @@ FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
     "maximum": _extreme(">"), "minimum": _extreme("<"), "abs": _absolute, "isfinite": _is_finite,
     **{name: _intrinsic(name) for name in ("sqrt", "floor", "exp", "log", "sin", "cos", "pow")},
     **{name: _library(name) for name in ("tanh", "erf", "log1p", "expm1")},
+    "fma": _intrinsic("fma"), "c_sin": _library("sin"), "c_cos": _library("cos"),
 }  # fmt: skip
 """What a text may call on numbers of one type."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ INFINITY, NAN = np.inf, np.nan
 
 independent = range
 sqrt, floor, log, sin, cos, pow = np.sqrt, np.floor, np.log, np.sin, np.cos, np.power
+c_sin, c_cos = np.sin, np.cos
+"""Those of the C library, whatever better ones there are."""
 exp, tanh, log1p, expm1, isfinite, abs = (
     np.exp, np.tanh, np.log1p, np.expm1, np.isfinite, np.abs
 )  # fmt: skip
@@ -83,9 +86,22 @@ def bits(a: Any, dtype: Any) -> Any:
     return a.view(dtype)
 
 
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a · b + c of the type of a, rounded once."""
+    kind = type(a)
+    b, c = kind(b), kind(c)
+    usual = a * b + c
+    if not np.isfinite(usual):
+        return usual
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    return kind(exact) if exact else usual
+
+
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b."""
-    return a if condition else b
+    """a where the condition holds, else b; a number without a type takes that of the other."""
+    chosen = a if condition else b
+    kinds = [type(one) for one in (a, b) if isinstance(one, np.generic)]
+    return kinds[0](chosen) if kinds else chosen
 
 
 def plus(a: Any, b: Any) -> Any:

@@ -37,6 +37,7 @@ from graphgrad.kernels.loop_nest import (
     Word,
     block_count,
 )
+from graphgrad.kernels.near import PERIODIC, loop_over, near_or_any
 from graphgrad.kernels.reading import (
     COLUMN,
     FULL,
@@ -132,14 +133,17 @@ class _Printer:
 
     def _loop(self, nodes: Sequence[Node], stage: int) -> list[str]:
         """One loop over the columns: loads, elementwise work, stores, steps of reductions."""
-        starts, steps = [], []
+        starts, steps, values, periodic = [], [], [], {}
         for node in nodes:
             if node.operation in REDUCTIONS:
                 if node.operation is not SUM:
                     starts.append(f"{self._symbol(node)} = {_dtype(node)}({_first(node)})")
                 steps.append(self._reduction_step(node, self._read(node.heads[0], stage)))
                 continue
-            steps.append(self._assignment(node, stage))
+            values.append(self._assignment(node, stage))
+            steps.append(values[-1])
+            if node.operation in PERIODIC:
+                periodic[self._read(node.heads[0], stage)] = str(node.dtype)
             if self._stores(node):
                 symbol = self._symbol(node)
                 kind = "o" if node in self.outputs else "t"
@@ -147,9 +151,9 @@ class _Printer:
         loads, self._loads = self._loads, []
         if not steps:
             return []
-        body = [f"    {line}" for line in (*loads, *steps)]
         kind = "independent" if any(map(self._stores, nodes)) else "range"
-        return [*starts, f"for column in {kind}(columns):", *body]
+        body = loop_over(f"{kind}(columns)", [*loads, *steps])
+        return [*starts, *near_or_any(body, [*loads, *values], periodic)]
 
     def _sums(self, nodes: Sequence[Node], stage: int) -> list[str]:
         """One loop over the columns for sums along the row; a long row is summed in parts."""

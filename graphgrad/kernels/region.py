@@ -34,6 +34,7 @@ from graphgrad.kernels.reading import (
     is_inlined,
     readable,
 )
+from graphgrad.kernels.slow import fits_a_kernel
 from graphgrad.ops.arithmetic import equal, less, less_equal, not_equal, sign
 from graphgrad.ops.movement import RESHAPE
 from graphgrad.ops.reduction import MAX, MIN, SUM
@@ -77,9 +78,10 @@ def role_in(
         per_row = roles.get(node.heads[0]) == ROW
         return ROW if per_row and shapes == {(*space[:-1], 1), space[:-1]} else None
     role = _reduction_role(node, region) if node.operation in REDUCTIONS else None
-    if node.operation.kernel:
-        sizes = node.type.sizes
-        role = FULL if sizes == space else ROW if sizes == (*space[:-1], 1) else None
+    if fits_a_kernel(node) and node.type.sizes == space:
+        role = FULL
+    elif node.operation.kernel and node.type.sizes == (*space[:-1], 1) != space:
+        role = ROW
     if role is None or not all(readable(h, space, roles, layouts, outer) for h in node.heads):
         return None
     return role
@@ -118,7 +120,7 @@ def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
     kept = {*graph.outputs.values(), *graph.updates.values()} | _compared(graph, order)
     found: set[Node] = set()
     for node in order:
-        if not node.operation.kernel or node in kept or not node.heads:
+        if not fits_a_kernel(node) or node in kept or not node.heads:
             continue
         made = all(head in found or head.type.nbytes < node.type.nbytes for head in node.heads)
         if made and all(_reads_alike(tail, node) for tail in graph.tails(node)):
@@ -141,7 +143,7 @@ def _compared(graph: Graph, order: Sequence[Node]) -> set[Node]:
 def _reads_alike(tail: Node, node: Node) -> bool:
     if tail.operation in REDUCTIONS:
         return True
-    return bool(tail.operation.kernel) and tail.shape == node.shape
+    return fits_a_kernel(tail) and tail.shape == node.shape
 
 
 class _Finder:

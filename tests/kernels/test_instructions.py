@@ -7,6 +7,7 @@ to be given its meaning in NumPy here, or a test says what is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ MEANING: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], float]] = {
     "sin": (np.sin, FLOATS, 2), "cos": (np.cos, FLOATS, 2), "pow": (np.power, FLOATS, 2),
     "exp": (np.exp, FLOATS, 2), "tanh": (np.tanh, FLOATS, 3),
     "erf": (special.erf, FLOATS, 3), "log1p": (np.log1p, FLOATS, 3), "expm1": (np.expm1, FLOATS, 3),
+    "c_sin": (np.sin, FLOATS, 2), "c_cos": (np.cos, FLOATS, 2),
 }  # fmt: skip
 """The meaning of a function, the types that it is for, and how many floats it may be apart."""
 OF_TWO = ("plus", "larger", "smaller", "max", "min", "maximum", "minimum", "pow")
@@ -127,7 +129,7 @@ def refused(expression: str, type_: str, result: str) -> bool:
 def test_every_entry_of_the_tables_has_a_meaning_here() -> None:
     assert set(ARITHMETIC) == set(_ARITHMETIC.values()), "operators: say what NumPy does"
     assert set(RELATIONS) == set(_RELATIONS.values()), "relations: say what NumPy does"
-    assert set(MEANING) == set(FUNCTIONS), "functions: say what NumPy does"
+    assert {*MEANING, "fma"} == set(FUNCTIONS), "functions: say what NumPy does"
     assert set(LLVM_TYPES) == {*NUMBERS, "bool_"}, "types: say what kind it is"
 
 
@@ -207,7 +209,7 @@ def test_choices(form: str, type_: str) -> None:
 
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", MEANING)
 def test_functions(name: str, type_: str) -> None:
     meaning, types, allowed = MEANING[name]
     call = f"{name}(a, b)" if name in OF_TWO else f"{name}(a)"
@@ -227,6 +229,18 @@ def test_functions(name: str, type_: str) -> None:
     worst = int(np.argmax(apart))
     numbers = [one[worst] for one in (*given, found, wanted)]
     assert apart[worst] <= allowed, f"operands, result and what NumPy gives: {numbers}"
+
+
+@pytest.mark.parametrize("type_", FLOATS)
+def test_a_product_and_a_sum_that_are_rounded_once(type_: str) -> None:
+    """Of numbers whose rounded product is taken away again: what is left is what rounding lost."""
+    generator = np.random.default_rng(0)
+    a, b = (generator.uniform(1, 2, 100).astype(type_) for _ in range(2))
+    found = computed("fma(a, b, -(a * b))", type_, a, b)
+    lost = [float(Fraction(float(x)) * Fraction(float(y)) - Fraction(float(x * y)))
+            for x, y in zip(a, b, strict=True)]  # fmt: skip
+    assert_same(found, np.array(lost, type_))
+    assert np.count_nonzero(found) > 90
 
 
 @pytest.mark.parametrize("type_", FLOATS)

@@ -13,100 +13,23 @@ import pytest
 
 pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
-from loop_texts import assert_same, kernel, run_as_python, run_both, run_compiled, steps_apart
+from loop_texts import (
+    assert_same,
+    functions_of,
+    kernel,
+    run_as_python,
+    run_both,
+    run_compiled,
+)  # fmt: skip
 
 from graphgrad.kernels import library
 from graphgrad.kernels.compiled import compile_kernel
-from graphgrad.kernels.language import Function
-from graphgrad.kernels.library import mathematics, philox, rows, summary, threads
+from graphgrad.kernels.library import philox, rows, summary, threads
 from graphgrad.kernels.native import Pool
 
 MODULES = [importlib.import_module(f"{library.__name__}.{module.name}")
            for module in pkgutil.iter_modules(library.__path__)]  # fmt: skip
 FLOATS = ("float32", "float64")
-
-
-def functions_of(module: Any) -> dict[str, Function]:
-    return {name: its for name, its in vars(module).items() if isinstance(its, Function)}
-
-
-def numbers(type_: str) -> np.ndarray:
-    """Of every size and sign, with what is no number."""
-    generator = np.random.default_rng(3)
-    spread = 10.0 ** generator.uniform(-30, 30, 200)
-    usual = generator.standard_normal(300) * 10.0 ** generator.uniform(-3, 2, 300)
-    hard = [
-        0.0,
-        -0.0,
-        1.0,
-        -1.0,
-        np.inf,
-        -np.inf,
-        np.nan,
-        1e-40,
-        -1e-40,
-        3.95,
-        88.7,
-        89,
-        -104,
-        3e38,
-    ]
-    return np.concatenate([generator.standard_normal(200) * spread, usual, hard]).astype(type_)
-
-
-SINGLE = {
-    ("exp_float32", "float32"): 6, ("expm1_float32", "float32"): 6, ("tanh_float32", "float32"): 6,
-    ("log_float32", "float32"): 6, ("log1p_float32", "float32"): 6, ("erf_float32", "float32"): 6,
-    ("rsqrt", "float32"): 0, ("rsqrt", "float64"): 0, ("softplus", "float32"): 6,
-    ("softplus", "float64"): 4, ("sign", "float32"): 0, ("sign", "float64"): 0,
-}  # fmt: skip
-"""Functions of a number, and how many floats the two may be apart: the compiled one rounds a
-product and a sum once, and calls polynomials where Python calls NumPy."""
-
-
-@pytest.mark.parametrize(("name", "type_"), SINGLE, ids="-".join)
-def test_functions_of_a_number(name: str, type_: str) -> None:
-    x = numbers(type_)
-    text = kernel(f"for i in independent(last):\n    out[i] = {name}(x[i])", f"out: {type_}, last",
-                  f"x: {type_}, last")  # fmt: skip
-    (found, _), (wanted, _) = run_both(
-        text, np.zeros_like(x), x, library=functions_of(mathematics), last=x.size
-    )
-    apart = steps_apart(found, wanted)
-    worst = int(np.argmax(apart))
-    assert apart[worst] <= SINGLE[name, type_], (x[worst], found[worst], wanted[worst])
-
-
-@pytest.mark.parametrize("type_", FLOATS)
-def test_the_sign_is_that_of_numpy(type_: str) -> None:
-    x = numbers(type_)
-    text = kernel("for i in range(last):\n    out[i] = sign(x[i])", f"out: {type_}, last",
-                  f"x: {type_}, last")  # fmt: skip
-    (found, _), _ = run_both(
-        text, np.zeros_like(x), x, library=functions_of(mathematics), last=x.size
-    )
-    np.testing.assert_array_equal(found, np.sign(x))
-
-
-def test_parts_of_the_exponential() -> None:
-    x = np.linspace(-60, 60, 1001).astype("f4")
-    n = np.arange(-126, 128, dtype=np.int32)
-    body = """for i in range(254):
-    powers[i] = power_of_two(n[i])
-for i in range(1001):
-    whole, part = reduced_exponential(x[i])
-    wholes[i] = whole
-    parts[i] = part"""
-    text = kernel(body, "x: float32, 1001", "n: int32, 254", "powers: float32, 254",
-                  "wholes: int32, 1001", "parts: float32, 1001")  # fmt: skip
-    results = run_both(text, x, n, np.zeros(254, "f4"), np.zeros(1001, "i4"), np.zeros(1001, "f4"),
-                       library=functions_of(mathematics))  # fmt: skip
-    for _, _, powers, wholes, parts in results:
-        assert_same(powers, np.exp2(n.astype("f8")).astype("f4"))
-        whole = np.exp2(wholes.astype(float))
-        np.testing.assert_allclose((1.0 + parts) * whole, np.exp(x.astype(float)), rtol=3e-7)
-    assert_same(results[0][3], results[1][3])
-    np.testing.assert_allclose(results[0][4], results[1][4], rtol=1e-6, atol=1e-9)
 
 
 def test_words_of_counters() -> None:
@@ -256,8 +179,12 @@ def test_a_worker_waits_works_and_tells(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_function_of_the_library_is_tested() -> None:
-    here = Path(__file__).parent
-    written = "".join((here / name).read_text() for name in ("test_library.py", "test_sums.py"))
+    """By its name, or with its type left open."""
+    files = ("test_library.py", "test_mathematics.py", "test_sums.py")
+    written = "".join(Path(__file__).with_name(file).read_text() for file in files)
     for module in MODULES:
         for name in functions_of(module):
-            assert re.search(rf"\b{name}\b", written), f"{module.__name__}.{name} has no test"
+            open_name = re.sub(r"_float(32|64)$", "_{type_}", name)
+            assert re.search(rf"\b({re.escape(name)}|{re.escape(open_name)})(?!\w)", written), (
+                f"{module.__name__}.{name} has no test"
+            )
