@@ -16,6 +16,7 @@ from graphgrad import Operation
 from graphgrad.graph import CONSTANT, EXTENT, IOTA
 from graphgrad.ops import arithmetic as a
 from graphgrad.ops import composite as c
+from graphgrad.ops import frames
 from graphgrad.ops import functions as f
 from graphgrad.ops import indexing as i
 from graphgrad.ops import movement as m
@@ -34,6 +35,10 @@ def embed(x: Any, shape: Any, starts: Any, steps: Any) -> Any:
     for place in np.ndindex(x.shape):
         out[tuple(s + p * step for s, p, step in zip(starts, place, steps, strict=True))] = x[place]
     return out
+
+
+def embed_all(*xs: Any, shape: Any, starts: Any, steps: Any) -> Any:
+    return sum(embed(x, shape, *place) for x, *place in zip(xs, starts, steps, strict=True))
 
 
 def scatter_add(indices: Any, rows: Any, size: int) -> Any:
@@ -114,6 +119,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     a.logical_or: lambda x, y: x + y,
     a.logical_not: lambda x: x ^ True,
     a.is_finite: lambda x: x - x == 0,
+    a.clip: lambda x, low, high: np.sort(
+        np.stack(np.broadcast_arrays(x, low, np.maximum(low, high))), 0)[1],
     a.where: lambda condition, x, y: np.choose(condition, [y, x]),
     a._cast: lambda x, dtype: x.astype(dtype),
     a.stop_gradient: lambda x: x,
@@ -150,10 +157,12 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
         np.ix_(*(range(*window) for window in zip(starts, stops, steps, strict=True)))
     ],
     m.EMBED: embed,
+    frames.EMBED_ALL: embed_all,
     m.CONCATENATE: lambda *xs, axis: np.stack(
         [row for x in xs for row in np.moveaxis(x, axis, 0)], axis
     ),
     m.COPY: lambda x: x,
+    i.CHECKED: lambda x, size, ignored, what: x,
     i.gather: lambda table, indices: np.tensordot(one_hot(indices, len(table)), table, 1),
     i.SCATTER_ADD: scatter_add,
     i.TAKE_ALONG_AXIS: take_along_axis,

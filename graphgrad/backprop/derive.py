@@ -71,7 +71,7 @@ def derive(
                 zero = broadcast_to(constant(0.0, node.dtype), node.shape)
             names.update((f"{name}.{label}", zero) for name in declared_names(graph, node))
     # deltas before contributions: a node that is both is shown as the delta
-    return Graph(graph.outputs, graph.updates, {**names, **sent_names}, order)
+    return Graph(graph.outputs, graph.updates, {**names, **sent_names}, order, graph.retired)
 
 
 def deltas_of(graph: Graph, nodes: Iterable[Node], label: str = DELTA) -> list[Node]:

@@ -7,15 +7,16 @@
 
 A graph holds every node that its outputs, updates and names need; the pass `prune` keeps only what
 outputs and updates need. Names survive every pass: a pass returns a new graph in which each name
-points to the node that now has that value. The order is the order of declaration, heads before
-tails; a rewritten node stands where the old one stood. Nothing here recurses, so a chain of
-100,000 nodes is as good as any other graph.
+points to the node that now has that value. A name whose node is no longer needed is `retired`: no
+other node gets it, so that it never means another value than in the graph it was read from. The
+order is the order of declaration, heads before tails; a rewritten node stands where the old one
+stood. Nothing here recurses, so a chain of 100,000 nodes is as good as any other graph.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,8 +43,12 @@ class Graph:
         updates: Mapping[Node, Node] | None = None,
         names: Mapping[str, Node] | None = None,
         order: Iterable[Node] = (),
+        retired: Iterable[str] = (),
     ) -> None:
-        """`outputs` without names are called by their own. `order` is the preferred order."""
+        """`outputs` without names are called by their own. `order` is the preferred order.
+
+        `retired` are names that no node may be given without being asked for by them.
+        """
         self.updates: Mapping[Node, Node] = dict(updates or {})
         wanted: list[Node]
         if isinstance(outputs, Mapping):
@@ -52,7 +57,8 @@ class Graph:
             wanted = [outputs] if isinstance(outputs, Node) else list(outputs)
         roots = [*wanted, *self.updates, *self.updates.values(), *(names or {}).values()]
         self.nodes: tuple[Node, ...] = _topological(order, roots)
-        self.names: Mapping[str, Node] = _all_names(self.nodes, names or {})
+        self.retired: frozenset[str] = frozenset(retired)
+        self.names: Mapping[str, Node] = _all_names(self.nodes, names or {}, self.retired)
         self.outputs: Mapping[str, Node] = (
             dict(outputs)
             if isinstance(outputs, Mapping)
@@ -166,7 +172,13 @@ class Graph:
         self, outputs: Mapping[str, Node], updates: Mapping[Node, Node] | None = None
     ) -> Graph:
         """The same nodes and names with other outputs (and updates, where given)."""
-        return Graph(outputs, self.updates if updates is None else updates, self.names, self.nodes)
+        return Graph(
+            outputs,
+            self.updates if updates is None else updates,
+            self.names,
+            self.nodes,
+            self.retired,
+        )
 
     def replaced(self, replacement: Mapping[Node, Node]) -> Graph:
         """This graph with each node replaced by another of the same value, names carried along.
@@ -181,6 +193,7 @@ class Graph:
             {new(leaf, leaf): new(node, node) for leaf, node in self.updates.items()},
             {name: new(node, node) for name, node in self.names.items()},
             [new(node, node) for node in self.nodes],
+            self.retired,
         )
 
     def render(self, to: str | Path, **options: Any) -> bytes | None:
@@ -294,10 +307,13 @@ def _serial(node: Node) -> int:
     return node.serial
 
 
-def _all_names(nodes: Sequence[Node], given: Mapping[str, Node]) -> dict[str, Node]:
+def _all_names(
+    nodes: Sequence[Node], given: Mapping[str, Node], retired: Collection[str]
+) -> dict[str, Node]:
     """The given names, and for every node without one the names it was declared with.
 
-    Where two nodes were declared with the same name, the later ones get a number.
+    Where two nodes were declared with the same name, or one with a name that is retired, the later
+    one gets a number.
     """
     names = dict(given)
     named = set(given.values())
@@ -307,7 +323,7 @@ def _all_names(nodes: Sequence[Node], given: Mapping[str, Node]) -> dict[str, No
     for node in unnamed:
         for name in borrowed.get(node, node.names):
             free = name
-            while free in names:
+            while free in names or free in retired:
                 numbers[name] = numbers.get(name, 0) + 1
                 free = f"{name}_{numbers[name]}"
             names[free] = node

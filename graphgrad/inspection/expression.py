@@ -2,7 +2,7 @@
 
 The text goes down from a node through its heads until it meets an atom: a node that has a symbol, a
 named node that the reader knows, a constant number. Parentheses stand only where the mathematics
-needs them. What moves elements without changing them (a reshape, a broadcast, a cast) is not
+needs them. What leaves elements as they are (a reshape, a broadcast, a cast, a check) is not
 written: a textbook does not write it either. The text is made for people and never parsed again.
 """
 
@@ -29,6 +29,7 @@ from graphgrad.ops.arithmetic import (
 )
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.functions import power, rsqrt, sqrt
+from graphgrad.ops.indexing import CHECKED
 from graphgrad.ops.movement import BROADCAST_TO, COPY, RESHAPE, TRANSPOSE
 from graphgrad.ops.reduction import SUM
 
@@ -36,7 +37,7 @@ CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
 """How strongly a text holds together: a sum is a TERM, a product a FACTOR, a name an ATOM."""
 
 CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
-SILENT = (RESHAPE, BROADCAST_TO, COPY, stop_gradient, CAST)
+SILENT = (RESHAPE, BROADCAST_TO, COPY, stop_gradient, CAST, CHECKED)
 _DEEPEST = 60
 
 Bound = tuple[str, int]

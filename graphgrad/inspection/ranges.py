@@ -22,6 +22,7 @@ from graphgrad.inspection.expression import CAST
 from graphgrad.ops import (
     absolute,
     add,
+    clip,
     cos,
     divide,
     erf,
@@ -52,6 +53,8 @@ from graphgrad.ops import (
 )
 from graphgrad.ops.composite import CROSS_ENTROPY, SOFTMAX
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.frames import EMBED_ALL
+from graphgrad.ops.indexing import CHECKED
 from graphgrad.ops.movement import (
     BROADCAST_TO,
     CONCATENATE,
@@ -191,12 +194,25 @@ def _absolute(node: Node, found: Ranges) -> Range:
 
 def _maximum(node: Node, found: Ranges) -> Range:
     a, b = (found[head] for head in node.heads)
+    return _larger(a, b)
+
+
+def _clip(node: Node, found: Ranges) -> Range:
+    x, low, high = (found[head] for head in node.heads)
+    return _smaller(_larger(x, low), high)
+
+
+def _larger(a: Range, b: Range) -> Range:
     return Range(max(a.low, b.low), max(a.high, b.high),
                  not (a.is_positive or b.is_positive))  # fmt: skip
 
 
 def _minimum(node: Node, found: Ranges) -> Range:
     a, b = (found[head] for head in node.heads)
+    return _smaller(a, b)
+
+
+def _smaller(a: Range, b: Range) -> Range:
     return Range(min(a.low, b.low), min(a.high, b.high), a.has_zero or b.has_zero)
 
 
@@ -263,6 +279,11 @@ def _framed(node: Node, found: Ranges) -> Range:
     return found[node.heads[0]].joined(Range(0.0, 0.0))
 
 
+def _framed_sum(node: Node, found: Ranges) -> Range:
+    heads = [found[head].joined(Range(0.0, 0.0)) for head in node.heads]
+    return Range(sum(head.low for head in heads), sum(head.high for head in heads))
+
+
 def _fixed(value: Range) -> Rule:
     return lambda node, found: value
 
@@ -271,7 +292,7 @@ _RULES: dict[object, Rule] = {
     CONSTANT: _constant, EXTENT: _fixed(COUNT), IOTA: _counted,
     add: _add, subtract: _subtract, multiply: _multiply, divide: _divide, negative: _negative,
     reciprocal: _reciprocal, absolute: _absolute, maximum: _maximum, minimum: _minimum,
-    relu: _relu, sqrt: _sqrt, power: _power, where: _where,
+    clip: _clip, relu: _relu, sqrt: _sqrt, power: _power, where: _where,
     exp: _fixed(POSITIVE), rsqrt: _fixed(POSITIVE), softplus: _fixed(POSITIVE),
     sigmoid: _fixed(Range(0.0, 1.0, False)), SOFTMAX: _fixed(Range(0.0, 1.0, False)),
     expm1: _fixed(Range(-1.0)), tanh: _fixed(UNIT), sin: _fixed(UNIT), cos: _fixed(UNIT),
@@ -279,6 +300,7 @@ _RULES: dict[object, Rule] = {
     silu: _fixed(Range(-0.3)), VARIANCE: _fixed(NOT_NEGATIVE), CROSS_ENTROPY: _fixed(NOT_NEGATIVE),
     SUM: _summed, MEAN: _same, MAX: _same, MIN: _same, MATMUL: _product_of_matrices,
     RESHAPE: _same, TRANSPOSE: _same, BROADCAST_TO: _same, SLICE: _same, COPY: _same, CAST: _same,
-    stop_gradient: _same, gather: _same, CONCATENATE: _joined, EMBED: _framed,
+    stop_gradient: _same, CHECKED: _same, gather: _same, CONCATENATE: _joined, EMBED: _framed,
+    EMBED_ALL: _framed_sum,
     **{operation: _fixed(NOT_NEGATIVE) for operation in RANDOM},
 }  # fmt: skip

@@ -19,6 +19,7 @@ from graphgrad.ops import (
     negative,
     relu,
     sigmoid,
+    sign,
     silu,
     sqrt,
     stop_gradient,
@@ -28,6 +29,7 @@ from graphgrad.ops import (
 )
 from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.frames import EMBED_ALL
 from graphgrad.ops.movement import BROADCAST_TO, CONCATENATE, EMBED, RESHAPE, SLICE, TRANSPOSE
 from graphgrad.ops.reduction import LOGSUMEXP, MAX, MEAN, SUM, VARIANCE
 
@@ -47,6 +49,7 @@ REASONS: dict[object, str] = {
     relu: "φ' is 1 where the neuron is active, 0 where it is not",
     gelu: "φ(x) = x Φ(x), so φ' = Φ + x Φ', where Φ' is the normal density",
     silu: "φ(x) = x s(x), so φ' = s + x s (1 - s)",
+    sign: "it is constant wherever it is continuous",
     maximum: "only the larger one moves the maximum",
     where: "what was not chosen has no influence, so nothing comes back to it",
     stop_gradient: "the value counts as a constant here",
@@ -70,6 +73,7 @@ REASONS: dict[object, str] = {
     CONCATENATE: "each part gets back its part of δ",
     SLICE: "what lies outside the window has no influence",
     EMBED: "only the window is x",
+    EMBED_ALL: "each value moves its own window, by as much as it moves itself",
     BROADCAST_TO: "one number used many times gets the sum of what comes back",
 }
 

@@ -153,7 +153,7 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
             updates[own] = concatenate(changes, name=f"{_UPDATES}.next")
     order = [each for node in graph.nodes for each in (node, *behind.get(node, ()))]
     return _Recording(
-        Graph(outputs, updates, graph.names, order),
+        Graph(outputs, updates, graph.names, order, graph.retired),
         tuple(kept),
         np.array([row_of[measured[name]] for name in kept], np.int64),
         np.array([row_of[_origin_of(leaf)] for leaf in leaves], np.int64),

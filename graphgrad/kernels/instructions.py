@@ -337,11 +337,26 @@ def _library(name: str) -> Callable[..., Scalar]:
     return lambda emit, a: emit.call(f"{name}f" if a.type == "float32" else name, a)
 
 
+def _whole(type_: str) -> Callable[..., Scalar]:
+    """A float as an integer: held within the type, NaN as 0. (A conversion does not say.)"""
+
+    def converted(emit: Emitter, a: Scalar) -> Scalar:
+        if a.type not in _FLOATS:
+            raise LoopError(f"whole_{type_} is not for {a.type}")
+        kind, given = LLVM_TYPES[type_], LLVM_TYPES[a.type]
+        function = f"llvm.fptosi.sat.{kind}.{'f32' if a.type == 'float32' else 'f64'}"
+        emit.declare(f"declare {kind} @{function}({given})")
+        return Scalar(type_, emit.new(f"call {kind} @{function}({given} {a.text})"))
+
+    return converted
+
+
 FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
     "plus": _plus, "larger": _extreme_of_row("maximum"), "smaller": _extreme_of_row("minimum"),
     "max": _extreme(">"), "min": _extreme("<"),
     "maximum": _extreme(">"), "minimum": _extreme("<"), "abs": _absolute, "isfinite": _is_finite,
     **{name: _intrinsic(name) for name in ("sqrt", "floor", "exp", "log", "sin", "cos", "pow")},
+    **{f"whole_{name}": _whole(name) for name in ("int32", "int64")},
     **{name: _library(name) for name in ("tanh", "erf", "log1p", "expm1")},
     "fma": _intrinsic("fma"), "c_sin": _library("sin"), "c_cos": _library("cos"),
 }  # fmt: skip

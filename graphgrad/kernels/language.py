@@ -129,6 +129,25 @@ def minimum(a: Any, b: Any) -> Any:
     return a if a < b or a != a else b
 
 
+def whole_int32(a: Any) -> Any:
+    """A float cut towards zero and held within int32; NaN becomes 0."""
+    return _whole(a, np.int32)
+
+
+def whole_int64(a: Any) -> Any:
+    """The same as int64."""
+    return _whole(a, np.int64)
+
+
+def _whole(a: Any, dtype: Any) -> Any:
+    limits = np.iinfo(dtype)
+    if a != a:
+        return dtype(0)
+    if not np.isfinite(a):
+        return dtype(limits.max if a > 0 else limits.min)
+    return dtype(max(limits.min, min(limits.max, int(a))))
+
+
 def call_blocks(address: Any, first: Any, last: Any, arguments: Any) -> None:
     """Calls the function at an address: `f(first, last, arguments)`."""
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(int(address))(first, last, arguments)

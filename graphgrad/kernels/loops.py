@@ -209,7 +209,9 @@ class _Printer:
         template = _NUMBER.sub(rf"{literal}(\1)", node.operation.kernel)
         text = template.format(*values)
         if node.operation is CAST:
-            text = f"{'bool_' if node.dtype.kind == 'b' else node.dtype}({text})"
+            whole = node.heads[0].type.is_float and node.dtype.kind == "i"
+            name = "bool_" if node.dtype.kind == "b" else str(node.dtype)
+            text = f"{'whole_' if whole else ''}{name}({text})"
         return f"{self._symbol(node)} = {text}"
 
     def _symbol(self, node: Node) -> str:

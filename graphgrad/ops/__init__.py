@@ -9,6 +9,7 @@ from graphgrad.ops import (
     arithmetic,
     composite,
     contraction,
+    frames,
     functions,
     indexing,
     movement,
@@ -59,6 +60,7 @@ from graphgrad.ops.functions import (
     log,
     log1p,
     power,
+    raised,
     relu,
     rsqrt,
     sigmoid,
@@ -92,11 +94,21 @@ from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, vari
 
 # the one late binding: infix on nodes means operations, which stand above nodes
 OPERATORS.update(
-    add=add, subtract=subtract, multiply=multiply, divide=divide, power=power, matmul=matmul,
+    add=add, subtract=subtract, multiply=multiply, divide=divide, power=raised, matmul=matmul,
     negative=negative, less=less, less_equal=less_equal, slice=slice,
 )  # fmt: skip
 
-FAMILIES = (arithmetic, functions, reduction, contraction, movement, indexing, random, composite)
+FAMILIES = (
+    arithmetic,
+    functions,
+    reduction,
+    contraction,
+    movement,
+    frames,
+    indexing,
+    random,
+    composite,
+)
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
     CONSTANT,

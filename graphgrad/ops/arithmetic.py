@@ -84,6 +84,8 @@ absolute = elementwise(
 sign: Operation = elementwise(
     "sign", "sign x", "sign({0})",
     ufunc="sign", infer=infer_numbers,
+    delta=lambda delta, y, x: (None,),
+    delta_formula="0: constant wherever it is continuous",
     samples=(sample(real(3, 4), smooth=False),),
 )  # fmt: skip
 
@@ -110,11 +112,6 @@ minimum = elementwise(
     delta_formula="δᵢ = δ where xᵢ is the smaller, δ/2 on a tie, else 0",
     samples=(sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(1, 4))),
 )  # fmt: skip
-
-
-def clip(x: Node, low: float, high: float, name: str | None = None) -> Node:
-    """x held between `low` and `high`; where it is held, its delta is 0."""
-    return minimum(maximum(x, low), high, name=name)
 
 
 equal: Operation = elementwise(
@@ -166,6 +163,38 @@ is_finite = elementwise(
 )  # fmt: skip
 
 
+def _compute_clip(xp: Any, out: Any, x: Any, low: Any, high: Any) -> None:
+    xp.clip(x, low, high, out=out)
+
+
+def _delta_clip(delta: Node, y: Node, x: Node, low: Node, high: Node) -> tuple[Node, ...]:
+    """Each δ goes to the one of the three that y is; x is held where it meets a bound, too."""
+    above, below = less_equal(high, maximum(x, low)), less_equal(x, low)
+    rest = where(above, 0.0, delta)
+    return where(below, 0.0, rest), where(below, rest, 0.0), where(above, delta, 0.0)
+
+
+clip: Operation = elementwise(
+    "clip",
+    "min(max(x₁, x₂), x₃)",
+    "min(max({0}, {1}), {2})",
+    compute=_compute_clip,
+    infer=infer_elementwise,
+    arity=3,
+    delta=_delta_clip,
+    delta_formula="δ₁ = δ where x₂ < x₁ < x₃, else 0; the bound that y is gets δ",
+    samples=(
+        sample(
+            real(3, 4, low=-4.0, high=4.0),
+            real(4, low=-2.0, high=-1.0),
+            real(3, 1, low=1.0, high=2.0),
+        ),
+        sample(real(3, 4), real(), real()),
+    ),
+)
+"""x held between two bounds, numbers or nodes: `clip(x, 0, 1)`."""
+
+
 def _infer_where(condition: TensorType, a: TensorType, b: TensorType) -> TensorType:
     infer_logical(condition)
     return TensorType(broadcast([condition.shape, a.shape, b.shape]), infer_elementwise(a, b).dtype)
@@ -192,6 +221,11 @@ def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
 
 def _compute_cast(xp: Any, out: Any, x: Any, dtype: DType) -> None:
     xp.copyto(out, x, casting="unsafe")
+    if x.dtype.kind == "f" and out.dtype.kind == "i":  # what does not fit is undefined in C
+        limits = xp.iinfo(out.dtype)
+        xp.copyto(out, limits.max, where=x >= -float(limits.min))
+        xp.copyto(out, limits.min, where=x < float(limits.min))
+        xp.copyto(out, 0, where=x != x)
 
 
 def _delta_cast(delta: Node, y: Node, x: Node) -> tuple[Node | None]:
@@ -211,7 +245,10 @@ _cast = elementwise(
 
 @front
 def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
-    """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0."""
+    """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0.
+
+    A float that is too large for an integer becomes the largest or smallest one, and NaN becomes 0.
+    """
     dtype = as_dtype(dtype)
     if dtype == x.dtype:
         return x
@@ -230,6 +267,6 @@ stop_gradient: Operation = elementwise(
 
 OPERATIONS: tuple[Operation, ...] = (
     add, subtract, multiply, divide, negative, reciprocal, absolute, sign, maximum, minimum, equal,
-    not_equal, less, less_equal, logical_and, logical_or, logical_not, is_finite, where, _cast,
-    stop_gradient,
+    not_equal, less, less_equal, logical_and, logical_or, logical_not, is_finite, clip, where,
+    _cast, stop_gradient,
 )  # fmt: skip

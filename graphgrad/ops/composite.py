@@ -16,7 +16,7 @@ from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import TensorType, normal_axis
 from graphgrad.ops.arithmetic import cast, divide, multiply, not_equal, subtract, where
 from graphgrad.ops.functions import exp, rsqrt
-from graphgrad.ops.indexing import check_indices, one_hot
+from graphgrad.ops.indexing import check_indices, checked, is_at
 from graphgrad.ops.movement import expand_dims
 from graphgrad.ops.reduction import mean, sum, variance
 from graphgrad.ops.rules import need_floats, need_integers
@@ -37,17 +37,17 @@ def _row_scratch(x: TensorType, axis: int) -> tuple[TensorType, ...]:
     return (row,)
 
 
-def _shifted_exp(xp: Any, out: Any, x: Any, axis: int, row: Any) -> None:
-    """out = e^(x - max x); a row that is all -∞ becomes zeros instead of NaN."""
+def _shift(xp: Any, out: Any, x: Any, axis: int, row: Any) -> None:
+    """out = x - max x; a row that is all -∞ stays -∞ instead of NaN."""
     xp.amax(x, axis=axis, keepdims=True, out=row)
     xp.maximum(row, xp.finfo(row.dtype).min, out=row)
     xp.subtract(x, row, out=out)
-    xp.exp(out, out=out)
 
 
 def _compute_softmax(xp: Any, out: Any, x: Any, axis: int, scratch: Any) -> None:
     (row,) = scratch
-    _shifted_exp(xp, out, x, axis, row)
+    _shift(xp, out, x, axis, row)
+    xp.exp(out, out=out)
     xp.sum(out, axis=axis, keepdims=True, out=row)
     xp.maximum(row, xp.finfo(row.dtype).tiny, out=row)  # all masked: 0 / tiny = 0
     xp.divide(out, row, out=out)
@@ -74,17 +74,18 @@ def softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
 
 
 def _log_scratch(x: TensorType, axis: int) -> tuple[TensorType, ...]:
-    return (*_row_scratch(x, axis), *_row_scratch(x, axis), x)
+    return (*_row_scratch(x, axis), x)
 
 
 def _compute_log_softmax(xp: Any, out: Any, x: Any, axis: int, scratch: Any) -> None:
-    row, total, exponentials = scratch
-    _shifted_exp(xp, exponentials, x, axis, row)
-    xp.sum(exponentials, axis=axis, keepdims=True, out=total)
-    xp.maximum(total, xp.finfo(total.dtype).tiny, out=total)  # all masked: -∞ and no NaN
-    xp.log(total, out=total)
-    xp.add(row, total, out=row)
-    xp.subtract(x, row, out=out)
+    row, exponentials = scratch
+    _shift(xp, out, x, axis, row)
+    xp.exp(out, out=exponentials)
+    xp.sum(exponentials, axis=axis, keepdims=True, out=row)
+    xp.maximum(row, xp.finfo(row.dtype).tiny, out=row)  # all masked: -∞ and no NaN
+    xp.log(row, out=row)
+    # (x - max) - log Σ and not x - (max + log Σ): a large max would swallow the logarithm
+    xp.subtract(out, row, out=out)
 
 
 def _delta_log_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
@@ -96,6 +97,7 @@ LOG_SOFTMAX = Operation(
     delta=_delta_log_softmax,
     delta_formula="δ - eʸ · Σ δ",
     scratch=_log_scratch,
+    in_place=True,
     samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
 )  # fmt: skip
 
@@ -126,6 +128,10 @@ def _compute_standardise(xp: Any, out: Any, x: Any, epsilon: float, scratch: Any
     xp.sum(x, axis=-1, keepdims=True, out=row)
     xp.divide(row, size, out=row)
     xp.subtract(x, row, out=out)
+    # the mean was rounded; what it leaves has a mean of its own, which makes constant rows 0
+    xp.sum(out, axis=-1, keepdims=True, out=row)
+    xp.divide(row, size, out=row)
+    xp.subtract(out, row, out=out)
     xp.multiply(out, out, out=square)
     xp.sum(square, axis=-1, keepdims=True, out=row)
     xp.divide(row, size, out=row)
@@ -180,34 +186,34 @@ def _cross_entropy_scratch(
 def _compute_cross_entropy(
     xp: Any, out: Any, logits: Any, targets: Any, smoothing: float, ignored: int, scratch: Any
 ) -> None:
-    row, exponentials, part = scratch
+    row, shifted, part = scratch
     counted = targets != ignored
     wanted = xp.where(counted, targets, 0)
     check_indices(wanted, logits.shape[-1], "cross_entropy")
-    _shifted_exp(xp, exponentials, logits, -1, row)
-    xp.sum(exponentials, axis=-1, out=out)
-    xp.log(out, out=out)
-    xp.add(out, row[..., 0], out=out)  # log Σ eˣ
-    part[...] = xp.take_along_axis(logits, wanted[..., None], -1)[..., 0]
+    _shift(xp, shifted, logits, -1, row)
+    part[...] = xp.take_along_axis(shifted, wanted[..., None], -1)[..., 0]
     xp.multiply(part, 1.0 - smoothing, out=part)
-    xp.subtract(out, part, out=out)
     if smoothing:
-        xp.sum(logits, axis=-1, out=part)
-        xp.multiply(part, smoothing / logits.shape[-1], out=part)
-        xp.subtract(out, part, out=out)
+        xp.sum(shifted, axis=-1, out=out)
+        xp.multiply(out, smoothing / logits.shape[-1], out=out)
+        xp.add(part, out, out=part)
+    xp.exp(shifted, out=shifted)
+    xp.sum(shifted, axis=-1, out=out)
+    xp.maximum(out, xp.finfo(out.dtype).tiny, out=out)  # as in log_softmax
+    xp.log(out, out=out)
+    xp.subtract(out, part, out=out)
     xp.copyto(out, 0, where=~counted)
 
 
-def smoothed(targets: Node, size: Any, smoothing: float, dtype: Any) -> Node:
-    """The target distribution: 1 - ε on the target and ε spread evenly over all `size` tokens."""
-    hot = one_hot(targets, size, dtype)
-    return hot if not smoothing else hot * (1.0 - smoothing) + smoothing / size
-
-
 def _delta_cross_entropy(delta: Node, y: Node, logits: Node, targets: Node) -> tuple[Node, None]:
-    counted = not_equal(targets, y.attributes["ignored"])
+    smoothing, ignored = y.attributes["smoothing"], y.attributes["ignored"]
+    counted = not_equal(targets, ignored)
     weight = expand_dims(where(counted, delta, 0.0), y.rank)
-    goal = smoothed(targets, logits.shape[-1], y.attributes["smoothing"], logits.dtype)
+    size = logits.shape[-1]
+    # the target distribution: 1 - ε on the target and ε spread evenly over all tokens
+    goal = cast(is_at(checked(targets, size, "cross_entropy", ignored), size), logits.dtype)
+    if smoothing:
+        goal = goal * (1.0 - smoothing) + smoothing / size
     return (softmax(logits) - goal) * weight, None
 
 

@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphgrad.graph.node import Node, Operation
+import numpy as np
+
+from graphgrad.graph.node import CONSTANT, Node, Operation
 from graphgrad.graph.samples import positive, real, sample
-from graphgrad.ops.arithmetic import equal, where
+from graphgrad.ops.arithmetic import (
+    absolute,
+    clip,
+    equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+    not_equal,
+    where,
+)
 from graphgrad.ops.rules import elementwise
 
 _PLANE = (sample(real(3, 4)), sample(real(0)), sample(real()))
@@ -69,11 +81,24 @@ rsqrt = elementwise(
 
 
 def _delta_power(delta: Node, y: Node, base: Node, exponent: Node) -> tuple[Node, Node]:
-    # a base that is not positive has no logarithm; the exponent's delta is then 0
-    logarithm = log(where(base > 0, base, 1.0))
-    # x ^ 0 is 1 everywhere, also at 0, where 0 · x ^ -1 would be NaN
-    lower = where(equal(exponent, 0.0), 0.0, exponent - 1.0)
-    return delta * exponent * power(base, lower), delta * y * logarithm
+    slope = exponent * power(_safe_base(base, exponent), exponent - 1.0)
+    # a base below 0 has no logarithm: the exponent's delta is then 0. That of 0 is -∞, and the
+    # delta is 0 all the same where y is 0 or, at 0 ^ 0, taken as constant
+    grows = logical_and(equal(base, 0.0), less(exponent, 0.0))
+    logarithm = log(where(logical_or(base > 0, grows), base, 1.0))
+    return delta * slope, delta * y * logarithm
+
+
+def _safe_base(base: Node, exponent: Node) -> Node:
+    """The base with 1 in the place of what has no reciprocal, where the exponent is 0.
+
+    x ^ 0 is 1 everywhere: its delta there is 0 and not 0 · x ^ -1 = 0 · ∞. It is the base that is
+    another, so that the delta by the exponent of this one is still 1 / x elsewhere.
+    """
+    if exponent.operation is CONSTANT and exponent.attributes["value"].array.all():
+        return base
+    safe = less_equal(float(np.finfo(base.dtype).tiny), absolute(base))  # and no NaN
+    return where(logical_or(safe, not_equal(exponent, 0.0)), base, 1.0)
 
 
 power = elementwise(
@@ -83,6 +108,19 @@ power = elementwise(
     delta_formula="δ₁ = δ · x₂ · x₁^(x₂ - 1), δ₂ = δ · y · log x₁",
     samples=(sample(positive(3, 4), real(3, 4)), sample(positive(4), real(2, 1))),
 )  # fmt: skip
+
+
+def raised(base: Any, exponent: Any) -> Node:
+    """What `x ** n` means: roots by their own operations, as NumPy and PyTorch take them.
+
+    (`power` gives ∞ for the root of -∞ and 0 for that of -0, as C does.)
+    """
+    if isinstance(base, Node) and base.type.is_float and isinstance(exponent, int | float):
+        root = {0.5: sqrt, -0.5: rsqrt}.get(exponent)
+        if root is not None:
+            return root(base)
+    return power(base, exponent)
+
 
 sin = elementwise(
     "sin", "sin x", "sin({0})",
@@ -182,8 +220,8 @@ def _compute_gelu(xp: Any, out: Any, x: Any) -> None:
     xp.multiply(x, math.sqrt(0.5), out=out)
     _erf(xp)(out, out=out)
     xp.add(out, 1, out=out)
+    xp.multiply(out, 0.5, out=out)  # before x: 2x may overflow
     xp.multiply(out, x, out=out)
-    xp.multiply(out, 0.5, out=out)
 
 
 def _delta_gelu(delta: Node, y: Node, x: Node) -> tuple[Node]:
@@ -210,15 +248,16 @@ def _compute_gelu_tanh(xp: Any, out: Any, x: Any) -> None:
     xp.multiply(out, x, out=out)
     xp.tanh(out, out=out)
     xp.add(out, 1, out=out)
+    xp.multiply(out, 0.5, out=out)  # before x: 2x may overflow
     xp.multiply(out, x, out=out)
-    xp.multiply(out, 0.5, out=out)
 
 
 def _delta_gelu_tanh(delta: Node, y: Node, x: Node) -> tuple[Node]:
-    square = x * x
-    t = tanh(x * (_GELU_SCALE + _GELU_SCALE * _GELU_CUBE * square))
+    held = clip(x, -100.0, 100.0)  # t is ±1 long before; x² may be ∞, and (1 - t²) · ∞ is NaN
+    square = held * held
+    t = tanh(held * (_GELU_SCALE + _GELU_SCALE * _GELU_CUBE * square))
     slope = _GELU_SCALE + 3.0 * _GELU_SCALE * _GELU_CUBE * square
-    return (delta * 0.5 * (1.0 + t + x * (1.0 - t * t) * slope),)
+    return (delta * 0.5 * (1.0 + t + held * (1.0 - t * t) * slope),)
 
 
 gelu_tanh = elementwise(

@@ -15,7 +15,7 @@ from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType, as_dtype, broadcast, normal_axis
 from graphgrad.ops.arithmetic import cast, equal
-from graphgrad.ops.movement import expand_dims
+from graphgrad.ops.movement import broadcast_to, expand_dims
 from graphgrad.ops.rules import need_integers
 
 
@@ -27,6 +27,45 @@ def check_indices(indices: Any, size: int, what: str) -> None:
             f"{int(indices.max())}",
             fix="encode the data with the vocabulary that the model was built for",
         )
+
+
+def _infer_checked(
+    indices: TensorType, size: int | Dimension, ignored: int | None, what: str
+) -> TensorType:
+    need_integers(indices)
+    return indices
+
+
+def _compute_checked(
+    xp: Any, out: Any, indices: Any, size: int, ignored: int | None, what: str
+) -> None:
+    counted = indices if ignored is None else indices[indices != ignored]
+    check_indices(counted, size, what)
+    xp.copyto(out, indices)
+
+
+CHECKED = Operation(
+    "checked",
+    _infer_checked,
+    "x, whose elements are indices below n",
+    _compute_checked,
+    arity=1,
+    in_place=True,
+    samples=(
+        sample(integer(3, 4, below=5), size=5, ignored=None, what="sample"),
+        sample(integer(4, below=5), size=4, ignored=4, what="sample"),
+    ),
+)
+
+
+def checked(indices: Node, size: int | Dimension, what: str, ignored: int | None = None) -> Node:
+    """The indices themselves; where they are computed, DataError unless they are in [0, size).
+
+    What only compares indices (`one_hot`, a cross-entropy written out) would take one that is no
+    index as one that is never met. It compares these instead, so the check is part of the graph and
+    stays with whatever is computed from it. The index `ignored` passes.
+    """
+    return CHECKED(indices, size=size, ignored=ignored, what=what)
 
 
 # ---------------------------------------------------------------- rows of a table
@@ -92,8 +131,13 @@ def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = "float32", name: str | None = None
 ) -> Node:
     """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
-    places = iota(depth, indices.dtype)
-    return cast(equal(expand_dims(indices, indices.rank), places), as_dtype(dtype), name=name)
+    hot = is_at(checked(indices, depth, "one_hot"), depth)
+    return cast(hot, as_dtype(dtype), name=name)
+
+
+def is_at(indices: Node, depth: int | Dimension) -> Node:
+    """Where each index is, as truth values along a new last axis of size `depth`."""
+    return equal(expand_dims(indices, indices.rank), iota(depth, indices.dtype))
 
 
 # ---------------------------------------------------------------- elements along an axis
@@ -106,7 +150,7 @@ def _infer_take(x: TensorType, indices: TensorType, axis: int) -> TensorType:
         raise ValueError("indices need as many axes as x")
     around = [(*t.shape[:axis], *t.shape[axis + 1 :]) for t in (x, indices)]
     if broadcast(around) != around[0]:
-        raise ValueError("away from the axis, the sizes of indices and x must be equal")
+        raise ValueError("away from the axis, the sizes of indices are those of x, or 1")
     return TensorType((*x.shape[:axis], indices.shape[axis], *x.shape[axis + 1 :]), x.dtype)
 
 
@@ -115,15 +159,20 @@ def _compute_take(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> None:
     out[...] = xp.take_along_axis(x, indices, axis)
 
 
+def _delta_take(delta: Node, y: Node, x: Node, indices: Node) -> tuple[Node, None]:
+    axis = y.attributes["axis"]
+    places = indices if indices.shape == y.shape else broadcast_to(indices, y.shape)
+    return PUT_ALONG_AXIS(places, delta, axis=axis, size=x.shape[axis]), None
+
+
 TAKE_ALONG_AXIS = Operation(
     "take_along_axis", _infer_take, "elements of x₁ chosen by x₂ along an axis", _compute_take,
-    delta=lambda delta, y, x, indices: (
-        PUT_ALONG_AXIS(indices, delta, axis=y.attributes["axis"],
-                       size=x.shape[y.attributes["axis"]]), None),
+    delta=_delta_take,
     delta_formula="δ₁ = δ added up at the chosen places",
     arity=2,
     samples=(sample(real(3, 5), integer(3, 2, below=5), axis=1),
-             sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0)),
+             sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0),
+             sample(real(3, 5), integer(1, 2, below=5), axis=1)),
 )  # fmt: skip
 
 
@@ -157,7 +206,7 @@ PUT_ALONG_AXIS: Operation = Operation(
 
 @front
 def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
-    """Elements of x chosen along `axis`; away from it, indices and x have the same shape."""
+    """Elements of x chosen along `axis`; away from it, indices have the sizes of x, or 1."""
     return TAKE_ALONG_AXIS(x, indices, axis=normal_axis(axis, x.rank), name=name)
 
 
@@ -170,4 +219,4 @@ def put_along_axis(
     return PUT_ALONG_AXIS(indices, values, axis=axis, size=size, name=name)
 
 
-OPERATIONS = (gather, SCATTER_ADD, TAKE_ALONG_AXIS, PUT_ALONG_AXIS)
+OPERATIONS = (CHECKED, gather, SCATTER_ADD, TAKE_ALONG_AXIS, PUT_ALONG_AXIS)

@@ -177,12 +177,13 @@ def _length(start: Any, stop: Any, step: int, size: int | Dimension) -> int | Di
     return (span + step - 1) // step if isinstance(span, int) else quotient(span, step)
 
 
-def _window(starts: Any, stops: Any, steps: Any) -> tuple[Slice, ...]:
+def window(starts: Any, stops: Any, steps: Any) -> tuple[Slice, ...]:
+    """The key by which an array gives the elements of a window."""
     return tuple(map(Slice, starts, stops, steps))
 
 
 def _compute_slice(xp: Any, out: Any, x: Any, starts: Any, stops: Any, steps: Any) -> None:
-    xp.copyto(out, x[_window(starts, stops, steps)])
+    xp.copyto(out, x[window(starts, stops, steps)])
 
 
 def _delta_slice(delta: Node, y: Node, x: Node) -> tuple[Node]:
@@ -194,7 +195,7 @@ SLICE = Operation(
     "slice", _infer_slice, "a window of x", _compute_slice, arity=1,
     delta=_delta_slice,
     delta_formula="δ inside the window, 0 outside",
-    view=lambda x, starts, stops, steps: x[_window(starts, stops, steps)],
+    view=lambda x, starts, stops, steps: x[window(starts, stops, steps)],
     samples=(sample(real(4, 5), starts=(1, 0), stops=(3, 5), steps=(1, 2)),
              sample(real(4), starts=(2,), stops=(2,), steps=(1,))),
 )  # fmt: skip
@@ -214,15 +215,21 @@ def _infer_embed(x: TensorType, shape: Shape, starts: Shape, steps: tuple[int, .
 
 def _compute_embed(xp: Any, out: Any, x: Any, shape: Shape, starts: Any, steps: Any) -> None:
     out.fill(0)
-    stops = [start + size * step for start, size, step in zip(starts, x.shape, steps, strict=True)]
-    xp.copyto(out[_window(starts, stops, steps)], x)
+    xp.copyto(out[window(starts, stops_of(starts, steps, x.shape), steps)], x)
 
 
 def _delta_embed(delta: Node, y: Node, x: Node) -> tuple[Node]:
     starts, steps = y.attributes["starts"], y.attributes["steps"]
-    stops = tuple(start + (size - 1) * step + 1 if step > 1 and size != 0 else start + size
-                  for start, size, step in zip(starts, x.shape, steps, strict=True))  # fmt: skip
+    stops = stops_of(starts, steps, x.shape)
     return (SLICE(delta, starts=starts, stops=stops, steps=steps),)
+
+
+def stops_of(starts: Shape, steps: Sequence[int], sizes: Shape) -> Shape:
+    """Where windows of these sizes end, just behind their last element."""
+    return tuple(
+        start + (size - 1) * step + 1 if step > 1 and size != 0 else start + size
+        for start, size, step in zip(starts, sizes, steps, strict=True)
+    )
 
 
 EMBED = Operation(

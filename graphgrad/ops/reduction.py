@@ -9,12 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from graphgrad.graph.dimension import product
 from graphgrad.graph.leaves import extent
 from graphgrad.graph.node import Node, Operation, front
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import INT64, Shape, TensorType, normal_axes, normal_axis
-from graphgrad.ops.arithmetic import cast, divide, equal
+from graphgrad.ops.arithmetic import (
+    cast,
+    divide,
+    equal,
+    is_finite,
+    maximum,
+    stop_gradient,
+    where,
+)
 from graphgrad.ops.functions import exp
 from graphgrad.ops.movement import broadcast_to, reshape_to
 from graphgrad.ops.rules import need_floats, need_numbers
@@ -110,6 +120,9 @@ def _compute_variance(
     average, centred = scratch
     _compute_mean(xp, average, x, axes, True)
     xp.subtract(x, average, out=centred)
+    # the mean was rounded; what it leaves has a mean of its own, which makes constant rows 0
+    _compute_mean(xp, average, centred, axes, True)
+    xp.subtract(centred, average, out=centred)
     xp.multiply(centred, centred, out=centred)
     _compute_mean(xp, out, centred, axes, keepdims)
 
@@ -200,10 +213,24 @@ def _compute_logsumexp(
     xp.add(out, largest.reshape(out.shape), out=out)
 
 
+def share_of(x: Node, y: Node, axes: tuple[int, ...]) -> Node:
+    """eˣ / Σ eˣ for y = log Σ eˣ, kept as axes of size 1; zeros where everything is -∞.
+
+    Divided by its own sum, since y may have been rounded by more than its logarithm is worth.
+    """
+    level = stop_gradient(where(is_finite(y), y, 0.0))
+    part = exp(x - level)
+    return part / maximum(sum(part, axes, keepdims=True), float(np.finfo(x.dtype).tiny))
+
+
+def _delta_logsumexp(delta: Node, y: Node, x: Node) -> tuple[Node]:
+    return (_expanded(delta, y, x) * share_of(x, _expanded(y, y, x), y.attributes["axes"]),)
+
+
 LOGSUMEXP = Operation(
     "logsumexp", _infer_logsumexp, "log Σ eˣ", _compute_logsumexp, arity=1,
-    delta=lambda delta, y, x: (_expanded(delta, y, x) * exp(x - _expanded(y, y, x)),),
-    delta_formula="δ · e^(x - y)",
+    delta=_delta_logsumexp,
+    delta_formula="δ · eˣ / Σ eˣ",
     scratch=_variance_scratch,
     samples=_AXES,
 )  # fmt: skip

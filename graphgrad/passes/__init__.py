@@ -6,6 +6,7 @@ one is one file and one line in `PASSES`.
 
 from graphgrad.passes.decompose import decompose
 from graphgrad.passes.fold_constants import fold_constants
+from graphgrad.passes.join_frames import join_frames
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
 from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
@@ -17,6 +18,7 @@ PASSES: tuple[Pass, ...] = (
     stabilise,  # before algebra can hide the patterns that it looks for
     fold_constants,
     simplify,
+    join_frames,  # what many slices of one value send back to it is laid side by side
     prune,  # what the rules left behind
 )
 """What every graph goes through, for all sizes at once."""
@@ -38,5 +40,6 @@ FUSING_PASSES: tuple[Pass, ...] = (
 
 __all__ = [
     "FUSING_PASSES", "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "decompose",
-    "fold_constants", "free_dimensions", "optimise", "prune", "simplify", "specialise", "stabilise",
+    "fold_constants", "free_dimensions", "join_frames", "optimise", "prune", "simplify",
+    "specialise", "stabilise",
 ]  # fmt: skip

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphgrad.graph import Graph, Node, constant, iota
+from graphgrad.graph import Graph, Node, constant
 from graphgrad.ops import (
-    cast,
-    equal,
     exp,
     expand_dims,
     log,
@@ -23,6 +21,7 @@ from graphgrad.ops import (
     where,
 )
 from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
+from graphgrad.ops.indexing import checked, is_at
 from graphgrad.ops.movement import reshape_to
 from graphgrad.ops.reduction import MEAN, VARIANCE, max, sum
 from graphgrad.passes.rewrite import map_nodes
@@ -41,10 +40,11 @@ def _written_out(node: Node) -> Node | None:
     if node.operation is SOFTMAX and node.attributes["axis"] == last:
         return _softmax(x)
     if node.operation is LOG_SOFTMAX and node.attributes["axis"] == last:
-        largest, _, total = _row_parts(x)
-        return x - (largest + log(total))
+        shifted, _, total = _row_parts(x)
+        return shifted - log(total)
     if node.operation is STANDARDISE:
-        return _centred(x) * rsqrt(variance_of(x) + node.attributes["epsilon"])
+        centred, variance = _moments(x)
+        return centred * rsqrt(variance + node.attributes["epsilon"])
     if node.operation is VARIANCE and node.attributes["axes"] == (last,):
         return reshape_to(variance_of(x), node.shape)
     if node.operation is MEAN and node.attributes["axes"] == (last,):
@@ -56,25 +56,35 @@ def _written_out(node: Node) -> Node | None:
 
 def variance_of(x: Node) -> Node:
     """The row variance of x, kept as an axis of size 1."""
-    centred = _centred(x)
-    return _mean(centred * centred)
+    return _moments(x)[1]
 
 
-def _centred(x: Node) -> Node:
-    return x - _mean(x)
+def _moments(x: Node) -> tuple[Node, Node]:
+    """x without its row mean, and the row variance.
+
+    The mean was rounded, so what it leaves has a mean of its own, which is taken off as well (the
+    corrected algorithm of Chan, Golub and LeVeque 1983): it is 0 where all of a row is equal.
+    Both sums are collected in one walk along the row.
+    """
+    left = x - _mean(x)
+    rest = _mean(left)
+    return left - rest, maximum(_mean(left * left) - rest * rest, 0.0)
 
 
 def _mean(x: Node, keepdims: bool = True) -> Node:
-    return sum(x, -1, keepdims) * (1.0 / x.type.sizes[-1])
+    return sum(x, -1, keepdims) / float(x.type.sizes[-1])
 
 
 def _row_parts(x: Node) -> tuple[Node, Node, Node]:
-    """The row maximum, the exponentials and their row sum; -∞ everywhere gives 0, never NaN."""
+    """x - max x along the row, the exponentials of that and their sum.
+
+    -∞ everywhere gives -∞ and 0, never NaN.
+    """
     limits = np.finfo(x.dtype)
-    largest = maximum(max(x, -1, keepdims=True), constant(float(limits.min), x.dtype))
-    exponentials = exp(x - largest)
+    shifted = x - maximum(max(x, -1, keepdims=True), constant(float(limits.min), x.dtype))
+    exponentials = exp(shifted)
     total = maximum(sum(exponentials, -1, keepdims=True), constant(float(limits.tiny), x.dtype))
-    return largest, exponentials, total
+    return shifted, exponentials, total
 
 
 def _softmax(x: Node) -> Node:
@@ -83,14 +93,16 @@ def _softmax(x: Node) -> Node:
 
 
 def _cross_entropy(node: Node) -> Node:
-    """log Σ eˣ - (1 - ε) x[target] - ε · mean x, 0 where the target is ignored."""
+    """log Σ eˣ - (1 - ε) x[target] - ε · mean x for x less its maximum, 0 where it is ignored."""
     logits, targets = node.heads
-    smoothing, size = node.attributes["smoothing"], logits.type.sizes[-1]
-    largest, _, total = _row_parts(logits)
-    column = expand_dims(targets, targets.rank)
-    chosen = cast(equal(column, iota(size, targets.dtype)), logits.dtype)
-    loss = log(total) + largest - sum(logits * chosen, -1, keepdims=True) * (1.0 - smoothing)
+    smoothing, ignored = node.attributes["smoothing"], node.attributes["ignored"]
+    size = logits.type.sizes[-1]
+    shifted, _, total = _row_parts(logits)
+    targets = checked(targets, size, "cross_entropy", ignored)
+    # a choice and no product with 0 and 1: the logit of another class may be -∞
+    chosen = where(is_at(targets, size), shifted, 0.0)
+    loss = log(total) - sum(chosen, -1, keepdims=True) * (1.0 - smoothing)
     if smoothing:
-        loss = loss - sum(logits, -1, keepdims=True) * (smoothing / size)
-    counted = not_equal(column, node.attributes["ignored"])
+        loss = loss - sum(shifted, -1, keepdims=True) * (smoothing / size)
+    counted = not_equal(expand_dims(targets, targets.rank), ignored)
     return reshape_to(where(counted, loss, 0.0), node.shape)

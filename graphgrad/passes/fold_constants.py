@@ -6,10 +6,11 @@ move work into memory traffic.
 
 from __future__ import annotations
 
-from graphgrad.graph import CONSTANT, EXTENT, IOTA, Dimension, Graph, Node, constant
+from graphgrad.graph import CONSTANT, EXTENT, IOTA, Graph, Node, constant
 from graphgrad.ops.evaluate import evaluate_node
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.passes.rewrite import map_nodes
+from graphgrad.passes.specialise import is_open
 
 LARGEST = 1 << 22
 """Elements; a causal mask of 2048 × 2048 still folds."""
@@ -24,7 +25,7 @@ def _folded(node: Node) -> Node | None:
     operation = node.operation
     if not _is_known(node) or operation.compute is None or operation is BROADCAST_TO:
         return None
-    if _is_open(node):
+    if any(map(is_open, node.attributes.values())):
         return None
     size = node.type.size
     if not isinstance(size, int) or size > LARGEST:
@@ -39,12 +40,3 @@ def _is_known(node: Node) -> bool:
         if head.operation is not CONSTANT:
             return False
     return bool(node.heads) or node.operation in (IOTA, EXTENT)
-
-
-def _is_open(node: Node) -> bool:
-    """Whether an attribute holds a size that is not known yet."""
-    return any(
-        isinstance(item, Dimension)
-        for value in node.attributes.values()
-        for item in (value if isinstance(value, tuple) else (value,))
-    )

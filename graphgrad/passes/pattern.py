@@ -82,6 +82,17 @@ def number(value: float) -> Pattern:
     return Pattern(CONSTANT, (), "", lambda node: is_number(node, value))
 
 
+def zero(sign: str) -> Pattern:
+    """A constant of zeros that leaves alone what it is added to ("-") or taken from ("+"): of
+    integers, any zero; of floats, one of this sign, since -0 + 0 is 0."""
+    return Pattern(CONSTANT, (), "", lambda node: is_number(node, 0) and _has_sign(node, sign))
+
+
+def _has_sign(node: Node, sign: str) -> bool:
+    negative = np.signbit(node.attributes["value"].array)
+    return not node.type.is_float or bool(np.all(negative == (sign == "-")))
+
+
 def any_number(bind: str) -> Pattern:
     """A constant with one element."""
     return Pattern(CONSTANT, (), bind, lambda node: node.attributes["value"].array.size == 1)

@@ -17,4 +17,6 @@ def prune(graph: Graph) -> Graph:
         return graph
     names = {name: node for name, node in graph.names.items() if node in needed}
     order = [node for node in graph.nodes if node in needed]
-    return Graph(graph.outputs, graph.updates, names, order)
+    # what later passes declare must not be called as something was that is gone
+    retired = graph.retired.union(graph.names.keys() - names.keys())
+    return Graph(graph.outputs, graph.updates, names, order, retired)

@@ -1,6 +1,9 @@
 """Simplifies: algebra that leaves every value as it is, and saves work.
 
-No rule here may hide a NaN (x · 0 stays), and no rule may cost accuracy.
+No rule here may hide a NaN (x · 0 stays), and no rule may cost accuracy. All are exact to the bit
+and to the sign of a zero (x + 0 stays, where x may be -0), but for these, which round less often
+than what they replace: x · c · d, and the powers that are one multiplication or division. (Of the
+sum of a single -0, which NumPy gives as 0 or -0 by the order of its loops, nothing is promised.)
 """
 
 from __future__ import annotations
@@ -19,17 +22,24 @@ from graphgrad.ops import (
     negative,
     power,
     reciprocal,
-    rsqrt,
-    sqrt,
     stop_gradient,
     subtract,
+    where,
 )
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.functions import OPERATIONS as FUNCTIONS
 from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, TRANSPOSE, reshape_to
 from graphgrad.ops.reduction import SUM
-from graphgrad.passes.pattern import Pattern, any_node, any_number, number, number_of, pattern
+from graphgrad.passes.pattern import (
+    Pattern,
+    any_node,
+    any_number,
+    number,
+    number_of,
+    pattern,
+    zero,
+)
 from graphgrad.passes.rewrite import Rule, by_operation, rewrite
 
 X, Y = any_node("x"), any_node("y")
@@ -106,9 +116,9 @@ def _broadcast_head_rules(operation: Operation, place: int) -> Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("x + 0 → x", pattern(add, X, number(0)), lambda x: x),
-    Rule("x - 0 → x", pattern(subtract, X, number(0)), lambda x: x),
-    Rule("0 - x → -x", pattern(subtract, number(0), X), lambda x: negative(x)),
+    Rule("x + -0 → x", pattern(add, X, zero("-")), lambda x: x),
+    Rule("x - 0 → x", pattern(subtract, X, zero("+")), lambda x: x),
+    Rule("-0 - x → -x", pattern(subtract, zero("-"), X), lambda x: negative(x)),
     Rule("x · 1 → x", pattern(multiply, X, number(1)), lambda x: x),
     Rule("x / 1 → x", pattern(divide, X, number(1)), lambda x: x),
     Rule("x · -1 → -x", pattern(multiply, X, number(-1)), lambda x: negative(x)),
@@ -123,11 +133,11 @@ RULES: tuple[Rule, ...] = (
     Rule("x / 2ⁿ → x · 2⁻ⁿ", pattern(divide, X, any_number("c")), _exact_reciprocal),
     Rule("x ^ 2 → x · x", pattern(power, X, number(2)), lambda x: multiply(x, x)),
     Rule("x ^ 1 → x", pattern(power, X, number(1)), lambda x: x),
-    Rule("x ^ ½ → √x", pattern(power, X, number(0.5)), lambda x: sqrt(x)),
-    Rule("x ^ -½ → 1/√x", pattern(power, X, number(-0.5)), lambda x: rsqrt(x)),
     Rule("x ^ -1 → 1/x", pattern(power, X, number(-1)), lambda x: reciprocal(x)),
     Rule("1 / x → 1/x", pattern(divide, number(1), X), lambda x: reciprocal(x)),
     Rule("¬¬x → x", pattern(logical_not, pattern(logical_not, X)), lambda x: x),
+    Rule("x where true", pattern(where, number(True), X, Y), lambda x, y: x),
+    Rule("y where false", pattern(where, number(False), X, Y), lambda x, y: y),
     # derivation is over: what only steered it is the value itself
     Rule("stop_gradient(x) → x", pattern(stop_gradient, X), lambda x: x),
     Rule("reshape of reshape", pattern(RESHAPE, pattern(RESHAPE, X), bind="outer"),

@@ -6,7 +6,7 @@ what only depended on sizes (positions, masks, the n of a mean) becomes a consta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphgrad.errors import UnknownNameError
@@ -20,10 +20,24 @@ def free_dimensions(graph: Graph) -> tuple[str, ...]:
     names: set[str] = set()
     for node in graph.nodes:
         for value in (node.shape, *node.attributes.values()):
-            for size in value if isinstance(value, tuple) else (value,):
-                if isinstance(size, Dimension):
-                    names |= size.names
+            for size in _open_sizes(value):
+                names |= size.names
     return tuple(sorted(names))
+
+
+def _open_sizes(value: Any) -> Iterator[Dimension]:
+    if isinstance(value, Dimension):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _open_sizes(item)
+
+
+def is_open(value: Any) -> bool:
+    """Whether an attribute, or an item of one, is a size that is not known yet."""
+    if isinstance(value, tuple):
+        return any(map(is_open, value))
+    return isinstance(value, Dimension)
 
 
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
@@ -39,24 +53,17 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         return graph
     replacement: dict[Node, Node] = {}
     for old in graph.nodes:
-        open_sizes = any(map(_is_open, old.attributes.values()))
-        if not open_sizes and replacement.keys().isdisjoint(old.heads):
+        sized_anew = any(map(is_open, old.attributes.values()))
+        if not sized_anew and replacement.keys().isdisjoint(old.heads):
             continue
         heads = tuple([replacement.get(head, head) for head in old.heads])
         with placed(graph.name_of(old), old.origin):
-            if open_sizes:
+            if sized_anew:
                 attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
                 replacement[old] = apply(old.operation, heads, attributes, None)
             else:
                 replacement[old] = rebuilt(old, heads)
     return graph.replaced(replacement)
-
-
-def _is_open(value: Any) -> bool:
-    """Whether an attribute holds a size that is not known yet."""
-    if isinstance(value, tuple):
-        return any(map(_is_open, value))
-    return isinstance(value, Dimension)
 
 
 def _substituted(value: Any, sizes: Mapping[str, int]) -> Any:

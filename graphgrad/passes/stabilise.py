@@ -1,7 +1,7 @@
 """Stabilises: formulas that lose digits or overflow become operations that do not.
 
 What a person writes by hand (log of a softmax, log of a sum of exponentials, 1/√x) is found in the
-forward graph and in the deltas alike.
+forward graph, and the deltas that were derived from it are freed of what it has replaced.
 """
 
 from __future__ import annotations
@@ -27,16 +27,12 @@ from graphgrad.ops import (
     subtract,
 )
 from graphgrad.ops.composite import SOFTMAX
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, reshape_to
 from graphgrad.ops.reduction import LOGSUMEXP, SUM
+from graphgrad.passes.cancel import may_vanish, product_without_division
 from graphgrad.passes.pattern import any_node, number, pattern
 from graphgrad.passes.rewrite import Rule, by_operation, rewrite
 
-X, D = any_node("x"), any_node("delta")
-POSITIVE = (SOFTMAX, sigmoid, exp)
-"""Positive in exact arithmetic, but they may round to 0: then p · (δ / p) is NaN instead of δ."""
-
-P = any_node("p", lambda node: node.operation in POSITIVE)
+X, D, P = any_node("x"), any_node("delta"), any_node("p", may_vanish)
 SUM_OF_EXP = pattern(SUM, pattern(exp, X), bind="total")
 
 
@@ -66,24 +62,6 @@ def _log_softmax(x: Node, total: Node) -> Node | None:
     return None if axis is None else log_softmax(x, axis)
 
 
-def _delta_of_log_softmax(p: Node, delta: Node, total: Node) -> Node | None:
-    """p · (δ/p - Σ δ) → δ - p · Σ δ."""
-    return delta - p * total
-
-
-def _delta_of_logsumexp(
-    x: Node, delta: Node, total: Node, expanded: Node | None = None
-) -> Node | None:
-    """(δ / Σ eˣ) · eˣ → δ · eˣ / Σ eˣ, without the two infinities."""
-    axes = total.attributes["axes"]
-    if _is_empty(x, axes):
-        return None
-    share = softmax(x, axes[0]) if len(axes) == 1 else exp(x - logsumexp(x, axes, True))
-    if expanded is None:
-        return delta * share
-    return reshape_to(delta, expanded.shape) * share if delta.shape == total.shape else None
-
-
 RULES: tuple[Rule, ...] = (
     Rule("log softmax", pattern(log, pattern(SOFTMAX, X, bind="soft")),
          lambda x, soft: log_softmax(x, soft.attributes["axis"])),
@@ -105,18 +83,9 @@ RULES: tuple[Rule, ...] = (
     Rule("(δ / p) · p → δ", pattern(multiply, pattern(divide, D, P), P), lambda p, delta: delta),
     Rule("p · (δ/p - s) → δ - p · s",
          pattern(multiply, P, pattern(subtract, pattern(divide, D, P), any_node("total"))),
-         _delta_of_log_softmax),
-    Rule("(δ / Σ eˣ) · eˣ → δ · softmax",
-         pattern(multiply, pattern(BROADCAST_TO, pattern(divide, D, SUM_OF_EXP)), pattern(exp, X)),
-         _delta_of_logsumexp),
-    Rule("(δ / Σ eˣ, reshaped) · eˣ → δ · softmax",
-         pattern(multiply, pattern(BROADCAST_TO, pattern(RESHAPE, pattern(divide, D, SUM_OF_EXP),
-                                                         bind="expanded")), pattern(exp, X)),
-         _delta_of_logsumexp),
-    Rule("(δ / (1 + eˣ)) · eˣ → δ · sigmoid",
-         pattern(multiply, pattern(divide, D, pattern(add, number(1), pattern(exp, X))),
-                 pattern(exp, X)),
-         lambda x, delta: delta * sigmoid(x)),
+         lambda p, delta, total: delta - p * total),
+    Rule("a division meets what it divides by", pattern(multiply, X, any_node("y")),
+         lambda x, y: product_without_division(x, y)),
 )  # fmt: skip
 
 _TABLE = by_operation(RULES)

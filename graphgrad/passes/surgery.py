@@ -178,7 +178,7 @@ class _Surgeon:
         needed = self.graph.ancestors([*roots, *_leaves(self.graph)])
         names = {name: node for name, node in names.items() if node in needed}
         order = [node for node in self.graph.nodes if node in needed]
-        return Graph(outputs, self.graph.updates, names, order)
+        return Graph(outputs, self.graph.updates, names, order, self.graph.retired)
 
     def _renew(self, node: Node) -> None:
         """The new delta of one node, and what it sends back, where either changes."""

@@ -65,7 +65,7 @@ def test_a_chain_through_the_passes():
     x = gg.input("x", 2, "float64")
     node = x
     for number in range(3_000):
-        node = gg.negative(node) if number % 2 else node * 1.0 + 0.0
+        node = gg.negative(node) if number % 2 else node * 1.0 - 0.0
     graph, _ = optimise(Graph({"y": node}), PASSES)
     assert len(graph) == 2 or graph.outputs["y"] is x
 

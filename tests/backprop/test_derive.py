@@ -157,8 +157,9 @@ def test_what_has_no_delta_is_refused():
 
 
 def test_an_operation_without_a_rule_is_named_with_its_line():
-    loss = gg.sum(gg.sign(gg.input("x", 3), name="side"))
-    with pytest.raises(DeclarationError, match="'side': the operation sign has no") as caught:
+    rounded = gg.Operation("rounded", lambda x: x, "[x]")
+    loss = gg.sum(rounded(gg.input("x", 3), name="whole"))
+    with pytest.raises(DeclarationError, match="'whole': the operation rounded has no") as caught:
         derive(Graph(loss), loss)
     assert __file__ in caught.value.where and "stop_gradient" in caught.value.fix
 

@@ -18,6 +18,7 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 from loop_texts import DTYPES, assert_same, kernel, llvm_of, run_compiled, steps_apart
 from scipy import special
 
+from graphgrad.kernels import language
 from graphgrad.kernels.expressions import _ARITHMETIC, _RELATIONS
 from graphgrad.kernels.instructions import BYTES, FUNCTIONS, LLVM_TYPES, LoopError, Number
 
@@ -47,9 +48,13 @@ MEANING: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], float]] = {
     "sin": (np.sin, FLOATS, 2), "cos": (np.cos, FLOATS, 2), "pow": (np.power, FLOATS, 2),
     "exp": (np.exp, FLOATS, 2), "tanh": (np.tanh, FLOATS, 3),
     "erf": (special.erf, FLOATS, 3), "log1p": (np.log1p, FLOATS, 3), "expm1": (np.expm1, FLOATS, 3),
+    "whole_int32": (np.vectorize(language.whole_int32, otypes=[np.int32]), FLOATS, 0),
+    "whole_int64": (np.vectorize(language.whole_int64, otypes=[np.int64]), FLOATS, 0),
     "c_sin": (np.sin, FLOATS, 2), "c_cos": (np.cos, FLOATS, 2),
 }  # fmt: skip
 """The meaning of a function, the types that it is for, and how many floats it may be apart."""
+RESULTS = {"isfinite": "bool_", "whole_int32": "int32", "whole_int64": "int64"}
+"""The type of a result that is not that of the operands."""
 OF_TWO = ("plus", "larger", "smaller", "max", "min", "maximum", "minimum", "pow")
 
 
@@ -213,7 +218,7 @@ def test_choices(form: str, type_: str) -> None:
 def test_functions(name: str, type_: str) -> None:
     meaning, types, allowed = MEANING[name]
     call = f"{name}(a, b)" if name in OF_TWO else f"{name}(a)"
-    result = "bool_" if name == "isfinite" else type_
+    result = RESULTS.get(name, type_)
     assert refused(call, type_, result) == (type_ not in types)
     if type_ not in types:
         return

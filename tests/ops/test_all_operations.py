@@ -33,7 +33,6 @@ NO_DELTA_BY_NATURE = {
     "constant": "it has no heads",
     "iota": "it has no heads",
     "extent": "it has no heads",
-    "sign": "constant wherever it is continuous; asking for its delta is a mistake worth an error",
     "equal": "its result is bool",
     "not_equal": "its result is bool",
     "less": "its result is bool",
@@ -43,6 +42,7 @@ NO_DELTA_BY_NATURE = {
     "logical_not": "its result is bool",
     "is_finite": "its result is bool",
     "argmax": "its result is an integer",
+    "checked": "its result is an integer",
 }
 
 

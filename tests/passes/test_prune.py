@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphgrad as gg
 from graphgrad import Graph
-from graphgrad.passes import prune
+from graphgrad.passes import decompose, prune
 
 BEFORE = """\
 %0 = input() : float32[3]    # x
@@ -55,3 +55,19 @@ def test_deltas_that_nobody_asked_for_go():
     asked = graph.with_outputs({**graph.outputs, "x.delta": graph.delta("x")})
     assert "x.delta" in prune(asked).names
     assert not [name for name in prune(graph).names if "delta" in name]
+
+
+def test_the_name_of_what_was_removed_is_given_to_nothing_else():
+    """Also by passes that come later, and in what is derived from their graph."""
+    x = gg.input("x", (2, 3))
+    y = gg.standardise(x, name="y")
+    with gg.scope("y"):
+        other = gg.add(x, 1.0, name="add")
+    graph = Graph({"y": y}, names={"y.add": other})
+    after = decompose(prune(graph))
+    assert "y.add" not in after.names and "y.add" in after.retired
+    added = [node for node in after if node.operation is gg.add]
+    assert [after.name_of(node) for node in added] == ["y.add_1"]
+    total = gg.sum(after.outputs["y"])
+    derived = gg.derive(Graph({"l": total}, names=after.names, retired=after.retired), "l")
+    assert "y.add" not in derived.names

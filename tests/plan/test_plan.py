@@ -184,8 +184,8 @@ def test_scratch_lives_for_one_step():
     x = gg.input("x", (16, 16))
     plan = make_plan(Graph({"y": gg.log_softmax(gg.log_softmax(x))}))
     size = 16 * 16 * 4
-    assert [len(step.scratch) for step in plan.steps] == [3, 3]
-    assert plan.arena_bytes == 3 * size + 2 * 64  # the second one's takes the first one's place
+    assert [len(step.scratch) for step in plan.steps] == [2, 2]
+    assert plan.arena_bytes == 2 * size + 64  # the second one's takes the first one's place
 
 
 # ---------------------------------------------------------------- updates and order

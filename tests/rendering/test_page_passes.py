@@ -22,7 +22,7 @@ def network() -> Graph:
     x = input("x", ("batch", 3), "float32")
     w = parameter("w", (3, 4), normal(1.0))
     with scope("layer"):
-        a = matmul(x, w, name="a") + 0.0
+        a = matmul(x, w, name="a") - 0.0
         z = tanh(a, name=HOSTILE)
     two = constant(2.0) * constant(3.0)
     losses = log(softmax(z * two, name="p"), name="log_p")
@@ -42,7 +42,7 @@ def test_each_pass_says_what_it_did() -> None:
     assert any(now.startswith("constant(6") for _, _, now in changes(stable, folded)["folded"])
     simple = simplify(folded)
     merged = changes(folded, simple)["merged"]
-    assert [was for _, was, _ in merged] == ["add(layer.a, layer.constant)"]
+    assert [was for _, was, _ in merged] == ["subtract(layer.a, layer.constant)"]
     counts = [len(items) for items in changes(simple, simple).values()]
     assert not any(counts)
 
