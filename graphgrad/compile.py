@@ -120,7 +120,7 @@ class Compiled(Single):
         unknown = [name for name in self._dimensions if name not in sizes]
         return UnknownNameError(
             f"no input shows the size of the dimension(s) {', '.join(unknown)}",
-            fix=f"compiled.program({', '.join(f'{name}=32' for name in self._dimensions)})"
+            fix=f"compiled.program({', '.join(f'{name}=…' for name in self._dimensions)})"
             "(state, …) runs the program for sizes of your own",
         )
 

@@ -182,7 +182,7 @@ def test_sizes_that_no_input_shows_are_asked_for_in_words_that_a_call_takes():
     run = gg.compile(Graph({"y": gg.input("x", 3) * gg.cast(gg.iota("n"), "float32")[0]}))
     with pytest.raises(gg.errors.UnknownNameError, match=r"dimension\(s\) n") as error:
         run(x=np.ones(3))
-    assert "compiled.program(n=32)(state, …)" in error.value.fix
+    assert "compiled.program(n=…)(state, …)" in error.value.fix
     with pytest.raises(gg.errors.UnknownNameError, match="missing x"):
         run()
     np.testing.assert_array_equal(run.program(n=32)(x=np.ones(3))["y"], np.zeros(3))

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from graphgrad.inspection.history import read_history
 from graphgrad.models import BUILTIN
+from graphgrad.tools import train
 from graphgrad.tools.main import main
 from graphgrad.training import translation
 from graphgrad.training.checkpoint_format import STATE
@@ -196,7 +197,8 @@ def train_on_dates(place, capsys):
     assert json.loads((place / "dates" / "evaluation.json").read_text())["examples"] == 2000
 
 
-def test_what_is_likely_to_go_wrong_is_noted_before_the_first_step(place, capsys):
+def test_what_is_likely_to_go_wrong_is_noted_before_the_first_step(place, capsys, monkeypatch):
+    monkeypatch.setattr(train, "busy_note", lambda: None)  # other programs may keep cores busy
     (place / "mine.py").write_text(UNGUARDED, encoding="utf-8")
     assert main(["train", "mine.py", "--run", "mine"]) == 0
     output = capsys.readouterr().out
@@ -317,7 +319,7 @@ def test_a_full_disk_at_the_start_leaves_nothing(place, capsys, monkeypatch, cal
     assert names(place) == before
 
 
-@pytest.mark.parametrize(("call", "allowed"), [("fsync", 28), ("fsync", 36), ("write", 180)])
+@pytest.mark.parametrize(("call", "allowed"), [("fsync", 28), ("fsync", 36), ("write", 200)])
 def test_a_full_disk_later_keeps_what_was_saved(place, capsys, monkeypatch, call, allowed):
     original, left = getattr(os, call), [allowed]
 
