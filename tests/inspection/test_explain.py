@@ -80,8 +80,8 @@ def test_a_neuron_has_the_lectures_formula() -> None:
         "(δ[output.1.a] · w.h2->y1 + δ[output.2.a] · w.h2->y2 + δ[output.3.a] · w.h2->y3)"
         " · z · (1 - z)"
     )
-    assert second.said.text == "output.1.error · output.1.z · (1 - output.1.z)"
-    assert (second.first, second.last) == (3, 6)
+    assert second.said.text == "(output.1.z - truth.y1) · output.1.z · (1 - output.1.z)"
+    assert (second.first, second.last) == (3, 4)
     assert found.steps[2].likewise == ("output.2.a", "output.3.a") and found.agrees
     assert found.value == "w.x1->h2 · x1 + w.x2->h2 · x2 + w.x3->h2 · x3"
 
