@@ -102,9 +102,17 @@ class Describer:
             return attributes_text(node)
         if node.operation in (INPUT, PARAMETER, STATE):
             return "" if node.type.is_float else str(node.dtype)
+        if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
+            return value_formula(self.graph, node, self.called)  # no word of the blackboard's
         hidden = [short_name(self.graph, head) for head in node.heads
                   if head.operation is CONSTANT and head not in self.draft.scopes]  # fmt: skip
         return " ".join([node.operation.name, *hidden])
+
+    def called(self, node: Node) -> str:
+        """How a formula in the picture calls a node: as its box does, a constant by its value."""
+        if node not in self.draft.scopes or self.draft.parts[node] != "forward":
+            return short_name(self.graph, node, None)
+        return self.label(node, self.draft.scopes[node]).text
 
     def tags(self, node: Node) -> Iterator[str]:
         """The parameters inside the box, each with its shape."""

@@ -53,8 +53,9 @@ def write_dot(picture: Picture) -> str:
     lines += _scope((), picture, _Numbers())
     met: dict[str, int] = {}
     for edge in picture.edges:
-        met[edge.tail] = met.get(edge.tail, -1) + edge.weight
-        lines.append(f"  {edge.head} -> {edge.tail} [{_edge(edge, met[edge.tail])}];")
+        end = edge.head if edge.kind == "delta" else edge.tail  # where the arrow points to
+        met[end] = met.get(end, -1) + edge.weight
+        lines.append(f"  {edge.head} -> {edge.tail} [{_edge(edge, met[end])}];")
     lines.append("}")
     return "\n".join(lines) + "\n"
 
@@ -79,7 +80,7 @@ def quoted(text: str, limit: int = _TOOLTIP) -> str:
 def _settings(picture: Picture) -> Iterator[str]:
     directions = {"right": "LR", "down": "TB", "up": "BT"}
     neurons = picture.style == "neurons"
-    spaces = (0.26, 0.75) if neurons else (0.22, 0.32)
+    spaces = (0.26, 1.0) if neurons else (0.22, 0.32)
     yield (
         f'  graph [newrank=true, rankdir={directions[picture.direction]}, fontname="{FONT}", '
         f'fontsize=11, fontcolor="{_FAINT}", labeljust=l, '
@@ -223,7 +224,7 @@ def _label(label: Label, bold: bool = False) -> str:
 
 
 def _edge(edge: Edge, number: int) -> str:
-    """The attributes of an edge, the `number`th that bears a weight to its tail."""
+    """The attributes of an edge, the `number`th that bears a weight to where it points."""
     fields: list[str] = []
     if edge.kind == "delta":
         fields += ["dir=back", f'color="{_DELTA}"', f'fontcolor="{_DELTA}"', "penwidth=0.9"]
@@ -233,10 +234,14 @@ def _edge(edge: Edge, number: int) -> str:
         fields += ["weight=3"]
     if edge.label.text and edge.weight:  # away from the arrow, where the edges of a neuron fan out
         short = Label(plain(edge.label.text, _FACTOR), plain(edge.label.index, _FACTOR))
-        distance = 5.5 + 1.6 * (number % 3)  # one after another, or they would cover each other
-        fields.append(f"headlabel=<{_label(short)}>, labeldistance={distance:.1f}, labelangle=7")
-    elif 0 < len(edge.label.text) <= _FACTOR:
-        fields.append(f"label=<&#160;{_label(edge.label)}>")  # or it would touch the line
+        delta = edge.kind == "delta"  # its line runs from the head as well, and points there
+        # one after another, or they would cover each other
+        distance = (7.5 + 2.4 * (number % 3)) if delta else (5.5 + 1.6 * (number % 3))
+        end = "tail" if delta else "head"
+        fields.append(f"{end}label=<{_label(short)}>, labeldistance={distance:.1f}, labelangle=7")
+    elif "\n" in edge.label.text or 0 < len(edge.label.text) <= _FACTOR:
+        lines = (markup(line, _FACTOR) for line in edge.label.text.split("\n"))
+        fields.append(f"label=<&#160;{'<BR/>&#160;'.join(lines)}>")  # or it would touch the line
     if edge.weight:
         fields.append("minlen=3")
     if edge.tooltip:

@@ -97,7 +97,8 @@ def _box(box: Box) -> str:
 
 def _label(label: Label) -> str:
     """An index stands behind its name, as δ[z] does."""
-    return escaped(label.text) + (f"#91;{escaped(label.index)}#93;" if label.index else "")
+    text = "<br/>".join(map(escaped, label.text.split("\n")))
+    return text + (f"#91;{escaped(label.index)}#93;" if label.index else "")
 
 
 def _edge(edge: Edge) -> str:
