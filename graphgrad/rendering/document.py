@@ -12,7 +12,7 @@ from typing import Any
 
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
-from graphgrad.inspection.formula import delta_formula, value_formula
+from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
 from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
 from graphgrad.training.files import format_json
 
@@ -50,7 +50,12 @@ def _node(graph: Graph, node: Node) -> dict[str, Any]:
         "delta": None if delta is None else graph.position(delta),
         "delta_formula": delta_formula(graph, node),
         "contributions": [
-            {"tail": graph.position(item.tail), "value": graph.position(item.value)}
+            {
+                "tail": graph.position(item.tail),
+                "place": item.place,
+                "value": graph.position(item.value),
+                "formula": contribution_formula(graph, item.tail, item.place),
+            }
             for item in contributions_of(graph, node)
         ],
         "origin": {"file": node.origin.file, "line": node.origin.line} if node.origin else None,

@@ -240,7 +240,7 @@ def _edge(edge: Edge, number: int) -> str:
         end = "tail" if delta else "head"
         fields.append(f"{end}label=<{_label(short)}>, labeldistance={distance:.1f}, labelangle=7")
     elif "\n" in edge.label.text or 0 < len(edge.label.text) <= _FACTOR:
-        lines = (markup(line, _FACTOR) for line in edge.label.text.split("\n"))
+        lines = map(markup, edge.label.text.split("\n"))
         fields.append(f"label=<&#160;{'<BR/>&#160;'.join(lines)}>")  # or it would touch the line
     if edge.weight:
         fields.append("minlen=3")

@@ -218,16 +218,16 @@ class _Painter:
         if above is None or below is None or sent is None:
             return
         weight = self._weight(tail)
-        key = (above.id, below.id, "delta", weight)
-        # what goes one way is one sum; an edge drawn for several repetitions shows that of the first
-        ways = self.sent.setdefault(key, {})
+        line = (above.id, below.id, "delta", weight)
+        # what goes one way is one sum; of an edge drawn for several repetitions, that of the first
+        ways = self.sent.setdefault(line, {})
         ways.setdefault((self._repetition(head), self._repetition(tail)), []).append(sent)
         together = next(iter(ways.values()))
         label, formula = Label(""), ""
         if weight is not None or self._is_between_nodes(head, tail):
             label = self.senders.label(head, tail, together, weight)
             formula = formulas(together)
-        self.edges[key] = Edge(above.id, below.id, "delta", label, weight is not None, formula)
+        self.edges[line] = Edge(above.id, below.id, "delta", label, weight is not None, formula)
 
     def _is_between_nodes(self, head: Node, tail: Node) -> bool:
         """Whether the boxes at both ends are of these nodes: the head may be the output of a neuron

@@ -1,9 +1,9 @@
 """What is written at an edge of deltas: by what δ is multiplied on its way, for each format alike.
 
-    δ · z · (1 - z)      one contribution, by the rule of the tail
-    2 · δ · x            x · x sends the same back twice
-    δ bᵀ + aᵀ δ          matmul(x, x) sends back two contributions: their sum
-    δ · w[h→t]           along an edge that stands for a product with a weight
+δ · z · (1 - z)      one contribution, by the rule of the tail
+2 · δ · x            x · x sends the same back twice
+δ bᵀ + aᵀ δ          matmul(x, x) sends back two contributions: their sum
+δ · w[h→t]           along an edge that stands for a product with a weight
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def summed(sent: Sequence[Sent]) -> str:
     if len({item.value for item in sent}) == 1:
         factor = sent[0].factor
         return f"{len(sent)} · {f'({factor})' if _is_sum(factor) else factor}"
-    return _added(numbered(((item.factor, item.place, item.value) for item in sent)), "\n")
+    return _added(numbered((item.factor, item.place, item.value) for item in sent), "\n")
 
 
 def formulas(sent: Sequence[Sent]) -> str:
     """The same in full, for a tooltip."""
-    return _added(numbered(((item.formula, item.place, item.value) for item in sent)), "\n")
+    return _added(numbered((item.formula, item.place, item.value) for item in sent), "\n")
 
 
 def _added(terms: Iterable[str], separator: str) -> str:

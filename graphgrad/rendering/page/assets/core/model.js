@@ -21,6 +21,7 @@ function readPage() {
     if (!data.byName.has(name)) data.byName.set(name, data.nodes[data.outputs[name]]);
   }
   completeScopes(data);
+  data.factors = new Map(data.factors.map(([head, tail, ...label]) => [`${head} ${tail}`, label]));
   data.nextValue = new Map(data.updates);
   data.views = ["forward"];
   if (data.hasDeltas) data.views = ["mirror", "forward", "backward"];
