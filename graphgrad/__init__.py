@@ -15,6 +15,7 @@ from graphgrad.graph import (
     Graph,
     Node,
     Operation,
+    alias,
     constant,
     dimension,
     full,
@@ -35,9 +36,9 @@ from graphgrad.passes.surgery import surgery
 __version__ = "0.1.0"
 
 __all__ = [
-    "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "compile", "constant",
-    "derive", "dimension", "full", "glorot_uniform", "hessian_vector", "initial_state", "input",
-    "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state", "surgery",
-    "uniform", "vector_jacobian", "verify",
+    "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "alias", "compile",
+    "constant", "derive", "dimension", "full", "glorot_uniform", "hessian_vector", "initial_state",
+    "input", "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state",
+    "surgery", "uniform", "vector_jacobian", "verify",
 ]  # fmt: skip
 __all__ += [name for name in ops.__all__ if name not in ("ALL_OPERATIONS", "FAMILIES")]

@@ -12,13 +12,14 @@ stand in the formulas that use them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
 from graphgrad.graph.text import attributes_text, plain
 from graphgrad.inspection.formula import delta_terms, value_formula
-from graphgrad.inspection.selection import parts_of
+from graphgrad.inspection.selection import Part, parts_of
 from graphgrad.rendering.view import Path, View, path_of
 
 _WIDEST = 28  # the column of names; a longer name pushes its own line only
@@ -44,8 +45,8 @@ def tree_text(graph: Graph, view: View | None = None) -> str:
     root = _Scope()
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)
-    back = sum(part == "delta" for part in parts.values())
-    lines = [_summary(graph, len(shown), back), ""]
+    counts = Counter(parts.values())
+    lines = [_summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
     lines.append("")
     for name, node in graph.outputs.items():
@@ -53,12 +54,15 @@ def tree_text(graph: Graph, view: View | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _summary(graph: Graph, shown: int, back: int) -> str:
+def _summary(graph: Graph, counts: Mapping[Part, int]) -> str:
+    """How many nodes each part has (with the numbers that stand in formulas), and parameters."""
     sizes = [node.type.size for node in graph.parameters.values()]
     numbers = sum(size for size in sizes if isinstance(size, int))
     plural = "" if len(sizes) == 1 else "s"
-    text = f"{shown} nodes, {len(sizes)} parameter{plural} of {numbers:,} numbers"
-    return f"{text}, {back} nodes for the deltas" if back else text
+    text = f"{counts['forward']} forward nodes"
+    text += f", {counts['delta']} for deltas" if counts["delta"] else ""
+    text += f", {counts['update']} for updates" if counts["update"] else ""
+    return f"{text}; {len(sizes)} parameter{plural} of {numbers:,} numbers"
 
 
 def _place(root: _Scope, path: Path, node: Node) -> None:

@@ -130,7 +130,7 @@ def test_deep_scopes_are_one_box() -> None:
     graph = derive(layers(12), "loss")
     found = picture(graph, View(depth=1))
     whole = box(found, "encoder", "encoder.0 … encoder.11  ×12")
-    assert (whole.kind, whole.detail) == ("scope", "132 nodes")
+    assert (whole.kind, whole.detail) == ("scope", "11 nodes each")
     assert delta(found, whole).kind == "delta"
     assert len(picture(graph, View(depth=0)).boxes) < len(found.boxes) + 2
     assert all(len(b.scope) <= 1 for b in found.boxes)

@@ -50,14 +50,13 @@ function nodeTexts(item) {
 
 function scopeTexts(scope) {
   const { run } = scope;
-  const content = state.structure.scopes.get(scope.id);
-  const only = content?.items.size === 1 ? "1 node" : plural(scope.count, "node");
+  const part = { backward: "delta", updates: "update" }[state.view] ?? "forward";
   return {
     label: visible(shorten(scopeTitle(scope), LABEL_LIMIT)),
     index: "",
     detail: "",
     tags: [],
-    count: only,
+    count: plural(scope.counts[part] || scope.count, "node"),
     badge: run?.folded ? `×${run.members.length}` : "",
   };
 }

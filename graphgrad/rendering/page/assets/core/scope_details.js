@@ -2,7 +2,7 @@
 
 function overview() {
   const forward = page.nodes.filter((node) => node.part === "forward");
-  const back = page.nodes.filter((node) => node.part === "delta");
+  const { delta, update } = page.scopes[0].counts;
   const parameters = page.nodes.filter((node) => node.kind === "parameter");
   const numbers = parameters.reduce((sum, node) => sum + node.elements(), 0);
   const flops = page.nodes.reduce((sum, node) => sum + node.flops(), 0);
@@ -18,7 +18,8 @@ function overview() {
     ),
     facts([
       ["forward", plural(forward.length, "node")],
-      ["deltas", back.length ? plural(back.length, "node") : null],
+      ["deltas", delta ? plural(delta, "node") : null],
+      ["updates", update ? plural(update, "node") : null],
       [
         "parameters",
         parameters.length ? `${countText(parameters.length)}, of ${countText(numbers)} numbers` : null,
@@ -131,10 +132,7 @@ function scopeDetails(scope) {
     ),
     runDetails(scope),
     facts([
-      [
-        "nodes",
-        `${countText(forward.length)} forward${inside.length > forward.length ? `, ${countText(inside.length - forward.length)} for deltas` : ""}`,
-      ],
+      ["nodes", partsText(scope.counts)],
       [
         "parameters",
         parameters.length
@@ -178,6 +176,11 @@ function scopeDetails(scope) {
       ),
     ),
   ];
+}
+
+function partsText({ forward, delta, update }) {
+  const parts = [[forward, "forward"], [delta, "for deltas"], [update, "for updates"]];
+  return parts.flatMap(([count, text]) => (count ? `${countText(count)} ${text}` : [])).join(", ");
 }
 
 function runDetails(scope) {
