@@ -156,7 +156,7 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
     scopes = {}
     for node in drawn:
         name = graph.name_of(node)
-        scopes[node] = path_of(_owner(graph, name) if parts[node] == "delta" else name)
+        scopes[node] = path_of(owner_name(graph, name) or name if parts[node] == "delta" else name)
     known = set(drawn)
     for node in drawn:
         tails = [tail for tail in graph.tails(node) if tail in known]
@@ -167,15 +167,17 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
     return scopes
 
 
-def _owner(graph: Graph, name: str) -> str:
-    """The forward node that a delta, a contribution or a step of a rule belongs to."""
+def owner_name(graph: Graph, name: str) -> str | None:
+    """The name of the forward node that a delta, a contribution, a partial sum of contributions or
+    a step of a rule belongs to, by the name of that; None where it belongs to none."""
     for mark in (f".{DELTA}", ".rule."):
         place = name.find(mark)
         while place >= 0:
             if name[:place] in graph.names:
                 return name[:place]
             place = name.find(mark, place + 1)
-    return name
+    scope = name.rpartition(".")[0]  # of `u.add`, a partial sum of what comes back to u
+    return scope if scope in graph.names else None
 
 
 # ---------------------------------------------------------------- parameters

@@ -1,6 +1,10 @@
 """Ways to a node in a browser: search, arrows, paths, neighbourhood, links, outline, labels."""
 
+import pytest
 from page_driver import Open, title, visible_boxes
+
+import graphgrad as gg
+from graphgrad.rendering.page import build_page
 
 
 def test_search_finds_nodes_operations_and_scopes(open_page: Open, large: str) -> None:
@@ -24,6 +28,44 @@ def test_search_finds_nodes_operations_and_scopes(open_page: Open, large: str) -
     assert "nothing has this" in page.inner_text("#found")
     page.keyboard.press("Escape")
     assert page.locator("#found").is_hidden()
+
+
+@pytest.mark.parametrize(
+    "query", ["encoder.with_positions", "decoder.output.dense.a", "loss.delta"]
+)
+def test_an_exact_name_is_that_node(open_page: Open, training: str, query: str) -> None:
+    """Also where a scope is called so, where it is a second name, or that of a delta."""
+    page = open_page(training)
+    page.keyboard.press("/")
+    page.keyboard.type(query)
+    page.keyboard.press("Enter")
+    assert page.inner_text("#details .kicker") != "scope"
+    names = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).nodes")
+    (wanted,) = [n for n in names if query in (n.get("names") or [n["name"]])]
+    assert page.evaluate("decodeURIComponent(location.hash)").startswith(f"#node={wanted['name']}")
+
+
+def test_a_node_comes_before_a_scope_of_the_same_name(open_page: Open) -> None:
+    x = gg.tanh(gg.input("x", (2,)), name="same")
+    with gg.scope("same"):
+        y = gg.exp(x, name="inner")
+    page = open_page(build_page(gg.Graph({"y": y})))
+    page.keyboard.press("/")
+    page.keyboard.type("same")
+    found = page.locator("#found [role=option]")
+    assert "tanh" in found.first.inner_text() and "1 node" in found.nth(1).inner_text()
+    page.keyboard.press("Enter")
+    assert title(page) == "same" and page.inner_text("#details .kicker code") == "tanh"
+
+
+def test_a_scope_of_updates_opens_where_it_is_drawn(open_page: Open, training: str) -> None:
+    page = open_page(training)
+    page.keyboard.press("/")
+    page.keyboard.type("optimiser")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#details .kicker") == "scope" and title(page) == "optimiser"
+    assert page.locator("[data-view=updates]").get_attribute("aria-pressed") == "true"
+    assert page.locator("#canvas .box.selected, #canvas .open-scope").count() > 0
 
 
 def test_arrows_go_along_the_graph(open_page: Open, small: str) -> None:

@@ -68,6 +68,9 @@ function sizesSection() {
 
 function goToScope(id) {
   if (state.focus) leaveFocus(false);
+  const { forward, delta } = page.scopes[id].counts; // a scope of updates has no box among values
+  const view = forward ? state.view : delta ? "backward" : "updates";
+  if (view !== state.view && page.views.includes(view)) setView(view);
   for (const scope of scopeChain(page.scopes[id].parent))
     if (!state.open.has(scope)) toggleScope(scope, true);
   selectScope(id);
