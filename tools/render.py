@@ -12,6 +12,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.rendering import FORMATS, View, render
+from graphgrad.rendering.figures import Figures, figures_of
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
@@ -26,6 +27,7 @@ DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py f
 as a tree of its scopes with the formula of every value and every delta, or draws it: svg, png and
 pdf need Graphviz (`dot`); txt, dot, json, html and mermaid need nothing. html is one page to walk
 around in, offline; of a run it shows the figures, the attention, the passes and the history too.
+Pictures of a run say its step and loss, and what every value and delta is on its next batch.
 
     graphgrad render feedforward
     graphgrad render feedforward --output network.svg
@@ -62,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="the way that values flow (default: down; neurons: right)",
     )
+    parser.add_argument("--figures", action=argparse.BooleanOptionalAction, default=True,
+                        help="of a run, write the figures of one batch into the picture (the "
+                        "default), or draw the graph alone")  # fmt: skip
     parser.add_argument("--constants", action="store_true", help="draw constants too")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
@@ -86,8 +91,10 @@ def run(arguments: argparse.Namespace) -> int:
         if output:
             write_atomically(output, content)
     else:
-        graph = _drawn(_run_or_task(arguments.model, arguments.set), arguments.forward)
-        content = render(graph, output or str(form), view, form)
+        found = _run_or_task(arguments.model, arguments.set)
+        graph = _drawn(found, arguments.forward)
+        figures = _figures(found, graph) if arguments.figures else None
+        content = render(graph, output or str(form), view, form, figures=figures)
     if arguments.output:
         print(f"written {arguments.output} ({len(content):,} bytes)")
     elif form in _BINARY:
@@ -117,6 +124,14 @@ def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
         graph = found.task.graph
         return graph if forward else derived_graph(graph, found.settings)
     return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
+
+
+def _figures(found: OpenRun | Task, graph: Graph) -> Figures | None:
+    """Figures of a run at its next batch; a model has none, as nothing is trained."""
+    if not isinstance(found, OpenRun):
+        return None
+    feeds = found.task.feeds(found.step)
+    return figures_of(graph, feeds, found.state, found.folder.path.name, found.step, found.step)
 
 
 def _run_or_task(name: str, assignments: list[str]) -> OpenRun | Task:

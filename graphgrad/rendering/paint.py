@@ -15,6 +15,7 @@ from graphgrad.graph.text import plain
 from graphgrad.inspection.formula import cuts_of, delta_formula, short_name
 from graphgrad.inspection.selection import delta_of
 from graphgrad.rendering.describe import Describer
+from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
 from graphgrad.rendering.sent import Senders, Sent, formulas
 from graphgrad.rendering.view import MANY, Draft, Key, Path, View, decide
@@ -22,16 +23,19 @@ from graphgrad.rendering.view import MANY, Draft, Key, Path, View, decide
 _ENDING = f".{DELTA}"
 
 
-def picture(graph: Graph, view: View | None = None) -> Picture:
-    """The picture of a graph, with deltas where it has them and the view asks for them."""
-    return _Painter(decide(graph, view or View()), view or View()).picture()
+def picture(graph: Graph, view: View | None = None, figures: Figures | None = None) -> Picture:
+    """The picture of a graph, with deltas where it has them and the view asks for them; with the
+    figures of a run, where they are given."""
+    return _Painter(decide(graph, view or View()), view or View(), figures).picture()
 
 
 class _Painter:
     """Makes boxes and edges of a draft, in the order of the graph."""
 
-    def __init__(self, draft: Draft, view: View) -> None:
+    def __init__(self, draft: Draft, view: View, figures: Figures | None) -> None:
         self.draft, self.graph, self.view = draft, draft.graph, view
+        self.figures = figures or Figures("", 0, 0, None)
+        self.caption = figures.caption() if figures else ()
         self.boxes: dict[object, Box] = {}
         self.edges: dict[tuple[object, ...], Edge] = {}
         self.members: dict[Key, list[Node]] = {}
@@ -65,6 +69,7 @@ class _Painter:
             self._titles(),
             "neurons" if self.describe.neurons else "layers",
             "right" if scalars else "down" if given == "auto" else given,
+            self.caption,
         )
 
     # ------------------------------------------------------------ boxes
@@ -78,6 +83,9 @@ class _Painter:
                 if isinstance(key, tuple)
                 else self.describe.box_of_node(key)
             )
+            if isinstance(key, Node):
+                shown = self.figures.values.get(self.graph.name_of(key), "")
+                box = replace(box, figure=shown)
             if place is not None:
                 box = replace(box, scope=scope or (), copy=True)
             self.boxes[identity] = replace(box, id=f"n{len(self.boxes)}")
@@ -133,7 +141,8 @@ class _Painter:
         edge, label = Edge(source.id, drain.id), self._weight(tail)
         if label is not None:
             tooltip = self.describe.tooltip(draft.weights[tail])
-            edge = replace(edge, label=label, weight=True, tooltip=tooltip)
+            shown = self.figures.values.get(self.graph.name_of(draft.weights[tail]), "")
+            edge = replace(edge, label=label, weight=True, tooltip=tooltip, figure=shown)
         self._edge(edge)
         if draft.deltas == "contributions":
             self._mirror(head, tail, place)
@@ -200,10 +209,13 @@ class _Painter:
         lines += [f"= {delta_formula(self.graph, main)}"] if isinstance(key, Node) else []
         lines += [str(deltas.type)] if deltas is not None and isinstance(key, Node) else []
         tags = tuple(f"δ {tag}" for tag in box.tags)
+        shown = tail is None and isinstance(key, Node)
+        figure = self.figures.deltas.get(self.graph.name_of(main), "") if shown else ""
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}", Label("δ", box.label.text + sender), "delta", box.scope,
             detail=", ".join(cuts_of(self.graph, main)) if tail is None else "",
             tags=tags, tooltip="\n".join(lines), beside=box.id, round=box.round, copy=box.copy,
+            figure=figure,
         )  # fmt: skip
         if deltas is not None and tail is None:
             self.deltas.setdefault(deltas, self.boxes[identity, "δ"])

@@ -13,7 +13,7 @@ stand in the formulas that use them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
@@ -33,8 +33,9 @@ class _Scope:
     scopes: dict[Path, _Scope] = field(default_factory=dict)
 
 
-def tree_text(graph: Graph, view: View | None = None) -> str:
-    """The forward nodes by scope, with the formula of each delta where the graph has deltas."""
+def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = ()) -> str:
+    """The forward nodes by scope, with the formula of each delta where the graph has deltas; above
+    it the lines of a caption."""
     view = view or View()
     parts = parts_of(graph)
     shown = [
@@ -46,7 +47,7 @@ def tree_text(graph: Graph, view: View | None = None) -> str:
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)
     counts = Counter(parts.values())
-    lines = [_summary(graph, counts), ""]
+    lines = [*map(plain, caption), _summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
     lines.append("")
     for name, node in graph.outputs.items():
