@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from graphgrad.inspection.recording import recorded_figures
 from graphgrad.inspection.selection import matching
 from graphgrad.models import BUILTIN
 from graphgrad.rendering.plot_attention import plot_attention
-from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, need_matplotlib, styled
+from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
+from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.training.files import make_folder, write_atomically
 from graphgrad.training.run_folder import RunFolder
@@ -79,10 +81,14 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
-        picture = encoded(PLOTS[what](folder, arguments), format_of(file))
+        figure = PLOTS[what](folder, arguments)
+        note = lacking_note(give_fonts(figure))
+        picture = encoded(figure, format_of(file))
     make_folder(file.parent)
     write_atomically(file, picture)
     print(f"wrote {file}")
+    if note:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:
