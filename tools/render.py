@@ -17,7 +17,6 @@ from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.training.files import write_atomically
-from graphgrad.training.optimisers import derived_graph
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import Task, load_model
 from graphgrad.training.trainer import OpenRun, open_run
@@ -109,8 +108,7 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     found = _run_or_task(arguments.model, arguments.set)
     task = found.task if isinstance(found, OpenRun) else found
     sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
-    whole = isinstance(found, OpenRun) and not arguments.forward  # a run's page has its updates
-    graph = found.graph if whole else _drawn(found, arguments.forward)
+    graph = _drawn(found, arguments.forward)
     feeds = task.feeds(found.step if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
@@ -119,10 +117,10 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
 
 
 def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
-    """The forward graph, or that with the deltas; those of a run are cut as its settings say."""
+    """The forward graph; else a model's with all its deltas, or what a step of a run computes: the
+    deltas that it needs, cut as its settings say, and its updates."""
     if isinstance(found, OpenRun):
-        graph = found.task.graph
-        return graph if forward else derived_graph(graph, found.settings)
+        return found.task.graph if forward else found.graph
     return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
 
 

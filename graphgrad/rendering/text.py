@@ -60,9 +60,9 @@ def _summary(graph: Graph, counts: Mapping[Part, int]) -> str:
     sizes = [node.type.size for node in graph.parameters.values()]
     numbers = sum(size for size in sizes if isinstance(size, int))
     plural = "" if len(sizes) == 1 else "s"
-    text = f"{counts['forward']} forward nodes"
-    text += f", {counts['delta']} for deltas" if counts["delta"] else ""
-    text += f", {counts['update']} for updates" if counts["update"] else ""
+    text = f"{counts['forward']:,} forward nodes"
+    text += f", {counts['delta']:,} for deltas" if counts["delta"] else ""
+    text += f", {counts['update']:,} for updates" if counts["update"] else ""
     return f"{text}; {len(sizes)} parameter{plural} of {numbers:,} numbers"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,14 @@ from page_driver import Open
 import graphgrad as gg
 from graphgrad.graph import Graph
 from graphgrad.inspection.selection import parts_of
-from graphgrad.models import feedforward, transformer
+from graphgrad.models import BUILTIN, feedforward, transformer
 from graphgrad.rendering import View, render
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.paint import picture
+from graphgrad.tools.main import main
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.task import load_model
+from graphgrad.training.trainer import create_run
 
 
 def network() -> Graph:
@@ -37,8 +41,8 @@ def test_text_and_page_count_the_nodes_of_each_part(open_page: Open, name: str) 
     graph = GRAPHS[name]()
     counts = Counter(parts_of(graph).values())
     said = render(graph, "txt").decode().split(";")[0]
-    numbers = [f"{counts['forward']} forward nodes", f"{counts['delta']} for deltas"]
-    numbers += [f"{counts['update']} for updates"] if counts["update"] else []
+    numbers = [f"{counts['forward']:,} forward nodes", f"{counts['delta']:,} for deltas"]
+    numbers += [f"{counts['update']:,} for updates"] if counts["update"] else []
     assert said == ", ".join(numbers)
     page = open_page(build_page(graph))
     facts = page.locator("#details .facts").first.inner_text().replace("\n", " ").replace(",", "")
@@ -63,11 +67,25 @@ def test_pictures_and_page_count_the_nodes_of_a_scope_alike(name: str) -> None:
     assert tried > 3
 
 
+def test_the_text_of_a_run_its_page_and_its_panels_count_alike(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, run, html = load_model("feedforward", BUILTIN), tmp_path / "run", tmp_path / "run.html"
+    create_run(model, model.settings, run)
+    assert main(["render", str(run)]) == 0
+    line = r"(\d+) forward nodes, (\d+) for deltas, (\d+) for updates;"
+    said = re.search(line, capsys.readouterr().out)
+    assert said is not None
+    assert main(["render", str(run), "--output", str(html)]) == 0
+    data = _data(html.read_text(encoding="utf-8"))
+    counts = Counter(node["part"] for node in data["nodes"])
+    parts = ("forward", "delta", "update")
+    assert [int(count) for count in said.groups()] == [counts[part] for part in parts]
+    assert data["sections"]["passes"]["source_count"] == sum(counts.values())
+
+
 def _scopes_of_page(graph: Graph) -> dict[str, int]:
-    html = build_page(graph, view=View(parameters="nodes"))
-    block = re.search(r'id="page-data"[^>]*>(.*?)</script>', html, re.S)
-    assert block is not None
-    data: dict[str, Any] = json.loads(block[1])
+    data = _data(build_page(graph, view=View(parameters="nodes")))
     found: Counter[str] = Counter()
     for node in data["nodes"]:
         scope = node["scope"] if node["part"] == "forward" else -1
@@ -75,6 +93,12 @@ def _scopes_of_page(graph: Graph) -> dict[str, int]:
             found[data["scopes"][scope]["path"]] += 1
             scope = data["scopes"][scope]["parent"]
     return found
+
+
+def _data(html: str) -> dict[str, Any]:
+    block = re.search(r'id="page-data"[^>]*>(.*?)</script>', html, re.S)
+    assert block is not None
+    return json.loads(block[1])
 
 
 def test_a_closed_scope_says_the_count_of_its_panel(open_page: Open) -> None:
