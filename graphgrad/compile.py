@@ -62,11 +62,14 @@ class Compiled:
         self, source_graph: Graph, graph: Graph, guards: Sequence[str],
         reports: tuple[PassReport, ...], specialised_passes: Sequence[Pass], fuse: bool,
         check: Check | None = None, without: frozenset[str] = frozenset(),
+        smallest_kernel: int | None = None,
     ) -> None:  # fmt: skip
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         passes = (*specialised_passes, *FUSING_PASSES) if fuse else specialised_passes
         self._guards, self._passes = tuple(guards), _without(passes, without)
-        self._fuse, self._check, self._without = fuse, check, without
+        self._check, self._without = check, without
+        kernels = partial(fused, without=without, smallest=smallest_kernel)
+        self._grouping = kernels if fuse else one_by_one
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}
         self._lock = threading.Lock()
@@ -92,8 +95,8 @@ class Compiled:
             if key not in self._programs:
                 graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
                 guards = [graph.outputs[name] for name in self._guards]
-                grouping = partial(fused, without=self._without) if self._fuse else one_by_one
-                self._programs[key] = lower(make_plan(graph, guards, grouping, self._without))
+                plan = make_plan(graph, guards, self._grouping, self._without)
+                self._programs[key] = lower(plan)
             return self._programs[key]
 
     @property
@@ -126,13 +129,16 @@ def compile(
     debug: Feeds | None = None,
     state: Feeds | None = None,
     without: Iterable[str] = (),
+    smallest_kernel: int | None = None,
 ) -> Compiled:
     """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
 
     `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
     changes no state. `fuse` computes elementwise regions and row reductions by kernels that LLVM
     compiles (a fraction of a second for each new kernel, kept on disk): for programs that run many
-    times. Without llvmlite it changes nothing. `without` leaves out what it names of `CHOICES`: a
+    times. Without llvmlite it changes nothing. What has fewer elements than `smallest_kernel`
+    (default: 4,096) stays NumPy's, which is as fast there; 1 makes a kernel of everything that can
+    be one. `without` leaves out what it names of `CHOICES`: a
     pass, or one of the plan's ways to save time and memory. `debug` gives sample inputs (and
     `state` the state): then every output is computed before and after every pass, and a pass that
     changes one is named.
@@ -155,7 +161,10 @@ def compile(
         raise UnknownNameError(f"there is no {name!r} to leave out", fix=f"one of {CHOICES}")
     optimised, reports = optimise(wanted, _without(passes, left_out), check)
     fuse = fuse and COMPILES and "fuse" not in left_out
-    return Compiled(graph, optimised, guards, reports, specialised_passes, fuse, check, left_out)
+    return Compiled(
+        graph, optimised, guards, reports, specialised_passes, fuse, check, left_out,
+        smallest_kernel,
+    )  # fmt: skip
 
 
 def _without(passes: Sequence[Pass], names: Collection[str]) -> tuple[Pass, ...]:

@@ -24,7 +24,7 @@ from graphgrad.kernels.compiled import (
     compile_kernel,
     compile_together,
 )
-from graphgrad.kernels.loops import LoopNest, Part, Stream, Word, block_count
+from graphgrad.kernels.loop_nest import LoopNest, Part, Stream, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Plan, Step

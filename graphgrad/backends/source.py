@@ -25,7 +25,7 @@ import numpy as np
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
 from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loops import LoopNest
+from graphgrad.kernels.loop_nest import LoopNest
 from graphgrad.plan import Plan, Step
 
 if TYPE_CHECKING:  # needs llvmlite

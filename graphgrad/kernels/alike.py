@@ -11,9 +11,10 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from graphgrad.graph import Node
-from graphgrad.kernels.loops import LoopNest, Stream, Word, print_loops
-from graphgrad.kernels.region import Region, is_generator, is_inlined
-from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.kernels.loop_nest import LoopNest, Stream, Word
+from graphgrad.kernels.loops import print_loops
+from graphgrad.kernels.reading import is_generator, is_inlined, unrepeated
+from graphgrad.kernels.region import Region
 
 
 class LoopPrinter:
@@ -54,8 +55,7 @@ def _outside(head: Node, numbers: dict[Node, int]) -> Hashable:
     """What a kernel sees of a value that it does not compute."""
     if is_inlined(head):
         return head.dtype, head.attributes["value"]
-    while head.operation is BROADCAST_TO:
-        head = head.heads[0]
+    head = unrepeated(head)
     seen = numbers.setdefault(head, len(numbers)), head.type
     if not is_generator(head):
         return seen

@@ -20,7 +20,7 @@ from graphgrad.kernels.export import exported, translator_digest
 from graphgrad.kernels.expressions import Name
 from graphgrad.kernels.instructions import Number
 from graphgrad.kernels.language import INFINITY, NAN, Function
-from graphgrad.kernels.library import mathematics, philox
+from graphgrad.kernels.library import mathematics, philox, sums
 from graphgrad.kernels.machine_code import kernel_folder, machine_code
 from graphgrad.kernels.translate import translate
 
@@ -28,6 +28,7 @@ KERNELS_A_PROCESS = 12
 """Fewer are compiled sooner than another process has started."""
 _LIBRARY: Mapping[str, Name] = {
     **{name: its for name, its in vars(mathematics).items() if isinstance(its, Function)},
+    "add_exactly": sums.add_exactly, "settled": sums.settled,
     "fill_mask_float32": philox.fill_mask_float32, "fill_mask_float64": philox.fill_mask_float64,
     "inf": Number(INFINITY), "nan": Number(NAN),
 }  # fmt: skip
@@ -36,12 +37,17 @@ _ADD_PARTS = """def kernel(first: int64, last: int64, arguments: int64):
     given = array(arguments, int64, 4)
     blocks, size = given[0], given[1]
     parts = array(given[2], {dtype}, blocks, size)
-    total = array(given[3], {dtype}, size)
+    sums = array(given[3], {dtype}, size)
+    lost = empty(size, {dtype})
     for column in independent(size):
-        total[column] = parts[0, column]
+        sums[column], lost[column] = parts[0, column], {dtype}(0)
     for block in range(1, blocks):
         for column in independent(size):
-            total[column] += parts[block, column]
+            sums[column], lost[column] = add_exactly(
+                sums[column], lost[column], parts[block, column]
+            )
+    for column in independent(size):
+        sums[column] = settled(sums[column], lost[column])
 """
 
 

@@ -8,25 +8,27 @@ from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loops import LoopNest, block_count
-from graphgrad.kernels.region import Region, find_regions, is_generator, outer_values
-from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.kernels.loop_nest import LoopNest, block_count
+from graphgrad.kernels.reading import is_generator, unrepeated
+from graphgrad.kernels.region import Region, find_regions, outer_values
 from graphgrad.plan import Group, Layouts, alone
 
-WORTH_A_KERNEL = 4096
+SMALLEST_KERNEL = 4096
 """Elements: what a few operations of NumPy do in some microseconds is not worth compiling."""
 
 
 def fused(
     graph: Graph, order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts,
-    without: Collection[str] = (),
+    without: Collection[str] = (), smallest: int | None = None,
 ) -> list[Group]:  # fmt: skip
     """The groups in the order in which they run: each after the last of its nodes.
 
     `without` may leave out "outer": then values made of rows and columns are kept in memory.
+    `smallest` is the number of elements from which a kernel is made (default: `SMALLEST_KERNEL`).
     """
+    smallest = SMALLEST_KERNEL if smallest is None else smallest
     outer = set() if "outer" in without else outer_values(graph, order)
-    regions = _worthwhile(find_regions(order, phases, layouts, outer))
+    regions = _worthwhile(find_regions(order, phases, layouts, outer), smallest)
     regions_of: dict[Node, set[Region]] = {}
     for region in regions:
         for node in region.roles:
@@ -61,7 +63,7 @@ def fused(
     return sorted(groups, key=groups.__getitem__)
 
 
-def _worthwhile(regions: Sequence[Region]) -> list[Region]:
+def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:
     """Without those that are small wherever they occur: compiling would take longer."""
     largest: Counter[tuple[object, ...]] = Counter()
     kinds = {
@@ -70,7 +72,7 @@ def _worthwhile(regions: Sequence[Region]) -> list[Region]:
     }
     for region, kind in kinds.items():
         largest[kind] = max(largest[kind], math.prod(region.space))
-    return [region for region, kind in kinds.items() if largest[kind] >= WORTH_A_KERNEL]
+    return [region for region, kind in kinds.items() if largest[kind] >= smallest]
 
 
 def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Group:
@@ -81,23 +83,13 @@ def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Gro
         for head in node.heads:
             if head in region.roles:
                 continue
-            if is_generator(head):
-                inputs += head.heads
-            elif head.operation is BROADCAST_TO:
-                inputs.append(_unrepeated(head))
-            else:
-                inputs.append(head)
+            source = unrepeated(head)
+            inputs += source.heads if is_generator(source) else [source]
     blocks = block_count(nest.rows)
     scratch = tuple(TensorType((blocks, nest.columns) if node.shape else (blocks,), node.dtype)
                     for node in nest.collected)  # fmt: skip
     return Group(region.nodes, tuple(dict.fromkeys(inputs)), (*nest.outputs, *nest.collected),
                  scratch, _shares(nest), nest)  # fmt: skip
-
-
-def _unrepeated(node: Node) -> Node:
-    while node.operation is BROADCAST_TO:
-        node = node.heads[0]
-    return node
 
 
 def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:

@@ -322,6 +322,8 @@ def _absolute(emit: Emitter, a: Scalar) -> Scalar:
 
 
 def _is_finite(emit: Emitter, a: Scalar) -> Scalar:
+    if a.type not in _FLOATS:
+        return Number(1).of("bool_")
     size = emit.intrinsic("fabs", a)
     return compare(emit, "<", size, Number(math.inf).of(a.type))
 

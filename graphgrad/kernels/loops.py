@@ -24,77 +24,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphgrad.graph import Node
-from graphgrad.kernels.region import COLUMN, FULL, ROW, TOTAL, Region, is_generator, is_inlined
+from graphgrad.kernels.loop_nest import (
+    LONGEST_SUM,
+    Argument,
+    LoopNest,
+    Part,
+    Stream,
+    Word,
+    block_count,
+)
+from graphgrad.kernels.reading import (
+    COLUMN,
+    FULL,
+    ROW,
+    TOTAL,
+    form_of,
+    is_inlined,
+    unrepeated,
+)
+from graphgrad.kernels.region import REDUCTIONS, Region
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE
+from graphgrad.ops.movement import RESHAPE
 from graphgrad.ops.philox import dropout_scale, dropout_threshold
 from graphgrad.ops.reduction import MAX, MIN, SUM
 
 CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
-_REDUCTIONS = (SUM, MAX, MIN)
-
-
-BLOCKS = 16
-"""Into how many blocks the rows of a kernel are cut at most."""
-
-
-def block_count(rows: int) -> int:
-    """How many blocks the rows are cut into: a function of the rows alone, not of the threads."""
-    return max(1, min(BLOCKS, rows // 4))
-
-
-@dataclass(frozen=True, eq=False)
-class Argument:
-    """What a kernel reads: a node, and how its elements follow the rows of the space."""
-
-    node: Node
-    form: str
-    """full, row (one number a row), vector (the same row always), scalar, generator, or indexed (a
-    row of the value for each row of the space, by `table`)."""
-    table: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Part:
-    """The parts of a collected sum, one for each block: the working array of this number."""
-
-    number: int
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The number of the stream that a dropout mask is drawn from: all that tells masks of equal
-    layers apart, so it is no part of the text."""
-
-    mask: Node
-
-
-Word = int | Node | np.ndarray | Part | Stream
-"""What a kernel is given: a number, or the address of a value, of a table, of a working array."""
-
-
-@dataclass(frozen=True)
-class LoopNest:
-    """The text of a kernel and what it has to be given."""
-
-    region: Region
-    text: str
-    words: tuple[Word, ...]
-    arguments: tuple[Argument, ...]
-    outputs: tuple[Node, ...]
-    collected: tuple[Node, ...]
-    """Outputs that are sums over rows or over everything: one part for each block."""
-    rows: int
-    columns: int
-    last_read: dict[Node, int]
-    first_write: dict[Node, int]
-    """Stages, from which the plan knows whether an output may take an argument's memory."""
 
 
 def print_loops(
@@ -142,7 +101,7 @@ class _Printer:
         """The earliest loop in which each node can be computed; -1 is before the first."""
         roles = self.region.roles
         for node, role in roles.items():
-            stage = -1 if role == ROW and node.operation not in _REDUCTIONS else 0
+            stage = -1 if role == ROW and node.operation not in REDUCTIONS else 0
             for head in node.heads:
                 if roles.get(head) == FULL:
                     stage = max(stage, self.stage[head])
@@ -157,14 +116,14 @@ class _Printer:
         before = [node for node, its in self.stage.items() if its == -1] if stage == 0 else []
         sums = [n for n in mine if n.operation is SUM and roles[n] in (ROW, TOTAL)]
         lines = [self._assignment(node, stage) for node in before]
-        lines += self._loop([n for n in sums if n.heads[0] not in roles], stage)
+        lines += self._sums([n for n in sums if n.heads[0] not in roles], stage)
         sums = [n for n in sums if n.heads[0] in roles]
         work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (MAX, MIN)]
         self.buffered.update(n.heads[0] for n in sums if n.heads[0] not in self.outputs)
         lines += self._loop(work, stage)
-        lines += self._loop(sums, stage + 1)
+        lines += self._sums(sums, stage + 1)
         lines += [self._assignment(node, stage) for node in mine
-                  if roles[node] == ROW and node.operation not in _REDUCTIONS]  # fmt: skip
+                  if roles[node] == ROW and node.operation not in REDUCTIONS]  # fmt: skip
         for node in [*before, *mine]:
             if roles[node] == ROW and node in self.outputs:
                 symbol = self._symbol(node)
@@ -175,8 +134,9 @@ class _Printer:
         """One loop over the columns: loads, elementwise work, stores, steps of reductions."""
         starts, steps = [], []
         for node in nodes:
-            if node.operation in _REDUCTIONS:
-                starts += self._reduction_start(node)
+            if node.operation in REDUCTIONS:
+                if node.operation is not SUM:
+                    starts.append(f"{self._symbol(node)} = {_dtype(node)}({_first(node)})")
                 steps.append(self._reduction_step(node, self._read(node.heads[0], stage)))
                 continue
             steps.append(self._assignment(node, stage))
@@ -191,6 +151,31 @@ class _Printer:
         kind = "independent" if any(map(self._stores, nodes)) else "range"
         return [*starts, f"for column in {kind}(columns):", *body]
 
+    def _sums(self, nodes: Sequence[Node], stage: int) -> list[str]:
+        """One loop over the columns for sums along the row; a long row is summed in parts."""
+        steps = [self._reduction_step(node, self._read(node.heads[0], stage)) for node in nodes]
+        loads, self._loads = self._loads, []
+        if not steps:
+            return []
+        body = [f"    {line}" for line in (*loads, *steps)]
+        zeros = [f"{self._symbol(node)} = {node.dtype}(0)" for node in nodes]
+        numbers = {node: self._number(node) for node in nodes}
+        rows = [numbers[node] for node in nodes if self.region.roles[node] == ROW]
+        if self.columns <= LONGEST_SUM:
+            kept = [_kept_exactly(numbers[n]) for n in nodes if numbers[n] not in rows]
+            return [*zeros, "for column in range(columns):", *body, *kept]
+        starts = [f"total{n}, lost{n} = {node.dtype}(0), {node.dtype}(0)"
+                  for node, n in numbers.items() if n in rows]  # fmt: skip
+        parts = [*zeros, "for column in range(part, min(columns, part + length)):", *body,
+                 *map(_kept_exactly, numbers.values())]  # fmt: skip
+        return [
+            *starts,
+            f"length = {LONGEST_SUM}",
+            "for part in range(0, columns, length):",
+            *(f"    {line}" for line in parts),
+            *(f"v{n} = settled(total{n}, lost{n})" for n in rows),
+        ]
+
     def _stores(self, node: Node) -> bool:
         """Whether the loop that computes the node writes to memory."""
         if self.region.roles[node] == COLUMN:
@@ -202,13 +187,6 @@ class _Printer:
     def _needed_later(self, node: Node) -> bool:
         return any(node in other.heads and self.stage[other] > self.stage[node]
                    for other in self.region.roles)  # fmt: skip
-
-    def _reduction_start(self, node: Node) -> list[str]:
-        role, symbol = self.region.roles[node], self._symbol(node)
-        if role in (COLUMN, TOTAL):
-            return []
-        first = {SUM: "0", MAX: "-inf", MIN: "inf"}[node.operation]
-        return [f"{symbol} = {node.dtype}({first})"]
 
     def _reduction_step(self, node: Node, value: str) -> str:
         role, symbol = self.region.roles[node], self._symbol(node)
@@ -262,13 +240,11 @@ class _Printer:
 
     def _argument(self, head: Node) -> Argument:
         """What the kernel is given for a value from outside."""
-        node = head
-        while node.operation is BROADCAST_TO:
-            node = node.heads[0]
+        node = unrepeated(head)
         for known in self.arguments:
             if known.node is node:
                 return known
-        form = "generator" if is_generator(node) else self._form(node)
+        form = form_of(node, self.region.space)
         table = self._table(node) if form.startswith("indexed") else None
         self.arguments.append(Argument(node, form, table))
         return self.arguments[-1]
@@ -279,19 +255,6 @@ class _Printer:
         leading = ((1,) * (len(space) - len(shape)) + shape)[:-1]
         numbers = np.arange(int(np.prod(leading, dtype=int)), dtype=np.int32).reshape(leading)
         return np.ascontiguousarray(np.broadcast_to(numbers, space[:-1])).reshape(-1)
-
-    def _form(self, node: Node) -> str:
-        shape, space = node.type.sizes, self.region.space
-        aligned = (1,) * (len(space) - len(shape)) + shape
-        if all(size == 1 for size in aligned):
-            return "scalar"
-        if aligned == space:
-            return "full"
-        if all(size == 1 for size in aligned[:-1]):
-            return "vector"
-        if aligned == (*space[:-1], 1):
-            return "row"
-        return "indexed" if aligned[-1] != 1 else "indexed_row"
 
     def _text(self, body: list[str], kept: list[Node], collected: list[Node]) -> str:
         once: list[str] = []
@@ -323,8 +286,8 @@ class _Printer:
                     f"    p{n}[column] = 0",
                 ]
             else:
-                in_block.append(f"v{n} = {node.dtype}(0)")
-                after_block.append(f"q{n}[block] = v{n}")
+                in_block.append(f"total{n}, lost{n} = {node.dtype}(0), {node.dtype}(0)")
+                after_block.append(f"q{n}[block] = settled(total{n}, lost{n})")
         lines = [
             "def kernel(first: int64, last: int64, arguments: int64):",
             f"    given = array(arguments, int64, {len(self.words)})",
@@ -357,7 +320,7 @@ class _Printer:
             rate = node.attributes["rate"]
             per_row.append(
                 f"fill_mask_{node.dtype}(address(g{n}), columns, row * columns, "
-                f"seed{n}[0], step{n}[0], given[{len(self.words) - 1}], "
+                f"int64(seed{n}[0]), int64(step{n}[0]), given[{len(self.words) - 1}], "
                 f"{dropout_threshold(rate)}, {node.dtype}({dropout_scale(rate)!r}))"
             )
             return
@@ -379,6 +342,22 @@ class _Printer:
 
 def _dtype(node: Node) -> str:
     return "bool_" if node.dtype.kind == "b" else str(node.dtype)
+
+
+def _kept_exactly(number: str) -> str:
+    """Adds a partial sum to a total that keeps its digits."""
+    return f"total{number}, lost{number} = add_exactly(total{number}, lost{number}, v{number})"
+
+
+def _first(node: Node) -> str:
+    """What a maximum or minimum starts from: no element is beyond it."""
+    largest = node.operation is MAX
+    if node.dtype.kind == "f":
+        return "-inf" if largest else "inf"
+    if node.dtype.kind == "b":
+        return "False" if largest else "True"
+    limits = np.iinfo(node.dtype)
+    return str(limits.min if largest else limits.max)
 
 
 def _number(value: float) -> str:

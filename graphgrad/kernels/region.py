@@ -5,12 +5,17 @@ taken as rows. It holds elementwise nodes of that shape, reductions along a row 
 computed from them once a row, and, as results only, sums over rows and over everything. A kernel
 then walks the rows once and keeps a row in cache from its first use to its last.
 
-Regions grow along the order of the graph: a node joins the open region of a head. What is neither
-elementwise nor a row reduction (products, movement, indexing) stays alone.
+Regions grow along the order of the graph: a node joins the open region of a head, if a kernel can
+read all its heads (reading.py). What is neither elementwise nor a row reduction (products,
+movement, indexing) stays alone. A region that has grown to `LARGEST` nodes or reads `MOST_READ`
+values of its own size takes in no more: LLVM's time grows with the square of a kernel, and every
+value that a kernel reads has to be alive when it starts.
 
 What is cheaper to make again than to read belongs to every region that reads it, and to no memory:
 dropout masks, which are made of numbers alone, and outer values, which are larger than anything
 they are made of: rows and columns (the one-hot targets of a cross-entropy, say) or truth values.
+Made again, a float may be rounded otherwise (by another kernel, by NumPy). Where that could turn a
+comparison, it is kept in memory: see `outer_values`.
 """
 
 from __future__ import annotations
@@ -18,14 +23,30 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphgrad.graph import CONSTANT, Graph, Node
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE
-from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.graph import Graph, Node
+from graphgrad.kernels.reading import (
+    COLUMN,
+    FULL,
+    ROW,
+    TOTAL,
+    Sizes,
+    is_generator,
+    is_inlined,
+    readable,
+)
+from graphgrad.ops.arithmetic import equal, less, less_equal, not_equal, sign
+from graphgrad.ops.movement import RESHAPE
 from graphgrad.ops.reduction import MAX, MIN, SUM
 from graphgrad.plan import Layouts
 
-Sizes = tuple[int, ...]
-FULL, ROW, COLUMN, TOTAL = "full", "row", "column", "total"
+LARGEST = 64
+"""Nodes of a region; those of a Transformer's training step have up to 26."""
+MOST_READ = 16
+"""Values of a region's own size that its kernel reads."""
+REDUCTIONS = (SUM, MAX, MIN)
+COMPARISONS = frozenset({equal, not_equal, less, less_equal, sign, MAX, MIN})
+"""What jumps where its heads are equal, or is compared for equality by its delta: a value that they
+read must have the same bits wherever it is read."""
 
 
 @dataclass(eq=False)
@@ -35,57 +56,46 @@ class Region:
     space: Sizes
     phase: int = 0
     roles: dict[Node, str] = field(default_factory=dict)
+    read: dict[Node, None] = field(default_factory=dict)
+    """The values of the size of the space that are not computed here."""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         return tuple(self.roles)
 
 
-def role_in(node: Node, space: Sizes, layouts: Layouts, outer: Collection[Node] = ()) -> str | None:
-    """What `node` would be if a region with this space computed it; None where it cannot.
+def role_in(
+    node: Node, region: Region, layouts: Layouts, outer: Collection[Node] = ()
+) -> str | None:
+    """What `node` would be if the region computed it; None where it cannot.
 
     Values that are `outer` are computed again wherever they are read.
     """
-    shape = node.type.sizes
-    operation = node.operation
-    row = (*space[:-1], 1)
-    if operation in (SUM, MAX, MIN):
-        if node.heads[0].type.sizes != space:
-            return None
-        axes, last = node.attributes["axes"], len(space) - 1
-        if axes == (last,):
-            return ROW
-        if operation is SUM and node.type.is_float and axes == tuple(range(last)) and last:
-            return COLUMN
-        return TOTAL if operation is SUM and axes == tuple(range(last + 1)) and last else None
-    if operation is RESHAPE:
-        head = node.heads[0].type.sizes
-        return ROW if {shape, head} <= {row, space[:-1]} and shape != head else None
-    if not operation.kernel:
+    space, roles = region.space, region.roles
+    if node.operation is RESHAPE:  # with and without the axis of size 1, once a row
+        shapes = {node.type.sizes, node.heads[0].type.sizes}
+        per_row = roles.get(node.heads[0]) == ROW
+        return ROW if per_row and shapes == {(*space[:-1], 1), space[:-1]} else None
+    role = _reduction_role(node, region) if node.operation in REDUCTIONS else None
+    if node.operation.kernel:
+        sizes = node.type.sizes
+        role = FULL if sizes == space else ROW if sizes == (*space[:-1], 1) else None
+    if role is None or not all(readable(h, space, roles, layouts, outer) for h in node.heads):
         return None
-    if any(not _readable(head, space, layouts, outer) for head in node.heads):
-        return None
-    if shape == space:
-        return FULL
-    return ROW if shape == row else None
+    return role
 
 
-def _readable(head: Node, space: Sizes, layouts: Layouts, outer: Collection[Node]) -> bool:
-    """Whether a kernel over this space can read the value row by row."""
-    shape = head.type.sizes
-    if len(shape) > len(space):
-        return False
-    if is_generator(head):
-        return shape == space
-    if head in outer:
-        return shape == space and all(_readable(its, space, layouts, outer) for its in head.heads)
-    if shape == space and head.operation is not BROADCAST_TO:
-        return layouts.contiguous(head)
-    aligned = (1,) * (len(space) - len(shape)) + shape
-    while head.operation is BROADCAST_TO:
-        head = head.heads[0]  # a kernel reads what was repeated
-    fits = all(a in (1, b) for a, b in zip(aligned, space, strict=True))
-    return fits and layouts.contiguous(head)
+def _reduction_role(node: Node, region: Region) -> str | None:
+    """What a sum, maximum or minimum would be."""
+    head, space = node.heads[0], region.space
+    if head.type.sizes != space or region.roles.get(head) == ROW:
+        return None  # a row of one element is not there yet when the loop runs
+    axes, last = node.attributes["axes"], len(space) - 1
+    if axes == (last,):
+        return ROW
+    if node.operation is SUM and node.type.is_float and axes == tuple(range(last)) and last:
+        return COLUMN
+    return TOTAL if node.operation is SUM and axes == tuple(range(last + 1)) and last else None
 
 
 def find_regions(
@@ -100,8 +110,12 @@ def find_regions(
 
 def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
     """Elementwise values that take more bytes than anything they are made of (other outer values
-    apart), and that only elementwise operations and sums of their own shape read."""
-    kept = {*graph.outputs.values(), *graph.updates.values()}
+    apart), and that only elementwise operations and sums of their own shape read.
+
+    A float that a comparison reads, itself or by way of elementwise operations, is none of them:
+    the delta of a maximum is lost where x, made again, is no longer equal to max x.
+    """
+    kept = {*graph.outputs.values(), *graph.updates.values()} | _compared(graph, order)
     found: set[Node] = set()
     for node in order:
         if not node.operation.kernel or node in kept or not node.heads:
@@ -112,8 +126,20 @@ def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
     return found
 
 
+def _compared(graph: Graph, order: Sequence[Node]) -> set[Node]:
+    """The floats whose bits a comparison depends on."""
+    found: set[Node] = set()
+    for node in reversed(order):
+        for tail in graph.tails(node) if node.type.is_float else ():
+            jumps = tail.operation in COMPARISONS or not tail.type.is_float
+            if jumps or (tail in found and tail.operation.kernel):
+                found.add(node)
+                break
+    return found
+
+
 def _reads_alike(tail: Node, node: Node) -> bool:
-    if tail.operation in (SUM, MAX, MIN):
+    if tail.operation in REDUCTIONS:
         return True
     return bool(tail.operation.kernel) and tail.shape == node.shape
 
@@ -142,8 +168,8 @@ class _Finder:
                 continue
             if any(region.roles.get(head) in (COLUMN, TOTAL) for head in sources):
                 continue
-            role = role_in(node, region.space, self.layouts, self.outer)
-            if role is None:
+            role = role_in(node, region, self.layouts, self.outer)
+            if role is None or not _has_room(region, node, joined):
                 continue
             if joined is None:
                 joined = region
@@ -157,12 +183,13 @@ class _Finder:
                 self.open.discard(region)
 
     def _start(self, node: Node, phase: int) -> None:
-        reduces = node.operation in (SUM, MAX, MIN)
+        reduces = node.operation in REDUCTIONS
         space = (node.heads[0] if reduces else node).type.sizes
-        able = space and 0 not in space and node.operation is not RESHAPE
-        role = role_in(node, space, self.layouts, self.outer) if able else None
+        if not space or 0 in space:
+            return
+        region = Region(space, phase)
+        role = role_in(node, region, self.layouts, self.outer)
         if role is not None:
-            region = Region(space, phase)
             self.open.add(region)
             self._add(node, region, role)
 
@@ -178,6 +205,7 @@ class _Finder:
         for head in node.heads:
             self._add_outer(head, region)
         region.roles[node] = role
+        region.read.update(dict.fromkeys(_read_by(node, region)))
         self.region_of[node] = region
 
     def _add_outer(self, node: Node, region: Region) -> None:
@@ -185,22 +213,31 @@ class _Finder:
             for head in node.heads:
                 self._add_outer(head, region)
             region.roles[node] = FULL
+            region.read.update(dict.fromkeys(_read_by(node, region)))
 
     def _merge(self, other: Region, into: Region, newest: Node) -> None:
         """Two open regions that one node reads become one, its nodes in a valid order."""
         roles = {**into.roles, **other.roles, newest: into.roles[newest]}
         both = [n for n in (*into.roles, *other.roles) if n is not newest and n not in self.outer]
         into.roles.clear()
+        into.read.clear()
         for node in (*both, newest):
             self._add(node, into, roles[node])
         self.open.discard(other)
 
 
-def is_generator(node: Node) -> bool:
-    """A value made of nothing but numbers, cheaper to make again than to read."""
-    return node.operation is DROPOUT_MASK
+def _read_by(node: Node, region: Region) -> list[Node]:
+    """The values of the size of the region that the node reads from memory."""
+    return [
+        head
+        for head in node.heads
+        if head.type.sizes == region.space and head not in region.roles and not is_inlined(head)
+    ]
 
 
-def is_inlined(node: Node) -> bool:
-    """A constant of one element is written into the kernel's text."""
-    return node.operation is CONSTANT and node.attributes["value"].array.size == 1
+def _has_room(region: Region, node: Node, joined: Region | None) -> bool:
+    """Whether the region can take the node in, with the region that the node has joined before."""
+    nodes, read = len(region.roles) + 1, {*region.read, *_read_by(node, region)}
+    if joined is not None:
+        nodes, read = nodes + len(joined.roles), (read | joined.read.keys()) - joined.roles.keys()
+    return nodes <= LARGEST and len(read) <= MOST_READ

@@ -13,7 +13,8 @@ from graphgrad.graph import Graph
 from graphgrad.kernels import alike
 from graphgrad.kernels.alike import LoopPrinter
 from graphgrad.kernels.fuse import fused
-from graphgrad.kernels.loops import LoopNest, Stream, print_loops
+from graphgrad.kernels.loop_nest import LoopNest, Stream
+from graphgrad.kernels.loops import print_loops
 from graphgrad.models import transformer
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.plan import Step, make_plan

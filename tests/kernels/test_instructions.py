@@ -38,7 +38,7 @@ RELATIONS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greate
              "==": np.equal, "!=": np.not_equal}  # fmt: skip
 ALL = tuple(LLVM_TYPES)
 MEANING: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], float]] = {
-    "plus": (np.add, NUMBERS, 0), "abs": (np.abs, NUMBERS, 0), "isfinite": (np.isfinite, FLOATS, 0),
+    "plus": (np.add, NUMBERS, 0), "abs": (np.abs, NUMBERS, 0), "isfinite": (np.isfinite, ALL, 0),
     "larger": (np.maximum, ALL, 0), "smaller": (np.minimum, ALL, 0),
     "max": (np.maximum, ALL, 0), "maximum": (np.maximum, ALL, 0),
     "min": (np.minimum, ALL, 0), "minimum": (np.minimum, ALL, 0),
