@@ -219,6 +219,18 @@ def _weights_on_edges(draft: Draft) -> None:
             draft.stands_for[node] = tail
             draft.stands_for[weight] = tail
             draft.weights[node] = weight
+    _offsets_inside(draft)
+
+
+def _offsets_inside(draft: Draft) -> None:
+    """A neuron's offset b stands in its Σ: a parameter whose only use is a term of that sum."""
+    for node in draft.drawn:
+        tails = _drawn_tails(draft, node)
+        if node.operation is PARAMETER and node not in draft.stands_for and len(tails) == 1:
+            total = draft.key(tails[0])
+            if tails[0].operation is add and total in draft.drawn and draft.weights:
+                draft.stands_for[node] = total
+                draft.inside.setdefault(total, []).append(node)
 
 
 def _weight(draft: Draft, product: Node) -> Node | None:

@@ -75,7 +75,7 @@ function boxSize(item) {
     textWidth(detail, DETAIL),
     ...tags.map((tag) => textWidth(tag, DETAIL) + 10),
   );
-  const height = 13 + LINE + (detail ? LINE : 0) + (tags.length ? tags.length * LINE + 5 : 0);
+  const height = 13 + LINE + (detail ? LINE : 0) + (unit ? LINE : 0) + (tags.length ? tags.length * LINE + 5 : 0);
   const width = Math.max(item.scope === undefined ? 48 : 84, Math.ceil(widest) + 24);
   const across = Math.max(
     56,
