@@ -45,7 +45,8 @@ def fused(
         readers = [
             alone_too.get(tail, (position[tail], 0, 0))
             for tail in graph.tails(node)
-            if tail in alone_too or (tail not in regions_of and tail not in outer)
+            if tail in alone_too
+            or (tail in position and tail not in regions_of and tail not in outer)
         ]
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])
