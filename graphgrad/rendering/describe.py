@@ -52,10 +52,11 @@ class Describer:
                    tooltip=".".join(path), round=self.neurons)  # fmt: skip
 
     def _count(self, path: Path) -> int:
-        """How many forward nodes were declared in the scope, with the numbers that are not drawn;
-        the page counts alike."""
+        """How many forward nodes were declared in the scope, constants left out; the page counts
+        alike."""
         return sum(
             self.draft.parts[node] == "forward"
+            and node.operation is not CONSTANT
             and self.draft.scopes.get(node, path_of(self.graph.name_of(node)))[: len(path)] == path
             for node in self.graph.nodes
         )

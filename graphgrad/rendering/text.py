@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
 from graphgrad.graph.text import attributes_text, plain
 from graphgrad.inspection.formula import delta_terms, value_formula
-from graphgrad.inspection.selection import Part, parts_of
+from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.view import Path, View, path_of
 
 _WIDEST = 28  # the column of names; a longer name pushes its own line only
@@ -46,7 +46,7 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
     root = _Scope()
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)
-    counts = Counter(parts.values())
+    counts = Counter("constant" if node.operation is CONSTANT else parts[node] for node in graph)
     lines = [*map(plain, caption), _summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
     lines.append("")
@@ -55,14 +55,16 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
     return "\n".join(lines) + "\n"
 
 
-def _summary(graph: Graph, counts: Mapping[Part, int]) -> str:
-    """How many nodes each part has (with the numbers that stand in formulas), and parameters."""
+def _summary(graph: Graph, counts: Mapping[str, int]) -> str:
+    """How many nodes each part has, constants apart, and parameters."""
     sizes = [node.type.size for node in graph.parameters.values()]
     numbers = sum(size for size in sizes if isinstance(size, int))
     plural = "" if len(sizes) == 1 else "s"
     text = f"{counts['forward']:,} forward nodes"
     text += f", {counts['delta']:,} for deltas" if counts["delta"] else ""
     text += f", {counts['update']:,} for updates" if counts["update"] else ""
+    constants = "constant" if counts["constant"] == 1 else "constants"
+    text += f", {counts['constant']:,} {constants}" if counts["constant"] else ""
     return f"{text}; {len(sizes)} parameter{plural} of {numbers:,} numbers"
 
 

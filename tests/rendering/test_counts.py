@@ -12,7 +12,7 @@ import pytest
 from page_driver import Open
 
 import graphgrad as gg
-from graphgrad.graph import Graph
+from graphgrad.graph import CONSTANT, Graph
 from graphgrad.inspection.selection import parts_of
 from graphgrad.models import BUILTIN, feedforward, transformer
 from graphgrad.rendering import View, render
@@ -39,15 +39,18 @@ GRAPHS = {"network": network, "step": step}
 @pytest.mark.parametrize("name", GRAPHS)
 def test_text_and_page_count_the_nodes_of_each_part(open_page: Open, name: str) -> None:
     graph = GRAPHS[name]()
-    counts = Counter(parts_of(graph).values())
+    parts = parts_of(graph)
+    counts = Counter("constant" if n.operation is CONSTANT else parts[n] for n in graph)
     said = render(graph, "txt").decode().split(";")[0]
     numbers = [f"{counts['forward']:,} forward nodes", f"{counts['delta']:,} for deltas"]
     numbers += [f"{counts['update']:,} for updates"] if counts["update"] else []
+    numbers += [f"{counts['constant']:,} constant{'s' if counts['constant'] > 1 else ''}"]
     assert said == ", ".join(numbers)
     page = open_page(build_page(graph))
     facts = page.locator("#details .facts").first.inner_text().replace("\n", " ").replace(",", "")
-    for part, row in (("forward", "forward"), ("delta", "deltas"), ("update", "updates")):
-        found = re.search(rf"\b{row}\s+(\d+) nodes", facts)
+    rows = {"forward": "forward", "delta": "deltas", "update": "updates", "constant": "constants"}
+    for part, row in rows.items():
+        found = re.search(rf"\b{row}\s+(\d+) nodes?", facts)
         assert (int(found[1]) if found else 0) == counts[part], facts
     assert sum(counts.values()) == len(graph)
 
@@ -73,13 +76,15 @@ def test_the_text_of_a_run_its_page_and_its_panels_count_alike(
     model, run, html = load_model("feedforward", BUILTIN), tmp_path / "run", tmp_path / "run.html"
     create_run(model, model.settings, run)
     assert main(["render", str(run)]) == 0
-    line = r"(\d+) forward nodes, (\d+) for deltas, (\d+) for updates;"
+    line = r"(\d+) forward nodes, (\d+) for deltas, (\d+) for updates, (\d+) constants?;"
     said = re.search(line, capsys.readouterr().out)
     assert said is not None
     assert main(["render", str(run), "--output", str(html)]) == 0
     data = _data(html.read_text(encoding="utf-8"))
-    counts = Counter(node["part"] for node in data["nodes"])
-    parts = ("forward", "delta", "update")
+    counts = Counter(
+        "constant" if node["op"] == "constant" else node["part"] for node in data["nodes"]
+    )
+    parts = ("forward", "delta", "update", "constant")
     assert [int(count) for count in said.groups()] == [counts[part] for part in parts]
     assert data["sections"]["passes"]["source_count"] == sum(counts.values())
 
@@ -88,7 +93,8 @@ def _scopes_of_page(graph: Graph) -> dict[str, int]:
     data = _data(build_page(graph, view=View(parameters="nodes")))
     found: Counter[str] = Counter()
     for node in data["nodes"]:
-        scope = node["scope"] if node["part"] == "forward" else -1
+        counted = node["part"] == "forward" and node["op"] != "constant"
+        scope = node["scope"] if counted else -1
         while scope >= 0:
             found[data["scopes"][scope]["path"]] += 1
             scope = data["scopes"][scope]["parent"]
