@@ -48,12 +48,12 @@ def test_an_exact_name_is_that_node(open_page: Open, training: str, query: str) 
 def test_a_node_comes_before_a_scope_of_the_same_name(open_page: Open) -> None:
     x = gg.tanh(gg.input("x", (2,)), name="same")
     with gg.scope("same"):
-        y = gg.exp(x, name="inner")
+        y = gg.exp(gg.sin(x, name="same"), name="inner")
     page = open_page(build_page(gg.Graph({"y": y})))
     page.keyboard.press("/")
     page.keyboard.type("same")
     found = page.locator("#found [role=option]")
-    assert "tanh" in found.first.inner_text() and "1 node" in found.nth(1).inner_text()
+    assert "tanh" in found.first.inner_text() and "2 nodes" in found.nth(1).inner_text()
     page.keyboard.press("Enter")
     assert title(page) == "same" and page.inner_text("#details .kicker code") == "tanh"
 
