@@ -236,7 +236,7 @@ GROWTHS: tuple[Callable[[_Growing], Node], ...] = (
         lambda x: x / 4.0, lambda x: x * 2.0 * 0.75, lambda x: gg.negative(-x), lambda x: x / 3.0,
         lambda x: gg.reshape(x, -1), lambda x: gg.reshape(gg.reshape(x, -1), x.shape),
         gg.transpose, lambda x: gg.transpose(gg.transpose(x)), lambda x: gg.expand_dims(x, 0),
-        lambda x: gg.sum(gg.expand_dims(x, 0), 0), lambda x: gg.cast(x > 0.0, x.dtype) * x,
+        lambda x: gg.sum(gg.expand_dims(x, 0), 0), lambda x: gg.cast(x > 0.123, x.dtype) * x,
         lambda x: _wider(_wider(x)), lambda x: gg.transpose(_wider(x)), lambda x: _wider(x)[1],
         lambda x: gg.sum(x), lambda x: gg.mean(gg.transpose(x)), lambda x: gg.max(x),
     )),
