@@ -133,7 +133,7 @@ def test_no_line_of_a_file_that_is_no_program_is_shown(data: dict[str, Any]) -> 
 
 
 def test_partial_sums_of_a_delta_belong_to_its_node() -> None:
-    """h goes to three tails: the sum of two contributions is a node, and no scope is made for it."""
+    """h has three tails: the sum of two contributions is a node, and no scope is made of it."""
     settings = feedforward.Settings()
     data = page_data(gg.derive(feedforward.network(settings), "loss"))
     partial = next(node for node in data["nodes"] if node["name"] == "hidden.1.z.add")
