@@ -15,6 +15,7 @@ from graphgrad.graph import (
     Graph,
     Node,
     Operation,
+    alias,
     constant,
     dimension,
     extent,
@@ -36,8 +37,9 @@ from graphgrad.passes.surgery import surgery
 __version__ = "0.1.0"
 
 __all__ = [
-    "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "compile", "constant",
-    "derive", "dimension", "extent", "full", "glorot_uniform", "hessian_vector", "initial_state",
+    "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "alias", "compile",
+    "constant", "derive", "dimension", "extent", "full", "glorot_uniform", "hessian_vector",
+    "initial_state",
     "input", "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state",
     "surgery", "uniform", "vector_jacobian", "verify",
 ]  # fmt: skip

@@ -31,8 +31,6 @@ from graphgrad.compile import compile
 from graphgrad.data.corpus import permutation
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
-from graphgrad.graph.node import add_name
-from graphgrad.graph.scope import scoped
 from graphgrad.layers import ACTIVATIONS
 from graphgrad.ops import add, half_squared_error, matmul, multiply
 from graphgrad.training.settings import TrainingSettings, one_of
@@ -125,9 +123,7 @@ def total(terms: Sequence[Node], name: str) -> Node:
 
 def activate(a: Node, activation: str) -> Node:
     """φ(a), called `z`; of a linear neuron, `a` and `z` are two names of one node."""
-    z = ACTIVATIONS[activation](a, name="z")
-    add_name(z, scoped("z"))
-    return z
+    return ACTIVATIONS[activation](a, name="z")
 
 
 # ---------------------------------------------------------------- as matrices

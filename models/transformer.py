@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph import Graph, Node, input, normal, parameter, scope
+from graphgrad.graph import Graph, Node, alias, input, normal, parameter, scope
 from graphgrad.layers import (
     Randomness,
     causal_mask,
@@ -200,7 +200,7 @@ def output_layer(x: Node, table: Node, vocabulary: int, settings: Settings) -> N
         offset = parameter("b", (vocabulary,), dtype=settings.dtype)
         return add(matmul(x, table, transpose_b=True, name="product"), offset, name="logits")
     initial = normal(settings.width**-0.5)
-    return add(dense(x, vocabulary, "dense", initial=initial), 0.0, name="logits")
+    return alias(dense(x, vocabulary, "dense", initial=initial), "logits")
 
 
 # ---------------------------------------------------------------- the two ways it runs

@@ -172,4 +172,5 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     c.LOG_SOFTMAX: special.log_softmax,
     c.STANDARDISE: standardise,
     c.CROSS_ENTROPY: cross_entropy,
+    c.half_squared_error: lambda x, y: np.linalg.norm(np.ravel(x - y)) ** 2 / 2,
 }  # fmt: skip

@@ -14,10 +14,11 @@ from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import recorded_figures
 from graphgrad.inspection.selection import matching
 from graphgrad.rendering.plot_attention import plot_attention
-from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, need_matplotlib, styled
+from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
+from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
-from graphgrad.tools.streams import say
+from graphgrad.tools.streams import say, tell
 from graphgrad.training.files import make_folder, write_atomically
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
@@ -81,10 +82,14 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
-        picture = encoded(PLOTS[what](folder, arguments), format_of(file))
+        figure = PLOTS[what](folder, arguments)
+        note = lacking_note(give_fonts(figure))
+        picture = encoded(figure, format_of(file))
     make_folder(file.parent)
     write_atomically(file, picture)
     say(f"wrote {file}")
+    if note:
+        tell(f"note: {note}")
 
 
 def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:

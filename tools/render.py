@@ -12,6 +12,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.rendering import FORMATS, View, render
+from graphgrad.rendering.figures import Figures, figures_of
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
@@ -24,7 +25,6 @@ from graphgrad.tools.opening import (
 )
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import write_atomically
-from graphgrad.training.optimisers import derived_graph
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
 from graphgrad.training.task import Task
@@ -34,6 +34,7 @@ DESCRIPTION = """Prints the graph of MODEL (a built-in name, the path of a .py f
 as a tree of its scopes with the formula of every value and every delta, or draws it: svg, png and
 pdf need Graphviz (`dot`); txt, dot, json, html and mermaid need nothing. html is one page to walk
 around in, offline; of a run it shows the figures, the attention, the passes and the history too.
+Pictures of a run say its step and loss, and what every value and delta is on its next batch.
 
     graphgrad render feedforward
     graphgrad render feedforward --output network.svg
@@ -71,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="the way that values flow (default: down; neurons: right)",
     )
+    parser.add_argument("--figures", action=argparse.BooleanOptionalAction, default=True,
+                        help="of a run, write the figures of one batch into the picture (the "
+                        "default), or draw the graph alone")  # fmt: skip
     parser.add_argument("--constants", action="store_true", help="draw constants too")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
                         help="change a setting; may be repeated")  # fmt: skip
@@ -95,8 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
         if output:
             write_atomically(output, content)
     else:
-        graph = _drawn(_run_or_task(arguments), arguments.forward)
-        content = render(graph, output or str(form), view, form)
+        found = _run_or_task(arguments)
+        graph = _drawn(found, arguments.forward)
+        figures = _figures(found, graph) if arguments.figures else None
+        content = render(graph, output or str(form), view, form, figures=figures)
     if arguments.output:
         say(f"written {arguments.output} ({len(content):,} bytes)")
     else:
@@ -109,8 +115,7 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     found = _run_or_task(arguments)
     task = found.task if isinstance(found, OpenRun) else found
     sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
-    whole = isinstance(found, OpenRun) and not arguments.forward  # a run's page has its updates
-    graph = found.graph if whole else _drawn(found, arguments.forward)
+    graph = _drawn(found, arguments.forward)
     feeds = task.feeds(found.step if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
@@ -119,11 +124,19 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
 
 
 def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
-    """The forward graph, or that with the deltas; those of a run are cut as its settings say."""
+    """The forward graph; else a model's with all its deltas, or what a step of a run computes: the
+    deltas that it needs, cut as its settings say, and its updates."""
     if isinstance(found, OpenRun):
-        graph = found.task.graph
-        return graph if forward else derived_graph(graph, found.settings)
+        return found.task.graph if forward else found.graph
     return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
+
+
+def _figures(found: OpenRun | Task, graph: Graph) -> Figures | None:
+    """Figures of a run at its next batch; a model has none, as nothing is trained."""
+    if not isinstance(found, OpenRun):
+        return None
+    feeds = found.task.feeds(found.step)
+    return figures_of(graph, feeds, found.state, found.folder.path.name, found.step, found.step)
 
 
 def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:

@@ -1,5 +1,6 @@
 """Nodes, operations, graphs: the one representation that every stage works on."""
 
+from graphgrad.graph.alias import alias
 from graphgrad.graph.arrays import Literal
 from graphgrad.graph.dimension import Dimension, dimension
 from graphgrad.graph.graph import DELTA, Graph
@@ -27,7 +28,8 @@ from graphgrad.graph.verify import verify
 __all__ = [
     "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE",
     "STATEFUL", "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin",
-    "Sample", "Shape", "TensorType", "constant", "dimension", "extent", "full", "glorot_uniform",
+    "Sample", "Shape", "TensorType", "alias", "constant", "dimension", "extent", "full",
+    "glorot_uniform",
     "input", "iota", "leaf_name", "normal", "parameter", "placed", "sample", "scope", "state",
     "uniform", "verify",
 ]  # fmt: skip

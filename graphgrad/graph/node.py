@@ -217,11 +217,17 @@ def _interned_node(
     return node
 
 
-def add_name(node: Node, full_name: str) -> None:
-    """Lets `node` answer to one more name; a default name gives way to a chosen one."""
-    if full_name in node.names:
+def add_name(node: Node, full_name: str, first: bool = False) -> None:
+    """Lets `node` answer to one more name; a default name gives way to a chosen one.
+
+    A graph shows a node by the first of its names: the one it was declared with, or with `first`
+    this one.
+    """
+    if full_name in node.names and not first:
         return
-    node.names = (full_name,) if has_default_name(node) else (*node.names, full_name)
+    known = () if has_default_name(node) else node.names
+    others = tuple(name for name in known if name != full_name)
+    node.names = (full_name, *others) if first else (*others, full_name)
 
 
 def also_called(node: Node, name: str | None) -> Node:

@@ -13,6 +13,7 @@ are escaped and cut.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 
 from graphgrad.graph import CONSTANT, DELTA, LEAVES, Graph, Node, Operation
 from graphgrad.graph.text import plain
@@ -28,6 +29,7 @@ _SYMBOL = re.compile(
 _LONGEST = 60  # characters of one name in a formula
 _MOST = 6  # heads of one concatenation
 _NUMBERED = ("clip", "scale")  # surgery that stands as a constant beside the delta
+Called = Callable[[Node], str]
 
 
 def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
@@ -55,11 +57,12 @@ def scope_of(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def value_formula(graph: Graph, node: Node) -> str:
-    """`tanh hidden.a`; empty for a leaf."""
+def value_formula(graph: Graph, node: Node, called: Called | None = None) -> str:
+    """`tanh hidden.a`, with the names that `called` gives to nodes; empty for a leaf."""
     if node.operation in LEAVES:
         return ""
-    return _named(graph, node, 0, formula_of(node), scope_of(graph.name_of(node)))
+    scope = scope_of(graph.name_of(node))
+    return _named(graph, node, 0, formula_of(node), scope, called=called)
 
 
 def delta_rule(operation: Operation, place: int) -> str:
@@ -113,17 +116,32 @@ def value_in(graph: Graph, node: Node, scope: str, head: Node | None = None) -> 
     return _named(graph, node, 0, formula_of(node), scope, keep=head)
 
 
-def factor_text(graph: Graph, tail: Node, place: int) -> str:
-    """The same in short, for an edge from δ of the tail: `δ · (1 - z²)`, last parts of names."""
-    return _named(graph, tail, place, rule_of(tail, place), None)
+def factor_text(graph: Graph, tail: Node, place: int, called: Called | None = None) -> str:
+    """The same in short, for an edge from δ of the tail: `δ · (1 - z²)`, last parts of names, or
+    what `called` says of a node that is no constant number."""
+    return _named(graph, tail, place, rule_of(tail, place), None, called=called)
+
+
+def numbered(terms: Iterable[tuple[str, int, Node]]) -> list[str]:
+    """Texts of contributions (with their places and values); those that read alike and are not the
+    same value, as of concatenate([x, x]), say which head they are for."""
+    terms = list(terms)
+    values: dict[str, set[Node]] = {}
+    for text, _, value in terms:
+        values.setdefault(text, set()).add(value)
+    return [f"{text} (as head {place + 1})" if len(values[text]) > 1 else text
+            for text, place, _ in terms]  # fmt: skip
 
 
 def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
     """What each tail sends back, as formulas; nothing where the node has no delta."""
     sent = contributions_of(graph, node)
     if sent:
-        terms = [operated(contribution_formula(graph, item.tail, item.place),
-                          cuts_of(graph, node, item.tail)) for item in sent]  # fmt: skip
+        terms = numbered(
+            (operated(contribution_formula(graph, item.tail, item.place),
+                      cuts_of(graph, node, item.tail)), item.place, item.value)
+            for item in sent
+        )  # fmt: skip
         cuts = cuts_of(graph, node)
         return (operated(" + ".join(terms), cuts),) if cuts else tuple(terms)
     delta = delta_of(graph, node)
@@ -159,7 +177,7 @@ def delta_formula(graph: Graph, node: Node) -> str:
 
 def _named(
     graph: Graph, node: Node, place: int, formula: str, scope: str | None, sender: str = "",
-    keep: Node | None = None,
+    keep: Node | None = None, called: Called | None = None,
 ) -> str:  # fmt: skip
     """The formula with δ, y and x replaced by the names of this node and its heads.
 
@@ -167,7 +185,7 @@ def _named(
     is what δ is the delta of, where that is not the node itself. In a text about the head `keep`,
     another head that only lies elsewhere and has no name of its own is called by what it moves.
     """
-    own = short_name(graph, node, scope)
+    own = called(node) if called is not None else short_name(graph, node, scope)
 
     def head(number: int) -> str:  # only those that the formula names: a sum may have thousands
         found = node.heads[number]
@@ -179,6 +197,8 @@ def _named(
             and is_unnamed(graph, found)
         ):
             found = found.heads[0]
+        if called is not None and found.operation is not CONSTANT:
+            return called(found)
         return short_name(graph, found, scope)
 
     def name(match: re.Match[str]) -> str:

@@ -51,7 +51,7 @@ from graphgrad.ops import (
     tanh,
     where,
 )
-from graphgrad.ops.composite import CROSS_ENTROPY, SOFTMAX
+from graphgrad.ops.composite import CROSS_ENTROPY, SOFTMAX, half_squared_error
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.frames import EMBED_ALL
 from graphgrad.ops.indexing import CHECKED
@@ -298,6 +298,7 @@ _RULES: dict[object, Rule] = {
     expm1: _fixed(Range(-1.0)), tanh: _fixed(UNIT), sin: _fixed(UNIT), cos: _fixed(UNIT),
     erf: _fixed(UNIT), gelu: _fixed(Range(-0.2)), gelu_tanh: _fixed(Range(-0.2)),
     silu: _fixed(Range(-0.3)), VARIANCE: _fixed(NOT_NEGATIVE), CROSS_ENTROPY: _fixed(NOT_NEGATIVE),
+    half_squared_error: _fixed(NOT_NEGATIVE),
     SUM: _summed, MEAN: _same, MAX: _same, MIN: _same, MATMUL: _product_of_matrices,
     RESHAPE: _same, TRANSPOSE: _same, BROADCAST_TO: _same, SLICE: _same, COPY: _same, CAST: _same,
     stop_gradient: _same, CHECKED: _same, gather: _same, CONCATENATE: _joined, EMBED: _framed,

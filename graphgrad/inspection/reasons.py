@@ -27,7 +27,13 @@ from graphgrad.ops import (
     tanh,
     where,
 )
-from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
+from graphgrad.ops.composite import (
+    CROSS_ENTROPY,
+    LOG_SOFTMAX,
+    SOFTMAX,
+    STANDARDISE,
+    half_squared_error,
+)
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.frames import EMBED_ALL
 from graphgrad.ops.movement import BROADCAST_TO, CONCATENATE, EMBED, RESHAPE, SLICE, TRANSPOSE
@@ -67,6 +73,7 @@ REASONS: dict[object, str] = {
     "what μ and σ take away",
     CROSS_ENTROPY: "the loss of a row is log Σ eˣ - Σ q x; its first part has the derivative "
     "eˣ / Σ eˣ = softmax(x) = p, its second -q: together p - q",
+    half_squared_error: "(½ e²)' = e for every error e = x₁ - x₂: the ½ is there for that",
     gather: "a row that was looked up several times gets the sum of what comes back",
     RESHAPE: _UNCHANGED,
     TRANSPOSE: _UNCHANGED,

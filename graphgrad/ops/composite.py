@@ -1,8 +1,9 @@
 """Composites: softmax, layer normalisation, cross-entropy, losses.
 
-Softmax, log-softmax, standardisation and cross-entropy are operations of their own although they
-could be written with smaller ones: so their deltas stay short enough to read, and no rewriting is
-needed to make them stable. The rest is written with operations, so that each step has a name.
+Softmax, log-softmax, standardisation, cross-entropy and the squared error are operations of their
+own although they could be written with smaller ones: so their deltas stay short enough to read, and
+no rewriting is needed to make them stable. The rest is written with operations, so that each step
+has a name.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from typing import Any
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.front import front
-from graphgrad.graph.node import Node, Operand, Operation
+from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import TensorType, normal_axis, real_number, whole_number
-from graphgrad.ops.arithmetic import cast, divide, multiply, not_equal, subtract, where
+from graphgrad.ops.arithmetic import cast, divide, not_equal, where
 from graphgrad.ops.functions import exp, rsqrt
 from graphgrad.ops.indexing import check_indices, checked, is_at
 from graphgrad.ops.movement import expand_dims
 from graphgrad.ops.reduction import mean, sum, variance
-from graphgrad.ops.rules import need_floats, need_integers
+from graphgrad.ops.rules import infer_float, need_floats, need_integers
 
 # ---------------------------------------------------------------- softmax
 
@@ -262,11 +263,47 @@ def mean_over_targets(losses: Node, targets: Node, ignored: int, name: str | Non
     return divide(sum(losses, name="total"), count, name=name)
 
 
-@front
-def half_squared_error(y: Node, truth: Operand, name: str | None = None) -> Node:
-    """½ Σ (y - ŷ)² over all elements: the lecture's loss."""
-    error = subtract(y, truth, name="error")
-    return multiply(sum(error * error), 0.5, name=name)
+# ---------------------------------------------------------------- squared error
 
 
-OPERATIONS = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, CROSS_ENTROPY)
+def _infer_half_squared_error(y: TensorType, truth: TensorType) -> TensorType:
+    return TensorType((), infer_float(y, truth).dtype)
+
+
+def _squared_error_scratch(y: TensorType, truth: TensorType) -> tuple[TensorType, ...]:
+    return (infer_float(y, truth),)
+
+
+def _compute_half_squared_error(xp: Any, out: Any, y: Any, truth: Any, scratch: Any) -> None:
+    (square,) = scratch
+    xp.subtract(y, truth, out=square)
+    xp.multiply(square, square, out=square)
+    xp.sum(square, out=out)
+    xp.multiply(out, 0.5, out=out)
+
+
+def _delta_half_squared_error(delta: Node, y: Node, x: Node, truth: Node) -> tuple[Node, Node]:
+    sent = delta * (x - truth)
+    return sent, -sent
+
+
+half_squared_error = Operation(
+    "half_squared_error",
+    _infer_half_squared_error,
+    "½ Σ (x₁ - x₂)²",
+    _compute_half_squared_error,
+    arity=2,
+    delta=_delta_half_squared_error,
+    delta_formula="δ₁ = δ · (x₁ - x₂), δ₂ = -δ · (x₁ - x₂)",
+    scratch=_squared_error_scratch,
+    samples=(
+        sample(real(3, 4), real(3, 4)),
+        sample(real(2, 3, 4), real(3, 1)),
+        sample(real(), real(5)),
+        sample(real(3, 0), real(3, 0)),
+    ),
+)
+"""½ Σ (x₁ - x₂)² over all elements: the lecture's loss, whose delta is x₁ - x₂."""
+
+
+OPERATIONS = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, CROSS_ENTROPY, half_squared_error)

@@ -18,15 +18,30 @@ from graphgrad.ops import (
     not_equal,
     reciprocal,
     rsqrt,
+    subtract,
     where,
 )
-from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
+from graphgrad.ops.composite import (
+    CROSS_ENTROPY,
+    LOG_SOFTMAX,
+    SOFTMAX,
+    STANDARDISE,
+    half_squared_error,
+)
 from graphgrad.ops.indexing import checked, is_at
 from graphgrad.ops.movement import reshape_to
 from graphgrad.ops.reduction import MEAN, VARIANCE, max, sum
 from graphgrad.passes.rewrite import map_nodes
 
-COMPOSITES = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, VARIANCE, MEAN, CROSS_ENTROPY)
+COMPOSITES = (
+    SOFTMAX,
+    LOG_SOFTMAX,
+    STANDARDISE,
+    VARIANCE,
+    MEAN,
+    CROSS_ENTROPY,
+    half_squared_error,
+)
 
 
 def decompose(graph: Graph) -> Graph:
@@ -51,6 +66,9 @@ def _written_out(node: Node) -> Node | None:
         return _mean(x, node.attributes["keepdims"])
     if node.operation is CROSS_ENTROPY:
         return _cross_entropy(node)
+    if node.operation is half_squared_error:
+        error = subtract(*node.heads)
+        return sum(error * error) * 0.5
     return None
 
 

@@ -10,7 +10,7 @@ from graphgrad.graph.text import attributes_text, plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import delta_formula, short_name, value_formula
 from graphgrad.rendering.picture import Box, Kind, Label
-from graphgrad.rendering.view import Draft, Path
+from graphgrad.rendering.view import Draft, Path, path_of
 
 _ENDING = f".{DELTA}"
 
@@ -42,16 +42,24 @@ class Describer:
         """One box for all nodes of a scope; inside a layer that is drawn for others, for its own. A
         neuron is a circle that names what it computes, `a → z`."""
         kind: Kind = "output" if any(node in self.outputs for node in members) else "scope"
-        own = [
-            node
-            for node in members
-            if path in self.draft.repeated or self.draft.scopes[node][: len(path)] == path
-        ]
-        count = f"{len(own)} nodes" if len(own) > 1 else own[0].operation.name
+        own = [node for node in members if self.draft.scopes[node][: len(path)] == path]
+        inside = self._count(path)
+        count = f"{inside} nodes" if inside > 1 else own[0].operation.name
+        count += " each" if path in self.draft.repeated and inside > 1 else ""
         if self.neurons:
             count = " → ".join(self._steps(path, own)) or count
         return Box("", Label(self.title(path)), kind, path[:-1], detail=count,
                    tooltip=".".join(path), round=self.neurons)  # fmt: skip
+
+    def _count(self, path: Path) -> int:
+        """How many forward nodes were declared in the scope, constants left out; the page counts
+        alike."""
+        return sum(
+            self.draft.parts[node] == "forward"
+            and node.operation is not CONSTANT
+            and self.draft.scopes.get(node, path_of(self.graph.name_of(node)))[: len(path)] == path
+            for node in self.graph.nodes
+        )
 
     def _steps(self, path: Path, members: Sequence[Node]) -> Iterator[str]:
         """The nodes of a scope that somebody gave a name, products with a weight left out."""
@@ -102,9 +110,17 @@ class Describer:
             return attributes_text(node)
         if node.operation in (INPUT, PARAMETER, STATE):
             return "" if node.type.is_float else str(node.dtype)
+        if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
+            return value_formula(self.graph, node, self.called)  # no word of the blackboard's
         hidden = [short_name(self.graph, head) for head in node.heads
                   if head.operation is CONSTANT and head not in self.draft.scopes]  # fmt: skip
         return " ".join([node.operation.name, *hidden])
+
+    def called(self, node: Node) -> str:
+        """How a formula in the picture calls a node: as its box does, a constant by its value."""
+        if node not in self.draft.scopes or self.draft.parts[node] != "forward":
+            return short_name(self.graph, node, None)
+        return self.label(node, self.draft.scopes[node]).text
 
     def tags(self, node: Node) -> Iterator[str]:
         """The parameters inside the box, each with its shape."""

@@ -12,15 +12,29 @@ from typing import Any
 
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
-from graphgrad.inspection.formula import delta_formula, value_formula
+from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
 from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
+from graphgrad.rendering.figures import Figures
 from graphgrad.training.files import format_json
 
 
-def document(graph: Graph) -> dict[str, Any]:
-    """The graph in plain values."""
+def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:
+    """The graph in plain values, and of a run which it is and how far it has come."""
     parts = parts_of(graph)
+    run = (
+        {}
+        if figures is None
+        else {
+            "run": {
+                "name": figures.run,
+                "step": figures.step,
+                "batch": figures.batch,
+                "loss": figures.loss,
+            }
+        }
+    )
     return {
+        **run,
         "nodes": [{**_node(graph, node), "part": parts[node]} for node in graph.nodes],
         "outputs": {name: graph.position(node) for name, node in graph.outputs.items()},
         "updates": [[graph.position(leaf), graph.position(node)]
@@ -28,9 +42,9 @@ def document(graph: Graph) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def json_text(graph: Graph) -> str:
+def json_text(graph: Graph, figures: Figures | None = None) -> str:
     """The graph as strict JSON text that ends with a line break."""
-    return format_json(document(graph), "the graph") + "\n"
+    return format_json(document(graph, figures), "the graph") + "\n"
 
 
 def _node(graph: Graph, node: Node) -> dict[str, Any]:
@@ -50,7 +64,12 @@ def _node(graph: Graph, node: Node) -> dict[str, Any]:
         "delta": None if delta is None else graph.position(delta),
         "delta_formula": delta_formula(graph, node),
         "contributions": [
-            {"tail": graph.position(item.tail), "value": graph.position(item.value)}
+            {
+                "tail": graph.position(item.tail),
+                "place": item.place,
+                "value": graph.position(item.value),
+                "formula": contribution_formula(graph, item.tail, item.place),
+            }
             for item in contributions_of(graph, node)
         ],
         "origin": {"file": node.origin.file, "line": node.origin.line} if node.origin else None,

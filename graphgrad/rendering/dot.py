@@ -44,6 +44,7 @@ COLOURS: dict[Kind, Colours] = {
     "update": Colours("#6B7280", "#F3F0E8"),
 }
 _INK, _FAINT, _VALUE, _DELTA, _USE = "#1F2933", "#6B7785", "#64748B", "#C0355E", "#E3B4C2"
+_FIGURE = "#334155"
 _SCOPES = ("#F8FAFC", "#F1F5F9", "#E9EEF4", "#E2E8F0")
 
 
@@ -53,8 +54,12 @@ def write_dot(picture: Picture) -> str:
     lines += _scope((), picture, _Numbers())
     met: dict[str, int] = {}
     for edge in picture.edges:
-        met[edge.tail] = met.get(edge.tail, -1) + edge.weight
-        lines.append(f"  {edge.head} -> {edge.tail} [{_edge(edge, met[edge.tail])}];")
+        end = edge.head if edge.kind == "delta" else edge.tail  # where the arrow points to
+        met[end] = met.get(end, -1) + edge.weight
+        lines.append(f"  {edge.head} -> {edge.tail} [{_edge(edge, met[end])}];")
+    if picture.caption:  # last, or every scope would inherit it
+        text = '<BR ALIGN="LEFT"/>'.join(markup(line, _TOOLTIP) for line in picture.caption)
+        lines.append(f'  label=<{text}<BR ALIGN="LEFT"/>>; labelloc=t; labeljust=l;')
     lines.append("}")
     return "\n".join(lines) + "\n"
 
@@ -79,7 +84,7 @@ def quoted(text: str, limit: int = _TOOLTIP) -> str:
 def _settings(picture: Picture) -> Iterator[str]:
     directions = {"right": "LR", "down": "TB", "up": "BT"}
     neurons = picture.style == "neurons"
-    spaces = (0.26, 0.75) if neurons else (0.22, 0.32)
+    spaces = (0.26, 1.0) if neurons else (0.22, 0.32)
     yield (
         f'  graph [newrank=true, rankdir={directions[picture.direction]}, fontname="{FONT}", '
         f'fontsize=11, fontcolor="{_FAINT}", labeljust=l, '
@@ -199,7 +204,10 @@ def _text(box: Box) -> str:
     lines = [_label(box.label, bold=box.named and box.kind not in ("delta", "step"))]
     if box.detail:
         lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FAINT}">{markup(box.detail)}</FONT>')
-    if not box.tags and not (box.detail and box.label.index):  # an index would touch the next line
+    if box.figure:
+        lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FIGURE}">{markup(box.figure)}</FONT>')
+    below = box.detail or box.figure
+    if not box.tags and not (below and box.label.index):  # an index would touch the next line
         return "<BR/>".join(lines)
     colours = COLOURS["delta" if box.kind == "delta" else "parameter"]
     fill = f' BGCOLOR="{colours.fill}"' if box.kind != "delta" else ""
@@ -223,7 +231,7 @@ def _label(label: Label, bold: bool = False) -> str:
 
 
 def _edge(edge: Edge, number: int) -> str:
-    """The attributes of an edge, the `number`th that bears a weight to its tail."""
+    """The attributes of an edge, the `number`th that bears a weight to where it points."""
     fields: list[str] = []
     if edge.kind == "delta":
         fields += ["dir=back", f'color="{_DELTA}"', f'fontcolor="{_DELTA}"', "penwidth=0.9"]
@@ -233,10 +241,18 @@ def _edge(edge: Edge, number: int) -> str:
         fields += ["weight=3"]
     if edge.label.text and edge.weight:  # away from the arrow, where the edges of a neuron fan out
         short = Label(plain(edge.label.text, _FACTOR), plain(edge.label.index, _FACTOR))
-        distance = 5.5 + 1.6 * (number % 3)  # one after another, or they would cover each other
-        fields.append(f"headlabel=<{_label(short)}>, labeldistance={distance:.1f}, labelangle=7")
-    elif 0 < len(edge.label.text) <= _FACTOR:
-        fields.append(f"label=<&#160;{_label(edge.label)}>")  # or it would touch the line
+        delta = edge.kind == "delta"  # its line runs from the head as well, and points there
+        # one after another, or they would cover each other
+        near = 7.5 if delta or edge.figure else 5.5
+        distance = near + (2.4 if delta else 1.6) * (number % 3)
+        end = "tail" if delta else "head"
+        shown = f" = {markup(edge.figure)}" if edge.figure else ""
+        fields.append(
+            f"{end}label=<{_label(short)}{shown}>, labeldistance={distance:.1f}, labelangle=7"
+        )
+    elif "\n" in edge.label.text or 0 < len(edge.label.text) <= _FACTOR:
+        lines = map(markup, edge.label.text.split("\n"))
+        fields.append(f"label=<&#160;{'<BR/>&#160;'.join(lines)}>")  # or it would touch the line
     if edge.weight:
         fields.append("minlen=3")
     if edge.tooltip:

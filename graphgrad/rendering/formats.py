@@ -15,6 +15,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
+from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.image import IMAGES, SECONDS, draw_image
 from graphgrad.rendering.mermaid import write_mermaid
 from graphgrad.rendering.page import build_page
@@ -34,12 +35,14 @@ def render(
     view: View | None = None,
     format: str | None = None,
     seconds: float = SECONDS,
+    figures: Figures | None = None,
 ) -> bytes:
     """The graph in a format, as bytes (text as UTF-8), written to a file where `to` is a path.
 
     `to` is a format, or the path of a file whose ending is one; `format` overrides the ending. A
     `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same
-    graph and view give the same bytes. Raises ConfigurationError for an unknown format and
+    graph and view give the same bytes. `figures` (see `figures_of`) are drawn into pictures, with a
+    caption that says of which run they are. Raises ConfigurationError for an unknown format and
     EnvironmentLimitError where Graphviz or the disk fails; then no file is left or changed.
     """
     path = _path(to)
@@ -49,7 +52,7 @@ def render(
             f"there is no format {form!r}" if form else f"{str(to)!r} does not name a format",
             fix=f"formats: {', '.join(FORMATS)}",
         )
-    content = _content(graph, form, view or View(), seconds)
+    content = _content(graph, form, view or View(), seconds, figures)
     if path is not None:
         write_atomically(path, content)
     return content
@@ -90,14 +93,15 @@ def _ending(path: Path) -> str:
     return ENDINGS.get(ending, ending)
 
 
-def _content(graph: Graph, form: str, view: View, seconds: float) -> bytes:
+def _content(graph: Graph, form: str, view: View, seconds: float, figures: Figures | None) -> bytes:
     if form == "txt":
-        return tree_text(graph, view).encode()
+        caption = figures.caption()[:1] if figures else ()
+        return tree_text(graph, view, caption).encode()
     if form == "json":
-        return json_text(graph).encode()
+        return json_text(graph, figures).encode()
     if form == "html":
         return build_page(graph, view=view).encode()
     if form == "mermaid":
-        return write_mermaid(picture(graph, view)).encode()
-    text = write_dot(picture(graph, view))
+        return write_mermaid(picture(graph, view, figures)).encode()
+    text = write_dot(picture(graph, view, figures))
     return draw_image(text, form, seconds) if form in IMAGES else text.encode()

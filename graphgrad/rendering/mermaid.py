@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from itertools import count
 
@@ -34,7 +35,8 @@ def write_mermaid(picture: Picture) -> str:
     if len(picture.edges) > MOST_EDGES:
         raise _too_large(f"{len(picture.edges):,} edges", f"{MOST_EDGES} edges")
     directions = {"right": "LR", "down": "TB", "up": "BT"}
-    lines = [f"flowchart {directions[picture.direction]}"]
+    lines = _caption(picture.caption)
+    lines.append(f"flowchart {directions[picture.direction]}")
     lines += _scope((), picture, count())
     lines += [f"  {_edge(edge)}" for edge in picture.edges]
     lines += _styles(picture)
@@ -52,6 +54,14 @@ def escaped(text: str, limit: int = _LONGEST) -> str:
     """
     shown = plain(text, limit)
     return "".join(_character(shown, place) for place in range(len(shown))) or " "
+
+
+def _caption(lines: tuple[str, ...]) -> list[str]:
+    """The title, as the front matter of the text: YAML, in which JSON's texts are texts too."""
+    if not lines:
+        return []
+    title = json.dumps(" · ".join(plain(line, 200) for line in lines), ensure_ascii=False)
+    return ["---", f"title: {title}", "---"]
 
 
 def _character(text: str, place: int) -> str:
@@ -88,7 +98,7 @@ def _scope(path: Path, picture: Picture, numbers: Iterator[int]) -> Iterator[str
 
 
 def _box(box: Box) -> str:
-    lines = [_label(box.label), *([escaped(box.detail)] if box.detail else [])]
+    lines = [_label(box.label), *(escaped(text) for text in (box.detail, box.figure) if text)]
     text = "<br/>".join([*lines, *map(escaped, box.tags)])
     if box.round:
         return f'{box.id}(("{text.replace("<br/>", " ")}"))'  # two short lines burst a circle
@@ -97,11 +107,13 @@ def _box(box: Box) -> str:
 
 def _label(label: Label) -> str:
     """An index stands behind its name, as δ[z] does."""
-    return escaped(label.text) + (f"#91;{escaped(label.index)}#93;" if label.index else "")
+    text = "<br/>".join(map(escaped, label.text.split("\n")))
+    return text + (f"#91;{escaped(label.index)}#93;" if label.index else "")
 
 
 def _edge(edge: Edge) -> str:
-    text = f'|"{_label(edge.label)}"|' if edge.label.text else ""
+    shown = f" = {escaped(edge.figure)}" if edge.figure else ""
+    text = f'|"{_label(edge.label)}{shown}"|' if edge.label.text else ""
     if edge.kind == "delta":
         return f"{edge.tail} -.->{text} {edge.head}"
     return f"{edge.head} {'-.->' if edge.kind == 'use' else '-->'}{text} {edge.tail}"

@@ -12,38 +12,38 @@ from dataclasses import replace
 
 from graphgrad.graph import DELTA, INPUT, PARAMETER, STATE, Graph, Node
 from graphgrad.graph.text import plain
-from graphgrad.inspection.formula import (
-    contribution_formula,
-    cuts_of,
-    delta_formula,
-    factor_text,
-    short_name,
-)
-from graphgrad.inspection.selection import contributions_of, delta_of
+from graphgrad.inspection.formula import cuts_of, delta_formula, short_name
+from graphgrad.inspection.selection import delta_of
 from graphgrad.rendering.describe import Describer
+from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
+from graphgrad.rendering.sent import Senders, Sent, formulas
 from graphgrad.rendering.view import MANY, Draft, Key, Path, View, decide
 
 _ENDING = f".{DELTA}"
 
 
-def picture(graph: Graph, view: View | None = None) -> Picture:
-    """The picture of a graph, with deltas where it has them and the view asks for them."""
-    return _Painter(decide(graph, view or View()), view or View()).picture()
+def picture(graph: Graph, view: View | None = None, figures: Figures | None = None) -> Picture:
+    """The picture of a graph, with deltas where it has them and the view asks for them; with the
+    figures of a run, where they are given."""
+    return _Painter(decide(graph, view or View()), view or View(), figures).picture()
 
 
 class _Painter:
     """Makes boxes and edges of a draft, in the order of the graph."""
 
-    def __init__(self, draft: Draft, view: View) -> None:
+    def __init__(self, draft: Draft, view: View, figures: Figures | None) -> None:
         self.draft, self.graph, self.view = draft, draft.graph, view
+        self.figures = figures or Figures("", 0, 0, None)
+        self.caption = figures.caption() if figures else ()
         self.boxes: dict[object, Box] = {}
         self.edges: dict[tuple[object, ...], Edge] = {}
         self.members: dict[Key, list[Node]] = {}
         self.copies: set[Node] = set()
         self.deltas: dict[Node, Box] = {}
-        self.senders: dict[Node, set[Node]] = {}  # for each head the tails that send back to it
         self.describe = Describer(draft)
+        self.senders = Senders(self.describe)
+        self.sent: dict[tuple[object, ...], dict[object, list[Sent]]] = {}
         self.learned = self.graph.descendants(self.graph.parameters.values())
 
     def picture(self) -> Picture:
@@ -69,6 +69,7 @@ class _Painter:
             self._titles(),
             "neurons" if self.describe.neurons else "layers",
             "right" if scalars else "down" if given == "auto" else given,
+            self.caption,
         )
 
     # ------------------------------------------------------------ boxes
@@ -82,6 +83,9 @@ class _Painter:
                 if isinstance(key, tuple)
                 else self.describe.box_of_node(key)
             )
+            if isinstance(key, Node):
+                shown = self.figures.values.get(self.graph.name_of(key), "")
+                box = replace(box, figure=shown)
             if place is not None:
                 box = replace(box, scope=scope or (), copy=True)
             self.boxes[identity] = replace(box, id=f"n{len(self.boxes)}")
@@ -134,10 +138,11 @@ class _Painter:
             self._connect_delta(head, tail)
             return
         source, drain = self._source(head, tail), self.boxes[target]
-        edge, weight = Edge(source.id, drain.id), draft.weights.get(tail)
-        if weight is not None:
-            label = self.describe.weight_label(weight, draft.path(target))
-            edge = replace(edge, label=label, weight=True, tooltip=self.describe.tooltip(weight))
+        edge, label = Edge(source.id, drain.id), self._weight(tail)
+        if label is not None:
+            tooltip = self.describe.tooltip(draft.weights[tail])
+            shown = self.figures.values.get(self.graph.name_of(draft.weights[tail]), "")
+            edge = replace(edge, label=label, weight=True, tooltip=tooltip, figure=shown)
         self._edge(edge)
         if draft.deltas == "contributions":
             self._mirror(head, tail, place)
@@ -204,10 +209,13 @@ class _Painter:
         lines += [f"= {delta_formula(self.graph, main)}"] if isinstance(key, Node) else []
         lines += [str(deltas.type)] if deltas is not None and isinstance(key, Node) else []
         tags = tuple(f"δ {tag}" for tag in box.tags)
+        shown = tail is None and isinstance(key, Node)
+        figure = self.figures.deltas.get(self.graph.name_of(main), "") if shown else ""
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}", Label("δ", box.label.text + sender), "delta", box.scope,
             detail=", ".join(cuts_of(self.graph, main)) if tail is None else "",
             tags=tags, tooltip="\n".join(lines), beside=box.id, round=box.round, copy=box.copy,
+            figure=figure,
         )  # fmt: skip
         if deltas is not None and tail is None:
             self.deltas.setdefault(deltas, self.boxes[identity, "δ"])
@@ -218,24 +226,38 @@ class _Painter:
         copied = (key, self.draft.path(self.draft.key(tail)))
         above = self.boxes.get((copied, "δ")) or self.boxes.get((key, "δ"))
         below = self.boxes.get((self.draft.key(tail), "δ"))
-        if head not in self.senders:
-            self.senders[head] = {item.tail for item in contributions_of(self.graph, head)}
-        sent = tail in self.senders[head]
-        if above is None or below is None or not sent:
+        sent = self.senders.sent(head, tail, place)
+        if above is None or below is None or sent is None:
             return
-        weight = tail in self.draft.weights  # the edge of the value beside it bears its name
-        inner = isinstance(key, tuple) or isinstance(self.draft.key(tail), tuple)
-        factor = "" if weight or inner else self._factor(tail, place)
-        label = Label(", ".join(filter(None, [factor, *cuts_of(self.graph, head, tail)])))
-        formula = "" if inner else contribution_formula(self.graph, tail, place)
-        self._edge(Edge(above.id, below.id, "delta", label, weight, formula))
+        weight = self._weight(tail)
+        line = (above.id, below.id, "delta", weight)
+        # what goes one way is one sum; of an edge drawn for several repetitions, that of the first
+        ways = self.sent.setdefault(line, {})
+        ways.setdefault((self._repetition(head), self._repetition(tail)), []).append(sent)
+        together = next(iter(ways.values()))
+        label, formula = Label(""), ""
+        if weight is not None or self._is_between_nodes(head, tail):
+            label = self.senders.label(head, tail, together, weight)
+            formula = formulas(together)
+        self.edges[line] = Edge(above.id, below.id, "delta", label, weight is not None, formula)
 
-    def _factor(self, tail: Node, place: int) -> str:
-        """What becomes of δ on its way, where it is more than another order or shape."""
-        if tail.operation.view is not None:
-            return ""
-        text = factor_text(self.graph, tail, place).split(", ")[0]
-        return "" if text == "δ" else text
+    def _is_between_nodes(self, head: Node, tail: Node) -> bool:
+        """Whether the boxes at both ends are of these nodes: the head may be the output of a neuron
+        that is one circle."""
+        key = self.draft.key(head)
+        output = self.describe.neurons and isinstance(key, tuple) and self.members[key][-1] is head
+        return (isinstance(key, Node) or output) and isinstance(self.draft.key(tail), Node)
+
+    def _weight(self, tail: Node) -> Label | None:
+        """What is written at the edge that stands for this product."""
+        weight = self.draft.weights.get(tail)
+        if weight is None:
+            return None
+        return self.describe.weight_label(weight, self.draft.path(self.draft.key(tail)))
+
+    def _repetition(self, node: Node) -> tuple[Path | None, ...]:
+        """Which repetitions of folded scopes the node was declared in."""
+        return tuple(self._inside(node, first) for first in self.draft.repeated)
 
     # ------------------------------------------------------------ titles
 

@@ -55,6 +55,8 @@ class Box:
     round: bool = False
     named: bool = True
     """Whether a person gave the name, so that it is more than the operation's."""
+    figure: str = ""
+    """What a run's value or delta is at one batch, in short."""
     copy: bool = False
     """Whether this is one of several boxes of a node that is used in many places."""
 
@@ -71,6 +73,8 @@ class Edge:
     weight: bool = False
     """Whether the edge stands for a product with a parameter."""
     tooltip: str = ""
+    figure: str = ""
+    """The value of the weight that the label names."""
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,5 @@ class Picture:
     titles: dict[Path, str]
     style: Literal["layers", "neurons"]
     direction: Literal["down", "right", "up"]
+    caption: tuple[str, ...] = ()
+    """Lines that stand above it."""

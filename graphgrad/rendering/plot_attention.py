@@ -8,7 +8,8 @@ from typing import Any
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph.text import plain
 from graphgrad.inspection.attention_maps import AttentionMap
-from graphgrad.rendering.plot_style import INK, MUTED, need_matplotlib, new_figure
+from graphgrad.rendering.plot_fonts import need_matplotlib
+from graphgrad.rendering.plot_style import INK, MUTED, new_figure
 
 SIDE = 48
 """How many queries and keys of a map are shown at most."""

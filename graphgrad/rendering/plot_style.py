@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from graphgrad.errors import ConfigurationError, EnvironmentLimitError
+from graphgrad.errors import ConfigurationError
 from graphgrad.graph.text import plain
+from graphgrad.rendering.plot_fonts import FONT, give_fonts, need_matplotlib
 
 INK, MUTED, FAINT, GRID = "#1f2933", "#6b7785", "#b6bec8", "#e6e9ee"
 BLUE, RED, GREEN, ORANGE, PURPLE = "#2563a8", "#b3315a", "#2f7d5b", "#c2701c", "#6d4aa3"
@@ -27,7 +29,7 @@ _PIXELS = 200  # an inch
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 _STYLE = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+    "font.family": "sans-serif", "font.sans-serif": [FONT], "font.size": 9,
     "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
     "axes.edgecolor": FAINT, "axes.linewidth": 0.8, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.color": GRID,
@@ -36,18 +38,6 @@ _STYLE = {
     "lines.solid_capstyle": "round", "text.parse_math": False, "svg.fonttype": "none",
     "svg.hashsalt": "graphgrad", "axes.unicode_minus": True, "figure.facecolor": "white",
 }  # fmt: skip
-
-
-def need_matplotlib() -> Any:
-    """The library; EnvironmentLimitError with the command that installs it where it is missing."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise EnvironmentLimitError(
-            "plots are drawn by matplotlib, which is not installed", "",
-            "pip install 'graphgrad[plot]'",
-        ) from None  # fmt: skip
-    return matplotlib
 
 
 @contextmanager
@@ -120,10 +110,23 @@ def encoded(figure: Any, form: str) -> bytes:
         )
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # tokens of any script
+    give_fonts(figure)
+    with warnings.catch_warnings(), _quiet_about_weights():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # what no font here has
         figure.savefig(buffer, format=form, dpi=_PIXELS, metadata=dates.get(form))
     return buffer.getvalue()
+
+
+@contextmanager
+def _quiet_about_weights() -> Iterator[None]:
+    """Many fonts of large scripts have no bold: matplotlib takes what there is, and says so."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def format_of(path: Path) -> str:

@@ -12,7 +12,8 @@ stand in the formulas that use them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
@@ -32,8 +33,9 @@ class _Scope:
     scopes: dict[Path, _Scope] = field(default_factory=dict)
 
 
-def tree_text(graph: Graph, view: View | None = None) -> str:
-    """The forward nodes by scope, with the formula of each delta where the graph has deltas."""
+def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = ()) -> str:
+    """The forward nodes by scope, with the formula of each delta where the graph has deltas; above
+    it the lines of a caption."""
     view = view or View()
     parts = parts_of(graph)
     shown = [
@@ -44,8 +46,8 @@ def tree_text(graph: Graph, view: View | None = None) -> str:
     root = _Scope()
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)
-    back = sum(part == "delta" for part in parts.values())
-    lines = [_summary(graph, len(shown), back), ""]
+    counts = Counter("constant" if node.operation is CONSTANT else parts[node] for node in graph)
+    lines = [*map(plain, caption), _summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
     lines.append("")
     for name, node in graph.outputs.items():
@@ -53,12 +55,17 @@ def tree_text(graph: Graph, view: View | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _summary(graph: Graph, shown: int, back: int) -> str:
+def _summary(graph: Graph, counts: Mapping[str, int]) -> str:
+    """How many nodes each part has, constants apart, and parameters."""
     sizes = [node.type.size for node in graph.parameters.values()]
     numbers = sum(size for size in sizes if isinstance(size, int))
     plural = "" if len(sizes) == 1 else "s"
-    text = f"{shown} nodes, {len(sizes)} parameter{plural} of {numbers:,} numbers"
-    return f"{text}, {back} nodes for the deltas" if back else text
+    text = f"{counts['forward']:,} forward nodes"
+    text += f", {counts['delta']:,} for deltas" if counts["delta"] else ""
+    text += f", {counts['update']:,} for updates" if counts["update"] else ""
+    constants = "constant" if counts["constant"] == 1 else "constants"
+    text += f", {counts['constant']:,} {constants}" if counts["constant"] else ""
+    return f"{text}; {len(sizes)} parameter{plural} of {numbers:,} numbers"
 
 
 def _place(root: _Scope, path: Path, node: Node) -> None:

@@ -156,7 +156,7 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
     scopes = {}
     for node in drawn:
         name = graph.name_of(node)
-        scopes[node] = path_of(_owner(graph, name) if parts[node] == "delta" else name)
+        scopes[node] = path_of(owner_name(graph, name) or name if parts[node] == "delta" else name)
     known = set(drawn)
     for node in drawn:
         tails = [tail for tail in graph.tails(node) if tail in known]
@@ -167,15 +167,17 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
     return scopes
 
 
-def _owner(graph: Graph, name: str) -> str:
-    """The forward node that a delta, a contribution or a step of a rule belongs to."""
+def owner_name(graph: Graph, name: str) -> str | None:
+    """The name of the forward node that a delta, a contribution, a partial sum of contributions or
+    a step of a rule belongs to, by the name of that; None where it belongs to none."""
     for mark in (f".{DELTA}", ".rule."):
         place = name.find(mark)
         while place >= 0:
             if name[:place] in graph.names:
                 return name[:place]
             place = name.find(mark, place + 1)
-    return name
+    scope = name.rpartition(".")[0]  # of `u.add`, a partial sum of what comes back to u
+    return scope if scope in graph.names else None
 
 
 # ---------------------------------------------------------------- parameters
@@ -217,6 +219,20 @@ def _weights_on_edges(draft: Draft) -> None:
             draft.stands_for[node] = tail
             draft.stands_for[weight] = tail
             draft.weights[node] = weight
+    _offsets_inside(draft)
+
+
+def _offsets_inside(draft: Draft) -> None:
+    """A neuron's offset b stands in its Σ: a parameter whose only use is a term of that sum."""
+    for node in draft.drawn:
+        tails = _drawn_tails(draft, node)
+        if node.operation is PARAMETER and node not in draft.stands_for and len(tails) == 1:
+            total = draft.key(tails[0])
+            if not isinstance(total, Node) or total not in draft.drawn:
+                continue
+            if tails[0].operation is add and draft.weights:
+                draft.stands_for[node] = total
+                draft.inside.setdefault(total, []).append(node)
 
 
 def _weight(draft: Draft, product: Node) -> Node | None:

@@ -49,6 +49,7 @@ COMPOSITES = {
     "variance, kept": lambda: gg.variance(X, 1, keepdims=True),
     "mean": lambda: gg.mean(X, 1),
     "cross-entropy": lambda: gg.cross_entropy(X, TARGETS),
+    "squared error": lambda: gg.half_squared_error(X, gg.tanh(X)),
     "cross-entropy, smoothed": lambda: gg.cross_entropy(X, TARGETS, 0.1, ignored=0),
 }
 

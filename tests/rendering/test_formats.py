@@ -48,7 +48,7 @@ def test_a_path_called_like_a_format_is_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     render(network(), Path("svg"), format="txt")
-    assert Path("svg").read_text().startswith("6 nodes")
+    assert Path("svg").read_text().startswith("6 forward nodes")
 
 
 @pytest.mark.parametrize("to", ["graph.jpg", "graph", "folder/"])

@@ -7,6 +7,7 @@ import pytest
 import graphgrad as gg
 from graphgrad.graph import ZEROS, Graph
 from graphgrad.inspection.cost import flops_of
+from graphgrad.models import feedforward
 from graphgrad.passes import specialise
 from graphgrad.rendering.page.data import page_data
 from graphgrad.rendering.page.scopes import FORWARD
@@ -129,3 +130,14 @@ def test_names_like_those_of_objects_are_names() -> None:
 
 def test_no_line_of_a_file_that_is_no_program_is_shown(data: dict[str, Any]) -> None:
     assert all(source["file"].endswith(".py") or not source["text"] for source in data["sources"])
+
+
+def test_partial_sums_of_a_delta_belong_to_its_node() -> None:
+    """h has three tails: the sum of two contributions is a node, and no scope is made of it."""
+    settings = feedforward.Settings()
+    data = page_data(gg.derive(feedforward.network(settings), "loss"))
+    partial = next(node for node in data["nodes"] if node["name"] == "hidden.1.z.add")
+    owner = data["nodes"][partial["owner"]]
+    assert owner["name"] == "hidden.1.z" and partial["scope"] == owner["scope"]
+    names = {name for node in data["nodes"] for name in node.get("names", [node["name"]])}
+    assert not names & {scope["path"] for scope in data["scopes"]}

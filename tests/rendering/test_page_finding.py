@@ -1,6 +1,10 @@
 """Ways to a node in a browser: search, arrows, paths, neighbourhood, links, outline, labels."""
 
+import pytest
 from page_driver import Open, title, visible_boxes
+
+import graphgrad as gg
+from graphgrad.rendering.page import build_page
 
 
 def test_search_finds_nodes_operations_and_scopes(open_page: Open, large: str) -> None:
@@ -26,6 +30,44 @@ def test_search_finds_nodes_operations_and_scopes(open_page: Open, large: str) -
     assert page.locator("#found").is_hidden()
 
 
+@pytest.mark.parametrize(
+    "query", ["encoder.with_positions", "decoder.output.dense.a", "loss.delta"]
+)
+def test_an_exact_name_is_that_node(open_page: Open, training: str, query: str) -> None:
+    """Also where a scope is called so, where it is a second name, or that of a delta."""
+    page = open_page(training)
+    page.keyboard.press("/")
+    page.keyboard.type(query)
+    page.keyboard.press("Enter")
+    assert page.inner_text("#details .kicker") != "scope"
+    names = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).nodes")
+    (wanted,) = [n for n in names if query in (n.get("names") or [n["name"]])]
+    assert page.evaluate("decodeURIComponent(location.hash)").startswith(f"#node={wanted['name']}")
+
+
+def test_a_node_comes_before_a_scope_of_the_same_name(open_page: Open) -> None:
+    x = gg.tanh(gg.input("x", (2,)), name="same")
+    with gg.scope("same"):
+        y = gg.exp(gg.sin(x, name="same"), name="inner")
+    page = open_page(build_page(gg.Graph({"y": y})))
+    page.keyboard.press("/")
+    page.keyboard.type("same")
+    found = page.locator("#found [role=option]")
+    assert "tanh" in found.first.inner_text() and "2 nodes" in found.nth(1).inner_text()
+    page.keyboard.press("Enter")
+    assert title(page) == "same" and page.inner_text("#details .kicker code") == "tanh"
+
+
+def test_a_scope_of_updates_opens_where_it_is_drawn(open_page: Open, training: str) -> None:
+    page = open_page(training)
+    page.keyboard.press("/")
+    page.keyboard.type("optimiser")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#details .kicker") == "scope" and title(page) == "optimiser"
+    assert page.locator("[data-view=updates]").get_attribute("aria-pressed") == "true"
+    assert page.locator("#canvas .box.selected, #canvas .open-scope").count() > 0
+
+
 def test_arrows_go_along_the_graph(open_page: Open, small: str) -> None:
     page = open_page(small, "#node=encoder.0.attention.matches")
     page.focus("#canvas")
@@ -47,7 +89,7 @@ def test_arrows_go_along_the_graph(open_page: Open, small: str) -> None:
 def test_ways_to_the_loss(open_page: Open, network: str) -> None:
     page = open_page(network, "#node=hidden.1.z")
     page.keyboard.press("a")
-    assert page.inner_text("#details .part-way h3").startswith("6 ways to the loss")
+    assert page.inner_text("#details .part-way h3").startswith("3 ways to the loss")
     page.keyboard.press("p")
     way = page.locator("#details .way .node-link").all_inner_texts()
     assert way[0] == "hidden.1.z" and way[-1] == "loss"

@@ -10,10 +10,13 @@ from page_driver import Open, close, number, title
 from page_runs import Trained
 
 from graphgrad.backprop import derive
-from graphgrad.graph import Graph, input, parameter, scope
+from graphgrad.compile import initial_state
+from graphgrad.graph import Graph, input, normal, parameter, scope
 from graphgrad.ops import log, matmul, relu, sum
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.section_run import run_section
+from graphgrad.training.optimisers import STEP, training_step
+from graphgrad.training.settings import TrainingSettings
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -110,3 +113,15 @@ def test_the_first_value_that_is_not_finite_is_on_the_page(open_page: Open) -> N
     panel = page.locator(".panel-figures-node")
     assert panel.locator('[data-figure="value.non_finite"]').inner_text() == "3"
     assert panel.locator(".note.bad").is_visible()
+
+
+@pytest.mark.parametrize(("step", "said"), [(0, "one step moves it by"), (3, "is 0: it does not")])
+def test_a_step_at_rate_zero_is_said_to_move_nothing(open_page: Open, step: int, said: str) -> None:
+    """A schedule that has ended gives a rate of 0; ‖Δw‖ = 0 alone would look like a fault."""
+    settings = TrainingSettings(steps=3, warmup=0, schedule="linear", optimiser="sgd")
+    x, w = input("x", (4, 2)), parameter("w", (2, 3), normal(1.0))
+    graph = training_step(Graph({"loss": sum(relu(matmul(x, w)), name="loss")}), settings)
+    state = {**initial_state(graph, 0), STEP: np.array(step)}
+    section = run_section(graph, {"x": np.ones((4, 2), np.float32)}, state, "r", step, step)
+    page = open_page(build_page(graph, sections={"run": section}), "#node=w")
+    assert said in page.inner_text(".panel-figures-node")

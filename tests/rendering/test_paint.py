@@ -77,6 +77,13 @@ def test_deltas_mirror_the_edges_of_values() -> None:
     assert "x1" not in {b.label.index for b in found.boxes}, "an input's delta is not drawn"
 
 
+def test_the_offset_of_a_neuron_stands_in_its_sum() -> None:
+    found = picture(derive(feedforward.neurons(feedforward.Settings(bias=True)), "loss"))
+    a = box(found, "output", "2", "a")
+    assert a.tags == ("b.y2",) and delta(found, a).tags == ("δ b.y2",) and a.detail == "Σ"
+    assert not [b for b in found.boxes if b.kind == "parameter"]
+
+
 def test_a_parameter_with_two_uses_stays_a_node() -> None:
     x, w = input("x"), parameter("w")
     graph = Graph({"loss": sum((x * w) + (x * x) * w, name="loss")})
@@ -130,7 +137,7 @@ def test_deep_scopes_are_one_box() -> None:
     graph = derive(layers(12), "loss")
     found = picture(graph, View(depth=1))
     whole = box(found, "encoder", "encoder.0 … encoder.11  ×12")
-    assert (whole.kind, whole.detail) == ("scope", "132 nodes")
+    assert (whole.kind, whole.detail) == ("scope", "11 nodes each")
     assert delta(found, whole).kind == "delta"
     assert len(picture(graph, View(depth=0)).boxes) < len(found.boxes) + 2
     assert all(len(b.scope) <= 1 for b in found.boxes)

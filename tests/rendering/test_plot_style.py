@@ -5,9 +5,9 @@ import builtins
 import pytest
 
 from graphgrad.errors import ConfigurationError, EnvironmentLimitError
+from graphgrad.rendering.plot_fonts import need_matplotlib
 from graphgrad.rendering.plot_style import (
     encoded,
-    need_matplotlib,
     new_figure,
     power_text,
     styled,

@@ -20,7 +20,7 @@ def network() -> Graph:
 
 
 FORWARD = """\
-7 nodes, 1 parameter of 9 numbers
+7 forward nodes, 1 constant; 1 parameter of 9 numbers
 
 x         input : float32[batch, 3]
 hidden
@@ -44,7 +44,7 @@ def test_the_tree_of_a_forward_graph() -> None:
 def test_deltas_stand_below_their_nodes_a_line_for_each_tail() -> None:
     graph = derive(network(), "loss")
     lines = tree_text(graph).splitlines()
-    assert lines[0].startswith("7 nodes, 1 parameter of 9 numbers, ")
+    assert lines[0].startswith("7 forward nodes, ")
     place = lines.index("├─ z  tanh a : float32[batch, 3]")
     assert lines[place + 1] == "│     δ = δ[deep.inner.multiply] · 2"
     assert lines[place + 2] == "│       + δ[multiply] · deep.inner.multiply"

@@ -1,9 +1,11 @@
 """`graphgrad plot`: pictures of a run in files."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from graphgrad.rendering import plot_fonts
 from graphgrad.tools.main import main
 
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
@@ -85,3 +87,17 @@ def test_mistakes_write_nothing(run, tmp_path, capsys, monkeypatch, words, probl
     assert main(["plot", str(run), *words]) == 2
     assert problem in capsys.readouterr().err
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_characters_that_no_font_has_are_said_beside_the_picture(
+    plain, tmp_path, capsys, monkeypatch
+):
+    """The run's name is the title of its plot; here is a machine without a font for Chinese."""
+    monkeypatch.setattr(plot_fonts, "system_families", dict)
+    renamed = tmp_path / "运行"
+    shutil.copytree(plain, renamed)
+    assert main(["plot", str(renamed), "-o", str(tmp_path / "loss.png")]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"wrote {tmp_path / 'loss.png'}\n"
+    assert said.err.startswith("note: no font here has 2 of the characters (行运)")
+    assert said.err.count("\n") == 1

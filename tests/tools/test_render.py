@@ -2,15 +2,17 @@
 
 import argparse
 import json
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN
 from graphgrad.tools import render
-from graphgrad.training.runs import create_run
+from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import load_model
 
@@ -79,6 +81,34 @@ def test_a_run_folder_is_drawn_with_its_settings(
     assert render.run(parse(str(tmp_path / "run"), "--format", "json")) == 0
     nodes = json.loads(capsys.readouterr().out)["nodes"]
     assert [2, 7] in [node["shape"] for node in nodes if node["name"] == "hidden.w"]
+
+
+def test_a_picture_of_a_run_says_what_the_run_knows(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, run = load_model(model, BUILTIN), tmp_path / "run"
+    create_run(found, found.settings, run)
+    opened = open_run(run, BUILTIN)
+    loss = {}
+    for form in ("dot", "mermaid", "txt", "json"):
+        assert render.run(parse(str(run), "--format", form)) == 0
+        drawn = capsys.readouterr().out
+        assert render.run(parse(model, "--format", form)) == 0
+        assert drawn != capsys.readouterr().out, "not the picture of the untrained model"
+        if form == "json":
+            told = json.loads(drawn)["run"]
+            assert (told["name"], told["step"], told["batch"]) == ("run", 0, 0)
+            loss[form] = f"{told['loss']:.4g}"
+        else:
+            said = re.search(r"run · after step 0 · loss (\S+) on the batch of step 0", drawn)
+            assert said is not None
+            loss[form] = said[1]
+    feeds, w = opened.task.feeds(0), opened.state["hidden.w"]
+    errors = np.tanh(feeds["x"] @ w) - feeds["truth"]
+    assert set(loss.values()) == {f"{0.5 * np.sum(errors**2):.4g}"}
+    assert render.run(parse(str(run), "--format", "dot", "--no-figures")) == 0
+    plainly = capsys.readouterr().out
+    assert "after step" not in plainly and "‖δ‖" not in plainly and "hidden" in plainly
 
 
 @needs_dot

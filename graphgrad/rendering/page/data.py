@@ -21,6 +21,7 @@ from graphgrad.inspection.formula import cuts_of, formula_of, rule_of
 from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.rendering.describe import Describer
+from graphgrad.rendering.page.factors import factors
 from graphgrad.rendering.page.mathematics import Tree, formula_tree
 from graphgrad.rendering.page.scopes import FORWARD, Arrangement, arrange, owner_of, shared
 
@@ -77,6 +78,7 @@ class _Writer:
             "scopes": [{"name": path[-1] if path else "", "path": ".".join(path), "parent": parent}
                        for path, parent in zip(found.paths, found.parents, strict=True)],
             "runs": found.runs,
+            "factors": list(factors(found, self.near)),
             "formulas": [formula_tree(text) for text in self.formulas.places],
             "sources": [_source(file, line) for file, line in self.sources.places],
             "nodes": nodes,

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphgrad.graph import DELTA, INPUT, PARAMETER, STATE, Graph, Node
-from graphgrad.rendering.view import DEEPEST, MANY, Draft, Path, View, decide
+from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
+from graphgrad.rendering.view import DEEPEST, MANY, Draft, Path, View, decide, owner_name
 
 FORWARD, BACKWARD, UPDATE = 1, 2, 4
 _WHOLE = DEEPEST + 1  # a depth that collapses nothing
@@ -76,14 +76,9 @@ def arrange(graph: Graph) -> Arrangement:
 
 
 def owner_of(graph: Graph, name: str) -> Node | None:
-    """The forward node that a delta, a contribution or a step of a rule belongs to, by its name."""
-    for mark in (f".{DELTA}", ".rule."):
-        place = name.find(mark)
-        while place >= 0:
-            if name[:place] in graph.names:
-                return graph.names[name[:place]]
-            place = name.find(mark, place + 1)
-    return None
+    """The forward node that a node of another part, which is called `name`, belongs to."""
+    owner = owner_name(graph, name)
+    return None if owner is None else graph.names[owner]
 
 
 def shared(arrangement: Arrangement) -> set[Node]:

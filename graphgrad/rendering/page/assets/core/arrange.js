@@ -129,7 +129,7 @@ function rowPlaces(graph, items, wires, deep, top) {
   for (const [one, other] of graph.links) busy[Math.max(graph.slots[one].rank, graph.slots[other].rank)] += 1;
   const labelled = new Set();
   for (const wire of wires) {
-    if (wire.ends.some((end) => end.label)) for (const to of wire.to) labelled.add(graph.rank[to]);
+    if (wire.ends.some(bearsText)) for (const to of wire.to) labelled.add(graph.rank[to]);
   }
   const onlyPorts = (row) => graph.rows[row].length > 0 && graph.rows[row].every((id) => items[id]?.port);
   const start = [];
@@ -147,6 +147,11 @@ function rowPlaces(graph, items, wires, deep, top) {
   }
   if (count && onlyPorts(0)) start[0] = 0;
   return { start, size, end: at };
+}
+
+/* Whether a weight stands at the line, or at its mirror a factor that needs the room between rows. */
+function bearsText({ label, pairs }) {
+  return label || (state.across && mirrors() && pairs.some((pair) => page.factors.has(pair.join(" "))));
 }
 
 /* One path for each end of a wire: a list of points [u, v], straight through the rows it passes. */

@@ -50,14 +50,13 @@ function nodeTexts(item) {
 
 function scopeTexts(scope) {
   const { run } = scope;
-  const content = state.structure.scopes.get(scope.id);
-  const only = content?.items.size === 1 ? "1 node" : plural(scope.count, "node");
+  const part = { backward: "delta", updates: "update" }[state.view] ?? "forward";
   return {
     label: visible(shorten(scopeTitle(scope), LABEL_LIMIT)),
     index: "",
     detail: "",
     tags: [],
-    count: only,
+    count: plural(scope.counts[part] || scope.count, "node"),
     badge: run?.folded ? `×${run.members.length}` : "",
   };
 }
@@ -76,7 +75,7 @@ function boxSize(item) {
     textWidth(detail, DETAIL),
     ...tags.map((tag) => textWidth(tag, DETAIL) + 10),
   );
-  const height = 13 + LINE + (detail ? LINE : 0) + (tags.length ? tags.length * LINE + 5 : 0);
+  const height = 13 + LINE + (detail ? LINE : 0) + (unit ? LINE : 0) + (tags.length ? tags.length * LINE + 5 : 0);
   const width = Math.max(item.scope === undefined ? 48 : 84, Math.ceil(widest) + 24);
   const across = Math.max(
     56,

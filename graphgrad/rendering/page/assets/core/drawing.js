@@ -246,12 +246,12 @@ function frameElement(frame) {
   return made;
 }
 
-/* Weights on the lines of a network of scalars; the bytes of saved values. */
+/* Weights and factors on lines; the bytes of saved values. */
 function drawLabels(place) {
   const taken = [];
   for (const segment of state.segments) {
     let label = null;
-    if (segment.label) label = weightLabel(segment);
+    if (segment.label) label = lineLabel(segment);
     else if (segment.kind === "saved" && segment.level && !state.across) {
       label = svg(
         "text",
@@ -260,10 +260,8 @@ function drawLabels(place) {
       );
     }
     if (!label) continue;
-    const [[x, y], [endX, endY]] = segment.label
-      ? labelEnds(segment)
-      : [segment.points[0], segment.points.at(-1)];
-    const share = segment.label ? 0.74 : 0.5;
+    const [[x, y], [endX, endY]] = [segment.points[0], segment.points.at(-1)];
+    const share = segment.label && segment.weight !== undefined ? 0.74 : 0.5; // where lines fan out
     const spot = [x + share * (endX - x), y + share * (endY - y)];
     const crowded = taken.some(([a, b]) => Math.abs(a - spot[0]) < 60 && Math.abs(b - spot[1]) < 13);
     if (crowded && !segment.label) continue;
@@ -280,19 +278,16 @@ function drawLabels(place) {
   }
 }
 
-function labelEnds(segment) {
-  const { points } = segment;
-  return segment.mirrored ? [points[points.length - 1], points[0]] : [points[0], points[points.length - 1]];
-}
-
-function weightLabel(segment) {
-  if (segment.mirrored) return null;
+/* A weight, or what δ is multiplied by on its way back. */
+function lineLabel(segment) {
   const [text, index] = segment.label;
-  const made = svg(
-    "text",
-    { class: "line-label weight", "data-node": segment.weight },
-    visible(shorten(text, 16)),
-  );
+  const made = segment.mirrored
+    ? svg("text", { class: "line-label factor" }, visible(shorten(text.replaceAll("\n", " "), 100)))
+    : svg(
+        "text",
+        { class: "line-label weight", "data-node": segment.weight },
+        visible(shorten(text, 16)),
+      );
   if (index) made.append(svg("tspan", { class: "index", dy: 3 }, visible(shorten(index, 16))));
   return made;
 }

@@ -28,10 +28,16 @@ function reflect(frames) {
       points: points.reverse(),
       kind: "delta",
       mirrored: true,
+      label: factorOf(pairs, segment),
       arrow: !segment.passes,
     });
   }
   state.segments.push(...savedLines());
+}
+
+/* What is written at a line of deltas: the factor of the one delta that it leads to its node. */
+function factorOf(pairs, segment) {
+  return pairs.length === 1 && !segment.passes ? page.factors.get(pairs[0].join(" ")) : undefined;
 }
 
 /* Frames of deltas only as broad as what they hold: much that is computed has no delta. */

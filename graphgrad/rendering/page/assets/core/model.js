@@ -1,6 +1,8 @@
 /* The page's data as it is used: defaults filled in, tails, scopes with their children and runs.
 
-A scope is {id, name, path, parent, scopes, nodes, run, count}: `run` is the run of equal siblings
+A scope is {id, name, path, parent, scopes, nodes, run, counts, count}: `counts` says how many nodes
+of each part it holds with all inner scopes, constants apart, `count` is that of forward nodes, where it has any: the
+number that stands for a scope everywhere, here and in every other format. `run` is the run of equal siblings
 that it belongs to, {members, shown, folded}, of which a folded picture draws the shown one for all.
 */
 
@@ -21,6 +23,7 @@ function readPage() {
     if (!data.byName.has(name)) data.byName.set(name, data.nodes[data.outputs[name]]);
   }
   completeScopes(data);
+  data.factors = new Map(data.factors.map(([head, tail, ...label]) => [`${head} ${tail}`, label]));
   data.nextValue = new Map(data.updates);
   data.views = ["forward"];
   if (data.hasDeltas) data.views = ["mirror", "forward", "backward"];
@@ -70,7 +73,8 @@ function polynomial(terms, data) {
 
 function completeScopes(data) {
   data.scopes.forEach((scope, id) => {
-    Object.assign(scope, { id, scopes: [], nodes: [], run: null, count: 0, depth: 0 });
+    Object.assign(scope, { id, scopes: [], nodes: [], run: null, depth: 0 });
+    scope.counts = { forward: 0, delta: 0, update: 0, constant: 0 };
     if (scope.parent >= 0) {
       data.scopes[scope.parent].scopes.push(id);
       scope.depth = data.scopes[scope.parent].depth + 1;
@@ -78,8 +82,11 @@ function completeScopes(data) {
   });
   for (const node of data.nodes) {
     data.scopes[node.scope].nodes.push(node.id);
-    for (let id = node.scope; id >= 0; id = data.scopes[id].parent) data.scopes[id].count += 1;
+    for (let id = node.scope; id >= 0; id = data.scopes[id].parent)
+      data.scopes[id].counts[node.op === "constant" ? "constant" : node.part] += 1;
   }
+  for (const scope of data.scopes)
+    scope.count = scope.counts.forward || scope.counts.delta + scope.counts.update || scope.counts.constant;
   for (const members of data.runs) {
     const run = { members, shown: members[0], folded: data.folds };
     for (const id of members) data.scopes[id].run = run;

@@ -1,8 +1,7 @@
 /* The side panel of a scope, of a run of equal scopes, and of the graph when nothing is selected. */
 
 function overview() {
-  const forward = page.nodes.filter((node) => node.part === "forward");
-  const back = page.nodes.filter((node) => node.part === "delta");
+  const { forward, delta, update, constant } = page.scopes[0].counts;
   const parameters = page.nodes.filter((node) => node.kind === "parameter");
   const numbers = parameters.reduce((sum, node) => sum + node.elements(), 0);
   const flops = page.nodes.reduce((sum, node) => sum + node.flops(), 0);
@@ -17,8 +16,10 @@ function overview() {
       element("h2", {}, bidi(page.title || "graph", 60)),
     ),
     facts([
-      ["forward", plural(forward.length, "node")],
-      ["deltas", back.length ? plural(back.length, "node") : null],
+      ["forward", plural(forward, "node")],
+      ["deltas", delta ? plural(delta, "node") : null],
+      ["updates", update ? plural(update, "node") : null],
+      ["constants", constant ? plural(constant, "node") : null],
       [
         "parameters",
         parameters.length ? `${countText(parameters.length)}, of ${countText(numbers)} numbers` : null,
@@ -67,6 +68,9 @@ function sizesSection() {
 
 function goToScope(id) {
   if (state.focus) leaveFocus(false);
+  const { forward, delta, update } = page.scopes[id].counts; // updates have no box among values
+  const view = forward ? state.view : delta ? "backward" : update ? "updates" : state.view;
+  if (view !== state.view && page.views.includes(view)) setView(view);
   for (const scope of scopeChain(page.scopes[id].parent))
     if (!state.open.has(scope)) toggleScope(scope, true);
   selectScope(id);
@@ -131,10 +135,7 @@ function scopeDetails(scope) {
     ),
     runDetails(scope),
     facts([
-      [
-        "nodes",
-        `${countText(forward.length)} forward${inside.length > forward.length ? `, ${countText(inside.length - forward.length)} for deltas` : ""}`,
-      ],
+      ["nodes", partsText(scope.counts)],
       [
         "parameters",
         parameters.length
@@ -178,6 +179,16 @@ function scopeDetails(scope) {
       ),
     ),
   ];
+}
+
+function partsText({ forward, delta, update, constant }) {
+  const parts = [
+    [forward, "forward"],
+    [delta, "for deltas"],
+    [update, "for updates"],
+    [constant, constant === 1 ? "constant" : "constants"],
+  ];
+  return parts.flatMap(([count, text]) => (count ? `${countText(count)} ${text}` : [])).join(", ");
 }
 
 function runDetails(scope) {

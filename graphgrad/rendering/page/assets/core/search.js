@@ -1,4 +1,5 @@
-/* Search: nodes, operations and scopes; the words of a search may stand in any order. */
+/* Search: nodes, operations and scopes; the words of a search may stand in any order. What is a name
+of a node to the letter, also a second one, is that node before all else, a scope of that name too. */
 
 const MOST_FOUND = 60;
 let found = [];
@@ -8,6 +9,7 @@ function searchFor(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return [];
   const results = [];
+  const exact = page.byName.get(text.trim());
   const score = (whole, last, extra) => {
     let sum = 0;
     for (const word of words) {
@@ -31,10 +33,10 @@ function searchFor(text) {
     node.low = node.low ?? node.name.toLowerCase();
     node.others = node.others ?? `${node.op} ${node.kind} ${node.names.slice(1).join(" ")}`.toLowerCase();
     const worth = score(node.low, node.low.slice(node.low.lastIndexOf(".") + 1), node.others);
-    if (worth)
+    if (worth || node === exact)
       results.push({
         node,
-        worth: worth + (node.part === "forward" ? 5 : 0) + (node.drawn & 1),
+        worth: node === exact ? Infinity : worth + (node.part === "forward" ? 5 : 0) + (node.drawn & 1),
         length: node.name.length,
       });
   }

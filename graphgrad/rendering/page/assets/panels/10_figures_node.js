@@ -193,7 +193,9 @@ function unitNote(unit, section) {
     ` units are so for the whole batch${listed}`);
 }
 
-function updateNote(update) {
+function updateNote(update, section) {
+  if (update.norm === 0 && section.outputs.learning_rate === 0)
+    return element("p", { class: "note" }, "the learning rate of this step is 0: it does not move");
   return element("p", { class: "note" }, "one step moves it by ‖Δw‖ = ", element("b", {}, numberText(update.norm)),
     update.ratio === null ? " (it is 0 itself)" : [", ‖Δw‖ ÷ ‖w‖ = ", element("b", { "data-figure": "update.ratio" }, numberText(update.ratio))]);
 }
@@ -215,7 +217,7 @@ function showFigures(host, context) {
   append(host, [
     lost, figureTable(section, columns), histogram(section, columns),
     entry.unit ? unitNote(entry.unit, section) : null,
-    entry.update ? updateNote(entry.update) : null,
+    entry.update ? updateNote(entry.update, section) : null,
     entry.contributions?.length ? contributionTable(entry, section, context) : null,
     pairs(entry, context),
     element("p", { class: "from" }, `batch of step ${section.batch}, parameters after step ${section.step}`),

@@ -57,7 +57,7 @@ function showRun(host, context) {
     let shown = rows.filter((row) => !state.text || row.name.toLowerCase().includes(state.text) || row.op.toLowerCase().includes(state.text));
     if (state.sort) shown = shown.slice().sort((a, b) => compared(a, b, state));
     const cut = state.all ? shown : shown.slice(0, SHOWN_ROWS);
-    status.textContent = `${shown.length} of ${rows.length} nodes`;
+    status.textContent = `${shown.length} of ${rows.length} nodes with figures`;
     replaceChildren(table, element("table", { class: "all-figures" },
       element("thead", {}, element("tr", {}, COLUMNS.map(headCell))),
       element("tbody", {}, cut.map((row) => bodyRow(row, context)))),

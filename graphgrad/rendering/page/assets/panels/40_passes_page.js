@@ -27,7 +27,7 @@ function showPasses(host, context) {
   const last = section.steps.at(-1)?.cost ?? section.before;
   append(host, [
     element("div", { class: "panel-head" }, element("h2", {}, "Passes"),
-      element("p", { class: "from" }, `from ${countText(section.source_count)} nodes as declared to ${countText(section.optimised_count)} in ${countText(section.program_count)} lines of program`,
+      element("p", { class: "from" }, `from ${countText(section.source_count)} nodes as declared (values, deltas and updates) to ${countText(section.optimised_count)} in ${countText(section.program_count)} lines of program`,
         sizesText(section.sizes), ` · ${countText(section.before.steps)} → ${countText(last.steps)} computations · peak memory ${bytesText(section.peak_bytes)}`)),
     element("div", { class: "wide-table short" }, table), details,
   ]);

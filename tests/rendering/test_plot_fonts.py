@@ -1,0 +1,107 @@
+"""Fonts are chosen by what they have: those made up for it, and those that matplotlib brings."""
+
+from __future__ import annotations
+
+import unicodedata
+import warnings
+
+import pytest
+
+from graphgrad.rendering.plot_fonts import (
+    FONT,
+    chosen_fonts,
+    give_fonts,
+    lacking_note,
+    need_matplotlib,
+    system_families,
+)
+from graphgrad.rendering.plot_style import encoded, new_figure, styled
+
+FAMILIES = {
+    "Half Han": "你好",
+    "Han Sans": "你好世界",
+    "Han Serif": "你好世界",
+    "Hangul": "한국",
+    "Kana": "日本語かな",
+    "Latin": "abc",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen", "left"),
+    [
+        ("你好", ("Han Sans",), ""),
+        ("你好世界한국", ("Han Sans", "Hangul"), ""),
+        ("한국日本語", ("Kana", "Hangul"), ""),
+        ("你ก", ("Han Sans",), "ก"),
+        ("ก", (), "ก"),
+        ("", (), ""),
+    ],
+)
+def test_the_fonts_that_have_most_are_chosen(text: str, chosen: tuple[str, ...], left: str) -> None:
+    found = chosen_fonts(
+        set(map(ord, text)), reversed(FAMILIES), lambda name: set(map(ord, FAMILIES[name]))
+    )
+    assert found == (chosen, set(map(ord, left)))
+
+
+def test_without_any_font_all_is_left() -> None:
+    assert chosen_fonts({1, 2}, [], lambda name: set()) == ((), {1, 2})
+
+
+def test_boxes_and_parts_of_formulas_are_no_fonts_for_text() -> None:
+    families = system_families()
+    assert FONT in families and "STIXGeneral" in families
+    assert not [name for name in families if name.startswith(("Last Resort", "cm", "STIXSize"))]
+
+
+def _only_in(family: str) -> str:
+    """A visible character that this font of matplotlib's has and DejaVu Sans has not."""
+    need_matplotlib()
+    from matplotlib import font_manager
+
+    has, lacks = (
+        set(font_manager.get_font(font_manager.findfont(name)).get_charmap())
+        for name in (family, FONT)
+    )
+    return next(c for c in map(chr, sorted(has - lacks)) if unicodedata.category(c) in ("So", "Sm"))
+
+
+def test_a_text_is_drawn_with_the_font_that_has_it() -> None:
+    mark = _only_in("STIXGeneral")
+    with styled():
+        figure = new_figure()
+        with_it, without = figure.text(0, 0, f"a{mark}"), figure.text(0, 0.5, "plain")
+        assert give_fonts(figure) == ""
+        family = with_it.get_fontfamily()
+        assert family[0] == FONT and len(family) == 2
+        assert without.get_fontfamily() == ["sans-serif"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # "Glyph … missing from font(s)"
+            figure.canvas.draw()
+        svg = encoded(figure, "svg").decode()
+        assert f"a{mark}" in svg and family[1] in svg
+
+
+def test_fonts_are_also_given_by_who_only_writes_the_picture() -> None:
+    mark = _only_in("STIXGeneral")
+    with styled():
+        figure = new_figure()
+        text = figure.text(0, 0, mark)
+        assert encoded(figure, "png").startswith(b"\x89PNG")
+        assert len(text.get_fontfamily()) == 2
+
+
+def test_what_no_font_has_is_said_in_one_line() -> None:
+    nobody = "\U0001f9ff\ufdd0"  # the second is no character at all
+    with styled():
+        figure = new_figure()
+        figure.text(0, 0, f"a {nobody}\n")
+        lacking = give_fonts(figure)
+        assert "\ufdd0" not in lacking and " " not in lacking
+        assert encoded(figure, "png")
+    assert lacking_note("") == ""
+    note = lacking_note("你好" * 5 + "\x1b")
+    assert "\n" not in note and "\x1b" not in note and "…" in note
+    assert "no font here has 11 of the characters (你好你好你好你好…)" in note
+    assert "fonts-noto-cjk" in note
