@@ -80,7 +80,9 @@ def _output(stream: Any) -> Any:
     if stream is None:
         raw = _Output(_absent(os.O_RDONLY), "w")
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")
-    if type(stream) is not io.TextIOWrapper or not isinstance(stream.buffer, io.BufferedWriter):
+    if type(stream) is not io.TextIOWrapper:
+        return stream
+    if not isinstance(stream.buffer, io.BufferedWriter | io.FileIO):  # the latter if unbuffered
         return stream
     stream.flush()
     return io.TextIOWrapper(

@@ -28,8 +28,9 @@ def shell(line, folder, **environment):
     "command",
     ["--help", "render feedforward --format html", "inspect feedforward --explain loss --json"],
 )  # fmt: skip
-def test_an_output_that_is_full_is_one_line_and_exit_2(tmp_path, command):
-    done = shell(f"graphgrad {command} > /dev/full", tmp_path)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_is_full_is_one_line_and_exit_2(tmp_path, command, unbuffered):
+    done = shell(f"graphgrad {command} > /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 2
     expected = b"graphgrad: standard output cannot be written: No space left on device\n"
     assert done.stderr == expected
