@@ -4,7 +4,8 @@ A front is a public function such as `sum(x, axis)`. A parameter that is annotat
 an operator takes: a number or an array becomes a constant of its own dtype, a size becomes a
 number. (A parameter that stands beside nodes and takes their dtype is an `Operand`, and left to the
 operation.) What the function refuses with a ValueError, as a shape rule does, reaches the user as a
-DeclarationError that names the function, the nodes given to it and the user's line.
+DeclarationError that names the function, the nodes given to it and the user's line, and so does a
+call with arguments that it does not have.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from graphgrad.graph.node import Node, as_node, refused
+from graphgrad.graph.manual import example_text, formulas, misuse
+from graphgrad.graph.node import Node, Operation, as_node, refused
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -22,9 +24,9 @@ Result = TypeVar("Result")
 
 def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Marks such a function."""
-    parameters = inspect.signature(function).parameters
-    nodes = {name: place for place, name in enumerate(parameters)
-             if parameters[name].annotation == "Node"}  # fmt: skip
+    signature = inspect.signature(function)
+    nodes = {name: place for place, name in enumerate(signature.parameters)
+             if signature.parameters[name].annotation == "Node"}  # fmt: skip
     call: Callable[..., Result] = function
 
     @functools.wraps(function)
@@ -40,11 +42,35 @@ def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
         try:
             return call(*given, **named)
         except ValueError as problem:
-            heads = [item for each in (*given, *named.values()) for item in _listed(each)]
-            shown = [item for item in heads if isinstance(item, Node)]
-            raise refused(function.__name__, shown, problem) from None
+            raise refused(function.__name__, _nodes(given, named), problem) from None
+        except TypeError:
+            wrong = misuse(signature, given, named)
+            if wrong is None:  # a fault of the function itself
+                raise
+            raise refused(function.__name__, _nodes(given, named), wrong) from None
 
     return declare
+
+
+def front_of(
+    operation: Operation | None, call: str, result: str
+) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Marks a front, and adds to its documentation what the block of its operation says, and an
+    example: a call on x, of shape [3, 4], with the type that it gives."""
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        parts = [inspect.getdoc(function), formulas(operation) if operation else "",
+                 example_text(call, result)]  # fmt: skip
+        function.__doc__ = "\n\n".join(part for part in parts if part)
+        return front(function)
+
+    return decorate
+
+
+def _nodes(given: Iterable[Any], named: dict[str, Any]) -> list[Node]:
+    """The nodes among the arguments, which a message shows."""
+    heads = [item for each in (*given, *named.values()) for item in _listed(each)]
+    return [item for item in heads if isinstance(item, Node)]
 
 
 def _listed(argument: Any) -> Iterable[Any]:

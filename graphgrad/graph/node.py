@@ -29,6 +29,8 @@ from graphgrad.graph.arrays import Literal, given_array, literal
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.html import node_html
 from graphgrad.graph.infix import Infix, Sameness
+from graphgrad.graph.manual import misuse, operation_text, signature_of
+from graphgrad.graph.methods import Methods
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, current_origin, scoped
 from graphgrad.graph.single import Single
@@ -74,6 +76,12 @@ class Operation(Single):
     one_dtype: bool = True
     """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
 
+    def __post_init__(self) -> None:
+        texts = {"__name__": self.name, "__doc__": operation_text(self),
+                 "__signature__": signature_of(self)}  # fmt: skip
+        for field, value in texts.items():
+            object.__setattr__(self, field, value)
+
     def __call__(self, *heads: Any, name: str | None = None, **attributes: Any) -> Node:
         """Declares the node; `name` defaults to the operation's, numbers become constants."""
         return apply(self, heads, attributes, name)
@@ -82,7 +90,7 @@ class Operation(Single):
         return f"<operation {self.name}>"
 
 
-class Node(Infix, Single):
+class Node(Methods, Infix, Single):
     """One value of a graph: an operation applied to its heads."""
 
     __slots__ = ("__weakref__", "asked", "attribute_key", "attributes", "heads", "names",
@@ -113,6 +121,16 @@ class Node(Infix, Single):
     @property
     def rank(self) -> int:
         return len(self.type.shape)
+
+    @property
+    def ndim(self) -> int:
+        """The same under NumPy's name."""
+        return len(self.type.shape)
+
+    @property
+    def size(self) -> int | Dimension:
+        """The number of elements."""
+        return self.type.size
 
     @property
     def name(self) -> str:
@@ -329,11 +347,10 @@ def _infer(
     except ValueError as problem:
         raise refused(operation.name, heads, problem) from None
     except TypeError:
-        try:
-            inspect.signature(operation.infer).bind(*types, **attributes)
-        except TypeError as problem:  # it was called wrongly: no fault of the rule itself
-            raise refused(operation.name, heads, ValueError(str(problem))) from None
-        raise
+        wrong = misuse(inspect.signature(operation), heads, attributes)
+        if wrong is None:  # a fault of the rule itself
+            raise
+        raise refused(operation.name, heads, wrong) from None
 
 
 def refused(what: str, heads: Iterable[Node], problem: ValueError) -> DeclarationError:

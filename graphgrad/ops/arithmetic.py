@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
 from graphgrad.graph.node import Node, Operation, also_called
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
 from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
@@ -244,7 +244,7 @@ _cast = elementwise(
 )  # fmt: skip
 
 
-@front
+@front_of(_cast, 'gg.cast(x, "int32")', "int32[3, 4]")
 def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0.
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.errors import DeclarationError
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
+from graphgrad.graph.leaves import extent
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
-from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import TensorType, normal_axis, real_number, whole_number
 from graphgrad.ops.arithmetic import cast, divide, not_equal, where
 from graphgrad.ops.functions import exp, rsqrt
@@ -69,7 +68,7 @@ SOFTMAX = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(SOFTMAX, "gg.softmax(x)", "float32[3, 4]")
 def softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """eˣ / Σ eˣ along `axis`. -∞ gives exactly 0; a row of nothing but -∞ gives zeros."""
     return SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
@@ -104,7 +103,7 @@ LOG_SOFTMAX = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(LOG_SOFTMAX, "gg.log_softmax(x, axis=0)", "float32[3, 4]")
 def log_softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """log of softmax along `axis`, computed without taking the log of a small number."""
     return LOG_SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
@@ -158,7 +157,7 @@ STANDARDISE = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(STANDARDISE, "gg.standardise(x)", "float32[3, 4]")
 def standardise(x: Node, epsilon: float = 1e-5, name: str | None = None) -> Node:
     """x with mean 0 and variance 1 along the last axis (σ² is the mean of squares, over n)."""
     return STANDARDISE(x, epsilon=real_number(epsilon, "epsilon"), name=name)
@@ -216,7 +215,7 @@ def _delta_cross_entropy(delta: Node, y: Node, logits: Node, targets: Node) -> t
     # the target distribution: 1 - ε on the target and ε spread evenly over all tokens
     goal = cast(is_at(checked(targets, size, "cross_entropy", ignored), size), logits.dtype)
     if smoothing:
-        goal = goal * (1.0 - smoothing) + smoothing / size
+        goal = goal * (1.0 - smoothing) + smoothing / extent(size, logits.dtype)
     return (softmax(logits) - goal) * weight, None
 
 
@@ -231,7 +230,7 @@ CROSS_ENTROPY = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(CROSS_ENTROPY, "gg.cross_entropy(x, gg.constant([0, 3, 1]))", "float32[3]")
 def cross_entropy(
     logits: Node,
     targets: Node,
@@ -243,21 +242,19 @@ def cross_entropy(
 
     With label smoothing ε the target distribution is (1 - ε) on the target plus ε / vocabulary on
     every token (Szegedy et al. 2016, section 7). Where the target is `ignored` the loss and its
-    delta are exactly 0. The result keeps one loss a target: sum or average it as you need.
+    delta are exactly 0. The result keeps one loss a target: sum or average it as you need. The
+    vocabulary may be a named dimension, as where each example of a batch is told from all others.
     """
-    if logits.shape and not isinstance(logits.shape[-1], int):
-        raise DeclarationError(
-            f"cross_entropy needs a vocabulary of known size, not {logits.shape[-1]}",
-            str(current_origin() or ""),
-        )
     return CROSS_ENTROPY(
         logits, targets, smoothing=real_number(smoothing, "label smoothing"),
         ignored=whole_number(ignored, "the ignored target"), name=name,
     )  # fmt: skip
 
 
-@front
-def mean_over_targets(losses: Node, targets: Node, ignored: int, name: str | None = None) -> Node:
+@front_of(None, "gg.mean_over_targets(gg.cross_entropy(x, x.argmax()), x.argmax())", "float32[]")
+def mean_over_targets(
+    losses: Node, targets: Node, ignored: int = -1, name: str | None = None
+) -> Node:
     """The mean of the losses over the targets that are not ignored."""
     count = sum(cast(not_equal(targets, ignored), losses.dtype), name="tokens")
     return divide(sum(losses, name="total"), count, name=name)

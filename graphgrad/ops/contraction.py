@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from graphgrad.graph.dimension import Dimension, product
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text, truth
@@ -84,7 +84,7 @@ MATMUL = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(MATMUL, 'gg.matmul(x, gg.parameter("w", (4, 2)))', "float32[3, 2]")
 def matmul(
     a: Operand, b: Operand, transpose_a: bool = False, transpose_b: bool = False,
     name: str | None = None,

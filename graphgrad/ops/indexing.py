@@ -10,7 +10,7 @@ from typing import Any
 
 from graphgrad.errors import DataError
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
 from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
@@ -128,13 +128,13 @@ SCATTER_ADD = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(SCATTER_ADD, "gg.scatter_add(gg.iota(3), x, 5)", "float32[5, 4]")
 def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | None = None) -> Node:
     """A table of `size` rows, zero but for the rows added at the indices; repeated ones add up."""
     return SCATTER_ADD(indices, rows, size=as_size(size), name=name)
 
 
-@front
+@front_of(None, "gg.one_hot(gg.argmax(x), 4)", "float32[3, 4]")
 def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = "float32", name: str | None = None
 ) -> Node:
@@ -209,7 +209,7 @@ PUT_ALONG_AXIS: Operation = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(TAKE_ALONG_AXIS, "gg.take_along_axis(x, gg.argmax(x, keepdims=True))", "float32[3, 1]")
 def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
     """Elements of x chosen along `axis`; away from it, indices and x broadcast to each other."""
     axis = normal_axis(axis, x.rank)
@@ -217,7 +217,7 @@ def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = N
     return TAKE_ALONG_AXIS(x, indices, axis=axis, name=name)
 
 
-@front
+@front_of(PUT_ALONG_AXIS, "gg.put_along_axis(gg.iota(3)[:, None], x[:, :1], 5)", "float32[3, 5]")
 def put_along_axis(
     indices: Node, values: Node, size: int | Dimension, axis: int = -1, name: str | None = None
 ) -> Node:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph.dimension import Dimension, product, quotient
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
@@ -58,7 +58,7 @@ RESHAPE = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(RESHAPE, "gg.reshape(x, (2, -1))", "float32[2, 6]")
 def reshape(x: Node, shape: Sizes, name: str | None = None) -> Node:
     """x with another shape of as many elements; one size may be -1: what is left."""
     sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
@@ -80,7 +80,7 @@ def reshape_to(x: Node, shape: Shape, name: str | None = None) -> Node:
     return x if x.shape == shape and name is None else RESHAPE(x, shape=shape, name=name)
 
 
-@front
+@front_of(None, "gg.expand_dims(x, 0)", "float32[1, 3, 4]")
 def expand_dims(x: Node, axis: int | Sequence[int], name: str | None = None) -> Node:
     """x with one more axis of size 1 at `axis` of the result, or at each of several."""
     axes = axis if isinstance(axis, Sequence) else [whole_number(axis, "an axis")]
@@ -91,7 +91,7 @@ def expand_dims(x: Node, axis: int | Sequence[int], name: str | None = None) -> 
     return reshape_to(x, shape, name)
 
 
-@front
+@front_of(None, "gg.squeeze(x[:, :1], 1)", "float32[3]")
 def squeeze(x: Node, axis: int | Sequence[int] | None = None, name: str | None = None) -> Node:
     """x without `axis` (or each of several), whose size must be 1; by default, without all such."""
     places = normal_axes(axis, x.rank)
@@ -131,7 +131,7 @@ TRANSPOSE = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(TRANSPOSE, "gg.transpose(x)", "float32[4, 3]")
 def transpose(x: Node, axes: Sequence[int] | None = None, name: str | None = None) -> Node:
     """x with its axes in the given order; without `axes`, in reverse order."""
     order = tuple(range(x.rank))[::-1] if axes is None else axes
@@ -160,7 +160,7 @@ BROADCAST_TO = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(BROADCAST_TO, 'gg.broadcast_to(x, ("batch", 3, 4))', "float32[batch, 3, 4]")
 def broadcast_to(x: Node, shape: Sizes, name: str | None = None) -> Node:
     """x repeated along new axes in front and along axes of size 1."""
     return BROADCAST_TO(x, shape=as_shape(shape), name=name)
@@ -253,7 +253,7 @@ EMBED = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(SLICE, "x[1:, :2]", "float32[2, 2]")
 def slice(x: Node, key: Any, name: str | None = None) -> Node:
     """`x[key]` with integers, slices with a positive step, None and `...`; no negative steps."""
     windows: list[Window] = []
@@ -275,7 +275,7 @@ def slice(x: Node, key: Any, name: str | None = None) -> Node:
     return reshape_to(part, tuple(shape), name)
 
 
-@front
+@front_of(EMBED, "gg.pad(x, [(0, 0), (1, 1)])", "float32[3, 6]")
 def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> Node:
     """x with zeros around it; `widths` gives (before, after) for every axis."""
     if len(widths) != x.rank:
@@ -289,7 +289,7 @@ def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> 
     return EMBED(x, shape=shape, starts=starts, steps=(1,) * x.rank, name=name)
 
 
-@front
+@front_of(None, "gg.split(x, 2)[0]", "float32[3, 2]")
 def split(x: Node, sections: int | Sequence[int], axis: int = -1) -> tuple[Node, ...]:
     """x cut along `axis`: into `sections` equal parts, or into parts of the given sizes."""
     axis = normal_axis(axis, x.rank)
@@ -346,7 +346,7 @@ CONCATENATE = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(CONCATENATE, "gg.concatenate([x, x], axis=1)", "float32[3, 8]")
 def concatenate(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along an axis that exists."""
     nodes = as_nodes(CONCATENATE, _several(values))
@@ -354,7 +354,7 @@ def concatenate(values: Sequence[Operand], axis: int = 0, name: str | None = Non
     return CONCATENATE(*nodes, axis=axis, name=name)
 
 
-@front
+@front_of(None, "gg.stack([x, x])", "float32[2, 3, 4]")
 def stack(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
     """The values one after another along a new axis."""
     nodes = as_nodes(CONCATENATE, _several(values))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, sample
@@ -61,7 +61,11 @@ DROPOUT_MASK = Operation(
 )  # fmt: skip
 
 
-@front
+@front_of(
+    DROPOUT_MASK,
+    "gg.dropout_mask(7, 0, x.shape, rate=0.1, stream=0)",
+    "float32[3, 4]",
+)
 def dropout_mask(
     seed: Node, step: Node, shape: Sizes, rate: float, stream: int, dtype: Any = "float32",
     name: str | None = None,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph.dimension import product
-from graphgrad.graph.front import front
+from graphgrad.graph.front import front_of
 from graphgrad.graph.leaves import extent
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import real, sample
@@ -265,43 +265,43 @@ def _front(operation: Operation, x: Node, axis: Axes, keepdims: bool, name: str 
     return operation(x, axes=axes, keepdims=truth(keepdims, "keepdims"), name=name)
 
 
-@front
+@front_of(SUM, "gg.sum(x, axis=1)", "float32[3]")
 def sum(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """Σ x over the axes."""
     return _front(SUM, x, axis, keepdims, name)
 
 
-@front
+@front_of(MEAN, "gg.mean(x, axis=1, keepdims=True)", "float32[3, 1]")
 def mean(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The mean of x over the axes."""
     return _front(MEAN, x, axis, keepdims, name)
 
 
-@front
+@front_of(VARIANCE, "gg.variance(x, axis=-1)", "float32[3]")
 def variance(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
     return _front(VARIANCE, x, axis, keepdims, name)
 
 
-@front
+@front_of(MAX, "gg.max(x, axis=0)", "float32[4]")
 def max(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The largest element; elements that tie share the delta equally."""
     return _front(MAX, x, axis, keepdims, name)
 
 
-@front
+@front_of(MIN, "gg.min(x)", "float32[]")
 def min(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """The smallest element; elements that tie share the delta equally."""
     return _front(MIN, x, axis, keepdims, name)
 
 
-@front
+@front_of(LOGSUMEXP, "gg.logsumexp(x, axis=1)", "float32[3]")
 def logsumexp(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """log Σ eˣ, computed without overflow."""
     return _front(LOGSUMEXP, x, axis, keepdims, name)
 
 
-@front
+@front_of(ARGMAX, "gg.argmax(x, axis=1)", "int32[3]")
 def argmax(
     x: Node, axis: int | None = -1, keepdims: bool = False, dtype: Any = "int32",
     name: str | None = None,
