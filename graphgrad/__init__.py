@@ -6,7 +6,7 @@ The names here are the public API: leaves and graphs, every operation, `derive` 
 that come of it, `compile`. Each is documented in the module that it comes from.
 """
 
-from graphgrad import ops
+from graphgrad import layers, ops
 from graphgrad.backprop import derive, hessian_vector, jacobian_vector, vector_jacobian
 from graphgrad.compile import Compiled, compile, initial_state
 from graphgrad.errors import GraphgradError
@@ -17,6 +17,7 @@ from graphgrad.graph import (
     Operation,
     alias,
     constant,
+    default_dtype,
     dimension,
     extent,
     full,
@@ -38,7 +39,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Compiled", "Dimension", "Graph", "GraphgradError", "Node", "Operation", "alias", "compile",
-    "constant", "derive", "dimension", "extent", "full", "glorot_uniform", "hessian_vector",
+    "constant", "default_dtype", "derive", "dimension", "extent", "full", "glorot_uniform", "hessian_vector",
     "initial_state",
     "input", "iota", "jacobian_vector", "normal", "parameter", "sample", "scope", "state",
     "surgery", "uniform", "vector_jacobian", "verify",

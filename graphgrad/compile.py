@@ -33,6 +33,7 @@ from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.display import summary
 from graphgrad.graph.html import mimebundle, picture, program_html
+from graphgrad.graph.interface import named_inputs
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
@@ -93,9 +94,17 @@ class Compiled(Single):
         self._lock = threading.Lock()
 
     def __call__(
-        self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: Any
+        self,
+        state: Mapping[str, np.ndarray] | None = None,
+        feeds: Mapping[str | Node, Any] | None = None,
+        /,
+        **inputs: Any,
     ) -> dict[str, np.ndarray]:
-        """Runs the program for the sizes of the inputs, compiling it the first time."""
+        """Runs the program for the sizes of the inputs, compiling it the first time.
+
+        Inputs are given by keyword, or in `feeds` by their full name ("encoder.x") or node.
+        """
+        inputs = named_inputs(self.graph.inputs, feeds or {}, inputs)
         sizes = sizes_of(self.graph, inputs)
         if any(name not in sizes for name in self._dimensions):
             raise self._unknown_sizes(sizes, inputs)

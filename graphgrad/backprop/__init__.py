@@ -1,6 +1,6 @@
 """From a graph to its deltas, and the products that come of them."""
 
 from graphgrad.backprop.derive import deltas_of, derive
-from graphgrad.backprop.products import hessian_vector, jacobian_vector, vector_jacobian
+from graphgrad.backprop.products import grad, hessian_vector, jacobian_vector, vector_jacobian
 
-__all__ = ["deltas_of", "derive", "hessian_vector", "jacobian_vector", "vector_jacobian"]
+__all__ = ["deltas_of", "derive", "grad", "hessian_vector", "jacobian_vector", "vector_jacobian"]

@@ -1,5 +1,6 @@
-"""Products with Jacobians and Hessians, all from the same delta rules.
+"""Gradients, and products with Jacobians and Hessians, all from the same delta rules.
 
+- gradient: ∂y/∂x of a scalar y is what `derive` computes, as nodes to go on calculating with.
 - vector–Jacobian: vᵀ ∂y/∂x is what `derive` computes with the seed v.
 - Jacobian–vector: g(v) = vᵀ ∂y/∂x is linear in v, so the vector–Jacobian product of g with respect
   to v, seeded with the tangent of x, is ∂y/∂x · tangent. (The "double backward" way.)
@@ -8,10 +9,36 @@
 
 from __future__ import annotations
 
-from graphgrad.backprop.derive import derive
+from collections.abc import Sequence
+from typing import overload
+
+from graphgrad.backprop.derive import derive, deltas_of
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import DELTA, Graph, Node, input
+from graphgrad.graph.scope import current_origin
 from graphgrad.ops import sum
+
+
+@overload
+def grad(y: Node, x: Node) -> Node: ...
+@overload
+def grad(y: Node, x: Sequence[Node]) -> tuple[Node, ...]: ...
+def grad(y: Node, x: Node | Sequence[Node]) -> Node | tuple[Node, ...]:
+    """∂y/∂x of the scalar y, with the shape of x; of several x, a tuple, derived in one go.
+
+    The gradient is a node like any other: it can stand in a loss (a gradient penalty, say) and be
+    derived again. Where y does not depend on x it is zeros.
+
+    >>> x = gg.input("x", 3)
+    >>> print(gg.grad((x * x).sum(), x).type)
+    float32[3]
+    """
+    several = [x] if isinstance(x, Node) else list(x)
+    if not all(isinstance(each, Node) for each in (y, *several)):
+        raise DeclarationError("grad(y, x) takes nodes", str(current_origin() or ""),
+                               "of a graph by names: derive(graph, of).delta(name)")
+    found = _deltas(y, several, None)
+    return found[0] if isinstance(x, Node) else tuple(found)
 
 
 def vector_jacobian(y: Node, x: Node, vector: Node) -> Node:
@@ -42,10 +69,13 @@ def _free_name(*nodes: Node) -> str:
 
 
 def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:
-    nodes = {"of": of, "wrt": wrt}
+    return _deltas(of, [wrt], seed)[0]
+
+
+def _deltas(of: Node, wrt: Sequence[Node], seed: Node | None) -> list[Node]:
+    nodes = {"of": of, **{f"wrt.{place}": node for place, node in enumerate(wrt)}}
     graph = Graph({"of": of}, names={**nodes, **({} if seed is None else {"seed": seed})})
     label = DELTA
     while any(name.endswith(f".{label}") for name in graph.names):  # a leaf may be called so
         label += "_"
-    derived = derive(graph, "of", [wrt], seed, label)
-    return derived.names[f"{derived.name_of(wrt)}.{label}"]
+    return deltas_of(derive(graph, "of", wrt, seed, label), wrt, label)

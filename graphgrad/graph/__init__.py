@@ -21,14 +21,14 @@ from graphgrad.graph.leaves import (
 )
 from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, constant
 from graphgrad.graph.samples import Sample, sample
-from graphgrad.graph.scope import Origin, placed, scope
+from graphgrad.graph.scope import Origin, default_dtype, placed, scope
 from graphgrad.graph.types import Shape, TensorType
 from graphgrad.graph.verify import verify
 
 __all__ = [
     "CONSTANT", "DELTA", "EXTENT", "INPUT", "IOTA", "LEAVES", "ONES", "PARAMETER", "STATE",
     "STATEFUL", "ZEROS", "Dimension", "Graph", "Initial", "Literal", "Node", "Operation", "Origin",
-    "Sample", "Shape", "TensorType", "alias", "constant", "dimension", "extent", "full",
+    "Sample", "Shape", "TensorType", "alias", "constant", "default_dtype", "dimension", "extent", "full",
     "glorot_uniform",
     "input", "iota", "leaf_name", "normal", "parameter", "placed", "sample", "scope", "state",
     "uniform", "verify",

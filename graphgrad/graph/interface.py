@@ -1,11 +1,12 @@
-"""What a graph may be made of: nodes as outputs, updates that fit, leaves with names."""
+"""What a graph may be made of: nodes as outputs, updates that fit, leaves with names; and what its
+inputs are fed by."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from graphgrad.errors import DeclarationError
+from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph.leaves import INPUT, STATEFUL, leaf_name
 from graphgrad.graph.node import Node
 from graphgrad.graph.scope import current_origin
@@ -74,3 +75,20 @@ def check_leaf_names(nodes: Sequence[Node]) -> None:
                     f"{other.origin} and {node.origin}",
                     "give them different names, or declare them in different scopes",
                 )
+
+
+def named_inputs(
+    known: Iterable[str], feeds: Mapping[str | Node, Any], inputs: dict[str, Any]
+) -> dict[str, Any]:
+    """All inputs by name. A node stands for the name that it is fed by."""
+    named = dict(inputs)
+    for key, value in feeds.items():
+        name = leaf_name(key) if isinstance(key, Node) and key.operation is INPUT else key
+        if not isinstance(name, str):
+            raise UnknownNameError(
+                f"{key!r:.80} is not an input", fix=f"it takes {', '.join(known) or 'none'}"
+            )
+        if name in named:
+            raise DeclarationError(f"the input {name!r} is given twice", fix="give it once")
+        named[name] = value
+    return named

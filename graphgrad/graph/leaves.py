@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.front import front
-from graphgrad.graph.initial import ZEROS, Initial
+from graphgrad.graph.initial import ZEROS, Initial, full
 from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, apply, constant
 from graphgrad.graph.samples import sample
-from graphgrad.graph.scope import current_origin, scoped
-from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape
+from graphgrad.graph.scope import current_origin, current_place, scoped
+from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape, float_dtype
 
 Sizes = int | str | Dimension | Iterable[int | str | Dimension]
 
@@ -48,19 +49,26 @@ LEAVES = (INPUT, PARAMETER, STATE, CONSTANT)
 STATEFUL = (PARAMETER, STATE)
 
 
-def input(name: str, shape: Sizes = (), dtype: Any = "float32") -> Node:
-    """A value given at every run. Text in `shape` names a dimension: `("batch", 3)`."""
+def input(name: str, shape: Sizes = (), dtype: Any = None) -> Node:
+    """A value given at every run. Text in `shape` names a dimension: `("batch", 3)`.
+
+    It is fed by its name: of an input in a scope, the full one ("encoder.x"). Without `dtype` it is
+    float32, or what `default_dtype` says.
+    """
     return _leaf(INPUT, name, shape, dtype, {})
 
 
 def parameter(
-    name: str, shape: Sizes = (), initial: Initial = ZEROS, dtype: Any = "float32"
+    name: str, shape: Sizes = (), initial: Initial | float = ZEROS, dtype: Any = None
 ) -> Node:
-    """A learned value. Its sizes are integers; `initial` says how a new run draws it."""
+    """A learned value. Its sizes are integers; `initial` says how a new run draws it: `normal(…)`,
+    `uniform(…)`, `glorot_uniform(…)`, or a number for all elements."""
     return _leaf(PARAMETER, name, shape, dtype, {"initial": initial})
 
 
-def state(name: str, shape: Sizes = (), initial: Initial = ZEROS, dtype: Any = "float32") -> Node:
+def state(
+    name: str, shape: Sizes = (), initial: Initial | float = ZEROS, dtype: Any = None
+) -> Node:
     """A value that lives between runs and is not learned: a moment, a step count."""
     return _leaf(STATE, name, shape, dtype, {"initial": initial})
 
@@ -73,12 +81,13 @@ def iota(size: int | str | Dimension, dtype: Any = "int32", name: str | None = N
 
 
 @front
-def extent(size: int | str | Dimension, dtype: Any = "float32", name: str | None = None) -> Node:
+def extent(size: int | str | Dimension, dtype: Any = None, name: str | None = None) -> Node:
     """The number `size` itself, as a scalar; a constant where it is known already."""
     (known,) = as_shape(size)
+    dtype = float_dtype(dtype)
     if isinstance(known, int):
         return constant(known, dtype, name)
-    return apply(EXTENT, (), {"size": known, "dtype": as_dtype(dtype)}, name)
+    return apply(EXTENT, (), {"size": known, "dtype": dtype}, name)
 
 
 def leaf_name(leaf: Node) -> str:
@@ -89,24 +98,53 @@ def leaf_name(leaf: Node) -> str:
 def _leaf(
     operation: Operation, name: str, shape: Sizes, dtype: Any, attributes: dict[str, Any]
 ) -> Node:
+    place = current_place()
     try:
-        shape, dtype = as_shape(shape), as_dtype(dtype)
+        shape, dtype = as_shape(shape), float_dtype(dtype)
     except (TypeError, ValueError) as problem:
         raise DeclarationError(
             f"{operation.name} {name!r}: {problem}", str(current_origin() or "")
         ) from None
-    if not isinstance(attributes.get("initial", ZEROS), Initial):
-        raise DeclarationError(
-            f"{operation.name} {name!r}: its first value is {type(attributes['initial']).__name__}",
-            str(current_origin() or ""),
-            "write full(0.5), normal(0.02) or uniform(0.1); arrays are given to initial_state",
-        )
+    if "initial" in attributes:
+        attributes = {"initial": _initial(operation, name, attributes["initial"])}
     if operation is not INPUT and any(isinstance(size, Dimension) for size in shape):
         raise DeclarationError(
             f"{operation.name} {name!r} has an unknown size in its shape {list(map(str, shape))}",
             str(current_origin() or ""),
             "a value that lives between runs needs integers",
         )
-    identity = {"label": scoped(name), "shape": shape, "dtype": dtype,
-                "declaration": next(_declarations)}  # fmt: skip
-    return apply(operation, (), {**identity, **attributes}, name)
+    meaning = {"label": scoped(name), "shape": shape, "dtype": dtype, **attributes}
+    if place.leaves is None or operation is INPUT:
+        return apply(operation, (), {**meaning, "declaration": next(_declarations)}, name)
+    known = place.leaves.get(meaning["label"])
+    if known is None:
+        known = apply(operation, (), {**meaning, "declaration": next(_declarations)}, name)
+        place.leaves[meaning["label"]] = known
+    _need_same(known, operation, meaning)
+    return known
+
+
+def _initial(operation: Operation, name: str, initial: Any) -> Initial:
+    """How the first value is drawn; a number is that of every element."""
+    if isinstance(initial, Real) and not isinstance(initial, bool):
+        return full(float(initial))
+    if isinstance(initial, Initial):
+        return initial
+    raise DeclarationError(
+        f"{operation.name} {name!r}: its first value is {type(initial).__name__}",
+        str(current_origin() or ""),
+        "write a number, normal(0.02) or uniform(0.1); arrays are given to initial_state",
+    )
+
+
+def _need_same(known: Node, operation: Operation, meaning: dict[str, Any]) -> None:
+    """DeclarationError where a shared parameter is declared as another one than the first time."""
+    differing = [key for key, value in meaning.items() if known.attributes[key] != value]
+    if known.operation is not operation or differing:
+        raise DeclarationError(
+            f"{meaning['label']!r} is shared as {known.operation.name} of type {known.type}; here "
+            f"it is declared as {operation.name} with another {' and '.join(differing) or 'kind'}",
+            str(current_origin() or ""),
+            "what layers share has one shape, dtype and first value; give other inputs a layer of "
+            "their own",
+        )

@@ -1,8 +1,8 @@
 """Where a node is being declared: the scope that prefixes its name and the user's line.
 
-The scope is the one thing that declaring code does not pass along by hand. It lives in a context
-variable, so threads and tasks do not see each other's, and it is nothing but a label: it never
-changes what a node computes.
+The scope is what declaring code does not pass along by hand, and with it go the float dtype of a
+model and the parameters that its layers share. It lives in a context variable, so threads and tasks
+do not see each other's. It decides what is declared, and never changes a node that is there.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from graphgrad.errors import DeclarationError
+
+FLOATS = ("float32", "float64")
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _MODELS = _PACKAGE + "models" + os.sep
@@ -36,10 +40,15 @@ class Origin:
 
 
 class Place(NamedTuple):
-    """The scope in force, and the origin that derived nodes inherit."""
+    """What is in force where a node is declared."""
 
     scope: str = ""
     origin: Origin | None = None
+    """The line that derived nodes inherit."""
+    dtype: str = "float32"
+    """The dtype of floats that are declared without one."""
+    leaves: dict[str, Any] | None = None
+    """Where layers share them: the parameters and states declared so far, by their full name."""
 
 
 _place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place is a tuple)
@@ -48,7 +57,49 @@ _place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place i
 @contextmanager
 def scope(name: str) -> Iterator[None]:
     """Prefixes the names of all nodes declared inside: `with scope("encoder.0"): …`."""
-    token = _place.set(Place(scoped(name), _place.get().origin))
+    with _in_force(_place.get()._replace(scope=scoped(name))):
+        yield
+
+
+@contextmanager
+def default_dtype(dtype: Any) -> Iterator[None]:
+    """Gives inputs, parameters, states and constants this dtype, where they are not given another.
+
+        with gg.default_dtype("float64"):
+            graph = my_model()
+
+    It holds for floats that are declared inside, without `dtype=`, and for nothing else: what is
+    derived or optimised later keeps the dtypes that the model has.
+    """
+    try:
+        name = str(np.dtype("none" if dtype is None else dtype))  # NumPy takes None for float64
+    except TypeError:
+        name = ""
+    if name not in FLOATS:
+        raise DeclarationError(
+            f"the dtype of a model is one of {', '.join(FLOATS)}, not {dtype!r:.60}",
+            str(current_origin() or ""),
+        )
+    with _in_force(_place.get()._replace(dtype=name)):
+        yield
+
+
+@contextmanager
+def sharing(place: Place, leaves: dict[str, Any]) -> Iterator[None]:
+    """Declares in the scope of `place`; parameters and states that are among `leaves` are those,
+    and others become part of them."""
+    with _in_force(_place.get()._replace(scope=place.scope, leaves=leaves)):
+        yield
+
+
+def current_place() -> Place:
+    """What is in force."""
+    return _place.get()
+
+
+@contextmanager
+def _in_force(place: Place) -> Iterator[None]:
+    token = _place.set(place)
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph.dimension import Dimension, named, product
+from graphgrad.graph.scope import current_place
 
 Shape = tuple[int | Dimension, ...]
 DType = np.dtype[Any]
@@ -83,6 +84,11 @@ def as_dtype(dtype: Any) -> DType:
     if found is None or found not in DTYPES:
         raise ValueError(f"dtype {found or dtype} is not one of {', '.join(map(str, DTYPES))}")
     return found
+
+
+def float_dtype(dtype: Any) -> DType:
+    """The dtype that is given; where none is, that of the model which is being declared."""
+    return as_dtype(current_place().dtype if dtype is None else dtype)
 
 
 def whole_number(value: Any, what: str, wanted: str = "an integer") -> int:

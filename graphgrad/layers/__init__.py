@@ -17,9 +17,23 @@ from graphgrad.layers.basic import (
     layer_norm,
 )
 from graphgrad.layers.embedding import embed, embedding_table, sinusoidal_positions
+from graphgrad.layers.shared import shared
 
 __all__ = [
-    "ACTIVATIONS", "Randomness", "attention", "causal_mask", "dense", "dropout", "embed",
-    "embedding_table", "feed_forward", "join_heads", "layer_norm", "multi_head_attention",
-    "padding_mask", "sinusoidal_positions", "split_heads",
-]  # fmt: skip
+    "ACTIVATIONS",
+    "Randomness",
+    "attention",
+    "causal_mask",
+    "dense",
+    "dropout",
+    "embed",
+    "embedding_table",
+    "feed_forward",
+    "join_heads",
+    "layer_norm",
+    "multi_head_attention",
+    "padding_mask",
+    "shared",
+    "sinusoidal_positions",
+    "split_heads",
+]

@@ -7,11 +7,14 @@ import math
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Node, constant, iota, normal, parameter
 from graphgrad.graph.scope import current_origin
+from graphgrad.graph.types import float_dtype
 from graphgrad.layers.basic import known_width
 from graphgrad.ops import cast, concatenate, cos, expand_dims, gather, multiply, reshape, sin
 
 
-def embedding_table(vocabulary: int, width: int, dtype: object, name: str = "embedding") -> Node:
+def embedding_table(
+    vocabulary: int, width: int, dtype: object = None, name: str = "embedding"
+) -> Node:
     """One row a token, drawn from N(0, 1/width).
 
     With the factor √width of `embed` a token's elements then have variance 1, as large as those of
@@ -26,13 +29,14 @@ def embed(ids: Node, table: Node, name: str = "embedded") -> Node:
 
 
 def sinusoidal_positions(
-    length: int | Dimension, width: int, dtype: object, name: str = "positions"
+    length: int | Dimension, width: int, dtype: object = None, name: str = "positions"
 ) -> Node:
     """sin(p / 10000^(2i/width)) in even and cos in odd columns: [length, width]."""
     if width % 2:
         raise DeclarationError(
             f"positions need an even width, not {width}", str(current_origin() or "")
         )
+    dtype = float_dtype(dtype)
     frequencies = [10000.0 ** (-2 * i / width) for i in range(width // 2)]
     position = expand_dims(cast(iota(length), dtype), 1)
     angles = position * constant(frequencies, dtype)

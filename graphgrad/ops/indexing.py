@@ -14,7 +14,7 @@ from graphgrad.graph.front import front_of
 from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
-from graphgrad.graph.types import TensorType, as_dtype, as_size, broadcast, normal_axis
+from graphgrad.graph.types import TensorType, as_size, broadcast, float_dtype, normal_axis
 from graphgrad.ops.arithmetic import cast, equal
 from graphgrad.ops.movement import broadcast_to, expand_dims
 from graphgrad.ops.rules import need_integers
@@ -136,13 +136,13 @@ def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | No
 
 @front_of(None, "gg.one_hot(gg.argmax(x), 4)", "float32[3, 4]")
 def one_hot(
-    indices: Node, depth: int | Dimension, dtype: Any = "float32", name: str | None = None
+    indices: Node, depth: int | Dimension, dtype: Any = None, name: str | None = None
 ) -> Node:
     """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
     need_integers(indices.type)
     depth = as_size(depth)
     hot = is_at(checked(indices, depth, "one_hot"), depth)
-    return cast(hot, as_dtype(dtype), name=name)
+    return cast(hot, float_dtype(dtype), name=name)
 
 
 def is_at(indices: Node, depth: int | Dimension) -> Node:

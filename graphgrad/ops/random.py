@@ -19,8 +19,8 @@ from graphgrad.graph.types import (
     DType,
     Shape,
     TensorType,
-    as_dtype,
     as_shape,
+    float_dtype,
     real_number,
     whole_number,
 )
@@ -67,7 +67,7 @@ DROPOUT_MASK = Operation(
     "float32[3, 4]",
 )
 def dropout_mask(
-    seed: Node, step: Node, shape: Sizes, rate: float, stream: int, dtype: Any = "float32",
+    seed: Node, step: Node, shape: Sizes, rate: float, stream: int, dtype: Any = None,
     name: str | None = None,
 ) -> Node:  # fmt: skip
     """Zeros with probability `rate`, 1 / (1 - rate) otherwise, so that the mean is 1.
@@ -76,7 +76,7 @@ def dropout_mask(
     """
     return DROPOUT_MASK(
         seed, step, shape=as_shape(shape), rate=real_number(rate, "a rate"),
-        stream=whole_number(stream, "a stream"), dtype=as_dtype(dtype), name=name,
+        stream=whole_number(stream, "a stream"), dtype=float_dtype(dtype), name=name,
     )  # fmt: skip
 
 
