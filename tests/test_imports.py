@@ -59,14 +59,14 @@ def ours(tree: ast.AST) -> list[tuple[str, int]]:
 def test_imports_point_down(file):
     layer = layer_of_file(file)
     if not layer:
-        return  # the front page gathers what stands below compile and is imported by nothing
+        return  # the front page gathers what stands below inspection and is imported by nothing
     assert layer in LAYERS, f"{file} belongs to no layer: say where it stands"
     for module, line in ours(ast.parse(file.read_text())):
         below = layer_of_module(module)
         if below in LAYERS:
             assert LAYERS.index(below) <= LAYERS.index(layer), f"{file}:{line} imports {module}"
         else:
-            assert LAYERS.index(layer) > LAYERS.index("compile"), (
+            assert LAYERS.index(layer) > LAYERS.index("training"), (
                 f"{file}:{line} imports the front page graphgrad, which stands above {layer}"
             )
 
@@ -81,10 +81,10 @@ def test_no_import_inside_a_function_but_of_an_optional_third_party(file):
             assert module.split(".")[0] != "graphgrad", f"{file}:{line} imports {module}"
 
 
-def test_the_front_page_imports_nothing_above_compile():
+def test_the_front_page_imports_nothing_above_training():
     for module, line in ours(ast.parse((ROOT / "graphgrad" / "__init__.py").read_text())):
         layer = layer_of_module(module)
-        assert LAYERS.index(layer) <= LAYERS.index("compile"), f"line {line}: {module}"
+        assert LAYERS.index(layer) <= LAYERS.index("training"), f"line {line}: {module}"
 
 
 @pytest.mark.parametrize(

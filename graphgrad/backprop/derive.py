@@ -82,6 +82,18 @@ def deltas_of(graph: Graph, nodes: Iterable[Node], label: str = DELTA) -> list[N
     return [graph.names[f"{graph.name_of(node)}.{label}"] for node in nodes]
 
 
+def has_deltas(graph: Graph, label: str = DELTA) -> bool:
+    """Whether the graph was derived under this label."""
+    return any(name.endswith(f".{label}") for name in graph.names)
+
+
+def is_derived_from(graph: Graph, node: Node, label: str = DELTA) -> bool:
+    """Whether the deltas under this label are those of `node`: it has one, and no tail sent it."""
+    name = graph.name_of(node)
+    sent = f"{name}.{label}<-"
+    return f"{name}.{label}" in graph.names and not any(n.startswith(sent) for n in graph.names)
+
+
 def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list[Node]:
     if wrt is None:
         return [n for n in graph.nodes if n.operation in (PARAMETER, INPUT) and n.type.is_float]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from graphgrad.backprop.derive import derive, deltas_of
+from graphgrad.backprop.derive import deltas_of, derive
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import DELTA, Graph, Node, input
 from graphgrad.graph.scope import current_origin
@@ -35,8 +35,11 @@ def grad(y: Node, x: Node | Sequence[Node]) -> Node | tuple[Node, ...]:
     """
     several = [x] if isinstance(x, Node) else list(x)
     if not all(isinstance(each, Node) for each in (y, *several)):
-        raise DeclarationError("grad(y, x) takes nodes", str(current_origin() or ""),
-                               "of a graph by names: derive(graph, of).delta(name)")
+        raise DeclarationError(
+            "grad(y, x) takes nodes",
+            str(current_origin() or ""),
+            "of a graph by names: derive(graph, of).delta(name)",
+        )
     found = _deltas(y, several, None)
     return found[0] if isinstance(x, Node) else tuple(found)
 

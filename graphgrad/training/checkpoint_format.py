@@ -82,7 +82,7 @@ def write_checkpoint_files(
 
     Raises ``OSError``; what was written until then stays, so the folder should be temporary.
     """
-    size, digest = write_new(folder / STATE, _safetensors(state))
+    size, digest = write_new(folder / STATE, safetensors_pieces(state))
     body["files"] = {STATE: {"bytes": size, "sha256": digest}}
     body["arrays"] = [
         {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
@@ -96,11 +96,18 @@ def write_checkpoint_files(
     write_new(folder / MANIFEST, (content,))
 
 
-def _safetensors(state: dict[str, np.ndarray]) -> Iterator[bytes | memoryview]:
+def ordered_names(state: Mapping[str, np.ndarray]) -> list[str]:
+    """Wide elements first, as the format's own writer has them, so every array is aligned."""
+    return sorted(state, key=lambda name: (-state[name].itemsize, name))
+
+
+def safetensors_pieces(
+    state: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> Iterator[bytes | memoryview]:
     """The bytes of a safetensors file, piece by piece: the state is never held twice."""
-    # Wide elements first, as the format's own writer does, so every array is aligned.
-    ordered = sorted(state, key=lambda name: (-state[name].itemsize, name))
-    header, offset = {}, 0
+    ordered = ordered_names(state)
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    offset = 0
     for name in ordered:
         array = state[name]
         span = [offset, offset + array.nbytes]

@@ -25,7 +25,7 @@ from graphgrad.graph import Graph
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.settings import TrainingSettings
 
-FIXED = ("seed", "batch_size", "optimiser", "dtype")
+FIXED = ("seed", "batch_size", "optimiser", "dtype", "frozen")
 """Settings of every run that the order of its data or its state depends on. What a model declares
 itself is fixed too."""
 PLACES = ("source", "target")

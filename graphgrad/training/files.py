@@ -28,7 +28,7 @@ import secrets
 import shutil
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,11 @@ def _utf8(text: str, path: Path) -> bytes:
         raise DataError(f"{problem} at position {error.start}", str(path)) from None
 
 
-def write_atomically(path: Path | str, data: bytes | str, follow: bool = True) -> None:
-    """Replaces or creates the file ``path`` by ``data`` (text as UTF-8), durably and at once.
+def write_atomically(
+    path: Path | str, data: bytes | str | Sequence[bytes | memoryview], follow: bool = True
+) -> None:
+    """Replaces or creates the file ``path`` by ``data`` (text as UTF-8, bytes also in pieces),
+    durably and at once.
 
     A link is followed to what it names, and a device or a pipe is written into; without
     ``follow`` a file takes the place of whatever has the name.
@@ -173,12 +176,14 @@ def write_atomically(path: Path | str, data: bytes | str, follow: bool = True) -
     Raises ``EnvironmentLimitError``; then the old file is untouched and nothing else is left.
     """
     target = Path(path)
-    content = _utf8(data, target) if isinstance(data, str) else data
-    with disk_errors(target, "write", len(content)):
+    whole = _utf8(data, target) if isinstance(data, str) else data
+    content = (whole,) if isinstance(whole, bytes) else whole
+    with disk_errors(target, "write", sum(map(len, content))):
         mode = _mode(target) if follow else None
         if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             with open(target, "wb", buffering=0) as file:
-                _write_all(file.fileno(), content)
+                for piece in content:
+                    _write_all(file.fileno(), piece)
         else:
             _replace(Path(os.path.realpath(target)) if follow else target, content, mode)
 
@@ -191,10 +196,10 @@ def _mode(path: Path) -> int | None:
         return None
 
 
-def _replace(target: Path, content: bytes, mode: int | None) -> None:
+def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | None) -> None:
     temporary = target.with_name(temporary_name())
     try:
-        write_new(temporary, (content,))
+        write_new(temporary, content)
         if mode is not None:
             os.chmod(temporary, stat.S_IMODE(mode) & 0o777)
         os.replace(temporary, target)

@@ -3,42 +3,32 @@
 A training step is therefore one program: forward, deltas, updates. The step count is a state, so
 schedules, bias corrections and dropout are functions of it and a resumed run continues exactly.
 
-    sgd        w ← w - η g                                  (the lecture's update)
-    momentum   v ← μ v + g;  w ← w - η v
-    adam       Kingma and Ba 2015, algorithm 1
-    adamw      adam, with w ← w - η λ w beside it           (Loshchilov and Hutter 2019)
-
 Updates that the model declares itself (running statistics, averages of weights, target networks)
 are part of the step like the optimiser's: they read the values before it, and happen where loss and
 gradient are finite.
+
+A graph may have several optimisers, each for a part of the parameters and with a loss of its own:
+`optimised` is applied once for each. All read the values before the step, and count the same steps.
 """
 
 from __future__ import annotations
 
-import math
+import fnmatch
 from collections.abc import Iterable
 
-from graphgrad.backprop import derive
-from graphgrad.errors import DeclarationError
-from graphgrad.graph import PARAMETER, ZEROS, Graph, Node, leaf_name, placed, state
+from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
+from graphgrad.errors import ConfigurationError, DeclarationError, suggestion
+from graphgrad.graph import DELTA, PARAMETER, Graph, Node, leaf_name, placed, state
 from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
-from graphgrad.ops import (
-    add,
-    cast,
-    cos,
-    divide,
-    maximum,
-    minimum,
-    multiply,
-    power,
-    sqrt,
-    subtract,
-    sum,
-)
+from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
 from graphgrad.passes.surgery import parse_surgery, surgery
 from graphgrad.training.settings import TrainingSettings
+from graphgrad.training.updates import global_norm, learning_rate, next_values
+
+Patterns = str | Iterable[str]
+"""Names of parameters, or patterns with * and ?; in one text they are separated by commas."""
 
 STEP, SEED = "run.step", "run.seed"
 """The states that count the steps done and hold the seed of dropout."""
@@ -59,130 +49,176 @@ def randomness_of_run() -> Randomness:
 def derived_graph(
     graph: Graph, settings: TrainingSettings, wrt: Iterable[Node] | None = None
 ) -> Graph:
-    """The forward graph with the deltas of a run: derived, and cut as its settings say."""
+    """The forward graph with the deltas of a run: derived, and cut as its settings say.
+
+    A graph that the model has given optimisers of its own has its deltas already.
+    """
+    if has_optimiser(graph):
+        return graph
     return surgery(derive(graph, "loss", wrt), parse_surgery(settings.surgery))
 
 
-@collector_rests
 def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     """The forward graph with deltas, gradient norm, learning rate and all updates added.
 
     Outputs: those of `graph`, `gradient_norm` (before clipping) and `learning_rate`. Updates: those
-    of `graph`, and those of the optimiser.
+    of `graph`, and those of the optimiser. A graph that the model has given optimisers of its own
+    is a training step as it is.
     """
-    _need_room(graph)
-    derived = derived_graph(graph, settings, graph.parameters.values())
+    return graph if has_optimiser(graph) else optimised(graph, settings)
+
+
+def has_optimiser(graph: Graph) -> bool:
+    """Whether `optimised` has made the graph, or a function that is called by an optimiser."""
     step = graph.states.get(STEP)
-    if step is None:
-        with placed("", None):
-            step = state(STEP, (), dtype="int64")
-    dtype = graph.outputs["loss"].dtype
-    gradients = {leaf: derived.delta(derived.name_of(leaf))
-                 for leaf in graph.parameters.values()}  # fmt: skip
+    counts = step is not None and graph.updates.get(step) is add(step, 1)
+    return counts and {GRADIENT_NORM, LEARNING_RATE} <= graph.outputs.keys()
+
+
+@collector_rests
+def optimised(
+    graph: Graph,
+    settings: TrainingSettings,
+    loss: str | Node = "loss",
+    parameters: Patterns = "*",
+    name: str = "",
+) -> Graph:
+    """The graph with the updates that move some of its parameters down the slope of one loss.
+
+    `parameters` are names or patterns with * and ?; those that match `settings.frozen` stay as they
+    are. Deltas of this loss that the graph has already are used as they are, cut or not. `name` is
+    the scope of what is added ("optimiser", and numbered from the second one on). The outputs
+    `gradient_norm` and `learning_rate` are the norm of the gradients of all optimisers together and
+    the rate of the first; those of each further one are under its name.
+    """
+    leaves = chosen(graph, parameters, settings.frozen)
+    again = has_optimiser(graph)
+    name = name or _free_scope(graph, again)
+    _need_room(graph, leaves, name, again)
+    derived, label = _with_deltas(graph, settings, loss)
+    target, step = derived[loss], _step_count(graph)
+    gradients = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
     updates = dict(graph.updates)
-    with placed(scoped(OPTIMISER), graph.outputs["loss"].origin):
+    with placed(scoped(name), target.origin):
         count = add(step, 1, name="count")
         updates[step] = count
-        number = cast(count, dtype, name="number")
+        number = cast(count, target.dtype, name="number")
         rate = learning_rate(number, settings)
         norm = global_norm(list(gradients.values()))
         factor = None
         if settings.clip_norm:
             # the epsilon is PyTorch's; it keeps a gradient of zeros from dividing 0 by 0
             factor = minimum(divide(settings.clip_norm, norm + 1e-6), 1.0, name="clip_factor")
+        kept = set(chosen(graph, settings.no_decay)) if settings.no_decay else set()
         for leaf, gradient in gradients.items():
             with placed(scoped(leaf_name(leaf)), leaf.origin):
                 clipped = gradient if factor is None else multiply(gradient, factor, name="clipped")
-                updates.update(_update(leaf, clipped, rate, number, settings))
-    outputs = {**derived.outputs, GRADIENT_NORM: norm, LEARNING_RATE: rate}
+                updates.update(next_values(leaf, clipped, rate, number, settings, leaf not in kept))
+        added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
+        if again:
+            before = cast(graph.outputs[GRADIENT_NORM], norm.dtype)
+            together = sqrt(before * before + norm * norm, name="gradient_norm_of_all")
+            added = {f"{name}.{key}": node for key, node in added.items()}
+            added[GRADIENT_NORM] = together
     names = {**derived.names, leaf_name(step): step}
-    complete = Graph(outputs, updates, names, derived.nodes)
-    return complete
+    return Graph({**derived.outputs, **added}, updates, names, derived.nodes)
 
 
-def _need_room(graph: Graph) -> None:
-    """DeclarationError where the model does itself, or calls by its name, what the step adds."""
+def chosen(graph: Graph, patterns: Patterns, frozen: Patterns = "") -> list[Node]:
+    """The parameters that match one of the patterns and are not frozen.
+
+    Raises ConfigurationError for a pattern that no parameter matches, and where none is left.
+    """
+    wanted, left_out = _matching(graph, patterns), _matching(graph, frozen)
+    leaves = [leaf for name, leaf in graph.parameters.items() if name in wanted - left_out]
+    if not leaves:
+        raise ConfigurationError(
+            "there is no parameter to learn",
+            fix="a parameter is declared by parameter(), and not frozen",
+        )
+    return leaves
+
+
+def _matching(graph: Graph, patterns: Patterns) -> set[str]:
+    listed = patterns.split(",") if isinstance(patterns, str) else patterns
+    found: set[str] = set()
+    for pattern in filter(None, (text.strip() for text in listed)):
+        matching = fnmatch.filter(graph.parameters, pattern)
+        if not matching and graph.parameters:
+            raise ConfigurationError(
+                f"no parameter is called {pattern!r}",
+                fix=suggestion(pattern, graph.parameters, "parameters"),
+            )
+        found.update(matching)
+    return found
+
+
+def _with_deltas(graph: Graph, settings: TrainingSettings, loss: str | Node) -> tuple[Graph, str]:
+    """The graph with the deltas of this loss, and their label: "delta" of the first loss."""
+    target = graph[loss]
+    own = f"{DELTA}_{graph.name_of(target).replace('.', '_')}"
+    for label in (DELTA, own):
+        if is_derived_from(graph, target, label):
+            return graph, label
+        if not has_deltas(graph, label):
+            derived = derive(graph, target, graph.parameters.values(), label=label)
+            cuts = parse_surgery(settings.surgery) if label == DELTA else ()
+            return (surgery(derived, cuts) if cuts else derived), label
+    raise DeclarationError(
+        f"the deltas called {own!r} are not those of {graph.name_of(target)!r}",
+        str(target.origin or ""),
+        "derive with another label",
+    )
+
+
+def _step_count(graph: Graph) -> Node:
+    """The state that counts the steps done."""
+    known = graph.states.get(STEP)
+    if known is not None:
+        return known
+    with placed("", None):
+        return state(STEP, (), dtype="int64")
+
+
+def _free_scope(graph: Graph, again: bool) -> str:
+    """A scope that no earlier optimiser has."""
+    name, number = OPTIMISER, 0
+    while again and any(each.startswith(f"{name}.") for each in graph.names):
+        number += 1
+        name = f"{OPTIMISER}_{number}"
+    return name
+
+
+def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) -> None:
+    """DeclarationError where the graph does itself, or calls by its name, what is to be added."""
+    wanted = set(leaves)
     for leaf in graph.updates:
         name, where = leaf_name(leaf), str(leaf.origin or "")
-        if leaf.operation is PARAMETER:
+        if leaf in wanted or (leaf.operation is PARAMETER and not again):
             raise DeclarationError(
                 f"the model gives the parameter {name!r} its next value, and so does the optimiser",
-                where, f"declare it by state({name!r}, …): a state is not trained",
-            )  # fmt: skip
-        if name in (STEP, SEED):
-            raise DeclarationError(f"the model gives {name!r} a next value, and so does the run",
-                                   where, "count in a state of another name")  # fmt: skip
+                where,
+                f"leave {name!r} out of the optimiser's parameters"
+                if again
+                else f"declare it by state({name!r}, …): a state is not trained",
+            )
+        if name == SEED or (name == STEP and not again):
+            raise DeclarationError(
+                f"the model gives {name!r} a next value, and so does the run",
+                where,
+                "count in a state of another name",
+            )
     for name, node in graph.states.items():
-        if name.startswith(f"{OPTIMISER}."):
+        if name.startswith(f"{scope}."):
             raise DeclarationError(
                 f"the model calls a state {name!r}, as the optimiser calls its own",
-                str(node.origin or ""), f"declare it in another scope than {OPTIMISER!r}",
-            )  # fmt: skip
+                str(node.origin or ""),
+                f"declare it in another scope than {scope!r}",
+            )
     for name in (GRADIENT_NORM, LEARNING_RATE):
-        if name in graph.outputs:
+        if name in graph.outputs and not again:
             raise DeclarationError(
                 f"the model has an output {name!r}, as the training step has",
-                str(graph.outputs[name].origin or ""), "call it something else",
-            )  # fmt: skip
-
-
-def global_norm(gradients: list[Node]) -> Node:
-    """√ Σ g² over all elements of all gradients."""
-    total: Node | None = None
-    for gradient in gradients:
-        square = sum(gradient * gradient)
-        total = square if total is None else total + square
-    assert total is not None, "a model has at least one parameter"
-    return sqrt(total, name="gradient_norm")
-
-
-def learning_rate(number: Node, settings: TrainingSettings) -> Node:
-    """The rate of step `number` (from 1). Every schedule but noam warms up linearly.
-
-    noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
-    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at the step
-    after `steps`, so that the last one still moves something.
-    """
-    warmup, peak = max(settings.warmup, 1), settings.learning_rate
-    rising = minimum(number / float(warmup), 1.0)
-    left = float(max(settings.steps + 1 - settings.warmup, 1))
-    progress = minimum(maximum((number - float(settings.warmup)) / left, 0.0), 1.0)
-    if settings.schedule == "noam":
-        shape = minimum(rising, (number / float(warmup)) ** -0.5)
-    elif settings.schedule == "cosine":
-        shape = rising * (0.5 * (1.0 + cos(progress * math.pi)))
-    elif settings.schedule == "linear":
-        shape = rising * (1.0 - progress)
-    else:
-        shape = rising
-    return multiply(shape, peak, name="learning_rate")
-
-
-def _update(
-    leaf: Node, gradient: Node, rate: Node, number: Node, settings: TrainingSettings
-) -> dict[Node, Node]:
-    """The next value of a parameter and of the moments that its optimiser keeps."""
-    if settings.optimiser == "sgd":
-        return {leaf: subtract(leaf, rate * gradient, name="next")}
-    if settings.optimiser == "momentum":
-        velocity = state("velocity", _shape(leaf), ZEROS, leaf.dtype)
-        moved = add(velocity * settings.momentum, gradient, name="next_velocity")
-        return {velocity: moved, leaf: subtract(leaf, rate * moved, name="next")}
-    first = state("first_moment", _shape(leaf), ZEROS, leaf.dtype)
-    second = state("second_moment", _shape(leaf), ZEROS, leaf.dtype)
-    beta1, beta2 = settings.beta1, settings.beta2
-    mean = add(first * beta1, gradient * (1.0 - beta1), name="next_first_moment")
-    square = add(second * beta2, (gradient * gradient) * (1.0 - beta2), name="next_second_moment")
-    # the corrections are scalars: m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + ε), without a pass over the moments
-    step_size = rate / (1.0 - power(beta1, number))
-    root = sqrt(1.0 - power(beta2, number))
-    change = divide(mean, divide(sqrt(square), root) + settings.epsilon)
-    start = leaf
-    if settings.optimiser == "adamw" and settings.weight_decay:
-        start = leaf * (1.0 - rate * settings.weight_decay)
-    return {first: mean, second: square,
-            leaf: subtract(start, step_size * change, name="next")}  # fmt: skip
-
-
-def _shape(leaf: Node) -> tuple[int, ...]:
-    return tuple(size for size in leaf.shape if isinstance(size, int))
+                str(graph.outputs[name].origin or ""),
+                "call it something else",
+            )

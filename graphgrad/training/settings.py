@@ -56,6 +56,11 @@ class TrainingSettings:
     """momentum: how much of its velocity a step keeps."""
     weight_decay: float = 0.0
     """adamw: the λ of w ← w - η λ w."""
+    no_decay: str = ""
+    """adamw: parameters without it, by names or patterns with * and ?, separated by commas: `*.b,
+    *.bias, *.gain` are the biases and norms of the layers here."""
+    frozen: str = ""
+    """Parameters that stay as they are, by names or patterns with * and ?, separated by commas."""
     clip_norm: float = 1.0
     """The largest global norm of the gradient; 0 does not clip."""
     surgery: str = ""

@@ -1,0 +1,122 @@
+"""`fit`: a small training loop over a user's own arrays.
+
+    step = gg.adam(graph, 1e-3)
+    state = gg.fit(step, {"x": x, "label": labels}, epochs=20, report=print)
+
+It is what one would write by hand around `compile`: shuffle, cut into batches, call. A long
+training that must survive interrupts and crashes is a run: a model file and `graphgrad train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphgrad.compile import compile, initial_state
+from graphgrad.data.corpus import permutation
+from graphgrad.errors import DeclarationError
+from graphgrad.graph import Dimension, Graph, Node
+from graphgrad.graph.arrays import given_array
+from graphgrad.graph.interface import named_inputs
+from graphgrad.graph.scope import current_origin
+from graphgrad.graph.types import whole_number
+from graphgrad.graph.verify import need_graph
+
+State = dict[str, np.ndarray]
+Report = Callable[[int, dict[str, float]], object]
+
+
+def fit(
+    graph: Graph,
+    arrays: Mapping[str | Node, Any],
+    *,
+    epochs: int = 1,
+    batch_size: int = 32,
+    seed: int = 0,
+    state: State | None = None,
+    report: Report | None = None,
+    fuse: bool = True,
+) -> State:
+    """Trains a graph with updates on arrays of examples; returns its state.
+
+    `arrays` holds a value for each input, by name or node. The first axis of an input whose first
+    size is open ("batch") is that of the examples: it is shuffled anew in each epoch, as the seed
+    says, and cut into batches, the last of which may be smaller. Other inputs are fed as they are.
+
+    `state` is trained in place; what it lacks, all of it by default, is drawn from the seed. After
+    each epoch `report(epoch, figures)` is given the mean of each scalar output over the examples.
+    Where one of these is not finite, NonFiniteError is raised and that step changes nothing.
+    """
+    need_graph(graph, "fit")
+    if not graph.updates:
+        raise DeclarationError(
+            "the graph updates nothing, so there is nothing to fit",
+            str(current_origin() or ""),
+            "fit(adam(graph, 1e-3), …)",
+        )
+    epochs, batch_size = _count(epochs, "epochs"), _count(batch_size, "batch_size")
+    values = {
+        name: given_array(f"input {name!r}", value)
+        for name, value in named_inputs(graph.inputs, arrays, {}).items()
+    }
+    examples, count = _examples(graph, values)
+    figures = [name for name, node in graph.outputs.items() if node.shape == ()]
+    guards = [name for name in figures if graph.outputs[name].type.is_float]
+    wanted = graph.with_outputs({name: graph.outputs[name] for name in figures})
+    train = compile(wanted, guards=guards, fuse=fuse)
+    state = {} if state is None else state
+    known = {name: array for name, array in state.items() if name in graph.states}
+    state.update(
+        (name, array)
+        for name, array in initial_state(graph, seed, known).items()
+        if name not in known
+    )
+    for epoch in range(epochs):
+        totals = dict.fromkeys(figures, 0.0)
+        for batch in _batches(count, batch_size, seed, epoch):
+            feeds = {
+                name: value[batch] if name in examples else value for name, value in values.items()
+            }
+            for name, value in train(state, feeds).items():
+                totals[name] += float(value) * len(batch) / count
+        if report is not None:
+            report(epoch + 1, totals)
+    return state
+
+
+def _count(value: Any, what: str) -> int:
+    try:
+        number = whole_number(value, what)
+    except ValueError as problem:
+        raise DeclarationError(str(problem), str(current_origin() or "")) from None
+    if number < 1:
+        raise DeclarationError(f"{what} is at least 1, not {number}", str(current_origin() or ""))
+    return number
+
+
+def _examples(graph: Graph, values: Mapping[str, np.ndarray]) -> tuple[set[str], int]:
+    """The inputs that hold examples along their first axis, and how many there are."""
+    names = {
+        name
+        for name, node in graph.inputs.items()
+        if node.shape and isinstance(node.shape[0], Dimension) and name in values
+    }
+    counts = {name: len(values[name]) if values[name].ndim else 0 for name in sorted(names)}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise DeclarationError(
+            f"the arrays hold different numbers of examples: {listed}",
+            fix="give one entry of each for every example",
+        )
+    count = next(iter(counts.values()), 1)
+    if not count:
+        raise DeclarationError("the arrays hold no examples")
+    return names, count
+
+
+def _batches(count: int, size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    order = permutation(count, seed, epoch=epoch)
+    for start in range(0, count, size):
+        yield order[start : start + size]

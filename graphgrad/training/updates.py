@@ -1,0 +1,82 @@
+"""The rules by which a gradient moves a parameter, and the schedules of the learning rate.
+
+sgd        w ← w - η g                                  (the lecture's update)
+momentum   v ← μ v + g;  w ← w - η v
+adam       Kingma and Ba 2015, algorithm 1
+adamw      adam, with w ← w - η λ w beside it           (Loshchilov and Hutter 2019)
+"""
+
+from __future__ import annotations
+
+import math
+
+from graphgrad.graph import ZEROS, Node, state
+from graphgrad.ops import add, cos, divide, maximum, minimum, multiply, power, sqrt, subtract, sum
+from graphgrad.training.settings import TrainingSettings
+
+
+def global_norm(gradients: list[Node]) -> Node:
+    """√ Σ g² over all elements of all gradients."""
+    total: Node | None = None
+    for gradient in gradients:
+        square = sum(gradient * gradient)
+        total = square if total is None else total + square
+    assert total is not None, "a model has at least one parameter"
+    return sqrt(total, name="gradient_norm")
+
+
+def learning_rate(number: Node, settings: TrainingSettings) -> Node:
+    """The rate of step `number` (from 1). Every schedule but noam warms up linearly.
+
+    noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
+    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at the step
+    after `steps`, so that the last one still moves something.
+    """
+    warmup, peak = max(settings.warmup, 1), settings.learning_rate
+    rising = minimum(number / float(warmup), 1.0)
+    left = float(max(settings.steps + 1 - settings.warmup, 1))
+    progress = minimum(maximum((number - float(settings.warmup)) / left, 0.0), 1.0)
+    if settings.schedule == "noam":
+        shape = minimum(rising, (number / float(warmup)) ** -0.5)
+    elif settings.schedule == "cosine":
+        shape = rising * (0.5 * (1.0 + cos(progress * math.pi)))
+    elif settings.schedule == "linear":
+        shape = rising * (1.0 - progress)
+    else:
+        shape = rising
+    return multiply(shape, peak, name="learning_rate")
+
+
+def next_values(
+    leaf: Node,
+    gradient: Node,
+    rate: Node,
+    number: Node,
+    settings: TrainingSettings,
+    decays: bool,
+) -> dict[Node, Node]:
+    """The next value of a parameter and of the moments that its optimiser keeps."""
+    if settings.optimiser == "sgd":
+        return {leaf: subtract(leaf, rate * gradient, name="next")}
+    if settings.optimiser == "momentum":
+        velocity = state("velocity", _shape(leaf), ZEROS, leaf.dtype)
+        moved = add(velocity * settings.momentum, gradient, name="next_velocity")
+        return {velocity: moved, leaf: subtract(leaf, rate * moved, name="next")}
+    first = state("first_moment", _shape(leaf), ZEROS, leaf.dtype)
+    second = state("second_moment", _shape(leaf), ZEROS, leaf.dtype)
+    beta1, beta2 = settings.beta1, settings.beta2
+    mean = add(first * beta1, gradient * (1.0 - beta1), name="next_first_moment")
+    square = add(second * beta2, (gradient * gradient) * (1.0 - beta2), name="next_second_moment")
+    # the corrections are scalars: m/(1-β₁ᵗ) / (√(v/(1-β₂ᵗ)) + ε), without a pass over the moments
+    step_size = rate / (1.0 - power(beta1, number))
+    root = sqrt(1.0 - power(beta2, number))
+    change = divide(mean, divide(sqrt(square), root) + settings.epsilon)
+    start = leaf
+    if settings.optimiser == "adamw" and settings.weight_decay and decays:
+        start = leaf * (1.0 - rate * settings.weight_decay)
+    return {first: mean, second: square,
+            leaf: subtract(start, step_size * change, name="next")}  # fmt: skip
+
+
+def _shape(leaf: Node) -> tuple[int, ...]:
+    return tuple(size for size in leaf.shape if isinstance(size, int))
