@@ -80,9 +80,9 @@ def fit(
                 name: value[batch] if name in examples else value for name, value in values.items()
             }
             for name, value in train(state, feeds).items():
-                totals[name] += float(value) * len(batch) / count
+                totals[name] += float(value) * len(batch)
         if report is not None:
-            report(epoch + 1, totals)
+            report(epoch + 1, {name: total / count for name, total in totals.items()})
     return state
 
 
