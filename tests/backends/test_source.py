@@ -14,9 +14,9 @@ from graphgrad.backends import Program, lower
 from graphgrad.plan import make_plan
 
 
-def program(graph: Graph) -> Program:
+def program(graph: Graph, guards: tuple[str, ...] = ()) -> Program:
     """The program of the graph as it is, without passes."""
-    return lower(make_plan(graph))
+    return lower(make_plan(graph, [graph.outputs[name] for name in guards]))
 
 
 HOSTILE = [
