@@ -19,7 +19,7 @@ def block(part: str) -> str:
 
 
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
 
 
 def test_the_ten_lines_run_and_learn(capsys):
@@ -34,6 +34,20 @@ def test_the_ten_lines_run_and_learn(capsys):
         assert line in text
     assert namespace["train"].program(batch=1).source
     assert namespace["graph"].contributions("hidden.z")
+
+
+def test_a_classifier_takes_twenty_lines(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = block("gg.fit")
+    assert len([line for line in text.splitlines() if line.strip()]) <= 20
+    namespace: dict = {}
+    exec(compile(text, "README.md", "exec"), namespace)
+    *epochs, held_out = capsys.readouterr().out.strip().splitlines()
+    assert len(epochs) == 10 and epochs[-1].startswith("10 {'loss': 0.0")
+    accuracy = namespace["held_out"]["accuracy"]
+    assert accuracy > 0.97 and held_out == f"held-out accuracy {accuracy:.3f}"
+    assert "# about 0.99" in text
+    assert {"hidden.w", "hidden.b", "output.w", "output.b"} == set(namespace["state"])
 
 
 def test_the_block_of_tanh_is_the_one_in_the_code():

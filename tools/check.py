@@ -28,7 +28,7 @@ from graphgrad.tools.opening import (
 )
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.files import format_json
-from graphgrad.training.optimisers import GRADIENT_NORM, training_step
+from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import (
     TrainingSettings,
@@ -139,7 +139,7 @@ def _agreement(subject: _Subject) -> Agreement:
         graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.step)
     else:
         task = subject.model.task(settings, {})
-        graph, feeds = training_step(task.graph, settings), task.feeds(0)
+        graph, feeds = task.step(task.graph, settings), task.feeds(0)
         state = initial_state(graph, settings.seed)
     compiled = compile(graph, guards=("loss", GRADIENT_NORM), fuse=settings.fuse)
     return compare_program(compiled, feeds, state)

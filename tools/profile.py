@@ -18,7 +18,6 @@ from graphgrad.models import BUILTIN
 from graphgrad.tools.opening import model_of
 from graphgrad.tools.streams import say
 from graphgrad.training.files import write_atomically
-from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import Feeds
 
@@ -90,7 +89,7 @@ def training_program(
     model = model_of(name)
     settings = with_assignments(model.settings, assignments)
     task = model.task(settings, {})
-    graph = training_step(task.graph, settings)
+    graph = task.step(task.graph, settings)
     feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
     compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     program = compiled.program(**sizes_of(graph, feeds))

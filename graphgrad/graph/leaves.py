@@ -21,7 +21,7 @@ from graphgrad.graph.front import front
 from graphgrad.graph.initial import ZEROS, Initial, full
 from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, apply, constant
 from graphgrad.graph.samples import sample
-from graphgrad.graph.scope import current_origin, current_place, scoped
+from graphgrad.graph.scope import Shared, current_origin, current_place, in_scope, scoped
 from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape, float_dtype
 
 Sizes = int | str | Dimension | Iterable[int | str | Dimension]
@@ -113,14 +113,29 @@ def _leaf(
             str(current_origin() or ""),
             "a value that lives between runs needs integers",
         )
-    meaning = {"label": scoped(name), "shape": shape, "dtype": dtype, **attributes}
-    if place.leaves is None or operation is INPUT:
-        return apply(operation, (), {**meaning, "declaration": next(_declarations)}, name)
-    known = place.leaves.get(meaning["label"])
+    meaning = {"shape": shape, "dtype": dtype, **attributes}
+    shared = None if operation is INPUT else place.shared
+    known = _declared(operation, name, meaning, place.scope, shared)
+    if shared is not None:
+        _need_same(known, operation, meaning)
+    return known
+
+
+def _declared(
+    operation: Operation, name: str, meaning: dict[str, Any], scope: str, shared: Shared | None
+) -> Node:
+    """A new leaf, or the one that layers which share it have declared before."""
+    if shared is None:
+        with in_scope(scope):
+            identity = {"label": scoped(name), "declaration": next(_declarations)}
+            return apply(operation, (), {**identity, **meaning}, name)
+    scope = shared.scope_of(scope)
+    with in_scope(scope):
+        full_name = scoped(name)
+    known = shared.leaves.get(full_name)
     if known is None:
-        known = apply(operation, (), {**meaning, "declaration": next(_declarations)}, name)
-        place.leaves[meaning["label"]] = known
-    _need_same(known, operation, meaning)
+        known = _declared(operation, name, meaning, scope, shared.outer)
+        shared.leaves[full_name] = known
     return known
 
 
@@ -142,7 +157,7 @@ def _need_same(known: Node, operation: Operation, meaning: dict[str, Any]) -> No
     differing = [key for key, value in meaning.items() if known.attributes[key] != value]
     if known.operation is not operation or differing:
         raise DeclarationError(
-            f"{meaning['label']!r} is shared as {known.operation.name} of type {known.type}; here "
+            f"{leaf_name(known)!r} is shared as {known.operation.name} of type {known.type}; here "
             f"it is declared as {operation.name} with another {' and '.join(differing) or 'kind'}",
             str(current_origin() or ""),
             "what layers share has one shape, dtype and first value; give other inputs a layer of "

@@ -39,6 +39,24 @@ class Origin:
         return f"{self.file}:{self.line}"
 
 
+@dataclass(frozen=True)
+class Shared:
+    """One use of layers that share parameters and states, which are named as of the first use."""
+
+    first: str
+    """The scope of the first use."""
+    use: str
+    """The scope of this use."""
+    leaves: dict[str, Any]
+    """What was declared so far in all uses, by full name."""
+    outer: Shared | None
+    """Where these layers were declared in a use of others."""
+
+    def scope_of(self, scope: str) -> str:
+        """What was called by this scope of this use in the first one."""
+        return f"{self.first}{scope[len(self.use) :]}".removeprefix(".")
+
+
 class Place(NamedTuple):
     """What is in force where a node is declared."""
 
@@ -47,8 +65,8 @@ class Place(NamedTuple):
     """The line that derived nodes inherit."""
     dtype: str = "float32"
     """The dtype of floats that are declared without one."""
-    leaves: dict[str, Any] | None = None
-    """Where layers share them: the parameters and states declared so far, by their full name."""
+    shared: Shared | None = None
+    """Where layers share parameters and states: those declared so far."""
 
 
 _place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place is a tuple)
@@ -85,10 +103,20 @@ def default_dtype(dtype: Any) -> Iterator[None]:
 
 
 @contextmanager
-def sharing(place: Place, leaves: dict[str, Any]) -> Iterator[None]:
-    """Declares in the scope of `place`; parameters and states that are among `leaves` are those,
-    and others become part of them."""
-    with _in_force(_place.get()._replace(scope=place.scope, leaves=leaves)):
+def sharing(place: Place, leaves: dict[str, Any], number: int) -> Iterator[None]:
+    """Use `number` (from 1) of layers that were declared in `place`: parameters and states that are
+    among `leaves` are those, and others become part of them. Other nodes of a further use have a
+    scope of their own, `use_2` and so on."""
+    use = place.scope if number == 1 else f"{place.scope}.use_{number}".removeprefix(".")
+    shared = Shared(place.scope, use, leaves, place.shared)
+    with _in_force(_place.get()._replace(scope=use, shared=shared)):
+        yield
+
+
+@contextmanager
+def in_scope(name: str) -> Iterator[None]:
+    """Declares in the scope of this full name, whatever scope is in force."""
+    with _in_force(_place.get()._replace(scope=name)):
         yield
 
 

@@ -12,6 +12,7 @@ function needs none, as its parameters already have names.)
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -25,17 +26,19 @@ Result = TypeVar("Result")
 def shared(layer: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """`layer` with one set of parameters and states, however often it is applied.
 
-    They are named in the scope in which `shared` was called. It belongs inside the function that
+    They are named in the scope in which `shared` was called; the other nodes of the second use are
+    in the scope `use_2` of it, and so on. It belongs inside the function that
     declares the model: two models that share a layer are one graph with the same parameters. A
     parameter that would have another shape, dtype or first value than the first time is a
     DeclarationError.
     """
     place = current_place()
     leaves: dict[str, Node] = {}
+    uses = itertools.count(1)
 
     @functools.wraps(layer)
     def apply(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
-        with sharing(place, leaves):
+        with sharing(place, leaves, next(uses)):
             return layer(*arguments, **keywords)
 
     return apply

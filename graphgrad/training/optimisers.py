@@ -49,12 +49,7 @@ def randomness_of_run() -> Randomness:
 def derived_graph(
     graph: Graph, settings: TrainingSettings, wrt: Iterable[Node] | None = None
 ) -> Graph:
-    """The forward graph with the deltas of a run: derived, and cut as its settings say.
-
-    A graph that the model has given optimisers of its own has its deltas already.
-    """
-    if has_optimiser(graph):
-        return graph
+    """The forward graph with the deltas of a run: derived, and cut as its settings say."""
     return surgery(derive(graph, "loss", wrt), parse_surgery(settings.surgery))
 
 
@@ -62,10 +57,10 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     """The forward graph with deltas, gradient norm, learning rate and all updates added.
 
     Outputs: those of `graph`, `gradient_norm` (before clipping) and `learning_rate`. Updates: those
-    of `graph`, and those of the optimiser. A graph that the model has given optimisers of its own
-    is a training step as it is.
+    of `graph`, and those of the optimiser. A model with several optimisers has a function of its
+    own in the place of this one (`Task.step`).
     """
-    return graph if has_optimiser(graph) else optimised(graph, settings)
+    return optimised(graph, settings)
 
 
 def has_optimiser(graph: Graph) -> bool:

@@ -39,7 +39,7 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
-from graphgrad.training.optimisers import SEED, STEP, training_step
+from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
 from graphgrad.training.task import ModelFile, Task
@@ -83,7 +83,7 @@ def create_run(
     disk that is full before the run is complete. `check` may refuse the training graph before that.
     """
     task = model.task(settings, {})
-    graph = training_step(task.graph, settings)
+    graph = task.step(task.graph, settings)
     check(graph)
     state = _drawn(graph, settings)
     configuration = Configuration(model.name, model.digest, dataclasses.asdict(settings),
@@ -127,7 +127,7 @@ def open_run(
     refuse_fixed(kept, settings, str(folder.path))
     texts = read_texts(folder, before)
     task = model.task(settings, texts)
-    graph = training_step(task.graph, settings)
+    graph = task.step(task.graph, settings)
     configuration = Configuration(model.name, model.digest, dataclasses.asdict(settings),
                                   digests(texts), before.run)  # fmt: skip
     newest = max(checkpoint_steps(folder.checkpoints), default=0)
@@ -181,7 +181,7 @@ def _given_up(folder: RunFolder, step: int | None) -> tuple[str, ...]:
 
 def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]:
     """The state before the first step."""
-    return _drawn(training_step(task.graph, settings), settings)
+    return _drawn(task.step(task.graph, settings), settings)
 
 
 def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:

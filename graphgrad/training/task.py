@@ -30,6 +30,7 @@ import numpy as np
 from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
 from graphgrad.graph import Graph
 from graphgrad.training.files import disk_errors, read_file
+from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
@@ -60,6 +61,9 @@ class Task:
     """Texts to texts, where the model translates."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
+    step: Callable[[Graph, TrainingSettings], Graph] = training_step
+    """The training step of a graph under the settings of a run. A model with several losses or
+    optimisers gives a function of its own that calls `optimised` once for each."""
     notice: str = ""
     """One line about the data that a person should know at the start."""
 

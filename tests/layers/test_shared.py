@@ -55,7 +55,40 @@ def test_states_are_shared_too_and_inputs_are_not():
     x = gg.input("x")
     assert list(gg.Graph(twice(twice(x))).states) == ["scale"]
     fed = shared(lambda: gg.input("x"))
-    assert fed() is not fed()
+    assert {fed().name, fed().name} == {"x", "use_2.x"}
+
+
+def test_nodes_of_each_use_have_names_of_their_own():
+    a, b = twins()
+    assert (a.name, b.name) == ("twins.z", "twins.use_2.z")
+    names = set(gg.Graph({"a": a, "b": b}).names)
+    assert {"twins.tower.a", "twins.use_2.tower.a"} <= names and "twins.tower.a_1" not in names
+
+
+def test_layers_that_share_may_be_part_of_layers_that_share():
+    def inner(x):
+        return x * gg.parameter("w", (), 2.0)
+
+    def outer(x):
+        twice = shared(inner)
+        with gg.scope("more"):
+            return twice(twice(x)) + gg.parameter("offset", (), 1.0)
+
+    x = gg.input("x", (), "float32")
+    with gg.scope("outer"):
+        both = shared(outer)
+    graph = gg.Graph({"y": both(both(x))})
+    assert list(graph.parameters) == ["outer.w", "outer.more.offset"]
+    state = gg.initial_state(graph)
+    assert gg.compile(graph)(state, x=1.0)["y"] == 4 * (4 * 1 + 1) + 1
+
+
+def test_what_only_a_second_use_declares_has_its_place_in_the_first():
+    layer = shared(lambda x, more: x * gg.parameter("w") + (gg.parameter("b") if more else 0.0))
+    x = gg.input("x")
+    graph = gg.Graph({"y": layer(layer(x, False), True)})
+    assert sorted(graph.parameters) == ["b", "w"]
+    assert all(leaf.name == name for name, leaf in graph.parameters.items())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ is wrong, or an older checkpoint with a word about the newer one, or exactly wha
 import os
 import random
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from graphgrad.inspection.history import read_history
 from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN, transformer
 from graphgrad.models.transformer import Settings
-from graphgrad.training import runs
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.runs import create_run, open_run
@@ -78,7 +78,8 @@ class OnceForEach:
     def task(self, settings, files):
         key = settings, tuple(sorted(files.items()))
         if key not in self.tasks:
-            self.tasks[key] = transformer.task(settings, files)
+            task = transformer.task(settings, files)
+            self.tasks[key] = replace(task, step=self.training_step)
         return self.tasks[key]
 
     def training_step(self, graph, settings):
@@ -92,7 +93,6 @@ class OnceForEach:
 def once_for_each():
     model = OnceForEach()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "training_step", model.training_step)
         patch.setitem(MODELS, "transformer", model)
         yield
 
