@@ -33,7 +33,7 @@ from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.display import summary
 from graphgrad.graph.html import mimebundle, picture, program_html
-from graphgrad.graph.interface import named_inputs
+from graphgrad.graph.interface import Given, named_inputs
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
@@ -96,7 +96,7 @@ class Compiled(Single):
     def __call__(
         self,
         state: Mapping[str, np.ndarray] | None = None,
-        feeds: Mapping[str | Node, Any] | None = None,
+        feeds: Given | None = None,
         /,
         **inputs: Any,
     ) -> dict[str, np.ndarray]:

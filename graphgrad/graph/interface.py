@@ -11,6 +11,9 @@ from graphgrad.graph.leaves import INPUT, STATEFUL, leaf_name
 from graphgrad.graph.node import Node
 from graphgrad.graph.scope import current_origin
 
+Given = Mapping[str, Any] | Mapping[Node, Any] | Mapping[str | Node, Any]
+"""Values for inputs, by their full names or by the inputs themselves."""
+
 
 def is_data(node: Node) -> bool:
     """Whether the node is a leaf that holds a user's data."""
@@ -77,9 +80,7 @@ def check_leaf_names(nodes: Sequence[Node]) -> None:
                 )
 
 
-def named_inputs(
-    known: Iterable[str], feeds: Mapping[str | Node, Any], inputs: dict[str, Any]
-) -> dict[str, Any]:
+def named_inputs(known: Iterable[str], feeds: Given, inputs: dict[str, Any]) -> dict[str, Any]:
     """All inputs by name. A node stands for the name that it is fed by."""
     named = dict(inputs)
     for key, value in feeds.items():

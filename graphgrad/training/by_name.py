@@ -207,8 +207,8 @@ def _optimised(
     name: str,
 ) -> Graph:
     need_graph(graph, settings.optimiser)
-    patterns = {"frozen": _text(frozen), "no_decay": _text(no_decay)}
-    return optimised(graph, dataclasses.replace(settings, **patterns), loss, parameters, name)
+    settings = dataclasses.replace(settings, frozen=_text(frozen), no_decay=_text(no_decay))
+    return optimised(graph, settings, loss, parameters, name)
 
 
 def _text(patterns: Patterns) -> str:

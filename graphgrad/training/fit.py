@@ -17,9 +17,9 @@ import numpy as np
 from graphgrad.compile import compile, initial_state
 from graphgrad.data.corpus import permutation
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Dimension, Graph, Node
+from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.arrays import given_array
-from graphgrad.graph.interface import named_inputs
+from graphgrad.graph.interface import Given, named_inputs
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import whole_number
 from graphgrad.graph.verify import need_graph
@@ -30,7 +30,7 @@ Report = Callable[[int, dict[str, float]], object]
 
 def fit(
     graph: Graph,
-    arrays: Mapping[str | Node, Any],
+    arrays: Given,
     *,
     epochs: int = 1,
     batch_size: int = 32,

@@ -52,7 +52,7 @@ def save(path: Path | str, state: Mapping[str, np.ndarray]) -> None:
     arrays = {name: checked_array(name, array) for name, array in state.items()}
     total = hashlib.sha256()
     for name in ordered_names(arrays):
-        total.update(arrays[name].reshape(-1).view(np.uint8))
+        total.update(arrays[name].reshape(-1).view(np.uint8).data)
     write_atomically(path, [*safetensors_pieces(arrays, {_SUM: total.hexdigest()})])
 
 
