@@ -115,8 +115,7 @@ def optimised(
             together = sqrt(before * before + norm * norm, name="gradient_norm_of_all")
             added = {f"{name}.{key}": node for key, node in added.items()}
             added[GRADIENT_NORM] = together
-    names = {**derived.names, leaf_name(step): step}
-    return Graph({**derived.outputs, **added}, updates, names, derived.nodes)
+    return derived.with_outputs({**derived.outputs, **added}, updates)
 
 
 def chosen(graph: Graph, patterns: Patterns, frozen: Patterns = "") -> list[Node]:
