@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from graphgrad.backprop.derive import derive
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import DELTA, Graph, Node, input
+from graphgrad.graph import Graph, Node, input
 from graphgrad.ops import sum
 
 
@@ -44,8 +44,4 @@ def _free_name(*nodes: Node) -> str:
 def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:
     nodes = {"of": of, "wrt": wrt}
     graph = Graph({"of": of}, names={**nodes, **({} if seed is None else {"seed": seed})})
-    label = DELTA
-    while any(name.endswith(f".{label}") for name in graph.names):  # a leaf may be called so
-        label += "_"
-    derived = derive(graph, "of", [wrt], seed, label)
-    return derived.names[f"{derived.name_of(wrt)}.{label}"]
+    return derive(graph, "of", [wrt], seed).delta("wrt")

@@ -27,7 +27,7 @@ import numpy as np
 from graphgrad.compile import Compiled, compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, leaf_name, placed, state
-from graphgrad.inspection.selection import delta_of, matching, parts_of
+from graphgrad.inspection.selection import matching, parts_of
 from graphgrad.inspection.statistics import FIGURES, Statistics, inspect_values
 from graphgrad.inspection.summary import SUMMARY
 from graphgrad.ops import concatenate, gather, subtract
@@ -59,7 +59,7 @@ def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> tuple[str, ...
     for node in matching(graph, patterns or ("*",), shown):
         name = graph.name_of(node)
         names.append(name)
-        if delta_of(graph, node) is not None:
+        if graph.delta_or_none(node) is not None:
             names.append(f"{name}.delta")
     return tuple(names)
 
@@ -153,7 +153,7 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
             updates[own] = concatenate(changes, name=f"{_UPDATES}.next")
     order = [each for node in graph.nodes for each in (node, *behind.get(node, ()))]
     return _Recording(
-        Graph(outputs, updates, graph.names, order, graph.retired),
+        graph.changed(outputs, updates, order=order),
         tuple(kept),
         np.array([row_of[measured[name]] for name in kept], np.int64),
         np.array([row_of[_origin_of(leaf)] for leaf in leaves], np.int64),

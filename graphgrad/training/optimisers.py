@@ -37,7 +37,7 @@ from graphgrad.ops import (
     subtract,
     sum,
 )
-from graphgrad.passes.surgery import parse_surgery, surgery
+from graphgrad.passes.surgery import parse_surgery
 from graphgrad.training.settings import TrainingSettings
 
 STEP, SEED = "run.step", "run.seed"
@@ -60,7 +60,7 @@ def derived_graph(
     graph: Graph, settings: TrainingSettings, wrt: Iterable[Node] | None = None
 ) -> Graph:
     """The forward graph with the deltas of a run: derived, and cut as its settings say."""
-    return surgery(derive(graph, "loss", wrt), parse_surgery(settings.surgery))
+    return derive(graph, "loss", wrt, cuts=parse_surgery(settings.surgery))
 
 
 @collector_rests
@@ -77,8 +77,7 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
         with placed("", None):
             step = state(STEP, (), dtype="int64")
     dtype = graph.outputs["loss"].dtype
-    gradients = {leaf: derived.delta(derived.name_of(leaf))
-                 for leaf in graph.parameters.values()}  # fmt: skip
+    gradients = {leaf: derived.delta(leaf) for leaf in graph.parameters.values()}
     updates = dict(graph.updates)
     with placed(scoped(OPTIMISER), graph.outputs["loss"].origin):
         count = add(step, 1, name="count")
@@ -96,8 +95,7 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
                 updates.update(_update(leaf, clipped, rate, number, settings))
     outputs = {**derived.outputs, GRADIENT_NORM: norm, LEARNING_RATE: rate}
     names = {**derived.names, leaf_name(step): step}
-    complete = Graph(outputs, updates, names, derived.nodes)
-    return complete
+    return derived.changed(outputs, updates, names)
 
 
 def _need_room(graph: Graph) -> None:
