@@ -133,6 +133,12 @@ class Graph(Single):
         found = self._derived(node, label)
         return None if found is None else found[0].value(found[1])
 
+    def delta_name(self, node: str | Node, label: str = DELTA) -> str:
+        """The name that δ_u can be asked for by: `u.delta`, where no other node is called so."""
+        self.delta(node, label)
+        found = self._derived(node, label)
+        return "" if found is None else found[1].called
+
     def contributions(self, node: str | Node, label: str = DELTA) -> dict[str, Node]:
         """What each tail sends back to u: the name of tail t -> δ_{u←t}; their sum is δ_u."""
         found = self._derived(node, label)

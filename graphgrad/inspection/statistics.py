@@ -106,6 +106,8 @@ class NodeReport:
     delta_formula: str
     """`δ[output.product] · output.w + …`; empty where there is no delta."""
     contributions: tuple[Sent, ...]
+    delta_name: str = ""
+    """The name of the delta; empty where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -189,6 +191,7 @@ def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> Nod
             )
             for item in sent
         ),
+        delta_name="" if delta is None else graph.delta_name(node),
     )
 
 
