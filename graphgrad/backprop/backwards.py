@@ -95,11 +95,7 @@ class Backwards:
         names = declared_names(self.graph, node)
         called = [self._free_name(delta_name(name, self.label), total) for name in names]
         self.names.update(dict.fromkeys(called, total))
-        position = self.graph.position
-        ordered = sorted(sent, key=lambda item: (position(item.tail), item.place))
-        self.deltas.append(
-            Delta(node, total, tuple(names), called[0], tuple(ordered), tuple(changes))
-        )
+        self.deltas.append(Delta(node, total, tuple(names), called[0], tuple(sent), tuple(changes)))
         return total
 
     def _send_back(self, node: Node, delta: Node) -> list[tuple[Node, int, Node]]:

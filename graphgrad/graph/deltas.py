@@ -76,7 +76,7 @@ class Sent(NamedTuple, Generic[Ref]):
 
 
 class Delta(NamedTuple, Generic[Ref]):
-    """The delta of one node, and what it is the sum of: tails in order."""
+    """The delta of one node, and what it is the sum of, in the order of the sum."""
 
     node: Ref
     value: Ref

@@ -164,7 +164,7 @@ class Graph(Single):
                 place = tail.heads.index(head)
             changes = derivation.changes(sent.changes)
             contributions.append(Contribution(tail, place, value, changes))
-        return tuple(contributions)
+        return tuple(sorted(contributions, key=lambda item: (self.position(item.tail), item.place)))
 
     def changes(self, node: str | Node, label: str = DELTA) -> tuple[Change[Node], ...]:
         """What cuts did to δ_u, the first of them first (`surgery`)."""
