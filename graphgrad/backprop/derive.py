@@ -22,7 +22,7 @@ from graphgrad.backprop.backwards import Backwards
 from graphgrad.backprop.cuts import need_no_updates, plan_cuts
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node
-from graphgrad.graph.deltas import Derivation, Operated, Planned
+from graphgrad.graph.deltas import Derivation, Operated, Planned, delta_name
 from graphgrad.graph.verify import need_graph
 
 
@@ -137,6 +137,6 @@ def _renewed(name: str, node: Node, graph: Graph, old: Derivation, new: Graph) -
     if len(found) > 1:
         raise DeclarationError(
             f"the output {name!r} is the delta of several nodes, of which some are cut",
-            str(node.origin or ""), "call outputs that are deltas by their names: u.delta",
+            str(node.origin or ""), f"call outputs that are deltas by their names: {delta_name('u', old.label)}",
         )  # fmt: skip
     return found.pop() if found else node

@@ -29,14 +29,20 @@ def delta_name(name: str, label: str = DELTA) -> str:
     return f"{name}.{label}"
 
 
+def edge_name(head: str, tail: str) -> str:
+    """What the edge from a tail back to a head is called, in settings and in names."""
+    return f"{head}{ARROW}{tail}"
+
+
 def sent_name(name: str, tail: str, label: str = DELTA) -> str:
     """What the contribution of `tail` to the delta of `name` is called."""
-    return f"{delta_name(name, label)}{ARROW}{tail}"
+    return edge_name(delta_name(name, label), tail)
 
 
 def cut_name(name: str, what: str, tail: str = "", label: str = DELTA) -> str:
     """What a delta, or the contribution of a tail, is called as a cut leaves it (or `before`)."""
-    return f"{delta_name(name, label)}.{what}{ARROW if tail else ''}{tail}"
+    changed = f"{delta_name(name, label)}.{what}"
+    return edge_name(changed, tail) if tail else changed
 
 
 def rule_scope(name: str, label: str = DELTA) -> str:

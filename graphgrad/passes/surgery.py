@@ -24,7 +24,7 @@ from typing import Literal
 from graphgrad.backprop.derive import with_cuts
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.graph import Graph, Node, constant
-from graphgrad.graph.deltas import ARROW, Operated
+from graphgrad.graph.deltas import Operated, edge_name
 from graphgrad.ops import broadcast_to, maximum, minimum, multiply, sqrt, sum
 from graphgrad.ops.movement import COPY
 
@@ -98,7 +98,7 @@ def parse_surgery(text: str) -> tuple[Operated, ...]:
         raise ConfigurationError(
             f"surgery {entry!r} is not understood",
             fix="write `clip NODE LIMIT`, `clip_norm NODE LIMIT`, `scale NODE FACTOR` or "
-            f"`stop NODE`, separated by `;`; an edge is HEAD{ARROW}TAIL",
+            f"`stop NODE`, separated by `;`; an edge is {edge_name('HEAD', 'TAIL')}",
         )
     return tuple(found)
 

@@ -6,7 +6,7 @@ import pytest
 from graphgrad.backprop import derive
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import Graph, constant, input, parameter, scope, state
-from graphgrad.inspection.selection import matching, owner_of, parts_of
+from graphgrad.inspection.selection import matching, parts_of
 from graphgrad.ops import argmax, cast, matmul, sum, tanh, with_delta
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import PASSES, optimise
