@@ -137,6 +137,7 @@ def _renewed(name: str, node: Node, graph: Graph, old: Derivation, new: Graph) -
     if len(found) > 1:
         raise DeclarationError(
             f"the output {name!r} is the delta of several nodes, of which some are cut",
-            str(node.origin or ""), f"call outputs that are deltas by their names: {delta_name('u', old.label)}",
-        )  # fmt: skip
+            str(node.origin or ""),
+            f"call outputs that are deltas by their names: {delta_name('u', old.label)}",
+        )
     return found.pop() if found else node

@@ -59,7 +59,6 @@ def recorded_by_name(names: Sequence[str]) -> dict[str, str]:
 
 
 Ref = TypeVar("Ref")
-To = TypeVar("To")
 
 
 class Change(NamedTuple, Generic[Ref]):

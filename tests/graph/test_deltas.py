@@ -201,6 +201,15 @@ def test_cuts_are_made_while_deriving_and_add_up() -> None:
         assert [change.kind for change in sent["bent"]] == ["scale"] and not sent["same"]
 
 
+def test_the_page_knows_what_a_delta_was_before_it_was_cut() -> None:
+    graph = surgery(derive(fan(), "loss"), [clip("u", 1.0), scale("u", 2.0)])
+    nodes = page_data(graph)["nodes"]
+    u = nodes[graph.position(graph["u"])]
+    assert u["cuts"] == ["clip 1", "scale 2"]
+    assert nodes[u["before"]]["name"] == "u.delta.before"
+    assert "before" not in nodes[graph.position(graph["w"])]
+
+
 def test_a_node_named_like_an_edge_is_cut_as_a_node() -> None:
     graph = surgery(derive(wheel(), "loss"), [scale("wheel.delta<-y", 0.0)])
     values = evaluate(graph, {"x": V})
@@ -236,10 +245,9 @@ def spelled(path: Path) -> list[str]:
         if isinstance(text, str) and SPELLED.search(text):
             found.append(f"{path.name}:{node.lineno} {text!r}")
         if isinstance(node, ast.JoinedStr):
-            names = {part.value.id for part in node.values
-                     if isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name)}  # fmt: skip
-            if names & {"DELTA", "ARROW"}:
-                found.append(f"{path.name}:{node.lineno} joined with {names}")
+            parts = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+            if any(isinstance(part, ast.Name) and part.id in ("DELTA", "ARROW") for part in parts):
+                found.append(f"{path.name}:{node.lineno} joins a name with it")
     return found
 
 
