@@ -114,7 +114,8 @@ def _derived_again(graph: Graph, old: Derivation, planned: list[Planned[Node]]) 
 def _without(graph: Graph, old: Derivation, target: Node) -> Graph:
     """The graph without what only this derivation has added; its outputs that are deltas too."""
     forward = graph.ancestors([*old.of_node, target])
-    backward = old.owners.keys() - forward
+    backward = graph.ancestors(old.owners) - forward - set(graph.inputs.values())
+    backward -= set(graph.states.values())
     names = {name: node for name, node in graph.names.items()
              if name not in old.script.names and node not in backward}  # fmt: skip
     outputs = {name: node for name, node in graph.outputs.items() if node not in backward}
