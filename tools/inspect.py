@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         sort, arguments.limit, conditions,
     )  # fmt: skip
     if arguments.csv:
-        print_csv(batch_table({report.name: figures_of_report(report) for report in reports}))
+        print_csv(batch_table(reports))
     elif arguments.json:
         nodes = [report.to_dict() for report in reports]
         report = {"run": str(opened.folder.path), "step": opened.step, "batch": step,

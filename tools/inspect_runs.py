@@ -12,7 +12,6 @@ import numpy as np
 from graphgrad.errors import ConfigurationError
 from graphgrad.inspection.comparison import Comparison, compare
 from graphgrad.inspection.criteria import (
-    DELTA_PREFIX,
     REPORTED,
     Condition,
     Figures,
@@ -22,9 +21,9 @@ from graphgrad.inspection.criteria import (
     ordered,
     parse_condition,
 )
-from graphgrad.inspection.history import History, node_of, read_history
+from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import STATISTICS, UPDATE_RATIO
-from graphgrad.inspection.statistics import inspect_values
+from graphgrad.inspection.statistics import FIGURES, NodeReport, inspect_values
 from graphgrad.tools.opening import batch_of, folder_of, run_of
 from graphgrad.tools.streams import tell, write_document
 from graphgrad.tools.tables import Table, print_csv, print_table, sparkline
@@ -60,10 +59,8 @@ def _selected(history: History, arguments: argparse.Namespace) -> History:
     nodes = ordered(tables, tables.__getitem__, _sort(arguments, RECORDED), arguments.limit,
                     _conditions(arguments, RECORDED))  # fmt: skip
     rank = {node: place for place, node in enumerate(nodes)}
-    names = sorted((name for name in history.names if node_of(name) in rank),
-                   key=lambda name: rank[node_of(name)])  # fmt: skip
-    places = [history.names.index(name) for name in names]
-    return History(history.steps, tuple(names), history.statistics, history.values[:, places])
+    chosen = [name for name in history.names if history.node_of(name) in rank]
+    return history.of_names(sorted(chosen, key=lambda name: rank[history.node_of(name)]))
 
 
 def steps_table(history: History, figure: str) -> Table:
@@ -76,7 +73,7 @@ def steps_table(history: History, figure: str) -> Table:
         if not np.all(np.isnan(course)):
             rows.append((name, sparkline(course.tolist()), *course[places].tolist()))
     headings = ("node", "course", *(f"step {history.steps[place]}" for place in places))
-    return Table(headings, rows, numbers=2)
+    return Table(headings, rows, numbers=2, deltas=history.deltas)
 
 
 def _long_table(history: History) -> Table:
@@ -180,13 +177,11 @@ def _conditions(arguments: argparse.Namespace, known: Sequence[str]) -> list[Con
     return [parse_condition(text, known) for text in arguments.where]
 
 
-def batch_table(tables: Mapping[str, Figures]) -> Table:
+def batch_table(reports: Sequence[NodeReport]) -> Table:
     """A row for each value and delta of one batch, a column for each figure: for CSV."""
     rows: list[tuple[str | float | None, ...]] = []
-    figures = [figure for figure in REPORTED if not figure.startswith(DELTA_PREFIX)]
-    for name, table in tables.items():
-        rows.append((name, *(table.get(figure) for figure in figures)))
-        if f"{DELTA_PREFIX}norm" in table:
-            deltas = (table.get(f"{DELTA_PREFIX}{figure}") for figure in figures)
-            rows.append((f"{name}.delta", *deltas))
-    return Table(("node", *figures), rows)
+    for report in reports:
+        for name, found in ((report.name, report.value), (report.delta_name, report.delta)):
+            if found is not None:
+                rows.append((name, *(getattr(found, figure) for figure in FIGURES)))
+    return Table(("node", *FIGURES), rows)

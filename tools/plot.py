@@ -119,8 +119,10 @@ def _of_one_batch(arguments: argparse.Namespace) -> History:
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
-    names, statistics, values = recorded_figures(derived, opened.task.feeds(step), opened.state)
-    return History((opened.step,), names, statistics, values[None])
+    names, deltas, statistics, values = recorded_figures(
+        derived, opened.task.feeds(step), opened.state
+    )
+    return History((opened.step,), names, statistics, values[None], deltas)
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -30,6 +30,8 @@ class Table:
     headings: tuple[str, ...]
     rows: Sequence[Sequence[Cell]]
     numbers: int = 1
+    deltas: Collection[str] = ()
+    """First cells of the rows that are those of deltas: a terminal shows them in colour."""
 
 
 def print_table(table: Table) -> None:
@@ -70,8 +72,8 @@ def rich_table(table: Table) -> RichTable:
         drawn.add_column(heading, justify="right" if right else "left", no_wrap=right,
                          overflow="fold")  # fmt: skip
     for row in table.rows:
-        delta = isinstance(row[0], str) and row[0].endswith(".delta")
-        drawn.add_row(*(Text(shown(cell), "magenta" if delta else "") for cell in row))
+        colour = "magenta" if row[0] in table.deltas else ""
+        drawn.add_row(*(Text(shown(cell), colour) for cell in row))
     return drawn
 
 

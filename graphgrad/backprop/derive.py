@@ -4,9 +4,11 @@ For a scalar L and every node u that L depends on,
 
     δ_u = ∂L/∂u = Σ_{t ∈ tails(u)} δ_{u←t},        δ_{u←t} = the delta rule of t applied to δ_t
 
-Each contribution δ_{u←t} is a node of its own, named `u.delta<-t`; their sum is named `u.delta`.
-What a rule computes on the way is scoped under `t.rule`. Names, scopes and lines of the forward
-nodes are inherited, so a delta can be found, drawn and explained like anything else.
+Each contribution δ_{u←t} is a node of its own. Which delta belongs to which node, and which
+contribution came from which tail, is written down in the graph's `derivations`; for people the sum
+is named `u.delta`, the contribution `u.delta<-t`, and what a rule computes on the way is scoped
+under `t.rule`. Scopes and lines of the forward nodes are inherited, so a delta can be found, drawn
+and explained like anything else.
 
 The deltas are ordinary nodes made of ordinary operations, so `derive` applied to a graph that holds
 deltas gives second derivatives. The pass walks the order backwards once: linear, no recursion.
@@ -15,13 +17,13 @@ deltas gives second derivatives. The pass walks the order backwards once: linear
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from graphgrad.errors import DeclarationError
-from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node, constant, placed
+from graphgrad.backprop.backwards import Backwards
+from graphgrad.backprop.cuts import need_no_updates, plan_cuts
+from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node
+from graphgrad.graph.deltas import Derivation, Operated, Planned, delta_name
 from graphgrad.graph.verify import need_graph
-from graphgrad.ops import broadcast_to
-from graphgrad.ops.reduction import sum_to
 
 
 def derive(
@@ -30,12 +32,15 @@ def derive(
     wrt: str | Node | Iterable[str | Node] | None = None,
     seed: Node | None = None,
     label: str = DELTA,
+    cuts: Iterable[Operated] = (),
 ) -> Graph:
     """The graph with the deltas of the node `of` added, for all nodes between `wrt` and it.
 
     `wrt` defaults to every float parameter and input, so every node on a way from them to `of` gets
     its delta. `of` must be a scalar unless a `seed` of its shape gives its delta. `label` takes the
-    place of "delta" in the names: a second derivation of one graph needs another.
+    place of "delta" in the names: a second derivation of the same nodes needs another, and its
+    deltas are asked for with it: `graph.delta("x", label)`. `cuts` change named deltas before they
+    flow on (`graphgrad.passes.surgery`).
     """
     need_graph(graph, "derive")
     target = graph[of]
@@ -47,51 +52,28 @@ def derive(
         )
     if not target.type.is_float:
         raise DeclarationError(f"{graph.name_of(target)!r} is {target.type}: no float, no delta")
+    if seed is not None and seed.type != target.type:
+        raise DeclarationError(
+            f"the seed is {seed.type}, the node it is the delta of {target.type}"
+        )
     leaves = _leaves(graph, wrt)
-    between = graph.ancestors([target]) & graph.descendants(leaves)
-    _need_free_names(graph, between.union(leaves, [target]), label)
-    names, sent_names = dict(graph.names), dict[str, Node]()
-    order = list(graph.nodes)
-    contributions: dict[Node, list[Node]] = {}
-    with placed(graph.name_of(target), target.origin):
-        contributions[target] = [
-            constant(1.0, target.dtype) if seed is None else _fitted(seed, target)
-        ]
-    for node in reversed(graph.nodes):
-        if node not in between or node not in contributions or not node.type.is_float:
-            continue
-        delta = _summed(graph, node, contributions[node], label)
-        names.update((f"{name}.{label}", delta) for name in declared_names(graph, node))
-        for head, contribution in send_back(graph, node, delta, between, label):
-            contributions.setdefault(head, []).append(contribution)
-            for name in declared_names(graph, head):
-                sent = f"{name}.{label}<-{graph.name_of(node)}"
-                sent_names[_free(sent_names, sent)] = contribution
-        order.append(delta)
-    for node in leaves:  # a leaf that L does not depend on has the delta 0
-        if node.type.is_float and f"{graph.name_of(node)}.{label}" not in names:
-            with placed(graph.name_of(node), node.origin):
-                zero = broadcast_to(constant(0.0, node.dtype), node.shape)
-            names.update((f"{name}.{label}", zero) for name in declared_names(graph, node))
-    # deltas before contributions: a node that is both is shown as the delta
-    return Graph(graph.outputs, graph.updates, {**names, **sent_names}, order, graph.retired)
+    return with_cuts(Backwards(graph, target, leaves, seed, label, ()).derived(), cuts, label)
 
 
 def deltas_of(graph: Graph, nodes: Iterable[Node], label: str = DELTA) -> list[Node]:
     """The deltas that `derive` gave to these nodes."""
-    return [graph.names[f"{graph.name_of(node)}.{label}"] for node in nodes]
+    return [graph.delta(node, label) for node in nodes]
 
 
 def has_deltas(graph: Graph, label: str = DELTA) -> bool:
     """Whether the graph was derived under this label."""
-    return any(name.endswith(f".{label}") for name in graph.names)
+    return any(each.label == label for each in graph.derivations)
 
 
 def is_derived_from(graph: Graph, node: Node, label: str = DELTA) -> bool:
-    """Whether the deltas under this label are those of `node`: it has one, and no tail sent it."""
-    name = graph.name_of(node)
-    sent = f"{name}.{label}<-"
-    return f"{name}.{label}" in graph.names and not any(n.startswith(sent) for n in graph.names)
+    """Whether there are deltas of `node` under this label."""
+    ours = (each for each in graph.derivations if each.label == label)
+    return any(each.at(each.script.of) is node for each in ours)
 
 
 def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list[Node]:
@@ -100,103 +82,74 @@ def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list
     return [graph[name] for name in ([wrt] if isinstance(wrt, str | Node) else wrt)]
 
 
-def declared_names(graph: Graph, node: Node) -> list[str]:
-    """The name that the graph shows, and all others that the node was declared with."""
-    shown = graph.name_of(node)
-    return [shown, *(n for n in graph.names_of(node) if n in node.names and n != shown)]
+# ---------------------------------------------------------------- again, with cuts
 
 
-def _need_free_names(graph: Graph, nodes: set[Node], label: str) -> None:
-    for node in graph.nodes:
-        if node in nodes and f"{graph.name_of(node)}.{label}" in graph.names:
-            raise DeclarationError(
-                f"this graph already has a node called {graph.name_of(node)}.{label}",
-                str(node.origin or ""),
-                'derive with another label: derive(graph, of, label="delta2")',
-            )
+def with_cuts(graph: Graph, cuts: Iterable[Operated], label: str = DELTA) -> Graph:
+    """The derived graph, derived again with these cuts after those that it has.
+
+    Equal nodes are one node, so a delta may belong to several nodes at once (an addition hands its
+    delta on unchanged); only a new walk tells what lies behind the cut. What it does not change
+    comes out as the node that it was.
+    """
+    cuts = tuple(cuts)
+    if not cuts:
+        return graph
+    planned = plan_cuts(graph, cuts, label)
+    need_no_updates(graph, label)
+    for derivation in graph.derivations:
+        ours = [plan for plan in planned if plan.node in derivation.of_node]
+        if derivation.label == label and ours:
+            graph = _derived_again(graph, derivation, ours)
+    return graph
 
 
-def _fitted(seed: Node, target: Node) -> Node:
-    if seed.type != target.type:
-        raise DeclarationError(
-            f"the seed is {seed.type}, the node it is the delta of {target.type}"
+def _derived_again(graph: Graph, old: Derivation, planned: list[Planned[Node]]) -> Graph:
+    """The graph with the deltas of one derivation made anew."""
+    script = old.script
+    target, seed = old.at(script.of), None if script.seed is None else old.at(script.seed)
+    if target is None or (seed is None and script.seed is not None):
+        raise UnknownNameError(
+            "the node that the deltas are derived from is not part of this graph any more",
+            fix="cut before a pass removes it: derive(graph, of, cuts=…)",
         )
-    return seed
+    leaves = [node for node in map(old.at, script.leaves) if node is not None]
+    before = list(old.planned())
+    plain = _without(graph, old, target)
+    new = Backwards(plain, target, leaves, seed, old.label, [*before, *planned]).derived()
+    return new.changed({
+        name: _renewed(name, node, graph, old, new) for name, node in graph.outputs.items()
+    })  # fmt: skip
 
 
-def _summed(graph: Graph, node: Node, contributions: list[Node], label: str) -> Node:
-    """δ_u: the sum of the contributions, left to right, in the scope of u."""
-    with placed(graph.name_of(node), node.origin):
-        total = contributions[0]
-        for contribution in contributions[1:]:
-            total = total + contribution
-    return total
+def _without(graph: Graph, old: Derivation, target: Node) -> Graph:
+    """The graph without what only this derivation has added; its outputs that are deltas too."""
+    forward = graph.ancestors([*old.of_node, target])
+    backward = graph.ancestors(old.owners) - forward - set(graph.inputs.values())
+    backward -= set(graph.states.values())
+    names = {name: node for name, node in graph.names.items()
+             if name not in old.script.names and node not in backward}  # fmt: skip
+    outputs = {name: node for name, node in graph.outputs.items() if node not in backward}
+    roots = [*outputs.values(), *graph.updates, *graph.updates.values(), *names.values()]
+    needed = graph.ancestors(roots)
+    return graph.changed(
+        outputs,
+        names=names,
+        order=[node for node in graph.nodes if node in needed],
+        derivations=[each for each in graph.derivations if each is not old],
+    )
 
 
-def send_back(
-    graph: Graph, node: Node, delta: Node, between: set[Node], label: str
-) -> list[tuple[Node, Node]]:
-    """The contributions of `node` to those of its heads that have a delta."""
-    if not any(head in between and head.type.is_float for head in node.heads):
-        return []
-    name = graph.name_of(node)
-    rule = node.operation.delta
-    if rule is None:
+def _renewed(name: str, node: Node, graph: Graph, old: Derivation, new: Graph) -> Node:
+    """The new node of an output that is a delta."""
+    if name in old.script.names and graph.names.get(name) is node:
+        return new.names.get(name, node)
+    found = {new.delta(owner, old.label) for owner, delta in old.of_node.items()
+             if old.value(delta) is node}  # fmt: skip
+    if len(found) > 1:
         raise DeclarationError(
-            f"{name!r}: the operation {node.operation.name} has no delta rule",
+            f"the output {name!r} is the delta of several nodes, of which some are cut",
             str(node.origin or ""),
-            "wrap its head in stop_gradient(), or give it a rule: with_delta(…)",
+            f"call outputs that are deltas by their names: {delta_name('u', old.label)}",
         )
-    sent = []
-    with placed(f"{name}.{'rule' if label == DELTA else label + '_rule'}", node.origin):
-        given = rule(delta, node, *node.heads)
-        _check_rule(node, given)
-        for head, contribution in zip(node.heads, given, strict=True):
-            if contribution is None or head not in between or not head.type.is_float:
-                continue
-            sent.append((head, _same_type(node, head, contribution)))
-    return sent
-
-
-def _check_rule(node: Node, given: Any) -> None:
-    """A rule gives a contribution, a node or None, for each head."""
-    reason = ""
-    if not isinstance(given, tuple | list):
-        reason = f"gives {type(given).__name__} and not a tuple of contributions"
-    elif len(given) != len(node.heads):
-        reason = f"gives {len(given)} contributions for {len(node.heads)} heads"
-    elif wrong := [item for item in given if not isinstance(item, Node | None)]:
-        reason = f"gives {type(wrong[0]).__name__} as a contribution"
-    if reason:
-        raise DeclarationError(
-            f"the delta rule of {node.operation.name} {reason}",
-            str(node.origin or ""),
-            "give (delta_1, delta_2, …): a node for each head, or None where nothing is sent",
-        )
-
-
-def _same_type(node: Node, head: Node, contribution: Node) -> Node:
-    """The contribution, summed along the axes in which the head was broadcast."""
-    if contribution.rank < head.rank:
-        contribution = broadcast_to(contribution, node.shape)
-    aligned = contribution.shape[contribution.rank - head.rank :]
-    pairs = zip(aligned, head.shape, strict=True)
-    if contribution.dtype != head.dtype or not all(a == b or 1 in (a, b) for a, b in pairs):
-        raise DeclarationError(
-            f"the delta rule of {node.operation.name} gives {contribution.type} for a head of "
-            f"type {head.type}",
-            str(node.origin or ""),
-            "a contribution has the shape of the head or of the result",
-        )
-    fitted = sum_to(contribution, tuple(1 if a == 1 else b for a, b in zip(
-        aligned, head.shape, strict=True)))  # fmt: skip
-    return fitted if fitted.shape == head.shape else broadcast_to(fitted, head.shape)
-
-
-def _free(names: dict[str, Node], name: str) -> str:
-    """`name`, numbered where a node uses the same head twice: x · x sends back to x twice."""
-    free, number = name, 1
-    while free in names:
-        number += 1
-        free = f"{name}#{number}"
-    return free
+    return found.pop() if found else node

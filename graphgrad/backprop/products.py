@@ -14,7 +14,7 @@ from typing import overload
 
 from graphgrad.backprop.derive import deltas_of, derive
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import DELTA, Graph, Node, input
+from graphgrad.graph import Graph, Node, input
 from graphgrad.graph.scope import current_origin
 from graphgrad.ops import sum
 
@@ -78,7 +78,4 @@ def _delta(of: Node, wrt: Node, seed: Node | None) -> Node:
 def _deltas(of: Node, wrt: Sequence[Node], seed: Node | None) -> list[Node]:
     nodes = {"of": of, **{f"wrt.{place}": node for place, node in enumerate(wrt)}}
     graph = Graph({"of": of}, names={**nodes, **({} if seed is None else {"seed": seed})})
-    label = DELTA
-    while any(name.endswith(f".{label}") for name in graph.names):  # a leaf may be called so
-        label += "_"
-    return deltas_of(derive(graph, "of", wrt, seed, label), wrt, label)
+    return deltas_of(derive(graph, "of", wrt, seed), wrt)

@@ -2,8 +2,9 @@
 
 from graphgrad.graph.alias import alias
 from graphgrad.graph.arrays import Literal
+from graphgrad.graph.deltas import DELTA
 from graphgrad.graph.dimension import Dimension, dimension
-from graphgrad.graph.graph import DELTA, Graph
+from graphgrad.graph.graph import Graph
 from graphgrad.graph.initial import ONES, ZEROS, Initial, full, glorot_uniform, normal, uniform
 from graphgrad.graph.leaves import (
     INPUT,

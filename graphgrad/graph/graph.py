@@ -3,6 +3,7 @@
     graph   = outputs: name -> node       what a run returns
             + updates: leaf -> node       the next value of each parameter and state
             + names:   name -> node       what a person can ask for
+            + derivations                 which node is the delta of which (deltas.py)
     node    = operation(heads; attributes) : dtype[shape]
 
 A graph holds every node that its outputs, updates and names need; the pass `prune` keeps only what
@@ -16,24 +17,30 @@ stood. Nothing here recurses, so a chain of 100,000 nodes is as good as any othe
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from graphgrad.errors import UnknownNameError
+from graphgrad.graph.deltas import (
+    DELTA,
+    Change,
+    Contribution,
+    Delta,
+    Derivation,
+)
 from graphgrad.graph.display import graph_html, summary
 from graphgrad.graph.html import mimebundle, picture, renderer
-from graphgrad.graph.interface import check_leaf_names, check_update, is_data, wanted_nodes
+from graphgrad.graph.interface import check_leaf_names, check_update, wanted_nodes
 from graphgrad.graph.leaves import INPUT, PARAMETER, STATEFUL, leaf_name
-from graphgrad.graph.node import Node, has_default_name
+from graphgrad.graph.naming import all_names
+from graphgrad.graph.node import Node
+from graphgrad.graph.order import topological
 from graphgrad.graph.single import Single
 from graphgrad.graph.text import graph_text
 
 Entry = TypeVar("Entry")
-
-DELTA = "delta"
-"""The delta of `u` is named `u.delta`; what tail `t` contributes to it `u.delta<-t`."""
 
 
 class Graph(Single):
@@ -46,19 +53,26 @@ class Graph(Single):
         names: Mapping[str, Node] | None = None,
         order: Iterable[Node] = (),
         retired: Iterable[str] = (),
+        derivations: Iterable[Derivation] = (),
     ) -> None:
         """`outputs` without names are called by their own. `order` is the preferred order.
 
-        `retired` are names that no node may be given without being asked for by them.
+        `retired` are names that no node may be given without being asked for by them. `derivations`
+        are those that the nodes came from; what they say of other nodes is forgotten.
         """
         self.updates: Mapping[Node, Node] = dict(updates or {})
         wanted = wanted_nodes(outputs)
         for leaf, node in self.updates.items():
             check_update(leaf, node)
         roots = [*wanted, *self.updates, *self.updates.values(), *(names or {}).values()]
-        self.nodes: tuple[Node, ...] = _topological(order, roots)
+        self.nodes: tuple[Node, ...] = topological(order, roots)
         self.retired: frozenset[str] = frozenset(retired)
-        self.names: Mapping[str, Node] = _all_names(self.nodes, names or {}, self.retired)
+        derivations = tuple(derivations)
+        known = frozenset(self.nodes) if derivations else frozenset()
+        self.derivations: tuple[Derivation, ...] = tuple(each.within(known) for each in derivations)
+        self.names: Mapping[str, Node] = all_names(
+            self.nodes, names or {}, self.retired, self.derivations
+        )
         self.outputs: Mapping[str, Node] = (
             dict(outputs)
             if isinstance(outputs, Mapping)
@@ -97,29 +111,87 @@ class Graph(Single):
             else "print the graph to see its names",
         )  # fmt: skip
 
-    def delta(self, node: str | Node) -> Node:
+    @cached_property
+    def deltas(self) -> Mapping[Node, Node]:
+        """δ_u of every node u that has one, in order; of a second derivation, see `delta`."""
+        found = ((node, self.delta_or_none(node)) for node in self.nodes)
+        return {node: delta for node, delta in found if delta is not None}
+
+    def delta(self, node: str | Node, label: str = DELTA) -> Node:
         """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
-        name = self._checked_name(node)
-        if f"{name}.{DELTA}" in self.names:
-            return self[f"{name}.{DELTA}"]
-        raise UnknownNameError(
-            f"node {name!r} has no delta in this graph",
-            fix="derive(graph, loss) first; a node that the loss does not depend on has none",
-        )
+        found = self.delta_or_none(node, label)
+        if found is None:
+            name = node if isinstance(node, str) else self.name_of(node)
+            raise UnknownNameError(
+                f"node {name!r} has no delta in this graph",
+                fix="derive(graph, loss) first; a node that the loss does not depend on has none",
+            )
+        return found
 
-    def contributions(self, node: str | Node) -> dict[str, Node]:
+    def delta_or_none(self, node: str | Node, label: str = DELTA) -> Node | None:
+        """The same; None where the node has no delta."""
+        found = self._derived(node, label)
+        return None if found is None else found[0].value(found[1])
+
+    def delta_name(self, node: str | Node, label: str = DELTA) -> str:
+        """The name that δ_u can be asked for by: `u.delta`, where no other node is called so."""
+        self.delta(node, label)
+        found = self._derived(node, label)
+        return "" if found is None else found[1].called
+
+    def contributions(self, node: str | Node, label: str = DELTA) -> dict[str, Node]:
         """What each tail sends back to u: the name of tail t -> δ_{u←t}; their sum is δ_u."""
-        prefix = f"{self._checked_name(node)}.{DELTA}<-"
-        return {
-            key.removeprefix(prefix): node
-            for key, node in self.names.items()
-            if key.startswith(prefix)
-        }
+        found = self._derived(node, label)
+        if found is None:
+            return {}
+        derivation, delta = found
+        values = {sent.name: derivation.at(sent.value) for sent in delta.sent}
+        return {name: value for name, value in values.items() if value is not None}
 
-    def _checked_name(self, node: str | Node) -> str:
-        """The name of a node of this graph; UnknownNameError where it is not part of it."""
-        found = self[node]
-        return node if isinstance(node, str) else self.name_of(found)
+    def sent_back(self, node: str | Node, label: str = DELTA) -> tuple[Contribution, ...]:
+        """The same with the tails themselves, in order, and with the head's place in each."""
+        found = self._derived(node, label)
+        if found is None:
+            return ()
+        derivation, delta = found
+        head, contributions = derivation.at(delta.node), []
+        for sent in delta.sent:
+            tail, value = derivation.at(sent.tail), derivation.at(sent.value)
+            if head is None or tail is None or value is None or head not in tail.heads:
+                continue  # a pass made it something that does not come from the node any more
+            place = sent.place
+            if tail.heads[place : place + 1] != (head,):
+                place = tail.heads.index(head)
+            changes = derivation.changes(sent.changes)
+            contributions.append(Contribution(tail, place, value, changes))
+        return tuple(sorted(contributions, key=lambda item: (self.position(item.tail), item.place)))
+
+    def changes(self, node: str | Node, label: str = DELTA) -> tuple[Change[Node], ...]:
+        """What cuts did to δ_u, the first of them first (`surgery`)."""
+        found = self._derived(node, label)
+        return () if found is None else found[0].changes(found[1].changes)
+
+    def _derived(self, node: str | Node, label: str) -> tuple[Derivation, Delta[int]] | None:
+        """Where δ_u was derived. A name means the node that had it then, whatever it became."""
+        derivations = [each for each in self.derivations if each.label == label]
+        if isinstance(node, str):
+            for derivation in derivations:
+                delta = derivation.named(node)
+                if delta is not None:
+                    return derivation, delta
+        node = self[node]
+        shown = self.name_of(node)
+        for derivation in derivations:
+            delta = derivation.named(shown)
+            if delta is None or derivation.at(delta.node) is not node:
+                delta = derivation.of_node.get(node)
+            if delta is not None:
+                return derivation, delta
+        return None
+
+    def heads(self, node: str | Node) -> tuple[Node, ...]:
+        """The operands of a node or of the name of one, in order."""
+        return self[node].heads
 
     def name_of(self, node: Node) -> str:
         """The name under which this graph shows the node."""
@@ -129,9 +201,9 @@ class Graph(Single):
         """All names that the node answers to in this graph."""
         return _found(self._names_by_node, node)
 
-    def tails(self, node: Node) -> tuple[Node, ...]:
-        """The nodes of this graph that use `node`, each once, in order."""
-        return _found(self._tails, node)
+    def tails(self, node: str | Node) -> tuple[Node, ...]:
+        """The nodes of this graph that use a node or the name of one, each once, in order."""
+        return _found(self._tails, self[node] if isinstance(node, str) else node)
 
     def position(self, node: Node) -> int:
         """Where the node stands in the order."""
@@ -177,12 +249,25 @@ class Graph(Single):
         self, outputs: Mapping[str, Node], updates: Mapping[Node, Node] | None = None
     ) -> Graph:
         """The same nodes and names with other outputs (and updates, where given)."""
+        return self.changed(outputs, updates)
+
+    def changed(
+        self,
+        outputs: Mapping[str, Node] | None = None,
+        updates: Mapping[Node, Node] | None = None,
+        names: Mapping[str, Node] | None = None,
+        order: Iterable[Node] | None = None,
+        retired: Iterable[str] | None = None,
+        derivations: Iterable[Derivation] | None = None,
+    ) -> Graph:
+        """The same graph but for what is given: what a pass does not speak of is carried along."""
         return Graph(
-            outputs,
+            self.outputs if outputs is None else outputs,
             self.updates if updates is None else updates,
-            self.names,
-            self.nodes,
-            self.retired,
+            self.names if names is None else names,
+            self.nodes if order is None else order,
+            self.retired if retired is None else retired,
+            self.derivations if derivations is None else derivations,
         )
 
     def replaced(self, replacement: Mapping[Node, Node]) -> Graph:
@@ -199,6 +284,7 @@ class Graph(Single):
             {name: new(node, node) for name, node in self.names.items()},
             [new(node, node) for node in self.nodes],
             self.retired,
+            [derivation.replaced(replacement) for derivation in self.derivations],
         )
 
     def render(self, to: str | Path, **options: Any) -> bytes | None:
@@ -257,95 +343,3 @@ def _found(table: Mapping[Node, Entry], node: Node) -> Entry:
         return table[node]
     except KeyError:
         raise UnknownNameError(f"{node!r} is no node of this graph") from None
-
-
-def _topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ...]:
-    """All nodes that the roots need, heads before tails, as near to `order` as that allows.
-
-    Nodes outside `order` come in the order of their declaration, just before they are needed.
-    """
-    preferred = dict.fromkeys(order)
-    extra = [node for node in dict.fromkeys(roots) if node not in preferred]
-    placed = _heads_first([*preferred, *sorted(extra, key=_serial)])
-    if preferred:
-        return tuple(placed)
-    # what is shared stands where it is first needed, so that a model which declared it earlier
-    # cannot change the order of this one
-    return tuple(_heads_first([*sorted(_own(placed), key=_serial), *placed]))
-
-
-def _heads_first(roots: Iterable[Node]) -> dict[Node, None]:
-    placed: dict[Node, None] = {}
-    for root in roots:
-        for head in root.heads:
-            if head not in placed:
-                break
-        else:  # as everywhere in an order that was valid before
-            placed[root] = None
-            continue
-        stack = [root]
-        while stack:
-            node = stack[-1]
-            missing = [head for head in node.heads if head not in placed]
-            if missing:
-                stack.extend(reversed(missing))
-            else:
-                placed[stack.pop()] = None
-    return placed
-
-
-def _own(nodes: Iterable[Node]) -> set[Node]:
-    """The nodes (given heads first) that a user's data flows into; all others, made of numbers
-    only, are shared by all models that are alive."""
-    own: set[Node] = set()
-    for node in nodes:
-        if not own.isdisjoint(node.heads) or is_data(node):
-            own.add(node)
-    return own
-
-
-def _serial(node: Node) -> int:
-    return node.serial
-
-
-def _all_names(
-    nodes: Sequence[Node], given: Mapping[str, Node], retired: Collection[str]
-) -> dict[str, Node]:
-    """The given names, and for every node without one the names it was declared with.
-
-    Where two nodes were declared with the same name, or one with a name that is retired, the later
-    one gets a number.
-    """
-    names = dict(given)
-    named = set(given.values())
-    unnamed = [node for node in nodes if node not in named]
-    borrowed = _borrowed_names(nodes, given) if unnamed else {}
-    numbers: dict[str, int] = {}  # the last number given to each name, so that none is tried twice
-    for node in unnamed:
-        for name in borrowed.get(node, node.names):
-            free = name
-            while free in names or free in retired:
-                numbers[name] = numbers.get(name, 0) + 1
-                free = f"{name}_{numbers[name]}"
-            names[free] = node
-    return names
-
-
-def _borrowed_names(
-    nodes: Sequence[Node], given: Mapping[str, Node]
-) -> dict[Node, tuple[str, ...]]:
-    """Names for what is shared and has none of its own: in the scope of its first tail, whatever
-    model declared it first. So a graph has the same names in every process."""
-    own = _own(nodes)
-    shown = {name_of: name for name, name_of in reversed(list(given.items()))}
-    names: dict[Node, tuple[str, ...]] = {}
-    first_tail: dict[Node, Node] = {}
-    for node in reversed(nodes):
-        if node not in own and node not in shown and has_default_name(node):
-            tail, near = first_tail.get(node), ""
-            if tail is not None:
-                near = shown.get(tail) or names.get(tail, tail.names)[0]
-            scope = near.partition("<-")[0].rpartition(".")[0]
-            names[node] = (f"{scope}.{node.operation.name}" if scope else node.operation.name,)
-        first_tail.update(dict.fromkeys(node.heads, node))
-    return names

@@ -36,7 +36,7 @@ from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.graph import CONSTANT, Graph, Node, Operation
 from graphgrad.inspection.formula import delta_formula, rule_of
 from graphgrad.inspection.replay import Replay
-from graphgrad.inspection.selection import contributions_of, delta_of, matching
+from graphgrad.inspection.selection import matching
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
 
@@ -172,7 +172,7 @@ class _Checker:
         self._kinked: set[Node] = set()
 
     def verdict(self, node: Node) -> Verdict:
-        delta = delta_of(self.graph, node)
+        delta = self.graph.delta_or_none(node)
         if delta is None or node not in self.replay.position or not node.type.is_float:
             return self._verdict(node, "no delta")
         dependents = self.replay.dependents(node)
@@ -214,7 +214,7 @@ class _Checker:
             return ()
         found = []
         for tail in self.graph.tails(node):
-            if tail not in self.replay.position or delta_of(self.graph, tail) is None:
+            if tail not in self.replay.position or self.graph.delta_or_none(tail) is None:
                 continue
             result = self._local(tail, node)
             custom = result.judgement == "wrong" and tail.operation.name == "with_delta"
@@ -274,7 +274,7 @@ class _Checker:
     def _sums_hold(self, nodes: Iterable[Node]) -> bool:
         """Whether the delta of each of these nodes is the sum of what its tails send back."""
         for node in nodes:
-            delta, sent = delta_of(self.graph, node), contributions_of(self.graph, node)
+            delta, sent = self.graph.delta_or_none(node), self.graph.sent_back(node)
             if delta is None or not sent:
                 continue
             total = np.sum([self.values[item.value] for item in sent], axis=0)
@@ -289,10 +289,10 @@ class _Checker:
         return self._rules[tail, head]
 
     def _local(self, tail: Node, head: Node) -> Comparison:
-        delta = delta_of(self.graph, tail)
+        delta = self.graph.delta_or_none(tail)
         if delta is None:
             return Comparison(0.0, 0.0, 0.0, "ok")
-        sent = [self.values[item.value] for item in contributions_of(self.graph, head)
+        sent = [self.values[item.value] for item in self.graph.sent_back(head)
                 if item.tail is tail]  # fmt: skip
         total = np.sum(sent, axis=0) if sent else np.zeros(head.type.sizes)
         weight, value = self.values[delta], self.values[head]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.history import History, node_of
+from graphgrad.inspection.history import History
 from graphgrad.inspection.statistics import FIGURES, NodeReport
 
 Figures = Mapping[str, float | None]
@@ -107,8 +107,8 @@ def figures_of_history(history: History, step: int) -> dict[str, dict[str, float
     place = history.steps.index(step)
     tables: dict[str, dict[str, float | None]] = {}
     for name, values in zip(history.names, history.values[place].tolist(), strict=True):
-        node = node_of(name)
-        prefix = DELTA_PREFIX if node != name else ""
+        node = history.node_of(name)
+        prefix = DELTA_PREFIX if name in history.deltas else ""
         tables.setdefault(node, {}).update(
             (f"{prefix}{statistic}", None if math.isnan(value) else value)
             for statistic, value in zip(history.statistics, values, strict=True)

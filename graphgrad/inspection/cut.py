@@ -16,7 +16,7 @@ from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, input, leaf_
 from graphgrad.inspection.derivation import Move
 from graphgrad.inspection.expression import SILENT
 from graphgrad.inspection.formula import is_unnamed, short_name
-from graphgrad.inspection.selection import delta_of, parts_of
+from graphgrad.inspection.selection import parts_of
 from graphgrad.ops import add, equal, less, less_equal, not_equal
 from graphgrad.ops.movement import TRANSPOSE
 from graphgrad.passes.rewrite import rebuilt
@@ -61,7 +61,7 @@ class Cut:
 
     def _cut_deltas(self, moves: list[Move], inside: set[Node], root: Node) -> None:
         for sender in (term.sender for move in moves for term in move.terms):
-            delta = delta_of(self.source, sender)
+            delta = self.source.delta_or_none(sender)
             if sender in inside or delta is None or delta is root or delta.operation is CONSTANT:
                 continue
             if delta not in self._new:

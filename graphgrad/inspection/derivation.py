@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graphgrad.graph import Graph, Node
+from graphgrad.graph.deltas import Contribution
 from graphgrad.inspection.formula import rule_in, rule_of, short_name, value_in
-from graphgrad.inspection.selection import Contribution, contributions_of, delta_of
 
 STEPS = 10
 """How many steps a derivation has, where it does not reach the loss before."""
@@ -99,11 +99,11 @@ def nodes_of(walk: Walk) -> Iterator[Node]:
 
 
 def _move(graph: Graph, node: Node, scope: str) -> Move | None:
-    delta = delta_of(graph, node)
+    delta = graph.delta_or_none(node)
     if delta is None:
         return None
     by_tail: dict[Node, list[Contribution]] = {}
-    for item in contributions_of(graph, node):
+    for item in graph.sent_back(node):
         by_tail.setdefault(item.tail, []).append(item)
     terms = tuple(_term(graph, tail, sent, scope) for tail, sent in by_tail.items())
     return Move(node, delta, terms)
@@ -122,11 +122,11 @@ def _term(graph: Graph, tail: Node, sent: Sequence[Contribution], scope: str) ->
 
 def _last_with_same_delta(graph: Graph, tail: Node) -> tuple[Node, tuple[Node, ...]]:
     """The node nearest to the loss to whom the delta of `tail` belongs unchanged."""
-    delta = delta_of(graph, tail)
+    delta = graph.delta_or_none(tail)
     passed: list[Node] = []
     while True:
-        sent = contributions_of(graph, tail)
-        if len(sent) != 1 or delta_of(graph, sent[0].tail) is not delta:
+        sent = graph.sent_back(tail)
+        if len(sent) != 1 or graph.delta_or_none(sent[0].tail) is not delta:
             return tail, tuple(passed)
         passed.append(tail)
         tail = sent[0].tail

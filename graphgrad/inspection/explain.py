@@ -31,7 +31,6 @@ from graphgrad.inspection.expression import Writer
 from graphgrad.inspection.formula import is_unnamed, scope_of, short_name, value_in
 from graphgrad.inspection.reasons import reason
 from graphgrad.inspection.replay import Replay
-from graphgrad.inspection.selection import delta_of
 from graphgrad.inspection.together import Together, put_together
 from graphgrad.ops import add, multiply, subtract, with_delta
 from graphgrad.ops.evaluate import evaluate
@@ -208,7 +207,7 @@ def _need_delta(graph: Graph, node: Node, target: str) -> None:
     if not node.type.is_float:
         raise UnknownNameError(f"{name!r} is {node.type}: only floats have deltas",
                                str(node.origin or ""), "ask for a node of floats")  # fmt: skip
-    if delta_of(graph, node) is None or graph[target] not in graph.descendants([node]):
+    if graph.delta_or_none(node) is None or graph[target] not in graph.descendants([node]):
         raise UnknownNameError(
             f"{target} does not depend on {name!r}: its delta is 0 and there is nothing to derive",
             str(node.origin or ""), "ask for a node on the way to the loss",
@@ -262,7 +261,7 @@ class _Values:
 
     def term(self, node: Node, term: Term) -> Agreement | None:
         """What the tail sends back by its rule, against the change of the tail."""
-        delta = delta_of(self.graph, term.tail)
+        delta = self.graph.delta_or_none(term.tail)
         if term.tail.operation.name == with_delta.__name__ or delta is None:
             return None
         sent = np.sum([self.values[item.value] for item in term.sent], axis=0)

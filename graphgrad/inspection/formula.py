@@ -15,11 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from graphgrad.graph import CONSTANT, DELTA, LEAVES, Graph, Node, Operation
+from graphgrad.graph import CONSTANT, LEAVES, Graph, Node, Operation
+from graphgrad.graph.deltas import Change
 from graphgrad.graph.text import plain
-from graphgrad.inspection.selection import contributions_of, delta_of
 from graphgrad.ops.contraction import MATMUL
-from graphgrad.passes.surgery import KINDS
 
 _SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
 _RULE = re.compile(r"δ([₁-₉ᵢ]) = (.*?)(?=[,;] δ[₁-₉ᵢ] = |$)")
@@ -135,31 +134,28 @@ def numbered(terms: Iterable[tuple[str, int, Node]]) -> list[str]:
 
 def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
     """What each tail sends back, as formulas; nothing where the node has no delta."""
-    sent = contributions_of(graph, node)
+    sent = graph.sent_back(node)
     if sent:
         terms = numbered(
             (operated(contribution_formula(graph, item.tail, item.place),
-                      cuts_of(graph, node, item.tail)), item.place, item.value)
+                      cuts_of(graph, item.changes)), item.place, item.value)
             for item in sent
         )  # fmt: skip
-        cuts = cuts_of(graph, node)
+        cuts = cuts_of(graph, graph.changes(node))
         return (operated(" + ".join(terms), cuts),) if cuts else tuple(terms)
-    delta = delta_of(graph, node)
+    delta = graph.delta_or_none(node)
     if delta is None:
         return ()
     return (short_name(graph, delta) if delta.operation is CONSTANT else "0",)
 
 
-def cuts_of(graph: Graph, node: Node, tail: Node | None = None) -> tuple[str, ...]:
-    """What surgery did to the delta of a node, or to what a tail sends back to it: `clip 1`."""
-    mark = "" if tail is None else f"<-{graph.name_of(tail)}"
-    start, found = f"{graph.name_of(node)}.{DELTA}.", []
-    for kind in KINDS:
-        cut = graph.names.get(f"{start}{kind}{mark}")
-        if cut is not None:
-            numbers = [short_name(graph, head) for head in cut.heads
-                       if head.operation is CONSTANT and kind in _NUMBERED]  # fmt: skip
-            found.append(" ".join([kind, *numbers[:1]]))
+def cuts_of(graph: Graph, changes: Iterable[Change[Node]]) -> tuple[str, ...]:
+    """What surgery did to a delta, or to what a tail sends back, first what was first: `clip 1`."""
+    found = []
+    for change in changes:
+        numbers = [short_name(graph, head) for head in change.after.heads
+                   if head.operation is CONSTANT and change.kind in _NUMBERED]  # fmt: skip
+        found.append(" ".join([change.kind, *numbers[:1]]))
     return tuple(found)
 
 

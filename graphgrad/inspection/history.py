@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.graph import DELTA
 from graphgrad.training.history_file import read_records
 from graphgrad.training.run_folder import RunFolder
 
@@ -24,15 +23,21 @@ class History:
     """What a run has recorded.
 
     `steps` are counted from 1 as in the metrics and ascend; figures of a step are those of its
-    batch, with the parameters as they were before its update. `names` are those of nodes, deltas
-    are `u.delta`; `statistics` are those of `recording.STATISTICS`. `values` is float64
-    [steps, names, statistics], NaN where a figure was not recorded or does not exist.
+    batch, with the parameters as they were before its update. `names` are those of nodes and of
+    deltas; `deltas` says which are those, and of which nodes. `statistics` are those of
+    `recording.STATISTICS`. `values` is float64 [steps, names, statistics], NaN where a figure was
+    not recorded or does not exist.
     """
 
     steps: tuple[int, ...]
     names: tuple[str, ...]
     statistics: tuple[str, ...]
     values: np.ndarray
+    deltas: Mapping[str, str] = field(default_factory=dict)
+
+    def node_of(self, name: str) -> str:
+        """The name of the node that a recorded name is the value or the delta of."""
+        return self.deltas.get(name, name)
 
     def of(self, name: str, statistic: str) -> np.ndarray:
         """One figure of one node over the steps, float64 [steps]."""
@@ -51,9 +56,28 @@ class History:
 
         Raises UnknownNameError for a name or pattern that fits nothing that was recorded.
         """
-        names = _matching(self.names, tuple(patterns))
+        return self.of_names(self._matching(tuple(patterns)))
+
+    def of_names(self, names: Sequence[str]) -> History:
+        """The same of these names, in this order."""
         places = [self.names.index(name) for name in names]
-        return History(self.steps, names, self.statistics, self.values[:, places])
+        deltas = {name: self.deltas[name] for name in names if name in self.deltas}
+        values = self.values[:, places]
+        return History(self.steps, tuple(names), self.statistics, values, deltas)
+
+    def _matching(self, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        fits: set[str] = set()
+        for pattern in patterns or ("*",):
+            found = {name for name in self.names for asked in (name, self.node_of(name))
+                     if pattern == asked or fnmatch.fnmatchcase(asked, pattern)}  # fmt: skip
+            if not found:
+                near = difflib.get_close_matches(pattern, self.names, 1, 0.4)
+                raise UnknownNameError(
+                    f"nothing is recorded of a node with a name like {pattern!r}",
+                    fix=f"did you mean {near[0]!r}?" if near else "* stands for any text",
+                )
+            fits |= found
+        return tuple(name for name in self.names if name in fits)
 
 
 def read_history(run_folder: RunFolder) -> History:
@@ -68,25 +92,4 @@ def read_history(run_folder: RunFolder) -> History:
             "train with --inspect-every 100; without it, `graphgrad inspect` shows one batch",
         )  # fmt: skip
     steps = tuple(int(step) for step in records.steps)
-    return History(steps, records.names, records.statistics, records.values)
-
-
-def node_of(name: str) -> str:
-    """The name of the node that a recorded name is the value or the delta of."""
-    return name.removesuffix(f".{DELTA}")
-
-
-def _matching(names: tuple[str, ...], patterns: tuple[str, ...]) -> tuple[str, ...]:
-    fits: set[str] = set()
-    for pattern in patterns or ("*",):
-        found = {name for name in names if pattern in (name, node_of(name))}
-        found |= {name for name in names if fnmatch.fnmatchcase(name, pattern)
-                  or fnmatch.fnmatchcase(node_of(name), pattern)}  # fmt: skip
-        if not found:
-            near = difflib.get_close_matches(pattern, names, 1, 0.4)
-            raise UnknownNameError(
-                f"nothing is recorded of a node with a name like {pattern!r}",
-                fix=f"did you mean {near[0]!r}?" if near else "* stands for any text",
-            )
-        fits |= found
-    return tuple(name for name in names if name in fits)
+    return History(steps, records.names, records.statistics, records.values, records.deltas)

@@ -27,7 +27,7 @@ import numpy as np
 from graphgrad.compile import Compiled, compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, leaf_name, placed, state
-from graphgrad.inspection.selection import delta_of, matching, parts_of
+from graphgrad.inspection.selection import matching, parts_of
 from graphgrad.inspection.statistics import FIGURES, Statistics, inspect_values
 from graphgrad.inspection.summary import SUMMARY
 from graphgrad.ops import concatenate, gather, subtract
@@ -47,45 +47,50 @@ _SAME_ELEMENTS = (RESHAPE, TRANSPOSE, COPY)
 _ENDING = (MATMUL, SCATTER_ADD, gather)
 
 
-def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> tuple[str, ...]:
-    """The names whose figures a pattern asks for: nodes and, as `u.delta`, their deltas.
+def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]:
+    """The names whose figures a pattern asks for, those of nodes and of their deltas, each with the
+    name of the node that it is the value or the delta of.
 
     Without a pattern all of them. Raises UnknownNameError for a pattern that means nothing.
     """
     parts = parts_of(graph)
     shown = [node for node in graph.nodes
              if parts[node] == "forward" and node.operation is not CONSTANT]  # fmt: skip
-    names: list[str] = []
+    names: dict[str, str] = {}
     for node in matching(graph, patterns or ("*",), shown):
         name = graph.name_of(node)
-        names.append(name)
-        if delta_of(graph, node) is not None:
-            names.append(f"{name}.delta")
-    return tuple(names)
+        names[name] = name
+        if graph.delta_or_none(node) is not None:
+            names[graph.delta_name(node)] = name
+    return names
 
 
 def make_recorder(graph: Graph, patterns: Sequence[str] = (), fuse: bool = False) -> Recorder:
     """A recorder of a training graph (`training_step`), to be given to `train`."""
     names = recorded_names(graph, patterns)
     optimised, _ = optimise(graph, PASSES)
-    recording = _append(optimised, names, fuse)
+    recording = _append(optimised, tuple(names), fuse)
     compiled = compile(recording.graph, guards=("loss", "gradient_norm"), passes=(), fuse=fuse)
     run = _Run(compiled, recording)
-    return Recorder(recording.names, STATISTICS, run)
+    deltas = {name: names[name] for name in recording.names if names[name] != name}
+    return Recorder(recording.names, deltas, STATISTICS, run)
 
 
 def recorded_figures(
     graph: Graph, feeds: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray],
     patterns: Sequence[str] = ("*",),
-) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray]:  # fmt: skip
-    """Names, statistics and figures [names, statistics] of one batch, computed now and not recorded
-    in training: of every forward node of a derived graph and its delta."""
+) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...], np.ndarray]:  # fmt: skip
+    """Names, which of them are those of deltas and of which node, statistics and figures [names,
+    statistics] of one batch, computed now and not recorded in training: of every forward node of a
+    derived graph and its delta."""
     rows: dict[str, list[float]] = {}
+    deltas: dict[str, str] = {}
     for report in inspect_values(graph, feeds, state, patterns):
         rows[report.name] = _row(report.value)
         if report.delta is not None:
-            rows[f"{report.name}.delta"] = _row(report.delta)
-    return tuple(rows), FIGURES, np.array(list(rows.values()))
+            rows[report.delta_name] = _row(report.delta)
+            deltas[report.delta_name] = report.name
+    return tuple(rows), deltas, FIGURES, np.array(list(rows.values()))
 
 
 def _row(found: Statistics) -> list[float]:
@@ -153,7 +158,7 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
             updates[own] = concatenate(changes, name=f"{_UPDATES}.next")
     order = [each for node in graph.nodes for each in (node, *behind.get(node, ()))]
     return _Recording(
-        Graph(outputs, updates, graph.names, order, graph.retired),
+        graph.changed(outputs, updates, order=order),
         tuple(kept),
         np.array([row_of[measured[name]] for name in kept], np.int64),
         np.array([row_of[_origin_of(leaf)] for leaf in leaves], np.int64),

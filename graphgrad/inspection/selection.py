@@ -1,8 +1,8 @@
 """Which nodes of a graph are meant: by part, by name pattern, by what they send back.
 
 After `derive` one graph holds the forward nodes, their deltas and perhaps the updates of an
-optimiser. What belongs to which part follows from the names `u.delta` that `derive` gave and from
-who needs whom, never from how an operation or a scope happens to be called:
+optimiser. What belongs to which part follows from what `derive` has written down and from who needs
+whom, never from how a node, an operation or a scope happens to be called:
 
     forward   what a node that has a delta is computed from, and whatever else is no delta or update
     delta     what the deltas and contributions are computed from, and is not forward
@@ -12,31 +12,23 @@ who needs whom, never from how an operation or a scope happens to be called:
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import DELTA, Graph, Node
+from graphgrad.graph.deltas import Owner
 
 Part = Literal["forward", "delta", "update"]
 
-_ENDING = f".{DELTA}"
-_SENT = f".{DELTA}<-"
 _WILD = frozenset("*?[")
 
 
 def parts_of(graph: Graph) -> dict[Node, Part]:
     """The part that each node of the graph belongs to."""
-    with_delta, deltas = set(), set()
-    for name, node in graph.names.items():
-        if name.endswith(_ENDING) and name.removesuffix(_ENDING) in graph.names:
-            with_delta.add(graph.names[name.removesuffix(_ENDING)])
-            deltas.add(node)
-        elif _SENT in name and name[: name.index(_SENT)] in graph.names:
-            deltas.add(node)
-    forward = graph.ancestors(with_delta)
-    backward = graph.ancestors(deltas) - forward
+    first = [each for each in graph.derivations if each.label == DELTA]
+    forward = graph.ancestors(node for each in first for node in each.of_node)
+    backward = graph.ancestors(value for each in first for value in each.values()) - forward
     updating = graph.ancestors(graph.updates.values()) | graph.descendants(backward)
     updating -= forward
     parts: dict[Node, Part] = {}
@@ -48,41 +40,32 @@ def parts_of(graph: Graph) -> dict[Node, Part]:
     return parts
 
 
-def delta_of(graph: Graph, node: Node) -> Node | None:
-    """δ_u, or None where the graph has no delta of this node."""
-    return graph.names.get(f"{graph.name_of(node)}{_ENDING}")
+def owner_of(graph: Graph, node: Node, parts: Mapping[Node, Part]) -> Owner | None:
+    """The forward node that a node of another part belongs to: as its delta, as a contribution to
+    that, or as a step of its rule or its sum.
+
+    What a pass computes on the way to such a node is in its scope and belongs to the same.
+    """
+    seen: set[Node] = set()
+    first: Owner | None = None
+    while parts[node] != "forward" and node not in seen:
+        seen.add(node)
+        owner = _next_owner(graph, node)
+        if owner is None:
+            return None
+        first = first or owner
+        node = owner.node
+        first = first._replace(node=node, name=owner.name, scope=first.scope or owner.scope)
+    return first
 
 
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """What the tail sends back to a node that is its head number `place`, and the value of that."""
-
-    tail: Node
-    place: int
-    value: Node
-
-
-def contributions_of(graph: Graph, node: Node) -> tuple[Contribution, ...]:
-    """What each tail sends back to the node, tails in order; their sum is the node's delta."""
-    found: list[Contribution] = []
-    for tail in graph.tails(node):
-        places = [place for place, head in enumerate(tail.heads) if head is node]
-        sent = _sent(graph, node, tail, len(places))
-        # a rule that sends less than once for each place leaves the first ones out (`with_delta`)
-        for place, value in zip(places[len(places) - len(sent) :], sent, strict=True):
-            found.append(Contribution(tail, place, value))
-    return tuple(found)
-
-
-def _sent(graph: Graph, node: Node, tail: Node, most: int) -> list[Node]:
-    """The contributions of one tail, found by the names that `derive` gives them."""
-    for tail_name in graph.names_of(tail):
-        name = f"{graph.name_of(node)}{_SENT}{tail_name}"
-        keys = [name, *(f"{name}#{number}" for number in range(2, most + 1))]
-        sent = [graph.names[key] for key in keys if key in graph.names]
-        if sent:
-            return sent
-    return []
+def _next_owner(graph: Graph, node: Node) -> Owner | None:
+    for derivation in graph.derivations:
+        if node in derivation.owners:
+            return derivation.owners[node]
+    scope = graph.name_of(node).rpartition(".")[0]
+    around = graph.names.get(scope)
+    return None if around is None else Owner(around, scope, "", "")
 
 
 def matching(graph: Graph, patterns: Iterable[str], among: Iterable[Node]) -> tuple[Node, ...]:

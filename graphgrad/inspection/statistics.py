@@ -29,7 +29,7 @@ from graphgrad.inspection.formula import (
     operated,
     value_formula,
 )
-from graphgrad.inspection.selection import Part, contributions_of, delta_of, matching, parts_of
+from graphgrad.inspection.selection import Part, matching, parts_of
 from graphgrad.ops.evaluate import evaluate_node
 from graphgrad.passes import PASSES, Pass, optimise, specialise
 
@@ -106,6 +106,8 @@ class NodeReport:
     delta_formula: str
     """`δ[output.product] · output.w + …`; empty where there is no delta."""
     contributions: tuple[Sent, ...]
+    delta_name: str = ""
+    """The name of the delta; empty where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -143,10 +145,10 @@ def _asked(graph: Graph, chosen: Iterable[Node]) -> Iterator[Node]:
     """The chosen nodes, their deltas, and what their tails send back."""
     for node in chosen:
         yield node
-        delta = delta_of(graph, node)
+        delta = graph.delta_or_none(node)
         if delta is not None:
             yield delta
-        yield from (item.value for item in contributions_of(graph, node))
+        yield from (item.value for item in graph.sent_back(node))
 
 
 def _figures(
@@ -166,7 +168,7 @@ def _figures(
 
 
 def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> NodeReport:
-    delta, sent = delta_of(graph, node), contributions_of(graph, node)
+    delta, sent = graph.delta_or_none(node), graph.sent_back(node)
     total = sum(figures[item.value].norm for item in sent)
     return NodeReport(
         name=graph.name_of(node),
@@ -182,13 +184,14 @@ def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> Nod
                 graph.name_of(item.tail),
                 operated(
                     contribution_formula(graph, item.tail, item.place),
-                    cuts_of(graph, node, item.tail),
+                    cuts_of(graph, item.changes),
                 ),
                 figures[item.value].norm,
                 figures[item.value].norm / total if total else 0.0,
             )
             for item in sent
         ),
+        delta_name="" if delta is None else graph.delta_name(node),
     )
 
 

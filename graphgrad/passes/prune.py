@@ -19,4 +19,4 @@ def prune(graph: Graph) -> Graph:
     order = [node for node in graph.nodes if node in needed]
     # what later passes declare must not be called as something was that is gone
     retired = graph.retired.union(graph.names.keys() - names.keys())
-    return Graph(graph.outputs, graph.updates, names, order, retired)
+    return graph.changed(names=names, order=order, retired=retired)

@@ -179,7 +179,7 @@ def _with_snapshots(graph: Graph) -> Graph:
 
     outputs = {name: safe(node) for name, node in graph.outputs.items()}
     updates = {leaf: safe(node) for leaf, node in graph.updates.items()}
-    return Graph(outputs, updates, graph.names, graph.nodes, graph.retired)
+    return graph.changed(outputs, updates)
 
 
 def _roots(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node, Place]:

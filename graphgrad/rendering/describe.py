@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from graphgrad.graph import CONSTANT, DELTA, INPUT, PARAMETER, STATE, Node
+from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, Node
 from graphgrad.graph.text import attributes_text, plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import delta_formula, short_name, value_formula
+from graphgrad.inspection.selection import owner_of
 from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
-
-_ENDING = f".{DELTA}"
 
 
 class Describer:
@@ -23,6 +22,7 @@ class Describer:
         self.draft, self.graph = draft, draft.graph
         self.outputs = set(self.graph.outputs.values())
         self.neurons = bool(draft.weights)
+        self.deltas = set(self.graph.deltas.values())
 
     def box_of_node(self, node: Node) -> Box:
         """The box of one node, without an id yet."""
@@ -76,7 +76,7 @@ class Describer:
         if part == "update":
             return "update"
         if part == "delta":
-            return "delta" if self.graph.name_of(node).endswith(_ENDING) else "step"
+            return "delta" if node in self.deltas else "step"
         if node in self.outputs:
             return "output"
         leaves: dict[object, Kind] = {INPUT: "input", PARAMETER: "parameter", STATE: "state"}
@@ -86,21 +86,23 @@ class Describer:
         return leaves.get(node.operation, "known" if known else "operation")
 
     def label(self, node: Node, scope: Path) -> Label:
-        """The name without the scope that the box stands in."""
+        """The name without the scope that the box stands in; δ with the node that it is the delta
+        of; `u←t` for what t sends back to u."""
         name = self.graph.name_of(node)
         prefix = ".".join(scope) + "." if scope else ""
+        owner = None
         if self.draft.parts[node] == "delta":
-            return self._label_of_delta(name.removeprefix(prefix))
+            owner = owner_of(self.graph, node, self.draft.parts)
+        if owner is None:
+            return Label(name.removeprefix(prefix))
+        if owner.tail:
+            tail = owner.tail.rpartition(".")[2] or owner.tail
+            return Label("δ", f"{owner.name.removeprefix(prefix)}←{tail}")
+        if node in self.deltas:
+            return Label("δ", owner.name.removeprefix(prefix))
+        if owner.scope and name.startswith(f"{owner.scope}."):
+            return Label(name[len(owner.scope) + 1 :])
         return Label(name.removeprefix(prefix))
-
-    def _label_of_delta(self, name: str) -> Label:
-        """δ with the node that it is the delta of; `u←t` for what t sends back to u."""
-        owner, mark, tail = name.partition(f"{_ENDING}<-")
-        if mark:
-            return Label("δ", f"{owner}←{tail.rpartition('.')[2] or tail}")
-        if name.endswith(_ENDING):
-            return Label("δ", name.removesuffix(_ENDING))
-        return Label(name.rpartition(".rule.")[2])
 
     def operation(self, node: Node) -> str:
         """The operation with its hidden constants; the dtype of a leaf that is no float."""

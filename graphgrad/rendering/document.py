@@ -13,7 +13,7 @@ from typing import Any
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
 from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
-from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
+from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.figures import Figures
 from graphgrad.training.files import format_json
 
@@ -48,7 +48,7 @@ def json_text(graph: Graph, figures: Figures | None = None) -> str:
 
 
 def _node(graph: Graph, node: Node) -> dict[str, Any]:
-    delta = delta_of(graph, node)
+    delta = graph.delta_or_none(node)
     return {
         "name": graph.name_of(node),
         "names": list(graph.names_of(node)),
@@ -70,7 +70,7 @@ def _node(graph: Graph, node: Node) -> dict[str, Any]:
                 "value": graph.position(item.value),
                 "formula": contribution_formula(graph, item.tail, item.place),
             }
-            for item in contributions_of(graph, node)
+            for item in graph.sent_back(node)
         ],
         "origin": {"file": node.origin.file, "line": node.origin.line} if node.origin else None,
     }  # fmt: skip

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from graphgrad.graph import DELTA, INPUT, PARAMETER, STATE, Graph, Node
+from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
 from graphgrad.graph.text import plain
 from graphgrad.inspection.formula import cuts_of, delta_formula, short_name
-from graphgrad.inspection.selection import delta_of
+from graphgrad.inspection.selection import owner_of
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
 from graphgrad.rendering.sent import Senders, Sent, formulas
 from graphgrad.rendering.view import MANY, Draft, Key, Path, View, decide
-
-_ENDING = f".{DELTA}"
 
 
 def picture(graph: Graph, view: View | None = None, figures: Figures | None = None) -> Picture:
@@ -187,8 +185,8 @@ class _Painter:
         """Sets each delta that is drawn as a node beside what it is the delta of."""
         for key, box in list(self.boxes.items()):
             if isinstance(key, Node) and box.kind == "delta":
-                owner = self.graph.names.get(self.graph.name_of(key).removesuffix(_ENDING))
-                beside = self.boxes.get(owner) if owner is not None else None
+                owner = owner_of(self.graph, key, self.draft.parts)
+                beside = None if owner is None else self.boxes.get(owner.node)
                 if beside is not None and beside.scope == box.scope:
                     self.boxes[key] = replace(box, beside=beside.id)
 
@@ -200,9 +198,9 @@ class _Painter:
             return
         if main.operation is INPUT:  # nobody learns an input; `nodes` shows its delta too
             return
-        if not any(delta_of(self.graph, node) is not None for node in nodes):
+        if not any(self.graph.delta_or_none(node) is not None for node in nodes):
             return
-        box, deltas = self.boxes[identity], delta_of(self.graph, main)
+        box, deltas = self.boxes[identity], self.graph.delta_or_none(main)
         sender = "" if tail is None else f"←{short_name(self.graph, tail, None)}"
         names = ", ".join(map(plain, self.graph.names_of(main)))
         lines = [f"δ[{names}]"] if isinstance(key, Node) else []
@@ -213,7 +211,7 @@ class _Painter:
         figure = self.figures.deltas.get(self.graph.name_of(main), "") if shown else ""
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}", Label("δ", box.label.text + sender), "delta", box.scope,
-            detail=", ".join(cuts_of(self.graph, main)) if tail is None else "",
+            detail=", ".join(cuts_of(self.graph, self.graph.changes(main))) if tail is None else "",
             tags=tags, tooltip="\n".join(lines), beside=box.id, round=box.round, copy=box.copy,
             figure=figure,
         )  # fmt: skip
@@ -237,7 +235,7 @@ class _Painter:
         together = next(iter(ways.values()))
         label, formula = Label(""), ""
         if weight is not None or self._is_between_nodes(head, tail):
-            label = self.senders.label(head, tail, together, weight)
+            label = self.senders.label(together, weight)
             formula = formulas(together)
         self.edges[line] = Edge(above.id, below.id, "delta", label, weight is not None, formula)
 

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
-from graphgrad.graph import DELTA
 from graphgrad.graph.text import plain
-from graphgrad.inspection.history import History, node_of
+from graphgrad.inspection.history import History
 from graphgrad.inspection.recording import UPDATE_RATIO
 from graphgrad.rendering.plot_style import (
     BLUE,
@@ -140,10 +139,10 @@ class _Flow:
 
 
 def _flow_of(history: History) -> _Flow:
-    names = [name for name in history.names if name.endswith(f".{DELTA}")]
     members: dict[str, list[str]] = {}
-    for name in names:
-        members.setdefault(_block(node_of(name)), []).append(name)
+    for name in history.names:
+        if name in history.deltas:
+            members.setdefault(_block(history.node_of(name)), []).append(name)
     if len(members) > 3:  # a lone node (the loss, its sum) is no block
         members = {block: those for block, those in members.items() if len(those) > 1} or members
     chosen = [name for those in members.values() for name in those]

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from graphgrad.graph import Node
+from graphgrad.graph.deltas import Contribution
 from graphgrad.inspection.formula import (
     contribution_formula,
     cuts_of,
     factor_text,
     numbered,
 )
-from graphgrad.inspection.selection import Contribution, contributions_of
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.picture import Label
 
@@ -35,6 +35,7 @@ class Sent:
     place: int
     factor: str
     formula: str
+    cuts: tuple[str, ...] = ()
 
 
 class Senders:
@@ -48,17 +49,18 @@ class Senders:
         """What the tail sends back to its head number `place`; None where nothing."""
         if head not in self.known:
             self.known[head] = {
-                (item.tail, item.place): item for item in contributions_of(self.graph, head)
+                (item.tail, item.place): item for item in self.graph.sent_back(head)
             }
         item = self.known[head].get((tail, place))
         if item is None:
             return None
         formula = contribution_formula(self.graph, tail, place)
-        return Sent(item.value, place, self._factor(tail, place), formula)
+        cuts = cuts_of(self.graph, item.changes)
+        return Sent(item.value, place, self._factor(tail, place), formula, cuts)
 
-    def label(self, head: Node, tail: Node, sent: Sequence[Sent], weight: Label | None) -> Label:
+    def label(self, sent: Sequence[Sent], weight: Label | None) -> Label:
         """What is written at the edge: the sum of what goes this way, and what surgery did."""
-        cuts = cuts_of(self.graph, head, tail)
+        cuts = sent[0].cuts
         if weight is not None:
             return Label(", ".join([*cuts, f"δ · {weight.text}"]), weight.index)
         return Label(", ".join(filter(None, [summed(sent), *cuts])))

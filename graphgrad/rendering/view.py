@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph import CONSTANT, DELTA, INPUT, PARAMETER, STATE, STATEFUL, Graph, Node
-from graphgrad.inspection.selection import Part, parts_of
+from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, STATEFUL, Graph, Node
+from graphgrad.inspection.selection import Part, owner_of, parts_of
 from graphgrad.ops import add, half_squared_error, multiply
 
 Path = tuple[str, ...]
@@ -155,8 +155,8 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
     """
     scopes = {}
     for node in drawn:
-        name = graph.name_of(node)
-        scopes[node] = path_of(owner_name(graph, name) or name if parts[node] == "delta" else name)
+        owner = owner_of(graph, node, parts) if parts[node] == "delta" else None
+        scopes[node] = path_of(graph.name_of(node) if owner is None else owner.name)
     known = set(drawn)
     for node in drawn:
         tails = [tail for tail in graph.tails(node) if tail in known]
@@ -165,19 +165,6 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
             if not any(scopes[tail][:size] == scopes[node] for tail in tails):
                 scopes[node] = scopes[tails[0]]
     return scopes
-
-
-def owner_name(graph: Graph, name: str) -> str | None:
-    """The name of the forward node that a delta, a contribution, a partial sum of contributions or
-    a step of a rule belongs to, by the name of that; None where it belongs to none."""
-    for mark in (f".{DELTA}", ".rule."):
-        place = name.find(mark)
-        while place >= 0:
-            if name[:place] in graph.names:
-                return name[:place]
-            place = name.find(mark, place + 1)
-    scope = name.rpartition(".")[0]  # of `u.add`, a partial sum of what comes back to u
-    return scope if scope in graph.names else None
 
 
 # ---------------------------------------------------------------- parameters

@@ -3,7 +3,7 @@
 ::
 
     history.bin     one line of JSON, padded to 8 bytes: format, version, run, names, statistics,
-                    and a checksum of these
+                    deltas (of which node each name is the delta, where it is one), and a checksum
                     one record after the other: step, checksum, float64 [names, statistics]
 
 The design decision: records have a fixed size and are appended by one write, so the file is read
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
+from graphgrad.graph.deltas import recorded_by_name
 from graphgrad.training.files import (
     append_bytes,
     disk_errors,
@@ -43,7 +44,7 @@ from graphgrad.training.files import (
 
 HISTORY = "history.bin"
 FORMAT = "graphgrad history"
-VERSION = 2
+VERSION = 3
 RECORDS = 1000
 """How many steps are kept at most, beside the first."""
 BYTES = 64 << 20
@@ -65,6 +66,8 @@ class Records:
     values: np.ndarray
     size: int
     """Bytes of the header and all whole records."""
+    deltas: Mapping[str, str]
+    """Of each name that is a delta's, the name of its node."""
 
 
 def read_records(path: Path, run: str = "") -> Records:
@@ -73,10 +76,10 @@ def read_records(path: Path, run: str = "") -> Records:
     Raises ``DataError`` that names the damaged part, ``EnvironmentLimitError``.
     """
     if not os.path.lexists(path):
-        return Records((), (), np.empty(0, np.int64), np.empty((0, 0, 0)), 0)
+        return Records((), (), np.empty(0, np.int64), np.empty((0, 0, 0)), 0, {})
     with disk_errors(path, "read"):
         data = read_file(path, _LIMIT)
-    names, statistics, start = _read_header(data, path, run)
+    names, statistics, deltas, start = _read_header(data, path, run)
     form = _form(len(names), len(statistics))
     count = (len(data) - start) // form.itemsize
     records = np.frombuffer(data, form, count, start)
@@ -91,7 +94,7 @@ def read_records(path: Path, run: str = "") -> Records:
     ):  # of a step 32 bits are summed
         raise DataError(f"the steps of {path.name} are not in order", str(path), _FIX)
     size = start + len(records) * form.itemsize
-    return Records(names, statistics, steps, records["values"].astype(np.float64), size)
+    return Records(names, statistics, steps, records["values"].astype(np.float64), size, deltas)
 
 
 def drop_after(path: Path, step: int, run: str = "") -> int:
@@ -110,15 +113,21 @@ class HistoryWriter:
 
     def __init__(
         self, path: Path, names: Sequence[str], statistics: Sequence[str], every: int,
-        run: str = "",
+        run: str = "", deltas: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Goes on with the file of ``run``, which is created, or given more columns, as needed."""
+        """Goes on with the file of ``run``, which is created, or given more columns, as needed.
+
+        ``deltas`` says which of the names are those of deltas, and of which nodes.
+        """
         before = read_records(path, run)
         self._path, self._every, self._run = path, every, run
         self._names = tuple(dict.fromkeys((*names, *before.names)))
         self._statistics = tuple(dict.fromkeys((*statistics, *before.statistics)))
+        kept = {name: node for name, node in before.deltas.items() if name not in names}
+        self._deltas = {**kept, **(deltas or {})}
         self._columns = _columns(self._names, names), _columns(self._statistics, statistics)
-        if (before.names, before.statistics) != (self._names, self._statistics):
+        now = self._names, self._statistics, self._deltas
+        if (before.names, before.statistics, before.deltas) != now:
             self._rewrite(before)
         else:
             _cut(path, before.size)
@@ -171,7 +180,7 @@ class HistoryWriter:
         records["step"], records["values"] = steps, values
         for place in range(len(records)):
             records[place]["sum"] = _checksum(records[place])
-        header = _header(self._names, self._statistics, self._run)
+        header = _header(self._names, self._statistics, self._deltas, self._run)
         write_atomically(self._path, header + records.tobytes(), follow=False)
 
 
@@ -196,9 +205,11 @@ def _columns(all_names: Sequence[str], some: Sequence[str]) -> np.ndarray:
     return np.array([place[name] for name in some], np.intp)
 
 
-def _header(names: Sequence[str], statistics: Sequence[str], run: str) -> bytes:
+def _header(
+    names: Sequence[str], statistics: Sequence[str], deltas: Mapping[str, str], run: str
+) -> bytes:
     body = {"format": FORMAT, "version": VERSION, "run": run, "names": list(names),
-            "statistics": list(statistics)}  # fmt: skip
+            "statistics": list(statistics), "deltas": dict(deltas)}  # fmt: skip
     text = format_json(body | {"sum": _header_sum(body)}, HISTORY, indent=None).encode()
     return text + b" " * (-(len(text) + 1) % 8) + b"\n"
 
@@ -207,8 +218,11 @@ def _header_sum(body: Mapping[str, Any]) -> int:
     return zlib.crc32(format_json(dict(body), HISTORY, indent=None).encode())
 
 
-def _read_header(data: bytes, path: Path, run: str) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Names, statistics, and where the records begin."""
+Header = tuple[tuple[str, ...], tuple[str, ...], dict[str, str], int]
+
+
+def _read_header(data: bytes, path: Path, run: str) -> Header:
+    """Names, statistics, which names are those of deltas, and where the records begin."""
     end = data.find(b"\n") + 1
     try:
         body = parse_json(data[:end])
@@ -218,15 +232,17 @@ def _read_header(data: bytes, path: Path, run: str) -> tuple[tuple[str, ...], tu
         case {"format": "graphgrad history", "version": 1, "names": list(names),
               "statistics": list(statistics), **others} if not run:  # fmt: skip
             if not others and _are_names(names) and _are_names(statistics):
-                return tuple(names), tuple(statistics), end
-        case {"format": "graphgrad history", "version": 2, "run": str(owner), "sum": int(sum_),
+                return tuple(names), tuple(statistics), recorded_by_name(names), end
+        case {"format": "graphgrad history", "version": 2 | 3, "run": str(owner), "sum": int(sum_),
               "names": list(names), "statistics": list(statistics)}:  # fmt: skip
             whole = _header_sum({key: body[key] for key in body if key != "sum"}) == sum_
-            if whole and _are_names(names) and _are_names(statistics):
+            old = body["version"] == 2
+            deltas = recorded_by_name(names) if old and _are_names(names) else body.get("deltas")
+            if whole and _are_names(names) and _are_names(statistics) and _are_of(deltas, names):
                 if owner != run:
                     raise DataError(f"{path.name} is that of another run", str(path), _FIX)
-                return tuple(names), tuple(statistics), end
-        case {"format": "graphgrad history", "version": int(version)} if version not in (1, 2):
+                return tuple(names), tuple(statistics), deltas, end
+        case {"format": "graphgrad history", "version": int(version)} if version not in (1, 2, 3):
             problem = f"{path.name} has version {version}; this program reads {VERSION}"
             raise DataError(problem, str(path), _FIX)
     raise DataError(f"the first line of {path.name} is damaged", str(path), _FIX)
@@ -234,3 +250,12 @@ def _read_header(data: bytes, path: Path, run: str) -> tuple[tuple[str, ...], tu
 
 def _are_names(values: list[Any]) -> bool:
     return all(isinstance(name, str) for name in values) and len(set(values)) == len(values)
+
+
+def _are_of(deltas: Any, names: list[str]) -> bool:
+    """Whether these are the nodes of some of the names."""
+    return (
+        isinstance(deltas, dict)
+        and deltas.keys() <= set(names)
+        and all(isinstance(node, str) for node in deltas.values())
+    )

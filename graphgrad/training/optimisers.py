@@ -23,7 +23,7 @@ from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
 from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
-from graphgrad.passes.surgery import parse_surgery, surgery
+from graphgrad.passes.surgery import parse_surgery
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.updates import global_norm, learning_rate, next_values
 
@@ -50,7 +50,7 @@ def derived_graph(
     graph: Graph, settings: TrainingSettings, wrt: Iterable[Node] | None = None
 ) -> Graph:
     """The forward graph with the deltas of a run: derived, and cut as its settings say."""
-    return surgery(derive(graph, "loss", wrt), parse_surgery(settings.surgery))
+    return derive(graph, "loss", wrt, cuts=parse_surgery(settings.surgery))
 
 
 def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
@@ -155,9 +155,8 @@ def _with_deltas(graph: Graph, settings: TrainingSettings, loss: str | Node) -> 
         if is_derived_from(graph, target, label):
             return graph, label
         if not has_deltas(graph, label):
-            derived = derive(graph, target, graph.parameters.values(), label=label)
             cuts = parse_surgery(settings.surgery) if label == DELTA else ()
-            return (surgery(derived, cuts) if cuts else derived), label
+            return derive(graph, target, graph.parameters.values(), None, label, cuts), label
     raise DeclarationError(
         f"the deltas called {own!r} are not those of {graph.name_of(target)!r}",
         str(target.origin or ""),

@@ -20,5 +20,7 @@ class Recorder:
     returns figures: float64 [names, statistics], NaN where there is none."""
 
     names: tuple[str, ...]
+    deltas: Mapping[str, str]
+    """Of each name that is a delta's, the name of its node."""
     statistics: tuple[str, ...]
     run: Callable[[Arrays, Arrays], tuple[dict[str, np.ndarray], np.ndarray]]

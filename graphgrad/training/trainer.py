@@ -155,7 +155,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _P
     if recorder is None or not every:
         return _Programs(compiled)
     history = HistoryWriter(run.folder.history, recorder.names, recorder.statistics, every,
-                            run.folder.identity)  # fmt: skip
+                            run.folder.identity, recorder.deltas)  # fmt: skip
     return _Programs(compiled, recorder, history)
 
 

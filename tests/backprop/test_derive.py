@@ -240,7 +240,7 @@ def test_deriving_twice_under_one_label_is_refused():
     graph = Graph({"one": gg.sum(w * w, name="one"), "two": gg.sum(w, name="two")})
     derived = derive(graph, "one")
     for target in ("one", "two"):
-        with pytest.raises(DeclarationError, match="already has a node called") as caught:
+        with pytest.raises(DeclarationError, match="already has a delta of") as caught:
             derive(derived, target)
         assert 'label="delta2"' in caught.value.fix
     both = derive(derived, "two", label="delta_of_two")

@@ -83,7 +83,7 @@ def test_surgery_takes_either_name(name: str) -> None:
 
 def test_recording_shows_the_chosen_name() -> None:
     graph = gg.derive(small(), "loss")
-    names, _, _ = recorded_figures(graph, FEEDS, initial_state(graph, 0))
+    names, *_ = recorded_figures(graph, FEEDS, initial_state(graph, 0))
     assert NEW in names and f"{NEW}.delta" in names and OLD not in names
 
 

@@ -57,7 +57,8 @@ def test_the_figures_of_a_report_and_of_a_history_have_the_same_names():
     table = figures_of_report(report)
     assert tuple(table) == REPORTED and table["delta_minimum"] == -2.0
     history = History((3, 6), ("x", "x.delta"), ("mean", "update_ratio"),
-                      np.array([[[1.0, 2], [3, 4]], [[5, np.nan], [7, 8]]]))  # fmt: skip
+                      np.array([[[1.0, 2], [3, 4]], [[5, np.nan], [7, 8]]]),
+                      {"x.delta": "x"})  # fmt: skip
     assert figures_of_history(history, 6) == {
         "x": {"mean": 5.0, "update_ratio": None, "delta_mean": 7.0, "delta_update_ratio": 8.0}
     }

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.inspection.history import History, node_of, read_history
+from graphgrad.inspection.history import History, read_history
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.run_folder import RunFolder
 
 NAMES, STATISTICS = ("a", "a.delta", "b.c", "b.c.delta", "b.d"), ("mean", "norm")
+DELTAS = {"a.delta": "a", "b.c.delta": "b.c"}
 
 
 @pytest.fixture
 def folder(tmp_path):
     run = RunFolder.create(tmp_path / "run")
     run.write_json("configuration.json", {})
-    writer = HistoryWriter(run.history, NAMES, STATISTICS, 10)
+    writer = HistoryWriter(run.history, NAMES, STATISTICS, 10, deltas=DELTAS)
     for step in (1, 10, 20):
         writer.append(step, np.arange(10.0).reshape(5, 2) + step)
     return run
@@ -53,6 +54,19 @@ def test_a_run_that_recorded_nothing_says_how_to(tmp_path):
         read_history(run)
 
 
-def test_the_node_of_a_name():
-    assert [node_of(name) for name in NAMES] == ["a", "a", "b.c", "b.c", "b.d"]
-    assert node_of("delta") == "delta"
+def test_the_node_of_a_name_is_what_the_file_says(folder):
+    history = read_history(folder)
+    assert history.deltas == DELTAS
+    assert [history.node_of(name) for name in NAMES] == ["a", "a", "b.c", "b.c", "b.d"]
+    assert history.chosen(["b.c"]).deltas == {"b.c.delta": "b.c"}
+
+
+def test_a_node_that_is_called_like_a_delta_is_none(tmp_path):
+    run = RunFolder.create(tmp_path / "run")
+    run.write_json("configuration.json", {})
+    names = ("wheel", "wheel.delta", "wheel.delta_2")
+    writer = HistoryWriter(run.history, names, ("norm",), 1, deltas={"wheel.delta_2": "wheel"})
+    writer.append(1, np.ones((3, 1)))
+    history = read_history(run)
+    assert [history.node_of(name) for name in names] == ["wheel", "wheel.delta", "wheel"]
+    assert history.chosen(["wheel"]).names == ("wheel", "wheel.delta_2")

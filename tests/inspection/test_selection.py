@@ -6,7 +6,7 @@ import pytest
 from graphgrad.backprop import derive
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import Graph, constant, input, parameter, scope, state
-from graphgrad.inspection.selection import contributions_of, delta_of, matching, parts_of
+from graphgrad.inspection.selection import matching, parts_of
 from graphgrad.ops import argmax, cast, matmul, sum, tanh, with_delta
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import PASSES, optimise
@@ -57,19 +57,18 @@ def test_contributions_add_up_to_the_delta() -> None:
     x, w = input("x", 3, "float64"), parameter("w", 3, dtype="float64")
     z = tanh(x * w, name="z")
     graph = derive(Graph({"loss": sum(z * z + 2.0 * z, name="loss")}), "loss")
-    found = contributions_of(graph, graph["z"])
+    found = graph.sent_back("z")
     assert [item.place for item in found] == [0, 1, 1] or [i.place for i in found] == [1, 0, 1]
     values = evaluate(graph, {"x": np.arange(3.0)}, {"w": np.ones(3)})
     total = np.sum([values[item.value] for item in found], axis=0)
-    delta = delta_of(graph, graph["z"])
-    assert delta is not None and np.allclose(total, values[delta])
+    assert np.allclose(total, values[graph.delta("z")])
 
 
 def test_a_rule_of_the_users_own_sends_to_the_given_head() -> None:
     x = input("x", 2, "float64")
     y = with_delta(x, (x,), lambda delta, y, x: (delta * 3.0,), name="y")
     graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
-    (sent,) = contributions_of(graph, graph["x"])
+    (sent,) = graph.sent_back("x")
     assert (graph.name_of(sent.tail), sent.place) == ("y", 1)
 
 

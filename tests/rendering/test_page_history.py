@@ -18,6 +18,7 @@ class Recorded:
     names: tuple[str, ...]
     statistics: tuple[str, ...]
     values: np.ndarray
+    deltas: dict[str, str]
 
 
 def recorded(
@@ -26,7 +27,8 @@ def recorded(
     values = np.random.default_rng(0).standard_normal((steps, len(names), 3))
     values[:, 0, 2] = np.nan
     numbers = tuple(range(10, 10 * steps + 10, 10))
-    return Recorded(numbers, names, ("mean", "norm", "update_ratio"), values)
+    deltas = {name: name.removesuffix(".delta") for name in names if name.endswith(".delta")}
+    return Recorded(numbers, names, ("mean", "norm", "update_ratio"), values, deltas)
 
 
 def unpacked(section: dict) -> np.ndarray:
@@ -43,6 +45,7 @@ def test_everything_is_there_where_it_fits() -> None:
     )
     assert section["steps"] == [10, 20, 30, 40, 50, 60, 70] and section["steps_recorded"] == 7
     assert section["depth"] == ["w", "z"]
+    assert section["deltas"] == [["w", "w.delta"], ["z", "z.delta"]]
 
 
 def test_steps_are_thinned_before_names() -> None:
@@ -79,4 +82,4 @@ def test_the_graph_gives_depth_and_parameters() -> None:
 
 
 def test_nothing_recorded_is_no_section() -> None:
-    assert history_section(Recorded((), ("a",), ("mean",), np.zeros((0, 1, 1)))) is None
+    assert history_section(Recorded((), ("a",), ("mean",), np.zeros((0, 1, 1)), {})) is None

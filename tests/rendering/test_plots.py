@@ -24,7 +24,8 @@ def history(names, figures, steps=(1, 10, 20)):
     values = np.full((len(steps), len(names), len(STATISTICS)), np.nan)
     for column, value in figures.items():
         values[:, :, STATISTICS.index(column)] = value
-    return History(tuple(steps), tuple(names), STATISTICS, values)
+    deltas = {name: name.removesuffix(".delta") for name in names if name.endswith(".delta")}
+    return History(tuple(steps), tuple(names), STATISTICS, values, deltas)
 
 
 def deltas(*names, size=1.0):

@@ -43,6 +43,15 @@ def test_a_terminal_gets_a_table_without_markup(capsys, monkeypatch):
     assert "[red]x[/red]" in text and "\x1b[2J" not in text and "0.333" in text
 
 
+def test_the_rows_of_deltas_are_coloured_and_only_those():
+    rows = [("y", 1.0), ("y.delta", 2.0), ("z.delta", 3.0)]
+    table = Table(("node", "norm"), rows, deltas={"y.delta": "y"})
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
+    console.print(rich_table(table))
+    lines = console.file.getvalue().splitlines()
+    assert ["\x1b[35m" in line for line in lines[1:]] == [False, True, False]
+
+
 def test_a_long_name_is_folded_not_lost():
     console = Console(width=40, file=io.StringIO())
     console.print(rich_table(Table(("node", "norm"), [("a" * 100, 1.0)])))

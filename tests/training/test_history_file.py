@@ -112,7 +112,7 @@ def test_damage_elsewhere_is_named(path):
 @pytest.mark.parametrize(
     "header, problem",
     [
-        ({**HEADER, "version": 3}, "version 3"),
+        ({**HEADER, "version": 4}, "version 4"),
         ({**HEADER, "names": ["a", "a"]}, "damaged"),
         ({**HEADER, "names": [1]}, "damaged"),
         ({"format": "other"}, "damaged"),
@@ -180,11 +180,32 @@ def test_a_file_of_the_first_version_is_read_where_the_run_is_as_old(path):
     write(path, [1, 2])
     header, newline, records = path.read_bytes().partition(b"\n")
     old = {**json.loads(header), "version": 1}
-    del old["run"], old["sum"]
+    del old["run"], old["sum"], old["deltas"]
     path.write_bytes(json.dumps(old).encode().ljust(len(header)) + newline + records)
-    assert read_records(path).steps.tolist() == [1, 2]
+    found = read_records(path)
+    assert found.steps.tolist() == [1, 2] and found.deltas == {"x.delta": "x"}
     with pytest.raises(DataError, match="damaged"):
         read_records(path, "a run")
+
+
+def test_a_file_of_the_second_version_says_by_its_names_which_are_deltas(path):
+    body = {"format": "graphgrad history", "version": 2, "run": "", "names": list(NAMES),
+            "statistics": list(STATISTICS)}  # fmt: skip
+    text = json.dumps({**body, "sum": history_file._header_sum(body)})
+    path.write_bytes(text.encode() + b" " * (-(len(text) + 1) % 8) + b"\n")
+    assert read_records(path).deltas == {"x.delta": "x"}
+    HistoryWriter(path, NAMES, STATISTICS, 1, deltas={"x.delta": "x"}).append(1, figures(1))
+    assert json.loads(path.read_bytes().partition(b"\n")[0])["version"] == 2, "goes on as it was"
+    HistoryWriter(path, NAMES, STATISTICS, 1)  # in the run that goes on it is a node's name
+    assert read_records(path).deltas == {} and read_records(path).steps.tolist() == [1]
+
+
+def test_what_is_no_name_cannot_be_a_delta(path):
+    body = {"format": "graphgrad history", "version": 3, "run": "", "names": ["x"],
+            "statistics": ["norm"], "deltas": {"y": "x"}}  # fmt: skip
+    path.write_text(json.dumps({**body, "sum": history_file._header_sum(body)}) + "\n")
+    with pytest.raises(DataError, match="damaged"):
+        read_records(path)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "huge", "dangling"])

@@ -18,12 +18,12 @@ from graphgrad.graph import CONSTANT, LEAVES, PARAMETER, Dimension, Graph, Node
 from graphgrad.graph.dimension import product
 from graphgrad.graph.text import value_text
 from graphgrad.inspection.formula import cuts_of, formula_of, rule_of
-from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
+from graphgrad.inspection.selection import owner_of, parts_of
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.page.factors import factors
 from graphgrad.rendering.page.mathematics import Tree, formula_tree
-from graphgrad.rendering.page.scopes import FORWARD, Arrangement, arrange, owner_of, shared
+from graphgrad.rendering.page.scopes import FORWARD, Arrangement, arrange, shared
 
 DEFAULT_SIZE = 32  # of an axis whose size nobody says
 _HIDDEN = ("declaration", "label", "shape", "dtype", "value")
@@ -88,8 +88,8 @@ class _Writer:
         """One node; see `assets/core/contract.js` for the fields."""
         graph, found = self.graph, self.arrangement
         names = graph.names_of(node)
-        delta, origin = delta_of(graph, node), node.origin
-        owner = owner_of(graph, names[0]) if self.parts[node] != "forward" else None
+        delta, origin = graph.delta_or_none(node), node.origin
+        owner, changes = owner_of(graph, node, self.parts), graph.changes(node)
         fields: dict[str, Any] = {
             "name": names[0],
             "names": list(names) if len(names) > 1 else None,
@@ -102,9 +102,10 @@ class _Writer:
             "heads": [graph.position(head) for head in node.heads] or None,
             "formula": self.formula(node),
             "delta": None if delta is None else graph.position(delta),
-            "owner": None if owner is None else graph.position(owner),
+            "owner": None if owner is None else graph.position(owner.node),
             "contributions": self.contributions(node) or None,
-            "cuts": list(cuts_of(graph, node)) or None,
+            "cuts": list(cuts_of(graph, changes)) or None,
+            "before": graph.position(changes[0].before) if changes else None,
             "flops": _flops(node),
             "attributes": _attributes(node) or None,
             "value": _constant(node),
@@ -156,10 +157,10 @@ class _Writer:
     def contributions(self, node: Node) -> list[list[Any]]:
         """[tail, place, value, formula of the rule] for each, and what surgery did to it if any."""
         found: list[list[Any]] = []
-        for item in contributions_of(self.graph, node):
+        for item in self.graph.sent_back(node):
             rule = self.formulas.place(rule_of(item.tail, item.place))
             ids = [self.graph.position(item.tail), item.place, self.graph.position(item.value)]
-            cuts = list(cuts_of(self.graph, node, item.tail))
+            cuts = list(cuts_of(self.graph, item.changes))
             found.append([*ids, rule, cuts] if cuts else [*ids, rule])
         return found
 

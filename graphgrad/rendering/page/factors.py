@@ -20,7 +20,7 @@ def factors(arrangement: Arrangement, describe: Describer) -> Iterator[list[Any]
     """[head, tail, text, index]: positions of the nodes whose boxes the line joins, and its label,
     lines of which are parted by line breaks; the index is left out where there is none."""
     draft, graph, senders = arrangement.near, arrangement.graph, Senders(describe)
-    ways: dict[tuple[Key, Key, Node | None], list[tuple[Node, Node, Sent]]] = {}
+    ways: dict[tuple[Key, Key, Node | None], list[Sent]] = {}
     for tail in draft.drawn:
         for place, head in enumerate(tail.heads):
             if head not in draft.scopes or draft.key(head) == draft.key(tail):
@@ -28,14 +28,13 @@ def factors(arrangement: Arrangement, describe: Describer) -> Iterator[list[Any]
             sent = senders.sent(head, tail, place)
             if sent is not None:
                 way = draft.key(head), draft.key(tail), draft.weights.get(tail)
-                ways.setdefault(way, []).append((head, tail, sent))
+                ways.setdefault(way, []).append(sent)
     for (above, below, weight), sent_back in ways.items():
         if not (isinstance(above, Node) and isinstance(below, Node)):
             continue
         if arrangement.neurons or len(sent_back) > 1:
-            head, tail, _ = sent_back[0]
             bears = None if weight is None else describe.weight_label(weight, draft.path(below))
-            label = senders.label(head, tail, [sent for _, _, sent in sent_back], bears)
+            label = senders.label(sent_back, bears)
             if label.text:
                 found = [graph.position(above), graph.position(below), label.text]
                 yield [*found, label.index] if label.index else found

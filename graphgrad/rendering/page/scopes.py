@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
-from graphgrad.rendering.view import DEEPEST, MANY, Draft, Path, View, decide, owner_name
+from graphgrad.rendering.view import DEEPEST, MANY, Draft, Path, View, decide
 
 FORWARD, BACKWARD, UPDATE = 1, 2, 4
 _WHOLE = DEEPEST + 1  # a depth that collapses nothing
@@ -73,12 +73,6 @@ def arrange(graph: Graph) -> Arrangement:
     found = Arrangement(graph, near, full, drawn, scope_of, paths, parents)
     found.runs = [] if found.neurons else _runs(found, numbers)
     return found
-
-
-def owner_of(graph: Graph, name: str) -> Node | None:
-    """The forward node that a node of another part, which is called `name`, belongs to."""
-    owner = owner_name(graph, name)
-    return None if owner is None else graph.names[owner]
 
 
 def shared(arrangement: Arrangement) -> set[Node]:

@@ -22,7 +22,7 @@ import numpy as np
 
 from graphgrad.compile import sizes_of
 from graphgrad.graph import CONSTANT, Dimension, Graph, Node, Operation
-from graphgrad.inspection.selection import delta_of, parts_of
+from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import Arrays, walk
 from graphgrad.ops import where
 from graphgrad.ops.composite import SOFTMAX
@@ -95,7 +95,7 @@ def _attentions(graph: Graph) -> Iterator[_Attention]:
                 and node.attributes["axis"] == last and _weighs(graph, node)):  # fmt: skip
             scores, mask = _unmasked(node.heads[0])
             query, key = (_input_along(graph, node.shape[axis]) for axis in (-2, -1))
-            yield _Attention(node, scores, delta_of(graph, scores), mask, query, key)
+            yield _Attention(node, scores, graph.delta_or_none(scores), mask, query, key)
 
 
 def _weighs(graph: Graph, weights: Node, steps: int = 4) -> bool:

@@ -1,7 +1,8 @@
 """The section `history` of a page: recorded statistics of values and deltas over training steps.
 
     steps       the recorded steps, thinned evenly where there are too many, first and last kept
-    names       node names; `u.delta` is the delta of u
+    names       names of nodes and of deltas
+    deltas      [name of a node, name of its delta], of the names that are here
     statistics  their names
     values      float32 [name, statistic, step], packed; NaN where nothing was recorded
     depth       names of nodes in the order of the forward graph, for the flow of the gradient
@@ -12,12 +13,12 @@ What is shown is what was recorded, to float32; thinning leaves steps out and av
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from graphgrad.graph import DELTA, Graph
+from graphgrad.graph import Graph
 from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.page.encoding import packed
 
@@ -38,6 +39,8 @@ class Recorded(Protocol):
     def statistics(self) -> tuple[str, ...]: ...
     @property
     def values(self) -> np.ndarray: ...
+    @property
+    def deltas(self) -> Mapping[str, str]: ...
     # fmt: on
 
 
@@ -65,7 +68,7 @@ def history_section(
         "names_recorded": len(history.names),
         "statistics": list(history.statistics),
         "values": packed(values.transpose(1, 2, 0)),
-        **_roles(shown, graph),
+        **_roles(shown, history.deltas, graph),
     }
 
 
@@ -76,16 +79,22 @@ def thinned(count: int, most: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, most).round().astype(int).tolist()))
 
 
-def _roles(names: Sequence[str], graph: Graph | None) -> dict[str, list[str]]:
-    """Which names are forward nodes with a delta, in order, and which are parameters."""
+def _roles(
+    names: Sequence[str], recorded: Mapping[str, str], graph: Graph | None
+) -> dict[str, list[Any]]:
+    """Which names are those of deltas, which are forward nodes with a delta, in order, and which
+    are parameters."""
     known = set(names)
+    deltas = {recorded[name]: name for name in names if name in recorded}
+    pairs = [list(pair) for pair in deltas.items()]
     if graph is None:
-        order = [name for name in names if f"{name}.{DELTA}" in known]
-        return {"depth": order, "parameters": []}
+        order = [name for name in names if name in deltas]
+        return {"deltas": pairs, "depth": order, "parameters": []}
     parts = parts_of(graph)
     order = [graph.name_of(node) for node in graph.nodes if parts[node] == "forward"]
     parameters = [graph.name_of(node) for node in graph.parameters.values()]
     return {
-        "depth": [name for name in order if f"{name}.{DELTA}" in known],
-        "parameters": [name for name in parameters if name in known or f"{name}.{DELTA}" in known],
+        "deltas": pairs,
+        "depth": [name for name in order if name in deltas],
+        "parameters": [name for name in parameters if name in known or name in deltas],
     }

@@ -28,7 +28,7 @@ import numpy as np
 from graphgrad.compile import sizes_of
 from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
 from graphgrad.inspection.formula import contribution_formula
-from graphgrad.inspection.selection import contributions_of, delta_of, parts_of
+from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import (
     FIGURES,
     Arrays,
@@ -146,7 +146,7 @@ class _Figures:
                      if leaf.operation is PARAMETER}  # fmt: skip
         self.sums: dict[Node, _Sum] = {}
         for node in self.shown:
-            delta, sent = delta_of(graph, node), contributions_of(graph, node)
+            delta, sent = graph.delta_or_none(node), graph.sent_back(node)
             if delta is not None and len(sent) > 1:
                 self.sums[node] = _Sum(delta, [item.value for item in sent])
         self.rows: dict[Node, Row] = {}
@@ -159,10 +159,10 @@ class _Figures:
         """The nodes to compute, as outputs under their positions: names may be anything."""
         nodes = dict.fromkeys(self.shown)
         for node in self.shown:
-            delta = delta_of(self.graph, node)
+            delta = self.graph.delta_or_none(node)
             if delta is not None:
                 nodes[delta] = None
-            nodes.update(dict.fromkeys(item.value for item in contributions_of(self.graph, node)))
+            nodes.update(dict.fromkeys(item.value for item in self.graph.sent_back(node)))
         nodes.update(dict.fromkeys(self.next))
         return {str(self.graph.position(node)): node for node in nodes}
 
@@ -262,7 +262,7 @@ def _with_deltas(graph: Graph) -> Graph:
     if graph.updates:
         return graph
     deltas = {str(graph.position(node)): delta for node in graph.nodes
-              if (delta := delta_of(graph, node)) is not None}  # fmt: skip
+              if (delta := graph.delta_or_none(node)) is not None}  # fmt: skip
     return graph.with_outputs({**graph.outputs, **deltas})
 
 
@@ -282,7 +282,7 @@ def _lost(rows: Sequence[Row]) -> bool:
 
 def _entry(figures: _Figures, node: Node, place: Mapping[Node, int]) -> dict[str, Any]:
     entry: dict[str, Any] = {"value": place[node]}
-    delta = delta_of(figures.graph, node)
+    delta = figures.graph.delta_or_none(node)
     if delta is not None:
         entry["delta"] = place[delta]
         entry |= _contributions(figures, node, place)
@@ -295,7 +295,7 @@ def _entry(figures: _Figures, node: Node, place: Mapping[Node, int]) -> dict[str
 
 def _contributions(figures: _Figures, node: Node, place: Mapping[Node, int]) -> dict[str, Any]:
     """What each tail sends back, and the cosines between them where they are not too many."""
-    graph, sent = figures.graph, contributions_of(figures.graph, node)
+    graph, sent = figures.graph, figures.graph.sent_back(node)
     norms = [figures.rows[item.value][FIGURES.index("norm")] or 0.0 for item in sent]
     item_sum = figures.sums.get(node)
     products = None if item_sum is None else item_sum.products

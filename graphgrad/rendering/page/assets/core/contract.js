@@ -48,6 +48,7 @@ A panel file does nothing when it is read but call the two functions below.
         shape      a list of integers and texts ("batch", "2*target"); dtype
         heads, tails     ids of nodes (heads with repetitions, by place)
         delta      the id of the node of its delta, or null
+        before     the id of the node that its delta was before it was cut, or null
         owner      for a delta, a contribution or a step of a rule, the id of the forward node that
                    it belongs to; else null
         contributions    [{tail, place, value}], ids: what each tail sends back

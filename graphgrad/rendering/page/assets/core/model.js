@@ -43,6 +43,7 @@ function completeNode(node, id, data) {
   node.tags = [];
   node.delta = node.delta ?? null;
   node.owner = node.owner ?? null;
+  node.before = node.before ?? null;
   node.attributes = node.attributes ?? {};
   node.contributions = (node.contributions ?? []).map(([tail, place, value, rule, cuts]) => ({
     tail,

@@ -219,7 +219,7 @@ function nodeDelta(node) {
 function surgeryNote(node) {
   const edges = node.contributions.filter((item) => item.cuts.length);
   if (!node.cuts.length && !edges.length) return null;
-  const before = page.byName.get(`${node.name}.delta.before`);
+  const before = node.before === null ? null : page.nodes[node.before];
   const whole = node.cuts.length
     ? [
         element("b", {}, node.cuts.map(visible).join(", ")),

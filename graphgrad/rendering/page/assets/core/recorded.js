@@ -1,6 +1,7 @@
 /* The section `history` decoded: figures over training steps, and the step that is looked at.
 
     recorded.series(name, statistic)   Float32Array over the steps, or null
+    recorded.delta(name)               the name of the node's delta, or undefined
     recorded.step                      the place among the steps that is shown, everywhere at once
 */
 
@@ -11,8 +12,10 @@ function recordedHistory() {
   if (recorded === null && section) {
     const values = floatsOf(section.values);
     const [names, statistics, count] = [new Map(section.names.map((name, place) => [name, place])), section.statistics, section.steps.length];
+    const deltas = new Map(section.deltas);
     recorded = {
       steps: section.steps,
+      delta: (name) => deltas.get(name),
       step: count - 1,
       has: (name) => names.has(name),
       series: (name, statistic) => {

@@ -298,7 +298,8 @@ registerPanel({ name: "attention", title: "Attention", place: "page", section: "
 /* In the side panel, the heads of the attention that the selected node belongs to. */
 function showOwnAttention(host, context) {
   const { node, section } = context;
-  const number = section.maps.findIndex((map) => [map.weights, map.scores].some((name) => name === node.name || `${name}.delta` === node.name));
+  const shown = node.kind === "delta" && node.owner !== null ? page.nodes[node.owner].name : node.name;
+  const number = section.maps.findIndex((map) => map.weights === shown || map.scores === shown);
   if (number < 0) return undefined;
   const map = section.maps[number];
   const isDelta = node.part === "delta";

@@ -51,7 +51,7 @@ function showOwnHistory(host, context) {
   const { node } = context;
   const charts = [];
   for (const [statistic, title] of SHOWN) {
-    const lines = [[node.name, "z", "value"], [`${node.name}.delta`, "δ", "delta"]]
+    const lines = [[node.name, "z", "value"], [history.delta(node.name), "δ", "delta"]]
       .map(([name, symbol, kind]) => ({ symbol: node.part === "delta" ? "δ" : symbol, kind: statistic === "update_ratio" ? "ratio" : node.part === "delta" ? "delta" : kind, series: history.series(name, statistic), key: `${kind}.${statistic}` }))
       .filter((item) => item.series && Array.from(item.series).some((number) => Number.isFinite(number) && (statistic !== "zeros" || number !== 0)));
     if (lines.length) charts.push(smallChart(title, lines.map((item) => (statistic === "update_ratio" ? { ...item, symbol: "" } : item))));
@@ -78,7 +78,7 @@ for (const [statistic, label, scale] of [["norm", "norm", "log"], ["std", "stand
   });
   registerColouring({
     name: `history-delta-${statistic}`, label: `history, δ: ${label}`, section: "history", scale,
-    value: (node) => (node.part === "forward" ? atStep(`${node.name}.delta`, statistic) : node.kind === "delta" ? atStep(node.name, statistic) : null),
+    value: (node) => (node.part === "forward" ? atStep(recordedHistory().delta(node.name), statistic) : node.kind === "delta" ? atStep(node.name, statistic) : null),
   });
 }
 

@@ -70,14 +70,14 @@ function showHistory(host, context) {
 
   function draw() {
     updates = [];
-    const suffix = remembered.part === "delta" ? ".delta" : "";
+    const shown = (name) => (remembered.part === "delta" ? history.delta(name) : name);
     const symbol = remembered.part === "delta" ? "δ" : "z";
     const isParameter = new Set(section.parameters);
     const kept = section.depth.filter((name) => which.value === "all" || isParameter.has(name) === (which.value === "parameters"));
     replaceChildren(flow, flowBlock({
       title: remembered.part === "delta" ? "Gradient flow by depth" : "Values by depth",
       hint: `${WORDS[statistic.value] ?? statistic.value} of ${symbol}, first node to last; the band is the range over all steps, below it every step, first on top`,
-      names: kept.length ? kept : section.depth, series: (name) => history.series(name + suffix, statistic.value), statistic: statistic.value, kind: remembered.part, width: host.clientWidth, discrete: which.value === "parameters",
+      names: kept.length ? kept : section.depth, series: (name) => history.series(shown(name), statistic.value), statistic: statistic.value, kind: remembered.part, width: host.clientWidth, discrete: which.value === "parameters",
     }));
     const parameters = section.parameters.filter((name) => history.series(name, "update_ratio"));
     replaceChildren(ratios, parameters.length ? flowBlock({
@@ -139,7 +139,7 @@ function showHistory(host, context) {
   }
 
   function keep(name, plot) {
-    const key = `${plot.kind === "delta" ? `${name}.delta` : name}\n${plot.statistic}`;
+    const key = `${plot.kind === "delta" ? history.delta(name) : name}\n${plot.statistic}`;
     const at = remembered.chosen.indexOf(key);
     if (at >= 0) remembered.chosen.splice(at, 1);
     else remembered.chosen = [...remembered.chosen, key].slice(-MOST_LINES);
