@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.alike import LoopPrinter
 from graphgrad.kernels.loop_nest import LoopNest, block_count
-from graphgrad.kernels.reading import is_generator, unrepeated
+from graphgrad.kernels.reading import FULL, is_generator, unrepeated
 from graphgrad.kernels.region import Region, find_regions, outer_values
 from graphgrad.plan import Group, Layouts, alone
 
@@ -94,13 +94,15 @@ def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Gro
 
 
 def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
-    """An output may lie in the memory of an argument that is read the same way and, from the stage
-    in which the output is written, no more."""
+    """An output may lie in the memory of an argument that is read the same way, one number for each
+    element, and, from the stage in which the output is written, no more. (The largest of a row of
+    one element has the type of the row, but is written once a row.)"""
     found = {}
     for node in nest.outputs:
+        full = nest.region.roles[node] == FULL
         found[node] = tuple(
             argument.node for argument in nest.arguments
-            if argument.form == "full" and argument.node.type == node.type
+            if full and argument.form == "full" and argument.node.type == node.type
             and nest.last_read[argument.node] <= nest.first_write[node]
         )  # fmt: skip
     return found

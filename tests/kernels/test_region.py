@@ -142,3 +142,15 @@ def test_seeds_of_any_integer_type_draw_the_same_mask(dtype: str, constant: bool
     plain, fused = (gg.compile(graph, fuse=fuse)(**feeds)["y"] for fuse in (False, True))
     np.testing.assert_array_equal(plain, fused)
     assert 0.4 < np.mean(plain == 0) < 0.6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_a_row_of_one_element_has_the_type_of_its_reduction_but_not_its_memory(name, dtype) -> None:
+    """max x of [rows, 1] is [rows, 1] too; in the place of x it would be written beyond its end."""
+    x = gg.input("x", (7, 1), dtype)
+    whole = gg.concatenate([x, x], 0)  # in the arena, where an output may take its place
+    graph = gg.Graph({"y": getattr(gg, name)(whole, -1, keepdims=True)})
+    array = np.arange(1, 8, dtype=dtype)[:, None]
+    found = gg.compile(graph, **FUSED)(x=array)["y"]
+    np.testing.assert_array_equal(found, np.concatenate([array, array]))
