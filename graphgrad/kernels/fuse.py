@@ -94,15 +94,19 @@ def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Gro
 
 
 def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
-    """An output may lie in the memory of an argument that is read the same way, one number for each
-    element, and, from the stage in which the output is written, no more. (The largest of a row of
-    one element has the type of the row, but is written once a row.)"""
+    """An output may lie in the memory of an argument that is read the same way and, from the stage
+    in which the output is written, no more.
+
+    What is computed once a row is written by the number of the row, and never shares: where a row
+    has one element its type is that of the elements, but they are read row by row.
+    """
     found = {}
     for node in nest.outputs:
-        full = nest.region.roles[node] == FULL
+        if nest.region.roles[node] != FULL:
+            continue
         found[node] = tuple(
             argument.node for argument in nest.arguments
-            if full and argument.form == "full" and argument.node.type == node.type
+            if argument.form == "full" and argument.node.type == node.type
             and nest.last_read[argument.node] <= nest.first_write[node]
         )  # fmt: skip
     return found
