@@ -107,8 +107,11 @@ def optimised(
         kept = set(chosen(graph, settings.no_decay)) if settings.no_decay else set()
         for leaf, gradient in gradients.items():
             with placed(scoped(leaf_name(leaf)), leaf.origin):
-                clipped = gradient if factor is None else multiply(gradient, factor, name="clipped")
-                updates.update(next_values(leaf, clipped, rate, number, settings, leaf not in kept))
+                clipped = gradient
+                if factor is not None:
+                    clipped = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
+                own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
+                updates.update(next_values(leaf, clipped, *own, settings, leaf not in kept))
         added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
         if again:
             before = cast(graph.outputs[GRADIENT_NORM], norm.dtype)
@@ -125,10 +128,10 @@ def chosen(graph: Graph, patterns: Patterns, frozen: Patterns = "") -> list[Node
     """
     wanted, left_out = _matching(graph, patterns), _matching(graph, frozen)
     leaves = [leaf for name, leaf in graph.parameters.items() if name in wanted - left_out]
-    if not leaves:
+    if not leaves and graph.parameters:
         raise ConfigurationError(
-            "there is no parameter to learn",
-            fix="a parameter is declared by parameter(), and not frozen",
+            "there is no parameter left to train",
+            fix=f"leave some unfrozen of {', '.join(graph.parameters)}",
         )
     return leaves
 
@@ -183,7 +186,14 @@ def _free_scope(graph: Graph, again: bool) -> str:
 
 
 def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) -> None:
-    """DeclarationError where the graph does itself, or calls by its name, what is to be added."""
+    """DeclarationError where there is nothing to train, or where the graph does itself, or calls by
+    its name, what is to be added."""
+    if not graph.parameters:
+        raise DeclarationError(
+            "the model has no parameter to train",
+            str(next(iter(graph.outputs.values())).origin or ""),
+            "declare what is learned by parameter(name, shape)",
+        )
     wanted = set(leaves)
     for leaf in graph.updates:
         name, where = leaf_name(leaf), str(leaf.origin or "")

@@ -11,17 +11,28 @@ from __future__ import annotations
 import math
 
 from graphgrad.graph import ZEROS, Node, state
-from graphgrad.ops import add, cos, divide, maximum, minimum, multiply, power, sqrt, subtract, sum
+from graphgrad.ops import (
+    add,
+    cast,
+    cos,
+    divide,
+    maximum,
+    minimum,
+    multiply,
+    power,
+    sqrt,
+    subtract,
+    sum,
+)
 from graphgrad.training.settings import TrainingSettings
 
 
 def global_norm(gradients: list[Node]) -> Node:
-    """√ Σ g² over all elements of all gradients."""
-    total: Node | None = None
-    for gradient in gradients:
-        square = sum(gradient * gradient)
-        total = square if total is None else total + square
-    assert total is not None, "a model has at least one parameter"
+    """√ Σ g² over all elements of all gradients, in the widest of their dtypes."""
+    dtype = max((gradient.dtype for gradient in gradients), key=lambda each: each.itemsize)
+    total, *squares = [cast(sum(gradient * gradient), dtype) for gradient in gradients]
+    for square in squares:
+        total = total + square
     return sqrt(total, name="gradient_norm")
 
 

@@ -159,7 +159,7 @@ def test_an_unknown_loss_or_parameter_is_named_with_the_nearest():
         gg.adam(quadratic(), loss="los")
     with pytest.raises(ConfigurationError, match=r"'layer.v'(.|\n)*did you mean 'layer.w'"):
         gg.adam(quadratic(), parameters="layer.v")
-    with pytest.raises(ConfigurationError, match="no parameter to learn"):
+    with pytest.raises(ConfigurationError, match="no parameter left to train"):
         gg.adam(quadratic(), frozen="*")
 
 
