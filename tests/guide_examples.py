@@ -20,7 +20,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphgrad.guide import GENERATED, TOPICS, Topic, text_of
+from graphgrad.guide import GENERATED, TOPICS, Topic, guide_file
 
 FOLDER = Path(__file__).parent.parent / "graphgrad" / "guide"
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -87,7 +87,7 @@ def written(text: str, differences: list[Difference]) -> str:
         source = "".join(f"{'... ' if n else '>>> '}{line}".rstrip() + "\n"
                          for n, line in enumerate(lines))  # fmt: skip
         found = text.index(source + difference.wanted, place)
-        got = difference.got.replace("\n\n", "\n<BLANKLINE>\n")
+        got = "".join(f"{line or '<BLANKLINE>'}\n" for line in difference.got.splitlines())
         text = (text[:found] + source + got
                 + text[found + len(source) + len(difference.wanted) :])  # fmt: skip
         place = found + len(source)
@@ -108,10 +108,10 @@ def main(words: list[str]) -> int:
         if wanted and topic.name not in wanted:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            differences = run(text_of(topic), Path(folder))
+            text = guide_file(f"{topic.name}.md")
+            differences = run(text, Path(folder))
             if write:
                 file = FOLDER / f"{topic.name}.md"
-                text = file.read_text(encoding="utf-8")
                 file.write_text(written(text, differences), encoding="utf-8")
                 for picture in PICTURE.findall(text):
                     (FOLDER / picture).write_bytes((Path(folder) / picture).read_bytes())

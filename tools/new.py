@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     if path.suffix != ".py":
         raise ConfigurationError(
             f"{arguments.file!r} is not the name of a Python file",
-            fix=f"graphgrad new {shlex.quote(f'{path.name or 'my_model'}.py')}",
+            fix=f"graphgrad new {shlex.quote((path.stem or 'my_model') + '.py')}",
         )
     with disk_errors(path, "write"):
         try:

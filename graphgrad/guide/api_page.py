@@ -116,13 +116,8 @@ def _plain(text: str) -> str:
     return re.sub(r"<(?:function|factory)[^=,)]*>", "…", text)
 
 
-def _fields(value: Any) -> Iterator[str]:
+def _fields(value: type[Any]) -> Iterator[str]:
     """The fields of a dataclass that say what they mean."""
-    meanings = {
-        name: meaning
-        for base in reversed(value.__mro__)
-        if dataclasses.is_dataclass(base)
-        for name, meaning in settings.texts_below(base).items()
-    }
-    for name, meaning in meanings.items():
-        yield f"- `{name}`: {meaning}"
+    if dataclasses.is_dataclass(value):
+        for name, meaning in settings.texts_below(value).items():
+            yield f"- `{name}`: {meaning}"

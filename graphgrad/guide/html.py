@@ -3,7 +3,8 @@
 The pages are the package's own, but docstrings and formulas are text like any other: every
 character of them is escaped, HTML in them is text, and links lead to topics or to https addresses.
 
-A block ```` ```math ```` is a formula: `_x`, `_{h→t}` and `^x` stand lower and higher.
+A block ```` ```math ```` is a formula: `_x`, `_{h→t}` and `^x` stand lower and higher, as they do
+in the text after a letter (δ_h, W^Q).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 _LEXERS = {"python": "pycon", "sh": "text", "llvm": "llvm", "": "text"}
-_SHIFTED = re.compile(r"([_^])(?:\{([^}]*)\}|(\([^)]*\)|[^\W_]+))")
+_SHIFTED = re.compile(r"([_^])(?:\{([^}]*)\}|(\([^)]*\)|[^\W_]+|⊤))")
+_INDEXED = re.compile(r"(?<![\w`.])([^\W\d_](?:[_^](?:\{[^}]*\}|\([^)]*\)|[^\W_]|⊤)+)+)(?![\w`(])")
 _COMMAND = re.compile(r"graphgrad guide ([\w-]+)")
 
 
@@ -42,10 +44,11 @@ class Renderer:
             "fence": self._fence,
             "image": self._image,
             "code_inline": self._code,
+            "text": lambda token, **_: _text(token.content),
             "link_open": self._link,
             "heading_open": self._heading,
-            "table_open": lambda *_: '<div class="wide"><table>\n',
-            "table_close": lambda *_: "</table></div>\n",
+            "table_open": lambda *_, **__: '<div class="wide"><table>\n',
+            "table_close": lambda *_, **__: "</table></div>\n",
         }
         for name, rule in rules.items():
             self._markdown.add_render_rule(name, _bound(rule))
@@ -56,9 +59,9 @@ class Renderer:
         return str(self._markdown.render(text))
 
     def _fence(self, token: Token, **_: object) -> str:
-        language, _, options = token.info.partition(" ")
+        language, options = (token.info.split(" ", 1) + [""])[:2]
         if language == "math":
-            return f'<pre class="math">{formula_html(token.content)}</pre>\n'
+            return _formulas(token.content)
         label = f'<span class="of">{html.escape(options)}</span>' if options else ""
         return f'<pre class="code">{label}{_highlighted(language, token.content)}</pre>\n'
 
@@ -115,6 +118,23 @@ def formula_html(text: str) -> str:
         return f"<{tag}>{found[2] or found[3]}</{tag}>"
 
     return _SHIFTED.sub(shifted, html.escape(text, quote=False))
+
+
+def _formulas(text: str) -> str:
+    """Lines of formulas; what stands apart by three spaces is a column."""
+    rows = (re.split(r" {3,}", line) for line in text.rstrip("\n").split("\n"))
+    cells = ("".join(f"<td>{formula_html(cell)}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f'<div class="math"><table>{body}</table></div>\n'
+
+
+def _text(text: str) -> str:
+    """Running text; a letter with an index, as δ_h or W^Q, is a small formula."""
+    pieces = _INDEXED.split(text)
+    return "".join(
+        formula_html(piece) if number % 2 else html.escape(piece)
+        for number, piece in enumerate(pieces)
+    )
 
 
 def _highlighted(language: str, text: str) -> str:

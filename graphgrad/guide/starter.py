@@ -2,9 +2,11 @@
 
     graphgrad train FILE                                  trains it
     graphgrad train FILE --settings                       lists what --set can change
-    graphgrad train FILE --set hidden=32 --set steps=600
+    graphgrad train FILE --set hidden=64 --set steps=600
     graphgrad check FILE                                  compares its deltas with differences
     graphgrad render FILE --output model.html             draws it
+
+From here on it is yours to change; `graphgrad guide model` says what else there is.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ from graphgrad.training.task import Task
 class Settings(TrainingSettings):
     """Every field can be changed by `--set name=value`; the text below it says what it means."""
 
-    hidden: int = 16
-    """Neurons in the hidden layer."""
+    layers: int = 2
+    """Hidden layers."""
+    hidden: int = 32
+    """Neurons in each of them."""
     steps: int = 400
     learning_rate: float = 0.02
     warmup: int = 20
@@ -40,9 +44,11 @@ def network(settings: Settings) -> gg.Graph:
     """The graph: declared once, before any number is there. Its output must be called `loss`."""
     point = gg.input("point", ("batch", 2), settings.dtype)
     inside = gg.input("inside", ("batch",), "int32")
-    with gg.scope("hidden"):
-        hidden = gg.tanh(dense(point, settings.hidden), name="z")
-    logits = dense(hidden, 2, "output")
+    z = point
+    for number in range(settings.layers):
+        with gg.scope(f"hidden.{number}"):
+            z = gg.relu(dense(z, settings.hidden), name="z")
+    logits = dense(z, 2, "output")
     loss = gg.mean(gg.cross_entropy(logits, inside), name="loss")
     return gg.Graph({"loss": loss, "answer": gg.argmax(logits, name="answer")})
 

@@ -75,7 +75,9 @@ def text_of(topic: Topic) -> str:
     """The page as Markdown."""
     if topic.name in GENERATED:
         return GENERATED[topic.name]()
-    return _FILE.sub(_with_file, guide_file(f"{topic.name}.md"))
+    # doctest's sign for an empty line of output is not for readers
+    text = guide_file(f"{topic.name}.md").replace("\n<BLANKLINE>", "\n")
+    return _FILE.sub(_with_file, text)
 
 
 def guide_file(name: str) -> str:

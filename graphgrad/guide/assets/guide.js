@@ -71,7 +71,8 @@
   }
 
   function score(entry, words) {
-    let total = 0;
+    const phrase = words.join(" ");
+    let total = (entry.inTitle.includes(phrase) ? 15 : 0) + (entry.inText.includes(phrase) ? 25 : 0);
     for (const word of words) {
       const title = entry.inTitle === word ? 40 : entry.inTitle.startsWith(word) ? 20 : entry.inTitle.includes(word) ? 10 : 0;
       const text = entry.inText.split(word).length - 1;
