@@ -59,7 +59,7 @@ class Renderer:
         return str(self._markdown.render(text))
 
     def _fence(self, token: Token, **_: object) -> str:
-        language, options = (token.info.split(" ", 1) + [""])[:2]
+        language, options = [*token.info.split(" ", 1), ""][:2]
         if language == "math":
             return _formulas(token.content)
         label = f'<span class="of">{html.escape(options)}</span>' if options else ""

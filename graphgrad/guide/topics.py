@@ -47,7 +47,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("transformer", TUTORIAL, "the encoder-decoder, built up, trained and looked into"),
     Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
-    Topic("page", INSIDE, "pictures, and the HTML page of a graph or a run"),
+    Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),
     Topic("model", OWN, "a model file of your own, trained by `graphgrad train`"),
     Topic("operation", OWN, "an operation of your own, as one block"),
     Topic("rule", OWN, "another delta for a value, and cuts in training"),
