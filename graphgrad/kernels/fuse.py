@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.alike import LoopPrinter
 from graphgrad.kernels.loop_nest import LoopNest, block_count
-from graphgrad.kernels.reading import is_generator, unrepeated
+from graphgrad.kernels.reading import FULL, is_generator, unrepeated
 from graphgrad.kernels.region import Region, find_regions, outer_values
 from graphgrad.plan import Group, Layouts, alone
 
@@ -95,9 +95,15 @@ def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Gro
 
 def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
     """An output may lie in the memory of an argument that is read the same way and, from the stage
-    in which the output is written, no more."""
+    in which the output is written, no more.
+
+    What is computed once a row is written by the number of the row, and never shares: where a row
+    has one element its type is that of the elements, but they are read row by row.
+    """
     found = {}
     for node in nest.outputs:
+        if nest.region.roles[node] != FULL:
+            continue
         found[node] = tuple(
             argument.node for argument in nest.arguments
             if argument.form == "full" and argument.node.type == node.type
