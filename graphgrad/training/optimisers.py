@@ -64,7 +64,7 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
 
 
 def has_optimiser(graph: Graph) -> bool:
-    """Whether `optimised` has made the graph, or a function that is called by an optimiser."""
+    """Whether the graph has an optimiser already: it counts the steps as `optimised` does."""
     step = graph.states.get(STEP)
     counts = step is not None and graph.updates.get(step) is add(step, 1)
     return counts and {GRADIENT_NORM, LEARNING_RATE} <= graph.outputs.keys()

@@ -205,7 +205,7 @@ def test_what_makes_no_sense_is_one_clear_error(name):
 # ---------------------------------------------------------------- arrays in every place of a node
 
 
-PUBLIC = [getattr(gg, name) for name in ops.__all__ if inspect.isfunction(getattr(gg, name))]
+PUBLIC = [getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]
 ARGUMENTS = {
     "indices": np.zeros(3, "i4"), "targets": np.zeros(2, "i4"), "values": np.zeros(3, "i4"),
     "rows": np.zeros((3, 2)), "logits": np.zeros((2, 3)), "losses": np.zeros(2), "size": 4,
