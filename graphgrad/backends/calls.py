@@ -113,6 +113,7 @@ class CallTable:
         if self.plan.places[word].kind == "view":
             ghosts = self.plan.layouts.ghosts
             offset = int(ghosts[word].ctypes.data - ghosts[root].ctypes.data)
+            root = self.plan.places[root].root  # a next value may lie in its state
         if root.operation is CONSTANT:
             array = root.attributes["value"].array
             self.kept.append(array)

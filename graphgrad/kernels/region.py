@@ -33,6 +33,7 @@ from graphgrad.kernels.reading import (
     is_generator,
     is_inlined,
     readable,
+    unrepeated,
 )
 from graphgrad.kernels.slow import fits_a_kernel
 from graphgrad.ops.arithmetic import equal, less, less_equal, not_equal, sign
@@ -196,10 +197,13 @@ class _Finder:
             self._add(node, region, role)
 
     def _sources(self, node: Node) -> Iterator[Node]:
-        """What the node reads, with the heads of outer values in their place."""
+        """What the node reads, with the heads of what is made again in their place."""
         for head in node.heads:
+            made = unrepeated(head)
             if head in self.outer:
                 yield from self._sources(head)
+            elif is_generator(made):
+                yield from self._sources(made)  # its seed may have been computed, too
             else:
                 yield head
 
