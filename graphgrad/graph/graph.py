@@ -121,12 +121,15 @@ class Graph(Single):
         """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
         found = self.delta_or_none(node, label)
         if found is None:
-            name = node if isinstance(node, str) else self.name_of(node)
-            raise UnknownNameError(
-                f"node {name!r} has no delta in this graph",
-                fix="derive(graph, loss) first; a node that the loss does not depend on has none",
-            )
+            raise self._without_delta(node)
         return found
+
+    def _without_delta(self, node: str | Node) -> UnknownNameError:
+        name = node if isinstance(node, str) else self.name_of(node)
+        return UnknownNameError(
+            f"node {name!r} has no delta in this graph",
+            fix="derive(graph, loss) first; a node that the loss does not depend on has none",
+        )
 
     def delta_or_none(self, node: str | Node, label: str = DELTA) -> Node | None:
         """The same; None where the node has no delta."""
@@ -135,9 +138,10 @@ class Graph(Single):
 
     def delta_name(self, node: str | Node, label: str = DELTA) -> str:
         """The name that δ_u can be asked for by: `u.delta`, where no other node is called so."""
-        self.delta(node, label)
         found = self._derived(node, label)
-        return "" if found is None else found[1].called
+        if found is None:
+            raise self._without_delta(node)
+        return found[1].called
 
     def contributions(self, node: str | Node, label: str = DELTA) -> dict[str, Node]:
         """What each tail sends back to u: the name of tail t -> δ_{u←t}; their sum is δ_u."""
@@ -166,7 +170,7 @@ class Graph(Single):
             contributions.append(Contribution(tail, place, value, changes))
         return tuple(sorted(contributions, key=lambda item: (self.position(item.tail), item.place)))
 
-    def changes(self, node: str | Node, label: str = DELTA) -> tuple[Change[Node], ...]:
+    def cuts(self, node: str | Node, label: str = DELTA) -> tuple[Change[Node], ...]:
         """What cuts did to δ_u, the first of them first (`surgery`)."""
         found = self._derived(node, label)
         return () if found is None else found[0].changes(found[1].changes)

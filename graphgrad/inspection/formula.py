@@ -141,7 +141,7 @@ def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
                       cuts_of(graph, item.changes)), item.place, item.value)
             for item in sent
         )  # fmt: skip
-        cuts = cuts_of(graph, graph.changes(node))
+        cuts = cuts_of(graph, graph.cuts(node))
         return (operated(" + ".join(terms), cuts),) if cuts else tuple(terms)
     delta = graph.delta_or_none(node)
     if delta is None:

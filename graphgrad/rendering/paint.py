@@ -211,7 +211,7 @@ class _Painter:
         figure = self.figures.deltas.get(self.graph.name_of(main), "") if shown else ""
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}", Label("δ", box.label.text + sender), "delta", box.scope,
-            detail=", ".join(cuts_of(self.graph, self.graph.changes(main))) if tail is None else "",
+            detail=", ".join(cuts_of(self.graph, self.graph.cuts(main))) if tail is None else "",
             tags=tags, tooltip="\n".join(lines), beside=box.id, round=box.round, copy=box.copy,
             figure=figure,
         )  # fmt: skip

@@ -193,10 +193,10 @@ def test_cuts_are_made_while_deriving_and_add_up() -> None:
         np.testing.assert_allclose(
             values[known.delta("w")], np.sum(np.clip(whole, -1, 1) * feeds["x"], 0)
         )
-        assert [change.kind for change in graph.changes("u")] == ["scale", "clip"]
+        assert [change.kind for change in graph.cuts("u")] == ["scale", "clip"]
         formula = delta_formula(graph, graph["u"])
         assert formula.startswith("clip 1 (scale 0.5 ("), "what was done last stands outside"
-        assert graph.changes("u")[0].before is graph["u.delta.before"]
+        assert graph.cuts("u")[0].before is graph["u.delta.before"]
         sent = {graph.name_of(item.tail): item.changes for item in graph.sent_back("u")}
         assert [change.kind for change in sent["bent"]] == ["scale"] and not sent["same"]
 
@@ -214,7 +214,7 @@ def test_a_node_named_like_an_edge_is_cut_as_a_node() -> None:
     graph = surgery(derive(wheel(), "loss"), [scale("wheel.delta<-y", 0.0)])
     values = evaluate(graph, {"x": V})
     assert not values[graph.delta("wheel.delta<-y")].any()
-    assert [change.kind for change in graph.changes("wheel.delta<-y")] == ["scale"]
+    assert [change.kind for change in graph.cuts("wheel.delta<-y")] == ["scale"]
 
 
 def test_cutting_keeps_what_has_no_delta_and_what_was_made_of_deltas() -> None:

@@ -89,7 +89,7 @@ class _Writer:
         graph, found = self.graph, self.arrangement
         names = graph.names_of(node)
         delta, origin = graph.delta_or_none(node), node.origin
-        owner, changes = owner_of(graph, node, self.parts), graph.changes(node)
+        owner, changes = owner_of(graph, node, self.parts), graph.cuts(node)
         fields: dict[str, Any] = {
             "name": names[0],
             "names": list(names) if len(names) > 1 else None,
