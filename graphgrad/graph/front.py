@@ -25,8 +25,11 @@ Result = TypeVar("Result")
 def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Marks such a function."""
     signature = inspect.signature(function)
-    nodes = {name: place for place, name in enumerate(signature.parameters)
-             if signature.parameters[name].annotation == "Node"}  # fmt: skip
+    nodes = {
+        name: place
+        for place, name in enumerate(signature.parameters)
+        if signature.parameters[name].annotation == "Node"
+    }
     call: Callable[..., Result] = function
 
     @functools.wraps(function)
@@ -59,8 +62,11 @@ def front_of(
     example: a call on x, of shape [3, 4], with the type that it gives."""
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        parts = [inspect.getdoc(function), formulas(operation) if operation else "",
-                 example_text(call, result)]  # fmt: skip
+        parts = [
+            inspect.getdoc(function),
+            formulas(operation) if operation else "",
+            example_text(call, result),
+        ]
         function.__doc__ = "\n\n".join(part for part in parts if part)
         return front(function)
 

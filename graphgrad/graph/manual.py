@@ -35,8 +35,10 @@ def formulas(operation: Operation) -> str:
     rule = operation.delta_formula or "none: nothing is sent back"
     lines.append(f"    delta:  {rule}  (δ = ∂L/∂y)")
     shapes = dict.fromkeys(_types(operation, each) for each in operation.samples)
-    lines += [f"    {'shapes:' if number == 0 else '       '} {text}"
-              for number, text in enumerate(list(shapes)[:3])]  # fmt: skip
+    lines += [
+        f"    {'shapes:' if number == 0 else '       '} {text}"
+        for number, text in enumerate(list(shapes)[:3])
+    ]
     return "\n".join(lines)
 
 
@@ -76,12 +78,17 @@ def misuse(
     """What is wrong with a call, as a shape rule says it (with the fix behind "; fix: "); None
     where the call fits the signature."""
     parameters = signature.parameters
-    known = [name for name, each in parameters.items()
-             if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)]  # fmt: skip
+    known = [
+        name
+        for name, each in parameters.items()
+        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
     unknown = [name for name in keywords if name not in known]
     if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        return ValueError(f"there is no argument {unknown[0]!r}; fix: "
-                          f"{suggestion(unknown[0], known, 'its arguments by name')}")  # fmt: skip
+        return ValueError(
+            f"there is no argument {unknown[0]!r}; fix: "
+            f"{suggestion(unknown[0], known, 'its arguments by name')}"
+        )
     try:
         signature.bind(*arguments, **keywords)
     except TypeError as problem:
@@ -113,10 +120,14 @@ def _types(operation: Operation, each: Sample) -> str:
 def _example(operation: Operation, each: Sample) -> str:
     heads = [_type(head) for head in each.heads]
     names = head_names(len(heads))
-    lines = [f'    >>> {name} = gg.input("{name}", {_sizes(head)}{_dtype(head)})'
-             for name, head in zip(names, heads, strict=True)]  # fmt: skip
-    lines += [f"    >>> print(gg.{operation.name}({', '.join(names)}).type)",
-              f"    {operation.infer(*heads)}"]  # fmt: skip
+    lines = [
+        f'    >>> {name} = gg.input("{name}", {_sizes(head)}{_dtype(head)})'
+        for name, head in zip(names, heads, strict=True)
+    ]
+    lines += [
+        f"    >>> print(gg.{operation.name}({', '.join(names)}).type)",
+        f"    {operation.infer(*heads)}",
+    ]
     return "\n".join(lines)
 
 

@@ -77,8 +77,11 @@ class Operation(Single):
     """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
 
     def __post_init__(self) -> None:
-        texts = {"__name__": self.name, "__doc__": operation_text(self),
-                 "__signature__": signature_of(self)}  # fmt: skip
+        texts = {
+            "__name__": self.name,
+            "__doc__": operation_text(self),
+            "__signature__": signature_of(self),
+        }
         for field, value in texts.items():
             object.__setattr__(self, field, value)
 

@@ -85,8 +85,7 @@ def next_values(
     start = leaf
     if settings.optimiser == "adamw" and settings.weight_decay and decays:
         start = leaf * (1.0 - rate * settings.weight_decay)
-    return {first: mean, second: square,
-            leaf: subtract(start, step_size * change, name="next")}  # fmt: skip
+    return {first: mean, second: square, leaf: subtract(start, step_size * change, name="next")}
 
 
 def _shape(leaf: Node) -> tuple[int, ...]:
