@@ -38,7 +38,7 @@ def grad(y: Node, x: Node | Sequence[Node]) -> Node | tuple[Node, ...]:
         raise DeclarationError(
             "grad(y, x) takes nodes",
             str(current_origin() or ""),
-            "of a graph by names: derive(graph, of).delta(name)",
+            "of a graph by names: derive(graph, of), which is then asked for the delta of a name",
         )
     found = _deltas(y, several, None)
     return found[0] if isinstance(x, Node) else tuple(found)

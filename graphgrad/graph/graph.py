@@ -119,10 +119,12 @@ class Graph(Single):
 
     def delta(self, node: str | Node, label: str = DELTA) -> Node:
         """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
-        found = self.delta_or_none(node, label)
+        found = self._derived(node, label)
         if found is None:
             raise self._without_delta(node)
-        return found
+        delta = found[0].value(found[1])
+        delta.asked = found[1].called
+        return delta
 
     def _without_delta(self, node: str | Node) -> UnknownNameError:
         name = node if isinstance(node, str) else self.name_of(node)
