@@ -120,9 +120,9 @@ class Graph(Single):
     def delta(self, node: str | Node, label: str = DELTA) -> Node:
         """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
         found = self._derived(node, label)
-        if found is None:
+        delta = None if found is None else found[0].value(found[1])
+        if found is None or delta is None:
             raise self._without_delta(node)
-        delta = found[0].value(found[1])
         delta.asked = found[1].called
         return delta
 
