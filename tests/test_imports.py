@@ -1,7 +1,7 @@
 """Imports point down only, and stand at the top of their file.
 
 errors < graph < ops < backprop < passes < plan < kernels < backends < compile < layers < data
-< training < inspection < rendering < models < tools
+< training < inspection < rendering < models < guide < tools
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = ("errors", "graph", "ops", "backprop", "passes", "plan", "kernels", "backends", "compile",
-          "layers", "data", "training", "inspection", "rendering", "models", "tools")  # fmt: skip
+          "layers", "data", "training", "inspection", "rendering", "models",
+          "guide", "tools")  # fmt: skip
 FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}
 FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))
 OPTIONAL = {"llvmlite", "cupy", "cupyx", "torch", "jax", "mpi4py", "nvmath", "cudnn", "psutil",

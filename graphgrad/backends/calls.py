@@ -23,6 +23,7 @@ from graphgrad.kernels.compiled import (
     compile_add_parts,
     compile_kernel,
     compile_together,
+    llvm_text,
 )
 from graphgrad.kernels.loop_nest import LoopNest, Part, Stream, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
@@ -81,6 +82,10 @@ class CallTable:
     def assembly(self, text: str) -> str:
         """A kernel in the processor's own language."""
         return assembly(text)
+
+    def llvm(self, text: str) -> str:
+        """A kernel as LLVM reads it."""
+        return llvm_text(text)
 
     def bind(self, arena: np.ndarray) -> Calls:
         """The table with the addresses of a workspace."""

@@ -66,6 +66,11 @@ class Program(Single):
         """The text of every fused kernel, by the name that `source` calls it by."""
         return self._printed.kernels
 
+    def llvm(self, kernel: str) -> str:
+        """The kernel of this name as LLVM reads it."""
+        assert self._printed.calls is not None, "there are no kernels"
+        return self._printed.calls.llvm(self.kernels[kernel])
+
     def assembly(self, kernel: str) -> str:
         """The kernel of this name in the processor's own language."""
         assert self._printed.calls is not None, "there are no kernels"
