@@ -318,13 +318,13 @@ def _updates(growing: _Growing, graph: Graph, names: list[str]) -> dict[Node, No
     updates: dict[Node, Node] = {}
     for name in growing.some(names, 0, 4):
         leaf = graph[name]
-        larger = [n for n in updates.values() if n.rank == 2 and n.shape[0] >= leaf.shape[0]]
-        if larger and growing.random.random() < 0.3:
-            updates[leaf] = gg.tanh(growing.random.choice(larger)[-leaf.shape[0] :]) + leaf
-            continue
         if f"{name}.delta" in graph.names and growing.coin():
             updates[leaf] = leaf - 0.1 * graph.names[f"{name}.delta"]
             continue
         node = growing.random.choice([n for n in growing.tame if n.type == leaf.type])
         updates[leaf] = node * 0.5 + leaf if growing.coin() else node
+    for leaf in [graph[name] for name in names if graph[name] not in updates]:
+        larger = [n for n in updates.values() if n.shape[0] >= leaf.shape[0]]
+        if larger and growing.coin():
+            updates[leaf] = gg.tanh(growing.random.choice(larger)[-leaf.shape[0] :]) + leaf
     return updates
