@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT
+from graphgrad.backends.loop_text import Address, LoopText, PartialSums, Stream, Table, Word
+from graphgrad.graph import CONSTANT, Node
 from graphgrad.kernels.compiled import (
     assembly,
     compile_add_parts,
     compile_kernel,
     compile_together,
 )
-from graphgrad.kernels.loop_nest import LoopNest, Part, Stream, Word, block_count
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Plan, Step
@@ -60,22 +60,23 @@ class CallTable:
         graph = self.plan.graph
         leaves = [*graph.inputs.values(), *graph.states.values()]
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
+        self._tables: dict[Table, np.ndarray] = {}
 
-    def prepare(self, nests: Iterable[LoopNest]) -> None:
+    def prepare(self, nests: Iterable[LoopText]) -> None:
         """Compiles what is about to be added, on all threads."""
         compile_together([nest.text for nest in nests], self.threads)
 
-    def add(self, step: Step, nest: LoopNest) -> tuple[int, int]:
+    def add(self, step: Step, kernel: LoopText) -> tuple[int, int]:
         """Writes a fused step down: the rows from the first to before the second number."""
         begin = len(self.rows)
-        shared = nest.rows * nest.columns >= SHARED_FROM
-        self._add_row(compile_kernel(nest.text), block_count(nest.rows), shared, nest.words, step)
-        for number, node in enumerate(nest.collected):
-            kernel = compile_add_parts(str(node.dtype))
-            size = 1 if node.type.size == 1 else nest.columns
-            self._add_row(
-                kernel, 1, False, (block_count(nest.rows), size, Part(number), node), step
-            )
+        loops = step.group.nest.loops
+        shared = loops.rows * loops.columns >= SHARED_FROM
+        self._add_row(compile_kernel(kernel.text), loops.blocks, shared, kernel.words, step)
+        for place, number in enumerate(loops.collected):
+            node = step.group.nest.nodes[number]
+            size = 1 if node.type.size == 1 else loops.columns
+            words = (loops.blocks, size, PartialSums(place), Address(number))
+            self._add_row(compile_add_parts(str(node.dtype)), 1, False, words, step)
         return begin, len(self.rows)
 
     def assembly(self, text: str) -> str:
@@ -98,21 +99,29 @@ class CallTable:
         place = len(self.words)
         if isinstance(word, int):
             return word
-        if isinstance(word, Stream):
-            return int(word.mask.attributes["stream"])
-        if isinstance(word, np.ndarray):
-            self.kept.append(word)
-            return int(word.ctypes.data)
-        if isinstance(word, Part):
+        if isinstance(word, PartialSums):
             self.in_arena.append(place)
             return step.scratch[word.number].offset
-        while word.operation is BROADCAST_TO:
-            word = word.heads[0]
-        root = self.plan.places[word].root
+        if isinstance(word, Table):
+            if word not in self._tables:
+                self._tables[word] = word.array()
+                self.kept.append(self._tables[word])
+            return int(self._tables[word].ctypes.data)
+        node: Node = step.group.nest.nodes[word.value]
+        if isinstance(word, Stream):
+            return int(node.attributes["stream"])
+        return self._address(node)
+
+    def _address(self, node: Node) -> int:
+        """Where a value lies, as far as it is known; and what has to be added to that is noted."""
+        place = len(self.words)
+        while node.operation is BROADCAST_TO:
+            node = node.heads[0]
+        root = self.plan.places[node].root
         offset = 0
-        if self.plan.places[word].kind == "view":
+        if self.plan.places[node].kind == "view":
             ghosts = self.plan.layouts.ghosts
-            offset = int(ghosts[word].ctypes.data - ghosts[root].ctypes.data)
+            offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
         if root.operation is CONSTANT:
             array = root.attributes["value"].array
             self.kept.append(array)

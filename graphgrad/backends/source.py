@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphgrad.backends.loop_text import LoopText, LoopTexts
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
-from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loop_nest import LoopNest
 from graphgrad.plan import Plan, Step
 
 if TYPE_CHECKING:  # needs llvmlite
@@ -87,8 +86,8 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
-        printer = LoopPrinter()
-        nests = {step: _printed_loops(step, printer) for step in plan.steps
+        texts = LoopTexts()
+        nests = {step: _loop_text(step, texts) for step in plan.steps
                  if step.group.nest is not None}  # fmt: skip
         if self.calls is not None:
             self.calls.prepare(nests.values())
@@ -159,7 +158,7 @@ class _Printer:
             self.bound.add(node)
         return self.symbols[node]
 
-    def _fused_step(self, step: Step, nest: LoopNest) -> None:
+    def _fused_step(self, step: Step, nest: LoopText) -> None:
         """A call of one kernel, by the numbers of its rows in the call table."""
         group = step.group
         assert self.calls is not None
@@ -269,12 +268,12 @@ class _Printer:
                       self.kernels, self.calls if self.kernels else None)  # fmt: skip
 
 
-def _printed_loops(step: Step, printer: LoopPrinter) -> LoopNest:
-    """The loop nest of a fused step, with the outputs that took over an argument's memory."""
-    nest: LoopNest = step.group.nest
-    if not step.inherited:
-        return nest
-    return printer.nest(nest.region, step.group.outputs, step.inherited)
+def _loop_text(step: Step, texts: LoopTexts) -> LoopText:
+    """The kernel of a fused step, with the outputs that took over an argument's memory."""
+    nest = step.group.nest
+    number = {node: number for number, node in enumerate(nest.nodes)} if step.inherited else {}
+    in_place = {number[output]: number[argument] for output, argument in step.inherited.items()}
+    return texts.of(nest.loops, in_place)
 
 
 def _is_plain(name: str) -> bool:

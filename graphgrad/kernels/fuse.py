@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
-from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loop_nest import LoopNest, block_count
+from graphgrad.kernels.builder import build_nest
+from graphgrad.kernels.nest import LoopNest
 from graphgrad.kernels.reading import is_generator, unrepeated
 from graphgrad.kernels.region import Region, find_regions, outer_values
 from graphgrad.plan import Group, Layouts, alone
@@ -51,7 +51,6 @@ def fused(
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])
     groups = {alone(node): place for node, place in alone_too.items()}
-    printer = LoopPrinter()
     for region in regions:
         wanted = [
             node for node in region.roles
@@ -60,7 +59,7 @@ def fused(
             ))
         ]  # fmt: skip
         last = max(position[node] for node in region.roles)
-        groups[_group(region, wanted, printer)] = (last, 1, 0)
+        groups[_group(region, wanted, graph)] = (last, 1, 0)
     return sorted(groups, key=groups.__getitem__)
 
 
@@ -76,9 +75,9 @@ def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:
     return [region for region, kind in kinds.items() if largest[kind] >= smallest]
 
 
-def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Group:
+def _group(region: Region, outputs: Sequence[Node], graph: Graph) -> Group:
     """The region as a group; `outputs` are what anything outside of it reads."""
-    nest = printer.nest(region, outputs)
+    nest = build_nest(region, outputs, graph)
     inputs: list[Node] = []
     for node in region.roles:
         for head in node.heads:
@@ -86,21 +85,19 @@ def _group(region: Region, outputs: Sequence[Node], printer: LoopPrinter) -> Gro
                 continue
             source = unrepeated(head)
             inputs += source.heads if is_generator(source) else [source]
-    blocks = block_count(nest.rows)
-    scratch = tuple(TensorType((blocks, nest.columns) if node.shape else (blocks,), node.dtype)
-                    for node in nest.collected)  # fmt: skip
-    return Group(region.nodes, tuple(dict.fromkeys(inputs)), (*nest.outputs, *nest.collected),
-                 scratch, _shares(nest), nest)  # fmt: skip
+    loops = nest.loops
+    collected = [nest.nodes[number] for number in loops.collected]
+    scratch = tuple([
+        TensorType((loops.blocks, loops.columns) if node.shape else (loops.blocks,), node.dtype)
+        for node in collected
+    ])  # fmt: skip
+    return Group(region.nodes, tuple(dict.fromkeys(inputs)), nest.outputs, scratch,
+                 _shares(nest), nest)  # fmt: skip
 
 
 def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
-    """An output may lie in the memory of an argument that is read the same way and, from the stage
-    in which the output is written, no more."""
-    found = {}
-    for node in nest.outputs:
-        found[node] = tuple(
-            argument.node for argument in nest.arguments
-            if argument.form == "full" and argument.node.type == node.type
-            and nest.last_read[argument.node] <= nest.first_write[node]
-        )  # fmt: skip
+    """The arguments whose memory an output may take."""
+    found: dict[Node, tuple[Node, ...]] = {nest.nodes[number]: () for number in nest.loops.kept}
+    for output, argument in nest.loops.may_share():
+        found[nest.nodes[output]] += (nest.nodes[argument],)
     return found

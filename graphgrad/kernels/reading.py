@@ -26,6 +26,10 @@ from graphgrad.plan import Layouts
 Sizes = tuple[int, ...]
 FULL, ROW, COLUMN, TOTAL = "full", "row", "column", "total"
 """What a node is in a region: a number for each element, each row, each column, or one in all."""
+VECTOR, SCALAR, GENERATOR, INDEXED, INDEXED_ROW = (
+    "vector", "scalar", "generator", "indexed", "indexed_row"
+)  # fmt: skip
+"""How a value in memory is read, where that is not full or row: see `form_of`."""
 
 
 def readable(
@@ -70,18 +74,18 @@ def form_of(source: Node, space: Sizes) -> str:
     row), vector (the same row always), scalar, generator, or indexed and indexed_row (a row or a
     number for each row of the space, by a table)."""
     if is_generator(source):
-        return "generator"
+        return GENERATOR
     shape = aligned(source, space)
     assert shape is not None, f"{source.type} is not readable in {space}"
     if all(size == 1 for size in shape):
-        return "scalar"
+        return SCALAR
     if shape == space:
-        return "full"
+        return FULL
     if all(size == 1 for size in shape[:-1]):
-        return "vector"
+        return VECTOR
     if shape == (*space[:-1], 1):
-        return "row"
-    return "indexed" if shape[-1] != 1 else "indexed_row"
+        return ROW
+    return INDEXED if shape[-1] != 1 else INDEXED_ROW
 
 
 def unrepeated(node: Node) -> Node:

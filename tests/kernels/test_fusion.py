@@ -5,8 +5,8 @@ import pytest
 
 import graphgrad as gg
 from graphgrad.compile import compile
-from graphgrad.kernels.loop_nest import LARGEST_BLOCK, block_count
 from graphgrad.kernels.slow import is_slow
+from graphgrad.kernels.statements import LARGEST_BLOCK, block_count
 from graphgrad.models import transformer
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.random import dropout_mask

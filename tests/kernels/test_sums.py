@@ -11,7 +11,7 @@ from loop_texts import kernel, run_both
 import graphgrad as gg
 from graphgrad.kernels.language import Function
 from graphgrad.kernels.library import sums
-from graphgrad.kernels.loop_nest import LONGEST_SUM
+from graphgrad.kernels.statements import LONGEST_SUM
 
 pytest.importorskip("llvmlite", reason="kernels are compiled by LLVM")
 
