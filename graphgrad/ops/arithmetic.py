@@ -183,7 +183,8 @@ clip: Operation = elementwise(
     infer=infer_elementwise,
     arity=3,
     delta=_delta_clip,
-    delta_formula="δ₁ = δ where x₂ < x₁ < x₃, else 0; the bound that y is gets δ",
+    delta_formula="δ₁ = δ where x₂ < x₁ < x₃, else 0; δ₂ = δ where y is x₂, else 0; "
+    "δ₃ = δ where y is x₃, else 0",
     samples=(
         sample(
             real(3, 4, low=-4.0, high=4.0),

@@ -70,7 +70,7 @@ def test_the_largest_and_smallest_of_a_row_are_nan_where_there_is_one(dtype, col
     x = np.random.default_rng(0).standard_normal((columns + 1, columns)).astype(dtype)
     x[np.arange(columns), np.arange(columns)] = np.nan  # in the last row there is none
     doubled = gg.input("x", x.shape, dtype) * 2.0
-    outputs = {"max": gg.max(doubled, axes=1), "min": gg.min(doubled, axes=1)}
+    outputs = {"max": gg.max(doubled, axis=1), "min": gg.min(doubled, axis=1)}
     fused, plain = both(gg.Graph(outputs), x=x)
     for name, value in plain.items():
         np.testing.assert_array_equal(fused[name], value)

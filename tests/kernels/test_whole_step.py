@@ -113,10 +113,10 @@ def test_the_step_touches_what_was_planned(fuse, guards):
     if not guards:
         step = step.with_outputs({"loss": step.outputs["loss"]})
     program = compile(step, guards=guards, fuse=fuse).program(batch=8, source=16, target=16)
-    run = program._new_workspace()
-    arena = run.__globals__["view"].args[0]
+    workspace = program._workspaces.borrow(program.plan.arena_bytes)
+    arena = workspace.arena
     arena[:] = 0xA5
-    program._workspaces.append(run)
+    program._workspaces.give_back(workspace)
     program(fresh(step), **feeds_of(8, 16, 16))
     touched = np.count_nonzero(arena != 0xA5) + np.count_nonzero(arena == 0xA5) / 256
     # a byte in 256 is what it was by chance

@@ -63,7 +63,7 @@ def test_three_texts_are_linked(trained: Trained, open_page: Open) -> None:
     assert len(together) > 1 and any(line.startswith("softmax(") for line in together)
     target.click()
     assert any(line.startswith("softmax(") for line in chosen_lines(page)["source"])
-    page.fill('input[aria-label="find a line"]', "cross_entropy")
+    page.fill('input[aria-label="find a line"]', "cross_entropy(")
     assert page.locator('[data-pane="source"] .line.found').count() == 1
     page.keyboard.press("Enter")
     assert "cross_entropy" in "".join(chosen_lines(page)["source"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from html import escape
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from graphgrad.graph import Graph, Node
 from graphgrad.models import feedforward
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.ops.frames import EMBED_ALL
 from graphgrad.rendering import render
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.paint import picture
@@ -41,6 +43,13 @@ TWICE: dict[str, tuple[Callable[[Node], Node], str]] = {
     "concatenate": (
         lambda x: gg.concatenate([x, x], 0, name="y"),
         "the part of δ where x lies (as head 1)\n+ the part of δ where x lies (as head 2)",
+    ),
+    "clip": (lambda x: gg.clip(x, x, 9.0, name="y"), "δ where x < x < 9\n+ δ where y is x"),
+    "embed_all": (
+        lambda x: EMBED_ALL(
+            x, x, shape=(4, 2), starts=((0, 0), (2, 0)), steps=((1, 1), (1, 1)), name="y"
+        ),
+        "the window of δ where x lies (as head 1)\n+ the window of δ where x lies (as head 2)",
     ),
     "half_squared_error": (
         lambda x: gg.half_squared_error(x, x, name="y"),
@@ -94,7 +103,7 @@ def test_the_edge_bears_the_sum_of_both_contributions(name: str) -> None:
 def test_every_format_shows_both(name: str) -> None:
     graph, lines = derived(name), TWICE[name][1].split("\n")
     dot = render(graph, "dot").decode()
-    assert "<BR/>&#160;".join(lines) in dot.replace("&#39;", "'")
+    assert "<BR/>&#160;".join(map(escape, lines)) in dot.replace("&#39;", "'")
     mermaid = re.sub(r"#(\d+);", lambda m: chr(int(m[1])), render(graph, "mermaid").decode())
     assert "<br/>".join(lines) in mermaid
     found = json.loads(render(graph, "json"))
