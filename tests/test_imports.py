@@ -1,7 +1,7 @@
 """Imports point down only, and stand at the top of their file.
 
-errors < graph < ops < backprop < passes < plan < kernels < backends < compile < layers < data
-< training < inspection < rendering < models < tools
+errors < graph < ops < backprop < passes < schedule < kernels < plan < backends < compile < layers
+< data < training < inspection < rendering < models < tools
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("errors", "graph", "ops", "backprop", "passes", "plan", "kernels", "backends", "compile",
+LAYERS = ("errors", "graph", "ops", "backprop", "passes", "schedule", "kernels", "plan",
+          "backends", "compile",
           "layers", "data", "training", "inspection", "rendering", "models", "tools")  # fmt: skip
 FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}
 FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""The call table: what a program computes natively, as rows of addresses.
+"""Links a printed program: compiles its kernels and fills the call table, rows of addresses.
 
 A fused step is a row: a compiled kernel, into how many blocks its rows are cut, and the words it is
 given, most of them addresses of values. Where a value lies is known beforehand: so many bytes into
@@ -10,14 +10,15 @@ array than last time.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from graphgrad.backends.loop_text import Address, LoopText, PartialSums, Stream, Table, Word
+from graphgrad.backends.loop_text import Address, PartialSums, Stream, Table, Word
+from graphgrad.backends.source import KernelCall
 from graphgrad.graph import CONSTANT, Node
 from graphgrad.kernels.compiled import (
     assembly,
@@ -27,10 +28,19 @@ from graphgrad.kernels.compiled import (
 )
 from graphgrad.kernels.native import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
-from graphgrad.plan import Plan, Step
+from graphgrad.plan import Plan
 
 SHARED_FROM = 1 << 19
 """Elements below which handing work to another thread costs more than it saves; see native.py."""
+
+
+def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
+    """The call table of a program, with its kernels compiled on all threads."""
+    compile_together([call.kernel.text for call in calls], threads)
+    table = CallTable(plan, threads)
+    for call in calls:
+        table.add(call)
+    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ class _Row:
 
 @dataclass
 class CallTable:
-    """The rows of a program; filled while it is printed."""
+    """The rows of a program; filled by `link`."""
 
     plan: Plan
     threads: int
@@ -62,22 +72,19 @@ class CallTable:
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
         self._tables: dict[Table, np.ndarray] = {}
 
-    def prepare(self, nests: Iterable[LoopText]) -> None:
-        """Compiles what is about to be added, on all threads."""
-        compile_together([nest.text for nest in nests], self.threads)
-
-    def add(self, step: Step, kernel: LoopText) -> tuple[int, int]:
-        """Writes a fused step down: the rows from the first to before the second number."""
-        begin = len(self.rows)
-        loops = step.group.nest.loops
+    def add(self, call: KernelCall) -> None:
+        """Writes the rows of a call down."""
+        assert len(self.rows) == call.first_row
+        nest, loops = call.nest, call.nest.loops
         shared = loops.rows * loops.columns >= SHARED_FROM
-        self._add_row(compile_kernel(kernel.text), loops.blocks, shared, kernel.words, step)
+        self._add_row(
+            compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.words, call
+        )
         for place, number in enumerate(loops.collected):
-            node = step.group.nest.nodes[number]
+            node = nest.nodes[number]
             size = 1 if node.type.size == 1 else loops.columns
             words = (loops.blocks, size, PartialSums(place), Address(number))
-            self._add_row(compile_add_parts(str(node.dtype)), 1, False, words, step)
-        return begin, len(self.rows)
+            self._add_row(compile_add_parts(str(node.dtype)), 1, False, words, call)
 
     def assembly(self, text: str) -> str:
         """A kernel in the processor's own language."""
@@ -88,26 +95,26 @@ class CallTable:
         return Calls(self, arena)
 
     def _add_row(
-        self, kernel: int, blocks: int, shared: bool, words: Sequence[Word], step: Step
+        self, kernel: int, blocks: int, shared: bool, words: Sequence[Word], call: KernelCall
     ) -> None:
         self.rows.append(_Row(kernel, blocks, shared, len(self.words)))
         for word in words:
-            self.words.append(self._value_of(word, step))
+            self.words.append(self._value_of(word, call))
 
-    def _value_of(self, word: Word, step: Step) -> int:
+    def _value_of(self, word: Word, call: KernelCall) -> int:
         """The word as a number; an address is entered where it has to be added to."""
         place = len(self.words)
         if isinstance(word, int):
             return word
         if isinstance(word, PartialSums):
             self.in_arena.append(place)
-            return step.scratch[word.number].offset
+            return call.step.scratch[word.number].offset
         if isinstance(word, Table):
             if word not in self._tables:
                 self._tables[word] = word.array()
                 self.kept.append(self._tables[word])
             return int(self._tables[word].ctypes.data)
-        node: Node = step.group.nest.nodes[word.value]
+        node = call.nest.nodes[word.value]
         if isinstance(word, Stream):
             return int(node.attributes["stream"])
         return self._address(node)
@@ -143,8 +150,9 @@ class Calls:
         self._words = np.array([*table.words, 0], np.int64)
         self._words[table.in_arena] += arena.ctypes.data
         base = self._words.ctypes.data
-        rows = [(row.function, row.blocks, row.shared, base + 8 * row.first_word)
-                for row in table.rows]  # fmt: skip
+        rows = [
+            (row.function, row.blocks, row.shared, base + 8 * row.first_word) for row in table.rows
+        ]
         pool = shared_pool(table.threads)
         self._kept = (table.kept, arena, pool)
         self._leaves = [

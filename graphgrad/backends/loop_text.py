@@ -262,15 +262,20 @@ class _Printer:
         extremes = [
             each for each in loop.body if isinstance(each, Reduce) and each.operation != SUM
         ]
-        starts = [f"v{each.value} = {self._dtype(each.value)}({self._first(each)})"
-                  for each in extremes]  # fmt: skip
-        writes = any(isinstance(each, Store) or self.loops.role(each.value) == COLUMN
-                     for each in loop.body)  # fmt: skip
+        starts = [
+            f"v{each.value} = {self._dtype(each.value)}({self._first(each)})" for each in extremes
+        ]
+        writes = any(
+            isinstance(each, Store) or self.loops.role(each.value) == COLUMN for each in loop.body
+        )
         lines = list(map(self._step, loop.body))
         body = loop_over(f"{'independent' if writes else 'range'}(columns)", lines)
         computed = [self._step(each) for each in loop.body if isinstance(each, Load | Assign)]
-        periodic = {self._operand(each.operands[0]): self._dtype(each.value) for each in loop.body
-                    if isinstance(each, Assign) and each.operation in PERIODIC}  # fmt: skip
+        periodic = {
+            self._operand(each.operands[0]): self._dtype(each.value)
+            for each in loop.body
+            if isinstance(each, Assign) and each.operation in PERIODIC
+        }
         return [*starts, *near_or_any(body, computed, periodic)]
 
     def _row_sums(self, steps: Sequence[Load | Reduce]) -> Sequence[str]:
@@ -282,8 +287,12 @@ class _Printer:
         if self.columns <= LONGEST_SUM:
             exactly = [_add_exactly(value) for value in values if value not in rows]
             return [*zeros, "for column in range(columns):", *body, *exactly]
-        part = [*zeros, "for column in range(part, min(columns, part + length)):", *body,
-                *map(_add_exactly, values)]  # fmt: skip
+        part = [
+            *zeros,
+            "for column in range(part, min(columns, part + length)):",
+            *body,
+            *map(_add_exactly, values),
+        ]
         return [
             *(f"total{n}, lost{n} = {self._dtype(n)}(0), {self._dtype(n)}(0)" for n in rows),
             f"length = {LONGEST_SUM}",

@@ -18,7 +18,7 @@ from graphgrad.ops.random import DROPOUT_MASK
 from graphgrad.plan import Plan
 
 try:
-    from graphgrad.backends.calls import CallTable
+    from graphgrad.backends.calls import link
     from graphgrad.kernels.native import usable_cores
     from graphgrad.kernels.philox_compiled import fill_dropout_mask
     from graphgrad.kernels.rows_compiled import add_rows
@@ -48,7 +48,6 @@ OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
 def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
     """The program of a plan; `threads` is for fused kernels (default: all cores of the process),
     `workspaces` are for programs that share their memory."""
-    if not COMPILES:
-        return Program(plan, print_program(plan, OVERRIDES), workspaces)
-    count = threads or usable_cores()
-    return Program(plan, print_program(plan, OVERRIDES, CallTable(plan, count)), workspaces)
+    source = print_program(plan, OVERRIDES)
+    calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
+    return Program(plan, source, calls, workspaces)

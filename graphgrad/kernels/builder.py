@@ -117,12 +117,24 @@ class _Builder:
         arguments = tuple([self._argument(node, form) for node, form in self.forms.items()])
         kept = [self.numbers[n] for n in self.outputs if self.roles[n] in (FULL, ROW)]
         collected = [self.numbers[n] for n in self.outputs if self.roles[n] in (COLUMN, TOTAL)]
-        buffered = [self.numbers[n] for n in self.roles
-                    if n in self.stored and n not in self.outputs]  # fmt: skip
-        values = tuple([Value(node.dtype, self.roles.get(node) or self.forms.get(node, SCALAR))
-                        for node in self.numbers])  # fmt: skip
-        return Loops(self.region.space, values, arguments, built, tuple(kept), tuple(collected),
-                     tuple(buffered))  # fmt: skip
+        buffered = [
+            self.numbers[n] for n in self.roles if n in self.stored and n not in self.outputs
+        ]
+        values = tuple(
+            [
+                Value(node.dtype, self.roles.get(node) or self.forms.get(node, SCALAR))
+                for node in self.numbers
+            ]
+        )
+        return Loops(
+            self.region.space,
+            values,
+            arguments,
+            built,
+            tuple(kept),
+            tuple(collected),
+            tuple(buffered),
+        )
 
     def number(self, node: Node) -> int:
         """The number of a value, a new one when it is met."""
@@ -172,8 +184,11 @@ class _Builder:
         statements += self._loop(work, stage)
         statements += self._sums([n for n in sums if n.heads[0] in roles], stage + 1)
         statements += [row.assign(node) for node in once]
-        statements += [Store(self.number(node)) for node in (*before, *mine)
-                       if roles[node] == ROW and node in self.outputs]  # fmt: skip
+        statements += [
+            Store(self.number(node))
+            for node in (*before, *mine)
+            if roles[node] == ROW and node in self.outputs
+        ]
         return statements
 
     def _loop(self, nodes: Sequence[Node], stage: int) -> list[Statement]:

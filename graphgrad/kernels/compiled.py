@@ -28,10 +28,13 @@ KERNELS_A_PROCESS = 12
 """Fewer are compiled sooner than another process has started."""
 _LIBRARY: Mapping[str, Name] = {
     **{name: its for name, its in vars(mathematics).items() if isinstance(its, Function)},
-    "add_exactly": sums.add_exactly, "settled": sums.settled,
-    "fill_mask_float32": philox.fill_mask_float32, "fill_mask_float64": philox.fill_mask_float64,
-    "inf": Number(INFINITY), "nan": Number(NAN),
-}  # fmt: skip
+    "add_exactly": sums.add_exactly,
+    "settled": sums.settled,
+    "fill_mask_float32": philox.fill_mask_float32,
+    "fill_mask_float64": philox.fill_mask_float64,
+    "inf": Number(INFINITY),
+    "nan": Number(NAN),
+}
 """What the text of a kernel may name."""
 _ADD_PARTS = """def kernel(first: int64, last: int64, arguments: int64):
     given = array(arguments, int64, 4)

@@ -20,10 +20,14 @@ from graphgrad.kernels.machine_code import machine_code
 from graphgrad.kernels.translate import translate_function
 
 _C_TYPES: Mapping[str, Any] = {
-    "float32": ctypes.c_float, "float64": ctypes.c_double, "bool_": ctypes.c_bool,
-    "int32": ctypes.c_int32, "int64": ctypes.c_int64, "uint32": ctypes.c_uint32,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+    "bool_": ctypes.c_bool,
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "uint32": ctypes.c_uint32,
     "uint64": ctypes.c_uint64,
-}  # fmt: skip
+}
 
 
 def exported(function: Function, **types: str) -> Callable[..., Any]:

@@ -21,9 +21,18 @@ from graphgrad.kernels.language import Function
 _STACK = 64
 """Elements of fixed memory that a function takes from the stack."""
 _ARITHMETIC = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
-    ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.LShift: "<<", ast.RShift: ">>",
-}  # fmt: skip
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+    ast.FloorDiv: "//",
+    ast.Mod: "%",
+    ast.BitAnd: "&",
+    ast.BitOr: "|",
+    ast.BitXor: "^",
+    ast.LShift: "<<",
+    ast.RShift: ">>",
+}
 _RELATIONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 
 
@@ -162,8 +171,12 @@ class Expressions:
         return self._binary("-" if sign == "-" else "^", zero, value)
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Any:
-        forms = {"array": self._array, "empty": self._empty, "bits": self._bits,
-                 "where": self._where}  # fmt: skip
+        forms = {
+            "array": self._array,
+            "empty": self._empty,
+            "bits": self._bits,
+            "where": self._where,
+        }
         if name in forms:
             return forms[name](arguments)
         values = [self.value(argument) for argument in arguments]

@@ -14,13 +14,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 LLVM_TYPES: Mapping[str, str] = {
-    "float32": "float", "float64": "double", "bool_": "i1", "int32": "i32", "int64": "i64",
-    "uint32": "i32", "uint64": "i64",
-}  # fmt: skip
+    "float32": "float",
+    "float64": "double",
+    "bool_": "i1",
+    "int32": "i32",
+    "int64": "i64",
+    "uint32": "i32",
+    "uint64": "i64",
+}
 """The types of scalars and what LLVM calls them."""
 MEMORY_TYPES: Mapping[str, str] = {**LLVM_TYPES, "bool_": "i8"}
-BYTES: Mapping[str, int] = {"float32": 4, "float64": 8, "bool_": 1, "int32": 4, "int64": 8,
-                            "uint32": 4, "uint64": 8}  # fmt: skip
+BYTES: Mapping[str, int] = {
+    "float32": 4,
+    "float64": 8,
+    "bool_": 1,
+    "int32": 4,
+    "int64": 8,
+    "uint32": 4,
+    "uint64": 8,
+}
 _FLOATS = {"float32": "f32", "float64": "f64"}
 _REORDERED = "reassoc nsz"
 """A sum may be taken in any order; NaN and infinity keep their meaning."""
@@ -70,9 +82,11 @@ class Number:
     def combined(self, sign: str, other: Number) -> Number:
         """Arithmetic of two written numbers."""
         operations: dict[str, Callable[[float, float], float]] = {
-            "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b,
+            "+": lambda a, b: a + b,
+            "-": lambda a, b: a - b,
+            "*": lambda a, b: a * b,
             "//": lambda a, b: a // b,
-        }  # fmt: skip
+        }
         if sign not in operations:
             raise LoopError(f"give one of the numbers at {sign!r} a type")
         return Number(operations[sign](self.value, other.value))
@@ -173,8 +187,13 @@ def binary(emit: Emitter, sign: str, a: Scalar, b: Scalar) -> Scalar:
     else:
         names = {"&": "and", "|": "or", "^": "xor"}
         if a.type != "bool_":
-            names |= {"+": "add", "-": "sub", "*": "mul", "<<": "shl",
-                      ">>": "lshr" if a.type.startswith("u") else "ashr"}  # fmt: skip
+            names |= {
+                "+": "add",
+                "-": "sub",
+                "*": "mul",
+                "<<": "shl",
+                ">>": "lshr" if a.type.startswith("u") else "ashr",
+            }
         if a.type.startswith("u"):
             names |= {"//": "udiv", "%": "urem"}
         flags = ""
@@ -317,8 +336,12 @@ def _plus(emit: Emitter, a: Scalar, b: Scalar) -> Scalar:
 def _absolute(emit: Emitter, a: Scalar) -> Scalar:
     if a.type in _FLOATS:
         return emit.intrinsic("fabs", a)
-    return where(emit, compare(emit, "<", a, Number(0).of(a.type)),
-                 binary(emit, "-", Number(0).of(a.type), a), a)  # fmt: skip
+    return where(
+        emit,
+        compare(emit, "<", a, Number(0).of(a.type)),
+        binary(emit, "-", Number(0).of(a.type), a),
+        a,
+    )
 
 
 def _is_finite(emit: Emitter, a: Scalar) -> Scalar:
@@ -352,12 +375,20 @@ def _whole(type_: str) -> Callable[..., Scalar]:
 
 
 FUNCTIONS: Mapping[str, Callable[..., Scalar]] = {
-    "plus": _plus, "larger": _extreme_of_row("maximum"), "smaller": _extreme_of_row("minimum"),
-    "max": _extreme(">"), "min": _extreme("<"),
-    "maximum": _extreme(">"), "minimum": _extreme("<"), "abs": _absolute, "isfinite": _is_finite,
+    "plus": _plus,
+    "larger": _extreme_of_row("maximum"),
+    "smaller": _extreme_of_row("minimum"),
+    "max": _extreme(">"),
+    "min": _extreme("<"),
+    "maximum": _extreme(">"),
+    "minimum": _extreme("<"),
+    "abs": _absolute,
+    "isfinite": _is_finite,
     **{name: _intrinsic(name) for name in ("sqrt", "floor", "exp", "log", "sin", "cos", "pow")},
     **{f"whole_{name}": _whole(name) for name in ("int32", "int64")},
     **{name: _library(name) for name in ("tanh", "erf", "log1p", "expm1")},
-    "fma": _intrinsic("fma"), "c_sin": _library("sin"), "c_cos": _library("cos"),
-}  # fmt: skip
+    "fma": _intrinsic("fma"),
+    "c_sin": _library("sin"),
+    "c_cos": _library("cos"),
+}
 """What a text may call on numbers of one type."""

@@ -55,18 +55,20 @@ independent = range
 sqrt, floor, log, sin, cos, pow = np.sqrt, np.floor, np.log, np.sin, np.cos, np.power
 c_sin, c_cos = np.sin, np.cos
 """Those of the C library, whatever better ones there are."""
-exp, tanh, log1p, expm1, isfinite, abs = (
-    np.exp, np.tanh, np.log1p, np.expm1, np.isfinite, np.abs
-)  # fmt: skip
+exp, tanh, log1p, expm1, isfinite, abs = (np.exp, np.tanh, np.log1p, np.expm1, np.isfinite, np.abs)
 
 
 def array(address: Any, dtype: Any, *sizes: Any) -> np.ndarray:
     """The numbers at an address, in C order."""
     kinds: dict[str, Any] = {
-        "float32": ctypes.c_float, "float64": ctypes.c_double, "int32": ctypes.c_int32,
-        "int64": ctypes.c_int64, "uint32": ctypes.c_uint32, "uint64": ctypes.c_uint64,
+        "float32": ctypes.c_float,
+        "float64": ctypes.c_double,
+        "int32": ctypes.c_int32,
+        "int64": ctypes.c_int64,
+        "uint32": ctypes.c_uint32,
+        "uint64": ctypes.c_uint64,
         "bool": ctypes.c_bool,
-    }  # fmt: skip
+    }
     kind = kinds[np.dtype(dtype).name] * int(np.prod(sizes))
     return np.ctypeslib.as_array(kind.from_address(int(address))).reshape(sizes)
 

@@ -45,8 +45,9 @@ class Code:
         self._empty = llvm.parse_assembly("")
         self._engine = llvm.create_mcjit_compiler(self._empty, self._machine)
         self._addresses: dict[str, int] = {}
-        self._identity = f"{llvmlite.__version__} {self._target.triple} " \
-                         f"{llvm.get_host_cpu_name()} {_features()}"  # fmt: skip
+        self._identity = (
+            f"{llvmlite.__version__} {self._target.triple} {llvm.get_host_cpu_name()} {_features()}"
+        )
 
     def name_of(self, source: str) -> str:
         """A name for the function that a source describes, the same on the same machine."""
@@ -74,8 +75,10 @@ class Code:
 
     def optimised(self, text: str) -> llvm.ModuleRef:
         """The text as LLVM has optimised it for this processor."""
-        head = f'target triple = "{self._target.triple}"\n' \
-               f'target datalayout = "{self._machine.target_data}"\n'  # fmt: skip
+        head = (
+            f'target triple = "{self._target.triple}"\n'
+            f'target datalayout = "{self._machine.target_data}"\n'
+        )
         module = llvm.parse_assembly(head + text)
         module.verify()
         builder = llvm.create_pass_builder(
@@ -150,8 +153,11 @@ def _key(folder: Path) -> bytes | None:
 def _prune(folder: Path) -> None:
     """Lets the oldest files go where there are too many; once a process, before its first write."""
     with suppress(OSError):
-        written = sorted((entry.stat(follow_symlinks=False).st_mtime, entry.path)
-                         for entry in os.scandir(folder) if entry.name != _KEY)  # fmt: skip
+        written = sorted(
+            (entry.stat(follow_symlinks=False).st_mtime, entry.path)
+            for entry in os.scandir(folder)
+            if entry.name != _KEY
+        )
         for _, path in written[: max(0, len(written) - KEPT)]:
             with suppress(OSError):  # another process may be at the same
                 os.unlink(path)

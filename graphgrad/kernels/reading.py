@@ -21,14 +21,18 @@ from collections.abc import Collection, Mapping
 from graphgrad.graph import CONSTANT, Node
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.ops.random import DROPOUT_MASK
-from graphgrad.plan import Layouts
+from graphgrad.schedule import Layouts
 
 Sizes = tuple[int, ...]
 FULL, ROW, COLUMN, TOTAL = "full", "row", "column", "total"
 """What a node is in a region: a number for each element, each row, each column, or one in all."""
 VECTOR, SCALAR, GENERATOR, INDEXED, INDEXED_ROW = (
-    "vector", "scalar", "generator", "indexed", "indexed_row"
-)  # fmt: skip
+    "vector",
+    "scalar",
+    "generator",
+    "indexed",
+    "indexed_row",
+)
 """How a value in memory is read, where that is not full or row: see `form_of`."""
 
 

@@ -20,7 +20,7 @@ comparison, it is kept in memory: see `outer_values`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.graph import Graph, Node
@@ -38,7 +38,7 @@ from graphgrad.kernels.slow import fits_a_kernel
 from graphgrad.ops.arithmetic import equal, less, less_equal, not_equal, sign
 from graphgrad.ops.movement import RESHAPE
 from graphgrad.ops.reduction import MAX, MIN, SUM
-from graphgrad.plan import Layouts
+from graphgrad.schedule import Layouts, Schedule
 
 LARGEST = 64
 """Nodes of a region; those of a Transformer's training step have up to 26."""
@@ -55,7 +55,7 @@ class Region:
     """Nodes that one kernel computes; `roles` says what each is in the space."""
 
     space: Sizes
-    phase: int = 0
+    before_guards: bool = True
     roles: dict[Node, str] = field(default_factory=dict)
     read: dict[Node, None] = field(default_factory=dict)
     """The values of the size of the space that are not computed here."""
@@ -100,13 +100,11 @@ def _reduction_role(node: Node, region: Region) -> str | None:
     return TOTAL if node.operation is SUM and axes == tuple(range(last + 1)) and last else None
 
 
-def find_regions(
-    order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts, outer: Collection[Node]
-) -> list[Region]:
-    """The regions of the nodes, which are given in order; `phases` are never mixed in one."""
-    finder = _Finder(layouts, outer)
-    for node in order:
-        finder.place(node, phases[node])
+def find_regions(schedule: Schedule, outer: Collection[Node]) -> list[Region]:
+    """The regions of what is computed; none has nodes from before the guards and from after."""
+    finder = _Finder(schedule.layouts, outer)
+    for node in schedule.order:
+        finder.place(node, node in schedule.before_guards)
     return finder.regions()
 
 
@@ -158,7 +156,7 @@ class _Finder:
     def regions(self) -> list[Region]:
         return list(dict.fromkeys(self.region_of.values()))
 
-    def place(self, node: Node, phase: int) -> None:
+    def place(self, node: Node, before_guards: bool) -> None:
         """Puts the node into a region, or leaves it alone and closes what it reads from."""
         if is_generator(node) or node in self.outer:
             return  # computed again in every region that reads it
@@ -166,7 +164,7 @@ class _Finder:
         homes = dict.fromkeys(self.region_of[h] for h in sources if h in self.region_of)
         joined: Region | None = None
         for region in homes:
-            if region not in self.open or region.phase != phase:
+            if region not in self.open or region.before_guards != before_guards:
                 continue
             if any(region.roles.get(head) in (COLUMN, TOTAL) for head in sources):
                 continue
@@ -179,17 +177,17 @@ class _Finder:
             elif region.space == joined.space:
                 self._merge(region, joined, node)
         if joined is None:
-            self._start(node, phase)
+            self._start(node, before_guards)
         for region in homes:
             if region is not self.region_of.get(node):
                 self.open.discard(region)
 
-    def _start(self, node: Node, phase: int) -> None:
+    def _start(self, node: Node, before_guards: bool) -> None:
         reduces = node.operation in REDUCTIONS
         space = (node.heads[0] if reduces else node).type.sizes
         if not space or 0 in space:
             return
-        region = Region(space, phase)
+        region = Region(space, before_guards)
         role = role_in(node, region, self.layouts, self.outer)
         if role is not None:
             self.open.add(region)

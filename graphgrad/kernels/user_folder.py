@@ -38,8 +38,10 @@ def why_nothing_is_kept(name: str) -> str:
     base = _base()
     if base is None:
         return "the home folder is unknown: set GRAPHGRAD_CACHE to an absolute path"
-    return (f"{base / name} cannot be written, or is not this user's alone "
-            "(it must be theirs, and writable by nobody else)")  # fmt: skip
+    return (
+        f"{base / name} cannot be written, or is not this user's alone "
+        "(it must be theirs, and writable by nobody else)"
+    )
 
 
 def read_own(path: Path, limit: int = LIMIT) -> bytes | None:

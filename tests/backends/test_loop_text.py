@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from planned import plan_of
 
 import graphgrad as gg
 from graphgrad.backends import loop_text
 from graphgrad.backends.loop_text import LoopText, LoopTexts, Stream, print_loops
 from graphgrad.graph import Graph
-from graphgrad.kernels.fuse import fused
 from graphgrad.kernels.nest import LoopNest
 from graphgrad.models import transformer
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
-from graphgrad.plan import Step, make_plan
+from graphgrad.plan import Step
 from graphgrad.training.optimisers import training_step
 
-pytestmark = pytest.mark.usefixtures("small_kernels")
 SIZES = {"batch": 5, "source": 9, "target": 7}
 
 
@@ -27,7 +26,7 @@ def fused_steps(layers: int) -> Iterator[Step]:
     )
     graph = training_step(transformer.training_graph(settings, 23, 19), settings)
     graph = specialise(optimise(graph, PASSES)[0], SIZES)
-    plan = make_plan(optimise(graph, (*SPECIALISED_PASSES, *FUSING_PASSES))[0], (), fused)
+    plan = plan_of(optimise(graph, (*SPECIALISED_PASSES, *FUSING_PASSES))[0], fused=True)
     return (step for step in plan.steps if step.group.nest is not None)
 
 
@@ -56,7 +55,7 @@ def nests_of(*values: gg.Node) -> list[LoopNest]:
     """The nests of graphs of one region each."""
     found = []
     for value in values:
-        plan = make_plan(Graph({"y": value}), (), fused)
+        plan = plan_of(Graph({"y": value}), fused=True)
         (step,) = (step for step in plan.steps if step.group.nest is not None)
         found.append(step.group.nest)
     return found
@@ -90,13 +89,20 @@ def test_other_nodes_have_equal_loops_and_other_mathematics_has_not() -> None:
 
 
 def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
-    nests = nests_of(*(
-        gg.tanh(X) * gg.dropout_mask(SEED, STEP, (4, 6), 0.1, stream, "float32")
-        for stream in (7, 8)
-    ))  # fmt: skip
-    streams = [[nest.nodes[word.value].attributes["stream"]
-                for word in print_loops(nest.loops).words if isinstance(word, Stream)]
-               for nest in nests]  # fmt: skip
+    nests = nests_of(
+        *(
+            gg.tanh(X) * gg.dropout_mask(SEED, STEP, (4, 6), 0.1, stream, "float32")
+            for stream in (7, 8)
+        )
+    )
+    streams = [
+        [
+            nest.nodes[word.value].attributes["stream"]
+            for word in print_loops(nest.loops).words
+            if isinstance(word, Stream)
+        ]
+        for nest in nests
+    ]
     assert streams == [[7], [8]] and nests[0].loops == nests[1].loops
 
 

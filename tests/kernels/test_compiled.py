@@ -34,7 +34,7 @@ def texts() -> dict[str, list[str]]:
     """The kernels of a small training step, in either precision."""
     found = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("graphgrad.kernels.fuse.SMALLEST_KERNEL", 0)
+        patch.setattr("graphgrad.kernels.grouping.SMALLEST_KERNEL", 0)
         for dtype in ("float32", "float64"):
             settings = transformer.Settings(
                 layers=1, width=24, heads=3, inner=20, steps=9, dropout=0.1, label_smoothing=0.1,

@@ -10,7 +10,7 @@ import pytest
 import graphgrad as gg
 from graphgrad.kernels.reading import COLUMN, FULL, ROW, TOTAL, aligned, form_of, readable
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.plan.layout import find_layouts
+from graphgrad.schedule import find_layouts
 
 SPACE = (3, 3)
 

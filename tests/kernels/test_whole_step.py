@@ -49,7 +49,7 @@ def graph():
 @pytest.fixture(scope="module")
 def programs(graph):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("graphgrad.kernels.fuse.SMALLEST_KERNEL", 0)
+        patch.setattr("graphgrad.kernels.grouping.SMALLEST_KERNEL", 0)
         found = [compile(graph, guards=("loss",), fuse=fuse) for fuse in (True, False)]
         for sizes in SIZES:
             for compiled in found:

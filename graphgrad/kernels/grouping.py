@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.kernels.builder import build_nest
+from graphgrad.kernels.group import Group, single_operation
 from graphgrad.kernels.nest import LoopNest
 from graphgrad.kernels.reading import is_generator, unrepeated
 from graphgrad.kernels.region import Region, find_regions, outer_values
-from graphgrad.plan import Group, Layouts, alone
+from graphgrad.schedule import Schedule
 
 SMALLEST_KERNEL = 4096
 """Elements: what a few operations of NumPy do in some microseconds is not worth compiling."""
 
 
-def fused(
-    graph: Graph, order: Sequence[Node], phases: Mapping[Node, int], layouts: Layouts,
-    without: Collection[str] = (), smallest: int | None = None,
-) -> list[Group]:  # fmt: skip
+def fuse(
+    schedule: Schedule, rematerialise: bool = True, smallest: int | None = None
+) -> list[Group]:
     """The groups in the order in which they run: each after the last of its nodes.
 
-    `without` may leave out "outer": then values made of rows and columns are kept in memory.
-    `smallest` is the number of elements from which a kernel is made (default: `SMALLEST_KERNEL`).
+    Without `rematerialise`, values made of rows and columns are kept in memory, and not made again
+    by every kernel that reads them. `smallest` is the number of elements from which a kernel is
+    made (default: `SMALLEST_KERNEL`).
     """
+    graph, order, layouts = schedule.graph, schedule.order, schedule.layouts
     smallest = SMALLEST_KERNEL if smallest is None else smallest
-    outer = set() if "outer" in without else outer_values(graph, order)
-    regions = _worthwhile(find_regions(order, phases, layouts, outer), smallest)
+    outer = outer_values(graph, order) if rematerialise else set()
+    regions = _worthwhile(find_regions(schedule, outer), smallest)
     regions_of: dict[Node, set[Region]] = {}
     for region in regions:
         for node in region.roles:
@@ -50,14 +52,20 @@ def fused(
         ]
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])
-    groups = {alone(node): place for node, place in alone_too.items()}
+    groups = {single_operation(node): place for node, place in alone_too.items()}
     for region in regions:
         wanted = [
-            node for node in region.roles
-            if node not in outer and (node in kept or any(
-                tail in alone_too or regions_of.get(tail) != {region} for tail in graph.tails(node)
-            ))
-        ]  # fmt: skip
+            node
+            for node in region.roles
+            if node not in outer
+            and (
+                node in kept
+                or any(
+                    tail in alone_too or regions_of.get(tail) != {region}
+                    for tail in graph.tails(node)
+                )
+            )
+        ]
         last = max(position[node] for node in region.roles)
         groups[_group(region, wanted, graph)] = (last, 1, 0)
     return sorted(groups, key=groups.__getitem__)
@@ -87,12 +95,15 @@ def _group(region: Region, outputs: Sequence[Node], graph: Graph) -> Group:
             inputs += source.heads if is_generator(source) else [source]
     loops = nest.loops
     collected = [nest.nodes[number] for number in loops.collected]
-    scratch = tuple([
-        TensorType((loops.blocks, loops.columns) if node.shape else (loops.blocks,), node.dtype)
-        for node in collected
-    ])  # fmt: skip
-    return Group(region.nodes, tuple(dict.fromkeys(inputs)), nest.outputs, scratch,
-                 _shares(nest), nest)  # fmt: skip
+    scratch = tuple(
+        [
+            TensorType((loops.blocks, loops.columns) if node.shape else (loops.blocks,), node.dtype)
+            for node in collected
+        ]
+    )
+    return Group(
+        region.nodes, tuple(dict.fromkeys(inputs)), nest.outputs, scratch, _shares(nest), nest
+    )
 
 
 def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
