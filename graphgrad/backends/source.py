@@ -177,23 +177,24 @@ class _Printer:
         self.calls.append(call)
         name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
         self.kernels[name] = kernel.text
-        self._run(f"op.{name}({call.first_row}, {call.end_row})", step.node, self._arrays(step))
+        self._run(f"op.{name}({call.first_row}, {call.end_row})", step.node, self._arrays(call))
         for node in step.group.nodes[:-1]:
             self.places_of_lines.append((node, True, len(self.run_lines) - 1))
 
-    def _arrays(self, step: Step) -> str:
+    def _arrays(self, call: KernelCall) -> str:
         """What a kernel computes, which arrays come out of it and which go in, by name."""
 
         def shown(node: Node) -> str:
             return plain(self.graph.name_of(node), 60)
 
-        heads = step.inherited
+        group, heads = call.step.group, call.step.inherited
         outputs = [
-            f"{shown(node)} (in place of {shown(heads[node])})" if node in heads else shown(node)
-            for node in step.group.outputs
+            shown(node) + (f" (in place of {shown(heads[node])})" if node in heads else "")
+            for node in group.outputs
         ]
-        inputs = ", ".join(map(shown, step.group.inputs)) or "nothing"
-        return f"{len(step.group.nodes)} nodes for {', '.join(outputs)} from {inputs}"
+        inputs = ", ".join(map(shown, call.nest.inputs)) or "nothing"
+        count = "1 node" if len(group.nodes) == 1 else f"{len(group.nodes)} nodes"
+        return f"{count} for {', '.join(outputs)} from {inputs}"
 
     def _step(self, step: Step) -> None:
         node = step.node

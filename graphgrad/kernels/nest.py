@@ -54,6 +54,15 @@ class LoopNest:
     """What the nodes are called in the graph, for the reader alone."""
 
     @property
+    def inputs(self) -> tuple[Node, ...]:
+        """What is read from memory: a mask's seed and step, and not the mask, which is made."""
+        numbers: dict[int, None] = {}
+        for argument in self.loops.arguments:
+            mask = isinstance(argument, Mask)
+            numbers |= dict.fromkeys((argument.seed, argument.step) if mask else (argument.value,))
+        return tuple([self.nodes[number] for number in numbers])
+
+    @property
     def outputs(self) -> tuple[Node, ...]:
         return tuple([self.nodes[n] for n in (*self.loops.kept, *self.loops.collected)])
 

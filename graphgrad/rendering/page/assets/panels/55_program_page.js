@@ -30,7 +30,7 @@ function parts(pane, text, line) {
   let [code, comment] = place < 0 ? [text, ""] : [text.slice(0, place), text.slice(place).replace(/^ +# /, "")];
   if (pane === "program") {
     const type = comment.match(/ : ([^:]*)$/)?.[1];
-    const name = comment.replace(/ : [^:]*$/, "").replace(/^\d+ nodes for (.*) from .*$/, "$1");
+    const name = comment.replace(/ : [^:]*$/, "").replace(/^\d+ nodes? for (.*) from .*$/, "$1");
     return { gutter: line + 1, label: name, code: code.trimEnd(), type: type ?? "" };
   }
   const found = code.match(/^%\d+ = /);
