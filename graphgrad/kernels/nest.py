@@ -56,10 +56,8 @@ class LoopNest:
     @property
     def inputs(self) -> tuple[Node, ...]:
         """What is read from memory: a mask's seed and step, and not the mask, which is made."""
-        numbers: dict[int, None] = {}
-        for argument in self.loops.arguments:
-            mask = isinstance(argument, Mask)
-            numbers |= dict.fromkeys((argument.seed, argument.step) if mask else (argument.value,))
+        arguments = self.loops.arguments
+        numbers = dict.fromkeys(number for argument in arguments for number in argument.reads)
         return tuple([self.nodes[number] for number in numbers])
 
     @property

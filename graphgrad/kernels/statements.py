@@ -68,6 +68,11 @@ class Argument:
     """Of a value that is indexed: its axes but the last, as many as the space has, of size 1 where
     it is repeated."""
 
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The values in memory that are read for it."""
+        return (self.value,)
+
 
 @dataclass(frozen=True, slots=True)
 class Mask:
@@ -78,6 +83,11 @@ class Mask:
     seed: int
     step: int
     rate: float
+
+    @property
+    def reads(self) -> tuple[int, ...]:
+        """The values in memory that it is made of."""
+        return self.seed, self.step
 
 
 @dataclass(frozen=True, slots=True)
