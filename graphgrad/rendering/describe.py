@@ -9,6 +9,7 @@ from graphgrad.graph import CONSTANT, DELTA, INPUT, PARAMETER, STATE, Node
 from graphgrad.graph.text import attributes_text, plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import delta_formula, short_name, value_formula
+from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
 
@@ -103,9 +104,11 @@ class Describer:
 
     def operation(self, node: Node) -> str:
         """The operation with its hidden constants; the dtype of a leaf that is no float."""
-        merged = any(self.draft.stands_for.get(head) is node and head.heads for head in node.heads)
+        merged = [head for head in node.heads
+                  if self.draft.stands_for.get(head) is node and head.heads]  # fmt: skip
         if merged and self.draft.parts[node] == "forward":
-            return "Σ"
+            errors = merged[-1].operation is half_squared_error
+            return "½ Σ (z - ŷ)²" if errors else "Σ"
         if node.operation is CONSTANT:
             return attributes_text(node)
         if node.operation in (INPUT, PARAMETER, STATE):

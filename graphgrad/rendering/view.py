@@ -4,7 +4,7 @@
   where a value enters the rest of the graph. Scalar counters (the step) count as constants.
 - `parameters="edges"` draws a network as the lecture does: where a parameter's only use is one
   product with one other head, the edge carries its name; where that product only enters a sum, it
-  goes into the sum, and a sum of sums is one Σ.
+  goes into the sum, and a sum of sums is one Σ. So is a sum of half squared errors.
 - `parameters="inside"` writes a parameter that is used once into the box of the node that uses it.
 - Sibling scopes with numbers for names and equal content (`encoder.0` … `encoder.5`) are drawn once
   when folded; scopes deeper than `depth` are one box each.
@@ -19,7 +19,7 @@ from typing import Literal
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import CONSTANT, DELTA, INPUT, PARAMETER, STATE, STATEFUL, Graph, Node
 from graphgrad.inspection.selection import Part, parts_of
-from graphgrad.ops import add, multiply
+from graphgrad.ops import add, half_squared_error, multiply
 
 Path = tuple[str, ...]
 """A scope: `("encoder", "0")`."""
@@ -214,12 +214,21 @@ def _weights_on_edges(draft: Draft) -> None:
         (tail,) = tails
         if node.operation is add and tail.operation is add and _same_scope(draft, node, tail):
             draft.stands_for[node] = tail  # a sum of sums is one Σ
+        elif node.operation is half_squared_error and _sums_errors(tail):
+            draft.stands_for[node] = tail  # the errors of all output neurons are one loss
         elif (node.operation is multiply and tail.operation is add
               and (weight := _weight(draft, node)) is not None):  # fmt: skip
             draft.stands_for[node] = tail
             draft.stands_for[weight] = tail
             draft.weights[node] = weight
     _offsets_inside(draft)
+
+
+def _sums_errors(node: Node) -> bool:
+    """Whether the node is a sum of squared errors and nothing else."""
+    if node.operation is not add:
+        return False
+    return all(head.operation is half_squared_error or _sums_errors(head) for head in node.heads)
 
 
 def _offsets_inside(draft: Draft) -> None:
