@@ -27,6 +27,8 @@ from graphgrad.errors import (
     PassError,
     UnknownNameError,
 )
+from graphgrad.fusion import fuse as fuse_nodes
+from graphgrad.fusion import without_fusion
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.collector import collector_rests
@@ -36,8 +38,6 @@ from graphgrad.graph.html import mimebundle, picture, program_html
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
-from graphgrad.kernels.group import without_fusion
-from graphgrad.kernels.grouping import fuse as fuse_nodes
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
     FUSING_PASSES,

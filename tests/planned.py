@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphgrad import Graph, Node
-from graphgrad.kernels.group import without_fusion
-from graphgrad.kernels.grouping import fuse
+from graphgrad.fusion import fuse, without_fusion
 from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
 

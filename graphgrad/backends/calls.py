@@ -17,21 +17,22 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends.loop_text import Address, PartialSums, Stream, Table, Word
+from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
 from graphgrad.backends.source import KernelCall
 from graphgrad.graph import CONSTANT, Node
-from graphgrad.kernels.compiled import (
+from graphgrad.loops.kernel_cache import (
     assembly,
     compile_add_parts,
     compile_kernel,
     compile_together,
 )
-from graphgrad.kernels.native import launch, shared_pool
+from graphgrad.loops.threads import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
 from graphgrad.plan import Plan
 
 SHARED_FROM = 1 << 19
-"""Elements below which handing work to another thread costs more than it saves; see native.py."""
+"""Elements below which handing work to another thread costs more than it saves; see
+loops/threads.py."""
 
 
 def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:

@@ -29,13 +29,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphgrad.backends.arguments import Address, LoopText, PartialSums, Stream, Table, Word
 from graphgrad.backends.near import PERIODIC, loop_over, near_or_any
-from graphgrad.kernels.reading import (
+from graphgrad.fusion.reading import (
     COLUMN,
     FULL,
     GENERATOR,
@@ -44,9 +44,8 @@ from graphgrad.kernels.reading import (
     ROW,
     SCALAR,
     VECTOR,
-    Sizes,
 )
-from graphgrad.kernels.statements import (
+from graphgrad.fusion.statements import (
     LONGEST_SUM,
     Argument,
     Assign,
@@ -64,60 +63,11 @@ from graphgrad.kernels.statements import (
 )
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
 from graphgrad.ops.movement import RESHAPE
-from graphgrad.ops.philox import dropout_scale, dropout_threshold
 from graphgrad.ops.reduction import MAX, SUM
+from graphgrad.philox import dropout_scale, dropout_threshold
 
 CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the value of this number lies."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The address of a table, int32[rows]: for each row of the space the row of an argument, whose
-    axes but the last are `leading`."""
-
-    leading: Sizes
-    space: Sizes
-
-    def array(self) -> np.ndarray:
-        numbers = np.arange(int(np.prod(self.leading, dtype=int)), dtype=np.int32)
-        rows = np.broadcast_to(numbers.reshape(self.leading), self.space[:-1])
-        return np.ascontiguousarray(rows).reshape(-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """The number of the stream that a mask is drawn from: all that tells masks of equal layers
-    apart, so it is no part of the text."""
-
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartialSums:
-    """Where the parts of a collected sum lie, one for each block: the step's working array of this
-    number."""
-
-    number: int
-
-
-Word = int | Address | Table | Stream | PartialSums
-"""What a kernel is given: a number, or the address of something."""
-
-
-@dataclass(frozen=True)
-class LoopText:
-    """A kernel in the loop language, and what it has to be given."""
-
-    text: str
-    words: tuple[Word, ...]
 
 
 def print_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> LoopText:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphgrad.kernels.library.periodic import NEAR_FLOAT32, NEAR_FLOAT64
+from graphgrad.loops.library.periodic import NEAR_FLOAT32, NEAR_FLOAT64
 from graphgrad.ops.functions import cos, sin
 
 PERIODIC = (sin, cos)

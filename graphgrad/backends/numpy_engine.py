@@ -19,9 +19,9 @@ from graphgrad.plan import Plan
 
 try:
     from graphgrad.backends.calls import link
-    from graphgrad.kernels.native import usable_cores
-    from graphgrad.kernels.philox_compiled import fill_dropout_mask
-    from graphgrad.kernels.rows_compiled import add_rows
+    from graphgrad.loops.philox_compiled import fill_dropout_mask
+    from graphgrad.loops.rows_compiled import add_rows
+    from graphgrad.loops.threads import usable_cores
 except ImportError:  # without llvmlite the same program runs plain, and NumPy makes the masks
     COMPILES = False
 else:

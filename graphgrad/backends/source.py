@@ -29,10 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends.loop_text import LoopText, LoopTexts
+from graphgrad.backends.arguments import LoopText
+from graphgrad.backends.loop_text import LoopTexts
+from graphgrad.fusion import LoopNest
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
-from graphgrad.kernels.nest import LoopNest
 from graphgrad.plan import Plan, Step
 
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from graphgrad.fusion import Group
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node, TensorType
 from graphgrad.graph.single import Single
 from graphgrad.graph.text import plain
-from graphgrad.kernels.group import Group
 from graphgrad.plan.arena import Arena, aligned
 from graphgrad.schedule import Layouts, Schedule
 
