@@ -1,4 +1,4 @@
-"""A printed kernel, and what it has to be given: numbers, and addresses of what it reads and writes.
+"""A printed kernel, and what it has to be given: numbers, and addresses of what it reads or writes.
 
 Values are named by their numbers in the loops; where each lies is known when a program is linked.
 """
