@@ -236,7 +236,7 @@ class _Printer:
     def _comment(self, node: Node, note: str = "") -> str:
         return f"  # {note or plain(self.graph.name_of(node))} : {node.type}"
 
-    def _arena_view(self, offset: int, type_: Any) -> str:
+    def _arena_view(self, offset: int, type_: TensorType) -> str:
         return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
 
     def _operation(self, operation: Operation, override: Callable[..., Any] | None) -> str:

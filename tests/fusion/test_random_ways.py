@@ -30,7 +30,7 @@ def test_the_cases_are_of_every_kind() -> None:
 @pytest.mark.parametrize(
     ("place", "wrong"),
     [
-        ("graphgrad.plan.Layouts.contiguous", lambda self, node: True),
+        ("graphgrad.schedule.Layouts.contiguous", lambda self, node: True),
         ("graphgrad.fusion.region.readable", lambda head, *rest: reading.aligned(head, rest[0])),
         ("graphgrad.fusion.region._compared", lambda graph, order: set()),
     ],

@@ -96,7 +96,7 @@ def test_values_and_deltas_where_kernels_start(shape: tuple[int, int], dtype: st
 
 def test_a_view_that_a_kernel_misreads_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The walk can fail: where nothing asks whether elements lie in order, it does."""
-    monkeypatch.setattr("graphgrad.plan.Layouts.contiguous", lambda self, node: True)
+    monkeypatch.setattr("graphgrad.schedule.Layouts.contiguous", lambda self, node: True)
     total = next(operation for operation in ALL_OPERATIONS if operation.name == "sum")
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         assert_as_evaluated(declare_views(total, total.samples[0]), FUSED)
