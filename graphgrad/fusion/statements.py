@@ -199,7 +199,11 @@ class Loops:
     def may_share(self) -> Iterator[tuple[int, int]]:
         """The outputs that may lie in the memory of an argument, and which: both have an element
         for each of the space, of one dtype, and when the first of the output is written, the last
-        of the argument's row has been read."""
+        of the argument's row has been read.
+
+        What is computed once a row is written by the number of the row, and never shares: where a
+        row has one element its type is that of the elements, but they are read row by row.
+        """
         read: dict[int, int] = {}
         written: dict[int, int] = {}
         for number, stage in enumerate(self.stages):

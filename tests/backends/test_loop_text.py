@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from planned import plan_of
 
@@ -115,17 +114,3 @@ def test_an_output_in_an_arguments_memory_is_given_once() -> None:
     apart, shared = print_loops(nest.loops), print_loops(nest.loops, {output: argument})
     assert len(shared.words) == len(apart.words) - 1
     assert f"o{output} = a{argument}" in shared.text and f"r{output}" not in shared.text
-
-
-def test_a_number_of_each_row_takes_no_row_of_an_argument() -> None:
-    """Where a row has one column both have one type, but the kernel stores them in other ways."""
-    pytest.importorskip("llvmlite", reason="kernels are compiled by LLVM")
-    x, w = gg.input("x", ("n", "m")), gg.input("w", ("m", "m"))
-    y = gg.expand_dims(gg.max(gg.exp(x @ w), 1), 1)
-    program = gg.compile(
-        Graph({"y": y}), fuse=True, smallest_kernel=1, passes=(), specialised_passes=()
-    ).program(n=500, m=1)
-    (nest,) = (step.group.nest for step in program.plan.steps if step.group.nest is not None)
-    assert len(nest.loops.kept) == 1 and not list(nest.loops.may_share())
-    found = program(None, x=np.ones((500, 1), "f4"), w=np.ones((1, 1), "f4"))
-    np.testing.assert_allclose(found["y"], np.full((500, 1), np.e), 1e-6)

@@ -104,6 +104,20 @@ def test_a_kernel_does_not_wait_for_many_values_at_once() -> None:
     np.testing.assert_allclose(gg.compile(graph, fuse=True)(**feeds)["total"], right, 1e-3, 1e-1)
 
 
+@pytest.mark.parametrize("rows", [2, 3, 100])
+def test_a_number_for_each_row_takes_no_place_of_elements(rows: int) -> None:
+    """In rows of one element, a sum has the type of what is summed and dies with it."""
+    x = gg.input("x", (rows, 1), "float64")
+    turned = gg.matmul(x, gg.constant(np.eye(1)))  # computed elsewhere, and read here alone
+    total = gg.sum(gg.exp(turned), 1, keepdims=True)
+    largest = gg.max(gg.tanh(gg.matmul(x, gg.constant(2.0 * np.eye(1)))), 1, keepdims=True)
+    values = np.random.default_rng(0).normal(size=(rows, 1))
+    way = {**FUSED, "without": ["simplify", "fold_constants"]}
+    found = gg.compile(gg.Graph({"total": total, "largest": largest}), **way)(x=values)
+    np.testing.assert_allclose(found["total"], np.exp(values), 1e-12)
+    np.testing.assert_allclose(found["largest"], np.tanh(2.0 * values), 1e-12)
+
+
 INTEGERS = {
     "max": lambda i: gg.max(i, 1),
     "min": lambda i: gg.min(i, 1),
