@@ -313,10 +313,15 @@ def _leaves(
 
 
 def _updates(growing: _Growing, graph: Graph, names: list[str]) -> dict[Node, Node]:
-    """Next values: a step along the delta, another state, a swap, any node of the right type."""
+    """Next values: a step along the delta, another state, a swap, any node of the right type, one
+    that is made of a view of another next value."""
     updates: dict[Node, Node] = {}
     for name in growing.some(names, 0, 4):
         leaf = graph[name]
+        larger = [n for n in updates.values() if n.rank == 2 and n.shape[0] >= leaf.shape[0]]
+        if larger and growing.random.random() < 0.3:
+            updates[leaf] = gg.tanh(growing.random.choice(larger)[-leaf.shape[0] :]) + leaf
+            continue
         if f"{name}.delta" in graph.names and growing.coin():
             updates[leaf] = leaf - 0.1 * graph.names[f"{name}.delta"]
             continue

@@ -1,7 +1,7 @@
 """Imports point down only, and stand at the top of their file.
 
 errors < philox, user_folder < loops < graph < ops < backprop < passes < schedule < fusion < plan
-< backends < compile < layers < data < training < inspection < rendering < models < tools
+< backends < compile < layers < data < training < inspection < rendering < models < guide < tools
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = ("errors", "philox", "user_folder", "loops", "graph", "ops", "backprop", "passes",
           "schedule", "fusion", "plan", "backends", "compile",
-          "layers", "data", "training", "inspection", "rendering", "models", "tools")  # fmt: skip
+          "layers", "data", "training", "inspection", "rendering", "models",
+          "guide", "tools")  # fmt: skip
 CORE = {*LAYERS[: LAYERS.index("backends")]} - {"loops"}
 """What every engine shares; the compiler of loops is one engine's."""
 FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}

@@ -58,6 +58,10 @@ def test_the_commands_are_understood(line):
 
 def test_files_that_the_readme_names_exist():
     root = Path(__file__).parent.parent
+    links = re.findall(r"[^!]\[[^\]]+\]\((?!https:)([^)]+)\)", README)
+    assert len(links) > 15
+    for name in links:
+        assert (root / name).is_file(), name
     for name in re.findall(r"`((?:graphgrad|tests)/[\w/.]+)`", README):
         assert (root / name).exists(), name
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)

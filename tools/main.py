@@ -20,7 +20,9 @@ from graphgrad.tools import (
     check,
     doctor,
     evaluate,
+    guide,
     inspect,
+    new,
     plot,
     profile,
     render,
@@ -40,6 +42,8 @@ COMMANDS: Mapping[str, ModuleType] = {
     "profile": profile,
     "bench": bench,
     "doctor": doctor,
+    "guide": guide,
+    "new": new,
 }
 
 DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the
@@ -49,6 +53,9 @@ A first run:   graphgrad train transformer
 then:          graphgrad translate runs/transformer-001 "de: Sonntag, 22. November 2026"
                graphgrad inspect runs/transformer-001 --node "decoder.0.attention.*"
                graphgrad render runs/transformer-001 --output step.html
+
+To read:       graphgrad guide
+A model of your own:  graphgrad new my_model.py
 """
 
 

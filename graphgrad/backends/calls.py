@@ -25,6 +25,7 @@ from graphgrad.loops.kernel_cache import (
     compile_add_parts,
     compile_kernel,
     compile_together,
+    llvm_text,
 )
 from graphgrad.loops.threads import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
@@ -91,6 +92,10 @@ class CallTable:
         """A kernel in the processor's own language."""
         return assembly(text)
 
+    def llvm(self, text: str) -> str:
+        """A kernel as LLVM reads it."""
+        return llvm_text(text)
+
     def bind(self, arena: np.ndarray) -> Calls:
         """The table with the addresses of a workspace."""
         return Calls(self, arena)
@@ -130,6 +135,7 @@ class CallTable:
         if self.plan.places[node].kind == "view":
             ghosts = self.plan.layouts.ghosts
             offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
+            root = self.plan.places[root].root  # a next value may lie in its state
         if root.operation is CONSTANT:
             array = root.attributes["value"].array
             self.kept.append(array)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from graphgrad.backends.program import Program
 from graphgrad.backends.source import print_program
 from graphgrad.backends.workspaces import Workspaces
@@ -36,7 +38,11 @@ def _dropout_mask(
 
 def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
     check_indices(indices, size, "scatter_add")
-    add_rows(out, indices, rows)
+    if out.dtype.kind != "b":
+        add_rows(out, indices, rows)
+        return
+    out.fill(False)
+    np.logical_or.at(out, indices, rows)  # as NumPy adds truth values
 
 
 OVERRIDES: Mapping[Operation, Callable[..., Any]] = (

@@ -49,6 +49,9 @@ class LinkedCalls(Protocol):
     def bind(self, arena: np.ndarray) -> BoundCalls:
         """The kernels over an arena."""
 
+    def llvm(self, text: str) -> str:
+        """A kernel as LLVM reads it."""
+
     def assembly(self, text: str) -> str:
         """A kernel in the processor's own language."""
 
@@ -93,6 +96,11 @@ class Program(Single):
     def kernels(self) -> Mapping[str, str]:
         """The text of every fused kernel, by the name that `source` calls it by."""
         return self._printed.kernels
+
+    def llvm(self, kernel: str) -> str:
+        """The kernel of this name as LLVM reads it."""
+        assert self._calls is not None, "there are no kernels"
+        return self._calls.llvm(self.kernels[kernel])
 
     def assembly(self, kernel: str) -> str:
         """The kernel of this name in the processor's own language."""

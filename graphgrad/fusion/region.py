@@ -32,6 +32,7 @@ from graphgrad.fusion.reading import (
     is_generator,
     is_inlined,
     readable,
+    unrepeated,
 )
 from graphgrad.fusion.slow import fits_a_kernel
 from graphgrad.graph import Graph, Node
@@ -194,10 +195,13 @@ class _Finder:
             self._add(node, region, role)
 
     def _sources(self, node: Node) -> Iterator[Node]:
-        """What the node reads, with the heads of outer values in their place."""
+        """What the node reads, with the heads of what is made again in their place."""
         for head in node.heads:
+            made = unrepeated(head)
             if head in self.outer:
                 yield from self._sources(head)
+            elif is_generator(made):
+                yield from self._sources(made)  # its seed may have been computed, too
             else:
                 yield head
 

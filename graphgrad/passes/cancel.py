@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphgrad.graph import Node, Operation
-from graphgrad.graph.types import Shape
+from graphgrad.graph.types import Shape, broadcast
 from graphgrad.ops import (
     add,
     broadcast_to,
@@ -65,9 +65,16 @@ def product_without_division(a: Node, b: Node) -> Node | None:
 
 
 def cancelled(a: Node, p: Node, depth: int = DEPTH) -> Node | None:
-    """a · p, where a is divided by p or by a sum that p is a term of; None where it is not."""
+    """a · p, where a is divided by p or by a sum that p is a term of; None where it is not.
+
+    It has the shape of the product, also where only one side had it and has been cancelled.
+    """
     clause = _CLAUSES.get(a.operation)
-    return clause(a, p, depth - 1) if clause is not None and depth else None
+    found = clause(a, p, depth - 1) if clause is not None and depth else None
+    if found is None:
+        return None
+    shape = broadcast([a.shape, p.shape])
+    return found if found.shape == shape else broadcast_to(found, shape)
 
 
 def softmax_over(x: Node, axes: tuple[int, ...]) -> Node:
@@ -85,7 +92,7 @@ def _times(a: Node, p: Node, depth: int) -> Node:
 def _of_quotient(a: Node, p: Node, depth: int) -> Node | None:
     above, below = a.heads
     if below is p:
-        return above if above.shape == a.shape else broadcast_to(above, a.shape)
+        return above
     share = _share(p, below)
     if share is not None:
         return _times(above, share, depth)
@@ -139,10 +146,7 @@ def _of_sum(a: Node, p: Node, depth: int) -> Node | None:
 
 
 def _of_repeated(a: Node, p: Node, depth: int) -> Node | None:
-    inner = cancelled(a.heads[0], p, depth)
-    if inner is None or inner.shape == a.shape:
-        return inner
-    return None if p.shape == a.shape else broadcast_to(inner, a.shape)
+    return cancelled(a.heads[0], p, depth)
 
 
 def _of_reshaped(a: Node, p: Node, depth: int) -> Node | None:

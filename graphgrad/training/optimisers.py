@@ -92,8 +92,11 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
             factor = minimum(divide(settings.clip_norm, norm + 1e-6), 1.0, name="clip_factor")
         for leaf, gradient in gradients.items():
             with placed(scoped(leaf_name(leaf)), leaf.origin):
-                clipped = gradient if factor is None else multiply(gradient, factor, name="clipped")
-                updates.update(_update(leaf, clipped, rate, number, settings))
+                clipped = gradient
+                if factor is not None:
+                    clipped = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
+                own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
+                updates.update(_update(leaf, clipped, *own, settings))
     outputs = {**derived.outputs, GRADIENT_NORM: norm, LEARNING_RATE: rate}
     names = {**derived.names, leaf_name(step): step}
     complete = Graph(outputs, updates, names, derived.nodes)
@@ -101,7 +104,12 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
 
 
 def _need_room(graph: Graph) -> None:
-    """DeclarationError where the model does itself, or calls by its name, what the step adds."""
+    """DeclarationError where there is nothing to train, or where the model does itself, or calls by
+    its name, what the step adds."""
+    if not graph.parameters:
+        raise DeclarationError("the model has no parameter to train",
+                               str(graph.outputs["loss"].origin or ""),
+                               "declare what is learned by parameter(name, shape)")  # fmt: skip
     for leaf in graph.updates:
         name, where = leaf_name(leaf), str(leaf.origin or "")
         if leaf.operation is PARAMETER:
@@ -127,12 +135,11 @@ def _need_room(graph: Graph) -> None:
 
 
 def global_norm(gradients: list[Node]) -> Node:
-    """√ Σ g² over all elements of all gradients."""
-    total: Node | None = None
-    for gradient in gradients:
-        square = sum(gradient * gradient)
-        total = square if total is None else total + square
-    assert total is not None, "a model has at least one parameter"
+    """√ Σ g² over all elements of all gradients, in the widest of their dtypes."""
+    dtype = max((gradient.dtype for gradient in gradients), key=lambda each: each.itemsize)
+    total, *squares = [cast(sum(gradient * gradient), dtype) for gradient in gradients]
+    for square in squares:
+        total = total + square
     return sqrt(total, name="gradient_norm")
 
 

@@ -233,11 +233,11 @@ def meanings_of(settings: TrainingSettings) -> dict[str, str]:
     found = {field.name: "" for field in dataclasses.fields(settings)}
     for declared in reversed(type(settings).__mro__):
         if issubclass(declared, TrainingSettings):
-            found |= _texts_below(declared)
+            found |= texts_below(declared)
     return found
 
 
-def _texts_below(declared: type) -> dict[str, str]:
+def texts_below(declared: type) -> dict[str, str]:
     """The texts that stand right below the fields of one class, each on one line."""
     try:
         (body,) = ast.parse(textwrap.dedent(inspect.getsource(declared))).body

@@ -156,3 +156,39 @@ def test_seeds_of_any_integer_type_draw_the_same_mask(dtype: str, constant: bool
     plain, fused = (gg.compile(graph, fuse=fuse)(**feeds)["y"] for fuse in (False, True))
     np.testing.assert_array_equal(plain, fused)
     assert 0.4 < np.mean(plain == 0) < 0.6
+
+
+def test_a_mask_is_not_drawn_by_the_kernel_that_computes_its_seed() -> None:
+    """What is made again in a kernel is made of values that have to stand before it starts."""
+    ids = gg.input("ids", (70, 90), "int32")
+    doubled = ids * 2
+    seed = gg.sum(doubled)  # in the kernel of `doubled`
+    mask = gg.dropout_mask(seed, seed, (70, 90), 0.5, 3)
+    graph = gg.Graph({"y": gg.cast(doubled, "float32") * mask})
+    array = np.random.default_rng(0).integers(0, 5, (70, 90)).astype("i4")
+    right = evaluate(graph, {"ids": array})[graph.outputs["y"]]
+    for way in ({"fuse": True}, FUSED):
+        np.testing.assert_array_equal(gg.compile(graph, **way)(ids=array)["y"], right)
+
+
+@pytest.mark.parametrize("view", ["reshaped", "part", "turned"])
+def test_a_kernel_reads_a_view_of_a_next_value_in_its_state(view: str) -> None:
+    """A moment that is kept flat, say: its next value is written straight into the state."""
+    flat = gg.state("flat", (12,) if view != "part" else (3, 4))
+    w = gg.parameter("w", (4, 3) if view == "turned" else (3, 4) if view == "reshaped" else (2, 4))
+    moved = flat * 0.5 + 1.0
+    seen = {
+        "reshaped": lambda x: gg.reshape(x, (3, 4)),
+        "part": lambda x: x[1:],
+        "turned": lambda x: gg.transpose(gg.reshape(x, (3, 4))),
+    }[view](moved)
+    graph = gg.Graph({}, {flat: moved, w: w - gg.tanh(seen) * 0.1})
+    generator = np.random.default_rng(0)
+    old = {"flat": generator.normal(size=flat.shape).astype("f4"),
+           "w": generator.normal(size=w.shape).astype("f4")}  # fmt: skip
+    values = evaluate(graph, {}, old)
+    state = {name: array.copy() for name, array in old.items()}
+    gg.compile(graph, **FUSED)(state)
+    for leaf, node in graph.updates.items():
+        name = leaf.attributes["label"]
+        np.testing.assert_allclose(state[name], values[node], 1e-5, 1e-6)

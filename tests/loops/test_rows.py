@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
+import graphgrad as gg
 from graphgrad.loops.rows_compiled import add_rows
 from graphgrad.ops.indexing import SCATTER_ADD
 
@@ -29,3 +30,15 @@ def test_rows_that_do_not_lie_in_order():
     add_rows(table, np.array([[0, 1], [1, 1], [5, 0]]), rows)
     assert table[1].tolist() == (rows[0, 1] + rows[1, 0] + rows[1, 1]).tolist()
     assert table[5].tolist() == rows[2, 0].tolist() and not table[2:5].any()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int32", "int64"])
+def test_integers_and_truth_values_are_added_up_as_well(dtype):
+    indices, rows = gg.input("indices", (2, 3), "int32"), gg.input("rows", (2, 3, 2), dtype)
+    run = gg.compile(gg.Graph({"y": gg.scatter_add(indices, rows, 4)}))
+    places = np.array([[0, 1, 1], [3, 0, 1]], "int32")
+    values = (np.arange(12) % 3).astype(dtype).reshape(2, 3, 2)
+    expected = np.zeros((4, 2), dtype)
+    np.add.at(expected, places, values)
+    found = run(indices=places, rows=values)["y"]
+    assert found.dtype == dtype and np.array_equal(found, expected)

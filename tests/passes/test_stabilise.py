@@ -203,3 +203,24 @@ def test_the_rules_work_for_named_dimensions():
     x = gg.input("x", ("batch", "vocabulary"))
     graph, _ = optimise(Graph({"y": gg.log(gg.softmax(x))}), [stabilise, prune])
     assert str(graph).splitlines()[1].startswith("%1 = log_softmax(%0, axis=1)")
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (0,)])
+def test_a_factor_may_be_wider_than_what_is_divided(axes):
+    """(u / Σ eˣ) · eˣ, where u / Σ eˣ is repeated along one axis and eˣ repeats it along both."""
+    x, u = gg.input("x", (4, 5), "float64"), gg.input("u", (1, 1), "float64")
+    part = gg.exp(x)
+    divided = gg.broadcast_to(u / gg.sum(part, axes, keepdims=True), (1, 5))
+    wide = gg.input("wide", (2, 4, 5), "float64")
+    graph = Graph({"y": divided * part, "wider": divided * wide * part})
+    generator = np.random.default_rng(0)
+    feeds = {
+        "x": generator.normal(size=(4, 5)),
+        "u": generator.normal(size=(1, 1)),
+        "wide": generator.normal(size=(2, 4, 5)),
+    }
+    found = gg.compile(graph)(**feeds)
+    powers = np.exp(feeds["x"])
+    right = feeds["u"] / powers.sum(axes, keepdims=True) * powers
+    np.testing.assert_allclose(found["y"], right, 1e-12)
+    np.testing.assert_allclose(found["wider"], right * feeds["wide"], 1e-12)

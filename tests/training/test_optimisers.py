@@ -7,10 +7,10 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.compile import compile, initial_state
-from graphgrad.errors import NonFiniteError
+from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.graph import CONSTANT, Graph, constant, full, input, normal, parameter, scope
 from graphgrad.layers import dropout
-from graphgrad.ops import half_squared_error, matmul, tanh
+from graphgrad.ops import cast, half_squared_error, matmul, tanh
 from graphgrad.ops import sum as total
 from graphgrad.training.optimisers import (
     SEED,
@@ -298,3 +298,36 @@ def test_what_the_optimiser_adds_has_the_line_of_what_it_serves(optimiser):
         served = [origin for name, origin in origins.items()
                   if node.name.startswith(f"optimiser.{name}.")]  # fmt: skip
         assert node.origin == (served or [graph.outputs["loss"].origin])[0], node
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
+def test_parameters_of_two_dtypes_train_side_by_side(optimiser, clip_norm):
+    """Each moves in its own dtype; the norm that clips both is taken in the wider one."""
+
+    def graph_of(inner):
+        x, truth = (input(name, ("batch", 3), "float64") for name in ("x", "truth"))
+        first = parameter("first", (3, 4), normal(1.0), inner)
+        second = parameter("second", (4, 3), normal(1.0), "float64")
+        hidden = cast(tanh(matmul(cast(x, inner), first)), "float64")
+        loss = half_squared_error(matmul(hidden, second), truth)
+        return training_step(Graph({"loss": loss}), settings_of(**chosen))
+
+    chosen = {"optimiser": optimiser, "clip_norm": clip_norm, "learning_rate": 0.01}
+    mixed, wide = graph_of("float32"), graph_of("float64")
+    narrow = initial_state(mixed, 1)
+    first_values = {name: narrow[name] for name in ("first", "second")}
+    states = [narrow, initial_state(wide, 1, first_values)]
+    runs = [compile(graph) for graph in (mixed, wide)]
+    for feeds in examples(5):
+        results = [run(state, **feeds) for run, state in zip(runs, states, strict=True)]
+        found, right = (result["gradient_norm"] for result in results)
+        assert found.dtype == np.float64 and found == pytest.approx(float(right), rel=1e-4)
+    assert states[0]["first"].dtype == np.float32
+    for name in ("first", "second"):
+        np.testing.assert_allclose(states[0][name], states[1][name], 1e-4, 1e-5)
+
+
+def test_a_model_without_parameters_is_refused():
+    with pytest.raises(DeclarationError, match="no parameter to train"):
+        training_step(Graph({"loss": total(input("x", 3))}), settings_of())

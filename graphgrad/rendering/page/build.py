@@ -58,8 +58,8 @@ def build_page(
     }
     script, style = page_script(), page_style()
     parts = {
-        "script_hash": _hash(script),
-        "style_hash": _hash(style),
+        "script_hash": content_hash(script),
+        "style_hash": content_hash(style),
         "title": html.escape(plain(title, _TITLE)),
         "style": style,
         "data": json_block(data),
@@ -110,7 +110,8 @@ def _text(file: Traversable) -> str:
     return file.read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def _hash(text: str) -> str:
+def content_hash(text: str) -> str:
+    """What a content security policy calls a script or style by."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 

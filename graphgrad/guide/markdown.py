@@ -1,0 +1,25 @@
+"""Pieces of Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+
+
+def code(text: str) -> str:
+    """The text as code, whatever backticks are in it."""
+    fence = "`" if "`" not in text else "``"
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def first_paragraph(docstring: str) -> str:
+    """The first paragraph of a docstring."""
+    return docstring.strip().partition("\n\n")[0]
+
+
+def docstring_text(docstring: str) -> str:
+    """A docstring as Markdown: its indented examples become blocks of code.
+
+    Double backticks, which are reStructuredText's code, become single ones.
+    """
+    return textwrap.dedent(docstring.strip()).replace("``", "`")

@@ -1,0 +1,109 @@
+"""The topics of the guide, in the order of reading, and their text.
+
+A page may hold a whole file of this folder: an empty block ```` ```python file=NAME ```` is filled
+with it when the page is read, so that the program shown is the program tested.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from graphgrad.errors import UnknownNameError, suggestion
+from graphgrad.guide.api_page import api_page
+from graphgrad.guide.operations_page import operations_page
+from graphgrad.guide.passes_page import passes_page
+
+_FILE = re.compile(r"^```(\w+) file=([\w.]+)\n```$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One page: its name on the command line, and what it is about in a line."""
+
+    name: str
+    group: str
+    summary: str
+
+
+TUTORIAL, INSIDE, OWN = "tutorial", "inside", "own"
+COMING, REFERENCE = "coming-from", "reference"
+
+GROUPS: Mapping[str, str] = {
+    TUTORIAL: "Tutorial",
+    INSIDE: "How it works inside",
+    OWN: "Your own",
+    COMING: "Coming from",
+    REFERENCE: "Reference",
+}
+"""Groups of topics by name, with their headings."""
+
+TOPICS: tuple[Topic, ...] = (
+    Topic("neuron", TUTORIAL, "one neuron, its delta by hand, then derived"),
+    Topic("network", TUTORIAL, "the network of 3-3-3 neurons, backpropagation, gradient descent"),
+    Topic("attention", TUTORIAL, "queries, keys and values, with numbers; the mask"),
+    Topic("transformer", TUTORIAL, "the encoder-decoder, built up, trained and looked into"),
+    Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
+    Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
+    Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),
+    Topic("model", OWN, "a model file of your own, trained by `graphgrad train`"),
+    Topic("operation", OWN, "an operation of your own, as one block"),
+    Topic("rule", OWN, "another delta for a value, and cuts in training"),
+    Topic("pass", OWN, "a pass of your own, and a rewrite as data"),
+    Topic("engine", OWN, "another way to run a plan"),
+    Topic("pytorch", COMING, "PyTorch and graphgrad side by side"),
+    Topic("jax", COMING, "JAX and graphgrad side by side"),
+    Topic("micrograd", COMING, "micrograd and graphgrad side by side"),
+    Topic("operations", REFERENCE, "every operation: formula, delta formula, shapes"),
+    Topic("passes", REFERENCE, "every pass and every rule, in order"),
+    Topic("api", REFERENCE, "every public name, with its signature"),
+    Topic("words", REFERENCE, "the glossary, and the laws of the house"),
+)
+"""All topics; each is a file `NAME.md` beside this one, or generated."""
+
+GENERATED: Mapping[str, Callable[[], str]] = {
+    "operations": operations_page,
+    "passes": passes_page,
+    "api": api_page,
+}
+"""The pages that are made of the code."""
+
+
+def text_of(topic: Topic) -> str:
+    """The page as Markdown."""
+    if topic.name in GENERATED:
+        return GENERATED[topic.name]()
+    # doctest's sign for an empty line of output is not for readers
+    text = guide_file(f"{topic.name}.md").replace("\n<BLANKLINE>", "\n")
+    return _FILE.sub(_with_file, text)
+
+
+def guide_file(name: str) -> str:
+    """The text of a file of this folder."""
+    return (files("graphgrad.guide") / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _with_file(block: re.Match[str]) -> str:
+    return f"```{block[1]}\n{guide_file(block[2])}```"
+
+
+def title_of(text: str) -> str:
+    """The heading of a page."""
+    return text.partition("\n")[0].removeprefix("# ")
+
+
+def topics_called(name: str) -> Sequence[Topic]:
+    """The topic of this name, or all topics of the group of this name.
+
+    Raises UnknownNameError with the nearest name where there is neither.
+    """
+    asked = name.lower()
+    found = [topic for topic in TOPICS if asked in (topic.name, topic.group)]
+    if not found:
+        known = [*(topic.name for topic in TOPICS), *GROUPS]
+        raise UnknownNameError(
+            f"the guide has no topic {name!r}", fix=suggestion(name, known, "topics")
+        )
+    return found
