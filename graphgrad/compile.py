@@ -1,7 +1,8 @@
-"""From a graph to programs: optimise, specialise, plan, lower. The whole pipeline on one page.
+"""From a graph to programs: optimise, specialise, schedule, fuse, plan, lower. The whole pipeline
+on one page.
 
-    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES--> plan --> Program
-                                                       (--FUSING_PASSES--> regions)
+    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES (, FUSING_PASSES)-->
+    --make_schedule--> order and layouts --fuse--> groups --make_plan--> plan --lower--> Program
 
 The passes run once for all sizes; what follows runs once for each set of concrete sizes, and its
 program is kept, as long as not too many others are used more lately. All programs of a graph run in
@@ -15,7 +16,6 @@ import os
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from graphgrad.errors import (
     PassError,
     UnknownNameError,
 )
+from graphgrad.fusion import fuse as fuse_nodes
+from graphgrad.fusion import without_fusion
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.collector import collector_rests
@@ -37,7 +39,6 @@ from graphgrad.graph.interface import Given, named_inputs
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
-from graphgrad.kernels.fuse import fused
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
     FUSING_PASSES,
@@ -50,7 +51,8 @@ from graphgrad.passes import (
     optimise,
     specialise,
 )
-from graphgrad.plan import make_plan, one_by_one
+from graphgrad.plan import make_plan
+from graphgrad.schedule import make_schedule
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -86,8 +88,7 @@ class Compiled(Single):
         passes = (*specialised_passes, *FUSING_PASSES) if fuse else specialised_passes
         self._guards, self._passes = tuple(guards), _without(passes, without)
         self._check, self._without = check, without
-        kernels = partial(fused, without=without, smallest=smallest_kernel)
-        self._grouping = kernels if fuse else one_by_one
+        self._fuse, self._smallest_kernel = fuse, smallest_kernel
         self._dimensions = free_dimensions(graph)
         self._programs: dict[tuple[int, ...], Program] = {}  # the last used last
         self._limit, self._workspaces = programs, Workspaces()
@@ -150,8 +151,15 @@ class Compiled(Single):
         try:
             graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
             guards = [graph.outputs[name] for name in self._guards]
-            plan = make_plan(graph, guards, self._grouping, self._without)
-            return lower(plan, workspaces=self._workspaces)
+            left_out = self._without
+            schedule = make_schedule(
+                graph, guards, "soon" not in left_out, "orders" not in left_out
+            )
+            if self._fuse:
+                groups = fuse_nodes(schedule, "outer" not in left_out, self._smallest_kernel)
+            else:
+                groups = without_fusion(schedule)
+            return lower(make_plan(schedule, groups), workspaces=self._workspaces)
         except MemoryError as problem:  # what depends on sizes alone is computed here
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise EnvironmentLimitError(

@@ -14,4 +14,4 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def small_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuses what is too small to be worth a kernel, too."""
-    monkeypatch.setattr("graphgrad.kernels.fuse.SMALLEST_KERNEL", 0)
+    monkeypatch.setattr("graphgrad.fusion.grouping.SMALLEST_KERNEL", 0)

@@ -12,13 +12,13 @@ from unittest.mock import patch
 import numpy as np
 from scipy import special
 
-from graphgrad.kernels import language
-from graphgrad.kernels.export import exported
-from graphgrad.kernels.expressions import Name
-from graphgrad.kernels.instructions import LLVM_TYPES, Number
-from graphgrad.kernels.language import Function
-from graphgrad.kernels.machine_code import machine_code
-from graphgrad.kernels.translate import translate
+from graphgrad.loops import language
+from graphgrad.loops.export import exported
+from graphgrad.loops.expressions import Name
+from graphgrad.loops.instructions import LLVM_TYPES, Number
+from graphgrad.loops.language import Function
+from graphgrad.loops.machine_code import machine_code
+from graphgrad.loops.translate import translate
 
 CONSTANTS: Mapping[str, Name] = {"inf": Number(np.inf), "nan": Number(np.nan)}
 DTYPES = {name: np.dtype(name.removesuffix("_")) for name in LLVM_TYPES}

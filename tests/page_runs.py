@@ -99,7 +99,7 @@ def trained_on_words(folder: Path) -> Trained:
     texts = {name: str(file) for name, file in files.items()}
     run = train_transformer(folder / "run", {**WORDS, **texts})
     with pytest.MonkeyPatch.context() as patch:  # arrays of tests are small, but kernels are shown
-        patch.setattr("graphgrad.kernels.fuse.SMALLEST_KERNEL", 0)
+        patch.setattr("graphgrad.fusion.grouping.SMALLEST_KERNEL", 0)
         sections = run_sections(run)
     graph = derive(run.task.graph, "loss", run.task.graph.parameters.values())
     html = build_page(graph, sections=sections, title="run")

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from planned import plan_of
 
 import graphgrad as gg
 from graphgrad import Graph
@@ -17,7 +18,6 @@ from graphgrad.backends import Workspaces, lower
 from graphgrad.errors import DeclarationError
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
-from graphgrad.plan import make_plan
 
 WIDTH = 64
 
@@ -172,7 +172,7 @@ def test_runs_that_overlap_have_an_arena_each_and_leave_them_to_the_next():
 
 def test_a_program_of_its_own_has_an_arena_of_its_own():
     graph = specialise(training_graph(), {"n": 4})
-    one, other = lower(make_plan(graph)), lower(make_plan(graph))
+    one, other = lower(plan_of(graph)), lower(plan_of(graph))
     assert one._workspaces is not other._workspaces
     state = gg.initial_state(graph)
     assert one(dict(state), x=rows(4)).keys() == {"loss"}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from graphgrad.inspection.load import busy_note
 from graphgrad.inspection.machine import BlasReport, MachineReport, Package, examine_machine
-from graphgrad.kernels.user_folder import user_folder, why_nothing_is_kept
 from graphgrad.tools.streams import say
+from graphgrad.user_folder import user_folder, why_nothing_is_kept
 
 HELP = "examine this machine: what runs, what slows it down, and the remedy"
 DESCRIPTION = (

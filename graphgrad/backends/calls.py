@@ -1,4 +1,4 @@
-"""The call table: what a program computes natively, as rows of addresses.
+"""Links a printed program: compiles its kernels and fills the call table, rows of addresses.
 
 A fused step is a row: a compiled kernel, into how many blocks its rows are cut, and the words it is
 given, most of them addresses of values. Where a value lies is known beforehand: so many bytes into
@@ -10,28 +10,39 @@ array than last time.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT
-from graphgrad.kernels.compiled import (
+from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
+from graphgrad.backends.source import KernelCall
+from graphgrad.graph import CONSTANT, Node
+from graphgrad.loops.kernel_cache import (
     assembly,
     compile_add_parts,
     compile_kernel,
     compile_together,
     llvm_text,
 )
-from graphgrad.kernels.loop_nest import LoopNest, Part, Stream, Word, block_count
-from graphgrad.kernels.native import launch, shared_pool
+from graphgrad.loops.threads import launch, shared_pool
 from graphgrad.ops.movement import BROADCAST_TO
-from graphgrad.plan import Plan, Step
+from graphgrad.plan import Plan
 
 SHARED_FROM = 1 << 19
-"""Elements below which handing work to another thread costs more than it saves; see native.py."""
+"""Elements below which handing work to another thread costs more than it saves; see
+loops/threads.py."""
+
+
+def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
+    """The call table of a program, with its kernels compiled on all threads."""
+    compile_together([call.kernel.text for call in calls], threads)
+    table = CallTable(plan, threads)
+    for call in calls:
+        table.add(call)
+    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +55,7 @@ class _Row:
 
 @dataclass
 class CallTable:
-    """The rows of a program; filled while it is printed."""
+    """The rows of a program; filled by `link`."""
 
     plan: Plan
     threads: int
@@ -61,23 +72,21 @@ class CallTable:
         graph = self.plan.graph
         leaves = [*graph.inputs.values(), *graph.states.values()]
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
+        self._tables: dict[Table, np.ndarray] = {}
 
-    def prepare(self, nests: Iterable[LoopNest]) -> None:
-        """Compiles what is about to be added, on all threads."""
-        compile_together([nest.text for nest in nests], self.threads)
-
-    def add(self, step: Step, nest: LoopNest) -> tuple[int, int]:
-        """Writes a fused step down: the rows from the first to before the second number."""
-        begin = len(self.rows)
-        shared = nest.rows * nest.columns >= SHARED_FROM
-        self._add_row(compile_kernel(nest.text), block_count(nest.rows), shared, nest.words, step)
-        for number, node in enumerate(nest.collected):
-            kernel = compile_add_parts(str(node.dtype))
-            size = 1 if node.type.size == 1 else nest.columns
-            self._add_row(
-                kernel, 1, False, (block_count(nest.rows), size, Part(number), node), step
-            )
-        return begin, len(self.rows)
+    def add(self, call: KernelCall) -> None:
+        """Writes the rows of a call down."""
+        assert len(self.rows) == call.first_row
+        nest, loops = call.nest, call.nest.loops
+        shared = loops.rows * loops.columns >= SHARED_FROM
+        self._add_row(
+            compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.words, call
+        )
+        for place, number in enumerate(loops.collected):
+            node = nest.nodes[number]
+            size = 1 if node.type.size == 1 else loops.columns
+            words = (loops.blocks, size, PartialSums(place), Address(number))
+            self._add_row(compile_add_parts(str(node.dtype)), 1, False, words, call)
 
     def assembly(self, text: str) -> str:
         """A kernel in the processor's own language."""
@@ -92,32 +101,40 @@ class CallTable:
         return Calls(self, arena)
 
     def _add_row(
-        self, kernel: int, blocks: int, shared: bool, words: Sequence[Word], step: Step
+        self, kernel: int, blocks: int, shared: bool, words: Sequence[Word], call: KernelCall
     ) -> None:
         self.rows.append(_Row(kernel, blocks, shared, len(self.words)))
         for word in words:
-            self.words.append(self._value_of(word, step))
+            self.words.append(self._value_of(word, call))
 
-    def _value_of(self, word: Word, step: Step) -> int:
+    def _value_of(self, word: Word, call: KernelCall) -> int:
         """The word as a number; an address is entered where it has to be added to."""
         place = len(self.words)
         if isinstance(word, int):
             return word
-        if isinstance(word, Stream):
-            return int(word.mask.attributes["stream"])
-        if isinstance(word, np.ndarray):
-            self.kept.append(word)
-            return int(word.ctypes.data)
-        if isinstance(word, Part):
+        if isinstance(word, PartialSums):
             self.in_arena.append(place)
-            return step.scratch[word.number].offset
-        while word.operation is BROADCAST_TO:
-            word = word.heads[0]
-        root = self.plan.places[word].root
+            return call.step.scratch[word.number].offset
+        if isinstance(word, Table):
+            if word not in self._tables:
+                self._tables[word] = word.array()
+                self.kept.append(self._tables[word])
+            return int(self._tables[word].ctypes.data)
+        node = call.nest.nodes[word.value]
+        if isinstance(word, Stream):
+            return int(node.attributes["stream"])
+        return self._address(node)
+
+    def _address(self, node: Node) -> int:
+        """Where a value lies, as far as it is known; and what has to be added to that is noted."""
+        place = len(self.words)
+        while node.operation is BROADCAST_TO:
+            node = node.heads[0]
+        root = self.plan.places[node].root
         offset = 0
-        if self.plan.places[word].kind == "view":
+        if self.plan.places[node].kind == "view":
             ghosts = self.plan.layouts.ghosts
-            offset = int(ghosts[word].ctypes.data - ghosts[root].ctypes.data)
+            offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
             root = self.plan.places[root].root  # a next value may lie in its state
         if root.operation is CONSTANT:
             array = root.attributes["value"].array
@@ -140,8 +157,9 @@ class Calls:
         self._words = np.array([*table.words, 0], np.int64)
         self._words[table.in_arena] += arena.ctypes.data
         base = self._words.ctypes.data
-        rows = [(row.function, row.blocks, row.shared, base + 8 * row.first_word)
-                for row in table.rows]  # fmt: skip
+        rows = [
+            (row.function, row.blocks, row.shared, base + 8 * row.first_word) for row in table.rows
+        ]
         pool = shared_pool(table.threads)
         self._kept = (table.kept, arena, pool)
         self._leaves = [

@@ -20,10 +20,10 @@ from graphgrad.ops.random import DROPOUT_MASK
 from graphgrad.plan import Plan
 
 try:
-    from graphgrad.backends.calls import CallTable
-    from graphgrad.kernels.native import usable_cores
-    from graphgrad.kernels.philox_compiled import fill_dropout_mask
-    from graphgrad.kernels.rows_compiled import add_rows
+    from graphgrad.backends.calls import link
+    from graphgrad.loops.philox_compiled import fill_dropout_mask
+    from graphgrad.loops.rows_compiled import add_rows
+    from graphgrad.loops.threads import usable_cores
 except ImportError:  # without llvmlite the same program runs plain, and NumPy makes the masks
     COMPILES = False
 else:
@@ -54,7 +54,6 @@ OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
 def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
     """The program of a plan; `threads` is for fused kernels (default: all cores of the process),
     `workspaces` are for programs that share their memory."""
-    if not COMPILES:
-        return Program(plan, print_program(plan, OVERRIDES), workspaces)
-    count = threads or usable_cores()
-    return Program(plan, print_program(plan, OVERRIDES, CallTable(plan, count)), workspaces)
+    source = print_program(plan, OVERRIDES)
+    calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
+    return Program(plan, source, calls, workspaces)

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,21 +33,52 @@ from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 
 
+class BoundCalls(Protocol):
+    """The kernels of a program over the memory of one workspace."""
+
+    def run(self, begin: int, end: int, /) -> None:
+        """Runs the calls from the first to before the second number."""
+
+    def point(self, *arrays: np.ndarray) -> None:
+        """Tells where the caller's arrays lie."""
+
+
+class LinkedCalls(Protocol):
+    """The compiled kernels of a program; an engine brings them."""
+
+    def bind(self, arena: np.ndarray) -> BoundCalls:
+        """The kernels over an arena."""
+
+    def llvm(self, text: str) -> str:
+        """A kernel as LLVM reads it."""
+
+    def assembly(self, text: str) -> str:
+        """A kernel in the processor's own language."""
+
+
 class Program(Single):
     """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`.
 
     `workspaces` are what it runs in, shared with other programs where they are given.
     """
 
-    def __init__(self, plan: Plan, printed: Source, workspaces: Workspaces | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        printed: Source,
+        calls: LinkedCalls | None = None,
+        workspaces: Workspaces | None = None,
+    ) -> None:
         self.plan = plan
-        self._printed = printed
+        self._printed, self._calls = printed, calls
         self._workspaces = workspaces or Workspaces()
         self._code = builtins.compile(printed.text, "<graphgrad program>", "exec")
-        self._inputs = tuple((name, node.shape, node.dtype)
-                             for name, node in self.graph.inputs.items())  # fmt: skip
-        self._states = tuple((name, node.shape, node.dtype)
-                             for name, node in self.graph.states.items())  # fmt: skip
+        self._inputs = tuple(
+            (name, node.shape, node.dtype) for name, node in self.graph.inputs.items()
+        )
+        self._states = tuple(
+            (name, node.shape, node.dtype) for name, node in self.graph.states.items()
+        )
         self._updated = frozenset(map(leaf_name, self.graph.updates))
         self._ranges = StateRanges([name for name, _, _ in self._states], self._updated)
 
@@ -68,13 +99,13 @@ class Program(Single):
 
     def llvm(self, kernel: str) -> str:
         """The kernel of this name as LLVM reads it."""
-        assert self._printed.calls is not None, "there are no kernels"
-        return self._printed.calls.llvm(self.kernels[kernel])
+        assert self._calls is not None, "there are no kernels"
+        return self._calls.llvm(self.kernels[kernel])
 
     def assembly(self, kernel: str) -> str:
         """The kernel of this name in the processor's own language."""
-        assert self._printed.calls is not None, "there are no kernels"
-        return self._printed.calls.assembly(self.kernels[kernel])
+        assert self._calls is not None, "there are no kernels"
+        return self._calls.assembly(self.kernels[kernel])
 
     @property
     def peak_bytes(self) -> int:
@@ -82,13 +113,18 @@ class Program(Single):
         return self.plan.peak_bytes
 
     def _repr_html_(self) -> str:
-        figures = [("nodes", str(len(self.graph))), ("bytes at the peak", f"{self.peak_bytes:,}"),
-                   ("of which arena", f"{self.plan.arena_bytes:,}")]  # fmt: skip
+        figures = [
+            ("nodes", str(len(self.graph))),
+            ("bytes at the peak", f"{self.peak_bytes:,}"),
+            ("of which arena", f"{self.plan.arena_bytes:,}"),
+        ]
         return program_html("program", figures, {"source": self.source, "plan": str(self.plan)})
 
     def __repr__(self) -> str:
-        return (f"<program of {len(self.plan.steps)} steps for {summary(self.graph)}; "
-                f"peak {self.peak_bytes:,} bytes>")  # fmt: skip
+        return (
+            f"<program of {len(self.plan.steps)} steps for {summary(self.graph)}; "
+            f"peak {self.peak_bytes:,} bytes>"
+        )
 
     def line_of(self, node: Node) -> int | None:
         """The line of `source` that computes the node."""
@@ -114,7 +150,7 @@ class Program(Single):
     def _bound(self, workspace: Workspace) -> Run:
         """The program's functions over the arena of a workspace."""
         arena = workspace.arena
-        calls = self._printed.calls.bind(arena) if self._printed.calls else None
+        calls = self._calls.bind(arena) if self._calls is not None else None
         kernels = dict.fromkeys(self._printed.kernels, calls.run) if calls else {}
         namespace: dict[str, Any] = {
             "__builtins__": {"float": float},
@@ -193,5 +229,7 @@ def _wrong_names(what: str, wanted: list[str], given: Mapping[str, Any]) -> Unkn
     parts = ([f"missing {', '.join(missing)}"] if missing else []) + (
         [f"unknown {', '.join(unknown)}"] if unknown else []
     )
-    return UnknownNameError(f"the {what} do not fit the program: {'; '.join(parts)}",
-                            fix=f"it takes {', '.join(wanted) or 'none'}")  # fmt: skip
+    return UnknownNameError(
+        f"the {what} do not fit the program: {'; '.join(parts)}",
+        fix=f"it takes {', '.join(wanted) or 'none'}",
+    )

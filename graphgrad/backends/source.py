@@ -10,6 +10,13 @@ calls. (Module-level names and not a closure's: Python compiles thousands of cel
 time.) What enters the text are numbers of our
 own, names of operations that are identifiers, and attributes that are numbers: nothing a user wrote
 becomes code. Names of nodes stand in comments, with everything unprintable escaped.
+
+A region that was fused is one call, with what goes in and what comes out beside it:
+
+        op.kernel_0(0, 2)    # 7 nodes for hidden.z (in place of hidden.a), loss from hidden.a, x
+
+Its numbers are the rows of the call table, from the first to before the second; calls.py compiles
+the kernels and fills the table. Printing needs no compiler.
 """
 
 from __future__ import annotations
@@ -18,18 +25,31 @@ import keyword
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from graphgrad.backends.arguments import LoopText
+from graphgrad.backends.loop_text import LoopTexts
+from graphgrad.fusion import LoopNest
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
 from graphgrad.graph.text import plain
-from graphgrad.kernels.alike import LoopPrinter
-from graphgrad.kernels.loop_nest import LoopNest
 from graphgrad.plan import Plan, Step
 
-if TYPE_CHECKING:  # needs llvmlite
-    from graphgrad.backends.calls import CallTable
+
+@dataclass(frozen=True, eq=False)
+class KernelCall:
+    """A line of the program that calls a kernel."""
+
+    step: Step
+    nest: LoopNest
+    kernel: LoopText
+    first_row: int
+    """Of the call table: the kernel itself; a row for each sum follows, to add up its parts."""
+
+    @property
+    def end_row(self) -> int:
+        return self.first_row + 1 + len(self.nest.loops.collected)
 
 
 @dataclass(frozen=True)
@@ -43,27 +63,17 @@ class Source:
     """The line (from 1) on which each node is computed or viewed."""
     kernels: Mapping[str, str]
     """The text of each fused kernel by the name that the program calls it by."""
-    calls: CallTable | None = None
-    """What the fused steps call."""
+    calls: tuple[KernelCall, ...]
+    """The calls of kernels, in order."""
 
 
-def print_program(
-    plan: Plan,
-    overrides: Mapping[Operation, Callable[..., Any]],
-    calls: CallTable | None = None,
-) -> Source:
-    """The program of a plan; `overrides` are an engine's own computations, `calls` the table that
-    fused steps are entered in."""
-    return _Printer(plan, overrides, calls).source()
+def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> Source:
+    """The program of a plan; `overrides` are an engine's own computations."""
+    return _Printer(plan, overrides).source()
 
 
 class _Printer:
-    def __init__(
-        self,
-        plan: Plan,
-        overrides: Mapping[Operation, Callable[..., Any]],
-        calls: CallTable | None,
-    ) -> None:
+    def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
         self.kernels: dict[str, str] = {}
         self.kernel_names: dict[str, str] = {}
@@ -76,7 +86,8 @@ class _Printer:
         self.bound: set[Node] = set()
         self.guarded = False
         self.layouts = plan.layouts
-        self.calls = calls
+        self.loop_texts = LoopTexts()
+        self.calls: list[KernelCall] = []
         self.places_of_lines: list[tuple[Node, bool, int]] = []
 
     def source(self) -> Source:
@@ -87,23 +98,21 @@ class _Printer:
         for node in graph.nodes:
             if node.operation is CONSTANT:
                 self._constant(node)
-        printer = LoopPrinter()
-        nests = {step: _printed_loops(step, printer) for step in plan.steps
-                 if step.group.nest is not None}  # fmt: skip
-        if self.calls is not None:
-            self.calls.prepare(nests.values())
         for number, step in enumerate(plan.steps):
             self._guards(number)
             if step.group.nest is None:
                 self._views_before(step.group.inputs)
                 self._step(step)
             else:
-                self._fused_step(step, nests[step])
+                self._fused_step(step, step.group.nest)
         self._views_before([*graph.outputs.values(), *(node for _, node in plan.copies)])
         self._guards(len(plan.steps))
         for leaf, node in plan.copies:
-            self._run(f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})", node,
-                      f"next {plain(graph.name_of(leaf))}")  # fmt: skip
+            self._run(
+                f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})",
+                node,
+                f"next {plain(graph.name_of(leaf))}",
+            )
         return self._assembled(leaves)
 
     def _views_before(self, wanted: Iterable[Node]) -> None:
@@ -123,8 +132,9 @@ class _Printer:
 
     def _constant(self, node: Node) -> None:
         self.symbols[node] = f"c{len(self.constants)}"
-        self.bind_lines.append(f"{self.symbols[node]} = constants[{len(self.constants)}]"
-                               f"{self._comment(node)}")  # fmt: skip
+        self.bind_lines.append(
+            f"{self.symbols[node]} = constants[{len(self.constants)}]{self._comment(node)}"
+        )
         self.constants.append(node.attributes["value"].array)
         self.bound.add(node)
 
@@ -161,15 +171,31 @@ class _Printer:
 
     def _fused_step(self, step: Step, nest: LoopNest) -> None:
         """A call of one kernel, by the numbers of its rows in the call table."""
-        group = step.group
-        assert self.calls is not None
-        begin, end = self.calls.add(step, nest)
-        name = self.kernel_names.setdefault(nest.text, f"kernel_{len(self.kernel_names)}")
-        self.kernels[name] = nest.text
-        names = ", ".join(plain(self.graph.name_of(node), 60) for node in group.outputs)
-        self._run(f"op.{name}({begin}, {end})", step.node, f"{len(group.nodes)} nodes for {names}")
-        for node in group.nodes[:-1]:
+        number = {node: number for number, node in enumerate(nest.nodes)} if step.inherited else {}
+        in_place = {number[output]: number[head] for output, head in step.inherited.items()}
+        kernel = self.loop_texts.of(nest.loops, in_place)
+        call = KernelCall(step, nest, kernel, self.calls[-1].end_row if self.calls else 0)
+        self.calls.append(call)
+        name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
+        self.kernels[name] = kernel.text
+        self._run(f"op.{name}({call.first_row}, {call.end_row})", step.node, self._arrays(call))
+        for node in step.group.nodes[:-1]:
             self.places_of_lines.append((node, True, len(self.run_lines) - 1))
+
+    def _arrays(self, call: KernelCall) -> str:
+        """What a kernel computes, which arrays come out of it and which go in, by name."""
+
+        def shown(node: Node) -> str:
+            return plain(self.graph.name_of(node), 60)
+
+        group, heads = call.step.group, call.step.inherited
+        outputs = [
+            shown(node) + (f" (in place of {shown(heads[node])})" if node in heads else "")
+            for node in group.outputs
+        ]
+        inputs = ", ".join(map(shown, call.nest.inputs)) or "nothing"
+        count = "1 node" if len(group.nodes) == 1 else f"{len(group.nodes)} nodes"
+        return f"{count} for {', '.join(outputs)} from {inputs}"
 
     def _step(self, step: Step) -> None:
         node = step.node
@@ -210,7 +236,7 @@ class _Printer:
     def _comment(self, node: Node, note: str = "") -> str:
         return f"  # {note or plain(self.graph.name_of(node))} : {node.type}"
 
-    def _arena_view(self, offset: int, type_: Any) -> str:
+    def _arena_view(self, offset: int, type_: TensorType) -> str:
         return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
 
     def _operation(self, operation: Operation, override: Callable[..., Any] | None) -> str:
@@ -234,10 +260,11 @@ class _Printer:
 
     def _attributes(self, node: Node) -> str:
         return "".join(
-            f", {name}={self._literal(value)}" if _is_plain(name)
+            f", {name}={self._literal(value)}"
+            if _is_plain(name)
             else f", **{{{name!r}: {self._literal(value)}}}"
             for name, value in node.attributes.items()
-        )  # fmt: skip
+        )
 
     def _literal(self, value: Any) -> str:
         """An attribute as Python text: numbers, truth values and tuples of them are printed."""
@@ -263,18 +290,18 @@ class _Printer:
         bind_start, run_start = 2, len(lines) + 1
         lines += [f"    {line}" for line in self.run_lines]
         lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
-        line_of = {node: (run_start if in_run else bind_start) + number
-                   for node, in_run, number in reversed(self.places_of_lines)}  # fmt: skip
-        return Source("\n".join(lines), self.operations, tuple(self.constants), line_of,
-                      self.kernels, self.calls if self.kernels else None)  # fmt: skip
-
-
-def _printed_loops(step: Step, printer: LoopPrinter) -> LoopNest:
-    """The loop nest of a fused step, with the outputs that took over an argument's memory."""
-    nest: LoopNest = step.group.nest
-    if not step.inherited:
-        return nest
-    return printer.nest(nest.region, step.group.outputs, step.inherited)
+        line_of = {
+            node: (run_start if in_run else bind_start) + number
+            for node, in_run, number in reversed(self.places_of_lines)
+        }
+        return Source(
+            "\n".join(lines),
+            self.operations,
+            tuple(self.constants),
+            line_of,
+            self.kernels,
+            tuple(self.calls),
+        )
 
 
 def _is_plain(name: str) -> bool:

@@ -1,6 +1,6 @@
 """A fused kernel of a program: what calls it, the nodes that it takes in, its text, its code.
 
-The text is in the loop language (graphgrad/kernels/translate.py), and is what is compiled. Equal
+The text is in the loop language (graphgrad/loops/translate.py), and is what is compiled. Equal
 layers share one kernel, so several lines of a program may call it.
 """
 

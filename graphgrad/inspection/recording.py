@@ -6,7 +6,7 @@ The summaries are appended to the optimised graph of the plain step, each right 
 So what the step computes stays, node for node, what the plain step computes: the parameters are the
 same to the byte, and a value is measured while it is still in cache. All figures leave the program
 as one array. (Where kernels fuse, the same regions are computed; a kernel that also has to keep a
-value is other machine code, but rounds alike: see kernels/loops.py.)
+value is other machine code, but rounds alike: see fusion/statements.py.)
 
 - Recorded is every forward node that is no constant, and its delta, where the step computes it; a
   value that the optimiser has removed does not exist in a training step and has no figures.

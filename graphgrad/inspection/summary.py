@@ -23,7 +23,7 @@ from graphgrad.graph import Operation, TensorType
 from graphgrad.inspection.statistics import FIGURES, statistics_of
 
 try:
-    from graphgrad.kernels.summary_compiled import measure_floats
+    from graphgrad.loops.summary_compiled import measure_floats
 except ImportError:  # without llvmlite
     COMPILED = False
 else:

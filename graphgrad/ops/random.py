@@ -24,8 +24,8 @@ from graphgrad.graph.types import (
     real_number,
     whole_number,
 )
-from graphgrad.ops.philox import fill_dropout_mask
 from graphgrad.ops.rules import need_integers
+from graphgrad.philox import fill_dropout_mask
 
 
 def _infer(

@@ -1,20 +1,5 @@
-"""From a graph to a schedule and a place in memory for every value."""
+"""From groups of nodes in order to a place in memory for every value."""
 
-from graphgrad.plan.layout import Layouts
-from graphgrad.plan.plan import (
-    Group,
-    Grouping,
-    Place,
-    Plan,
-    Scratch,
-    Step,
-    alone,
-    make_plan,
-    one_by_one,
-)
-from graphgrad.plan.schedule import schedule
+from graphgrad.plan.plan import Place, Plan, Scratch, Step, make_plan
 
-__all__ = [
-    "Group", "Grouping", "Layouts", "Place", "Plan", "Scratch", "Step", "alone", "make_plan",
-    "one_by_one", "schedule",
-]  # fmt: skip
+__all__ = ["Place", "Plan", "Scratch", "Step", "make_plan"]

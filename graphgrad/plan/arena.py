@@ -23,8 +23,9 @@ class Arena:
     def allocate(self, size: int) -> int:
         """The offset of a stretch of `size` bytes."""
         size = aligned(size)
-        best = min((gap for gap in self._gaps if gap[1] >= size),
-                   key=lambda gap: gap[1], default=None)  # fmt: skip
+        best = min(
+            (gap for gap in self._gaps if gap[1] >= size), key=lambda gap: gap[1], default=None
+        )
         if best is not None:
             self._gaps.remove(best)
             if best[1] > size:

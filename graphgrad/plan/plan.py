@@ -1,4 +1,4 @@
-"""The plan: every step in order, and a place in memory for every value.
+"""The plan: every group of a schedule as a step, and a place in memory for every value.
 
 - A leaf lies where its owner keeps it: inputs with the caller, states in the state, constants with
   the program. A view lies in the memory of its root. Everything else lies in one arena.
@@ -12,17 +12,15 @@ The peak is known before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from graphgrad.fusion import Group
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node, TensorType
 from graphgrad.graph.single import Single
 from graphgrad.graph.text import plain
-from graphgrad.ops.movement import COPY
 from graphgrad.plan.arena import Arena, aligned
-from graphgrad.plan.layout import Layouts, find_layouts
-from graphgrad.plan.schedule import schedule
+from graphgrad.schedule import Layouts, Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,23 +41,6 @@ class Scratch:
     type: TensorType
 
 
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Nodes that are computed together: one operation, or a region that an engine fuses.
-
-    `outputs` are the nodes that anything outside reads; only they get a place. `shares` says which
-    inputs' memory an output may take, should they die here. `nest` is what an engine computes
-    several nodes by; None for one operation.
-    """
-
-    nodes: tuple[Node, ...]
-    inputs: tuple[Node, ...]
-    outputs: tuple[Node, ...]
-    scratch: tuple[TensorType, ...] = ()
-    shares: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
-    nest: Any = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """One computation; a view costs nothing and is no step."""
@@ -74,31 +55,6 @@ class Step:
     def node(self) -> Node:
         """The node that stands for the step: the last of its group."""
         return self.group.nodes[-1]
-
-
-Grouping = Callable[[Graph, Sequence[Node], Mapping[Node, int], Layouts], list[Group]]  # fmt: skip
-"""Groups for the nodes that are given in order, with their phase (0 before the guards, 1 after) and
-their layout; every node that is no view belongs to one. In the order in which they run."""
-
-
-def alone(node: Node) -> Group:
-    """The group of one operation."""
-    operation = node.operation
-    scratch: tuple[TensorType, ...] = ()
-    if operation.scratch is not None:
-        scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
-    shares = {node: node.heads} if operation.in_place else {}
-    return Group((node,), node.heads, (node,), scratch, shares)
-
-
-def one_by_one(
-    graph: Graph,
-    order: Sequence[Node],
-    phases: Mapping[Node, int],
-    layouts: Layouts,
-) -> list[Group]:
-    """The plain grouping: every operation for itself."""
-    return [alone(node) for node in order if node not in layouts.views]
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,8 +82,10 @@ class Plan(Single):
         return f"<plan of {self._summary()}>"
 
     def _summary(self) -> str:
-        return (f"{len(self.steps)} steps, arena {self.arena_bytes:,} bytes, "
-                f"peak {self.peak_bytes:,} bytes")  # fmt: skip
+        return (
+            f"{len(self.steps)} steps, arena {self.arena_bytes:,} bytes, "
+            f"peak {self.peak_bytes:,} bytes"
+        )
 
     def __str__(self) -> str:
         lines = [self._summary()]
@@ -143,43 +101,19 @@ class Plan(Single):
         return "\n".join(lines)
 
 
-def make_plan(
-    graph: Graph, guards: Sequence[Node] = (), grouping: Grouping = one_by_one,
-    without: Collection[str] = (),
-) -> Plan:  # fmt: skip
-    """The plan of a graph of known shapes. `guards` must be finite for the updates to happen.
-
-    `without` may leave out "soon" (updates as soon as they can be, see schedule.py) and "orders"
-    (products in the order of their readers, see layout.py).
-    """
-    graph = _with_snapshots(graph)
-    order, before_guards = schedule(graph, guards, "soon" not in without)
-    phases = {node: int(number >= before_guards) for number, node in enumerate(order)}
-    layouts = find_layouts(graph, "orders" not in without)
-    groups = grouping(graph, order, phases, layouts)
+def make_plan(schedule: Schedule, groups: Sequence[Group]) -> Plan:
+    """The plan of a schedule. Every node of it that is no view belongs to one of the groups, which
+    are given in the order in which they run."""
+    graph, layouts, guards = schedule.graph, schedule.layouts, schedule.guards
     places = _roots(graph, groups, layouts)
     roots = {node: place.root for node, place in places.items()}
-    last_use = _last_uses([*graph.outputs.values(), *graph.updates.values(), *guards],
-                          groups, roots)  # fmt: skip
-    guard_position = sum(phases[group.nodes[-1]] == 0 for group in groups)
+    last_use = _last_uses(
+        [*graph.outputs.values(), *graph.updates.values(), *guards], groups, roots
+    )
+    guard_position = sum(group.nodes[-1] in schedule.before_guards for group in groups)
     copies = _place_updates(graph, groups, places, last_use, guard_position)
     steps, arena_bytes = _allocate(groups, places, roots, last_use)
-    return Plan(graph, layouts, steps, places, arena_bytes, tuple(guards), guard_position, copies)
-
-
-def _with_snapshots(graph: Graph) -> Graph:
-    """A state (or a view of one) that is returned or becomes another state is copied first, so that
-    no update can change it under the reader."""
-
-    def safe(node: Node) -> Node:
-        root = node
-        while root.operation.view is not None:
-            root = root.heads[0]
-        return COPY(node) if root.operation in STATEFUL and graph.updates else node
-
-    outputs = {name: safe(node) for name, node in graph.outputs.items()}
-    updates = {leaf: safe(node) for leaf, node in graph.updates.items()}
-    return graph.changed(outputs, updates)
+    return Plan(graph, layouts, steps, places, arena_bytes, guards, guard_position, copies)
 
 
 def _roots(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node, Place]:

@@ -5,7 +5,7 @@ Running a file that a stranger named would hand them this machine. So the file o
 
 - where the user names it in so many words (`--model FILE`), or
 - where it is the very file, at the very path and with the very bytes, that this user has trained
-  with before. Of those a record is kept outside of any run (see ``kernels/user_folder.py``).
+  with before. Of those a record is kept outside of any run (see ``user_folder.py``).
 
 Where its bytes are not those that the run was trained with, the user must name it, and is told.
 """
@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.kernels.user_folder import read_own, user_folder, write_own
 from graphgrad.training.task import ModelFile, is_path, load_model, read_model_file
+from graphgrad.user_folder import read_own, user_folder, write_own
 
 _RECORD = "trained_models"
 

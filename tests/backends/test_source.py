@@ -7,16 +7,16 @@ import re
 
 import numpy as np
 import pytest
+from planned import plan_of
 
 import graphgrad as gg
 from graphgrad import Graph, Operation
 from graphgrad.backends import Program, lower
-from graphgrad.plan import make_plan
 
 
 def program(graph: Graph, guards: tuple[str, ...] = ()) -> Program:
     """The program of the graph as it is, without passes."""
-    return lower(make_plan(graph, [graph.outputs[name] for name in guards]))
+    return lower(plan_of(graph, [graph.outputs[name] for name in guards]))
 
 
 HOSTILE = [

@@ -29,7 +29,8 @@ function parts(pane, text, line) {
   const place = pane === "program" ? text.search(/ {2,}# /) : text.indexOf("    # ");
   let [code, comment] = place < 0 ? [text, ""] : [text.slice(0, place), text.slice(place).replace(/^ +# /, "")];
   if (pane === "program") {
-    const [name, type] = [comment.replace(/ : [^:]*$/, "").replace(/^\d+ nodes for /, ""), comment.match(/ : ([^:]*)$/)?.[1]];
+    const type = comment.match(/ : ([^:]*)$/)?.[1];
+    const name = comment.replace(/ : [^:]*$/, "").replace(/^\d+ nodes? for (.*) from .*$/, "$1");
     return { gutter: line + 1, label: name, code: code.trimEnd(), type: type ?? "" };
   }
   const found = code.match(/^%\d+ = /);

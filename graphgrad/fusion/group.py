@@ -1,0 +1,42 @@
+"""Nodes that are computed together: what fusion hands to the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graphgrad.fusion.nest import LoopNest
+from graphgrad.graph import Node, TensorType
+from graphgrad.schedule import Schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One operation, or a region that a loop nest computes.
+
+    `outputs` are the nodes that anything outside reads; only they get a place. `shares` says which
+    inputs' memory an output may take, should they die here. `nest` is None for one operation.
+    """
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    scratch: tuple[TensorType, ...] = ()
+    shares: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
+    nest: LoopNest | None = None
+
+
+def single_operation(node: Node) -> Group:
+    """The group of one operation."""
+    operation = node.operation
+    scratch: tuple[TensorType, ...] = ()
+    if operation.scratch is not None:
+        scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
+    shares = {node: node.heads} if operation.in_place else {}
+    return Group((node,), node.heads, (node,), scratch, shares)
+
+
+def without_fusion(schedule: Schedule) -> list[Group]:
+    """Every operation for itself; a view is no operation."""
+    views = schedule.layouts.views
+    return [single_operation(node) for node in schedule.order if node not in views]

@@ -1,0 +1,114 @@
+"""Groups the nodes of a graph for the plan: regions that one kernel computes, the rest alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from graphgrad.fusion.builder import build_nest
+from graphgrad.fusion.group import Group, single_operation
+from graphgrad.fusion.nest import LoopNest
+from graphgrad.fusion.reading import is_generator, unrepeated
+from graphgrad.fusion.region import Region, find_regions, outer_values
+from graphgrad.graph import Graph, Node, TensorType
+from graphgrad.schedule import Schedule
+
+SMALLEST_KERNEL = 4096
+"""Elements: what a few operations of NumPy do in some microseconds is not worth compiling."""
+
+
+def fuse(
+    schedule: Schedule, rematerialise: bool = True, smallest: int | None = None
+) -> list[Group]:
+    """The groups in the order in which they run: each after the last of its nodes.
+
+    Without `rematerialise`, values made of rows and columns are kept in memory, and not made again
+    by every kernel that reads them. `smallest` is the number of elements from which a kernel is
+    made (default: `SMALLEST_KERNEL`).
+    """
+    graph, order, layouts = schedule.graph, schedule.order, schedule.layouts
+    smallest = SMALLEST_KERNEL if smallest is None else smallest
+    outer = outer_values(graph, order) if rematerialise else set()
+    regions = _worthwhile(find_regions(schedule, outer), smallest)
+    regions_of: dict[Node, set[Region]] = {}
+    for region in regions:
+        for node in region.roles:
+            regions_of.setdefault(node, set()).add(region)
+    position = {node: number for number, node in enumerate(order)}
+    kept = {*graph.outputs.values(), *graph.updates.values()}
+    alone_too: dict[Node, tuple[int, int, int]] = {}  # in no region, or read by what is in none
+    for node in reversed(order):
+        if node in layouts.views or (node in regions_of and node not in outer):
+            continue
+        if node in kept or not (is_generator(node) or node in outer):
+            alone_too[node] = (position[node], 1, 0)
+            continue
+        readers = [
+            alone_too.get(tail, (position[tail], 0, 0))
+            for tail in graph.tails(node)
+            if tail in alone_too
+            or (tail in position and tail not in regions_of and tail not in outer)
+        ]
+        if readers:  # just before them: by then every region that it reads from is complete
+            alone_too[node] = (min(readers)[0], 0, position[node])
+    groups = {single_operation(node): place for node, place in alone_too.items()}
+    for region in regions:
+        wanted = [
+            node
+            for node in region.roles
+            if node not in outer
+            and (
+                node in kept
+                or any(
+                    tail in alone_too or regions_of.get(tail) != {region}
+                    for tail in graph.tails(node)
+                )
+            )
+        ]
+        last = max(position[node] for node in region.roles)
+        groups[_group(region, wanted, graph)] = (last, 1, 0)
+    return sorted(groups, key=groups.__getitem__)
+
+
+def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:
+    """Without those that are small wherever they occur: compiling would take longer."""
+    largest: Counter[tuple[object, ...]] = Counter()
+    kinds = {
+        region: tuple((node.operation, node.dtype, role) for node, role in region.roles.items())
+        for region in regions
+    }
+    for region, kind in kinds.items():
+        largest[kind] = max(largest[kind], math.prod(region.space))
+    return [region for region, kind in kinds.items() if largest[kind] >= smallest]
+
+
+def _group(region: Region, outputs: Sequence[Node], graph: Graph) -> Group:
+    """The region as a group; `outputs` are what anything outside of it reads."""
+    nest = build_nest(region, outputs, graph)
+    inputs: list[Node] = []
+    for node in region.roles:
+        for head in node.heads:
+            if head in region.roles:
+                continue
+            source = unrepeated(head)
+            inputs += source.heads if is_generator(source) else [source]
+    loops = nest.loops
+    collected = [nest.nodes[number] for number in loops.collected]
+    scratch = tuple(
+        [
+            TensorType((loops.blocks, loops.columns) if node.shape else (loops.blocks,), node.dtype)
+            for node in collected
+        ]
+    )
+    return Group(
+        region.nodes, tuple(dict.fromkeys(inputs)), nest.outputs, scratch, _shares(nest), nest
+    )
+
+
+def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
+    """The arguments whose memory an output may take."""
+    found: dict[Node, tuple[Node, ...]] = {nest.nodes[number]: () for number in nest.loops.kept}
+    for output, argument in nest.loops.may_share():
+        found[nest.nodes[output]] += (nest.nodes[argument],)
+    return found

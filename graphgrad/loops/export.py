@@ -1,0 +1,64 @@
+"""Functions of the loop language that Python calls: compiled when they are first called.
+
+They are called through ctypes, which lets go of the interpreter's lock meanwhile. Arrays are passed
+by address, so whoever exports a function checks their types and sizes in Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from graphgrad.loops.expressions import definition_of
+from graphgrad.loops.language import Function
+from graphgrad.loops.machine_code import machine_code
+from graphgrad.loops.translate import translate_function
+
+_C_TYPES: Mapping[str, Any] = {
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+    "bool_": ctypes.c_bool,
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "uint32": ctypes.c_uint32,
+    "uint64": ctypes.c_uint64,
+}
+
+
+def exported(function: Function, **types: str) -> Callable[..., Any]:
+    """The function as machine code, called with numbers of the types of its annotations.
+
+    `types` say what names of types stand for, where a function has them: real="float32". Raises
+    `LoopError` where the function is not in the language.
+    """
+    definition = definition_of(function)
+    key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
+    name = machine_code().name_of(f"{translator_digest()} {key}")
+    symbol = function.symbol if function.separate else name
+    address = machine_code().address(
+        name, lambda: translate_function(function, symbol, types), symbol
+    )
+    arguments = [_c_type(parameter.annotation, types) for parameter in definition.args.args]
+    returned = _c_type(definition.returns, types) if definition.returns else None
+    return ctypes.CFUNCTYPE(returned, *arguments)(address)
+
+
+@cache
+def translator_digest() -> str:
+    """A hash of the translator and of its library: code that was kept is not used with others."""
+    folder = Path(__file__).parent
+    names = ("translate", "expressions", "instructions", "machine_code")
+    files = [folder / f"{name}.py" for name in names]
+    content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
+    return hashlib.sha256(b"".join(content)).hexdigest()
+
+
+def _c_type(annotation: ast.expr | None, types: Mapping[str, str]) -> Any:
+    """C's type for an annotation, which the translation has found to be one."""
+    assert isinstance(annotation, ast.Name)
+    return _C_TYPES[types.get(annotation.id, annotation.id)]

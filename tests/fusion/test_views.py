@@ -1,0 +1,102 @@
+"""Every operation on every kind of view, values and deltas: plain, in kernels, with each of the
+compiler's choices left out; and what is reduced or broadcast at the sizes where kernels start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from views import VIEWS, Viewed, declare_views
+
+import graphgrad as gg
+from graphgrad.compile import CHOICES
+from graphgrad.graph.samples import Draw
+from graphgrad.ops import ALL_OPERATIONS
+from graphgrad.ops.evaluate import evaluate
+
+pytest.importorskip("llvmlite", reason="kernels are compiled by LLVM")
+
+CASES = [
+    pytest.param(operation, number, id=f"{operation.name}-{number}")
+    for operation in ALL_OPERATIONS
+    for number, sample in enumerate(operation.samples)
+    if any(head.shape and 0 not in head.shape for head in sample.heads)
+]
+FUSED = {"fuse": True, "smallest_kernel": 1}
+
+
+def assert_as_evaluated(viewed: Viewed, *ways: Mapping[str, Any], tolerance: float = 1e-9) -> None:
+    """All outputs and deltas are the reference's, by each way of compiling."""
+    graph = viewed.graph()
+    feeds = {name: array for name, array in viewed.feeds.items() if name in graph.inputs}
+    values = evaluate(graph, feeds)
+    for way in ways:
+        found = gg.compile(graph, **way)(**feeds)
+        for name, node in graph.outputs.items():
+            scale = 1.0 + float(np.max(np.abs(values[node]), initial=0))
+            np.testing.assert_allclose(
+                found[name],
+                values[node],
+                rtol=tolerance,
+                atol=tolerance * scale,
+                err_msg=f"{name} {dict(way)}",
+            )
+
+
+@pytest.mark.parametrize(("operation", "number"), CASES)
+def test_every_operation_reads_every_view(operation: gg.Operation, number: int) -> None:
+    assert_as_evaluated(declare_views(operation, operation.samples[number]), {}, FUSED)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_operation_reads_every_view_without(choice: str) -> None:
+    for case in CASES:
+        operation, number = case.values
+        if number == 0:
+            viewed = declare_views(operation, operation.samples[0], sources=["computed"])
+            assert_as_evaluated(viewed, {**FUSED, "without": [choice]})
+
+
+READERS: Mapping[str, Callable[[gg.Node], gg.Node]] = {
+    "sum of rows": lambda x: gg.sum(x, 1),
+    "sum of columns": lambda x: gg.sum(x, 0),
+    "sum of all": lambda x: gg.sum(x),
+    "mean": lambda x: gg.mean(x, 1),
+    "max": lambda x: gg.max(x, 1),
+    "min": lambda x: gg.min(x, 1),
+    "max of columns": lambda x: gg.max(x, 0),
+    "variance": lambda x: gg.variance(x, 1),
+    "standardise": lambda x: gg.standardise(x),
+    "softmax": lambda x: gg.softmax(x),
+    "log_softmax": lambda x: gg.log_softmax(x),
+    "logsumexp": lambda x: gg.logsumexp(x, 1),
+    "centred": lambda x: x - gg.mean(x, 1, keepdims=True),
+    "norm": lambda x: x / gg.sqrt(gg.sum(x * x, 1, keepdims=True) + 1.0),
+    "gelu": lambda x: gg.gelu(x * 1.5),
+    "row bias": lambda x: gg.tanh(x + gg.sum(x, 0)),
+}
+"""What a kernel computes of a whole value."""
+
+
+@pytest.mark.parametrize("shape", [(96, 128), (64, 64), (4100, 1), (1, 4100), (65, 127)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_values_and_deltas_where_kernels_start(shape: tuple[int, int], dtype: str) -> None:
+    """By the usual limit, so that large values are kernels' and small ones NumPy's."""
+    viewed = Viewed(dtype)
+    draw = Draw("real", shape)
+    for view, declare in VIEWS.items():
+        for number, (name, read) in enumerate(READERS.items()):
+            kind = "computed" if number % 2 else "input"
+            viewed.outputs[f"{name} of {view}"] = read(declare(viewed.source(kind, draw), shape))
+    tolerance = 1e-8 if dtype == "float64" else 2e-2  # deltas of 0 are what is left of sums
+    assert_as_evaluated(viewed, {"fuse": True}, tolerance=tolerance)
+
+
+def test_a_view_that_a_kernel_misreads_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk can fail: where nothing asks whether elements lie in order, it does."""
+    monkeypatch.setattr("graphgrad.schedule.Layouts.contiguous", lambda self, node: True)
+    total = next(operation for operation in ALL_OPERATIONS if operation.name == "sum")
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_as_evaluated(declare_views(total, total.samples[0]), FUSED)
