@@ -153,7 +153,7 @@ def _matching(graph: Graph, patterns: Patterns) -> set[str]:
 def _with_deltas(graph: Graph, settings: TrainingSettings, loss: str | Node) -> tuple[Graph, str]:
     """The graph with the deltas of this loss, and their label: "delta" of the first loss."""
     target = graph[loss]
-    own = f"{DELTA}_{graph.name_of(target).replace('.', '_')}"
+    own = "_".join([DELTA, *graph.name_of(target).split(".")])
     for label in (DELTA, own):
         if is_derived_from(graph, target, label):
             return graph, label
