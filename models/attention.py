@@ -176,8 +176,12 @@ def draw_lookups(settings: Settings, count: int, stream: int, step: int) -> Look
     meant = generator.integers(settings.keys, size=count)
     chosen = np.arange(count), meant
     query = keys[chosen] + settings.noise * generator.standard_normal((count, settings.width))
-    feeds = {"query": query[:, None], "keys": keys, "values": values,
-             "truth": values[chosen][:, None]}  # fmt: skip
+    feeds = {
+        "query": query[:, None],
+        "keys": keys,
+        "values": values,
+        "truth": values[chosen][:, None],
+    }
     return Lookups(feeds, meant)
 
 
@@ -215,10 +219,15 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
             "best": float((matches.argmax(axis=-1) == unseen.meant).mean()),
         }
 
-    return Task(graph, feeds, evaluate, validate=evaluate,
-                examples=partial(_examples, answer, unseen),
-                notice=f"each store has {settings.keys} keys; queries are keys with noise of "
-                f"deviation {settings.noise:g}")  # fmt: skip
+    return Task(
+        graph,
+        feeds,
+        evaluate,
+        validate=evaluate,
+        examples=partial(_examples, answer, unseen),
+        notice=f"each store has {settings.keys} keys; queries are keys with noise of "
+        f"deviation {settings.noise:g}",
+    )
 
 
 def _examples(

@@ -91,10 +91,14 @@ def neurons(settings: Settings) -> Graph:
     """Every neuron a scope, every weight a parameter; a value is [batch], one number an example."""
     x = {f"x{i}": input(f"x{i}", "batch", settings.dtype) for i in NUMBERS}
     truth = {f"y{k}": input(f"truth.y{k}", "batch", settings.dtype) for k in NUMBERS}
-    h = {f"h{j}": neuron(f"h{j}", f"hidden.{j}", x, settings.activation, settings.bias)
-         for j in NUMBERS}  # fmt: skip
-    y = {f"y{k}": neuron(f"y{k}", f"output.{k}", h, settings.output_activation, settings.bias)
-         for k in NUMBERS}  # fmt: skip
+    h = {
+        f"h{j}": neuron(f"h{j}", f"hidden.{j}", x, settings.activation, settings.bias)
+        for j in NUMBERS
+    }
+    y = {
+        f"y{k}": neuron(f"y{k}", f"output.{k}", h, settings.output_activation, settings.bias)
+        for k in NUMBERS
+    }
     losses = []
     for k in NUMBERS:
         with scope(f"output.{k}"):
@@ -255,11 +259,14 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
         return {"loss": loss, "examples": len(unseen), "accuracy": float(right.mean())}
 
     return Task(
-        graph, feeds, evaluate, validate=evaluate,
+        graph,
+        feeds,
+        evaluate,
+        validate=evaluate,
         examples=partial(_examples, predict, unseen),
         files={DATA: text},
         notice=f"{len(learnt)} irises to learn from, {len(unseen)} held out (R. A. Fisher, 1936)",
-    )  # fmt: skip
+    )
 
 
 Predict = Callable[[State, Flowers], tuple[float, np.ndarray]]
@@ -286,8 +293,10 @@ def _examples(predict: Predict, unseen: Flowers, state: State) -> list[str]:
         sepal, length, width = unseen.centimetres[number]
         guess, truth = int(outputs[number].argmax()), int(unseen.species[number])
         verdict = "right" if guess == truth else f"wrong, it is {SPECIES[truth]}"
-        lines.append(f"sepal {sepal} cm wide, petal {length} × {width} cm: "
-                     f"{SPECIES[guess]} ({outputs[number, guess]:.2f}), {verdict}")  # fmt: skip
+        lines.append(
+            f"sepal {sepal} cm wide, petal {length} × {width} cm: "
+            f"{SPECIES[guess]} ({outputs[number, guess]:.2f}), {verdict}"
+        )
     return lines
 
 

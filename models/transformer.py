@@ -100,9 +100,14 @@ class Settings(TrainingSettings):
 
 
 CHECK: Mapping[str, object] = {
-    "layers": 1, "width": 8, "heads": 2, "inner": 8, "batch_size": 2, "dropout": 0.1,
+    "layers": 1,
+    "width": 8,
+    "heads": 2,
+    "inner": 8,
+    "batch_size": 2,
+    "dropout": 0.1,
     "label_smoothing": 0.1,
-}  # fmt: skip
+}
 """Small enough for finite differences at every node."""
 
 
@@ -117,18 +122,29 @@ def sublayer(
     assert callable(function)
     if settings.norm == "pre":
         y = function(layer_norm(x, f"{name}_norm"))
-        return add(x, dropout(y, settings.dropout, randomness, f"{name}_dropout"),
-                   name=f"{name}_residual")  # fmt: skip
+        return add(
+            x, dropout(y, settings.dropout, randomness, f"{name}_dropout"), name=f"{name}_residual"
+        )
     y = dropout(function(x), settings.dropout, randomness, f"{name}_dropout")
     return layer_norm(add(x, y, name=f"{name}_residual"), f"{name}_norm")
 
 
 def encoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomness | None) -> Node:
     """Self-attention, then the position-wise network."""
-    x = sublayer(x, settings, randomness, "attention",
-                 lambda h: multi_head_attention(h, h, mask, settings.heads))  # fmt: skip
-    return sublayer(x, settings, randomness, "feed_forward",
-                    lambda h: feed_forward(h, settings.inner, settings.activation))  # fmt: skip
+    x = sublayer(
+        x,
+        settings,
+        randomness,
+        "attention",
+        lambda h: multi_head_attention(h, h, mask, settings.heads),
+    )
+    return sublayer(
+        x,
+        settings,
+        randomness,
+        "feed_forward",
+        lambda h: feed_forward(h, settings.inner, settings.activation),
+    )
 
 
 def decoder_layer(
@@ -140,13 +156,27 @@ def decoder_layer(
     randomness: Randomness | None,
 ) -> Node:
     """Masked self-attention, attention to the encoder's last output, the position-wise network."""
-    x = sublayer(x, settings, randomness, "attention",
-                 lambda h: multi_head_attention(h, h, target_mask, settings.heads))  # fmt: skip
-    x = sublayer(x, settings, randomness, "cross_attention",
-                 lambda h: multi_head_attention(h, memory, source_mask, settings.heads,
-                                                "cross_attention"))  # fmt: skip
-    return sublayer(x, settings, randomness, "feed_forward",
-                    lambda h: feed_forward(h, settings.inner, settings.activation))  # fmt: skip
+    x = sublayer(
+        x,
+        settings,
+        randomness,
+        "attention",
+        lambda h: multi_head_attention(h, h, target_mask, settings.heads),
+    )
+    x = sublayer(
+        x,
+        settings,
+        randomness,
+        "cross_attention",
+        lambda h: multi_head_attention(h, memory, source_mask, settings.heads, "cross_attention"),
+    )
+    return sublayer(
+        x,
+        settings,
+        randomness,
+        "feed_forward",
+        lambda h: feed_forward(h, settings.inner, settings.activation),
+    )
 
 
 def embedded(ids: Node, table: Node, settings: Settings, randomness: Randomness | None) -> Node:
@@ -181,8 +211,11 @@ def decoder(
     """Target ids [batch, target] and memory to logits [batch, target, vocabulary]."""
     with scope("decoder"):
         source_mask = padding_mask(source, PADDING, "source_mask")
-        target_mask = logical_and(padding_mask(target, PADDING, "target_padding"),
-                                  causal_mask(target.shape[1]), name="target_mask")  # fmt: skip
+        target_mask = logical_and(
+            padding_mask(target, PADDING, "target_padding"),
+            causal_mask(target.shape[1]),
+            name="target_mask",
+        )
         table = embedding_table(vocabulary, settings.width, settings.dtype)
         x = embedded(target, table, settings, randomness)
         for number in range(settings.layers):
@@ -239,8 +272,9 @@ def decoding_graph(settings: Settings, target_vocabulary: int) -> Graph:
     logits = decoder(target_input, memory, source, target_vocabulary, settings)
     # only computed where it is asked for: the largest logit is the most probable token
     log_probabilities = log_softmax(logits, name="log_probabilities")
-    return Graph({"next": argmax(logits, name="next")},
-                 names={"log_probabilities": log_probabilities})  # fmt: skip
+    return Graph(
+        {"next": argmax(logits, name="next")}, names={"log_probabilities": log_probabilities}
+    )
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:

@@ -63,8 +63,11 @@ def blocks(text: str, info: str) -> list[str]:
 def examples(text: str, info: str = "python") -> list[doctest.DocTest]:
     """The blocks of a page that are to be run."""
     parser = doctest.DocTestParser()
-    return [parser.get_doctest(block, {}, f"block {number}", None, 0)
-            for number, block in enumerate(blocks(text, info), 1) if ">>>" in block]  # fmt: skip
+    return [
+        parser.get_doctest(block, {}, f"block {number}", None, 0)
+        for number, block in enumerate(blocks(text, info), 1)
+        if ">>>" in block
+    ]
 
 
 def run(text: str, folder: Path, info: str = "python") -> list[Difference]:
@@ -84,12 +87,12 @@ def written(text: str, differences: list[Difference]) -> str:
     place = 0
     for difference in differences:
         lines = difference.source.splitlines()
-        source = "".join(f"{'... ' if n else '>>> '}{line}".rstrip() + "\n"
-                         for n, line in enumerate(lines))  # fmt: skip
+        source = "".join(
+            f"{'... ' if n else '>>> '}{line}".rstrip() + "\n" for n, line in enumerate(lines)
+        )
         found = text.index(source + difference.wanted, place)
         got = "".join(f"{line or '<BLANKLINE>'}\n" for line in difference.got.splitlines())
-        text = (text[:found] + source + got
-                + text[found + len(source) + len(difference.wanted) :])  # fmt: skip
+        text = text[:found] + source + got + text[found + len(source) + len(difference.wanted) :]
         place = found + len(source)
     return text
 

@@ -51,9 +51,12 @@ def llvm_of(
 
 
 def run_compiled(
-    text: str, given: list[Any], library: Mapping[str, Name] = CONSTANTS, last: int = 1,
+    text: str,
+    given: list[Any],
+    library: Mapping[str, Name] = CONSTANTS,
+    last: int = 1,
     types: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Runs the kernel over arrays and words, which it may write to."""
     for its in library.values():
         if isinstance(its, Function) and its.separate:
@@ -66,13 +69,21 @@ def run_compiled(
 
 
 def run_as_python(
-    text: str, given: list[Any], library: Mapping[str, Name] = CONSTANTS, last: int = 1,
+    text: str,
+    given: list[Any],
+    library: Mapping[str, Name] = CONSTANTS,
+    last: int = 1,
     types: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """The same by Python: the words of language.py, and the functions of the library as such."""
     stands_for = {name: DTYPES[its].type for name, its in (types or {}).items()}
-    namespace = {**vars(language), "max": language.maximum, "min": language.minimum,
-                 "erf": lambda x: x.dtype.type(special.erf(x)), **stands_for}  # fmt: skip
+    namespace = {
+        **vars(language),
+        "max": language.maximum,
+        "min": language.minimum,
+        "erf": lambda x: x.dtype.type(special.erf(x)),
+        **stands_for,
+    }
     for name, its in library.items():
         namespace[name] = its.value if isinstance(its, Number) else its
     exec(compile(text.replace("from __future__", ""), "<kernel>", "exec"), namespace)
@@ -86,9 +97,12 @@ def run_as_python(
 
 
 def run_both(
-    text: str, *given: Any, library: Mapping[str, Name] = CONSTANTS, last: int = 1,
+    text: str,
+    *given: Any,
+    library: Mapping[str, Name] = CONSTANTS,
+    last: int = 1,
     types: Mapping[str, str] | None = None,
-) -> list[list[Any]]:  # fmt: skip
+) -> list[list[Any]]:
     """What the arrays hold after the compiled kernel, and what after the one in Python."""
     results = []
     for run in (run_compiled, run_as_python):

@@ -88,8 +88,10 @@ def main() -> int:
     for mutant in mutants():
         noticed = mutant.is_noticed()
         count, survivors = count + 1, survivors + (not noticed)
-        print(f"{mutant.operation.name:<16} head {mutant.place}  {mutant.change:<22} "
-              f"{'noticed' if noticed else 'SURVIVES'}")  # fmt: skip
+        print(
+            f"{mutant.operation.name:<16} head {mutant.place}  {mutant.change:<22} "
+            f"{'noticed' if noticed else 'SURVIVES'}"
+        )
     print(f"{count} mutants, {survivors} survive")
     return 1 if survivors else 0
 

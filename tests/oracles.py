@@ -76,8 +76,10 @@ def standardise(x: Any, epsilon: float) -> Any:
 
 
 def dropout_mask(seed: Any, step: Any, shape: Any, rate: float, stream: int, dtype: Any) -> Any:
-    kept = [philox_word(n, int(seed), int(step), stream) >= int(rate * 2**32)
-            for n in range(int(np.prod(shape)))]  # fmt: skip
+    kept = [
+        philox_word(n, int(seed), int(step), stream) >= int(rate * 2**32)
+        for n in range(int(np.prod(shape)))
+    ]
     return np.where(np.reshape(np.array(kept, bool), shape), 1 / (1 - rate), 0).astype(dtype)
 
 
@@ -87,8 +89,12 @@ def philox_word(number: int, seed: int, step: int, stream: int) -> int:
     key = [seed % 2**32, seed >> 32]
     for _ in range(10):
         first, second = 0xD2511F53 * words[0], 0xCD9E8D57 * words[2]
-        words = [(second >> 32) ^ words[1] ^ key[0], second % 2**32,
-                 (first >> 32) ^ words[3] ^ key[1], first % 2**32]  # fmt: skip
+        words = [
+            (second >> 32) ^ words[1] ^ key[0],
+            second % 2**32,
+            (first >> 32) ^ words[3] ^ key[1],
+            first % 2**32,
+        ]
         key = [(key[0] + 0x9E3779B9) % 2**32, (key[1] + 0xBB67AE85) % 2**32]
     return words[number % 4]
 
@@ -120,7 +126,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     a.logical_not: lambda x: x ^ True,
     a.is_finite: lambda x: x - x == 0,
     a.clip: lambda x, low, high: np.sort(
-        np.stack(np.broadcast_arrays(x, low, np.maximum(low, high))), 0)[1],
+        np.stack(np.broadcast_arrays(x, low, np.maximum(low, high))), 0
+    )[1],
     a.where: lambda condition, x, y: np.choose(condition, [y, x]),
     a._cast: lambda x, dtype: x.astype(dtype),
     a.stop_gradient: lambda x: x,
@@ -141,8 +148,13 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     f.gelu: lambda x: x * stats.norm.cdf(x),
     f.gelu_tanh: lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     f.silu: lambda x: x * special.expit(x),
-    r.SUM: reduced(lambda x, axis, keepdims: np.mean(x, axis, keepdims=keepdims)
-                   * np.prod([x.shape[n] for n in axis]) if x.size else np.zeros(x.shape[1:])),
+    r.SUM: reduced(
+        lambda x, axis, keepdims: (
+            np.mean(x, axis, keepdims=keepdims) * np.prod([x.shape[n] for n in axis])
+            if x.size
+            else np.zeros(x.shape[1:])
+        )
+    ),
     r.MEAN: reduced(np.mean),
     r.VARIANCE: reduced(np.var),
     r.MAX: reduced(lambda x, axis, keepdims: -np.min(-x, axis, keepdims=keepdims)),
@@ -173,4 +185,4 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     c.STANDARDISE: standardise,
     c.CROSS_ENTROPY: cross_entropy,
     c.half_squared_error: lambda x, y: np.linalg.norm(np.ravel(x - y)) ** 2 / 2,
-}  # fmt: skip
+}

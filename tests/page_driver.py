@@ -30,8 +30,10 @@ def follow(page: Any, name: str) -> None:
 
 def chosen_lines(page: Any) -> dict[str, list[str]]:
     """The lines that are chosen in each of the three linked texts."""
-    return {pane: page.locator(f'[data-pane="{pane}"] .line.chosen .code').all_inner_texts()
-            for pane in ("source", "optimised", "program")}  # fmt: skip
+    return {
+        pane: page.locator(f'[data-pane="{pane}"] .line.chosen .code').all_inner_texts()
+        for pane in ("source", "optimised", "program")
+    }
 
 
 def number(text: str) -> float:

@@ -32,17 +32,37 @@ from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
 
 DATES = {
-    "layers": 2, "width": 32, "heads": 4, "inner": 64, "batch_size": 16,
-    "steps": 30, "inspect_every": 10,
-}  # fmt: skip
+    "layers": 2,
+    "width": 32,
+    "heads": 4,
+    "inner": 64,
+    "batch_size": 16,
+    "steps": 30,
+    "inspect_every": 10,
+}
 WORDS = {
-    "layers": 2, "width": 16, "heads": 2, "inner": 12, "batch_size": 6,
-    "steps": 4, "inspect_every": 1, "tokens": "whitespace", "schedule": "constant",
-}  # fmt: skip
+    "layers": 2,
+    "width": 16,
+    "heads": 2,
+    "inner": 12,
+    "batch_size": 6,
+    "steps": 4,
+    "inspect_every": 1,
+    "tokens": "whitespace",
+    "schedule": "constant",
+}
 HOSTILE_WORDS = (
-    "<script>window.hacked=1</script>", "<img/src=x/onerror=window.hacked=1>", "]]>", "\\N",
-    "n:port", "javascript:window.hacked=1", "\u202egnirts", "'\"`", "</style><b>", "x" * 10_000,
-)  # fmt: skip
+    "<script>window.hacked=1</script>",
+    "<img/src=x/onerror=window.hacked=1>",
+    "]]>",
+    "\\N",
+    "n:port",
+    "javascript:window.hacked=1",
+    "\u202egnirts",
+    "'\"`",
+    "</style><b>",
+    "x" * 10_000,
+)
 
 
 @dataclass(frozen=True)
@@ -92,9 +112,12 @@ def trained_on_words(folder: Path) -> Trained:
     generator = random.Random(5)
     files = {name: folder / name for name in ("source", "target")}
     for file in files.values():
-        lines = [" ".join([HOSTILE_WORDS[0],
-                           *generator.choices(HOSTILE_WORDS, k=generator.randint(2, 6))])
-                 for _ in range(60)]  # fmt: skip
+        lines = [
+            " ".join(
+                [HOSTILE_WORDS[0], *generator.choices(HOSTILE_WORDS, k=generator.randint(2, 6))]
+            )
+            for _ in range(60)
+        ]
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     texts = {name: str(file) for name, file in files.items()}
     run = train_transformer(folder / "run", {**WORDS, **texts})

@@ -30,24 +30,43 @@ class RandomProgram:
             return self.one_of("x", "y", "z", f"a[{self.random.integers(8)}]", f"float64({number})")
         a, b = self.real(depth - 1), self.real(depth - 1)
         return self.one_of(
-            f"({a} + {b})", f"({a} - {b})", f"({a} * {b})", f"({a} / {b})", f"max({a}, {b})",
-            f"min({a}, {b})", f"abs({a})", f"-({a})", f"sqrt(abs({a}))", f"floor({a})",
+            f"({a} + {b})",
+            f"({a} - {b})",
+            f"({a} * {b})",
+            f"({a} / {b})",
+            f"max({a}, {b})",
+            f"min({a}, {b})",
+            f"abs({a})",
+            f"-({a})",
+            f"sqrt(abs({a}))",
+            f"floor({a})",
             f"where({self.truth(depth - 1)}, {a}, {b})",
-            f"({a} if {self.truth(depth - 1)} else {b})", f"float64({self.whole(depth - 1)})",
-            f"halved({a})", f"exact({a}, {b})",
-        )  # fmt: skip
+            f"({a} if {self.truth(depth - 1)} else {b})",
+            f"float64({self.whole(depth - 1)})",
+            f"halved({a})",
+            f"exact({a}, {b})",
+        )
 
     def whole(self, depth: int) -> str:
         if depth == 0:
             return self.one_of("k", "j", f"int64({self.random.integers(-9, 9)})")
         a, b, small = self.whole(depth - 1), self.whole(depth - 1), self.random.integers(1, 9)
         return self.one_of(
-            f"({a} + {b})", f"({a} - {b})", f"({a} * {b})", f"({a} & {b})", f"({a} | {b})",
-            f"({a} ^ {b})", f"({a} // int64({small}))", f"({a} % int64({small}))", f"~{a}",
-            f"({a} >> int64({small}))", f"({a} << int64({small}))",
-            f"int64({self.truth(depth - 1)})", f"min({a}, {b})",
+            f"({a} + {b})",
+            f"({a} - {b})",
+            f"({a} * {b})",
+            f"({a} & {b})",
+            f"({a} | {b})",
+            f"({a} ^ {b})",
+            f"({a} // int64({small}))",
+            f"({a} % int64({small}))",
+            f"~{a}",
+            f"({a} >> int64({small}))",
+            f"({a} << int64({small}))",
+            f"int64({self.truth(depth - 1)})",
+            f"min({a}, {b})",
             f"divided({a}, int64({small}))[{self.random.integers(2)}]",
-        )  # fmt: skip
+        )
 
     def truth(self, depth: int) -> str:
         kind = self.one_of("real", "whole")
@@ -77,8 +96,11 @@ class RandomProgram:
         self.counters += 1
         counter = f"i{self.counters}"
         if kind == "while":
-            self.lines += [f"{indent}{counter} = int64(0)", f"{indent}while {counter} < 3:",
-                           f"{indent}    {counter} = {counter} + 1"]  # fmt: skip
+            self.lines += [
+                f"{indent}{counter} = int64(0)",
+                f"{indent}while {counter} < 3:",
+                f"{indent}    {counter} = {counter} + 1",
+            ]
         elif kind == "for":
             self.lines.append(f"{indent}for {counter} in range({self.random.integers(5)}):")
             self.lines.append(f"{indent}    k = k + int64({counter})")
@@ -92,6 +114,11 @@ class RandomProgram:
     def text(self) -> str:
         self.lines = ["x, y, z = a[0], a[1], a[2]", "k, j = int64(3), int64(-5)"]
         self.statements(12, 2)
-        self.lines += ["out[0] = x", "out[1] = y", "out[2] = z", "out[3] = float64(k)",
-                       "out[4] = float64(j)"]  # fmt: skip
+        self.lines += [
+            "out[0] = x",
+            "out[1] = y",
+            "out[2] = z",
+            "out[3] = float64(k)",
+            "out[4] = float64(j)",
+        ]
         return kernel("\n".join(self.lines), "out: float64, 8", "a: float64, 8")

@@ -70,8 +70,14 @@ class Model:
             loss = float(scored(state, **examples(settings, 10**6))["loss"])
             return {"loss": loss, "examples": 4, **self.figures}
 
-        return Task(forward(settings, training=True), feeds, evaluate, validate=evaluate,
-                    examples=lambda state: ["an example"], files={"note.txt": "kept"})  # fmt: skip
+        return Task(
+            forward(settings, training=True),
+            feeds,
+            evaluate,
+            validate=evaluate,
+            examples=lambda state: ["an example"],
+            files={"note.txt": "kept"},
+        )
 
 
 def new(model, path, **values):

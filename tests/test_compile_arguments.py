@@ -18,9 +18,14 @@ GRAPH = Graph({"y": gg.sum(W)}, {W: W - 1.0, S: S + 1})
 
 
 @pytest.mark.parametrize(
-    "value", [np.arange(6.0).reshape(2, 3), np.arange(6, dtype="f4").reshape(3, 2).T,
-              [[1, 2, 3], [4, 5, 6]], np.ones((2, 3), "f4")[:, ::-1]],
-)  # fmt: skip
+    "value",
+    [
+        np.arange(6.0).reshape(2, 3),
+        np.arange(6, dtype="f4").reshape(3, 2).T,
+        [[1, 2, 3], [4, 5, 6]],
+        np.ones((2, 3), "f4")[:, ::-1],
+    ],
+)
 def test_what_is_given_is_copied_as_it_is_declared(value):
     before = np.array(value)
     state = gg.initial_state(GRAPH, given={"w": value})
@@ -44,15 +49,21 @@ def test_one_array_for_two_states_gives_each_its_own():
 
 @pytest.mark.parametrize(
     ("given", "error", "reason"),
-    [({"W": np.ones((2, 3))}, UnknownNameError, "no parameter or state 'W'"),
-     ({"w": 1.0, "v": 1.0}, DeclarationError, r"'w' has shape \[\], declared is float32\[2, 3\]"),
-     ({"w": np.ones((3, 2))}, DeclarationError, r"'w' has shape \[3, 2\]"),
-     ({"s": 1.5}, DeclarationError, "'s' has dtype float64, the graph wants int32"),
-     ({"s": 2**40}, DeclarationError, "'s' has values too large for int32"),
-     ({"w": np.full((2, 3), 1e300)}, DeclarationError, "'w' has values too large for float32"),
-     ({"w": [[1.0], [2.0, 3.0]]}, DeclarationError, "'w': its rows have different lengths"),
-     ({"w": W}, DeclarationError, "no value while")],
-)  # fmt: skip
+    [
+        ({"W": np.ones((2, 3))}, UnknownNameError, "no parameter or state 'W'"),
+        (
+            {"w": 1.0, "v": 1.0},
+            DeclarationError,
+            r"'w' has shape \[\], declared is float32\[2, 3\]",
+        ),
+        ({"w": np.ones((3, 2))}, DeclarationError, r"'w' has shape \[3, 2\]"),
+        ({"s": 1.5}, DeclarationError, "'s' has dtype float64, the graph wants int32"),
+        ({"s": 2**40}, DeclarationError, "'s' has values too large for int32"),
+        ({"w": np.full((2, 3), 1e300)}, DeclarationError, "'w' has values too large for float32"),
+        ({"w": [[1.0], [2.0, 3.0]]}, DeclarationError, "'w': its rows have different lengths"),
+        ({"w": W}, DeclarationError, "no value while"),
+    ],
+)
 def test_what_does_not_fit_is_refused(given, error, reason):
     with pytest.raises(error, match=reason):
         gg.initial_state(GRAPH, given=given)
@@ -80,12 +91,17 @@ N, M = gg.dimension("n"), gg.dimension("m")
 
 @pytest.mark.parametrize(
     ("shapes", "arrays", "sizes"),
-    [([(2 * N,)], [(4,)], {"n": 2}), ([(N + 1, 3)], [(5, 3)], {"n": 4}),
-     ([(3 * N - 2,)], [(7,)], {"n": 3}), ([(N * M,), (N,)], [(6,), (2,)], {"n": 2, "m": 3}),
-     ([(N + M,), (M, N)], [(5,), (2, 3)], {"m": 2, "n": 3}), ([(2 * N, N)], [(0, 0)], {"n": 0}),
-     ([(N * M + N,), (M,)], [(8,), (3,)], {"m": 3, "n": 2})],
+    [
+        ([(2 * N,)], [(4,)], {"n": 2}),
+        ([(N + 1, 3)], [(5, 3)], {"n": 4}),
+        ([(3 * N - 2,)], [(7,)], {"n": 3}),
+        ([(N * M,), (N,)], [(6,), (2,)], {"n": 2, "m": 3}),
+        ([(N + M,), (M, N)], [(5,), (2, 3)], {"m": 2, "n": 3}),
+        ([(2 * N, N)], [(0, 0)], {"n": 0}),
+        ([(N * M + N,), (M,)], [(8,), (3,)], {"m": 3, "n": 2}),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_size_is_read_off_every_shape_that_tells_it(shapes, arrays, sizes):
     inputs = [gg.input(f"x{place}", shape) for place, shape in enumerate(shapes)]
     compiled = gg.compile(Graph([x * 2.0 for x in inputs]))
@@ -98,10 +114,15 @@ def test_a_size_is_read_off_every_shape_that_tells_it(shapes, arrays, sizes):
 
 @pytest.mark.parametrize(
     ("shapes", "arrays"),
-    [([(2 * N,)], [(5,)]), ([(N + 3,)], [(2,)]), ([(2 * N, N)], [(4, 3)]),
-     ([(N * M,), (N, M)], [(7,), (2, 3)]), ([(N * M,), (N,)], [(5,), (2,)])],
+    [
+        ([(2 * N,)], [(5,)]),
+        ([(N + 3,)], [(2,)]),
+        ([(2 * N, N)], [(4, 3)]),
+        ([(N * M,), (N, M)], [(7,), (2, 3)]),
+        ([(N * M,), (N,)], [(5,), (2,)]),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_size_that_does_not_fit_is_named(shapes, arrays):
     inputs = [gg.input(f"x{place}", shape) for place, shape in enumerate(shapes)]
     feeds = {f"x{place}": np.ones(shape, "f4") for place, shape in enumerate(arrays)}
@@ -146,8 +167,16 @@ def test_without_takes_one_name_or_several():
 
 
 def test_programs_and_plans_say_in_a_line_what_they_are():
-    graph = gg.derive(Graph({"loss": gg.mean(gg.tanh(gg.input("x", ("n", 50)) @ gg.parameter(
-        "w", (50, 40), gg.normal(1.0))))}), "loss")  # fmt: skip
+    graph = gg.derive(
+        Graph(
+            {
+                "loss": gg.mean(
+                    gg.tanh(gg.input("x", ("n", 50)) @ gg.parameter("w", (50, 40), gg.normal(1.0)))
+                )
+            }
+        ),
+        "loss",
+    )
     compiled = gg.compile(graph, ["w.delta"])
     program = compiled.program(n=8)
     compiled.program(n=9)

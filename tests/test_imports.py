@@ -13,16 +13,46 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("errors", "philox", "user_folder", "loops", "graph", "ops", "backprop", "passes",
-          "schedule", "fusion", "plan", "backends", "compile",
-          "layers", "data", "training", "inspection", "rendering", "models",
-          "guide", "tools")  # fmt: skip
+LAYERS = (
+    "errors",
+    "philox",
+    "user_folder",
+    "loops",
+    "graph",
+    "ops",
+    "backprop",
+    "passes",
+    "schedule",
+    "fusion",
+    "plan",
+    "backends",
+    "compile",
+    "layers",
+    "data",
+    "training",
+    "inspection",
+    "rendering",
+    "models",
+    "guide",
+    "tools",
+)
 CORE = {*LAYERS[: LAYERS.index("backends")]} - {"loops"}
 """What every engine shares; the compiler of loops is one engine's."""
 FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}
 FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))
-OPTIONAL = {"llvmlite", "cupy", "cupyx", "torch", "jax", "mpi4py", "nvmath", "cudnn", "psutil",
-            "resource", "matplotlib"}  # fmt: skip
+OPTIONAL = {
+    "llvmlite",
+    "cupy",
+    "cupyx",
+    "torch",
+    "jax",
+    "mpi4py",
+    "nvmath",
+    "cudnn",
+    "psutil",
+    "resource",
+    "matplotlib",
+}
 """What need not be installed: imported inside a function or guarded, never taken for granted."""
 
 

@@ -26,8 +26,11 @@ def test_the_ten_lines_run_and_learn(capsys):
     namespace: dict = {}
     exec(compile(block("half_squared_error"), "README.md", "exec"), namespace)
     printed = capsys.readouterr().out.strip().splitlines()
-    losses = [float(re.search(r"'loss': array\(([\d.]+)", line).group(1))
-              for line in printed if "'loss'" in line]  # fmt: skip
+    losses = [
+        float(re.search(r"'loss': array\(([\d.]+)", line).group(1))
+        for line in printed
+        if "'loss'" in line
+    ]
     assert len(losses) == 3 and losses == sorted(losses, reverse=True)
     text = str(namespace["graph"])
     for line in re.findall(r"    (%\d+ = .*)", README):

@@ -62,18 +62,33 @@ DEFAULT_PEERS = "torch,jax"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("--size", choices=SIZES, default="small", help="default: small")
-    parser.add_argument("--peers", metavar="NAMES", default=DEFAULT_PEERS,
-                        help=f"{', '.join(PEERS)} or none (default: {DEFAULT_PEERS})")  # fmt: skip
+    parser.add_argument(
+        "--peers",
+        metavar="NAMES",
+        default=DEFAULT_PEERS,
+        help=f"{', '.join(PEERS)} or none (default: {DEFAULT_PEERS})",
+    )
     defaults = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
-    parser.add_argument("--steps", metavar="N", type=int,
-                        help=f"timed steps of each engine (default: {defaults})")  # fmt: skip
+    parser.add_argument(
+        "--steps", metavar="N", type=int, help=f"timed steps of each engine (default: {defaults})"
+    )
     parser.add_argument("--threads", metavar="N", type=int, help="default: one a core")
-    parser.add_argument("--without", metavar="PASS", action="append", default=[],
-                        help="time it without this pass as well; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--without",
+        metavar="PASS",
+        action="append",
+        default=[],
+        help="time it without this pass as well; may be repeated",
+    )
     parser.add_argument("--depth", metavar="N,…", default="", help="layers of encoder and decoder")
     parser.add_argument("--batch", metavar="N,…", default="", help="examples in a batch")
-    parser.add_argument("--time-limit", metavar="SECONDS", type=float, default=TIME_LIMIT,
-                        help="for one answer of an engine (default: %(default)g)")  # fmt: skip
+    parser.add_argument(
+        "--time-limit",
+        metavar="SECONDS",
+        type=float,
+        default=TIME_LIMIT,
+        help="for one answer of an engine (default: %(default)g)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -81,8 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Times and prints."""
     contenders = [GRAPHGRAD, *_without(arguments.without), *_peers(arguments.peers)]
     size = SIZES[arguments.size]
-    cases = itertools.product(_numbers("--depth", arguments.depth, size.layers),
-                              _numbers("--batch", arguments.batch, size.batch))  # fmt: skip
+    cases = itertools.product(
+        _numbers("--depth", arguments.depth, size.layers),
+        _numbers("--batch", arguments.batch, size.batch),
+    )
     threads = default_threads() if arguments.threads is None else arguments.threads
     steps = STEPS[arguments.size] if arguments.steps is None else arguments.steps
     _positive("--steps", steps)
@@ -101,16 +118,24 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def measure(
-    workload: Workload, contenders: Sequence[Contender], conditions: Conditions,
+    workload: Workload,
+    contenders: Sequence[Contender],
+    conditions: Conditions,
     report: Callable[[str], None] | None = None,
-) -> Bench:  # fmt: skip
+) -> Bench:
     """Times the contenders on a workload, from graphgrad's own first weights."""
     graph = graphgrad_engine.training_graph(workload, workload.dropout)
     sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
     state = initial_state(graph, workload.seed)
     parameters = {name: state[name] for name in graph.parameters}
-    return bench(workload, parameters, flops_of_graph(graph, sizes), contenders, conditions,
-                 report or _report)  # fmt: skip
+    return bench(
+        workload,
+        parameters,
+        flops_of_graph(graph, sizes),
+        contenders,
+        conditions,
+        report or _report,
+    )
 
 
 def format_bench(size: str, result: Bench) -> str:
@@ -125,8 +150,11 @@ def format_bench(size: str, result: Bench) -> str:
     ]
     for name, value in result.dropped:
         lines.append(f"dropped from the environment: {name}={value}")
-    lines += ["", f"{'':<32}{'median ms':>10}{'min ms':>10}{'first s':>9}{'memory MB':>11}"
-                  f"{'tokens/s':>10}{'MFU':>7}{'ratio':>7}"]  # fmt: skip
+    lines += [
+        "",
+        f"{'':<32}{'median ms':>10}{'min ms':>10}{'first s':>9}{'memory MB':>11}"
+        f"{'tokens/s':>10}{'MFU':>7}{'ratio':>7}",
+    ]
     for name, record in result.records.items():
         shown = f"{name} {record.version}" if name in ("graphgrad", *PEERS) else name
         lines.append(
@@ -141,14 +169,18 @@ def format_bench(size: str, result: Bench) -> str:
 
 def _notes(result: Bench) -> Iterable[str]:
     losses = result.records["graphgrad"].losses
-    yield ("equal mathematics: without dropout the first losses agree: "
-           + ", ".join(f"{loss:.6g}" for loss in losses))  # fmt: skip
+    yield (
+        "equal mathematics: without dropout the first losses agree: "
+        + ", ".join(f"{loss:.6g}" for loss in losses)
+    )
     for name, record in result.records.items():
         if record.threads != result.threads:
             yield f"note: {name} uses {record.threads} threads and not {result.threads}"
     if result.busy_elsewhere is not None and result.busy_elsewhere > 0.1:
-        yield (f"note: other programs kept {result.busy_elsewhere:.1f} processors busy; "
-               "the minimum says more than the median")  # fmt: skip
+        yield (
+            f"note: other programs kept {result.busy_elsewhere:.1f} processors busy; "
+            "the minimum says more than the median"
+        )
     yield ""
 
 
@@ -159,10 +191,11 @@ def _peers(text: str) -> list[Contender]:
 
 def _without(names: Iterable[str]) -> list[Contender]:
     return [
-        dataclasses.replace(GRAPHGRAD, name=f"graphgrad without {name}",
-                            variant=_known("pass", name, CHOICES))
+        dataclasses.replace(
+            GRAPHGRAD, name=f"graphgrad without {name}", variant=_known("pass", name, CHOICES)
+        )
         for name in dict.fromkeys(names)
-    ]  # fmt: skip
+    ]
 
 
 def _known(what: str, name: str, names: Iterable[str]) -> str:
@@ -170,17 +203,19 @@ def _known(what: str, name: str, names: Iterable[str]) -> str:
     if name in known:
         return name
     raise ConfigurationError(
-        f"there is no {what} called {name!r}", "",
+        f"there is no {what} called {name!r}",
+        "",
         suggestion(name, known, "choose of"),
-    )  # fmt: skip
+    )
 
 
 def _numbers(option: str, text: str, default: int) -> list[int]:
     numbers = []
     for part in text.split(",") if text else [str(default)]:
         if not part.strip().isdecimal():
-            raise ConfigurationError(f"{option} {text!r}: {part!r} is not a number",
-                                     fix=f"write {option} 2,4,8")  # fmt: skip
+            raise ConfigurationError(
+                f"{option} {text!r}: {part!r} is not a number", fix=f"write {option} 2,4,8"
+            )
         _positive(option, int(part))
         numbers.append(int(part))
     return numbers

@@ -65,13 +65,23 @@ _SHAKE = 0.05
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("model", metavar="MODEL|RUN",
-                        help=f"{', '.join(BUILTIN)}, a .py file, or a run folder")  # fmt: skip
+    parser.add_argument(
+        "model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"
+    )
     add_model_option(parser)
-    parser.add_argument("--node", metavar="PATTERN", action="append",
-                        help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                        help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        help="a name, or a pattern with * and ?; may be repeated",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting; may be repeated",
+    )
     parser.add_argument(
         "--lint",
         action="store_true",
@@ -92,16 +102,24 @@ def run(arguments: argparse.Namespace) -> int:
     task = model.task(settings, dict(subject.run.task.files) if subject.run else {})
     started = time.perf_counter()
     verdicts = check(
-        task.graph, task.graph.outputs["loss"], task.feeds(0), shaken(task.graph, settings.seed),
-        arguments.node, seed=settings.seed,
-    )  # fmt: skip
+        task.graph,
+        task.graph.outputs["loss"],
+        task.feeds(0),
+        shaken(task.graph, settings.seed),
+        arguments.node,
+        seed=settings.seed,
+    )
     seconds = time.perf_counter() - started
     counts = Counter(verdict.verdict for verdict in verdicts)
     agreement = _agreement(subject)
     if arguments.json:
-        report = {"model": model.name, "seconds": round(seconds, 3), "counts": dict(counts),
-                  "verdicts": [verdict.to_dict() for verdict in verdicts],
-                  "program": agreement.to_dict()}  # fmt: skip
+        report = {
+            "model": model.name,
+            "seconds": round(seconds, 3),
+            "counts": dict(counts),
+            "verdicts": [verdict.to_dict() for verdict in verdicts],
+            "program": agreement.to_dict(),
+        }
         write_document(format_json(report, "the report") + "\n")
     else:
         for line in text_lines(verdicts, tails=bool(arguments.node)):
@@ -147,8 +165,10 @@ def _agreement(subject: _Subject) -> Agreement:
 
 def agreement_lines(found: Agreement) -> Iterator[str]:
     """One line where the program agrees, else what differs, its figures and its line."""
-    counted = (f"{found.steps} steps, {found.kernels} of them kernels; {found.values} values by "
-               f"name, the others of {found.nodes} nodes lie inside of them")  # fmt: skip
+    counted = (
+        f"{found.steps} steps, {found.kernels} of them kernels; {found.values} values by "
+        f"name, the others of {found.nodes} nodes lie inside of them"
+    )
     if found.difference is None:
         yield f"the program that trains agrees with the reference ({counted})"
         return
@@ -189,8 +209,9 @@ def shaken(graph: Graph, seed: int) -> dict[str, np.ndarray]:
 def text_lines(verdicts: Sequence[Verdict], tails: bool = False) -> Iterator[str]:
     """A line a node; below a delta that is not right, what is known of it; a line for each tail,
     where they are asked for."""
-    rows = [(v.verdict, plain(v.name), v.operation, shape_text(v.shape), _error(v))
-            for v in verdicts]  # fmt: skip
+    rows = [
+        (v.verdict, plain(v.name), v.operation, shape_text(v.shape), _error(v)) for v in verdicts
+    ]
     heading = ("verdict", "node", "operation", "shape", "relative error")
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
     yield "  ".join(map(str.ljust, heading, widths)).rstrip()
@@ -223,5 +244,7 @@ def _tails(verdict: Verdict) -> Iterator[str]:
     """A line for what each tail sends back, compared with the change of that tail alone."""
     width = max((len(plain(tail.tail)) for tail in verdict.tails), default=0)
     for tail in verdict.tails:
-        yield (f"{tail.verdict:<8} <- {plain(tail.tail):<{width}}  {tail.rule}   "
-               f"by differences {tail.numeric:.6g}, by the rule {tail.symbolic:.6g}")  # fmt: skip
+        yield (
+            f"{tail.verdict:<8} <- {plain(tail.tail):<{width}}  {tail.rule}   "
+            f"by differences {tail.numeric:.6g}, by the rule {tail.symbolic:.6g}"
+        )

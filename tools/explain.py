@@ -24,9 +24,13 @@ from graphgrad.training.files import format_json
 from graphgrad.training.settings import with_values
 
 STYLES: Mapping[Style, str] = {
-    "title": "bold", "formula": "cyan", "text": "", "good": "green", "bad": "bold red",
+    "title": "bold",
+    "formula": "cyan",
+    "text": "",
+    "good": "green",
+    "bad": "bold red",
     "faint": "dim",
-}  # fmt: skip
+}
 
 Subject = tuple[Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 """A forward graph in float64, its inputs and its state."""
@@ -62,8 +66,10 @@ def _subject(name: str, batch: int | None, model_file: str | None) -> Subject:
             tell("note: the run cuts deltas; the derivation shows them uncut")
         settings = with_values(opened.settings, {"dtype": "float64"})
         task = opened.model.task(settings, opened.task.files)
-        state = {key: value.astype(np.float64) if value.dtype.kind == "f" else value
-                 for key, value in opened.state.items()}  # fmt: skip
+        state = {
+            key: value.astype(np.float64) if value.dtype.kind == "f" else value
+            for key, value in opened.state.items()
+        }
         return task.graph, task.feeds(batch_of(batch, opened.step)), state
     refuse_model_option(model_file)
     model = model_of(name)

@@ -46,8 +46,19 @@ run is changed.
     graphgrad inspect runs/transformer-001 --compare runs/transformer-002 --limit 20
     graphgrad inspect transformer --explain decoder.output.logits
 """
-_HEADINGS = ("node", "operation", "shape", "", "mean", "std", "norm", "min", "max", "zeros",
-             "not finite")  # fmt: skip
+_HEADINGS = (
+    "node",
+    "operation",
+    "shape",
+    "",
+    "mean",
+    "std",
+    "norm",
+    "min",
+    "max",
+    "zeros",
+    "not finite",
+)
 _NUMBERS = 4  # the column from which on figures stand, aligned to the right
 
 
@@ -55,14 +66,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder; with --explain also a model")
     add_model_option(parser)
-    parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
-                        help="a name, or a pattern with * and ?; may be repeated")  # fmt: skip
-    parser.add_argument("--sort", choices=RECORDED, metavar="FIGURE",
-                        help=f"largest first: {', '.join(FIGURES)}, or delta_…; with --steps also "
-                        "update_ratio, of the last step")  # fmt: skip
-    parser.add_argument("--where", metavar="CONDITION", action="append", default=[],
-                        help="only nodes whose figure is so, such as 'zeros>0.5'; may be "
-                        "repeated")  # fmt: skip
+    parser.add_argument(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="a name, or a pattern with * and ?; may be repeated",
+    )
+    parser.add_argument(
+        "--sort",
+        choices=RECORDED,
+        metavar="FIGURE",
+        help=f"largest first: {', '.join(FIGURES)}, or delta_…; with --steps also "
+        "update_ratio, of the last step",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="only nodes whose figure is so, such as 'zeros>0.5'; may be repeated",
+    )
     parser.add_argument(
         "--steps",
         action="store_true",
@@ -73,20 +97,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN2",
         help="show a figure of each node in both runs, largest difference first",
     )
-    parser.add_argument("--figure", metavar="FIGURE",
-                        help="with --steps and --compare: which figure (norm)")  # fmt: skip
+    parser.add_argument(
+        "--figure", metavar="FIGURE", help="with --steps and --compare: which figure (norm)"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="print the first N nodes only")
-    parser.add_argument("--batch", type=int, metavar="STEP",
-                        help="the batch of this step (default: the run's next)")  # fmt: skip
-    parser.add_argument("--explain", metavar="NODE",
-                        help="derive the delta of this node step by step, each checked by "
-                        "value")  # fmt: skip
-    parser.add_argument("--depth", type=int, metavar="N", default=STEPS,
-                        help="with --explain: stop after N steps (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--batch", type=int, metavar="STEP", help="the batch of this step (default: the run's next)"
+    )
+    parser.add_argument(
+        "--explain",
+        metavar="NODE",
+        help="derive the delta of this node step by step, each checked by value",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        metavar="N",
+        default=STEPS,
+        help="with --explain: stop after N steps (%(default)s)",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
-    form.add_argument("--csv", action="store_true",
-                      help="print comma-separated values with all digits")  # fmt: skip
+    form.add_argument(
+        "--csv", action="store_true", help="print comma-separated values with all digits"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,16 +138,26 @@ def run(arguments: argparse.Namespace) -> int:
     graph = opened.task.graph
     step = batch_of(arguments.batch, opened.step)
     reports = ordered(
-        inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step), opened.state,
-                       arguments.node or ("*",)),
-        sort, arguments.limit, conditions,
-    )  # fmt: skip
+        inspect_values(
+            derived_graph(graph, opened.settings),
+            opened.task.feeds(step),
+            opened.state,
+            arguments.node or ("*",),
+        ),
+        sort,
+        arguments.limit,
+        conditions,
+    )
     if arguments.csv:
         print_csv(batch_table(reports))
     elif arguments.json:
         nodes = [report.to_dict() for report in reports]
-        report = {"run": str(opened.folder.path), "step": opened.step, "batch": step,
-                  "nodes": nodes}  # fmt: skip
+        report = {
+            "run": str(opened.folder.path),
+            "step": opened.step,
+            "batch": step,
+            "nodes": nodes,
+        }
         write_document(format_json(report, "the report") + "\n")
     elif sys.stdout.isatty():
         Console(highlight=False).print(*blocks(reports), sep="\n")
@@ -129,22 +173,28 @@ def _refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
         for name in ("node", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
             value = getattr(arguments, name)
             if value is not None and value is not False and value != []:  # 0 is a limit
-                raise ConfigurationError(f"--explain derives one delta; --{name} does nothing",
-                                         fix=f"leave --{name} out")  # fmt: skip
+                raise ConfigurationError(
+                    f"--explain derives one delta; --{name} does nothing", fix=f"leave --{name} out"
+                )
     elif arguments.depth != STEPS:
         raise ConfigurationError("--depth belongs to --explain", fix="add --explain NODE")
     elif arguments.figure and not (arguments.steps or arguments.compare):
-        raise ConfigurationError("--figure belongs to --steps and --compare",
-                                 fix=f"--sort {arguments.figure} for one batch")  # fmt: skip
+        raise ConfigurationError(
+            "--figure belongs to --steps and --compare",
+            fix=f"--sort {arguments.figure} for one batch",
+        )
     if arguments.limit is not None and arguments.limit < 0:
-        raise ConfigurationError(f"--limit {arguments.limit}: there are no fewer than 0 nodes",
-                                 fix="--limit 10")  # fmt: skip
+        raise ConfigurationError(
+            f"--limit {arguments.limit}: there are no fewer than 0 nodes", fix="--limit 10"
+        )
 
 
 def ordered(
-    reports: Sequence[NodeReport], sort: str | None, limit: int | None,
+    reports: Sequence[NodeReport],
+    sort: str | None,
+    limit: int | None,
     conditions: Sequence[Condition] = (),
-) -> Sequence[NodeReport]:  # fmt: skip
+) -> Sequence[NodeReport]:
     """Those that meet the conditions, largest figures first; the first `limit` of them."""
     return ordered_items(reports, figures_of_report, sort, limit, conditions)
 
@@ -163,21 +213,33 @@ def text_lines(reports: Sequence[NodeReport]) -> Iterator[str]:
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [cell.rjust(width) if column >= _NUMBERS else cell.ljust(width)
-             for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+    cells = [
+        cell.rjust(width) if column >= _NUMBERS else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
     return "  ".join(cells).rstrip()
 
 
 def _rows(report: NodeReport) -> Iterator[tuple[str, ...]]:
-    yield (plain(report.name), report.operation, shape_text(report.shape), "z",
-           *_figures(report.value))  # fmt: skip
+    yield (
+        plain(report.name),
+        report.operation,
+        shape_text(report.shape),
+        "z",
+        *_figures(report.value),
+    )
     if report.delta is not None:
         yield ("", "", "", "δ", *_figures(report.delta))
 
 
 def _figures(statistics: Statistics) -> Iterator[str]:
-    for figure in (statistics.mean, statistics.std, statistics.norm, statistics.minimum,
-                   statistics.maximum):  # fmt: skip
+    for figure in (
+        statistics.mean,
+        statistics.std,
+        statistics.norm,
+        statistics.minimum,
+        statistics.maximum,
+    ):
         yield "-" if figure is None else f"{figure:.3g}"
     yield f"{statistics.zeros:.0%}"
     yield str(statistics.non_finite)

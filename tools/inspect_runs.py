@@ -47,8 +47,10 @@ def show_steps(arguments: argparse.Namespace) -> int:
         report = {"run": arguments.run, **_as_json(history)}
         write_document(format_json(report, "the history", None) + "\n")
     else:
-        tell(f"{figure} at {len(history.steps)} recorded steps, {history.steps[0]} to "
-             f"{history.steps[-1]}")  # fmt: skip
+        tell(
+            f"{figure} at {len(history.steps)} recorded steps, {history.steps[0]} to "
+            f"{history.steps[-1]}"
+        )
         print_table(steps_table(history, figure))
     return 0
 
@@ -56,8 +58,13 @@ def show_steps(arguments: argparse.Namespace) -> int:
 def _selected(history: History, arguments: argparse.Namespace) -> History:
     """The nodes that meet the conditions at the last step, sorted by a figure of that step."""
     tables = figures_of_history(history, history.steps[-1])
-    nodes = ordered(tables, tables.__getitem__, _sort(arguments, RECORDED), arguments.limit,
-                    _conditions(arguments, RECORDED))  # fmt: skip
+    nodes = ordered(
+        tables,
+        tables.__getitem__,
+        _sort(arguments, RECORDED),
+        arguments.limit,
+        _conditions(arguments, RECORDED),
+    )
     rank = {node: place for place, node in enumerate(nodes)}
     chosen = [name for name in history.names if history.node_of(name) in rank]
     return history.of_names(sorted(chosen, key=lambda name: rank[history.node_of(name)]))
@@ -87,10 +94,16 @@ def _long_table(history: History) -> Table:
 
 
 def _as_json(history: History) -> dict[str, Any]:
-    values = [[[None if not math.isfinite(value) else value for value in row] for row in step]
-              for step in history.values.tolist()]  # fmt: skip
-    return {"steps": list(history.steps), "names": list(history.names),
-            "statistics": list(history.statistics), "values": values}  # fmt: skip
+    values = [
+        [[None if not math.isfinite(value) else value for value in row] for row in step]
+        for step in history.values.tolist()
+    ]
+    return {
+        "steps": list(history.steps),
+        "names": list(history.names),
+        "statistics": list(history.statistics),
+        "values": values,
+    }
 
 
 def show_comparison(arguments: argparse.Namespace) -> int:
@@ -98,22 +111,28 @@ def show_comparison(arguments: argparse.Namespace) -> int:
     known = RECORDED if arguments.steps else REPORTED
     figure = known_figure(arguments.figure or "norm", known)
     if arguments.sort:
-        raise ConfigurationError("--compare sorts by the difference of --figure",
-                                 fix=f"--figure {arguments.sort}")  # fmt: skip
+        raise ConfigurationError(
+            "--compare sorts by the difference of --figure", fix=f"--figure {arguments.sort}"
+        )
     tables = _recorded(arguments) if arguments.steps else _computed(arguments)
     first, second = _kept(tables, _conditions(arguments, known))
     found = compare(first, second, figure)
     pairs = found.pairs[: arguments.limit] if arguments.limit is not None else found.pairs
-    table = Table(("node", "first", "second", "ratio"),
-                  [(pair.name, pair.first, pair.second, pair.ratio) for pair in pairs])  # fmt: skip
+    table = Table(
+        ("node", "first", "second", "ratio"),
+        [(pair.name, pair.first, pair.second, pair.ratio) for pair in pairs],
+    )
     if arguments.csv:
         print_csv(table)
     elif arguments.json:
         report = {
-            "first": arguments.run, "second": arguments.compare, "figure": figure,
+            "first": arguments.run,
+            "second": arguments.compare,
+            "figure": figure,
             "nodes": [pair.to_dict() for pair in pairs],
-            "only_first": list(found.only_first), "only_second": list(found.only_second),
-        }  # fmt: skip
+            "only_first": list(found.only_first),
+            "only_second": list(found.only_second),
+        }
         write_document(format_json(report, "the comparison") + "\n")
     else:
         tell(f"{figure} of each node: first {arguments.run}, second {arguments.compare}")
@@ -127,10 +146,15 @@ def _kept(
 ) -> tuple[Mapping[str, Figures], Mapping[str, Figures]]:
     """Without the nodes whose figures in the first run do not meet the conditions."""
     first, second = tables
-    refused = {name for name, figures in first.items()
-               if not all(condition.holds(figures) for condition in conditions)}  # fmt: skip
-    one, other = ({name: figures for name, figures in table.items() if name not in refused}
-                  for table in (first, second))  # fmt: skip
+    refused = {
+        name
+        for name, figures in first.items()
+        if not all(condition.holds(figures) for condition in conditions)
+    }
+    one, other = (
+        {name: figures for name, figures in table.items() if name not in refused}
+        for table in (first, second)
+    )
     return one, other
 
 
@@ -143,8 +167,10 @@ def _tell_of_the_rest(found: Comparison) -> None:
 
 def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
     """What both runs have recorded, at the last step that both have."""
-    first, second = (read_history(folder_of(path)).chosen(arguments.node)
-                     for path in (arguments.run, arguments.compare))  # fmt: skip
+    first, second = (
+        read_history(folder_of(path)).chosen(arguments.node)
+        for path in (arguments.run, arguments.compare)
+    )
     common = sorted(set(first.steps) & set(second.steps))
     if not common:
         raise ConfigurationError(
@@ -163,8 +189,12 @@ def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
         opened = run_of(path, model_file=arguments.model_file)
         step = batch_of(step, opened.step)
         graph = opened.task.graph
-        reports = inspect_values(derived_graph(graph, opened.settings), opened.task.feeds(step),
-                                 opened.state, arguments.node or ("*",))  # fmt: skip
+        reports = inspect_values(
+            derived_graph(graph, opened.settings),
+            opened.task.feeds(step),
+            opened.state,
+            arguments.node or ("*",),
+        )
         tables.append({report.name: figures_of_report(report) for report in reports})
     return tables
 

@@ -72,8 +72,12 @@ class _Parser(argparse.ArgumentParser):
 
     def options(self) -> list[str]:
         """The long names of all options."""
-        return [name for action in self._actions for name in action.option_strings
-                if name.startswith("--")]  # fmt: skip
+        return [
+            name
+            for action in self._actions
+            for name in action.option_strings
+            if name.startswith("--")
+        ]
 
 
 def parser() -> _Parser:
@@ -92,10 +96,13 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
     for name, module in COMMANDS.items():
         laid_out = "\n" in module.DESCRIPTION  # else it is one paragraph, to be filled
         each[name] = commands.add_parser(
-            name, help=module.HELP, description=module.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter if laid_out
+            name,
+            help=module.HELP,
+            description=module.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter
+            if laid_out
             else argparse.HelpFormatter,
-        )  # fmt: skip
+        )
         module.add_arguments(each[name])
     return whole, each
 
@@ -139,8 +146,10 @@ def _run(words: Sequence[str]) -> int:
         tell(f"{command}: {error}")
         return 2
     except MemoryError as error:
-        tell(f"{command}: there is not enough memory{f': {error}' if str(error) else ''}\n"
-             "  fix:   make the model or the batch smaller")  # fmt: skip
+        tell(
+            f"{command}: there is not enough memory{f': {error}' if str(error) else ''}\n"
+            "  fix:   make the model or the batch smaller"
+        )
         return 2
     except KeyboardInterrupt:
         tell("interrupted")
@@ -151,8 +160,9 @@ def _check_command(words: Sequence[str]) -> None:
     """UnknownNameError for a command that there is not."""
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
-        raise UnknownNameError(f"there is no command {command!r}",
-                               fix=suggestion(command, COMMANDS, "commands"))  # fmt: skip
+        raise UnknownNameError(
+            f"there is no command {command!r}", fix=suggestion(command, COMMANDS, "commands")
+        )
 
 
 def _refuse(command: _Parser, unknown: Sequence[str]) -> NoReturn:
@@ -160,8 +170,9 @@ def _refuse(command: _Parser, unknown: Sequence[str]) -> NoReturn:
     word = unknown[0]
     if word.startswith("--"):
         name = word.partition("=")[0]
-        command.error(f"there is no option {name}; "
-                      f"{suggestion(name, command.options(), 'options')}")  # fmt: skip
+        command.error(
+            f"there is no option {name}; {suggestion(name, command.options(), 'options')}"
+        )
     command.error(f"unrecognized arguments: {' '.join(unknown)}")
 
 

@@ -23,22 +23,30 @@ _LISTED = 5
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """Declare `--model FILE`, with which a user names the file of a run's model."""
-    parser.add_argument("--model", dest="model_file", metavar="FILE",
-                        help="the Python file of the run's model, where it was moved or edited, or "
-                        "is not one that you trained with: it is run")  # fmt: skip
+    parser.add_argument(
+        "--model",
+        dest="model_file",
+        metavar="FILE",
+        help="the Python file of the run's model, where it was moved or edited, or "
+        "is not one that you trained with: it is run",
+    )
 
 
 def refuse_model_option(model_file: str | None) -> None:
     """ConfigurationError where `--model` is given and no run."""
     if model_file is not None:
-        raise ConfigurationError("--model names the model of a run, and there is no run",
-                                 fix="leave --model out")  # fmt: skip
+        raise ConfigurationError(
+            "--model names the model of a run, and there is no run", fix="leave --model out"
+        )
 
 
 def run_of(
-    path: str, values: Mapping[str, Any] | None = None, step: int | None = None,
-    told: bool = True, model_file: str | None = None,
-) -> OpenRun:  # fmt: skip
+    path: str,
+    values: Mapping[str, Any] | None = None,
+    step: int | None = None,
+    told: bool = True,
+    model_file: str | None = None,
+) -> OpenRun:
     """The run of a folder; what is to be known of its state (`warnings`) is told, if `told`."""
     _refuse_a_model(path)
     opened = open_run(path, BUILTIN, values, step, model_file)
@@ -63,20 +71,26 @@ def model_of(name: str) -> ModelFile:
     if is_run(name):
         if (Path(name) / CONFIGURATION).is_file():
             raise UnknownNameError(
-                f"{name} is a run, and a model is wanted here", name,
+                f"{name} is a run, and a model is wanted here",
+                name,
                 f"name the model ({', '.join(BUILTIN)}, or a .py file); to go on with the run: "
                 f"graphgrad train --resume {shlex.quote(name)}",
-            )  # fmt: skip
-        raise UnknownNameError(f"{name} is a folder, and a model is wanted here", name,
-                               f"models: {', '.join(BUILTIN)}, or a .py file")  # fmt: skip
+            )
+        raise UnknownNameError(
+            f"{name} is a folder, and a model is wanted here",
+            name,
+            f"models: {', '.join(BUILTIN)}, or a .py file",
+        )
     return load_model(name, BUILTIN)
 
 
 def batch_of(batch: int | None, step: int) -> int:
     """The batch that `--batch` asks for, else that of the step."""
     if batch is not None and not 0 <= batch < 2**63:
-        raise ConfigurationError(f"--batch {batch}: the batches of a run are counted from 0",
-                                 fix="--batch 0 for that of the first step")  # fmt: skip
+        raise ConfigurationError(
+            f"--batch {batch}: the batches of a run are counted from 0",
+            fix="--batch 0 for that of the first step",
+        )
     return step if batch is None else batch
 
 

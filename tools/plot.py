@@ -40,17 +40,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
     add_model_option(parser)
-    parser.add_argument("--what", choices=(*PLOTS, "all"), default="loss",
-                        help=f"{', '.join(PLOTS)}, or all (%(default)s)")  # fmt: skip
-    parser.add_argument("-o", "--output", metavar="FILE",
-                        help="where to (RUN/plots/WHAT.png; with --what all a folder)")  # fmt: skip
-    parser.add_argument("--node", metavar="PATTERN", action="append", default=[],
-                        help="only these nodes, for attention, flow and updates; may be "
-                        "repeated")  # fmt: skip
-    parser.add_argument("--batch", type=int, metavar="STEP",
-                        help="the batch of this step (default: the run's next)")  # fmt: skip
-    parser.add_argument("--example", type=int, metavar="I", default=0,
-                        help="which example of the batch, for attention (%(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--what",
+        choices=(*PLOTS, "all"),
+        default="loss",
+        help=f"{', '.join(PLOTS)}, or all (%(default)s)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to (RUN/plots/WHAT.png; with --what all a folder)",
+    )
+    parser.add_argument(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only these nodes, for attention, flow and updates; may be repeated",
+    )
+    parser.add_argument(
+        "--batch", type=int, metavar="STEP", help="the batch of this step (default: the run's next)"
+    )
+    parser.add_argument(
+        "--example",
+        type=int,
+        metavar="I",
+        default=0,
+        help="which example of the batch, for attention (%(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,8 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
         return _draw_all(folder, arguments)
     file = Path(arguments.output or folder.path / "plots" / f"{arguments.what}.png")
     if format_of(file) not in FORMATS:
-        raise ConfigurationError(f"{file.name} does not say which format to write", str(file),
-                                 f"end it with .{', .'.join(FORMATS)}")  # fmt: skip
+        raise ConfigurationError(
+            f"{file.name} does not say which format to write",
+            str(file),
+            f"end it with .{', .'.join(FORMATS)}",
+        )
     _draw(folder, arguments, arguments.what, file)
     return 0
 
@@ -129,14 +150,16 @@ def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     opened = run_of(arguments.run, model_file=arguments.model_file)
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
-    maps = attention_maps(graph, opened.task.feeds(step), opened.state, opened.task.files,
-                          arguments.example)  # fmt: skip
+    maps = attention_maps(
+        graph, opened.task.feeds(step), opened.state, opened.task.files, arguments.example
+    )
     if arguments.node:
         chosen = {graph.name_of(node) for node in matching(graph, arguments.node, graph.nodes)}
         maps = tuple(item for item in maps if item.name in chosen)
         if not maps:
-            raise UnknownNameError("no attention has such a name",
-                                   fix='--node "encoder.0.attention.*"')  # fmt: skip
+            raise UnknownNameError(
+                "no attention has such a name", fix='--node "encoder.0.attention.*"'
+            )
     return plot_attention(maps, folder.path.name)
 
 

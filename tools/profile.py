@@ -37,18 +37,33 @@ least, GFLOP/s of matrix products, and the line that declared it.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("model", help=f"{', '.join(BUILTIN)}, or a .py file")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                        help="change a setting; may be repeated")  # fmt: skip
-    parser.add_argument("--steps", metavar="N", type=int, default=5,
-                        help="timed steps (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--top", metavar="N", type=int, default=20,
-                        help="how many nodes are listed (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting; may be repeated",
+    )
+    parser.add_argument(
+        "--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--top",
+        metavar="N",
+        type=int,
+        default=20,
+        help="how many nodes are listed (default: %(default)s)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object, with all nodes")
     parser.add_argument("--trace", metavar="FILE", help="write one step as a Chrome trace")
-    parser.add_argument("--kernel", metavar="NAME",
-                        help="print a kernel of the program instead of times")  # fmt: skip
-    parser.add_argument("--assembly", action="store_true",
-                        help="with --kernel: what it is in the processor's language")  # fmt: skip
+    parser.add_argument(
+        "--kernel", metavar="NAME", help="print a kernel of the program instead of times"
+    )
+    parser.add_argument(
+        "--assembly",
+        action="store_true",
+        help="with --kernel: what it is in the processor's language",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -108,8 +123,10 @@ def format_profile(found: Profile, top: int) -> str:
         f"{'operation':<22}{'calls':>6}{columns}",
     ]
     for each in found.operations:
-        lines.append(f"{each.operation:<22}{each.calls:>6}"
-                     + _figures(each.seconds, seconds, each.bytes, each.gflops))  # fmt: skip
+        lines.append(
+            f"{each.operation:<22}{each.calls:>6}"
+            + _figures(each.seconds, seconds, each.bytes, each.gflops)
+        )
     nodes = sorted(found.lines, key=lambda line: -line.seconds)[: max(top, 0)]
     lines += ["", f"{'operation':<22}{columns}  node"]
     for line in nodes:

@@ -54,30 +54,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", metavar="FILE", help="the file to write (default: print)")
     parser.add_argument("--format", choices=FORMATS, help="default: FILE's ending, else txt")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--deltas", choices=("contributions", "nodes"), nargs="?",
-                      const="contributions", default="contributions",
-                      help="draw each delta beside its node (the default), or with `nodes` "
-                      "everything that the deltas are computed with")  # fmt: skip
+    what.add_argument(
+        "--deltas",
+        choices=("contributions", "nodes"),
+        nargs="?",
+        const="contributions",
+        default="contributions",
+        help="draw each delta beside its node (the default), or with `nodes` "
+        "everything that the deltas are computed with",
+    )
     what.add_argument("--forward", action="store_true", help="leave the deltas out")
-    parser.add_argument("--parameters", choices=PARAMETERS, default="auto",
-                        help="as nodes, on edges, or in the boxes that use them")  # fmt: skip
-    parser.add_argument("--depth", type=int, metavar="N",
-                        help="make one box of each scope deeper than N")  # fmt: skip
-    parser.add_argument("--fold", action=argparse.BooleanOptionalAction,
-                        help="draw equal layers once and the whole at a glance (default: equal "
-                        "layers of large graphs)")  # fmt: skip
+    parser.add_argument(
+        "--parameters",
+        choices=PARAMETERS,
+        default="auto",
+        help="as nodes, on edges, or in the boxes that use them",
+    )
+    parser.add_argument(
+        "--depth", type=int, metavar="N", help="make one box of each scope deeper than N"
+    )
+    parser.add_argument(
+        "--fold",
+        action=argparse.BooleanOptionalAction,
+        help="draw equal layers once and the whole at a glance (default: equal "
+        "layers of large graphs)",
+    )
     parser.add_argument(
         "--direction",
         choices=DIRECTIONS,
         default="auto",
         help="the way that values flow (default: down; neurons: right)",
     )
-    parser.add_argument("--figures", action=argparse.BooleanOptionalAction, default=True,
-                        help="of a run, write the figures of one batch into the picture (the "
-                        "default), or draw the graph alone")  # fmt: skip
+    parser.add_argument(
+        "--figures",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="of a run, write the figures of one batch into the picture (the "
+        "default), or draw the graph alone",
+    )
     parser.add_argument("--constants", action="store_true", help="draw constants too")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                        help="change a setting; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting; may be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,10 +111,13 @@ def run(arguments: argparse.Namespace) -> int:
             fix=f"graphgrad render {arguments.model} --output graph.{form}",
         )
     view = View(
-        deltas="none" if arguments.forward else arguments.deltas, parameters=arguments.parameters,
-        constants=arguments.constants, fold=arguments.fold, depth=arguments.depth,
+        deltas="none" if arguments.forward else arguments.deltas,
+        parameters=arguments.parameters,
+        constants=arguments.constants,
+        fold=arguments.fold,
+        depth=arguments.depth,
         direction=arguments.direction,
-    )  # fmt: skip
+    )
     output = Path(arguments.output) if arguments.output else None
     if (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
         content = _page(arguments, view)

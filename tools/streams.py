@@ -87,9 +87,10 @@ def _output(stream: Any) -> Any:
     stream.flush()
     return io.TextIOWrapper(
         io.BufferedWriter(_Output(stream.fileno(), "w", closefd=False)),
-        encoding=stream.encoding, errors="backslashreplace",
+        encoding=stream.encoding,
+        errors="backslashreplace",
         line_buffering=stream.line_buffering or stream.write_through,
-    )  # fmt: skip
+    )
 
 
 def output_failure() -> OSError | None:

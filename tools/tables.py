@@ -49,8 +49,9 @@ def print_csv(table: Table) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.headings)
     for row in table.rows:
-        writer.writerow([plain(cell, 10**6) if isinstance(cell, str) else _exact(cell)
-                         for cell in row])  # fmt: skip
+        writer.writerow(
+            [plain(cell, 10**6) if isinstance(cell, str) else _exact(cell) for cell in row]
+        )
     write_document(text.getvalue())
 
 
@@ -59,8 +60,10 @@ def text_lines(table: Table) -> Iterator[str]:
     rows = [table.headings, *([shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.headings))]
     for row in rows:
-        cells = [cell.rjust(width) if column >= table.numbers else cell.ljust(width)
-                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        cells = [
+            cell.rjust(width) if column >= table.numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
         yield "  ".join(cells).rstrip()
 
 
@@ -69,8 +72,9 @@ def rich_table(table: Table) -> RichTable:
     drawn = RichTable(box=None, padding=(0, 0, 0, 2), header_style="dim", pad_edge=False)
     for column, heading in enumerate(table.headings):
         right = column >= table.numbers
-        drawn.add_column(heading, justify="right" if right else "left", no_wrap=right,
-                         overflow="fold")  # fmt: skip
+        drawn.add_column(
+            heading, justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     for row in table.rows:
         colour = "magenta" if row[0] in table.deltas else ""
         drawn.add_row(*(Text(shown(cell), colour) for cell in row))
@@ -89,14 +93,16 @@ def shown(cell: Cell) -> str:
 def sparkline(values: Sequence[float], width: int = 16) -> str:
     """The course of a figure in at most `width` characters, from its smallest to its largest."""
     count = min(width, len(values))
-    picked = [values[round(place * (len(values) - 1) / max(count - 1, 1))]
-              for place in range(count)]  # fmt: skip
+    picked = [
+        values[round(place * (len(values) - 1) / max(count - 1, 1))] for place in range(count)
+    ]
     finite = [value for value in picked if math.isfinite(value)]
     # halves, so that no difference overflows
     low, high = (min(finite) / 2, max(finite) / 2) if finite else (0.0, 0.0)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((value / 2 - low) * scale)] if math.isfinite(value) else " "
-                   for value in picked)  # fmt: skip
+    return "".join(
+        _BARS[round((value / 2 - low) * scale)] if math.isfinite(value) else " " for value in picked
+    )
 
 
 def _exact(cell: float | int | None) -> str:

@@ -49,30 +49,52 @@ stopped.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("model", nargs="?", help=f"{', '.join(BUILTIN)}, or a .py file")
-    parser.add_argument("--run", metavar="DIR",
-                        help="the run folder (default: a fresh one in runs/)")  # fmt: skip
+    parser.add_argument(
+        "--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)"
+    )
     parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
-    parser.add_argument("--step", metavar="N", type=int,
-                        help="with --resume: go on from the checkpoint of this step and give up "
-                        "what came after it (default: the newest)")  # fmt: skip
+    parser.add_argument(
+        "--step",
+        metavar="N",
+        type=int,
+        help="with --resume: go on from the checkpoint of this step and give up "
+        "what came after it (default: the newest)",
+    )
     add_model_option(parser)
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                        help="change a setting; may be repeated; --settings lists "
-                        "them")  # fmt: skip
-    parser.add_argument("--settings", action="store_true",
-                        help="list every setting of MODEL with its value and its meaning, and "
-                        "train nothing")  # fmt: skip
-    parser.add_argument("--verify", action="store_true",
-                        help="compare the first step with the plain program, whatever it costs "
-                        "(without: where it costs under two seconds)")  # fmt: skip
-    parser.add_argument("--inspect-every", metavar="N",
-                        help="record figures of values and deltas every N steps, for "
-                        "`graphgrad inspect RUN --steps`")  # fmt: skip
-    parser.add_argument("--inspect", metavar="PATTERN", action="append", default=[],
-                        help="which nodes to record: a name, or a pattern with * and ?; may be "
-                        "repeated (default: every node)")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a setting; may be repeated; --settings lists them",
+    )
+    parser.add_argument(
+        "--settings",
+        action="store_true",
+        help="list every setting of MODEL with its value and its meaning, and train nothing",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare the first step with the plain program, whatever it costs "
+        "(without: where it costs under two seconds)",
+    )
+    parser.add_argument(
+        "--inspect-every",
+        metavar="N",
+        help="record figures of values and deltas every N steps, for "
+        "`graphgrad inspect RUN --steps`",
+    )
+    parser.add_argument(
+        "--inspect",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="which nodes to record: a name, or a pattern with * and ?; may be "
+        "repeated (default: every node)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,8 +117,9 @@ def _list_settings(arguments: argparse.Namespace) -> int:
     """Prints every setting of a model with its value and its meaning."""
     if arguments.resume is not None or not arguments.model:
         first = next(iter(BUILTIN))
-        raise ConfigurationError("--settings lists the settings of a model",
-                                 fix=f"graphgrad train {first} --settings")  # fmt: skip
+        raise ConfigurationError(
+            "--settings lists the settings of a model", fix=f"graphgrad train {first} --settings"
+        )
     model = model_of(arguments.model)
     settings = with_assignments(model.settings, _assignments(arguments))
     values = {name: _as_typed(value) for name, value in dataclasses.asdict(settings).items()}
@@ -120,8 +143,11 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
     settings = opened.settings
-    recorder = (make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
-                if settings.inspect_every else None)  # fmt: skip
+    recorder = (
+        make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
+        if settings.inspect_every
+        else None
+    )
     check_settings(opened, recorder)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
@@ -129,15 +155,19 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
         if line:
             shown.message(f"note: {line}")
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
-    shown.message(f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
-                  f"steps {opened.step} to {opened.settings.steps}")  # fmt: skip
+    shown.message(
+        f"run {folder}: {opened.model.short_name}, {count:,} parameters, "
+        f"steps {opened.step} to {opened.settings.steps}"
+    )
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
     outcome = train(opened, explain, shown, recorder, arbiter, verify)
     if outcome.ending == "interrupted":
-        shown.message(f"interrupted after step {outcome.step}; saved. Go on with:\n"
-                      f"    graphgrad train --resume {folder}{_naming(opened)}")  # fmt: skip
+        shown.message(
+            f"interrupted after step {outcome.step}; saved. Go on with:\n"
+            f"    graphgrad train --resume {folder}{_naming(opened)}"
+        )
         return 130
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
@@ -168,19 +198,25 @@ def arbiter(compiled: Compiled, feeds: Any, state: Any) -> tuple[str, str] | Non
 
 def _created(arguments: argparse.Namespace) -> OpenRun:
     if arguments.step is not None:
-        raise ConfigurationError("--step says from which checkpoint a run goes on",
-                                 fix=f"--resume DIR --step {arguments.step}")  # fmt: skip
+        raise ConfigurationError(
+            "--step says from which checkpoint a run goes on",
+            fix=f"--resume DIR --step {arguments.step}",
+        )
     refuse_model_option(arguments.model_file)
     if arguments.run == "":
-        raise ConfigurationError("--run '' names no folder",
-                                 fix="leave --run out for a fresh one in runs/")  # fmt: skip
+        raise ConfigurationError(
+            "--run '' names no folder", fix="leave --run out for a fresh one in runs/"
+        )
     if not arguments.model:
-        raise ConfigurationError("train needs a model or --resume DIR",
-                                 fix=f"graphgrad train {next(iter(BUILTIN))}")  # fmt: skip
+        raise ConfigurationError(
+            "train needs a model or --resume DIR", fix=f"graphgrad train {next(iter(BUILTIN))}"
+        )
     model = model_of(arguments.model)
     if (arguments.source or arguments.target) and not hasattr(model.settings, "source"):
-        raise ConfigurationError(f"the model {model.short_name} reads no lines of text",
-                                 fix="leave --source and --target out")  # fmt: skip
+        raise ConfigurationError(
+            f"the model {model.short_name} reads no lines of text",
+            fix="leave --source and --target out",
+        )
     settings = with_assignments(model.settings, _assignments(arguments))
 
     def check(graph: Graph) -> None:
@@ -197,8 +233,9 @@ def _resumed(arguments: argparse.Namespace) -> OpenRun:
             fix=f"graphgrad train --resume {arguments.resume}",
         )
     values = assigned([*arguments.set, *_recording(arguments)])
-    return run_of(arguments.resume, values, arguments.step, told=False,
-                  model_file=arguments.model_file)  # fmt: skip
+    return run_of(
+        arguments.resume, values, arguments.step, told=False, model_file=arguments.model_file
+    )
 
 
 def _assignments(arguments: argparse.Namespace) -> list[str]:
@@ -206,15 +243,20 @@ def _assignments(arguments: argparse.Namespace) -> list[str]:
 
     Links are not followed: that of a pipe (`<(zcat …)`, /dev/stdin) leads to no file.
     """
-    files = [f"{key}={Path(path).absolute()}"
-             for key in ("source", "target") if (path := getattr(arguments, key))]  # fmt: skip
+    files = [
+        f"{key}={Path(path).absolute()}"
+        for key in ("source", "target")
+        if (path := getattr(arguments, key))
+    ]
     return [*arguments.set, *_recording(arguments), *files]
 
 
 def _recording(arguments: argparse.Namespace) -> list[str]:
     """The options of recording as settings, so that a run that goes on goes on recording."""
     if arguments.inspect and arguments.inspect_every is None:
-        raise ConfigurationError("--inspect says what to record, and nothing says how often",
-                                 fix="add --inspect-every 100")  # fmt: skip
+        raise ConfigurationError(
+            "--inspect says what to record, and nothing says how often",
+            fix="add --inspect-every 100",
+        )
     every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
     return [*every, *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else [])]

@@ -40,8 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints one line for each text; 2 where one could not be translated."""
     opened = run_of(arguments.run, model_file=arguments.model_file)
     if opened.task.translate is None:
-        raise ConfigurationError(f"the model {opened.model.short_name} does not translate",
-                                 fix="use a run of the transformer")  # fmt: skip
+        raise ConfigurationError(
+            f"the model {opened.model.short_name} does not translate",
+            fix="use a run of the transformer",
+        )
     work = _Work(partial(opened.task.translate, opened.state))
     if arguments.text:
         work.show("text", [_bytes_of(text) for text in arguments.text])
@@ -63,8 +65,10 @@ class _Work:
     def show(self, what: str, texts: Sequence[bytes]) -> None:
         """Translates and prints some more texts; `what` is what one of them is called."""
         for start in range(0, len(texts), GROUP):
-            group = [self._decoded(text, self.done + place)
-                     for place, text in enumerate(texts[start : start + GROUP], 1)]  # fmt: skip
+            group = [
+                self._decoded(text, self.done + place)
+                for place, text in enumerate(texts[start : start + GROUP], 1)
+            ]
             translated = self._translated(group, self.done + 1)
             for number, line in enumerate(translated, self.done + 1):
                 print(_shown(line), flush=True)
@@ -90,8 +94,10 @@ class _Work:
                 self._problems[first] = problem
                 return [""]
         half = len(texts) // 2
-        return [*self._translated(texts[:half], first),
-                *self._translated(texts[half:], first + half)]  # fmt: skip
+        return [
+            *self._translated(texts[:half], first),
+            *self._translated(texts[half:], first + half),
+        ]
 
 
 def _bytes_of(argument: str) -> bytes:

@@ -34,9 +34,14 @@ class Backwards:
     a tail sends back, before anything is made of it."""
 
     def __init__(
-        self, graph: Graph, target: Node, leaves: Sequence[Node], seed: Node | None, label: str,
+        self,
+        graph: Graph,
+        target: Node,
+        leaves: Sequence[Node],
+        seed: Node | None,
+        label: str,
         planned: Sequence[Planned[Node]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.graph, self.target, self.leaves = graph, target, leaves
         self.seed, self.label, self.planned = seed, label, planned
         self.between = graph.ancestors([target]) & graph.descendants(leaves)
@@ -170,8 +175,9 @@ class Backwards:
             if new.type != value.type:
                 raise DeclarationError(
                     f"surgery {plan.cut}: the delta is {value.type}, its replacement {new.type}",
-                    str(node.origin or ""), "a delta has the shape and dtype of its node",
-                )  # fmt: skip
+                    str(node.origin or ""),
+                    "a delta has the shape and dtype of its node",
+                )
             self._own(new, node, "")
             sender = "" if tail is None else self.graph.name_of(tail)
             self._name_cut(cut_name(name, plan.cut.kind, sender, self.label), new)
@@ -214,19 +220,35 @@ class Backwards:
             at(self.target),
             None if self.seed is None else at(self.seed),
             tuple([at(leaf) for leaf in self.leaves]),
-            tuple([
-                Delta(at(node), at(value), names, called, tuple([
-                    Sent(at(tail), place, at(part), name, changes(made))
-                    for tail, place, part, name, made in sent
-                ]), changes(cut))
-                for node, value, names, called, sent, cut in self.deltas
-            ]),
-            tuple([Step(at(node), at(owner), name, scope)
-                   for node, owner, name, scope in self.steps]),
-            tuple([Planned(cut, at(node), None if tail is None else at(tail))
-                   for cut, node, tail in self.planned]),
+            tuple(
+                [
+                    Delta(
+                        at(node),
+                        at(value),
+                        names,
+                        called,
+                        tuple(
+                            [
+                                Sent(at(tail), place, at(part), name, changes(made))
+                                for tail, place, part, name, made in sent
+                            ]
+                        ),
+                        changes(cut),
+                    )
+                    for node, value, names, called, sent, cut in self.deltas
+                ]
+            ),
+            tuple(
+                [Step(at(node), at(owner), name, scope) for node, owner, name, scope in self.steps]
+            ),
+            tuple(
+                [
+                    Planned(cut, at(node), None if tail is None else at(tail))
+                    for cut, node, tail in self.planned
+                ]
+            ),
             names,
-        )  # fmt: skip
+        )
         return Derivation(script, list(table))
 
 
@@ -279,6 +301,7 @@ def _same_type(node: Node, head: Node, contribution: Node) -> Node:
             str(node.origin or ""),
             "a contribution has the shape of the head or of the result",
         )
-    fitted = sum_to(contribution, tuple(1 if a == 1 else b for a, b in zip(
-        aligned, head.shape, strict=True)))  # fmt: skip
+    fitted = sum_to(
+        contribution, tuple(1 if a == 1 else b for a, b in zip(aligned, head.shape, strict=True))
+    )
     return fitted if fitted.shape == head.shape else broadcast_to(fitted, head.shape)

@@ -24,8 +24,9 @@ class _Finder:
 
     def __init__(self, graph: Graph, label: str) -> None:
         self.graph, self.label = graph, label
-        self.with_delta = {node for node in graph.nodes
-                           if graph.delta_or_none(node, label) is not None}  # fmt: skip
+        self.with_delta = {
+            node for node in graph.nodes if graph.delta_or_none(node, label) is not None
+        }
 
     def planned(self, cut: Operated) -> Planned[Node]:
         head_name, arrow, tail_name = cut.at.partition(ARROW)
@@ -33,8 +34,7 @@ class _Finder:
             return Planned(cut, self._node(cut, cut.at.strip()), None)
         head = self._node(cut, head_name.strip())
         tail = self._node(cut, tail_name.strip(), with_delta=False)
-        tails = list(dict.fromkeys(
-            item.tail for item in self.graph.sent_back(head, self.label)))  # fmt: skip
+        tails = list(dict.fromkeys(item.tail for item in self.graph.sent_back(head, self.label)))
         if tail not in tails:
             names = " and ".join(repr(self.graph.name_of(each)) for each in tails)
             raise UnknownNameError(
@@ -54,9 +54,10 @@ class _Finder:
             near = difflib.get_close_matches(name, known, 3, 0.4)
             raise UnknownNameError(
                 f"surgery {cut}: no node is called {name!r}",
-                fix=f"did you mean {' or '.join(map(repr, near))}?" if near
+                fix=f"did you mean {' or '.join(map(repr, near))}?"
+                if near
                 else "print the graph to see its names",
-            )  # fmt: skip
+            )
         if with_delta and node not in self.with_delta:
             raise UnknownNameError(
                 f"surgery {cut}: node {name!r} has no delta in this graph",
@@ -67,14 +68,24 @@ class _Finder:
 
     def _exit(self, cut: Operated, scope: str) -> Node | None:
         """The one node by which values leave a scope; None where it is no scope."""
-        inside = {node for node in self.with_delta if node.heads
-                  and self.graph.name_of(node).startswith(f"{scope}.")}  # fmt: skip
-        exits = [node for node in inside if any(tail in self.with_delta and tail not in inside
-                                                for tail in self.graph.tails(node))]  # fmt: skip
+        inside = {
+            node
+            for node in self.with_delta
+            if node.heads and self.graph.name_of(node).startswith(f"{scope}.")
+        }
+        exits = [
+            node
+            for node in inside
+            if any(
+                tail in self.with_delta and tail not in inside for tail in self.graph.tails(node)
+            )
+        ]
         if len(exits) > 1:
             listed = sorted(map(self.graph.name_of, exits))
-            raise UnknownNameError(f"surgery {cut}: {scope!r} is a scope with several results",
-                                   fix=f"name one of them: {', '.join(listed)}")  # fmt: skip
+            raise UnknownNameError(
+                f"surgery {cut}: {scope!r} is a scope with several results",
+                fix=f"name one of them: {', '.join(listed)}",
+            )
         return exits[0] if exits else None
 
 

@@ -117,9 +117,9 @@ def _derived_again(graph: Graph, old: Derivation, planned: list[Planned[Node]]) 
     before = list(old.planned())
     plain = _without(graph, old, target)
     new = Backwards(plain, target, leaves, seed, old.label, [*before, *planned]).derived()
-    return new.changed({
-        name: _renewed(name, node, graph, old, new) for name, node in graph.outputs.items()
-    })  # fmt: skip
+    return new.changed(
+        {name: _renewed(name, node, graph, old, new) for name, node in graph.outputs.items()}
+    )
 
 
 def _without(graph: Graph, old: Derivation, target: Node) -> Graph:
@@ -127,8 +127,11 @@ def _without(graph: Graph, old: Derivation, target: Node) -> Graph:
     forward = graph.ancestors([*old.of_node, target])
     backward = graph.ancestors(old.owners) - forward - set(graph.inputs.values())
     backward -= set(graph.states.values())
-    names = {name: node for name, node in graph.names.items()
-             if name not in old.script.names and node not in backward}  # fmt: skip
+    names = {
+        name: node
+        for name, node in graph.names.items()
+        if name not in old.script.names and node not in backward
+    }
     outputs = {name: node for name, node in graph.outputs.items() if node not in backward}
     roots = [*outputs.values(), *graph.updates, *graph.updates.values(), *names.values()]
     needed = graph.ancestors(roots)
@@ -144,8 +147,11 @@ def _renewed(name: str, node: Node, graph: Graph, old: Derivation, new: Graph) -
     """The new node of an output that is a delta."""
     if name in old.script.names and graph.names.get(name) is node:
         return new.names.get(name, node)
-    found = {new.delta(owner, old.label) for owner, delta in old.of_node.items()
-             if old.value(delta) is node}  # fmt: skip
+    found = {
+        new.delta(owner, old.label)
+        for owner, delta in old.of_node.items()
+        if old.value(delta) is node
+    }
     if len(found) > 1:
         raise DeclarationError(
             f"the output {name!r} is the delta of several nodes, of which some are cut",

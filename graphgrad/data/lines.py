@@ -125,8 +125,10 @@ def _read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         if str(path).startswith(_PIPES):
-            raise DataError("the pipe that the lines came from is gone",
-                            fix="keep the lines in a file and name it") from None  # fmt: skip
+            raise DataError(
+                "the pipe that the lines came from is gone",
+                fix="keep the lines in a file and name it",
+            ) from None
         raise DataError("there is no such file", fix="check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -62,8 +62,10 @@ def _blank_notice(blank: list[int], kept: int, purpose: str = "") -> str:
     if not blank:
         return ""
     listed = ", ".join(map(str, blank[:_LISTED])) + (", …" if len(blank) > _LISTED else "")
-    return (f"{len(blank)} of {len(blank) + kept} pairs{purpose} have a blank side and are left "
-            f"out (line{'s' if len(blank) > 1 else ''} {listed})")  # fmt: skip
+    return (
+        f"{len(blank)} of {len(blank) + kept} pairs{purpose} have a blank side and are left "
+        f"out (line{'s' if len(blank) > 1 else ''} {listed})"
+    )
 
 
 def read_pairs(

@@ -48,8 +48,11 @@ def converted(array: np.ndarray, dtype: DType) -> np.ndarray:
         raise ValueError(f"has dtype {array.dtype}, the graph wants {dtype}")
     with np.errstate(over="ignore"):
         result = array.astype(dtype)
-    kept = (np.array_equal(result, array) if dtype.kind == "i"
-            else np.array_equal(np.isfinite(result), np.isfinite(array)))  # fmt: skip
+    kept = (
+        np.array_equal(result, array)
+        if dtype.kind == "i"
+        else np.array_equal(np.isfinite(result), np.isfinite(array))
+    )
     if not kept:
         raise ValueError(f"has values too large for {dtype}")
     return result

@@ -54,8 +54,11 @@ def recorded_by_name(names: Sequence[str]) -> dict[str, str]:
     """Which recorded rows are deltas, and of which node: for histories of before they said so
     themselves, when no other node could be called like a delta."""
     ending = delta_name("")
-    return {name: name.removesuffix(ending) for name in names
-            if name.endswith(ending) and name != ending}  # fmt: skip
+    return {
+        name: name.removesuffix(ending)
+        for name in names
+        if name.endswith(ending) and name != ending
+    }
 
 
 Ref = TypeVar("Ref")
@@ -217,8 +220,11 @@ class Derivation:
     def changes(self, found: Sequence[Change[int]]) -> tuple[Change[Node], ...]:
         """What cuts did, as far as it still is to be seen."""
         made = [(change.kind, self.at(change.before), self.at(change.after)) for change in found]
-        return tuple(Change(kind, before, after) for kind, before, after in made
-                     if before is not None and after is not None)  # fmt: skip
+        return tuple(
+            Change(kind, before, after)
+            for kind, before, after in made
+            if before is not None and after is not None
+        )
 
     def planned(self) -> Iterator[Planned[Node]]:
         """The cuts that were made, where what they cut is there."""

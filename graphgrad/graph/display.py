@@ -29,8 +29,10 @@ def summary(graph: Graph) -> str:
     """`graph of 12 nodes: inputs x; parameters w; outputs loss`."""
     parts = [f"graph of {len(graph)} nodes"]
     listed: Sequence[tuple[str, Mapping[str, Node]]] = (
-        ("inputs", graph.inputs), ("parameters", graph.parameters), ("outputs", graph.outputs),
-    )  # fmt: skip
+        ("inputs", graph.inputs),
+        ("parameters", graph.parameters),
+        ("outputs", graph.outputs),
+    )
     for what, nodes in listed:
         if nodes:
             names = list(nodes)[:4]
@@ -66,5 +68,9 @@ def _rows(graph: Graph, nodes: Sequence[Node]) -> Iterator[tuple[str, ...]]:
         heads += ["…"] if len(node.heads) > 8 else []
         arguments = ", ".join(filter(None, [*heads, attributes_text(node)]))
         name = ", ".join(plain(name, 80) for name in graph.names_of(node)[:3])
-        yield (f"%{graph.position(node)}", name, plain(f"{node.operation.name}({arguments})"),
-               str(node.type))  # fmt: skip
+        yield (
+            f"%{graph.position(node)}",
+            name,
+            plain(f"{node.operation.name}({arguments})"),
+            str(node.type),
+        )

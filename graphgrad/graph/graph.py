@@ -107,9 +107,10 @@ class Graph(Single):
         near = difflib.get_close_matches(name, [*self.names, *self.outputs], 3, 0.4)
         raise UnknownNameError(
             f"no node is called {name!r}",
-            fix=f"did you mean {' or '.join(map(repr, near))}?" if near
+            fix=f"did you mean {' or '.join(map(repr, near))}?"
+            if near
             else "print the graph to see its names",
-        )  # fmt: skip
+        )
 
     @cached_property
     def deltas(self) -> Mapping[Node, Node]:

@@ -43,8 +43,11 @@ def mimebundle(
     bundle = {"text/plain": repr(item), "text/html": html(drawn)}
     if drawn is not None:
         bundle["image/svg+xml"] = drawn
-    return {kind: text for kind, text in bundle.items()
-            if (not include or kind in include) and kind not in (exclude or ())}  # fmt: skip
+    return {
+        kind: text
+        for kind, text in bundle.items()
+        if (not include or kind in include) and kind not in (exclude or ())
+    }
 
 
 def picture(item: Any) -> str | None:
@@ -76,12 +79,15 @@ def renderer() -> Callable[..., bytes | None]:
 def node_html(node: Node) -> str:
     """Everything that a node knows of itself; it does not know its tails."""
     rows = [
-        ("names", ", ".join(map(plain, node.names))), ("operation", node.operation.name),
-        ("formula", node.operation.formula), ("type", str(node.type)),
+        ("names", ", ".join(map(plain, node.names))),
+        ("operation", node.operation.name),
+        ("formula", node.operation.formula),
+        ("type", str(node.type)),
         ("attributes", ", ".join(f"{name}={value!r}" for name, value in node.attributes.items())),
         ("heads", ", ".join(f"{plain(head.name)}: {head.type}" for head in node.heads[:20])),
-        ("delta", node.operation.delta_formula), ("declared at", str(node.origin or "")),
-    ]  # fmt: skip
+        ("delta", node.operation.delta_formula),
+        ("declared at", str(node.origin or "")),
+    ]
     return table(("", f"node {plain(node.name, 80)}"), [row for row in rows if row[1]])
 
 
@@ -95,8 +101,7 @@ def program_html(
     parts = [image(drawn, title), table(("", title), figures)]
     for name, text in texts.items():
         cut = text if len(text) <= _TEXT else f"{text[:_TEXT]}\n… {len(text) - _TEXT:,} more"
-        parts.append(f"<details><summary>{shown(name)}</summary>"
-                     f"<pre>{escape(cut)}</pre></details>")  # fmt: skip
+        parts.append(f"<details><summary>{shown(name)}</summary><pre>{escape(cut)}</pre></details>")
     return f"<div>{''.join(parts)}</div>"
 
 
@@ -105,15 +110,15 @@ def image(drawn: str | None, title: str) -> str:
     if drawn is None:
         return ""
     data = base64.b64encode(drawn.encode()).decode()
-    return (f'<img style="max-width:100%" alt="{shown(title)}" '
-            f'src="data:image/svg+xml;base64,{data}"/>')  # fmt: skip
+    return (
+        f'<img style="max-width:100%" alt="{shown(title)}" src="data:image/svg+xml;base64,{data}"/>'
+    )
 
 
 def table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of texts, each escaped."""
     head = "".join(f"<th>{shown(cell)}</th>" for cell in heading)
-    body = "".join(f"<tr>{''.join(f'<td>{shown(cell)}</td>' for cell in row)}</tr>"
-                   for row in rows)  # fmt: skip
+    body = "".join(f"<tr>{''.join(f'<td>{shown(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f'<table style="{_STYLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 

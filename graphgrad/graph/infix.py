@@ -34,10 +34,17 @@ OPERATORS: dict[str, Callable[..., Any]] = {}
 which stands above."""
 
 _UFUNCS = {
-    "add": "add", "subtract": "subtract", "multiply": "multiply", "divide": "divide",
-    "power": "power", "matmul": "matmul", "less": "less", "less_equal": "less_equal",
-    "bitwise_and": "logical_and", "bitwise_or": "logical_or",
-}  # fmt: skip
+    "add": "add",
+    "subtract": "subtract",
+    "multiply": "multiply",
+    "divide": "divide",
+    "power": "power",
+    "matmul": "matmul",
+    "less": "less",
+    "less_equal": "less_equal",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+}
 """The ufuncs that NumPy calls for an operator, and the operation that the operator means."""
 
 _SWAPPED = {"greater": "less", "greater_equal": "less_equal"}
@@ -85,33 +92,80 @@ class Infix:
 
     __slots__ = ()
 
-    # fmt: off
-    def __add__(self, other: Any) -> Node: return OPERATORS["add"](self, other)
-    def __radd__(self, other: Any) -> Node: return OPERATORS["add"](other, self)
-    def __sub__(self, other: Any) -> Node: return OPERATORS["subtract"](self, other)
-    def __rsub__(self, other: Any) -> Node: return OPERATORS["subtract"](other, self)
-    def __mul__(self, other: Any) -> Node: return OPERATORS["multiply"](self, other)
-    def __rmul__(self, other: Any) -> Node: return OPERATORS["multiply"](other, self)
-    def __truediv__(self, other: Any) -> Node: return OPERATORS["divide"](self, other)
-    def __rtruediv__(self, other: Any) -> Node: return OPERATORS["divide"](other, self)
-    def __pow__(self, other: Any) -> Node: return OPERATORS["power"](self, other)
-    def __rpow__(self, other: Any) -> Node: return OPERATORS["power"](other, self)
-    def __matmul__(self, other: Any) -> Node: return OPERATORS["matmul"](self, other)
-    def __rmatmul__(self, other: Any) -> Node: return OPERATORS["matmul"](other, self)
-    def __and__(self, other: Any) -> Node: return OPERATORS["logical_and"](self, other)
-    def __rand__(self, other: Any) -> Node: return OPERATORS["logical_and"](other, self)
-    def __or__(self, other: Any) -> Node: return OPERATORS["logical_or"](self, other)
-    def __ror__(self, other: Any) -> Node: return OPERATORS["logical_or"](other, self)
-    def __invert__(self) -> Node: return OPERATORS["logical_not"](self)
-    def __pos__(self) -> Any: return self
-    def __neg__(self) -> Node: return OPERATORS["negative"](self)
-    def __abs__(self) -> Node: return OPERATORS["absolute"](self)
-    def __lt__(self, other: Any) -> Node: return OPERATORS["less"](self, other)
-    def __le__(self, other: Any) -> Node: return OPERATORS["less_equal"](self, other)
-    def __gt__(self, other: Any) -> Node: return OPERATORS["less"](other, self)
-    def __ge__(self, other: Any) -> Node: return OPERATORS["less_equal"](other, self)
-    def __getitem__(self, key: Any) -> Node: return OPERATORS["slice"](self, key)
-    # fmt: on
+    def __add__(self, other: Any) -> Node:
+        return OPERATORS["add"](self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return OPERATORS["add"](other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return OPERATORS["subtract"](self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return OPERATORS["subtract"](other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return OPERATORS["multiply"](self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return OPERATORS["multiply"](other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return OPERATORS["divide"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return OPERATORS["divide"](other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return OPERATORS["power"](self, other)
+
+    def __rpow__(self, other: Any) -> Node:
+        return OPERATORS["power"](other, self)
+
+    def __matmul__(self, other: Any) -> Node:
+        return OPERATORS["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Node:
+        return OPERATORS["matmul"](other, self)
+
+    def __and__(self, other: Any) -> Node:
+        return OPERATORS["logical_and"](self, other)
+
+    def __rand__(self, other: Any) -> Node:
+        return OPERATORS["logical_and"](other, self)
+
+    def __or__(self, other: Any) -> Node:
+        return OPERATORS["logical_or"](self, other)
+
+    def __ror__(self, other: Any) -> Node:
+        return OPERATORS["logical_or"](other, self)
+
+    def __invert__(self) -> Node:
+        return OPERATORS["logical_not"](self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __neg__(self) -> Node:
+        return OPERATORS["negative"](self)
+
+    def __abs__(self) -> Node:
+        return OPERATORS["absolute"](self)
+
+    def __lt__(self, other: Any) -> Node:
+        return OPERATORS["less"](self, other)
+
+    def __le__(self, other: Any) -> Node:
+        return OPERATORS["less_equal"](self, other)
+
+    def __gt__(self, other: Any) -> Node:
+        return OPERATORS["less"](other, self)
+
+    def __ge__(self, other: Any) -> Node:
+        return OPERATORS["less_equal"](other, self)
+
+    def __getitem__(self, key: Any) -> Node:
+        return OPERATORS["slice"](self, key)
 
     def __eq__(self, other: object) -> Any:
         if isinstance(other, Infix):

@@ -34,17 +34,19 @@ def wanted_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[No
         if isinstance(outputs, Mapping) and not isinstance(name, str):
             raise DeclarationError(
                 f"an output is called by a text, not by {name!r:.60}",
-                str(current_origin() or ""), "Graph({'y': node})",
-            )  # fmt: skip
+                str(current_origin() or ""),
+                "Graph({'y': node})",
+            )
     return list(named.values())
 
 
 def _need_node(item: object, what: str) -> None:
     if not isinstance(item, Node):
         raise DeclarationError(
-            f"{what} is {type(item).__name__}, not a node", str(current_origin() or ""),
+            f"{what} is {type(item).__name__}, not a node",
+            str(current_origin() or ""),
             "make a node of a number or an array: constant(value)",
-        )  # fmt: skip
+        )
 
 
 def check_update(leaf: Node, node: Node) -> None:

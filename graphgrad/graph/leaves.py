@@ -41,9 +41,13 @@ INPUT = Operation("input", _infer_leaf, "x", arity=0)
 PARAMETER = Operation("parameter", _infer_leaf, "w", arity=0)
 STATE = Operation("state", _infer_leaf, "s", arity=0)
 IOTA = Operation(
-    "iota", _infer_leaf, "0, 1, 2, …", _compute_iota, arity=0,
+    "iota",
+    _infer_leaf,
+    "0, 1, 2, …",
+    _compute_iota,
+    arity=0,
     samples=(sample(shape=(5,), dtype=INT32), sample(shape=(0,), dtype=FLOAT32)),
-)  # fmt: skip
+)
 
 LEAVES = (INPUT, PARAMETER, STATE, CONSTANT)
 STATEFUL = (PARAMETER, STATE)

@@ -71,14 +71,18 @@ class Difference:
     def __str__(self) -> str:
         element = f" at {list(self.index)}" if self.index else ""
         by = f"computed by {self.step}" if self.step else "after the passes"
-        return (f"{self.node}, {self.operation} : {self.type}, {by}, is {self.program:.7g}"
-                f"{element} in the program and {self.reference:.7g} by the reference")  # fmt: skip
+        return (
+            f"{self.node}, {self.operation} : {self.type}, {by}, is {self.program:.7g}"
+            f"{element} in the program and {self.reference:.7g} by the reference"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types, numbers that are not finite as None."""
         values = {**asdict(self), "index": list(self.index)}
-        return {key: None if isinstance(value, float) and not np.isfinite(value) else value
-                for key, value in values.items()}  # fmt: skip
+        return {
+            key: None if isinstance(value, float) and not np.isfinite(value) else value
+            for key, value in values.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,14 @@ def compare_program(compiled: Compiled, feeds: Arrays, state: Arrays) -> Agreeme
     if difference is None and watched.stopped is not None:
         raise watched.stopped
     kernels = sum(step.group.nest is not None for step in program.plan.steps)
-    return Agreement(len(program.plan.steps), kernels, len(names), len(declared),
-                     time.perf_counter() - started, difference)  # fmt: skip
+    return Agreement(
+        len(program.plan.steps),
+        kernels,
+        len(names),
+        len(declared),
+        time.perf_counter() - started,
+        difference,
+    )
 
 
 # ---------------------------------------------------------------- step by step
@@ -249,7 +259,13 @@ def _difference(
     place = np.unravel_index(int(np.argmax(gap)), gap.shape)
     index = tuple(int(each) for each in place)
     return Difference(
-        node=name, operation=node.operation.name, type=str(node.type), step=step, index=index,
-        program=float(a[index]), reference=float(e[index]),
-        error=float(gap[index]) / max(_size(e), 1e-300), origin=str(node.origin or ""),
-    )  # fmt: skip
+        node=name,
+        operation=node.operation.name,
+        type=str(node.type),
+        step=step,
+        index=index,
+        program=float(a[index]),
+        reference=float(e[index]),
+        error=float(gap[index]) / max(_size(e), 1e-300),
+        origin=str(node.origin or ""),
+    )

@@ -51,8 +51,9 @@ def attention_maps(
     for node in found:
         value = values[node]
         if not 0 <= example < len(value):
-            raise ConfigurationError(f"the batch has no example {example}",
-                                     fix=f"choose one from 0 to {len(value) - 1}")  # fmt: skip
+            raise ConfigurationError(
+                f"the batch has no example {example}", fix=f"choose one from 0 to {len(value) - 1}"
+            )
         weights = value[example].reshape(-1, *value.shape[-2:])
         axes = [_tokens(graph, size, feeds, files, example) for size in node.shape[-2:]]
         maps.append((node, weights, *axes))
@@ -61,8 +62,14 @@ def attention_maps(
 
 def _softmaxes(graph: Graph) -> list[Node]:
     parts = parts_of(graph)
-    return [node for node in graph.nodes if node.operation is SOFTMAX and node.rank >= 3
-            and node.attributes["axis"] == node.rank - 1 and parts[node] == "forward"]  # fmt: skip
+    return [
+        node
+        for node in graph.nodes
+        if node.operation is SOFTMAX
+        and node.rank >= 3
+        and node.attributes["axis"] == node.rank - 1
+        and parts[node] == "forward"
+    ]
 
 
 def _values(

@@ -30,18 +30,45 @@ from graphgrad.inspection.machine import (
     examine_blas,
 )
 
-CRIPPLING = frozenset((
-    *(name for group in (*KERNEL_VARIABLES.values(), *THREAD_VARIABLES.values()) for name in group),
-    *OTHER_VARIABLES,
-    "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "TORCH_COMPILE_DISABLE",
-    "TORCHDYNAMO_DISABLE", "TORCH_SHOW_CPP_STACKTRACES",
-    "XLA_FLAGS", "JAX_DISABLE_JIT", "JAX_ENABLE_X64", "JAX_DEBUG_NANS", "JAX_COMPILATION_CACHE_DIR",
-    "JAX_DEFAULT_MATMUL_PRECISION", "PYTENSOR_FLAGS",
-    "NUMEXPR_NUM_THREADS",
-    "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "OMP_DYNAMIC", "GOMP_CPU_AFFINITY",
-    "GOMP_SPINCOUNT", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_DYNAMIC", "OPENBLAS_THREAD_TIMEOUT",
-    "PYTHONDEVMODE", "PYTHONMALLOC", "PYTHONTRACEMALLOC", "PYTHONPROFILEIMPORTTIME", "NPROC",
-))  # fmt: skip
+CRIPPLING = frozenset(
+    (
+        *(
+            name
+            for group in (*KERNEL_VARIABLES.values(), *THREAD_VARIABLES.values())
+            for name in group
+        ),
+        *OTHER_VARIABLES,
+        "ATEN_CPU_CAPABILITY",
+        "DNNL_MAX_CPU_ISA",
+        "ONEDNN_MAX_CPU_ISA",
+        "TORCH_COMPILE_DISABLE",
+        "TORCHDYNAMO_DISABLE",
+        "TORCH_SHOW_CPP_STACKTRACES",
+        "XLA_FLAGS",
+        "JAX_DISABLE_JIT",
+        "JAX_ENABLE_X64",
+        "JAX_DEBUG_NANS",
+        "JAX_COMPILATION_CACHE_DIR",
+        "JAX_DEFAULT_MATMUL_PRECISION",
+        "PYTENSOR_FLAGS",
+        "NUMEXPR_NUM_THREADS",
+        "OMP_WAIT_POLICY",
+        "OMP_PROC_BIND",
+        "OMP_PLACES",
+        "OMP_DYNAMIC",
+        "GOMP_CPU_AFFINITY",
+        "GOMP_SPINCOUNT",
+        "KMP_AFFINITY",
+        "KMP_BLOCKTIME",
+        "MKL_DYNAMIC",
+        "OPENBLAS_THREAD_TIMEOUT",
+        "PYTHONDEVMODE",
+        "PYTHONMALLOC",
+        "PYTHONTRACEMALLOC",
+        "PYTHONPROFILEIMPORTTIME",
+        "NPROC",
+    )
+)
 """Variables that make one library slower (or faster) than it is by itself."""
 
 ADDED = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": "0"}
@@ -118,9 +145,14 @@ class Worker:
         try:
             with processors(threads):
                 self._process = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                    env=dict(environment), start_new_session=True, text=True,
-                )  # fmt: skip
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._errors,
+                    env=dict(environment),
+                    start_new_session=True,
+                    text=True,
+                )
         except OSError as problem:
             self._errors.close()
             raise EnvironmentLimitError(f"no process starts: {problem}") from None
@@ -143,9 +175,10 @@ class Worker:
             line = self._lines.get(timeout=limit)
         except queue.Empty:
             raise EnvironmentLimitError(
-                f"{self.name} did not answer {request!r} within {limit:g} s", "",
+                f"{self.name} did not answer {request!r} within {limit:g} s",
+                "",
                 "give it a smaller --size, or fewer --steps",
-            ) from None  # fmt: skip
+            ) from None
         if not line:
             self._lines.put("")  # for whoever asks again
             raise self._failed("its process has ended")
@@ -176,9 +209,11 @@ class Worker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.kill()  # it keeps nothing that is worth an orderly end
         self._process.wait()

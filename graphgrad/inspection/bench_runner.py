@@ -120,12 +120,16 @@ class Bench:
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types; each engine's record under its name."""
         return {
-            **self.workload.to_dict(), "threads": self.threads, "steps": self.steps,
-            "gflop": self.gflop, "peak_gflops": self.peak_gflops,
-            "busy_elsewhere": self.busy_elsewhere, "dropped": dict(self.dropped),
+            **self.workload.to_dict(),
+            "threads": self.threads,
+            "steps": self.steps,
+            "gflop": self.gflop,
+            "peak_gflops": self.peak_gflops,
+            "busy_elsewhere": self.busy_elsewhere,
+            "dropped": dict(self.dropped),
             "absent": dict(self.absent),
             **{name: asdict(record) for name, record in self.records.items()},
-        }  # fmt: skip
+        }
 
 
 @dataclass
@@ -140,9 +144,13 @@ class _Timing:
 
 
 def bench(
-    workload: Workload, parameters: Mapping[str, np.ndarray], flops: int,
-    contenders: Sequence[Contender], conditions: Conditions, report: Report = lambda line: None,
-) -> Bench:  # fmt: skip
+    workload: Workload,
+    parameters: Mapping[str, np.ndarray],
+    flops: int,
+    contenders: Sequence[Contender],
+    conditions: Conditions,
+    report: Report = lambda line: None,
+) -> Bench:
     """Times the contenders; the first is the one that the others are compared to.
 
     `parameters` are the first weights by name and `flops` the operations of a step. `report` is
@@ -153,8 +161,13 @@ def bench(
     absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="graphgrad-bench-") as folder:
         arrays = str(Path(folder) / "arrays.safetensors")
-        save_file({**{PARAMETER + name: array for name, array in parameters.items()},
-                   **batches_of(workload)}, arrays)  # fmt: skip
+        save_file(
+            {
+                **{PARAMETER + name: array for name, array in parameters.items()},
+                **batches_of(workload),
+            },
+            arrays,
+        )
         runner = _Runner(workload, arrays, conditions, environment, contenders[0], absent, report)
         present = [each for each in contenders if runner.is_present(each)]
         losses = runner.checked(present)
@@ -164,17 +177,32 @@ def bench(
             runner.measure_peak(timings[contenders[0].name].worker)
     peak = runner.peak
     records = _records(workload, timings, losses, flops / 1e9 / peak)
-    return Bench(workload, conditions.threads, conditions.steps, flops / 1e9, peak, records,
-                 absent, dropped, busy)  # fmt: skip
+    return Bench(
+        workload,
+        conditions.threads,
+        conditions.steps,
+        flops / 1e9,
+        peak,
+        records,
+        absent,
+        dropped,
+        busy,
+    )
 
 
 class _Runner:
     """Asks the workers; a peer that fails becomes absent."""
 
     def __init__(
-        self, workload: Workload, arrays: str, conditions: Conditions,
-        environment: Mapping[str, str], first: Contender, absent: dict[str, str], report: Report,
-    ) -> None:  # fmt: skip
+        self,
+        workload: Workload,
+        arrays: str,
+        conditions: Conditions,
+        environment: Mapping[str, str],
+        first: Contender,
+        absent: dict[str, str],
+        report: Report,
+    ) -> None:
         self.workload, self.arrays, self.conditions = workload, arrays, conditions
         self.environment, self.first = environment, first
         self.absent, self.report = absent, report
@@ -199,12 +227,22 @@ class _Runner:
             self.absent[name] = problem.problem
 
     def worker(self, contender: Contender) -> Worker:
-        return Worker(contender.name, contender.file, contender.variant, self.environment,
-                      self.conditions.threads)  # fmt: skip
+        return Worker(
+            contender.name,
+            contender.file,
+            contender.variant,
+            self.environment,
+            self.conditions.threads,
+        )
 
     def prepare(self, worker: Worker) -> dict[str, Any]:
-        return worker.ask("prepare", self.limit, workload=self.workload.to_dict(),
-                          arrays=self.arrays, threads=self.conditions.threads)  # fmt: skip
+        return worker.ask(
+            "prepare",
+            self.limit,
+            workload=self.workload.to_dict(),
+            arrays=self.arrays,
+            threads=self.conditions.threads,
+        )
 
     def checked(self, contenders: Sequence[Contender]) -> dict[str, tuple[float, ...]]:
         """The losses of the first steps, which agree, of each engine that works."""
@@ -215,8 +253,13 @@ class _Runner:
                 self.prepare(worker)
                 answer = worker.ask("check", self.limit, steps=len(TOLERANCES))
                 losses[contender.name] = tuple(answer["losses"])
-                compare(self.first.name, losses[self.first.name], contender.name,
-                        losses[contender.name], contender.slack)  # fmt: skip
+                compare(
+                    self.first.name,
+                    losses[self.first.name],
+                    contender.name,
+                    losses[contender.name],
+                    contender.slack,
+                )
                 if contender is self.first:
                     self.measure_peak(worker)
         return losses
@@ -263,8 +306,9 @@ class _Runner:
         del timings[name]
         return []
 
-    def ask(self, timings: Mapping[str, _Timing], name: str, request: str, **arguments: Any
-            ) -> dict[str, Any]:  # fmt: skip
+    def ask(
+        self, timings: Mapping[str, _Timing], name: str, request: str, **arguments: Any
+    ) -> dict[str, Any]:
         return timings[name].worker.ask(request, self.limit, **arguments)
 
 
@@ -321,21 +365,27 @@ def compare(
 
 
 def _records(
-    workload: Workload, timings: Mapping[str, _Timing], losses: Mapping[str, tuple[float, ...]],
+    workload: Workload,
+    timings: Mapping[str, _Timing],
+    losses: Mapping[str, tuple[float, ...]],
     peak_seconds: float,
-) -> dict[str, Record]:  # fmt: skip
+) -> dict[str, Record]:
     """`peak_seconds` is what the matrix products of a step take at the peak."""
     medians = {name: statistics.median(timing.seconds) for name, timing in timings.items()}
     reference = next(iter(medians.values()))
     return {
         name: Record(
-            version=timing.facts["version"], detail=timing.facts["detail"],
-            threads=timing.facts["threads"], median_ms=round(medians[name] * 1e3, 3),
-            min_ms=round(min(timing.seconds) * 1e3, 3), first_step_s=round(timing.first, 3),
+            version=timing.facts["version"],
+            detail=timing.facts["detail"],
+            threads=timing.facts["threads"],
+            median_ms=round(medians[name] * 1e3, 3),
+            min_ms=round(min(timing.seconds) * 1e3, 3),
+            first_step_s=round(timing.first, 3),
             peak_mb=round(timing.peak_bytes / 1e6, 1),
             tokens_per_s=round(workload.tokens / medians[name], 1),
-            mfu=round(peak_seconds / medians[name], 4), ratio=round(medians[name] / reference, 3),
+            mfu=round(peak_seconds / medians[name], 4),
+            ratio=round(medians[name] / reference, 3),
             losses=losses[name],
         )
         for name, timing in timings.items()
-    }  # fmt: skip
+    }

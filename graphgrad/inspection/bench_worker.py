@@ -126,10 +126,13 @@ class Session:
 
     def _built(self, batch: str, dropout: float) -> Step:
         parameters, inputs = (
-            {name.removeprefix(prefix): array for name, array in self.arrays.items()
-             if name.startswith(prefix)}
+            {
+                name.removeprefix(prefix): array
+                for name, array in self.arrays.items()
+                if name.startswith(prefix)
+            }
             for prefix in (PARAMETER, batch)
-        )  # fmt: skip
+        )
         step: Step = self.engine.build(self.variant, self.workload, parameters, inputs, dropout)
         return step
 

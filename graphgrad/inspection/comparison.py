@@ -55,8 +55,11 @@ class Comparison:
 
 def compare(first: Mapping[str, Figures], second: Mapping[str, Figures], figure: str) -> Comparison:
     """Compares one figure of the nodes of two runs, given as tables of figures by name."""
-    pairs = [Pair(name, figures.get(figure), second[name].get(figure))
-             for name, figures in first.items() if name in second]  # fmt: skip
+    pairs = [
+        Pair(name, figures.get(figure), second[name].get(figure))
+        for name, figures in first.items()
+        if name in second
+    ]
     shown = [pair for pair in pairs if pair.first is not None or pair.second is not None]
     return Comparison(
         figure,

@@ -28,9 +28,14 @@ REPORTED = (*FIGURES, *(f"{DELTA_PREFIX}{figure}" for figure in FIGURES))
 """The figures of a node of which one batch was computed."""
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
-    ">=": operator.ge, "<=": operator.le, "!=": operator.ne, "==": operator.eq,
-    ">": operator.gt, "<": operator.lt, "=": operator.eq,
-}  # fmt: skip
+    ">=": operator.ge,
+    "<=": operator.le,
+    "!=": operator.ne,
+    "==": operator.eq,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+}
 _CONDITION = re.compile(r"\s*(\w+)\s*(>=|<=|!=|==|>|<|=)\s*(\S+)\s*")
 
 
@@ -75,15 +80,19 @@ def known_figure(name: str, known: Sequence[str]) -> str:
 
 
 def ordered(
-    items: Iterable[Item], figures_of: Callable[[Item], Figures], sort: str | None = None,
-    limit: int | None = None, conditions: Sequence[Condition] = (),
-) -> list[Item]:  # fmt: skip
+    items: Iterable[Item],
+    figures_of: Callable[[Item], Figures],
+    sort: str | None = None,
+    limit: int | None = None,
+    conditions: Sequence[Condition] = (),
+) -> list[Item]:
     """The items that meet all conditions, the largest magnitude of `sort` first, `limit` at most.
 
     Items without that figure come last; without `sort` the order stays.
     """
-    chosen = [item for item in items
-              if all(condition.holds(figures_of(item)) for condition in conditions)]  # fmt: skip
+    chosen = [
+        item for item in items if all(condition.holds(figures_of(item)) for condition in conditions)
+    ]
     if sort is not None:
         chosen.sort(key=lambda item: _rank(figures_of(item).get(sort)))
     return chosen[:limit] if limit is not None and limit >= 0 else chosen

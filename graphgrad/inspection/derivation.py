@@ -86,8 +86,10 @@ def walk_back(graph: Graph, node: Node, target: Node, scope: str, steps: int = S
             if term.sender not in seen:
                 seen.add(term.sender)
                 heapq.heappush(waiting, (graph.position(term.sender), term.sender))
-    said = (Move(first.node, first.delta, first.terms, tuple(others))
-            for first, *others in moves.values())  # fmt: skip
+    said = (
+        Move(first.node, first.delta, first.terms, tuple(others))
+        for first, *others in moves.values()
+    )
     return Walk(tuple(said), tuple(given), complete)
 
 
@@ -113,11 +115,14 @@ def _term(graph: Graph, tail: Node, sent: Sequence[Contribution], scope: str) ->
     sender, passed = _last_with_same_delta(graph, tail)
     use = value_in(graph, tail, scope, tail.heads[sent[0].place])
     return Term(
-        tail, sender, passed, tuple(sent),
+        tail,
+        sender,
+        passed,
+        tuple(sent),
         tuple(rule_in(graph, tail, item.place, scope, sender) for item in sent),
         tuple(f"{tail.operation.name}: {rule_of(tail, item.place)}" for item in sent),
         f"{short_name(graph, tail, scope)} = {use}" if use else short_name(graph, tail, scope),
-    )  # fmt: skip
+    )
 
 
 def _last_with_same_delta(graph: Graph, tail: Node) -> tuple[Node, tuple[Node, ...]]:

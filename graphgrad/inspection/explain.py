@@ -160,17 +160,29 @@ def explain(
     with np.errstate(all="ignore"):
         said = tuple(_step(derived, move, scope, checker) for move in walk.moves)
         closings = tuple(
-            Closing(short_name(derived, item.move.node, scope), item.first,
-                    item.first + item.said.steps - 1, item.said,
-                    _agreement(values[item.move.delta], item.array, _ROUNDING * item.size))
+            Closing(
+                short_name(derived, item.move.node, scope),
+                item.first,
+                item.first + item.said.steps - 1,
+                item.said,
+                _agreement(values[item.move.delta], item.array, _ROUNDING * item.size),
+            )
             for item in together
-        )  # fmt: skip
+        )
     return Explanation(
-        name, target_name, chosen.type.sizes, chosen.operation.name, str(chosen.origin or ""),
-        scope, _value(derived, chosen, scope), said,
-        tuple(short_name(derived, item, scope) for item in walk.given), walk.complete,
-        closings, verdict,
-    )  # fmt: skip
+        name,
+        target_name,
+        chosen.type.sizes,
+        chosen.operation.name,
+        str(chosen.origin or ""),
+        scope,
+        _value(derived, chosen, scope),
+        said,
+        tuple(short_name(derived, item, scope) for item in walk.given),
+        walk.complete,
+        closings,
+        verdict,
+    )
 
 
 def _shortest_scope(graph: Graph, walk: Walk, name: str) -> str:
@@ -188,53 +200,73 @@ def _value(graph: Graph, node: Node, scope: str) -> str:
     """How the node is computed: sums of sums as one sum, and w · z for what is weighted."""
     if node.operation not in (add, multiply, subtract):
         return value_in(graph, node, scope)
-    weighted = {tail for leaf in graph.parameters.values() for tail in graph.tails(leaf)
-                if tail.operation is multiply}  # fmt: skip
-    chosen = [item for item in graph.nodes
-              if item.heads and not is_unnamed(graph, item) and item not in weighted]  # fmt: skip
+    weighted = {
+        tail
+        for leaf in graph.parameters.values()
+        for tail in graph.tails(leaf)
+        if tail.operation is multiply
+    }
+    chosen = [
+        item
+        for item in graph.nodes
+        if item.heads and not is_unnamed(graph, item) and item not in weighted
+    ]
     return Writer(graph, scope, known=frozenset(chosen)).text(node, opened=True)
 
 
 def _leaves(graph: Graph, node: Node) -> list[Node]:
     """What is derived for: the node itself, and all leaves, so that every sum is whole."""
-    floats = [leaf for leaf in (*graph.inputs.values(), *graph.parameters.values())
-              if leaf.type.is_float]  # fmt: skip
+    floats = [
+        leaf for leaf in (*graph.inputs.values(), *graph.parameters.values()) if leaf.type.is_float
+    ]
     return list(dict.fromkeys([*floats, node]))
 
 
 def _need_delta(graph: Graph, node: Node, target: str) -> None:
     name = graph.name_of(node)
     if not node.type.is_float:
-        raise UnknownNameError(f"{name!r} is {node.type}: only floats have deltas",
-                               str(node.origin or ""), "ask for a node of floats")  # fmt: skip
+        raise UnknownNameError(
+            f"{name!r} is {node.type}: only floats have deltas",
+            str(node.origin or ""),
+            "ask for a node of floats",
+        )
     if graph.delta_or_none(node) is None or graph[target] not in graph.descendants([node]):
         raise UnknownNameError(
             f"{target} does not depend on {name!r}: its delta is 0 and there is nothing to derive",
-            str(node.origin or ""), "ask for a node on the way to the loss",
-        )  # fmt: skip
+            str(node.origin or ""),
+            "ask for a node on the way to the loss",
+        )
     if graph[target].dtype != np.float64:
-        raise DeclarationError(f"{target!r} is {graph[target].type}: the numbers need float64",
-                               fix="declare the model with dtype float64")  # fmt: skip
+        raise DeclarationError(
+            f"{target!r} is {graph[target].type}: the numbers need float64",
+            fix="declare the model with dtype float64",
+        )
 
 
 def _step(graph: Graph, move: Move, scope: str, values: _Values) -> Step:
     likewise = [values.whole(other) for other in move.likewise]
     return Step(
-        short_name(graph, move.node, scope), graph.name_of(move.node),
+        short_name(graph, move.node, scope),
+        graph.name_of(move.node),
         tuple(_line(graph, term, scope, values.term(move.node, term)) for term in move.terms),
         values.total(move),
         tuple(short_name(graph, other.node, scope) for other in move.likewise),
         _worst(likewise) if likewise else None,
-    )  # fmt: skip
+    )
 
 
 def _line(graph: Graph, term: Term, scope: str, agreement: Agreement | None) -> Line:
     return Line(
-        short_name(graph, term.tail, scope), term.use, term.formulas, term.rules,
+        short_name(graph, term.tail, scope),
+        term.use,
+        term.formulas,
+        term.rules,
         reason(term.tail.operation),
         tuple(short_name(graph, node, scope) for node in term.passed),
-        short_name(graph, term.sender, scope), str(term.tail.origin or ""), agreement,
-    )  # fmt: skip
+        short_name(graph, term.sender, scope),
+        str(term.tail.origin or ""),
+        agreement,
+    )
 
 
 class _Values:
@@ -270,17 +302,23 @@ class _Values:
         finite = value[np.isfinite(value)]
         length = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
         length = length or 1.0  # zeros, and constants of -∞, have no length of their own
-        numeric = np.array([self._slope(term.tail, node, weight, value, place, length)
-                            for place in places])  # fmt: skip
+        numeric = np.array(
+            [self._slope(term.tail, node, weight, value, place, length) for place in places]
+        )
         left = sent.reshape(-1)[places]
         size = float(np.sum(np.abs(np.where(weight == 0, 0.0, weight * self.values[term.tail]))))
         noise = _ROUNDING * (size if np.isfinite(size) else 1.0) / (_STEP * length)
         return _agreement(left, numeric, noise)
 
     def _slope(
-        self, tail: Node, node: Node, weight: np.ndarray, value: np.ndarray, place: int,
+        self,
+        tail: Node,
+        node: Node,
+        weight: np.ndarray,
+        value: np.ndarray,
+        place: int,
         length: float,
-    ) -> float:  # fmt: skip
+    ) -> float:
         moved = value.copy()
         centre = float(value.reshape(-1)[place])
         h = _STEP * max(abs(centre) if np.isfinite(centre) else 0.0, length)

@@ -84,8 +84,9 @@ def _step(number: int, step: Step, of: str, told: set[str]) -> Iterator[Row]:
     yield from _reasons(step, of, told)
     if step.likewise:
         listed = ", ".join(f"δ[{name}]" for name in step.likewise)
-        yield from _prose(f"In the same way, with their own names: {listed}.", "    ",
-                          step.likewise_agreement)  # fmt: skip
+        yield from _prose(
+            f"In the same way, with their own names: {listed}.", "    ", step.likewise_agreement
+        )
 
 
 def _sum(step: Step) -> Iterator[Row]:
@@ -134,9 +135,12 @@ def _given(explanation: Explanation) -> Iterator[Row]:
     if explanation.given:
         yield ()
         listed = ", ".join(f"δ[{name}]" for name in explanation.given)
-        yield from _prose(f"Here the derivation stops, and takes as given {listed}. Each comes of "
-                          f"its own tails in the same way: explain it in turn, or go on with more "
-                          f"steps.", "")  # fmt: skip
+        yield from _prose(
+            f"Here the derivation stops, and takes as given {listed}. Each comes of "
+            f"its own tails in the same way: explain it in turn, or go on with more "
+            f"steps.",
+            "",
+        )
 
 
 def _together(explanation: Explanation) -> Iterator[Row]:
@@ -161,14 +165,19 @@ def _together(explanation: Explanation) -> Iterator[Row]:
 def _symbols(together: Together, node: str) -> Iterator[Row]:
     for item in together.definitions:
         yield ((f"            {item.symbol} = {item.text}", "formula"),)
-    values = [f"{item.symbol} = {item.example:.6g}" for item in together.definitions
-              if item.example is not None]  # fmt: skip
+    values = [
+        f"{item.symbol} = {item.example:.6g}"
+        for item in together.definitions
+        if item.example is not None
+    ]
     if values and together.example is not None:
         place = shape_text(together.place)
         yield (("", "text"),)
-        yield from _prose(f"For example at {place}, where δ[{node}] is largest: "
-                          f"{', '.join(values)}, and it is {together.example:.6g}.",
-                          "    ")  # fmt: skip
+        yield from _prose(
+            f"For example at {place}, where δ[{node}] is largest: "
+            f"{', '.join(values)}, and it is {together.example:.6g}.",
+            "    ",
+        )
 
 
 def _proof(explanation: Explanation) -> Iterator[Row]:
@@ -181,18 +190,30 @@ def _proof(explanation: Explanation) -> Iterator[Row]:
     yield from _prose(
         f"The graph is cut at the node and its value moved a little along a random direction v: "
         f"∂{explanation.of}/∂v = {verdict.numeric:.10g}, and ⟨δ, v⟩ = {verdict.symbolic:.10g}.",
-        "    ")  # fmt: skip
+        "    ",
+    )
     good = verdict.verdict in ("ok", "kink", "replaced")
     mark = {"ok": "✓ equal", "wrong": "✗ WRONG"}.get(verdict.verdict, f"~ {verdict.verdict}")
-    yield (f"    {mark}, relative difference {verdict.relative_error:.1e}",
-           "good" if good else "bad"),  # fmt: skip
+    yield (
+        (
+            f"    {mark}, relative difference {verdict.relative_error:.1e}",
+            "good" if good else "bad",
+        ),
+    )
     if verdict.verdict == "kink":
         yield from _prose(
             "The step carries some element over a kink (a relu at 0, a tie), where there is no one "
-            "derivative; no rule on the way is wrong on its own.", "    ")  # fmt: skip
+            "derivative; no rule on the way is wrong on its own.",
+            "    ",
+        )
     if verdict.suspect:
-        yield (f"    to blame: {plain(verdict.suspect)}, {verdict.suspect_rule}"
-               f"  {verdict.suspect_origin}", "bad"),  # fmt: skip
+        yield (
+            (
+                f"    to blame: {plain(verdict.suspect)}, {verdict.suspect_rule}"
+                f"  {verdict.suspect_origin}",
+                "bad",
+            ),
+        )
 
 
 def _checked(text: str, agreement: Agreement | None) -> Iterator[Row]:
@@ -215,9 +236,14 @@ def _mark(agreement: Agreement) -> Piece:
 
 def _prose(text: str, indent: str, agreement: Agreement | None = None) -> Iterator[Row]:
     """A paragraph, filled."""
-    lines = textwrap.wrap(text[:1].upper() + text[1:] if not indent else text, WIDTH,
-                          initial_indent=indent, subsequent_indent=indent,
-                          break_long_words=False, break_on_hyphens=False)  # fmt: skip
+    lines = textwrap.wrap(
+        text[:1].upper() + text[1:] if not indent else text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     for line in lines[:-1]:
         yield ((line, "text"),)
     last: Row = ((lines[-1], "text"),)

@@ -44,17 +44,23 @@ Bound = tuple[str, int]
 """A text and how strongly it holds together."""
 
 _INFIX = {
-    add: ("{0} + {1}", TERM, TERM, TERM), subtract: ("{0} - {1}", TERM, TERM, FACTOR),
-    multiply: ("{0} · {1}", FACTOR, FACTOR, FACTOR), divide: ("{0} / {1}", FACTOR, FACTOR, PRODUCT),
+    add: ("{0} + {1}", TERM, TERM, TERM),
+    subtract: ("{0} - {1}", TERM, TERM, FACTOR),
+    multiply: ("{0} · {1}", FACTOR, FACTOR, FACTOR),
+    divide: ("{0} / {1}", FACTOR, FACTOR, PRODUCT),
     equal: ("{0} = {1}", COMPARISON, TERM, TERM),
     not_equal: ("{0} ≠ {1}", COMPARISON, TERM, TERM),
-    less: ("{0} < {1}", COMPARISON, TERM, TERM), less_equal: ("{0} ≤ {1}", COMPARISON, TERM, TERM),
+    less: ("{0} < {1}", COMPARISON, TERM, TERM),
+    less_equal: ("{0} ≤ {1}", COMPARISON, TERM, TERM),
     logical_and: ("{0} ∧ {1}", COMPARISON, POWER, POWER),
-    negative: ("-{0}", TERM, FACTOR, ATOM), logical_not: ("¬{0}", POWER, ATOM, ATOM),
-    reciprocal: ("1 / {0}", FACTOR, PRODUCT, ATOM), rsqrt: ("1 / √{0}", FACTOR, ATOM, ATOM),
-    sqrt: ("√{0}", POWER, ATOM, ATOM), SUM: ("Σ {0}", TERM, PRODUCT, ATOM),
+    negative: ("-{0}", TERM, FACTOR, ATOM),
+    logical_not: ("¬{0}", POWER, ATOM, ATOM),
+    reciprocal: ("1 / {0}", FACTOR, PRODUCT, ATOM),
+    rsqrt: ("1 / √{0}", FACTOR, ATOM, ATOM),
+    sqrt: ("√{0}", POWER, ATOM, ATOM),
+    SUM: ("Σ {0}", TERM, PRODUCT, ATOM),
     power: ("{0}^{1}", POWER, ATOM, ATOM),
-}  # fmt: skip
+}
 """For an operation: the text, how it holds together, and what its heads must at least hold."""
 
 
@@ -133,8 +139,10 @@ class Writer:
 
     def _product(self, node: Node, depth: int) -> Bound:
         flags = (node.attributes["transpose_a"], node.attributes["transpose_b"])
-        heads = [f"{self.held(head, ATOM, depth)}ᵀ" if flag else self.held(head, PRODUCT, depth)
-                 for head, flag in zip(node.heads, flags, strict=True)]  # fmt: skip
+        heads = [
+            f"{self.held(head, ATOM, depth)}ᵀ" if flag else self.held(head, PRODUCT, depth)
+            for head, flag in zip(node.heads, flags, strict=True)
+        ]
         return " ".join(heads), PRODUCT
 
     def _transpose(self, node: Node, depth: int) -> Bound:
@@ -165,5 +173,6 @@ def _is_one_hot(comparison: Node) -> bool:
 
 def is_one_hot(node: Node) -> bool:
     """Whether the node is the one-hot form of integers, as numbers."""
-    return node.operation is CAST and node.heads[0].operation is equal and _is_one_hot(
-        node.heads[0])  # fmt: skip
+    return (
+        node.operation is CAST and node.heads[0].operation is equal and _is_one_hot(node.heads[0])
+    )

@@ -128,8 +128,10 @@ def numbered(terms: Iterable[tuple[str, int, Node]]) -> list[str]:
     values: dict[str, set[Node]] = {}
     for text, _, value in terms:
         values.setdefault(text, set()).add(value)
-    return [f"{text} (as head {place + 1})" if len(values[text]) > 1 else text
-            for text, place, _ in terms]  # fmt: skip
+    return [
+        f"{text} (as head {place + 1})" if len(values[text]) > 1 else text
+        for text, place, _ in terms
+    ]
 
 
 def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
@@ -137,10 +139,15 @@ def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
     sent = graph.sent_back(node)
     if sent:
         terms = numbered(
-            (operated(contribution_formula(graph, item.tail, item.place),
-                      cuts_of(graph, item.changes)), item.place, item.value)
+            (
+                operated(
+                    contribution_formula(graph, item.tail, item.place), cuts_of(graph, item.changes)
+                ),
+                item.place,
+                item.value,
+            )
             for item in sent
-        )  # fmt: skip
+        )
         cuts = cuts_of(graph, graph.cuts(node))
         return (operated(" + ".join(terms), cuts),) if cuts else tuple(terms)
     delta = graph.delta_or_none(node)
@@ -153,8 +160,11 @@ def cuts_of(graph: Graph, changes: Iterable[Change[Node]]) -> tuple[str, ...]:
     """What surgery did to a delta, or to what a tail sends back, first what was first: `clip 1`."""
     found = []
     for change in changes:
-        numbers = [short_name(graph, head) for head in change.after.heads
-                   if head.operation is CONSTANT and change.kind in _NUMBERED]  # fmt: skip
+        numbers = [
+            short_name(graph, head)
+            for head in change.after.heads
+            if head.operation is CONSTANT and change.kind in _NUMBERED
+        ]
         found.append(" ".join([change.kind, *numbers[:1]]))
     return tuple(found)
 
@@ -172,9 +182,15 @@ def delta_formula(graph: Graph, node: Node) -> str:
 
 
 def _named(
-    graph: Graph, node: Node, place: int, formula: str, scope: str | None, sender: str = "",
-    keep: Node | None = None, called: Called | None = None,
-) -> str:  # fmt: skip
+    graph: Graph,
+    node: Node,
+    place: int,
+    formula: str,
+    scope: str | None,
+    sender: str = "",
+    keep: Node | None = None,
+    called: Called | None = None,
+) -> str:
     """The formula with δ, y and x replaced by the names of this node and its heads.
 
     With the scope None it is for an edge from the delta of the node, and δ stands alone. `sender`

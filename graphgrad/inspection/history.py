@@ -68,8 +68,12 @@ class History:
     def _matching(self, patterns: tuple[str, ...]) -> tuple[str, ...]:
         fits: set[str] = set()
         for pattern in patterns or ("*",):
-            found = {name for name in self.names for asked in (name, self.node_of(name))
-                     if pattern == asked or fnmatch.fnmatchcase(asked, pattern)}  # fmt: skip
+            found = {
+                name
+                for name in self.names
+                for asked in (name, self.node_of(name))
+                if pattern == asked or fnmatch.fnmatchcase(asked, pattern)
+            }
             if not found:
                 near = difflib.get_close_matches(pattern, self.names, 1, 0.4)
                 raise UnknownNameError(
@@ -88,8 +92,9 @@ def read_history(run_folder: RunFolder) -> History:
     records = read_records(run_folder.history, run_folder.identity)
     if not records.steps.size:
         raise UnknownNameError(
-            f"the run {run_folder.path.name} has recorded no figures", str(run_folder.path),
+            f"the run {run_folder.path.name} has recorded no figures",
+            str(run_folder.path),
             "train with --inspect-every 100; without it, `graphgrad inspect` shows one batch",
-        )  # fmt: skip
+        )
     steps = tuple(int(step) for step in records.steps)
     return History(steps, records.names, records.statistics, records.values, records.deltas)

@@ -25,10 +25,12 @@ def kernel_text(program: Program, name: str) -> str:
         near = difflib.get_close_matches(name, kernels, 3)
         raise UnknownNameError(
             f"the program calls no kernel {name!r}",
-            fix=f"did you mean {' or '.join(near)}?" if near
-            else f"it calls {', '.join(kernels)}" if kernels
+            fix=f"did you mean {' or '.join(near)}?"
+            if near
+            else f"it calls {', '.join(kernels)}"
+            if kernels
             else "it was compiled without kernels; is `fuse` off, or llvmlite not installed?",
-        )  # fmt: skip
+        )
     lines = [f"# {name}, called by these lines of the program:"]
     source = program.source.splitlines()
     for step in program.plan.steps:
@@ -42,6 +44,7 @@ def _call_text(program: Program, step: Step, line: int) -> str:
     """A line of the program: what comes out, and how many of which operations are done."""
     outputs = ", ".join(plain(program.graph.name_of(node), 60) for node in step.group.outputs)
     counts = Counter(node.operation.name for node in step.group.nodes)
-    operations = ", ".join(f"{count} {each}" if count > 1 else each
-                           for each, count in counts.items())  # fmt: skip
+    operations = ", ".join(
+        f"{count} {each}" if count > 1 else each for each, count in counts.items()
+    )
     return f"#   line {line}: {outputs}  ({operations})"

@@ -111,21 +111,25 @@ class Profile:
             groups.setdefault(line.operation, []).append(line)
         found = [
             OperationTime(
-                operation, sum(each.calls for each in group),
-                sum(each.seconds for each in group), sum(each.bytes for each in group),
+                operation,
+                sum(each.calls for each in group),
+                sum(each.seconds for each in group),
+                sum(each.bytes for each in group),
                 sum(each.flops for each in group),
             )
             for operation, group in groups.items()
-        ]  # fmt: skip
+        ]
         return tuple(sorted(found, key=lambda each: -each.seconds))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON's own types."""
         return {
-            "steps": self.steps, "whole_seconds": self.whole_seconds, "seconds": self.seconds,
+            "steps": self.steps,
+            "whole_seconds": self.whole_seconds,
+            "seconds": self.seconds,
             "operations": [each.to_dict() for each in self.operations],
             "nodes": [each.to_dict() for each in self.lines],
-        }  # fmt: skip
+        }
 
 
 def profile(
@@ -162,12 +166,26 @@ def chrome_trace(found: Profile) -> dict[str, Any]:
     events: list[dict[str, Any]] = []
     for (line, begin), (_, end) in itertools.pairwise(found.marks):
         entry = by_line[line]
-        shown = {"operation": entry.operation, "type": entry.type, "bytes": entry.bytes,
-                 "flops": entry.flops, "origin": entry.origin, "line": line}  # fmt: skip
-        events.append({
-            "name": entry.name, "cat": entry.operation, "ph": "X", "pid": 1, "tid": 1,
-            "ts": (begin - zero) / 1e3, "dur": (end - begin) / 1e3, "args": shown,
-        })  # fmt: skip
+        shown = {
+            "operation": entry.operation,
+            "type": entry.type,
+            "bytes": entry.bytes,
+            "flops": entry.flops,
+            "origin": entry.origin,
+            "line": line,
+        }
+        events.append(
+            {
+                "name": entry.name,
+                "cat": entry.operation,
+                "ph": "X",
+                "pid": 1,
+                "tid": 1,
+                "ts": (begin - zero) / 1e3,
+                "dur": (end - begin) / 1e3,
+                "args": shown,
+            }
+        )
     return {"traceEvents": events, "displayTimeUnit": "ms"}
 
 
@@ -208,8 +226,11 @@ class _Lines:
     def __init__(self, program: Program) -> None:
         self.graph, self.text = program.graph, program.source.splitlines()
         self.node_of: dict[int, Node] = {}
-        self.fused = {program.line_of(step.node): step.group for step in program.plan.steps
-                      if step.group.nest is not None}  # fmt: skip
+        self.fused = {
+            program.line_of(step.node): step.group
+            for step in program.plan.steps
+            if step.group.nest is not None
+        }
         for node in self.graph.nodes:
             line = program.line_of(node)
             if line is not None:
@@ -229,10 +250,24 @@ class _Lines:
             names = ", ".join(self.graph.name_of(output) for output in group.outputs)
             size = sum(each.type.nbytes for each in (*group.inputs, *group.outputs))
             return LineTime(
-                names, kernel, f"{len(group.nodes)} nodes", line, seconds, calls, calls * size, 0,
+                names,
+                kernel,
+                f"{len(group.nodes)} nodes",
+                line,
+                seconds,
+                calls,
+                calls * size,
+                0,
                 str(node.origin or ""),
-            )  # fmt: skip
+            )
         return LineTime(
-            self.graph.name_of(node), node.operation.name, str(node.type), line, seconds, calls,
-            calls * bytes_of(node), calls * flops_of(node), str(node.origin or ""),
-        )  # fmt: skip
+            self.graph.name_of(node),
+            node.operation.name,
+            str(node.type),
+            line,
+            seconds,
+            calls,
+            calls * bytes_of(node),
+            calls * flops_of(node),
+            str(node.origin or ""),
+        )

@@ -26,9 +26,11 @@ def busy_note(blas: BlasReport | None = None, root: Path = Path("/")) -> str | N
     blas = blas or examine_blas(measure=False)
     if blas.threads < 2:
         return None
-    return (f"{others} other programs or threads are ready to run on {cores} cores: the "
-            f"{blas.threads} threads of {blas.name} wait for each other, and a step may take ten "
-            f"times as long (remedy: export {_variable(blas)}=1)")  # fmt: skip
+    return (
+        f"{others} other programs or threads are ready to run on {cores} cores: the "
+        f"{blas.threads} threads of {blas.name} wait for each other, and a step may take ten "
+        f"times as long (remedy: export {_variable(blas)}=1)"
+    )
 
 
 def ready_to_run(root: Path = Path("/")) -> int | None:

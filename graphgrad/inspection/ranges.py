@@ -88,8 +88,9 @@ class Range:
 
     def joined(self, other: Range) -> Range:
         """Either of the two."""
-        return Range(min(self.low, other.low), max(self.high, other.high),
-                     self.has_zero or other.has_zero)  # fmt: skip
+        return Range(
+            min(self.low, other.low), max(self.high, other.high), self.has_zero or other.has_zero
+        )
 
 
 ANY = Range()
@@ -134,8 +135,11 @@ def _same(node: Node, found: Ranges) -> Range:
 def _add(node: Node, found: Ranges) -> Range:
     a, b = (found[head] for head in node.heads)
     both = a.low >= 0 and b.low >= 0
-    return Range(_sum(a.low, b.low, -INFINITY), _sum(a.high, b.high, INFINITY),
-                 not (both and (a.is_positive or b.is_positive)))  # fmt: skip
+    return Range(
+        _sum(a.low, b.low, -INFINITY),
+        _sum(a.high, b.high, INFINITY),
+        not (both and (a.is_positive or b.is_positive)),
+    )
 
 
 def _subtract(node: Node, found: Ranges) -> Range:
@@ -203,8 +207,7 @@ def _clip(node: Node, found: Ranges) -> Range:
 
 
 def _larger(a: Range, b: Range) -> Range:
-    return Range(max(a.low, b.low), max(a.high, b.high),
-                 not (a.is_positive or b.is_positive))  # fmt: skip
+    return Range(max(a.low, b.low), max(a.high, b.high), not (a.is_positive or b.is_positive))
 
 
 def _minimum(node: Node, found: Ranges) -> Range:
@@ -258,8 +261,9 @@ def _given(condition: Node, node: Node, found: Ranges, holds: bool) -> Range:
 
 def _summed(node: Node, found: Ranges) -> Range:
     a = found[node.heads[0]]
-    return Range(0.0 if a.low >= 0 else -INFINITY, 0.0 if a.high <= 0 else INFINITY,
-                 not a.is_positive)  # fmt: skip
+    return Range(
+        0.0 if a.low >= 0 else -INFINITY, 0.0 if a.high <= 0 else INFINITY, not a.is_positive
+    )
 
 
 def _joined(node: Node, found: Ranges) -> Range:
@@ -289,19 +293,55 @@ def _fixed(value: Range) -> Rule:
 
 
 _RULES: dict[object, Rule] = {
-    CONSTANT: _constant, EXTENT: _fixed(COUNT), IOTA: _counted,
-    add: _add, subtract: _subtract, multiply: _multiply, divide: _divide, negative: _negative,
-    reciprocal: _reciprocal, absolute: _absolute, maximum: _maximum, minimum: _minimum,
-    clip: _clip, relu: _relu, sqrt: _sqrt, power: _power, where: _where,
-    exp: _fixed(POSITIVE), rsqrt: _fixed(POSITIVE), softplus: _fixed(POSITIVE),
-    sigmoid: _fixed(Range(0.0, 1.0, False)), SOFTMAX: _fixed(Range(0.0, 1.0, False)),
-    expm1: _fixed(Range(-1.0)), tanh: _fixed(UNIT), sin: _fixed(UNIT), cos: _fixed(UNIT),
-    erf: _fixed(UNIT), gelu: _fixed(Range(-0.2)), gelu_tanh: _fixed(Range(-0.2)),
-    silu: _fixed(Range(-0.3)), VARIANCE: _fixed(NOT_NEGATIVE), CROSS_ENTROPY: _fixed(NOT_NEGATIVE),
+    CONSTANT: _constant,
+    EXTENT: _fixed(COUNT),
+    IOTA: _counted,
+    add: _add,
+    subtract: _subtract,
+    multiply: _multiply,
+    divide: _divide,
+    negative: _negative,
+    reciprocal: _reciprocal,
+    absolute: _absolute,
+    maximum: _maximum,
+    minimum: _minimum,
+    clip: _clip,
+    relu: _relu,
+    sqrt: _sqrt,
+    power: _power,
+    where: _where,
+    exp: _fixed(POSITIVE),
+    rsqrt: _fixed(POSITIVE),
+    softplus: _fixed(POSITIVE),
+    sigmoid: _fixed(Range(0.0, 1.0, False)),
+    SOFTMAX: _fixed(Range(0.0, 1.0, False)),
+    expm1: _fixed(Range(-1.0)),
+    tanh: _fixed(UNIT),
+    sin: _fixed(UNIT),
+    cos: _fixed(UNIT),
+    erf: _fixed(UNIT),
+    gelu: _fixed(Range(-0.2)),
+    gelu_tanh: _fixed(Range(-0.2)),
+    silu: _fixed(Range(-0.3)),
+    VARIANCE: _fixed(NOT_NEGATIVE),
+    CROSS_ENTROPY: _fixed(NOT_NEGATIVE),
     half_squared_error: _fixed(NOT_NEGATIVE),
-    SUM: _summed, MEAN: _same, MAX: _same, MIN: _same, MATMUL: _product_of_matrices,
-    RESHAPE: _same, TRANSPOSE: _same, BROADCAST_TO: _same, SLICE: _same, COPY: _same, CAST: _same,
-    stop_gradient: _same, CHECKED: _same, gather: _same, CONCATENATE: _joined, EMBED: _framed,
+    SUM: _summed,
+    MEAN: _same,
+    MAX: _same,
+    MIN: _same,
+    MATMUL: _product_of_matrices,
+    RESHAPE: _same,
+    TRANSPOSE: _same,
+    BROADCAST_TO: _same,
+    SLICE: _same,
+    COPY: _same,
+    CAST: _same,
+    stop_gradient: _same,
+    CHECKED: _same,
+    gather: _same,
+    CONCATENATE: _joined,
+    EMBED: _framed,
     EMBED_ALL: _framed_sum,
     **{operation: _fixed(NOT_NEGATIVE) for operation in RANDOM},
-}  # fmt: skip
+}

@@ -54,8 +54,9 @@ def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]
     Without a pattern all of them. Raises UnknownNameError for a pattern that means nothing.
     """
     parts = parts_of(graph)
-    shown = [node for node in graph.nodes
-             if parts[node] == "forward" and node.operation is not CONSTANT]  # fmt: skip
+    shown = [
+        node for node in graph.nodes if parts[node] == "forward" and node.operation is not CONSTANT
+    ]
     names: dict[str, str] = {}
     for node in matching(graph, patterns or ("*",), shown):
         name = graph.name_of(node)
@@ -77,9 +78,11 @@ def make_recorder(graph: Graph, patterns: Sequence[str] = (), fuse: bool = False
 
 
 def recorded_figures(
-    graph: Graph, feeds: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray],
+    graph: Graph,
+    feeds: Mapping[str, np.ndarray],
+    state: Mapping[str, np.ndarray],
     patterns: Sequence[str] = ("*",),
-) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...], np.ndarray]:  # fmt: skip
+) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...], np.ndarray]:
     """Names, which of them are those of deltas and of which node, statistics and figures [names,
     statistics] of one batch, computed now and not recorded in training: of every forward node of a
     derived graph and its delta."""
@@ -140,13 +143,18 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
     computed = graph.ancestors([*graph.outputs.values(), *graph.updates.values()])
     kept = [name for name in names if _is_computed(graph, name, computed)]
     if not kept:
-        raise UnknownNameError(f"a training step computes no value of {', '.join(names[:3])}",
-                               fix="record other nodes; constants are none")  # fmt: skip
+        raise UnknownNameError(
+            f"a training step computes no value of {', '.join(names[:3])}",
+            fix="record other nodes; constants are none",
+        )
     measured = {name: _origin_of(graph.names[name]) for name in kept}
     groups = _groups(graph, set(measured.values()), fuse)
     row_of = {node: row for row, node in enumerate(n for group in groups.values() for n in group)}
-    leaves = [leaf for leaf in graph.updates
-              if leaf.operation is PARAMETER and leaf_name(leaf) in measured]  # fmt: skip
+    leaves = [
+        leaf
+        for leaf in graph.updates
+        if leaf.operation is PARAMETER and leaf_name(leaf) in measured
+    ]
     behind = {node: [_summary(group)] for node, group in groups.items()}
     summaries = [each for found in behind.values() for each in found]
     changes = _summaries_of_changes(graph, leaves, behind, fuse)

@@ -93,9 +93,9 @@ class _Evaluation:
     def _computed(self, node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
         if node.operation.view is not None:
             try:
-                return np.asarray(node.operation.view(
-                    heads[0], *(None for _ in heads[1:]), **node.attributes
-                ))  # fmt: skip
+                return np.asarray(
+                    node.operation.view(heads[0], *(None for _ in heads[1:]), **node.attributes)
+                )
             except ValueError:  # these elements do not lie so that they can be seen this way
                 pass
         if not self.wide:
@@ -107,8 +107,11 @@ def wide_values(graph: Graph, values: Values) -> dict[Node, np.ndarray]:
     """Every value of a graph with floats in float64, from these values of its leaves."""
     wide: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
-        wide[node] = (wide_node(node, [wide[head] for head in node.heads]) if node.heads
-                      else _widened(node, values[node]))  # fmt: skip
+        wide[node] = (
+            wide_node(node, [wide[head] for head in node.heads])
+            if node.heads
+            else _widened(node, values[node])
+        )
     return wide
 
 

@@ -80,8 +80,11 @@ def matching(graph: Graph, patterns: Iterable[str], among: Iterable[Node]) -> tu
         if pattern in graph.names or not _WILD & set(pattern):
             chosen.add(graph[pattern])
             continue
-        found = [node for node, names in candidates
-                 if any(fnmatch.fnmatchcase(name, pattern) for name in names)]  # fmt: skip
+        found = [
+            node
+            for node, names in candidates
+            if any(fnmatch.fnmatchcase(name, pattern) for name in names)
+        ]
         if not found:
             raise UnknownNameError(
                 f"no node has a name like {pattern!r}",

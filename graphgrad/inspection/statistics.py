@@ -112,12 +112,16 @@ class NodeReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {
-            "name": self.name, "operation": self.operation, "shape": list(self.shape),
-            "origin": self.origin, "value": self.value.to_dict(),
+            "name": self.name,
+            "operation": self.operation,
+            "shape": list(self.shape),
+            "origin": self.origin,
+            "value": self.value.to_dict(),
             "delta": self.delta.to_dict() if self.delta else None,
-            "formula": self.formula, "delta_formula": self.delta_formula,
+            "formula": self.formula,
+            "delta_formula": self.delta_formula,
             "contributions": [asdict(sent) for sent in self.contributions],
-        }  # fmt: skip
+        }
 
 
 def inspect_values(
@@ -134,8 +138,9 @@ def inspect_values(
     """
     graph = specialise(graph, sizes_of(graph, feeds))
     parts = parts_of(graph)
-    shown = [node for node in graph.nodes
-             if parts[node] == "forward" and node.operation is not CONSTANT]  # fmt: skip
+    shown = [
+        node for node in graph.nodes if parts[node] == "forward" and node.operation is not CONSTANT
+    ]
     chosen = matching(graph, patterns, shown)
     figures = _figures(graph, _asked(graph, chosen), feeds, state or {}, passes)
     return tuple(_report(graph, node, figures) for node in chosen)
@@ -242,8 +247,11 @@ class NonFinite:
     def __str__(self) -> str:
         """One sentence: which value or delta, how much of it, from what, declared where."""
         what = {"forward": "value", "delta": "delta", "update": "next value"}[self.part]
-        counts = [f"{count} {kind}" for count, kind in ((self.nan, "NaN"),
-                  (self.infinite, "infinite")) if count]  # fmt: skip
+        counts = [
+            f"{count} {kind}"
+            for count, kind in ((self.nan, "NaN"), (self.infinite, "infinite"))
+            if count
+        ]
         source = f"computed by {self.operation} from {', '.join(map(plain, self.heads))}"
         text = (
             f"the {what} {plain(self.name)} {shape_text(self.shape)} is the first that is not "
@@ -308,7 +316,13 @@ def _non_finite(
     nan, infinite = lost
     known = [parts[name] for name in graph.names_of(node) if name in parts]
     return NonFinite(
-        graph.name_of(node), known[0] if known else "forward", node.operation.name,
-        node.type.sizes, "NaN" if nan else "infinite", nan, infinite,
-        tuple(graph.name_of(head) for head in node.heads), str(node.origin or ""),
-    )  # fmt: skip
+        graph.name_of(node),
+        known[0] if known else "forward",
+        node.operation.name,
+        node.type.sizes,
+        "NaN" if nan else "infinite",
+        nan,
+        infinite,
+        tuple(graph.name_of(head) for head in node.heads),
+        str(node.origin or ""),
+    )

@@ -59,38 +59,73 @@ def _scalar_head(operation: Operation, place: int) -> Rule:
 
 ORDERED: tuple[Rule, ...] = (
     Rule("a + a → a · 2", pattern(add, A, A), lambda a: multiply(a, 2.0)),
-    Rule("a · (1 / n) → a / n", pattern(multiply, A, pattern(reciprocal, N)),
-         lambda a, n: divide(a, n)),
-    Rule("a · (1 / √n) → a / √n", pattern(multiply, A, pattern(rsqrt, N)),
-         lambda a, n: divide(a, sqrt(n))),
-    Rule("a · (b / n) → (a · b) / n", pattern(multiply, A, pattern(divide, B, N)),
-         lambda a, b, n: divide(multiply(a, b), n)),
-    Rule("a · (b where c, else 0) → a · b where c, else 0",
-         pattern(multiply, A, pattern(where, C, B, number(0))),
-         lambda a, b, c: where(c, multiply(a, b), 0.0)),
-    Rule("(a where c, else 0) / n → a / n where c, else 0",
-         pattern(divide, pattern(where, C, A, number(0)), N),
-         lambda a, c, n: where(c, divide(a, n), 0.0)),
-    Rule("the condition in another shape",
-         pattern(RESHAPE, pattern(where, C, A, number(0)), bind="outer"), _where_of_scalar),
-    Rule("a · -b → -(a · b)", pattern(multiply, A, pattern(negative, B)),
-         lambda a, b: negative(multiply(a, b))),
-    Rule("-a / n → -(a / n)", pattern(divide, pattern(negative, A), N),
-         lambda a, n: negative(divide(a, n))),
-    Rule("-a - b → -(a + b)", pattern(subtract, pattern(negative, A), B),
-         lambda a, b: negative(add(a, b))),
-    Rule("reshape of a repeated scalar",
-         pattern(RESHAPE, pattern(BROADCAST_TO, A), bind="outer"),
-         lambda a, outer: BROADCAST_TO(a, shape=outer.shape) if a.shape == () else None),
-    *(_scalar_head(operation, place) for operation in ARITHMETIC
-      if (operation.arity or 0) > 1 for place in range(operation.arity or 0)),
-)  # fmt: skip
+    Rule(
+        "a · (1 / n) → a / n",
+        pattern(multiply, A, pattern(reciprocal, N)),
+        lambda a, n: divide(a, n),
+    ),
+    Rule(
+        "a · (1 / √n) → a / √n",
+        pattern(multiply, A, pattern(rsqrt, N)),
+        lambda a, n: divide(a, sqrt(n)),
+    ),
+    Rule(
+        "a · (b / n) → (a · b) / n",
+        pattern(multiply, A, pattern(divide, B, N)),
+        lambda a, b, n: divide(multiply(a, b), n),
+    ),
+    Rule(
+        "a · (b where c, else 0) → a · b where c, else 0",
+        pattern(multiply, A, pattern(where, C, B, number(0))),
+        lambda a, b, c: where(c, multiply(a, b), 0.0),
+    ),
+    Rule(
+        "(a where c, else 0) / n → a / n where c, else 0",
+        pattern(divide, pattern(where, C, A, number(0)), N),
+        lambda a, c, n: where(c, divide(a, n), 0.0),
+    ),
+    Rule(
+        "the condition in another shape",
+        pattern(RESHAPE, pattern(where, C, A, number(0)), bind="outer"),
+        _where_of_scalar,
+    ),
+    Rule(
+        "a · -b → -(a · b)",
+        pattern(multiply, A, pattern(negative, B)),
+        lambda a, b: negative(multiply(a, b)),
+    ),
+    Rule(
+        "-a / n → -(a / n)",
+        pattern(divide, pattern(negative, A), N),
+        lambda a, n: negative(divide(a, n)),
+    ),
+    Rule(
+        "-a - b → -(a + b)",
+        pattern(subtract, pattern(negative, A), B),
+        lambda a, b: negative(add(a, b)),
+    ),
+    Rule(
+        "reshape of a repeated scalar",
+        pattern(RESHAPE, pattern(BROADCAST_TO, A), bind="outer"),
+        lambda a, outer: BROADCAST_TO(a, shape=outer.shape) if a.shape == () else None,
+    ),
+    *(
+        _scalar_head(operation, place)
+        for operation in ARITHMETIC
+        if (operation.arity or 0) > 1
+        for place in range(operation.arity or 0)
+    ),
+)
 
 QUIET = frozenset(rule.name for rule in (*BROADCASTING, *ORDERED)) | {
-    "broadcast to its own shape", "broadcast of broadcast", "reshape of reshape",
-    "reshape to its own shape", "transpose into its own order", "sum over axes of size 1",
+    "broadcast to its own shape",
+    "broadcast of broadcast",
+    "reshape of reshape",
+    "reshape to its own shape",
+    "transpose into its own order",
+    "sum over axes of size 1",
     "x · 1 → x",
-}  # fmt: skip
+}
 """Rules that only move elements or change the order of writing: not worth a line of their own."""
 
 
@@ -108,8 +143,9 @@ def rewritten(graph: Graph) -> tuple[Graph, tuple[Rewrite, ...]]:
     """The graph after the passes, and every rule that they applied, in order."""
     witness: list[Rewrite] = []
     graph = prune(graph)
-    graph = rewrite(graph, by_operation(_watched(STABILISING, stabilise.__name__, witness)),
-                    "stabilise")  # fmt: skip
+    graph = rewrite(
+        graph, by_operation(_watched(STABILISING, stabilise.__name__, witness)), "stabilise"
+    )
     graph = fold_constants(graph)
     rules = (*SIMPLIFYING, *BROADCASTING)
     graph = rewrite(graph, by_operation(_watched(rules, simplify.__name__, witness)), "simplify")

@@ -97,8 +97,9 @@ def _largest(values: Mapping[Node, np.ndarray]) -> float:
     largest = 0.0
     for node, value in values.items():
         if node.type.is_float and value.size:
-            largest = max(largest, float(np.max(np.abs(value), where=np.isfinite(value),
-                                                initial=0.0)))  # fmt: skip
+            largest = max(
+                largest, float(np.max(np.abs(value), where=np.isfinite(value), initial=0.0))
+            )
     return largest
 
 
@@ -140,8 +141,9 @@ class _Attempt:
         known = self.cut.symbols(self.graph)
         deltas = [node for node, text in known.items() if text.startswith("δ[")]
         normal = [node for node in known if node.operation is STANDARDISE]
-        return {found[0]: letter for letter, found in (("δ", deltas), ("x̂", normal))
-                if len(found) == 1}  # fmt: skip
+        return {
+            found[0]: letter for letter, found in (("δ", deltas), ("x̂", normal)) if len(found) == 1
+        }
 
     def _writer(self, graph: Graph, definitions: Mapping[Node, str]) -> Writer:
         return Writer(graph, self.scope, {**self.cut.symbols(graph), **definitions})
@@ -155,20 +157,27 @@ class _Attempt:
         truths = [node for node in truths if not any(node in other.heads for other in truths)]
         counts = dict.fromkeys(node.heads[1] for node in inner if node.operation is divide)
         counting = [node for node in counts if node in self.cut.counts]
-        return {found[0]: symbol for symbol, found in (("p", soft), ("y", truths), ("N", counting))
-                if len(found) == 1}  # fmt: skip
+        return {
+            found[0]: symbol
+            for symbol, found in (("p", soft), ("y", truths), ("N", counting))
+            if len(found) == 1
+        }
 
     def said(self, values: Mapping[Node, np.ndarray], array: np.ndarray) -> Together:
         flat = int(np.argmax(np.nan_to_num(np.abs(array)))) if array.size else 0
         at = tuple(map(int, np.unravel_index(flat, array.shape))) if array.size else ()
         plain, known = self._writer(self.graph, {}), self.cut.symbols(self.graph)
         definitions = tuple(
-            Definition(symbol, known.get(node) or plain.text(node, opened=True),
-                       _at(values.get(node), array, at))
+            Definition(
+                symbol,
+                known.get(node) or plain.text(node, opened=True),
+                _at(values.get(node), array, at),
+            )
             for node, symbol in self.definitions.items()
-        )  # fmt: skip
-        return Together(self.text, self.count, definitions, tuple(self._applied()), at,
-                        _at(array, array, at))  # fmt: skip
+        )
+        return Together(
+            self.text, self.count, definitions, tuple(self._applied()), at, _at(array, array, at)
+        )
 
     def _applied(self) -> Iterator[AppliedRule]:
         """The rules that say something, each once."""

@@ -37,11 +37,14 @@ class Watched:
         size = sum(node.type.nbytes for node in stored)
         need_memory(size, "a copy of every value of the program", "look at a smaller batch")
         self.values: dict[Node, np.ndarray] = {
-            **{node: node.attributes["value"].array for node in graph.nodes
-               if node.operation is CONSTANT},
+            **{
+                node: node.attributes["value"].array
+                for node in graph.nodes
+                if node.operation is CONSTANT
+            },
             **{node: np.asarray(feeds[name], node.dtype) for name, node in graph.inputs.items()},
             **{node: state[name].copy() for name, node in graph.states.items()},
-        }  # fmt: skip
+        }
         self.results: dict[str, np.ndarray] = {}
         self.stopped: NonFiniteError | None = None
         self._behind: dict[int, list[Node]] = {}

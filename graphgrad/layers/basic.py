@@ -96,8 +96,15 @@ def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dr
     if not rate or randomness is None:
         return x
     with scope(name):
-        mask = dropout_mask(randomness.seed, randomness.step, x.shape, rate,
-                            next(randomness.streams), x.dtype, name="mask")  # fmt: skip
+        mask = dropout_mask(
+            randomness.seed,
+            randomness.step,
+            x.shape,
+            rate,
+            next(randomness.streams),
+            x.dtype,
+            name="mask",
+        )
         return multiply(x, mask, name="y")
 
 

@@ -22,73 +22,105 @@ from graphgrad.ops.rules import (
     infer_numbers,
 )
 
-PAIRS = (sample(real(3, 4), real(3, 4)), sample(real(2, 3, 4), real(3, 1)), sample(real(), real(5)),
-         sample(real(0, 3), real(3)))  # fmt: skip
+PAIRS = (
+    sample(real(3, 4), real(3, 4)),
+    sample(real(2, 3, 4), real(3, 1)),
+    sample(real(), real(5)),
+    sample(real(0, 3), real(3)),
+)
 
 add = elementwise(
-    "add", "x₁ + x₂", "{0} + {1}",
-    ufunc="add", infer=infer_numbers, arity=2, commutative=True,
+    "add",
+    "x₁ + x₂",
+    "{0} + {1}",
+    ufunc="add",
+    infer=infer_numbers,
+    arity=2,
+    commutative=True,
     delta=lambda delta, y, a, b: (delta, delta),
     delta_formula="δ₁ = δ, δ₂ = δ",
     samples=PAIRS,
-)  # fmt: skip
+)
 
 subtract = elementwise(
-    "subtract", "x₁ - x₂", "{0} - {1}",
-    ufunc="subtract", infer=infer_numbers, arity=2,
+    "subtract",
+    "x₁ - x₂",
+    "{0} - {1}",
+    ufunc="subtract",
+    infer=infer_numbers,
+    arity=2,
     delta=lambda delta, y, a, b: (delta, -delta),
     delta_formula="δ₁ = δ, δ₂ = -δ",
     samples=PAIRS,
-)  # fmt: skip
+)
 
 multiply = elementwise(
-    "multiply", "x₁ · x₂", "{0} * {1}",
-    ufunc="multiply", infer=infer_numbers, arity=2, commutative=True,
+    "multiply",
+    "x₁ · x₂",
+    "{0} * {1}",
+    ufunc="multiply",
+    infer=infer_numbers,
+    arity=2,
+    commutative=True,
     delta=lambda delta, y, a, b: (delta * b, delta * a),
     delta_formula="δ₁ = δ · x₂, δ₂ = δ · x₁",
     samples=PAIRS,
-)  # fmt: skip
+)
 
 divide = elementwise(
-    "divide", "x₁ / x₂", "{0} / {1}",
-    ufunc="divide", arity=2,
+    "divide",
+    "x₁ / x₂",
+    "{0} / {1}",
+    ufunc="divide",
+    arity=2,
     delta=lambda delta, y, a, b: (delta / b, -delta * y / b),
     delta_formula="δ₁ = δ / x₂, δ₂ = -δ · y / x₂",
     samples=(sample(real(3, 4), positive(3, 4)), sample(real(4), positive(2, 1))),
-)  # fmt: skip
+)
 
 negative = elementwise(
-    "negative", "-x", "-{0}",
-    ufunc="negative", infer=infer_numbers,
+    "negative",
+    "-x",
+    "-{0}",
+    ufunc="negative",
+    infer=infer_numbers,
     delta=lambda delta, y, x: (-delta,),
     delta_formula="-δ",
     samples=(sample(real(3, 4)), sample(real(0))),
-)  # fmt: skip
+)
 
 reciprocal = elementwise(
-    "reciprocal", "1 / x", "1 / {0}",
+    "reciprocal",
+    "1 / x",
+    "1 / {0}",
     ufunc="reciprocal",
     delta=lambda delta, y, x: (-delta * y * y,),
     delta_formula="-δ · y²",
     samples=(sample(positive(3, 4)),),
-)  # fmt: skip
+)
 
 
 absolute = elementwise(
-    "absolute", "|x|", "abs({0})",
-    ufunc="absolute", infer=infer_numbers,
+    "absolute",
+    "|x|",
+    "abs({0})",
+    ufunc="absolute",
+    infer=infer_numbers,
     delta=lambda delta, y, x: (delta * stop_gradient(sign(x)),),  # for the second derivative, 0
     delta_formula="δ · sign x",
     samples=(sample(real(3, 4)),),
-)  # fmt: skip
+)
 
 sign: Operation = elementwise(
-    "sign", "sign x", "sign({0})",
-    ufunc="sign", infer=infer_numbers,
+    "sign",
+    "sign x",
+    "sign({0})",
+    ufunc="sign",
+    infer=infer_numbers,
     delta=lambda delta, y, x: (None,),
     delta_formula="0: constant wherever it is continuous",
     samples=(sample(real(3, 4), smooth=False),),
-)  # fmt: skip
+)
 
 
 def _share(delta: Node, wins: Node, a: Node, b: Node) -> Node:
@@ -97,71 +129,118 @@ def _share(delta: Node, wins: Node, a: Node, b: Node) -> Node:
 
 
 maximum = elementwise(
-    "maximum", "max(x₁, x₂)", "max({0}, {1})",
-    ufunc="maximum", infer=infer_elementwise, arity=2, commutative=True,
-    delta=lambda delta, y, a, b: (
-        _share(delta, less(b, a), a, b), _share(delta, less(a, b), a, b)),
+    "maximum",
+    "max(x₁, x₂)",
+    "max({0}, {1})",
+    ufunc="maximum",
+    infer=infer_elementwise,
+    arity=2,
+    commutative=True,
+    delta=lambda delta, y, a, b: (_share(delta, less(b, a), a, b), _share(delta, less(a, b), a, b)),
     delta_formula="δᵢ = δ where xᵢ is the larger, δ/2 on a tie, else 0",
     samples=(sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(1, 4))),
-)  # fmt: skip
+)
 
 minimum = elementwise(
-    "minimum", "min(x₁, x₂)", "min({0}, {1})",
-    ufunc="minimum", infer=infer_elementwise, arity=2, commutative=True,
-    delta=lambda delta, y, a, b: (
-        _share(delta, less(a, b), a, b), _share(delta, less(b, a), a, b)),
+    "minimum",
+    "min(x₁, x₂)",
+    "min({0}, {1})",
+    ufunc="minimum",
+    infer=infer_elementwise,
+    arity=2,
+    commutative=True,
+    delta=lambda delta, y, a, b: (_share(delta, less(a, b), a, b), _share(delta, less(b, a), a, b)),
     delta_formula="δᵢ = δ where xᵢ is the smaller, δ/2 on a tie, else 0",
     samples=(sample(real(3, 4), real(3, 4)), sample(real(3, 4), real(1, 4))),
-)  # fmt: skip
+)
 
 
 equal: Operation = elementwise(
-    "equal", "x₁ = x₂", "{0} == {1}",
-    ufunc="equal", infer=infer_comparison, arity=2, commutative=True, in_place=False,
+    "equal",
+    "x₁ = x₂",
+    "{0} == {1}",
+    ufunc="equal",
+    infer=infer_comparison,
+    arity=2,
+    commutative=True,
+    in_place=False,
     samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
-)  # fmt: skip
+)
 
 not_equal = elementwise(
-    "not_equal", "x₁ ≠ x₂", "{0} != {1}",
-    ufunc="not_equal", infer=infer_comparison, arity=2, commutative=True, in_place=False,
+    "not_equal",
+    "x₁ ≠ x₂",
+    "{0} != {1}",
+    ufunc="not_equal",
+    infer=infer_comparison,
+    arity=2,
+    commutative=True,
+    in_place=False,
     samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
-)  # fmt: skip
+)
 
 less: Operation = elementwise(
-    "less", "x₁ < x₂", "{0} < {1}",
-    ufunc="less", infer=infer_comparison, arity=2, in_place=False,
+    "less",
+    "x₁ < x₂",
+    "{0} < {1}",
+    ufunc="less",
+    infer=infer_comparison,
+    arity=2,
+    in_place=False,
     samples=(sample(real(3, 4), real(3, 4), smooth=False),),
-)  # fmt: skip
+)
 
 less_equal = elementwise(
-    "less_equal", "x₁ ≤ x₂", "{0} <= {1}",
-    ufunc="less_equal", infer=infer_comparison, arity=2, in_place=False,
+    "less_equal",
+    "x₁ ≤ x₂",
+    "{0} <= {1}",
+    ufunc="less_equal",
+    infer=infer_comparison,
+    arity=2,
+    in_place=False,
     samples=(sample(real(3, 4), real(3, 4), smooth=False),),
-)  # fmt: skip
+)
 
 logical_and = elementwise(
-    "logical_and", "x₁ ∧ x₂", "{0} & {1}",
-    ufunc="logical_and", infer=infer_logical, arity=2, commutative=True,
+    "logical_and",
+    "x₁ ∧ x₂",
+    "{0} & {1}",
+    ufunc="logical_and",
+    infer=infer_logical,
+    arity=2,
+    commutative=True,
     samples=(sample(boolean(3, 4), boolean(4)),),
-)  # fmt: skip
+)
 
 logical_or = elementwise(
-    "logical_or", "x₁ ∨ x₂", "{0} | {1}",
-    ufunc="logical_or", infer=infer_logical, arity=2, commutative=True,
+    "logical_or",
+    "x₁ ∨ x₂",
+    "{0} | {1}",
+    ufunc="logical_or",
+    infer=infer_logical,
+    arity=2,
+    commutative=True,
     samples=(sample(boolean(3, 4), boolean(4)),),
-)  # fmt: skip
+)
 
 logical_not = elementwise(
-    "logical_not", "¬x", "not {0}",
-    ufunc="logical_not", infer=infer_logical,
+    "logical_not",
+    "¬x",
+    "not {0}",
+    ufunc="logical_not",
+    infer=infer_logical,
     samples=(sample(boolean(3, 4)),),
-)  # fmt: skip
+)
 
 is_finite = elementwise(
-    "is_finite", "x is finite", "isfinite({0})",
-    ufunc="isfinite", infer=infer_comparison, in_place=False,
+    "is_finite",
+    "x is finite",
+    "isfinite({0})",
+    ufunc="isfinite",
+    infer=infer_comparison,
+    in_place=False,
     samples=(sample(real(3, 4), smooth=False),),
-)  # fmt: skip
+)
 
 
 def _compute_clip(xp: Any, out: Any, x: Any, low: Any, high: Any) -> None:
@@ -208,13 +287,21 @@ def _compute_where(xp: Any, out: Any, condition: Any, a: Any, b: Any) -> None:
 
 
 where: Operation = elementwise(
-    "where", "x₂ where x₁, else x₃", "where({0}, {1}, {2})",
-    compute=_compute_where, infer=_infer_where, arity=3, in_place=False,
+    "where",
+    "x₂ where x₁, else x₃",
+    "where({0}, {1}, {2})",
+    compute=_compute_where,
+    infer=_infer_where,
+    arity=3,
+    in_place=False,
     delta=lambda delta, y, condition, a, b: (
-        None, where(condition, delta, 0.0), where(condition, 0.0, delta)),
+        None,
+        where(condition, delta, 0.0),
+        where(condition, 0.0, delta),
+    ),
     delta_formula="δ₂ = δ where x₁, else 0; δ₃ = 0 where x₁, else δ",
     samples=(sample(boolean(3, 4), real(3, 4), real(3, 4)), sample(boolean(4), real(3, 1), real())),
-)  # fmt: skip
+)
 
 
 def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
@@ -235,14 +322,20 @@ def _delta_cast(delta: Node, y: Node, x: Node) -> tuple[Node | None]:
 
 
 _cast = elementwise(
-    "cast", "x as another dtype", "{0}",
-    compute=_compute_cast, infer=_infer_cast, in_place=False,
+    "cast",
+    "x as another dtype",
+    "{0}",
+    compute=_compute_cast,
+    infer=_infer_cast,
+    in_place=False,
     delta=_delta_cast,
     delta_formula="δ as the dtype of x",
-    samples=(sample(real(3, 4), dtype=as_dtype("float64")),
-             sample(integer(3, 4, below=5), dtype=as_dtype("float64")),
-             sample(boolean(3, 4), dtype=as_dtype("int32"))),
-)  # fmt: skip
+    samples=(
+        sample(real(3, 4), dtype=as_dtype("float64")),
+        sample(integer(3, 4, below=5), dtype=as_dtype("float64")),
+        sample(boolean(3, 4), dtype=as_dtype("int32")),
+    ),
+)
 
 
 @front_of(_cast, 'gg.cast(x, "int32")', "int32[3, 4]")
@@ -260,15 +353,37 @@ def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
 
 
 stop_gradient: Operation = elementwise(
-    "stop_gradient", "x", "{0}",
-    ufunc="positive", infer=infer_float,
+    "stop_gradient",
+    "x",
+    "{0}",
+    ufunc="positive",
+    infer=infer_float,
     delta=lambda delta, y, x: (None,),
     delta_formula="0: x counts as a constant",
     samples=(sample(real(3, 4), smooth=False),),
-)  # fmt: skip
+)
 
 OPERATIONS: tuple[Operation, ...] = (
-    add, subtract, multiply, divide, negative, reciprocal, absolute, sign, maximum, minimum, equal,
-    not_equal, less, less_equal, logical_and, logical_or, logical_not, is_finite, clip, where,
-    _cast, stop_gradient,
-)  # fmt: skip
+    add,
+    subtract,
+    multiply,
+    divide,
+    negative,
+    reciprocal,
+    absolute,
+    sign,
+    maximum,
+    minimum,
+    equal,
+    not_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_or,
+    logical_not,
+    is_finite,
+    clip,
+    where,
+    _cast,
+    stop_gradient,
+)

@@ -59,13 +59,17 @@ def _delta_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 SOFTMAX = Operation(
-    "softmax", _infer_softmax, "eˣ / Σ eˣ", _compute_softmax, arity=1,
+    "softmax",
+    _infer_softmax,
+    "eˣ / Σ eˣ",
+    _compute_softmax,
+    arity=1,
     delta=_delta_softmax,
     delta_formula="y · (δ - Σ δ · y)",
     scratch=_row_scratch,
     in_place=True,
     samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
-)  # fmt: skip
+)
 
 
 @front_of(SOFTMAX, "gg.softmax(x)", "float32[3, 4]")
@@ -94,13 +98,17 @@ def _delta_log_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 LOG_SOFTMAX = Operation(
-    "log_softmax", _infer_softmax, "x - log Σ eˣ", _compute_log_softmax, arity=1,
+    "log_softmax",
+    _infer_softmax,
+    "x - log Σ eˣ",
+    _compute_log_softmax,
+    arity=1,
     delta=_delta_log_softmax,
     delta_formula="δ - eʸ · Σ δ",
     scratch=_log_scratch,
     in_place=True,
     samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
-)  # fmt: skip
+)
 
 
 @front_of(LOG_SOFTMAX, "gg.log_softmax(x, axis=0)", "float32[3, 4]")
@@ -148,13 +156,17 @@ def _delta_standardise(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 STANDARDISE = Operation(
-    "standardise", _infer_standardise, "(x - μ) / √(σ² + ε)", _compute_standardise, arity=1,
+    "standardise",
+    _infer_standardise,
+    "(x - μ) / √(σ² + ε)",
+    _compute_standardise,
+    arity=1,
     delta=_delta_standardise,
     delta_formula="(δ - mean δ - y · mean(δ · y)) / √(σ² + ε)",
     scratch=_standardise_scratch,
     in_place=True,
     samples=(sample(real(3, 4), epsilon=1e-5), sample(real(2, 3, 5), epsilon=0.1)),
-)  # fmt: skip
+)
 
 
 @front_of(STANDARDISE, "gg.standardise(x)", "float32[3, 4]")
@@ -220,14 +232,19 @@ def _delta_cross_entropy(delta: Node, y: Node, logits: Node, targets: Node) -> t
 
 
 CROSS_ENTROPY = Operation(
-    "cross_entropy", _infer_cross_entropy, "-Σ q · log softmax(x₁), q the smoothed x₂",
-    _compute_cross_entropy, arity=2,
+    "cross_entropy",
+    _infer_cross_entropy,
+    "-Σ q · log softmax(x₁), q the smoothed x₂",
+    _compute_cross_entropy,
+    arity=2,
     delta=_delta_cross_entropy,
     delta_formula="δ₁ = δ · (softmax(x₁) - q), 0 where x₂ is ignored",
     scratch=_cross_entropy_scratch,
-    samples=(sample(real(3, 4), integer(3, below=4), smoothing=0.0, ignored=-1),
-             sample(real(2, 3, 4), integer(2, 3, below=4), smoothing=0.1, ignored=0)),
-)  # fmt: skip
+    samples=(
+        sample(real(3, 4), integer(3, below=4), smoothing=0.0, ignored=-1),
+        sample(real(2, 3, 4), integer(2, 3, below=4), smoothing=0.1, ignored=0),
+    ),
+)
 
 
 @front_of(CROSS_ENTROPY, "gg.cross_entropy(x, gg.constant([0, 3, 1]))", "float32[3]")
@@ -246,9 +263,12 @@ def cross_entropy(
     vocabulary may be a named dimension, as where each example of a batch is told from all others.
     """
     return CROSS_ENTROPY(
-        logits, targets, smoothing=real_number(smoothing, "label smoothing"),
-        ignored=whole_number(ignored, "the ignored target"), name=name,
-    )  # fmt: skip
+        logits,
+        targets,
+        smoothing=real_number(smoothing, "label smoothing"),
+        ignored=whole_number(ignored, "the ignored target"),
+        name=name,
+    )
 
 
 @front_of(None, "gg.mean_over_targets(gg.cross_entropy(x, x.argmax()), x.argmax())", "float32[]")

@@ -66,7 +66,11 @@ def _delta(delta: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
 
 
 MATMUL = Operation(
-    "matmul", _infer, "x₁ x₂", _compute, arity=2,
+    "matmul",
+    _infer,
+    "x₁ x₂",
+    _compute,
+    arity=2,
     delta=_delta,
     delta_formula="δ₁ = δ x₂ᵀ, δ₂ = x₁ᵀ δ",
     samples=(
@@ -81,14 +85,17 @@ MATMUL = Operation(
         sample(real(3, 0), real(0, 2), transpose_a=False, transpose_b=False),
         sample(real(2, 3, 0), real(0, 2), transpose_a=False, transpose_b=False),
     ),
-)  # fmt: skip
+)
 
 
 @front_of(MATMUL, 'gg.matmul(x, gg.parameter("w", (4, 2)))', "float32[3, 2]")
 def matmul(
-    a: Operand, b: Operand, transpose_a: bool = False, transpose_b: bool = False,
+    a: Operand,
+    b: Operand,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
     name: str | None = None,
-) -> Node:  # fmt: skip
+) -> Node:
     """The matrix product over the last two axes, broadcast over the others.
 
     A vector on the left counts as a row, on the right as a column, and is a vector again after.

@@ -81,7 +81,12 @@ def with_delta(
         return (None, *sent) if isinstance(sent, tuple | list) else sent
 
     operation = Operation(
-        "with_delta", _infer, "x₁", _compute,
-        delta=delta_rule, delta_formula="by a rule of the user's", view=lambda value, *heads: value,
-    )  # fmt: skip
+        "with_delta",
+        _infer,
+        "x₁",
+        _compute,
+        delta=delta_rule,
+        delta_formula="by a rule of the user's",
+        view=lambda value, *heads: value,
+    )
     return operation(value, *heads, name=name)

@@ -26,44 +26,54 @@ _PLANE = (sample(real(3, 4)), sample(real(0)), sample(real()))
 _POSITIVE = (sample(positive(3, 4)), sample(positive()))
 
 exp = elementwise(
-    "exp", "eˣ", "exp({0})",
+    "exp",
+    "eˣ",
+    "exp({0})",
     ufunc="exp",
     delta=lambda delta, y, x: (delta * y,),
     delta_formula="δ · y",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 expm1 = elementwise(
-    "expm1", "eˣ - 1", "expm1({0})",
+    "expm1",
+    "eˣ - 1",
+    "expm1({0})",
     ufunc="expm1",
     delta=lambda delta, y, x: (delta * (y + 1.0),),
     delta_formula="δ · (y + 1)",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 log = elementwise(
-    "log", "log x", "log({0})",
+    "log",
+    "log x",
+    "log({0})",
     ufunc="log",
     delta=lambda delta, y, x: (delta / x,),
     delta_formula="δ / x",
     samples=_POSITIVE,
-)  # fmt: skip
+)
 
 log1p = elementwise(
-    "log1p", "log (1 + x)", "log1p({0})",
+    "log1p",
+    "log (1 + x)",
+    "log1p({0})",
     ufunc="log1p",
     delta=lambda delta, y, x: (delta / (1.0 + x),),
     delta_formula="δ / (1 + x)",
     samples=_POSITIVE,
-)  # fmt: skip
+)
 
 sqrt = elementwise(
-    "sqrt", "√x", "sqrt({0})",
+    "sqrt",
+    "√x",
+    "sqrt({0})",
     ufunc="sqrt",
     delta=lambda delta, y, x: (delta / (2.0 * y),),
     delta_formula="δ / 2y",
     samples=_POSITIVE,
-)  # fmt: skip
+)
 
 
 def _compute_rsqrt(xp: Any, out: Any, x: Any) -> None:
@@ -72,12 +82,14 @@ def _compute_rsqrt(xp: Any, out: Any, x: Any) -> None:
 
 
 rsqrt = elementwise(
-    "rsqrt", "1 / √x", "rsqrt({0})",
+    "rsqrt",
+    "1 / √x",
+    "rsqrt({0})",
     compute=_compute_rsqrt,
     delta=lambda delta, y, x: (delta * -0.5 * y * y * y,),
     delta_formula="-δ · y³ / 2",
     samples=_POSITIVE,
-)  # fmt: skip
+)
 
 
 def _delta_power(delta: Node, y: Node, base: Node, exponent: Node) -> tuple[Node, Node]:
@@ -102,12 +114,15 @@ def _safe_base(base: Node, exponent: Node) -> Node:
 
 
 power = elementwise(
-    "power", "x₁ ^ x₂", "pow({0}, {1})",
-    ufunc="power", arity=2,
+    "power",
+    "x₁ ^ x₂",
+    "pow({0}, {1})",
+    ufunc="power",
+    arity=2,
     delta=_delta_power,
     delta_formula="δ₁ = δ · x₂ · x₁^(x₂ - 1), δ₂ = δ · y · log x₁",
     samples=(sample(positive(3, 4), real(3, 4)), sample(positive(4), real(2, 1))),
-)  # fmt: skip
+)
 
 
 def raised(base: Any, exponent: Any) -> Node:
@@ -123,20 +138,24 @@ def raised(base: Any, exponent: Any) -> Node:
 
 
 sin = elementwise(
-    "sin", "sin x", "sin({0})",
+    "sin",
+    "sin x",
+    "sin({0})",
     ufunc="sin",
     delta=lambda delta, y, x: (delta * cos(x),),
     delta_formula="δ · cos x",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 cos: Operation = elementwise(
-    "cos", "cos x", "cos({0})",
+    "cos",
+    "cos x",
+    "cos({0})",
     ufunc="cos",
     delta=lambda delta, y, x: (-delta * sin(x),),
     delta_formula="-δ · sin x",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 
 def _erf(xp: Any) -> Any:
@@ -155,22 +174,26 @@ def _compute_erf(xp: Any, out: Any, x: Any) -> None:
 
 
 erf = elementwise(
-    "erf", "erf x", "erf({0})",
+    "erf",
+    "erf x",
+    "erf({0})",
     compute=_compute_erf,
     delta=lambda delta, y, x: (delta * (2.0 / math.sqrt(math.pi)) * exp(-(x * x)),),
     delta_formula="δ · 2/√π · e^(-x²)",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 # ---------------------------------------------------------------- activations φ
 
 tanh = elementwise(
-    "tanh", "tanh x", "tanh({0})",
+    "tanh",
+    "tanh x",
+    "tanh({0})",
     ufunc="tanh",
     delta=lambda delta, y, x: (delta * (1.0 - y * y),),
     delta_formula="δ · (1 - y²)",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 
 def _compute_sigmoid(xp: Any, out: Any, x: Any) -> None:
@@ -182,12 +205,14 @@ def _compute_sigmoid(xp: Any, out: Any, x: Any) -> None:
 
 
 sigmoid = elementwise(
-    "sigmoid", "1 / (1 + e^(-x))", "1 / (1 + exp(-{0}))",
+    "sigmoid",
+    "1 / (1 + e^(-x))",
+    "1 / (1 + exp(-{0}))",
     compute=_compute_sigmoid,
     delta=lambda delta, y, x: (delta * y * (1.0 - y),),
     delta_formula="δ · y · (1 - y)",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 
 def _compute_softplus(xp: Any, out: Any, x: Any) -> None:
@@ -195,12 +220,14 @@ def _compute_softplus(xp: Any, out: Any, x: Any) -> None:
 
 
 softplus = elementwise(
-    "softplus", "log (1 + eˣ)", "softplus({0})",
+    "softplus",
+    "log (1 + eˣ)",
+    "softplus({0})",
     compute=_compute_softplus,
     delta=lambda delta, y, x: (delta * sigmoid(x),),
     delta_formula="δ · sigmoid x",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 
 def _compute_relu(xp: Any, out: Any, x: Any) -> None:
@@ -208,12 +235,14 @@ def _compute_relu(xp: Any, out: Any, x: Any) -> None:
 
 
 relu = elementwise(
-    "relu", "max(0, x)", "max({0}, 0)",
+    "relu",
+    "max(0, x)",
+    "max({0}, 0)",
     compute=_compute_relu,
     delta=lambda delta, y, x: (where(y > 0, delta, 0.0),),
     delta_formula="δ where y > 0, else 0",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 
 def _compute_gelu(xp: Any, out: Any, x: Any) -> None:
@@ -231,12 +260,15 @@ def _delta_gelu(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 gelu = elementwise(
-    "gelu", "x · Φ(x)", "{0} * 0.5 * (1 + erf({0} * 0.7071067811865476))",
-    compute=_compute_gelu, in_place=False,
+    "gelu",
+    "x · Φ(x)",
+    "{0} * 0.5 * (1 + erf({0} * 0.7071067811865476))",
+    compute=_compute_gelu,
+    in_place=False,
     delta=_delta_gelu,
     delta_formula="δ · (Φ(x) + x · e^(-x²/2) / √(2π))",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 _GELU_SCALE, _GELU_CUBE = math.sqrt(2.0 / math.pi), 0.044715
 
@@ -261,13 +293,15 @@ def _delta_gelu_tanh(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 gelu_tanh = elementwise(
-    "gelu_tanh", "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))",
+    "gelu_tanh",
+    "x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))",
     "0.5 * {0} * (1 + tanh({0} * (0.7978845608028654 + 0.035677408136300125 * {0} * {0})))",
-    compute=_compute_gelu_tanh, in_place=False,
+    compute=_compute_gelu_tanh,
+    in_place=False,
     delta=_delta_gelu_tanh,
     delta_formula="δ/2 · (1 + t + x · (1 - t²) · √(2/π) · (1 + 0.134145 x²)), t the tanh",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 
 def _compute_silu(xp: Any, out: Any, x: Any) -> None:
@@ -281,14 +315,32 @@ def _delta_silu(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 silu = elementwise(
-    "silu", "x · sigmoid x", "{0} / (1 + exp(-{0}))",
-    compute=_compute_silu, in_place=False,
+    "silu",
+    "x · sigmoid x",
+    "{0} / (1 + exp(-{0}))",
+    compute=_compute_silu,
+    in_place=False,
     delta=_delta_silu,
     delta_formula="δ · (s + y · (1 - s)), s = sigmoid x",
     samples=_PLANE,
-)  # fmt: skip
+)
 
 OPERATIONS: tuple[Operation, ...] = (
-    exp, expm1, log, log1p, sqrt, rsqrt, power, sin, cos, erf, tanh, sigmoid, softplus, relu, gelu,
-    gelu_tanh, silu,
-)  # fmt: skip
+    exp,
+    expm1,
+    log,
+    log1p,
+    sqrt,
+    rsqrt,
+    power,
+    sin,
+    cos,
+    erf,
+    tanh,
+    sigmoid,
+    softplus,
+    relu,
+    gelu,
+    gelu_tanh,
+    silu,
+)

@@ -19,8 +19,10 @@ from graphgrad.ops.arithmetic import cast, equal
 from graphgrad.ops.movement import broadcast_to, expand_dims
 from graphgrad.ops.rules import need_integers
 
-_OR = {"scatter_add": " (or the delta of gather)",
-       "put_along_axis": " (or the delta of take_along_axis)"}  # fmt: skip
+_OR = {
+    "scatter_add": " (or the delta of gather)",
+    "put_along_axis": " (or the delta of take_along_axis)",
+}
 """What else an operation that met a bad index may be: where only deltas are computed, it is the
 first to meet it."""
 
@@ -94,12 +96,16 @@ def _delta_gather(delta: Node, y: Node, table: Node, indices: Node) -> tuple[Nod
 
 
 gather = Operation(
-    "gather", _infer_gather, "rows of x₁ chosen by x₂", _compute_gather, arity=2,
+    "gather",
+    _infer_gather,
+    "rows of x₁ chosen by x₂",
+    _compute_gather,
+    arity=2,
     delta=_delta_gather,
     delta_formula="δ₁ = Σ of the rows of δ that came from each row",
     one_dtype=False,
     samples=(sample(real(5, 3), integer(2, 4, below=5)), sample(real(5), integer(4, below=5))),
-)  # fmt: skip
+)
 
 
 def _infer_scatter(indices: TensorType, rows: TensorType, size: int | Dimension) -> TensorType:
@@ -120,12 +126,18 @@ def _compute_scatter(xp: Any, out: Any, indices: Any, rows: Any, size: int) -> N
 
 
 SCATTER_ADD = Operation(
-    "scatter_add", _infer_scatter, "rows x₂ added up at the places x₁", _compute_scatter, arity=2,
+    "scatter_add",
+    _infer_scatter,
+    "rows x₂ added up at the places x₁",
+    _compute_scatter,
+    arity=2,
     delta=lambda delta, y, indices, rows: (None, gather(delta, indices)),
     delta_formula="δ₂ = the rows of δ at the places x₁",
-    samples=(sample(integer(2, 4, below=5), real(2, 4, 3), size=5),
-             sample(integer(4, below=5), real(4), size=5)),
-)  # fmt: skip
+    samples=(
+        sample(integer(2, 4, below=5), real(2, 4, 3), size=5),
+        sample(integer(4, below=5), real(4), size=5),
+    ),
+)
 
 
 @front_of(SCATTER_ADD, "gg.scatter_add(gg.iota(3), x, 5)", "float32[5, 4]")
@@ -170,15 +182,23 @@ def _compute_take(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> None:
 
 
 TAKE_ALONG_AXIS = Operation(
-    "take_along_axis", _infer_take, "elements of x₁ chosen by x₂ along an axis", _compute_take,
+    "take_along_axis",
+    _infer_take,
+    "elements of x₁ chosen by x₂ along an axis",
+    _compute_take,
     delta=lambda delta, y, x, indices: (
-        PUT_ALONG_AXIS(indices, delta, axis=y.attributes["axis"],
-                       size=x.shape[y.attributes["axis"]]), None),
+        PUT_ALONG_AXIS(
+            indices, delta, axis=y.attributes["axis"], size=x.shape[y.attributes["axis"]]
+        ),
+        None,
+    ),
     delta_formula="δ₁ = δ added up at the chosen places",
     arity=2,
-    samples=(sample(real(3, 5), integer(3, 2, below=5), axis=1),
-             sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0)),
-)  # fmt: skip
+    samples=(
+        sample(real(3, 5), integer(3, 2, below=5), axis=1),
+        sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0),
+    ),
+)
 
 
 def _infer_put(
@@ -200,13 +220,18 @@ def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: 
 
 
 PUT_ALONG_AXIS: Operation = Operation(
-    "put_along_axis", _infer_put, "x₂ added up at the places x₁ along an axis", _compute_put,
+    "put_along_axis",
+    _infer_put,
+    "x₂ added up at the places x₁ along an axis",
+    _compute_put,
     delta=lambda delta, y, indices, values: (
-        None, TAKE_ALONG_AXIS(delta, indices, axis=y.attributes["axis"])),
+        None,
+        TAKE_ALONG_AXIS(delta, indices, axis=y.attributes["axis"]),
+    ),
     delta_formula="δ₂ = the elements of δ at the places x₁",
     arity=2,
     samples=(sample(integer(3, 2, below=5), real(3, 2), axis=1, size=5),),
-)  # fmt: skip
+)
 
 
 @front_of(TAKE_ALONG_AXIS, "gg.take_along_axis(x, gg.argmax(x, keepdims=True))", "float32[3, 1]")
@@ -227,8 +252,9 @@ def put_along_axis(
     """
     shape = broadcast([indices.shape, values.shape])
     axis = normal_axis(axis, len(shape))
-    heads = [node if node.shape == shape else broadcast_to(node, shape)
-             for node in (indices, values)]  # fmt: skip
+    heads = [
+        node if node.shape == shape else broadcast_to(node, shape) for node in (indices, values)
+    ]
     return PUT_ALONG_AXIS(*heads, axis=axis, size=as_size(size), name=name)
 
 
@@ -238,8 +264,10 @@ def _broadcast_around(x: Node, indices: Node, axis: int) -> tuple[Node, Node]:
         return x, indices  # the shape rule says what is wrong
     around = broadcast([(*n.shape[:axis], 1, *n.shape[axis + 1 :]) for n in (x, indices)])
     wide = [(*around[:axis], n.shape[axis], *around[axis + 1 :]) for n in (x, indices)]
-    x, indices = (n if n.shape == shape else broadcast_to(n, shape)
-                  for n, shape in zip((x, indices), wide, strict=True))  # fmt: skip
+    x, indices = (
+        n if n.shape == shape else broadcast_to(n, shape)
+        for n, shape in zip((x, indices), wide, strict=True)
+    )
     return x, indices
 
 

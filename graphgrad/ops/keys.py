@@ -63,5 +63,8 @@ def _place(item: Any, size: int | Dimension, what: str) -> int | Dimension:
 def bad_key(x: Node, key: Any, problem: ValueError) -> DeclarationError:
     """The error for a key that makes no sense."""
     reason, _, fix = str(problem).partition("; fix: ")
-    return DeclarationError(f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",
-                            str(current_origin() or ""), fix)  # fmt: skip
+    return DeclarationError(
+        f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",
+        str(current_origin() or ""),
+        fix,
+    )

@@ -51,14 +51,18 @@ def _compute(
 
 
 DROPOUT_MASK = Operation(
-    "dropout_mask", _infer, "1/(1-p) with probability 1-p, else 0", _compute, arity=2,
+    "dropout_mask",
+    _infer,
+    "1/(1-p) with probability 1-p, else 0",
+    _compute,
+    arity=2,
     delta=lambda delta, y, seed, step: (None, None),
     delta_formula="0: a mask does not depend on any float",
-    samples=(sample(integer(below=9), integer(below=9), shape=(5, 7), rate=0.3, stream=3,
-                    dtype=FLOAT32),
-             sample(integer(below=9), integer(below=9), shape=(0,), rate=0.0, stream=3,
-                    dtype=FLOAT64)),
-)  # fmt: skip
+    samples=(
+        sample(integer(below=9), integer(below=9), shape=(5, 7), rate=0.3, stream=3, dtype=FLOAT32),
+        sample(integer(below=9), integer(below=9), shape=(0,), rate=0.0, stream=3, dtype=FLOAT64),
+    ),
+)
 
 
 @front_of(
@@ -67,17 +71,27 @@ DROPOUT_MASK = Operation(
     "float32[3, 4]",
 )
 def dropout_mask(
-    seed: Node, step: Node, shape: Sizes, rate: float, stream: int, dtype: Any = None,
+    seed: Node,
+    step: Node,
+    shape: Sizes,
+    rate: float,
+    stream: int,
+    dtype: Any = None,
     name: str | None = None,
-) -> Node:  # fmt: skip
+) -> Node:
     """Zeros with probability `rate`, 1 / (1 - rate) otherwise, so that the mean is 1.
 
     `seed` and `step` are integer scalars; `stream` is a number of the place in the model.
     """
     return DROPOUT_MASK(
-        seed, step, shape=as_shape(shape), rate=real_number(rate, "a rate"),
-        stream=whole_number(stream, "a stream"), dtype=float_dtype(dtype), name=name,
-    )  # fmt: skip
+        seed,
+        step,
+        shape=as_shape(shape),
+        rate=real_number(rate, "a rate"),
+        stream=whole_number(stream, "a stream"),
+        dtype=float_dtype(dtype),
+        name=name,
+    )
 
 
 OPERATIONS = (DROPOUT_MASK,)

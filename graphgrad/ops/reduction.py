@@ -43,15 +43,20 @@ from graphgrad.ops.rules import need_floats, need_numbers
 
 Axes = int | Iterable[int] | None
 
-_AXES = (sample(real(3, 4), axes=(1,), keepdims=False),
-         sample(real(2, 3, 4), axes=(0, 2), keepdims=True),
-         sample(real(3, 4), axes=(0, 1), keepdims=False))  # fmt: skip
+_AXES = (
+    sample(real(3, 4), axes=(1,), keepdims=False),
+    sample(real(2, 3, 4), axes=(0, 2), keepdims=True),
+    sample(real(3, 4), axes=(0, 1), keepdims=False),
+)
 
 
 def _infer(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> TensorType:
     normal_axes(axes, len(x.shape))
-    kept = [1 if axis in axes else size for axis, size in enumerate(x.shape)
-            if keepdims or axis not in axes]  # fmt: skip
+    kept = [
+        1 if axis in axes else size
+        for axis, size in enumerate(x.shape)
+        if keepdims or axis not in axes
+    ]
     return TensorType(tuple(kept), x.dtype)
 
 
@@ -93,11 +98,15 @@ def _compute_sum(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: boo
 
 
 SUM = Operation(
-    "sum", _infer_sum, "Σ x", _compute_sum, arity=1,
+    "sum",
+    _infer_sum,
+    "Σ x",
+    _compute_sum,
+    arity=1,
     delta=lambda delta, y, x: (broadcast_to(_expanded(delta, y, x), x.shape),),
     delta_formula="δ, repeated along the summed axes",
     samples=(*_AXES, sample(real(0, 3), axes=(0,), keepdims=False)),
-)  # fmt: skip
+)
 
 
 def _compute_mean(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> None:
@@ -115,11 +124,15 @@ def _extent(y: Node, x: Node) -> Node:
 
 
 MEAN = Operation(
-    "mean", _infer_float, "1/n Σ x", _compute_mean, arity=1,
+    "mean",
+    _infer_float,
+    "1/n Σ x",
+    _compute_mean,
+    arity=1,
     delta=_delta_mean,
     delta_formula="δ / n, repeated along the reduced axes",
     samples=_AXES,
-)  # fmt: skip
+)
 
 
 def _variance_scratch(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -145,12 +158,16 @@ def _delta_variance(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 VARIANCE = Operation(
-    "variance", _infer_float, "1/n Σ (x - mean x)²", _compute_variance, arity=1,
+    "variance",
+    _infer_float,
+    "1/n Σ (x - mean x)²",
+    _compute_variance,
+    arity=1,
     delta=_delta_variance,
     delta_formula="δ · 2/n · (x - mean x)",
     scratch=_variance_scratch,
     samples=_AXES,
-)  # fmt: skip
+)
 
 # ---------------------------------------------------------------- max, min, argmax
 
@@ -170,18 +187,26 @@ def _delta_extreme(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 MAX = Operation(
-    "max", _infer_extreme, "max x", _compute_max, arity=1,
+    "max",
+    _infer_extreme,
+    "max x",
+    _compute_max,
+    arity=1,
     delta=_delta_extreme,
     delta_formula="δ shared equally among the largest elements, 0 elsewhere",
     samples=_AXES,
-)  # fmt: skip
+)
 
 MIN = Operation(
-    "min", _infer_extreme, "min x", _compute_min, arity=1,
+    "min",
+    _infer_extreme,
+    "min x",
+    _compute_min,
+    arity=1,
     delta=_delta_extreme,
     delta_formula="δ shared equally among the smallest elements, 0 elsewhere",
     samples=_AXES,
-)  # fmt: skip
+)
 
 
 def _infer_along(x: TensorType, axis: int) -> TensorType:
@@ -208,11 +233,17 @@ def _compute_argmax(xp: Any, out: Any, x: Any, axis: int, dtype: DType, scratch:
 
 
 ARGMAX = Operation(
-    "argmax", _infer_argmax, "the first index of the largest x", _compute_argmax, arity=1,
+    "argmax",
+    _infer_argmax,
+    "the first index of the largest x",
+    _compute_argmax,
+    arity=1,
     scratch=_argmax_scratch,
-    samples=(sample(real(3, 4), axis=1, dtype=INT32, smooth=False),
-             sample(real(3, 4), axis=0, dtype=INT64, smooth=False)),
-)  # fmt: skip
+    samples=(
+        sample(real(3, 4), axis=1, dtype=INT32, smooth=False),
+        sample(real(3, 4), axis=0, dtype=INT64, smooth=False),
+    ),
+)
 
 # ---------------------------------------------------------------- log-sum-exp
 
@@ -250,12 +281,16 @@ def _delta_logsumexp(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 LOGSUMEXP = Operation(
-    "logsumexp", _infer_logsumexp, "log Σ eˣ", _compute_logsumexp, arity=1,
+    "logsumexp",
+    _infer_logsumexp,
+    "log Σ eˣ",
+    _compute_logsumexp,
+    arity=1,
     delta=_delta_logsumexp,
     delta_formula="δ · eˣ / Σ eˣ",
     scratch=_variance_scratch,
     samples=_AXES,
-)  # fmt: skip
+)
 
 # ---------------------------------------------------------------- fronts
 
@@ -303,9 +338,12 @@ def logsumexp(x: Node, axis: Axes = None, keepdims: bool = False, name: str | No
 
 @front_of(ARGMAX, "gg.argmax(x, axis=1)", "int32[3]")
 def argmax(
-    x: Node, axis: int | None = -1, keepdims: bool = False, dtype: Any = "int32",
+    x: Node,
+    axis: int | None = -1,
+    keepdims: bool = False,
+    dtype: Any = "int32",
     name: str | None = None,
-) -> Node:  # fmt: skip
+) -> Node:
     """The index of the largest element along one axis, the first on a tie; of all elements, in
     order, where `axis` is None.
 

@@ -97,7 +97,17 @@ def elementwise(
         getattr(xp, ufunc)(*heads, out=out)
 
     return Operation(
-        name=name, formula=formula, kernel=kernel, ufunc=ufunc, infer=infer, delta=delta,
-        compute=compute or compute_by_ufunc, delta_formula=delta_formula, samples=samples,
-        arity=arity, in_place=in_place, commutative=commutative, scratch=scratch,
-    )  # fmt: skip
+        name=name,
+        formula=formula,
+        kernel=kernel,
+        ufunc=ufunc,
+        infer=infer,
+        delta=delta,
+        compute=compute or compute_by_ufunc,
+        delta_formula=delta_formula,
+        samples=samples,
+        arity=arity,
+        in_place=in_place,
+        commutative=commutative,
+        scratch=scratch,
+    )

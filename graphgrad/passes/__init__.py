@@ -39,7 +39,19 @@ FUSING_PASSES: tuple[Pass, ...] = (
 """What it goes through last where an engine fuses."""
 
 __all__ = [
-    "FUSING_PASSES", "PASSES", "SPECIALISED_PASSES", "Check", "Pass", "PassReport", "decompose",
-    "fold_constants", "free_dimensions", "join_frames", "optimise", "prune", "simplify",
-    "specialise", "stabilise",
-]  # fmt: skip
+    "FUSING_PASSES",
+    "PASSES",
+    "SPECIALISED_PASSES",
+    "Check",
+    "Pass",
+    "PassReport",
+    "decompose",
+    "fold_constants",
+    "free_dimensions",
+    "join_frames",
+    "optimise",
+    "prune",
+    "simplify",
+    "specialise",
+    "stabilise",
+]

@@ -50,8 +50,11 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
         kinds = (node.operation, *[head.operation for head in node.heads])
         found = rules_by_kinds.get(kinds)
         if found is None:
-            found = [rule for rule in rules.get(node.operation, ())
-                     if rule.pattern.needs.issubset(kinds[1:])]  # fmt: skip
+            found = [
+                rule
+                for rule in rules.get(node.operation, ())
+                if rule.pattern.needs.issubset(kinds[1:])
+            ]
             rules_by_kinds[kinds] = found
         return found
 

@@ -125,11 +125,16 @@ RULES: tuple[Rule, ...] = (
     Rule("-(-x) → x", pattern(negative, pattern(negative, X)), lambda x: x),
     Rule("x + -y → x - y", pattern(add, X, pattern(negative, Y)), lambda x, y: subtract(x, y)),
     Rule("x - -y → x + y", pattern(subtract, X, pattern(negative, Y)), lambda x, y: add(x, y)),
-    Rule("-x · -y → x · y", pattern(multiply, pattern(negative, X), pattern(negative, Y)),
-         lambda x, y: multiply(x, y)),
-    Rule("(x · c) · d → x · cd",
-         pattern(multiply, pattern(multiply, X, any_number("c")), any_number("d")),
-         _product_of_numbers),
+    Rule(
+        "-x · -y → x · y",
+        pattern(multiply, pattern(negative, X), pattern(negative, Y)),
+        lambda x, y: multiply(x, y),
+    ),
+    Rule(
+        "(x · c) · d → x · cd",
+        pattern(multiply, pattern(multiply, X, any_number("c")), any_number("d")),
+        _product_of_numbers,
+    ),
     Rule("x / 2ⁿ → x · 2⁻ⁿ", pattern(divide, X, any_number("c")), _exact_reciprocal),
     Rule("x ^ 2 → x · x", pattern(power, X, number(2)), lambda x: multiply(x, x)),
     Rule("x ^ 1 → x", pattern(power, X, number(1)), lambda x: x),
@@ -140,24 +145,36 @@ RULES: tuple[Rule, ...] = (
     Rule("y where false", pattern(where, number(False), X, Y), lambda x, y: y),
     # derivation is over: what only steered it is the value itself
     Rule("stop_gradient(x) → x", pattern(stop_gradient, X), lambda x: x),
-    Rule("reshape of reshape", pattern(RESHAPE, pattern(RESHAPE, X), bind="outer"),
-         lambda x, outer: reshape_to(x, outer.shape)),
+    Rule(
+        "reshape of reshape",
+        pattern(RESHAPE, pattern(RESHAPE, X), bind="outer"),
+        lambda x, outer: reshape_to(x, outer.shape),
+    ),
     Rule("reshape to its own shape", pattern(RESHAPE, X), lambda x: x),
-    Rule("transpose of transpose",
-         pattern(TRANSPOSE, pattern(TRANSPOSE, X, bind="inner"), bind="outer"),
-         _compose_transposes),
+    Rule(
+        "transpose of transpose",
+        pattern(TRANSPOSE, pattern(TRANSPOSE, X, bind="inner"), bind="outer"),
+        _compose_transposes,
+    ),
     Rule("transpose into its own order", pattern(TRANSPOSE, X, bind="outer"), _identity_transpose),
     Rule("broadcast to its own shape", pattern(BROADCAST_TO, X), lambda x: x),
-    Rule("broadcast of broadcast", pattern(BROADCAST_TO, pattern(BROADCAST_TO, X), bind="outer"),
-         lambda x, outer: BROADCAST_TO(x, shape=outer.shape)),
+    Rule(
+        "broadcast of broadcast",
+        pattern(BROADCAST_TO, pattern(BROADCAST_TO, X), bind="outer"),
+        lambda x, outer: BROADCAST_TO(x, shape=outer.shape),
+    ),
     Rule("sum over axes of size 1", pattern(SUM, X, bind="total"), _single_sum),
-    Rule("product of a transposed left side",
-         pattern(MATMUL, pattern(TRANSPOSE, X), Y, bind="product"),
-         lambda x, y, product: _transposed_head(product, 0)),
-    Rule("product of a transposed right side",
-         pattern(MATMUL, Y, pattern(TRANSPOSE, X), bind="product"),
-         lambda x, y, product: _transposed_head(product, 1)),
-)  # fmt: skip
+    Rule(
+        "product of a transposed left side",
+        pattern(MATMUL, pattern(TRANSPOSE, X), Y, bind="product"),
+        lambda x, y, product: _transposed_head(product, 0),
+    ),
+    Rule(
+        "product of a transposed right side",
+        pattern(MATMUL, Y, pattern(TRANSPOSE, X), bind="product"),
+        lambda x, y, product: _transposed_head(product, 1),
+    ),
+)
 
 BROADCASTING: tuple[Rule, ...] = tuple(
     _broadcast_head_rules(operation, place)

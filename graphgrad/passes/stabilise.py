@@ -63,30 +63,48 @@ def _log_softmax(x: Node, total: Node) -> Node | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("log softmax", pattern(log, pattern(SOFTMAX, X, bind="soft")),
-         lambda x, soft: log_softmax(x, soft.attributes["axis"])),
+    Rule(
+        "log softmax",
+        pattern(log, pattern(SOFTMAX, X, bind="soft")),
+        lambda x, soft: log_softmax(x, soft.attributes["axis"]),
+    ),
     Rule("eˣ / Σ eˣ → softmax", pattern(divide, pattern(exp, X), SUM_OF_EXP), _softmax),
     Rule("log Σ eˣ", pattern(log, SUM_OF_EXP), _logsumexp),
-    Rule("x - log Σ eˣ → log softmax", pattern(subtract, X, pattern(LOGSUMEXP, X, bind="total")),
-         _log_softmax),
-    Rule("log (1 + eˣ) → softplus", pattern(log, pattern(add, number(1), pattern(exp, X))),
-         lambda x: softplus(x)),
+    Rule(
+        "x - log Σ eˣ → log softmax",
+        pattern(subtract, X, pattern(LOGSUMEXP, X, bind="total")),
+        _log_softmax,
+    ),
+    Rule(
+        "log (1 + eˣ) → softplus",
+        pattern(log, pattern(add, number(1), pattern(exp, X))),
+        lambda x: softplus(x),
+    ),
     Rule("log1p eˣ → softplus", pattern(log1p, pattern(exp, X)), lambda x: softplus(x)),
     Rule("log (1 + x) → log1p", pattern(log, pattern(add, number(1), X)), lambda x: log1p(x)),
     Rule("eˣ - 1 → expm1", pattern(subtract, pattern(exp, X), number(1)), lambda x: expm1(x)),
-    Rule("log sigmoid", pattern(log, pattern(sigmoid, X)),
-         lambda x: negative(softplus(negative(x)))),
-    Rule("log (1 - sigmoid)", pattern(log, pattern(subtract, number(1), pattern(sigmoid, X))),
-         lambda x: negative(softplus(x))),
+    Rule(
+        "log sigmoid", pattern(log, pattern(sigmoid, X)), lambda x: negative(softplus(negative(x)))
+    ),
+    Rule(
+        "log (1 - sigmoid)",
+        pattern(log, pattern(subtract, number(1), pattern(sigmoid, X))),
+        lambda x: negative(softplus(x)),
+    ),
     Rule("1 / √x → rsqrt", pattern(divide, number(1), pattern(sqrt, X)), lambda x: rsqrt(x)),
     Rule("reciprocal √x → rsqrt", pattern(reciprocal, pattern(sqrt, X)), lambda x: rsqrt(x)),
     Rule("(δ / p) · p → δ", pattern(multiply, pattern(divide, D, P), P), lambda p, delta: delta),
-    Rule("p · (δ/p - s) → δ - p · s",
-         pattern(multiply, P, pattern(subtract, pattern(divide, D, P), any_node("total"))),
-         lambda p, delta, total: delta - p * total),
-    Rule("a division meets what it divides by", pattern(multiply, X, any_node("y")),
-         lambda x, y: product_without_division(x, y)),
-)  # fmt: skip
+    Rule(
+        "p · (δ/p - s) → δ - p · s",
+        pattern(multiply, P, pattern(subtract, pattern(divide, D, P), any_node("total"))),
+        lambda p, delta, total: delta - p * total,
+    ),
+    Rule(
+        "a division meets what it divides by",
+        pattern(multiply, X, any_node("y")),
+        lambda x, y: product_without_division(x, y),
+    ),
+)
 
 _TABLE = by_operation(RULES)
 

@@ -114,12 +114,21 @@ def surgery(graph: Graph, cuts: Iterable[Operated]) -> Graph:
 
 def _positive(kind: str, at: str, limit: float) -> float:
     if not (math.isfinite(limit) and limit > 0):
-        raise ConfigurationError(f"{kind} {at}: the limit must be above 0, not {limit}",
-                                 fix=f"stop {at} makes the delta 0")  # fmt: skip
+        raise ConfigurationError(
+            f"{kind} {at}: the limit must be above 0, not {limit}",
+            fix=f"stop {at} makes the delta 0",
+        )
     return float(limit)
 
 
 __all__: Sequence[str] = [
-    "KINDS", "Operated", "clip", "clip_norm", "parse_surgery", "replace", "scale", "stop",
+    "KINDS",
+    "Operated",
+    "clip",
+    "clip_norm",
+    "parse_surgery",
+    "replace",
+    "scale",
+    "stop",
     "surgery",
-]  # fmt: skip
+]

@@ -33,11 +33,16 @@ class Describer:
         if default:
             label, operation = Label(operation), ""
         return Box(
-            "", label, kind, scope, named=not default,
+            "",
+            label,
+            kind,
+            scope,
+            named=not default,
             detail="  ".join(filter(None, [operation, "" if self.neurons else shape])),
-            tags=tuple(self.tags(node)), tooltip=self.tooltip(node),
+            tags=tuple(self.tags(node)),
+            tooltip=self.tooltip(node),
             round=self.neurons and kind in ("input", "operation", "output"),
-        )  # fmt: skip
+        )
 
     def box_of_scope(self, path: Path, members: Sequence[Node]) -> Box:
         """One box for all nodes of a scope; inside a layer that is drawn for others, for its own. A
@@ -49,8 +54,15 @@ class Describer:
         count += " each" if path in self.draft.repeated and inside > 1 else ""
         if self.neurons:
             count = " → ".join(self._steps(path, own)) or count
-        return Box("", Label(self.title(path)), kind, path[:-1], detail=count,
-                   tooltip=".".join(path), round=self.neurons)  # fmt: skip
+        return Box(
+            "",
+            Label(self.title(path)),
+            kind,
+            path[:-1],
+            detail=count,
+            tooltip=".".join(path),
+            round=self.neurons,
+        )
 
     def _count(self, path: Path) -> int:
         """How many forward nodes were declared in the scope, constants left out; the page counts
@@ -65,8 +77,9 @@ class Describer:
     def _steps(self, path: Path, members: Sequence[Node]) -> Iterator[str]:
         """The nodes of a scope that somebody gave a name, products with a weight left out."""
         for node in members:
-            default = re.fullmatch(rf"(.*\.)?{re.escape(node.operation.name)}(_\d+)?",
-                                   self.graph.name_of(node))  # fmt: skip
+            default = re.fullmatch(
+                rf"(.*\.)?{re.escape(node.operation.name)}(_\d+)?", self.graph.name_of(node)
+            )
             if node.heads and not default and node not in self.draft.weights:
                 yield self.label(node, path).text
 
@@ -106,8 +119,9 @@ class Describer:
 
     def operation(self, node: Node) -> str:
         """The operation with its hidden constants; the dtype of a leaf that is no float."""
-        merged = [head for head in node.heads
-                  if self.draft.stands_for.get(head) is node and head.heads]  # fmt: skip
+        merged = [
+            head for head in node.heads if self.draft.stands_for.get(head) is node and head.heads
+        ]
         if merged and self.draft.parts[node] == "forward":
             errors = merged[-1].operation is half_squared_error
             return "½ Σ (z - ŷ)²" if errors else "Σ"
@@ -117,8 +131,11 @@ class Describer:
             return "" if node.type.is_float else str(node.dtype)
         if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
             return value_formula(self.graph, node, self.called)  # no word of the blackboard's
-        hidden = [short_name(self.graph, head) for head in node.heads
-                  if head.operation is CONSTANT and head not in self.draft.scopes]  # fmt: skip
+        hidden = [
+            short_name(self.graph, head)
+            for head in node.heads
+            if head.operation is CONSTANT and head not in self.draft.scopes
+        ]
         return " ".join([node.operation.name, *hidden])
 
     def called(self, node: Node) -> str:

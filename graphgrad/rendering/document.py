@@ -37,9 +37,10 @@ def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:
         **run,
         "nodes": [{**_node(graph, node), "part": parts[node]} for node in graph.nodes],
         "outputs": {name: graph.position(node) for name, node in graph.outputs.items()},
-        "updates": [[graph.position(leaf), graph.position(node)]
-                    for leaf, node in graph.updates.items()],
-    }  # fmt: skip
+        "updates": [
+            [graph.position(leaf), graph.position(node)] for leaf, node in graph.updates.items()
+        ],
+    }
 
 
 def json_text(graph: Graph, figures: Figures | None = None) -> str:
@@ -55,7 +56,8 @@ def _node(graph: Graph, node: Node) -> dict[str, Any]:
         "operation": node.operation.name,
         "heads": [graph.position(head) for head in node.heads],
         "attributes": {
-            name: value_text(value) for name, value in node.attributes.items()
+            name: value_text(value)
+            for name, value in node.attributes.items()
             if name not in ("declaration", "label")
         },
         "shape": [size if isinstance(size, int) else str(size) for size in node.shape],
@@ -73,4 +75,4 @@ def _node(graph: Graph, node: Node) -> dict[str, Any]:
             for item in graph.sent_back(node)
         ],
         "origin": {"file": node.origin.file, "line": node.origin.line} if node.origin else None,
-    }  # fmt: skip
+    }

@@ -88,14 +88,14 @@ def _settings(picture: Picture) -> Iterator[str]:
     yield (
         f'  graph [newrank=true, rankdir={directions[picture.direction]}, fontname="{FONT}", '
         f'fontsize=11, fontcolor="{_FAINT}", labeljust=l, '
-        f'nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, '
+        f"nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, "
         f'splines={"line" if neurons else "spline"}, bgcolor="white", outputorder=edgesfirst, '
-        f'nslimit=4, mclimit=2];'
-    )  # fmt: skip
+        f"nslimit=4, mclimit=2];"
+    )
     yield (
         f'  node [fontname="{FONT}", fontsize=11, fontcolor="{_INK}", shape=box, '
         f'style="rounded,filled", penwidth=1.1, margin="0.09,0.045", height=0.3, width=0.4];'
-    )  # fmt: skip
+    )
     yield (
         f'  edge [fontname="{FONT}", fontsize=8, color="{_VALUE}", fontcolor="{_FAINT}", '
         f"arrowsize=0.55, penwidth=1.0];"
@@ -148,22 +148,30 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
 def _column(path: Path, picture: Picture, indent: str) -> Iterator[str]:
     """Neurons that are one circle each, in their order, each with its δ beside it."""
     deltas = {box.beside: box.id for box in picture.boxes if box.beside}
-    order = [item for circle in _circles(path, picture)
-             for item in (circle, deltas.get(circle)) if item is not None]  # fmt: skip
+    order = [
+        item
+        for circle in _circles(path, picture)
+        for item in (circle, deltas.get(circle))
+        if item is not None
+    ]
     if len(order) > 1:
         yield f"{indent}{{ rank=same; edge [style=invis]; {' -> '.join(order)}; }}"
 
 
 def _circles(path: Path, picture: Picture) -> list[str]:
     """The neurons of a layer that are one circle each."""
-    return [box.id for box in picture.boxes
-            if box.scope == path and box.round and box.kind == "scope"]  # fmt: skip
+    return [
+        box.id for box in picture.boxes if box.scope == path and box.round and box.kind == "scope"
+    ]
 
 
 def _children(path: Path, picture: Picture) -> list[Path]:
     size = len(path) + 1
-    found = {box.scope[:size]: None for box in picture.boxes
-             if len(box.scope) >= size and box.scope[: size - 1] == path}  # fmt: skip
+    found = {
+        box.scope[:size]: None
+        for box in picture.boxes
+        if len(box.scope) >= size and box.scope[: size - 1] == path
+    }
     return list(found)
 
 
@@ -213,8 +221,10 @@ def _text(box: Box) -> str:
     fill = f' BGCOLOR="{colours.fill}"' if box.kind != "delta" else ""
     rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
     for tag in box.tags:
-        rows += (f'<TR><TD{fill}><FONT POINT-SIZE="8" COLOR="{colours.line}">{markup(tag)}'
-                 f"</FONT></TD></TR>")  # fmt: skip
+        rows += (
+            f'<TR><TD{fill}><FONT POINT-SIZE="8" COLOR="{colours.line}">{markup(tag)}'
+            f"</FONT></TD></TR>"
+        )
     return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">{rows}</TABLE>'
 
 

@@ -38,9 +38,11 @@ def draw_image(dot_text: str, form: str, seconds: float = SECONDS) -> bytes:
         )
     process = subprocess.Popen(
         [program, f"-T{form}"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         start_new_session=True,
-    )  # fmt: skip
+    )
     try:
         image, complaints = process.communicate(dot_text.encode(), timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -26,8 +26,7 @@ _LONGEST = 48  # characters of a line in a box
 _PLAIN = frozenset(" ,+-=()/|")
 _FILLS = ("#F8FAFC", "#F1F5F9", "#E9EEF4", "#E2E8F0")
 _DELTA, _USE = "#C0355E", "#E3B4C2"
-_KINDS = {"delta": f"stroke:{_DELTA},stroke-width:1px",
-          "use": f"stroke:{_USE},stroke-width:1px"}  # fmt: skip
+_KINDS = {"delta": f"stroke:{_DELTA},stroke-width:1px", "use": f"stroke:{_USE},stroke-width:1px"}
 
 
 def write_mermaid(picture: Picture) -> str:
@@ -86,8 +85,11 @@ def _scope(path: Path, picture: Picture, numbers: Iterator[int]) -> Iterator[str
         if box.scope == path:
             yield f"{indent}{_box(box)}"
     size = len(path) + 1
-    inner = dict.fromkeys(box.scope[:size] for box in picture.boxes
-                          if len(box.scope) >= size and box.scope[: size - 1] == path)  # fmt: skip
+    inner = dict.fromkeys(
+        box.scope[:size]
+        for box in picture.boxes
+        if len(box.scope) >= size and box.scope[: size - 1] == path
+    )
     for scope in inner:
         identifier = f"s{next(numbers)}"
         yield f'{indent}subgraph {identifier}["{escaped(picture.titles[scope])}"]'

@@ -97,8 +97,11 @@ class _Painter:
         if self.draft.parts[node] != "forward" or node in self.draft.stands_for:
             return False
         small = node.operation in (INPUT, PARAMETER, STATE) or node not in self.learned
-        scopes = {self.draft.path(self.draft.key(tail)) for tail in self.graph.tails(node)
-                  if tail in self.draft.scopes and self.draft.parts[tail] == "forward"}  # fmt: skip
+        scopes = {
+            self.draft.path(self.draft.key(tail))
+            for tail in self.graph.tails(node)
+            if tail in self.draft.scopes and self.draft.parts[tail] == "forward"
+        }
         return small and len(scopes) > 1
 
     def _keeps_original(self, key: Key) -> bool:
@@ -210,11 +213,18 @@ class _Painter:
         shown = tail is None and isinstance(key, Node)
         figure = self.figures.deltas.get(self.graph.name_of(main), "") if shown else ""
         self.boxes[identity, "δ"] = Box(
-            f"n{len(self.boxes)}", Label("δ", box.label.text + sender), "delta", box.scope,
+            f"n{len(self.boxes)}",
+            Label("δ", box.label.text + sender),
+            "delta",
+            box.scope,
             detail=", ".join(cuts_of(self.graph, self.graph.cuts(main))) if tail is None else "",
-            tags=tags, tooltip="\n".join(lines), beside=box.id, round=box.round, copy=box.copy,
+            tags=tags,
+            tooltip="\n".join(lines),
+            beside=box.id,
+            round=box.round,
+            copy=box.copy,
             figure=figure,
-        )  # fmt: skip
+        )
         if deltas is not None and tail is None:
             self.deltas.setdefault(deltas, self.boxes[identity, "δ"])
 
@@ -260,6 +270,7 @@ class _Painter:
     # ------------------------------------------------------------ titles
 
     def _titles(self) -> dict[Path, str]:
-        paths = {box.scope[:size] for box in self.boxes.values()
-                 for size in range(1, len(box.scope) + 1)}  # fmt: skip
+        paths = {
+            box.scope[:size] for box in self.boxes.values() for size in range(1, len(box.scope) + 1)
+        }
         return {path: self.describe.title(path) for path in sorted(paths)}

@@ -30,8 +30,13 @@ def plot_attention(maps: Sequence[AttentionMap], run: str) -> Any:
     heights = [_inches(len(item.queries)) for item in maps]
     figure = new_figure(1.2 + heads * (widths + 0.35), 1.0 + sum(heights) + 0.62 * len(maps))
     figure.suptitle(plain(f"Attention of {run}"), x=0.01, ha="left", fontsize=12, fontweight="bold")
-    figure.supxlabel("rows: queries, columns: keys; white is 0, the darkest blue 1", x=0.01,
-                     ha="left", fontsize=8, color=MUTED)  # fmt: skip
+    figure.supxlabel(
+        "rows: queries, columns: keys; white is 0, the darkest blue 1",
+        x=0.01,
+        ha="left",
+        fontsize=8,
+        color=MUTED,
+    )
     grid = figure.subplots(len(maps), heads, squeeze=False, height_ratios=heights)
     for row, item in zip(grid, maps, strict=True):
         for head, axes in enumerate(row):
@@ -49,8 +54,9 @@ def _inches(places: int) -> float:
 def _draw(axes: Any, item: AttentionMap, head: int) -> None:
     """One head; tokens of the queries stand beside the first."""
     weights = item.weights[head, :SIDE, :SIDE]
-    axes.imshow(weights, cmap=_white_to_blue(), vmin=0, vmax=1, aspect="auto",
-                interpolation="nearest")  # fmt: skip
+    axes.imshow(
+        weights, cmap=_white_to_blue(), vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+    )
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(True)

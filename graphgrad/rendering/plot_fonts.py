@@ -33,9 +33,10 @@ def need_matplotlib() -> Any:
         import matplotlib
     except ImportError:
         raise EnvironmentLimitError(
-            "plots are drawn by matplotlib, which is not installed", "",
+            "plots are drawn by matplotlib, which is not installed",
+            "",
             "pip install 'graphgrad[plot]'",
-        ) from None  # fmt: skip
+        ) from None
     return matplotlib
 
 

@@ -29,15 +29,34 @@ _PIXELS = 200  # an inch
 _RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 _STYLE = {
-    "font.family": "sans-serif", "font.sans-serif": [FONT], "font.size": 9,
-    "text.color": INK, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "axes.edgecolor": FAINT, "axes.linewidth": 0.8, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y", "grid.color": GRID,
-    "grid.linewidth": 0.8, "axes.axisbelow": True, "xtick.major.size": 3, "ytick.major.size": 0,
-    "ytick.minor.size": 0, "xtick.minor.size": 0, "lines.linewidth": 1.6,
-    "lines.solid_capstyle": "round", "text.parse_math": False, "svg.fonttype": "none",
-    "svg.hashsalt": "graphgrad", "axes.unicode_minus": True, "figure.facecolor": "white",
-}  # fmt: skip
+    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "xtick.minor.size": 0,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "graphgrad",
+    "axes.unicode_minus": True,
+    "figure.facecolor": "white",
+}
 
 
 @contextmanager
@@ -57,10 +76,16 @@ def new_figure(width: float = 7.2, height: float = 4.2) -> Any:
 
 def titled(axes: Any, title: str, subtitle: str = "") -> None:
     """A title at the left, and under it in grey what is drawn."""
-    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points",
-             "va": "bottom", "annotation_clip": False}  # fmt: skip
-    axes.annotate(plain(title), xytext=(0, 25 if subtitle else 12), fontsize=12,
-                  fontweight="bold", **place)  # fmt: skip
+    place = {
+        "xy": (0, 1),
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+        "va": "bottom",
+        "annotation_clip": False,
+    }
+    axes.annotate(
+        plain(title), xytext=(0, 25 if subtitle else 12), fontsize=12, fontweight="bold", **place
+    )
     axes.annotate(plain(subtitle), xytext=(0, 9), color=MUTED, **place)
 
 
@@ -84,8 +109,16 @@ def power_text(value: float) -> str:
 
 def labelled(axes: Any, x: float, y: float, text: str, colour: str, **keywords: Any) -> None:
     """A direct label to the right of a point."""
-    axes.annotate(plain(text, 40), (x, y), xytext=(5, 0), textcoords="offset points",
-                  color=colour, va="center", annotation_clip=False, **keywords)  # fmt: skip
+    axes.annotate(
+        plain(text, 40),
+        (x, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        color=colour,
+        va="center",
+        annotation_clip=False,
+        **keywords,
+    )
 
 
 def spread(places: list[float], gap: float) -> list[float]:

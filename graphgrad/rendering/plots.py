@@ -59,17 +59,20 @@ def plot_loss(metrics: Metrics, run: str, evaluation: Mapping[str, Any] | None =
     ends += [(float(value), " held out", ORANGE) for value in held_out[-1:]]
     _labels(axes, steps[-1], ends)
     _horizontal(axes, steps)
-    parts = ["training loss of every step" if len(seen) or window > 1 else "",
-             f"line: mean of {window} steps" if window > 1 else "",
-             "dots: held-out data" if len(seen) else ""]  # fmt: skip
+    parts = [
+        "training loss of every step" if len(seen) or window > 1 else "",
+        f"line: mean of {window} steps" if window > 1 else "",
+        "dots: held-out data" if len(seen) else "",
+    ]
     titled(axes, f"Loss of {run}", "; ".join(filter(None, parts)))
     return figure
 
 
 def _held_out(metrics: Metrics, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """The steps at which the loss on held-out data is known and finite, and the loss there."""
-    known = [(record["step"], record[HELD_OUT_LOSS]) for record in metrics
-             if HELD_OUT_LOSS in record]  # fmt: skip
+    known = [
+        (record["step"], record[HELD_OUT_LOSS]) for record in metrics if HELD_OUT_LOSS in record
+    ]
     if evaluation.get("loss") is not None and "step" in evaluation:
         known.append((evaluation["step"], evaluation["loss"]))
     finite = [(step, float(value)) for step, value in known if np.isfinite(value)]
@@ -84,9 +87,17 @@ def plot_schedule(metrics: Metrics, run: str) -> Any:
     steps, rates = _columns(metrics, "learning_rate")
     upper.plot(steps, rates, color=ORANGE)
     peak = int(np.argmax(rates))
-    upper.annotate(f"{rates[peak]:.2g} at step {steps[peak]:,}", (steps[peak], rates[peak]),
-                   xytext=(0, 4), textcoords="offset points", color=ORANGE, ha="center",
-                   va="bottom", fontweight="bold", annotation_clip=False)  # fmt: skip
+    upper.annotate(
+        f"{rates[peak]:.2g} at step {steps[peak]:,}",
+        (steps[peak], rates[peak]),
+        xytext=(0, 4),
+        textcoords="offset points",
+        color=ORANGE,
+        ha="center",
+        va="bottom",
+        fontweight="bold",
+        annotation_clip=False,
+    )
     upper.set_ylim(0, 1.12 * rates[peak] or None)
     titled(upper, f"Learning rate of {run}")
     steps, norms = _columns(metrics, "gradient_norm")
@@ -95,8 +106,9 @@ def plot_schedule(metrics: Metrics, run: str) -> Any:
     lower.plot(steps, smooth, color=GREEN)
     _vertical(lower, norms, smooth)
     labelled(lower, steps[-1], smooth[-1], f"{smooth[-1]:.3g}", GREEN, fontweight="bold")
-    lower.text(0, 1.03, "norm of the gradient, before clipping", transform=lower.transAxes,
-               color=MUTED)  # fmt: skip
+    lower.text(
+        0, 1.03, "norm of the gradient, before clipping", transform=lower.transAxes, color=MUTED
+    )
     _horizontal(lower, steps)
     return figure
 
@@ -110,18 +122,38 @@ def plot_flow(history: History, run: str) -> Any:
     logarithmic(axes)
     last = flow.sizes[-1]
     known = last > 0
-    axes.plot(flow.places[known], last[known], linestyle="none", marker="o", markersize=2.4,
-              color=RED, alpha=0.35, markeredgewidth=0)  # fmt: skip
+    axes.plot(
+        flow.places[known],
+        last[known],
+        linestyle="none",
+        marker="o",
+        markersize=2.4,
+        color=RED,
+        alpha=0.35,
+        markeredgewidth=0,
+    )
     floor = float(np.quantile(last[known], 0.5)) * 1e-5 if known.any() else 0.0
     below = int(np.sum(last[known] < floor))
     if below:  # 0 but for rounding, as the deltas of keys' biases are
         axes.set_ylim(bottom=float(last[last >= floor].min()) / 2)
-        axes.annotate(f"{below} nodes are below, 0 but for rounding", (1, 0),
-                      xycoords="axes fraction", xytext=(0, 4), textcoords="offset points",
-                      ha="right", color=MUTED, fontsize=8)  # fmt: skip
+        axes.annotate(
+            f"{below} nodes are below, 0 but for rounding",
+            (1, 0),
+            xycoords="axes fraction",
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            color=MUTED,
+            fontsize=8,
+        )
     _flow_lines(axes, history, flow)
-    axes.set_xticks(range(count), [plain(block, 30) for block in flow.blocks], rotation=35,
-                    ha="right", rotation_mode="anchor")  # fmt: skip
+    axes.set_xticks(
+        range(count),
+        [plain(block, 30) for block in flow.blocks],
+        rotation=35,
+        ha="right",
+        rotation_mode="anchor",
+    )
     axes.set_xlim(-0.6, count - 0.4)
     note = "root mean square of δ; line: median of each block, dots: nodes at the last step"
     titled(axes, f"Gradient flow of {run}", note)
@@ -150,8 +182,10 @@ def _flow_of(history: History) -> _Flow:
     if not np.any(sizes > 0):
         raise DataError("no delta was recorded", fix="record with --inspect-every and no --inspect")
     block_of = np.repeat(np.arange(len(members)), [len(those) for those in members.values()])
-    shifts = [np.linspace(-0.26, 0.26, len(those)) if len(those) > 1 else np.zeros(1)
-              for those in members.values()]  # fmt: skip
+    shifts = [
+        np.linspace(-0.26, 0.26, len(those)) if len(those) > 1 else np.zeros(1)
+        for those in members.values()
+    ]
     return _Flow(tuple(members), sizes, block_of, block_of + np.concatenate(shifts))
 
 
@@ -160,8 +194,9 @@ def _flow_lines(axes: Any, history: History, flow: _Flow) -> None:
     drawn = []
     for step in _picked(history.steps):
         row = flow.sizes[history.steps.index(step)]
-        medians = np.array([_median(row[flow.block_of == block])
-                            for block in range(len(flow.blocks))])  # fmt: skip
+        medians = np.array(
+            [_median(row[flow.block_of == block]) for block in range(len(flow.blocks))]
+        )
         if np.isfinite(medians).any():
             drawn.append((step, medians))
     low, high = np.log10(axes.get_ylim())
@@ -171,8 +206,14 @@ def _flow_lines(axes: Any, history: History, flow: _Flow) -> None:
         latest = number == len(drawn) - 1
         colour = RED if latest else ("#dba7b8", "#c87b94")[number % 2]
         axes.plot(range(len(medians)), medians, color=colour, linewidth=2 if latest else 1.2)
-        labelled(axes, _last_finite(medians) + 0.3, 10**height, f"step {step:,}", colour,
-                 fontweight="bold" if latest else "normal")  # fmt: skip
+        labelled(
+            axes,
+            _last_finite(medians) + 0.3,
+            10**height,
+            f"step {step:,}",
+            colour,
+            fontweight="bold" if latest else "normal",
+        )
 
 
 def plot_updates(history: History, run: str) -> Any:
@@ -181,8 +222,10 @@ def plot_updates(history: History, run: str) -> Any:
     ratios = history.values[:, :, column]
     moving = [place for place in range(len(history.names)) if np.any(ratios[:, place] > 0)]
     if not moving:
-        raise DataError("no update of a parameter was recorded",
-                        fix="record parameters: --inspect-every without --inspect")  # fmt: skip
+        raise DataError(
+            "no update of a parameter was recorded",
+            fix="record parameters: --inspect-every without --inspect",
+        )
     figure = new_figure(width=8.4, height=4.6)
     axes = figure.add_subplot()
     logarithmic(axes)
@@ -203,11 +246,20 @@ def plot_updates(history: History, run: str) -> Any:
     low, high = np.log10(axes.get_ylim())
     heights = spread([float(np.log10(value)) for _, value, _ in entries], 0.05 * (high - low))
     for (name, _, colour), height in zip(entries, heights, strict=True):
-        labelled(axes, steps[-1], 10**height, name, colour,
-                 fontweight="bold" if colour == INK else "normal")  # fmt: skip
+        labelled(
+            axes,
+            steps[-1],
+            10**height,
+            name,
+            colour,
+            fontweight="bold" if colour == INK else "normal",
+        )
     _horizontal(axes, steps)
-    titled(axes, f"Update ratios of {run}",
-           "‖Δw‖ / ‖w‖ of every parameter; near 0.001 is a common rule of thumb")  # fmt: skip
+    titled(
+        axes,
+        f"Update ratios of {run}",
+        "‖Δw‖ / ‖w‖ of every parameter; near 0.001 is a common rule of thumb",
+    )
     return figure
 
 
@@ -249,8 +301,9 @@ def _labels(axes: Any, x: float, ends: Sequence[tuple[float, str, str]]) -> None
     places = [np.log10(max(value, 10**low)) if log else value for value, _, _ in ends]
     heights = spread(places, 0.06 * (high - low))
     for (value, word, colour), height in zip(ends, heights, strict=True):
-        labelled(axes, x, 10**height if log else height, f"{value:.3g}{word}", colour,
-                 fontweight="bold")  # fmt: skip
+        labelled(
+            axes, x, 10**height if log else height, f"{value:.3g}{word}", colour, fontweight="bold"
+        )
 
 
 def _horizontal(axes: Any, steps: Sequence[int] | np.ndarray) -> None:

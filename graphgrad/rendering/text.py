@@ -39,10 +39,11 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
     view = view or View()
     parts = parts_of(graph)
     shown = [
-        node for node in graph.nodes
+        node
+        for node in graph.nodes
         if (parts[node] == "forward" or (view.updates and parts[node] == "update"))
         and (view.constants or node.operation is not CONSTANT or node.shape)
-    ]  # fmt: skip
+    ]
     root = _Scope()
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)

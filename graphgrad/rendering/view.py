@@ -126,11 +126,18 @@ def _drawn(graph: Graph, parts: dict[Node, Part], view: View, deltas: str) -> li
     varying = graph.descendants(node for node in chosen if _varies(node))
     ends = set(graph.outputs.values())
     return [
-        node for node in chosen
-        if node in varying or (node.operation is not CONSTANT and node.operation not in STATEFUL and
-        (node in ends or any(tail in varying and parts[tail] in wanted
-                             for tail in graph.tails(node))))
-    ]  # fmt: skip
+        node
+        for node in chosen
+        if node in varying
+        or (
+            node.operation is not CONSTANT
+            and node.operation not in STATEFUL
+            and (
+                node in ends
+                or any(tail in varying and parts[tail] in wanted for tail in graph.tails(node))
+            )
+        )
+    ]
 
 
 def _varies(node: Node) -> bool:
@@ -188,8 +195,11 @@ def _place_parameters(draft: Draft, view: View) -> None:
 
 
 def _drawn_tails(draft: Draft, node: Node) -> list[Node]:
-    return [tail for tail in draft.graph.tails(node)
-            if tail in draft.scopes and draft.parts[tail] == "forward"]  # fmt: skip
+    return [
+        tail
+        for tail in draft.graph.tails(node)
+        if tail in draft.scopes and draft.parts[tail] == "forward"
+    ]
 
 
 def _weights_on_edges(draft: Draft) -> None:
@@ -203,8 +213,11 @@ def _weights_on_edges(draft: Draft) -> None:
             draft.stands_for[node] = tail  # a sum of sums is one Σ
         elif node.operation is half_squared_error and _sums_errors(tail):
             draft.stands_for[node] = tail  # the errors of all output neurons are one loss
-        elif (node.operation is multiply and tail.operation is add
-              and (weight := _weight(draft, node)) is not None):  # fmt: skip
+        elif (
+            node.operation is multiply
+            and tail.operation is add
+            and (weight := _weight(draft, node)) is not None
+        ):
             draft.stands_for[node] = tail
             draft.stands_for[weight] = tail
             draft.weights[node] = weight
@@ -234,8 +247,12 @@ def _offsets_inside(draft: Draft) -> None:
 def _weight(draft: Draft, product: Node) -> Node | None:
     """The parameter of a product of a parameter, used nowhere else, and something drawn."""
     for head, other in (product.heads, product.heads[::-1]):
-        if (head.operation is PARAMETER and other.operation is not PARAMETER
-                and other in draft.scopes and _drawn_tails(draft, head) == [product]):  # fmt: skip
+        if (
+            head.operation is PARAMETER
+            and other.operation is not PARAMETER
+            and other in draft.scopes
+            and _drawn_tails(draft, head) == [product]
+        ):
             return head
     return None
 

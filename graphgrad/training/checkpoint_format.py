@@ -91,8 +91,11 @@ def write_checkpoint_files(
     manifest = format_json(body | {"seal": sealed(body)}, "manifest") + "\n"
     content = manifest.encode("utf-8")
     if len(content) > _MANIFEST_LIMIT:
-        raise CheckpointError(f"the manifest of {len(state):,} arrays would be too large",
-                              str(folder), "keep fewer arrays, or less beside them")  # fmt: skip
+        raise CheckpointError(
+            f"the manifest of {len(state):,} arrays would be too large",
+            str(folder),
+            "keep fewer arrays, or less beside them",
+        )
     write_new(folder / MANIFEST, (content,))
 
 

@@ -31,8 +31,10 @@ itself is fixed too."""
 PLACES = ("source", "target")
 """Settings of a model that say where its data lie: they may move, if they stay the same."""
 
-_MENDING = ("restore it from a copy; settings are changed with "
-            "`graphgrad train --resume RUN --set KEY=VALUE`")  # fmt: skip
+_MENDING = (
+    "restore it from a copy; settings are changed with "
+    "`graphgrad train --resume RUN --set KEY=VALUE`"
+)
 _OLD = "the run was made by an older graphgrad: nothing tells whether its files belong together"
 
 
@@ -59,22 +61,33 @@ def read_configuration(folder: RunFolder) -> Configuration:
         case {"model": str(model), "settings": dict(settings), "files": list(names), **others}:
             if not others and all(isinstance(name, str) for name in names):
                 return Configuration(model, "", settings, dict.fromkeys(names, ""), "", False)
-        case {"model": str(model), "model_sha256": str(digest), "settings": dict(settings),
-              "files": dict(files), "run": str(run), "seal": str(seal)}:  # fmt: skip
+        case {
+            "model": str(model),
+            "model_sha256": str(digest),
+            "settings": dict(settings),
+            "files": dict(files),
+            "run": str(run),
+            "seal": str(seal),
+        }:
             if seal != _seal({key: value for key, value in read.items() if key != "seal"}):
                 raise ConfigurationError(
-                    "the configuration of the run was altered: its seal does not fit", where,
+                    "the configuration of the run was altered: its seal does not fit",
+                    where,
                     _MENDING,
-                )  # fmt: skip
+                )
             return Configuration(model, digest, settings, files, run)
     raise ConfigurationError("the configuration of the run is damaged", where, _MENDING)
 
 
 def write_configuration(folder: RunFolder, configuration: Configuration) -> None:
     """Writes the file with its seal, at once."""
-    body = {"model": configuration.model, "model_sha256": configuration.digest,
-            "settings": dict(configuration.settings), "files": dict(configuration.files),
-            "run": configuration.run}  # fmt: skip
+    body = {
+        "model": configuration.model,
+        "model_sha256": configuration.digest,
+        "settings": dict(configuration.settings),
+        "files": dict(configuration.files),
+        "run": configuration.run,
+    }
     folder.write_json(CONFIGURATION, body | {"seal": _seal(body)})
 
 
@@ -99,8 +112,9 @@ def read_texts(folder: RunFolder, configuration: Configuration) -> dict[str, str
         if configuration.sealed and _digest(text) != configuration.files[name]:
             raise DataError(
                 f"{name} was altered or is of another run: its sha256 does not fit",
-                str(folder.path / name), "restore it from a copy, or start a new run",
-            )  # fmt: skip
+                str(folder.path / name),
+                "restore it from a copy, or start a new run",
+            )
     return texts
 
 
@@ -112,9 +126,10 @@ def refuse_fixed(before: TrainingSettings, after: TrainingSettings, where: str) 
     free = [field.name for field in dataclasses.fields(before) if field.name not in _fixed(before)]
     values = ", ".join(f"{name} ({getattr(before, name)})" for name in changed)
     raise ConfigurationError(
-        f"a run keeps its {values}: its model, its data and their order depend on it", where,
+        f"a run keeps its {values}: its model, its data and their order depend on it",
+        where,
         f"start a new run; what may change: {', '.join(free)}",
-    )  # fmt: skip
+    )
 
 
 def _fixed(settings: TrainingSettings) -> tuple[str, ...]:
@@ -125,9 +140,12 @@ def _fixed(settings: TrainingSettings) -> tuple[str, ...]:
 
 def bindings(configuration: Configuration, settings: TrainingSettings, graph: Graph) -> Any:
     """What a checkpoint says of the run that it is of."""
-    return {"run": configuration.run, "files": dict(configuration.files),
-            "settings": {name: getattr(settings, name) for name in _fixed(settings)},
-            "graph": _digest(str(graph))}  # fmt: skip
+    return {
+        "run": configuration.run,
+        "files": dict(configuration.files),
+        "settings": {name: getattr(settings, name) for name in _fixed(settings)},
+        "graph": _digest(str(graph)),
+    }
 
 
 def check_bindings(
@@ -151,9 +169,12 @@ def check_bindings(
         if odd:
             raise CheckpointError(
                 f"the checkpoint was saved with other {kind} than the run's: {', '.join(odd)}",
-                where, fix,
-            )  # fmt: skip
+                where,
+                fix,
+            )
     if found.get("graph") == wanted["graph"]:
         return ()
-    return ("the graph of the model is not the one that the checkpoint was saved with: graphgrad, "
-            "or what the model file imports, has changed since",)  # fmt: skip
+    return (
+        "the graph of the model is not the one that the checkpoint was saved with: graphgrad, "
+        "or what the model file imports, has changed since",
+    )

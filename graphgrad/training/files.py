@@ -235,8 +235,10 @@ def read_file(path: Path, limit: int) -> bytes:
         if state.st_size > limit:
             raise DataError(
                 f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "
-                "can be", str(path), "restore it from a copy",
-            )  # fmt: skip
+                "can be",
+                str(path),
+                "restore it from a copy",
+            )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limit)
     finally:

@@ -112,9 +112,14 @@ class HistoryWriter:
     """Appends to the history of a run; held by the process that holds the run's lock."""
 
     def __init__(
-        self, path: Path, names: Sequence[str], statistics: Sequence[str], every: int,
-        run: str = "", deltas: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        names: Sequence[str],
+        statistics: Sequence[str],
+        every: int,
+        run: str = "",
+        deltas: Mapping[str, str] | None = None,
+    ) -> None:
         """Goes on with the file of ``run``, which is created, or given more columns, as needed.
 
         ``deltas`` says which of the names are those of deltas, and of which nodes.
@@ -208,8 +213,14 @@ def _columns(all_names: Sequence[str], some: Sequence[str]) -> np.ndarray:
 def _header(
     names: Sequence[str], statistics: Sequence[str], deltas: Mapping[str, str], run: str
 ) -> bytes:
-    body = {"format": FORMAT, "version": VERSION, "run": run, "names": list(names),
-            "statistics": list(statistics), "deltas": dict(deltas)}  # fmt: skip
+    body = {
+        "format": FORMAT,
+        "version": VERSION,
+        "run": run,
+        "names": list(names),
+        "statistics": list(statistics),
+        "deltas": dict(deltas),
+    }
     text = format_json(body | {"sum": _header_sum(body)}, HISTORY, indent=None).encode()
     return text + b" " * (-(len(text) + 1) % 8) + b"\n"
 
@@ -229,12 +240,23 @@ def _read_header(data: bytes, path: Path, run: str) -> Header:
     except ValueError:
         body = None
     match body:
-        case {"format": "graphgrad history", "version": 1, "names": list(names),
-              "statistics": list(statistics), **others} if not run:  # fmt: skip
+        case {
+            "format": "graphgrad history",
+            "version": 1,
+            "names": list(names),
+            "statistics": list(statistics),
+            **others,
+        } if not run:
             if not others and _are_names(names) and _are_names(statistics):
                 return tuple(names), tuple(statistics), recorded_by_name(names), end
-        case {"format": "graphgrad history", "version": 2 | 3, "run": str(owner), "sum": int(sum_),
-              "names": list(names), "statistics": list(statistics)}:  # fmt: skip
+        case {
+            "format": "graphgrad history",
+            "version": 2 | 3,
+            "run": str(owner),
+            "sum": int(sum_),
+            "names": list(names),
+            "statistics": list(statistics),
+        }:
             whole = _header_sum({key: body[key] for key in body if key != "sum"}) == sum_
             old = body["version"] == 2
             deltas = recorded_by_name(names) if old and _are_names(names) else body.get("deltas")

@@ -86,8 +86,13 @@ def create_run(
     graph = task.step(task.graph, settings)
     check(graph)
     state = _drawn(graph, settings)
-    configuration = Configuration(model.name, model.digest, dataclasses.asdict(settings),
-                                  digests(task.files), secrets.token_hex(16))  # fmt: skip
+    configuration = Configuration(
+        model.name,
+        model.digest,
+        dataclasses.asdict(settings),
+        digests(task.files),
+        secrets.token_hex(16),
+    )
     folder = RunFolder.create(path, name=model.short_name)
     with folder.lock():
         folder.require_empty()  # another process may have been quicker
@@ -102,8 +107,19 @@ def create_run(
             folder.discard([ENVIRONMENT, CONFIGURATION, *task.files])
             raise
     trust(model)
-    return OpenRun(RunFolder.open(folder.path), model, settings, task, graph, state, 0,
-                   configuration, configuration, first, 0)  # fmt: skip
+    return OpenRun(
+        RunFolder.open(folder.path),
+        model,
+        settings,
+        task,
+        graph,
+        state,
+        0,
+        configuration,
+        configuration,
+        first,
+        0,
+    )
 
 
 def open_run(
@@ -128,18 +144,33 @@ def open_run(
     texts = read_texts(folder, before)
     task = model.task(settings, texts)
     graph = task.step(task.graph, settings)
-    configuration = Configuration(model.name, model.digest, dataclasses.asdict(settings),
-                                  digests(texts), before.run)  # fmt: skip
+    configuration = Configuration(
+        model.name, model.digest, dataclasses.asdict(settings), digests(texts), before.run
+    )
     newest = max(checkpoint_steps(folder.checkpoints), default=0)
     found = _loaded(folder, step)
-    notes += check_bindings(found.details, bindings(configuration, settings, task.graph),
-                            str(found.path))  # fmt: skip
+    notes += check_bindings(
+        found.details, bindings(configuration, settings, task.graph), str(found.path)
+    )
     _check_fit(found, _drawn(graph, settings))
     notes += found.warnings + _given_up(folder, step)
     if found.step == 0:
         notes += ("the run has done no step yet: its parameters are untrained",)
-    return OpenRun(folder, model, settings, task, graph, found.arrays, found.step, before,
-                   configuration, found.path, newest, notes, gives_up=step is not None)  # fmt: skip
+    return OpenRun(
+        folder,
+        model,
+        settings,
+        task,
+        graph,
+        found.arrays,
+        found.step,
+        before,
+        configuration,
+        found.path,
+        newest,
+        notes,
+        gives_up=step is not None,
+    )
 
 
 def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
@@ -153,7 +184,7 @@ def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
             "the run's checkpoints are gone: there is none, not even of its start",
             str(folder.checkpoints),
             "if they are on another disk, mount it; else copy them back, or start a new run",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def require_unchanged(run: OpenRun) -> None:
@@ -165,8 +196,10 @@ def require_unchanged(run: OpenRun) -> None:
     if gone or now > max(run.newest, done) or not known:
         raise CheckpointError(
             f"the run went on meanwhile: it was opened at step {run.step}, and another process has "
-            f"come to step {now}", str(run.folder.path), "resume it again",
-        )  # fmt: skip
+            f"come to step {now}",
+            str(run.folder.path),
+            "resume it again",
+        )
 
 
 def _given_up(folder: RunFolder, step: int | None) -> tuple[str, ...]:
@@ -175,8 +208,10 @@ def _given_up(folder: RunFolder, step: int | None) -> tuple[str, ...]:
     if not later:
         return ()
     steps = ", ".join(map(str, later))
-    return (f"going on from step {step} gives up what came after it: the checkpoints of steps "
-            f"{steps}, metrics and history are removed when training starts",)  # fmt: skip
+    return (
+        f"going on from step {step} gives up what came after it: the checkpoints of steps "
+        f"{steps}, metrics and history are removed when training starts",
+    )
 
 
 def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]:
@@ -200,17 +235,20 @@ def _check_fit(found: Checkpoint, wanted: Mapping[str, np.ndarray]) -> None:
         if have is None or want is None:
             verb = "lacks" if have is None else "has an unknown"
             raise CheckpointError(
-                f"the checkpoint {verb} {name!r}", where,
+                f"the checkpoint {verb} {name!r}",
+                where,
                 "it belongs to a model with other settings; resume without changing the model",
-            )  # fmt: skip
+            )
         if have.shape != want.shape or have.dtype != want.dtype:
             raise CheckpointError(
                 f"{name!r} is {have.dtype}{list(have.shape)} in the checkpoint and "
-                f"{want.dtype}{list(want.shape)} in the model", where,
+                f"{want.dtype}{list(want.shape)} in the model",
+                where,
                 "it belongs to a model with other settings; resume without changing the model",
-            )  # fmt: skip
+            )
     if STEP in arrays and int(arrays[STEP]) != found.step:
         raise CheckpointError(
             f"the state is that of step {int(arrays[STEP])}, and the checkpoint says {found.step}",
-            where, "copy another one back from a backup, or start a new run",
-        )  # fmt: skip
+            where,
+            "copy another one back from a backup, or start a new run",
+        )

@@ -85,8 +85,13 @@ class TrainingSettings:
         one_of("optimiser", self.optimiser, OPTIMISERS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("dtype", self.dtype, ("float32", "float64"))
-        for name in ("steps", "batch_size", "evaluate_every", "checkpoint_every",
-                     "keep_checkpoints"):  # fmt: skip
+        for name in (
+            "steps",
+            "batch_size",
+            "evaluate_every",
+            "checkpoint_every",
+            "keep_checkpoints",
+        ):
             at_least(name, getattr(self, name), 1)
         below("batch_size", self.batch_size, 10**9)
         for name in ("warmup", "clip_norm", "weight_decay", "seed", "inspect_every"):
@@ -136,8 +141,9 @@ def with_values(settings: S, values: Mapping[str, Any], where: str = "") -> S:
     changed = {}
     for key, value in values.items():
         if key not in fields:
-            raise ConfigurationError(f"there is no setting {key!r}", where,
-                                     suggestion(key, fields, "settings"))  # fmt: skip
+            raise ConfigurationError(
+                f"there is no setting {key!r}", where, suggestion(key, fields, "settings")
+            )
         changed[key] = _read(key, value, getattr(settings, key), where)
     return dataclasses.replace(settings, **changed)
 
@@ -148,8 +154,9 @@ def _read(key: str, value: Any, default: Any, where: str) -> Any:
         if wanted is bool:
             if isinstance(value, bool):
                 return value
-            return {"true": True, "yes": True, "1": True,
-                    "false": False, "no": False, "0": False}[str(value).lower()]  # fmt: skip
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                str(value).lower()
+            ]
         if wanted is int and isinstance(value, float) and value != int(value):
             raise ValueError
         if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
@@ -159,9 +166,10 @@ def _read(key: str, value: Any, default: Any, where: str) -> Any:
         return wanted(value)
     except (KeyError, ValueError, TypeError, ArithmeticError):
         raise ConfigurationError(
-            f"setting {key}: {value!r} is not {_article(wanted)}", where,
+            f"setting {key}: {value!r} is not {_article(wanted)}",
+            where,
             f"the default is {default!r}",
-        ) from None  # fmt: skip
+        ) from None
 
 
 def _integer(text: str) -> int:
@@ -184,8 +192,10 @@ def _article(wanted: type) -> str:
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
     """ConfigurationError unless the value is one of the choices."""
     if value not in choices:
-        raise ConfigurationError(f"{name} must be one of {', '.join(choices)}, not {value!r}",
-                                 fix=suggestion(value, choices, "choose of"))  # fmt: skip
+        raise ConfigurationError(
+            f"{name} must be one of {', '.join(choices)}, not {value!r}",
+            fix=suggestion(value, choices, "choose of"),
+        )
 
 
 def at_least(name: str, value: float, least: float) -> None:
@@ -226,8 +236,9 @@ def _rounded(value: float, dtype: str) -> float:
 
 
 def _out_of_range(name: str, wanted: str, value: float, example: str) -> ConfigurationError:
-    return ConfigurationError(f"{name} must be {wanted}, not {value}",
-                              fix=f"for example --set {name}={example}")  # fmt: skip
+    return ConfigurationError(
+        f"{name} must be {wanted}, not {value}", fix=f"for example --set {name}={example}"
+    )
 
 
 def meanings_of(settings: TrainingSettings) -> dict[str, str]:
@@ -252,7 +263,9 @@ def texts_below(declared: type) -> dict[str, str]:
     statements = body.body if isinstance(body, ast.ClassDef) else []
     for field, below in itertools.pairwise(statements):
         match field, below:
-            case (ast.AnnAssign(target=ast.Name(id=name)),
-                  ast.Expr(value=ast.Constant(value=str(text)))):  # fmt: skip
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
                 found[name] = " ".join(text.split())
     return found

@@ -122,9 +122,10 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
     for wanted in ("Settings", "task"):
         if not callable(getattr(module, wanted, None)):
             raise ConfigurationError(
-                f"the model file declares no {wanted}", identity,
+                f"the model file declares no {wanted}",
+                identity,
                 "see graphgrad/training/task.py for what a model file has",
-            )  # fmt: skip
+            )
     try:
         settings = module.Settings()
     except TypeError as problem:
@@ -141,8 +142,11 @@ def _task_of(module: Any, where: str, settings: Any, files: Mapping[str, str]) -
     """What the model file's own `task` gives. Raises ConfigurationError where that is no Task."""
     made = module.task(settings, files)
     if not isinstance(made, Task):
-        raise ConfigurationError(f"task() of the model gives {type(made).__name__}, not a Task",
-                                 where, "end it with `return Task(…)`")  # fmt: skip
+        raise ConfigurationError(
+            f"task() of the model gives {type(made).__name__}, not a Task",
+            where,
+            "end it with `return Task(…)`",
+        )
     return made
 
 
@@ -221,13 +225,17 @@ def _stands_in(folder: Path, name: str) -> bool:
 def _explained(error: ImportError, path: Path) -> ConfigurationError:
     """The error for the user behind an import that failed, with the line of it that is theirs."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if Path(frame.filename).parent == path.absolute().parent
-              or frame.filename == str(path)]  # fmt: skip
+    theirs = [
+        frame
+        for frame in frames
+        if Path(frame.filename).parent == path.absolute().parent or frame.filename == str(path)
+    ]
     where = f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else str(path)
     return ConfigurationError(
-        f"the model file cannot import what it needs: {error}", where,
+        f"the model file cannot import what it needs: {error}",
+        where,
         "install it, or put it beside the model file",
-    )  # fmt: skip
+    )
 
 
 def _compiled(path: Path, source: bytes) -> CodeType:

@@ -140,29 +140,39 @@ def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
     if done > settings.steps:
         raise ConfigurationError(
             f"the run has done {done} steps already, and steps is {settings.steps}",
-            str(run.folder.path), f"set steps to more than {done}",
-        )  # fmt: skip
+            str(run.folder.path),
+            f"set steps to more than {done}",
+        )
     if settings.inspect_every and recorder is None:
         raise ConfigurationError(
             f"inspect_every is {settings.inspect_every}, and train() is given no recorder",
             str(run.folder.path),
             "recorder=graphgrad.inspection.recording.make_recorder(run.graph)",
-        )  # fmt: skip
+        )
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _Programs:
     every = run.settings.inspect_every
     if recorder is None or not every:
         return _Programs(compiled)
-    history = HistoryWriter(run.folder.history, recorder.names, recorder.statistics, every,
-                            run.folder.identity, recorder.deltas)  # fmt: skip
+    history = HistoryWriter(
+        run.folder.history,
+        recorder.names,
+        recorder.statistics,
+        every,
+        run.folder.identity,
+        recorder.deltas,
+    )
     return _Programs(compiled, recorder, history)
 
 
 def _steps(
-    run: OpenRun, programs: _Programs, explain: Explain | None, shown: Progress,
+    run: OpenRun,
+    programs: _Programs,
+    explain: Explain | None,
+    shown: Progress,
     interrupt: InterruptGuard,
-) -> int:  # fmt: skip
+) -> int:
     """Trains and saves; the number of the step after which it stopped."""
     settings, step = run.settings, int(run.state[STEP])
     saved = step
@@ -201,11 +211,12 @@ def _not_finite(run: OpenRun, step: int, problem: str, where: str) -> NonFiniteE
     """The error that ends a run at a step, which is written to its log."""
     run.folder.log(f"step {step}: {problem}")
     return NonFiniteError(
-        f"step {step}: {problem}", where,
+        f"step {step}: {problem}",
+        where,
         "go on from the last checkpoint, or from an older one (--step N), with a lower "
         "learning_rate or with clip_norm set; with --set checkpoint_every=1 it stops here again "
         "and the state can be inspected",
-    )  # fmt: skip
+    )
 
 
 def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:

@@ -41,7 +41,6 @@ _MENDING = "restore it from a copy, or start a new run"
 class TranslationSettings(Protocol):
     """What is read of a model's settings here."""
 
-    # fmt: off
     @property
     def seed(self) -> int: ...
     @property
@@ -56,7 +55,6 @@ class TranslationSettings(Protocol):
     def maximum_length(self) -> int: ...
     @property
     def maximum_vocabulary(self) -> int: ...
-    # fmt: on
 
 
 @dataclass(frozen=True)
@@ -89,8 +87,9 @@ def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> Transl
     record = files.get(CORPUS_FILE, "")
     read = cache(partial(_read_corpus, settings, record))
     if files:
-        source, target = (Vocabulary.from_json(_kept(files, name), name)
-                          for name in (SOURCE_FILE, TARGET_FILE))  # fmt: skip
+        source, target = (
+            Vocabulary.from_json(_kept(files, name), name) for name in (SOURCE_FILE, TARGET_FILE)
+        )
         batches = cache(lambda: _training_batches(settings, read(), source, target))
         longest = _length(_kept(files, LENGTH_FILE))
         return TranslationData(source, target, longest, batches, read, record=record)
@@ -103,22 +102,33 @@ def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> Transl
     _check_held_out(settings, read(), source, target)
     longest = max(width for _, _, width in ready.shapes())
     notices = [_of_pipes(settings), read().notice, ready.notice, _few(settings, ready)]
-    return TranslationData(source, target, longest, lambda: ready, read,
-                           "; ".join(filter(None, notices)), _record_of(read()))  # fmt: skip
+    return TranslationData(
+        source,
+        target,
+        longest,
+        lambda: ready,
+        read,
+        "; ".join(filter(None, notices)),
+        _record_of(read()),
+    )
 
 
 def _read_corpus(settings: TranslationSettings, record: str = "") -> Corpus:
     """The corpus. DataError where a run was trained on another: what is held out now may have been
     trained on then."""
-    corpus = (read_parallel(settings.source, settings.target, seed=settings.seed)
-              if settings.source else dates_corpus(seed=settings.seed))  # fmt: skip
+    corpus = (
+        read_parallel(settings.source, settings.target, seed=settings.seed)
+        if settings.source
+        else dates_corpus(seed=settings.seed)
+    )
     if record and _record_of(corpus) != record:
         raise DataError(
             f"the data are not those that the run was made with: their digest differs, and of the "
-            f"{len(corpus.test)} test pairs of now some may have been trained on", corpus.name,
+            f"{len(corpus.test)} test pairs of now some may have been trained on",
+            corpus.name,
             "restore the files as they were (`--resume RUN --set source=FILE --set target=FILE` "
             "where they have moved), or start a new run",
-        )  # fmt: skip
+        )
     return corpus
 
 
@@ -131,8 +141,14 @@ def _record_of(corpus: Corpus) -> str:
 def _training_batches(
     settings: TranslationSettings, corpus: Corpus, source: Vocabulary, target: Vocabulary
 ) -> Batches:
-    return Batches(corpus.train, source, target, min(settings.batch_size, len(corpus.train)),
-                   seed=settings.seed, maximum_length=settings.maximum_length)  # fmt: skip
+    return Batches(
+        corpus.train,
+        source,
+        target,
+        min(settings.batch_size, len(corpus.train)),
+        seed=settings.seed,
+        maximum_length=settings.maximum_length,
+    )
 
 
 def _check_held_out(
@@ -143,28 +159,34 @@ def _check_held_out(
         if not _fitting(source, target, pairs, settings.maximum_length):
             raise DataError(
                 f"each of the {len(pairs)} pairs held out for {name} is longer than "
-                f"{settings.maximum_length - 1} tokens", corpus.name,
+                f"{settings.maximum_length - 1} tokens",
+                corpus.name,
                 "train with a larger maximum_length, or on shorter or more lines",
-            )  # fmt: skip
+            )
 
 
 def _of_pipes(settings: TranslationSettings) -> str:
     """A word about data that cannot be read a second time."""
-    pipes = [name for name in (settings.source, settings.target)
-             if name and not Path(name).is_file()]  # fmt: skip
+    pipes = [
+        name for name in (settings.source, settings.target) if name and not Path(name).is_file()
+    ]
     if not pipes:
         return ""
-    return (f"{' and '.join(pipes)} cannot be read a second time: keep the lines in files; to "
-            "evaluate the run or to go on with it, name them with "
-            "`graphgrad train --resume RUN --set source=FILE --set target=FILE`")  # fmt: skip
+    return (
+        f"{' and '.join(pipes)} cannot be read a second time: keep the lines in files; to "
+        "evaluate the run or to go on with it, name them with "
+        "`graphgrad train --resume RUN --set source=FILE --set target=FILE`"
+    )
 
 
 def _few(settings: TranslationSettings, batches: Batches) -> str:
     """A word about a corpus that is smaller than a batch."""
     if batches.batch_size == settings.batch_size:
         return ""
-    return (f"there are {batches.batch_size} training pairs, so a batch holds all of them and not "
-            f"{settings.batch_size}")  # fmt: skip
+    return (
+        f"there are {batches.batch_size} training pairs, so a batch holds all of them and not "
+        f"{settings.batch_size}"
+    )
 
 
 def _kept(files: Mapping[str, str], name: str) -> str:
@@ -213,8 +235,11 @@ def translation_task(
         translated = translator(state, [source for source, _ in pairs])
         wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
         right = sum(a == b for a, b in zip(translated, wanted, strict=True))
-        return {"loss": total / max(tokens, 1), "exact_match": right / max(len(pairs), 1),
-                "examples": len(pairs)}  # fmt: skip
+        return {
+            "loss": total / max(tokens, 1),
+            "exact_match": right / max(len(pairs), 1),
+            "examples": len(pairs),
+        }
 
     def examples(state: State) -> list[str]:
         sources = _shown(settings, data)
@@ -229,12 +254,14 @@ def translation_task(
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=examples,
         translate=translator,
-        files={SOURCE_FILE: data.source_vocabulary.to_json(),
-               TARGET_FILE: data.target_vocabulary.to_json(),
-               LENGTH_FILE: f"{data.longest_target}\n",
-               **({CORPUS_FILE: data.record} if data.record else {})},
+        files={
+            SOURCE_FILE: data.source_vocabulary.to_json(),
+            TARGET_FILE: data.target_vocabulary.to_json(),
+            LENGTH_FILE: f"{data.longest_target}\n",
+            **({CORPUS_FILE: data.record} if data.record else {}),
+        },
         notice=data.notice,
-    )  # fmt: skip
+    )
 
 
 class Translator:
@@ -309,8 +336,11 @@ class Translator:
 
 def feeds_of(batch: Batch) -> Feeds:
     """A batch under the names of the graph's inputs."""
-    return {"source": batch.source, "target_input": batch.target_input,
-            "target_output": batch.target_output}  # fmt: skip
+    return {
+        "source": batch.source,
+        "target_input": batch.target_input,
+        "target_output": batch.target_output,
+    }
 
 
 def _of(graph: Graph, state: State) -> State:
@@ -321,14 +351,17 @@ def _of(graph: Graph, state: State) -> State:
 def _fitting(
     source: Vocabulary, target: Vocabulary, pairs: Sequence[Pair], maximum_length: int
 ) -> list[Pair]:
-    return [(a, b) for a, b in pairs
-            if len(source.encode(a)) < maximum_length
-            and len(target.encode(b)) < maximum_length]  # fmt: skip
+    return [
+        (a, b)
+        for a, b in pairs
+        if len(source.encode(a)) < maximum_length and len(target.encode(b)) < maximum_length
+    ]
 
 
 def _batches(data: TranslationData, pairs: Sequence[Pair]) -> Iterator[Batch]:
-    return evaluation_batches(pairs, data.source_vocabulary, data.target_vocabulary,
-                              min(GROUP, max(len(pairs), 1)))  # fmt: skip
+    return evaluation_batches(
+        pairs, data.source_vocabulary, data.target_vocabulary, min(GROUP, max(len(pairs), 1))
+    )
 
 
 def _shown(settings: TranslationSettings, data: TranslationData) -> list[str]:

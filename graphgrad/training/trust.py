@@ -54,20 +54,22 @@ def model_of_run(
         raise ConfigurationError(
             f"the run's configuration names the Python file {name}, by no full path: it is not run",
             fix=f"read the file, and if you trust it {way_out}",
-        )  # fmt: skip
+        )
     source = read_model_file(Path(name), f"if it was moved, {way_out}")
     found = hashlib.sha256(source).hexdigest()
     if digest and found != digest:
         raise ConfigurationError(
-            "the model file was changed since the run was trained with it", name,
+            "the model file was changed since the run was trained with it",
+            name,
             f"restore it; or, to use it as it is now, --model {shlex.quote(name)}",
-        )  # fmt: skip
+        )
     if not is_trusted(name, found):
         raise ConfigurationError(
             "the run's configuration names a Python file that you have not trained with: it is "
-            "not run, as a run that others made could name anything", name,
+            "not run, as a run that others made could name anything",
+            name,
             f"read the file, and if you trust it --model {shlex.quote(name)}",
-        )  # fmt: skip
+        )
     model = load_model(name, builtin)
     if model.digest != found:
         raise ConfigurationError("the model file changes at this moment", name, "try again")
@@ -78,14 +80,17 @@ def _named(
     name: str, digest: str, builtin: Mapping[str, ModuleType], named: str
 ) -> tuple[ModelFile, tuple[str, ...]]:
     if name in builtin:
-        raise ConfigurationError(f"the run is of the built-in model {name}, and of no file",
-                                 fix="leave --model out")  # fmt: skip
+        raise ConfigurationError(
+            f"the run is of the built-in model {name}, and of no file", fix="leave --model out"
+        )
     model = load_model(named, {} if is_path(named) else builtin)
     if not digest or model.digest == digest:
         return model, ()
-    note = (f"{named} is not the file that the run was trained with ({Path(name).name}, sha256 "
-            f"{digest[:12]}…): what you see is of the parameters of then in the model of "
-            "now")  # fmt: skip
+    note = (
+        f"{named} is not the file that the run was trained with ({Path(name).name}, sha256 "
+        f"{digest[:12]}…): what you see is of the parameters of then in the model of "
+        "now"
+    )
     return model, (note,)
 
 

@@ -36,9 +36,12 @@ _NODES, _ELEMENTS, _OPERATIONS = 2500.0, 4e8, 2e10
 
 
 def verify_first_step(
-    compiled: Compiled, feeds: Arrays, state: Arrays, arbiter: Arbiter | None = None,
+    compiled: Compiled,
+    feeds: Arrays,
+    state: Arrays,
+    arbiter: Arbiter | None = None,
     always: bool = False,
-) -> str:  # fmt: skip
+) -> str:
     """What was found, in words, or "" where it would cost too much.
 
     Raises PassError where the program that trains is wrong.
@@ -113,6 +116,8 @@ def overflown(state: Arrays, own: Collection[str]) -> tuple[str, str] | None:
             continue
         bad = np.isnan(array) if name in own else ~np.isfinite(array)
         if bad.any():
-            return name, (f"the next value of {name!r} is not finite ({int(bad.sum())} of "
-                          f"{bad.size} elements)")  # fmt: skip
+            return name, (
+                f"the next value of {name!r} is not finite ({int(bad.sum())} of "
+                f"{bad.size} elements)"
+            )
     return None

@@ -18,8 +18,10 @@ GIB = 1 << 30
 
 def machine(root: Path, available: int = 8 * GIB, **files: str) -> Path:
     """A file system that says how much memory there is; `files` by path, with _ for /."""
-    written = {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable:   {available >> 10} kB\n"
-               "SwapFree:  0 kB\n", **files}  # fmt: skip
+    written = {
+        "proc/meminfo": f"MemTotal: 1 kB\nMemAvailable:   {available >> 10} kB\nSwapFree:  0 kB\n",
+        **files,
+    }
     for name, text in written.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,15 +39,31 @@ def test_what_the_kernel_estimates_is_available_with_swap(tmp_path):
 GROUP = "sys/fs/cgroup/a/b"
 
 
-@pytest.mark.parametrize(("files", "left"), [
-    ({f"{GROUP}/memory.max": str(3 * GIB), f"{GROUP}/memory.current": str(GIB)}, 2 * GIB),
-    ({"sys/fs/cgroup/a/memory.max": str(3 * GIB), "sys/fs/cgroup/a/memory.current": str(GIB),
-      f"{GROUP}/memory.max": "max", f"{GROUP}/memory.current": "5"}, 2 * GIB),
-    ({f"{GROUP}/memory.max": str(3 * GIB), f"{GROUP}/memory.current": str(2 * GIB),
-      f"{GROUP}/memory.stat": f"active_file 7\ninactive_file {GIB}\n"}, 2 * GIB),
-    ({f"{GROUP}/memory.max": str(GIB), f"{GROUP}/memory.current": str(2 * GIB)}, 0),
-    ({f"{GROUP}/memory.max": "max", f"{GROUP}/memory.current": "5"}, 8 * GIB),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({f"{GROUP}/memory.max": str(3 * GIB), f"{GROUP}/memory.current": str(GIB)}, 2 * GIB),
+        (
+            {
+                "sys/fs/cgroup/a/memory.max": str(3 * GIB),
+                "sys/fs/cgroup/a/memory.current": str(GIB),
+                f"{GROUP}/memory.max": "max",
+                f"{GROUP}/memory.current": "5",
+            },
+            2 * GIB,
+        ),
+        (
+            {
+                f"{GROUP}/memory.max": str(3 * GIB),
+                f"{GROUP}/memory.current": str(2 * GIB),
+                f"{GROUP}/memory.stat": f"active_file 7\ninactive_file {GIB}\n",
+            },
+            2 * GIB,
+        ),
+        ({f"{GROUP}/memory.max": str(GIB), f"{GROUP}/memory.current": str(2 * GIB)}, 0),
+        ({f"{GROUP}/memory.max": "max", f"{GROUP}/memory.current": "5"}, 8 * GIB),
+    ],
+)
 def test_a_control_group_may_allow_less(tmp_path, files, left):
     root = machine(tmp_path, **{"proc/self/cgroup": "0::/a/b\n"}, **files)
     assert available_memory(root) == left
@@ -53,12 +71,15 @@ def test_a_control_group_may_allow_less(tmp_path, files, left):
 
 def test_a_control_group_of_version_1_too(tmp_path):
     folder = "sys/fs/cgroup/memory/a"
-    root = machine(tmp_path, **{
-        "proc/self/cgroup": "4:cpu,cpuacct:/a\n3:memory:/a\n",
-        f"{folder}/memory.limit_in_bytes": str(4 * GIB),
-        f"{folder}/memory.usage_in_bytes": str(3 * GIB),
-        f"{folder}/memory.stat": "total_inactive_file 100\n",
-    })  # fmt: skip
+    root = machine(
+        tmp_path,
+        **{
+            "proc/self/cgroup": "4:cpu,cpuacct:/a\n3:memory:/a\n",
+            f"{folder}/memory.limit_in_bytes": str(4 * GIB),
+            f"{folder}/memory.usage_in_bytes": str(3 * GIB),
+            f"{folder}/memory.stat": "total_inactive_file 100\n",
+        },
+    )
     assert available_memory(root) == GIB + 100
 
 
@@ -74,7 +95,11 @@ def test_more_than_there_is_is_refused_with_both_figures(tmp_path):
 
 def test_sizes_are_told_as_people_read_them():
     assert [size_text(n) for n in (5, 2048, 80 * GIB, 10**20)] == [
-        "5 bytes", "2.0 KiB", "80.0 GiB", "90949470.2 TiB"]  # fmt: skip
+        "5 bytes",
+        "2.0 KiB",
+        "80.0 GiB",
+        "90949470.2 TiB",
+    ]
 
 
 @pytest.fixture

@@ -82,8 +82,10 @@ def test_a_read_only_view_of_a_state_is_copied_too(fuse):
 @pytest.mark.parametrize("shift", [0, 1, 100])
 def test_states_that_share_memory_are_refused_where_one_of_them_is_written_to(updated, shift):
     leaves = {"w": gg.parameter("w", (SIZE,)), "e": gg.state("e", (SIZE,))}
-    graph = Graph({"s": gg.sum(leaves["w"] * leaves["e"])},
-                  {leaves[name]: leaves[name] * 0.5 for name in updated})  # fmt: skip
+    graph = Graph(
+        {"s": gg.sum(leaves["w"] * leaves["e"])},
+        {leaves[name]: leaves[name] * 0.5 for name in updated},
+    )
     run = gg.compile(graph)
     memory = np.ones(SIZE + 128, "f4")
     state = {"w": memory[:SIZE], "e": memory[shift : shift + SIZE]}

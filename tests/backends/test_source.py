@@ -59,8 +59,9 @@ def test_names_of_operations_and_attributes_never_become_code(name):
         assert attributes == {name: 2.5, "text": "__import__('os')", "pair": (1, (True, None))}
         xp.multiply(x, attributes[name], out=out)
 
-    strange = Operation(name, lambda x, **_: x, "x", compute, arity=1,
-                        view=None, ufunc="add; import os")  # fmt: skip
+    strange = Operation(
+        name, lambda x, **_: x, "x", compute, arity=1, view=None, ufunc="add; import os"
+    )
     attributes = {name: 2.5, "text": "__import__('os')", "pair": (1, (True, None))}
     run = program(Graph({"y": strange(gg.input("x", 2), **attributes)}))
     assert not any(isinstance(node, ast.Import) for node in ast.walk(ast.parse(run.source)))
@@ -95,8 +96,12 @@ def test_the_source_is_stable_text_with_the_names_beside_it():
     run = program(graph, ("loss",))
     lines = run.source.splitlines()
     assert "x0" in lines[lines.index("def run(x0, w1):") + 1]
-    for name, text in (("a", "op.matmul("), ("y", "np.multiply("), ("t", "op.view_transpose("),
-                       ("loss", "op.sum(")):  # fmt: skip
+    for name, text in (
+        ("a", "op.matmul("),
+        ("y", "np.multiply("),
+        ("t", "op.view_transpose("),
+        ("loss", "op.sum("),
+    ):
         line = run.line_of(graph[name])
         assert line is not None and text in lines[line - 1] and f"# {name} :" in lines[line - 1]
     assert any(line.strip().startswith("guard(") for line in lines)

@@ -44,8 +44,9 @@ def test_the_derivation_of_a_neuron_to_the_letter():
 def test_the_lectures_formulas():
     """δ_h = φ'(a_h) Σ_t δ_t w_{h→t} and ∂L/∂w_{h→t} = δ_t z_h, neuron by neuron."""
     generator = np.random.default_rng(0)
-    x, w1, w2 = (gg.input(n, s, "float64") for n, s in
-                 (("x", (1, 3)), ("w1", (3, 4)), ("w2", (4, 2))))  # fmt: skip
+    x, w1, w2 = (
+        gg.input(n, s, "float64") for n, s in (("x", (1, 3)), ("w1", (3, 4)), ("w2", (4, 2)))
+    )
     truth = gg.input("truth", (1, 2), "float64")
     z1 = gg.tanh(gg.matmul(x, w1, name="a1"), name="z1")
     y = gg.sigmoid(gg.matmul(z1, w2, name="a2"), name="y")
@@ -74,8 +75,11 @@ def fan_out() -> Graph:
     """u has three tails; one of them uses it twice."""
     x = gg.input("x", 3, "float64")
     u = gg.exp(x, name="u")
-    terms = [gg.sum(gg.sin(u, name="p")), gg.sum(gg.multiply(u, u, name="q")),
-             gg.sum(gg.multiply(u, x, name="r"))]  # fmt: skip
+    terms = [
+        gg.sum(gg.sin(u, name="p")),
+        gg.sum(gg.multiply(u, u, name="q")),
+        gg.sum(gg.multiply(u, x, name="r")),
+    ]
     loss = gg.add(gg.add(terms[0], terms[1]), terms[2], name="loss")
     return derive(Graph({"loss": loss}), "loss")
 
@@ -104,7 +108,8 @@ def test_a_leaf_that_the_loss_does_not_depend_on_has_zeros():
     x, y = gg.input("x", 3), gg.parameter("y", (2, 2), dtype="float64")
     graph = derive(Graph({"loss": gg.sum(x)}, names={"y": y}), "loss")
     assert evaluate(graph, {"x": np.ones(3)}, {"y": np.ones((2, 2))})[
-        graph.delta("y")].tolist() == [[0, 0], [0, 0]]  # fmt: skip
+        graph.delta("y")
+    ].tolist() == [[0, 0], [0, 0]]
     assert graph.delta("y").type == y.type
 
 

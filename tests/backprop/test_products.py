@@ -67,8 +67,11 @@ def test_both_products_are_one_bilinear_form(function, point):
     y = function(x)
     vector = gg.input("vector", y.shape, y.dtype)
     generator = np.random.default_rng(3)
-    feeds = {"x": point, "tangent": generator.normal(size=(3, 4)),
-             "vector": generator.normal(size=y.shape)}  # fmt: skip
+    feeds = {
+        "x": point,
+        "tangent": generator.normal(size=(3, 4)),
+        "vector": generator.normal(size=y.shape),
+    }
     forward = gg.sum(gg.jacobian_vector(y, x, tangent) * vector)
     backward = gg.sum(gg.vector_jacobian(y, x, vector) * tangent)
     program = gg.compile(Graph({"forward": forward, "backward": backward}))
@@ -85,8 +88,10 @@ def test_hessian_vector(function, point):
     direction = np.random.default_rng(4).normal(size=(3, 4))
     found = value(gg.hessian_vector(loss, x, vector), x=point, vector=direction)
     h = 1e-4
-    around = [evaluate(graph, {"x": point + steps * h * direction})[graph.delta("x")]
-              for steps in (1, -1, 2, -2)]  # fmt: skip
+    around = [
+        evaluate(graph, {"x": point + steps * h * direction})[graph.delta("x")]
+        for steps in (1, -1, 2, -2)
+    ]
     slope = (8 * (around[0] - around[1]) - (around[2] - around[3])) / (12 * h)
     np.testing.assert_allclose(found, slope, 1e-6, 1e-8)
 
@@ -132,8 +137,10 @@ def test_a_leaf_may_have_any_name(name):
         p = gg.parameter(name, 2, dtype="float64")
     t = gg.state("cotangent__", 2, dtype="float64")
     y = x * x * x * p
-    feeds, state = {name: np.array([2.0, -1.0])}, {f"deep.{name}": np.array([5.0, 7.0]),
-                                                   "cotangent__": np.array([1.0, 3.0])}  # fmt: skip
+    feeds, state = (
+        {name: np.array([2.0, -1.0])},
+        {f"deep.{name}": np.array([5.0, 7.0]), "cotangent__": np.array([1.0, 3.0])},
+    )
     for product in (gg.jacobian_vector(y, x, t), gg.vector_jacobian(y, x, t)):
         graph = Graph({"y": product})
         found = evaluate(graph, feeds, state)[product]

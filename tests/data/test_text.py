@@ -47,8 +47,10 @@ def test_twins_that_differ_in_normal_form_or_spaces_are_on_one_side(tmp_path: Pa
     spaced = [f"  {word.replace(' ', chr(9) + ' ')} " for word in words]
     source = write(tmp_path, "source", "\n".join([*words, *twins, *spaced]))
     corpus = read_parallel(source, source, 0.1)
-    sides = [{normal_form(line, "whitespace") for line, _ in part}
-             for part in (corpus.train, corpus.validation, corpus.test)]  # fmt: skip
+    sides = [
+        {normal_form(line, "whitespace") for line, _ in part}
+        for part in (corpus.train, corpus.validation, corpus.test)
+    ]
     assert [len(side) for side in sides] == [48, 6, 6] and len(set.union(*sides)) == 60
     assert [len(corpus.train), len(corpus.test)] == [144, 18]
 

@@ -16,8 +16,13 @@ from graphgrad.training.optimisers import SEED, training_step
 pytest.importorskip("llvmlite", reason="fused kernels are compiled by LLVM")
 
 pytestmark = pytest.mark.usefixtures("small_kernels")
-WITH_KERNEL = [(op, s) for op in ALL_OPERATIONS if op.kernel for s in op.samples
-               if all(0 not in head.shape for head in s.heads)]  # fmt: skip
+WITH_KERNEL = [
+    (op, s)
+    for op in ALL_OPERATIONS
+    if op.kernel
+    for s in op.samples
+    if all(0 not in head.shape for head in s.heads)
+]
 
 
 def both(graph, fetch=(), state=None, **feeds):
@@ -56,8 +61,12 @@ def test_every_kernel_expression_is_its_operation(dtype):
     graph = gg.Graph({**outputs, **{f"total {shape}": node for shape, node in totals.items()}})
     fused, plain = both(graph, **feeds)
     assert_same(fused, plain, 2e-6 if dtype == "float32" else 1e-12)
-    fused_nodes = {node for step in compile(graph, fuse=True).program().plan.steps
-                   if step.group.nest is not None for node in step.group.nodes}  # fmt: skip
+    fused_nodes = {
+        node
+        for step in compile(graph, fuse=True).program().plan.steps
+        if step.group.nest is not None
+        for node in step.group.nodes
+    }
     names = {node.operation.name for node in fused_nodes}
     left = {operation.name for operation, _ in WITH_KERNEL if is_slow(operation, np.dtype(dtype))}
     assert {operation.name for operation, _ in WITH_KERNEL} - names <= {"stop_gradient", *left}
@@ -112,8 +121,14 @@ def test_masks_that_repeat_along_some_axes_and_rows_without_any_key():
 @pytest.mark.parametrize("extreme", [1e30, -1e30, 0.0, np.inf, np.nan])
 def test_extremes_come_out_as_they_do_plain(extreme):
     x = gg.input("x", (4, 6))
-    graph = gg.Graph({"soft": gg.softmax(x), "relu": gg.relu(x) * 2.0, "tanh": gg.tanh(x) + 1.0,
-                      "largest": gg.maximum(x, 0.5) * 3.0})  # fmt: skip
+    graph = gg.Graph(
+        {
+            "soft": gg.softmax(x),
+            "relu": gg.relu(x) * 2.0,
+            "tanh": gg.tanh(x) + 1.0,
+            "largest": gg.maximum(x, 0.5) * 3.0,
+        }
+    )
     array = np.linspace(-1, 1, 24).reshape(4, 6).astype("f4")
     array[1, 2] = extreme
     fused, plain = both(graph, x=array)
@@ -154,8 +169,16 @@ def test_the_number_of_blocks_depends_on_the_rows_alone():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_whole_training_step_of_the_transformer(dtype):
-    settings = transformer.Settings(layers=2, width=32, heads=4, inner=48, dropout=0.2,
-                                    label_smoothing=0.1, dtype=dtype, steps=50)  # fmt: skip
+    settings = transformer.Settings(
+        layers=2,
+        width=32,
+        heads=4,
+        inner=48,
+        dropout=0.2,
+        label_smoothing=0.1,
+        dtype=dtype,
+        steps=50,
+    )
     graph = training_step(transformer.training_graph(settings, 23, 19), settings)
     generator = np.random.default_rng(5)
     source = generator.integers(4, 23, (6, 9)).astype("i4")
@@ -169,11 +192,13 @@ def test_the_whole_training_step_of_the_transformer(dtype):
     for _ in range(5):
         fused, plain = (p(s, **feeds) for p, s in zip(programs, states, strict=True))
         for name in ("loss", "gradient_norm"):
-            np.testing.assert_allclose(fused[name], plain[name],
-                                       rtol=1e-4 if dtype == "float32" else 1e-10)  # fmt: skip
+            np.testing.assert_allclose(
+                fused[name], plain[name], rtol=1e-4 if dtype == "float32" else 1e-10
+            )
     for name, array in states[0].items():
-        np.testing.assert_allclose(array, states[1][name], rtol=0, err_msg=name,
-                                   atol=2e-3 if dtype == "float32" else 1e-9)  # fmt: skip
+        np.testing.assert_allclose(
+            array, states[1][name], rtol=0, err_msg=name, atol=2e-3 if dtype == "float32" else 1e-9
+        )
     plain_steps = len(programs[1].program(batch=6, source=9, target=7).plan.steps)
     fused_steps = len(programs[0].program(batch=6, source=9, target=7).plan.steps)
     assert fused_steps < 0.5 * plain_steps

@@ -59,9 +59,15 @@ def test_a_mask_of_another_shape_is_not_drawn_element_by_element() -> None:
 
 @pytest.mark.parametrize(
     ("role", "shape", "right"),
-    [(FULL, (3, 3), True), (ROW, (3, 1), True), (ROW, (3,), False), (ROW, (1, 3), False),
-     (COLUMN, (3,), False), (TOTAL, (), False)],
-)  # fmt: skip
+    [
+        (FULL, (3, 3), True),
+        (ROW, (3, 1), True),
+        (ROW, (3,), False),
+        (ROW, (1, 3), False),
+        (COLUMN, (3,), False),
+        (TOTAL, (), False),
+    ],
+)
 def test_what_a_kernel_computes_is_read_where_numpy_would(
     role: str, shape: tuple[int, ...], right: bool
 ) -> None:
@@ -81,9 +87,18 @@ def test_an_outer_value_is_readable_as_its_heads_are() -> None:
 
 def test_forms_say_how_elements_follow_the_rows() -> None:
     space = (2, 3, 4)
-    forms = {(2, 3, 4): "full", (4,): "vector", (1, 1, 4): "vector", (2, 3, 1): "row",
-             (1, 1): "scalar", (): "scalar", (3, 4): "indexed", (2, 1, 4): "indexed",
-             (3, 1): "indexed_row", (2, 1, 1): "indexed_row"}  # fmt: skip
+    forms = {
+        (2, 3, 4): "full",
+        (4,): "vector",
+        (1, 1, 4): "vector",
+        (2, 3, 1): "row",
+        (1, 1): "scalar",
+        (): "scalar",
+        (3, 4): "indexed",
+        (2, 1, 4): "indexed",
+        (3, 1): "indexed_row",
+        (2, 1, 1): "indexed_row",
+    }
     for shape, form in forms.items():
         assert form_of(gg.input("x", shape), space) == form, shape
 

@@ -26,8 +26,10 @@ def test_the_delta_of_an_extreme_finds_it_again(function: str, axis, dtype: str)
     graph = gg.derive(gg.Graph({"loss": loss}), "loss")
     graph = graph.with_outputs({"dx": graph.delta("x"), "dy": graph.delta("y")})
     generator = np.random.default_rng(0)
-    feeds = {"x": generator.normal(size=(64, 1)).astype(dtype),
-             "y": generator.normal(size=64).astype(dtype)}  # fmt: skip
+    feeds = {
+        "x": generator.normal(size=(64, 1)).astype(dtype),
+        "y": generator.normal(size=64).astype(dtype),
+    }
     values = evaluate(graph, feeds)
     tolerance = 1e-4 if dtype == "float32" else 1e-11
     for way in ({"fuse": True}, FUSED, {**FUSED, "without": ["outer"]}):
@@ -44,8 +46,10 @@ def test_comparisons_by_way_of_other_values_keep_their_bits_too() -> None:
     hits = gg.sum(gg.cast(gg.equal(doubled, gg.max(doubled, 0)), "float32"))
     graph = gg.Graph({"hits": hits, "column": gg.sum(z, 1)})
     generator = np.random.default_rng(1)
-    feeds = {"x": generator.normal(size=(70, 1)).astype("f4"),
-             "y": generator.normal(size=70).astype("f4")}  # fmt: skip
+    feeds = {
+        "x": generator.normal(size=(70, 1)).astype("f4"),
+        "y": generator.normal(size=70).astype("f4"),
+    }
     assert float(gg.compile(graph, **FUSED)(**feeds)["hits"]) >= 70
 
 
@@ -147,8 +151,10 @@ def test_integers_and_truth_values_reduce(name: str, dtype: str, columns: int) -
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 @pytest.mark.parametrize("constant", [False, True])
 def test_seeds_of_any_integer_type_draw_the_same_mask(dtype: str, constant: bool) -> None:
-    seed, step = (gg.constant(np.array(n, dtype)) if constant else gg.input(name, (), dtype)
-                  for n, name in ((7, "seed"), (2, "step")))  # fmt: skip
+    seed, step = (
+        gg.constant(np.array(n, dtype)) if constant else gg.input(name, (), dtype)
+        for n, name in ((7, "seed"), (2, "step"))
+    )
     x = gg.input("x", (64, 128))
     graph = gg.Graph({"y": x * gg.dropout_mask(seed, step, (64, 128), 0.5, 0)})
     feeds = {"x": np.ones((64, 128), "f4")}
@@ -184,8 +190,10 @@ def test_a_kernel_reads_a_view_of_a_next_value_in_its_state(view: str) -> None:
     }[view](moved)
     graph = gg.Graph({}, {flat: moved, w: w - gg.tanh(seen) * 0.1})
     generator = np.random.default_rng(0)
-    old = {"flat": generator.normal(size=flat.shape).astype("f4"),
-           "w": generator.normal(size=w.shape).astype("f4")}  # fmt: skip
+    old = {
+        "flat": generator.normal(size=flat.shape).astype("f4"),
+        "w": generator.normal(size=w.shape).astype("f4"),
+    }
     values = evaluate(graph, {}, old)
     state = {name: array.copy() for name, array in old.items()}
     gg.compile(graph, **FUSED)(state)

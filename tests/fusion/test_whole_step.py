@@ -18,8 +18,18 @@ SIZES = [(1, 1, 1), (1, 5, 1), (3, 1, 7), (2, 7, 5), (5, 13, 11)]
 
 
 def settings_of(**changes):
-    return transformer.Settings(**{"layers": 1, "width": 24, "heads": 3, "inner": 20, "steps": 9,
-                                   "dropout": 0.1, "label_smoothing": 0.1, **changes})  # fmt: skip
+    return transformer.Settings(
+        **{
+            "layers": 1,
+            "width": 24,
+            "heads": 3,
+            "inner": 20,
+            "steps": 9,
+            "dropout": 0.1,
+            "label_smoothing": 0.1,
+            **changes,
+        }
+    )
 
 
 def graph_of(**changes):
@@ -29,9 +39,11 @@ def graph_of(**changes):
 
 def feeds_of(batch, source, target, seed=0):
     generator = np.random.default_rng(seed)
-    feeds = {"source": generator.integers(4, 23, (batch, source)),
-             "target_input": generator.integers(4, 19, (batch, target)),
-             "target_output": generator.integers(4, 19, (batch, target))}  # fmt: skip
+    feeds = {
+        "source": generator.integers(4, 23, (batch, source)),
+        "target_input": generator.integers(4, 19, (batch, target)),
+        "target_output": generator.integers(4, 19, (batch, target)),
+    }
     return {name: array.astype("i4") for name, array in feeds.items()}
 
 

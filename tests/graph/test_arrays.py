@@ -20,8 +20,15 @@ RAGGED = [[1.0, 2.0], [3.0]]
 def test_an_array_takes_the_dtype_of_the_nodes_beside_it(dtype):
     array = np.array([1, 2, 3], dtype)
     chosen = gg.where(X > 0, array, X)
-    for node in (X * array, array * X, X * array[0], gg.maximum(array, X), chosen,
-                 gg.concatenate([X, array]), gg.stack([array, X])):  # fmt: skip
+    for node in (
+        X * array,
+        array * X,
+        X * array[0],
+        gg.maximum(array, X),
+        chosen,
+        gg.concatenate([X, array]),
+        gg.stack([array, X]),
+    ):
         assert node.dtype == "float32"
     wide = gg.input("wide", 3, "float64")
     assert (wide * array).dtype == "float64" and (wide * np.float32(2)).dtype == "float64"
@@ -91,12 +98,18 @@ def test_a_masked_array_is_refused(give):
 @pytest.mark.parametrize("place", ["a constant", "an input", "an open input", "a state"])
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(RAGGED, "rows have different lengths"), (None, "NoneType is no array|dtype object"),
-     (["a", "b", "c"], "dtype <U1"), (X, "no value while"), ([X, X, X], "no value while"),
-     (np.array([1, "a", None], object), "no array of numbers"), (1j * np.ones(3), "complex128"),
-     (object(), "object is no array")],
+    [
+        (RAGGED, "rows have different lengths"),
+        (None, "NoneType is no array|dtype object"),
+        (["a", "b", "c"], "dtype <U1"),
+        (X, "no value while"),
+        ([X, X, X], "no value while"),
+        (np.array([1, "a", None], object), "no array of numbers"),
+        (1j * np.ones(3), "complex128"),
+        (object(), "object is no array"),
+    ],
     ids=["ragged", "None", "text", "node", "nodes", "objects", "complex", "object"],
-)  # fmt: skip
+)
 def test_what_is_no_array_of_numbers_is_refused(place, value, reason):
     with pytest.raises(DeclarationError, match=reason):
         GIVEN[place](value)

@@ -73,8 +73,12 @@ def test_a_graph_with_such_a_node_is_derived_and_nothing_changes_its_name() -> N
 def test_such_a_graph_goes_through_every_pass_and_is_recorded() -> None:
     graph = Graph({"loss": wheel()["loss"]})
     w = gg.parameter("w", 3, dtype="float64")
-    graph = Graph({"loss": gg.sum(gg.tanh(w, name="wheel") * graph["wheel"], name="loss"),
-                   "other": graph["wheel.delta"]})  # fmt: skip
+    graph = Graph(
+        {
+            "loss": gg.sum(gg.tanh(w, name="wheel") * graph["wheel"], name="loss"),
+            "other": graph["wheel.delta"],
+        }
+    )
     step = training_step(graph, TrainingSettings(dtype="float64"))
     optimised, _ = optimise(step, PASSES)
     assert optimised.delta("w") is optimised[step.delta_name("w")]
@@ -82,8 +86,7 @@ def test_such_a_graph_goes_through_every_pass_and_is_recorded() -> None:
     assert names["wheel.delta"] == "wheel.delta"
     deltas = make_recorder(step).deltas
     assert "wheel.delta" not in deltas and deltas[step.delta_name("w")] == "w"
-    reports = {report.name: report for report in inspect_values(
-        derive(wheel(), "loss"), {"x": V})}  # fmt: skip
+    reports = {report.name: report for report in inspect_values(derive(wheel(), "loss"), {"x": V})}
     u = np.tanh(V)
     assert reports["wheel"].delta is not None and reports["wheel.delta"].delta is not None
     np.testing.assert_allclose(reports["wheel"].delta.norm, np.linalg.norm(18 * u))

@@ -72,7 +72,14 @@ def test_a_polynomial_without_names_is_an_integer():
 
 def test_text():
     assert [str(d) for d in (N, 2 * N, N * N, N + 1, N - M, -1 * N, N * M * 3 - 2)] == [
-        "n", "2*n", "n*n", "1+n", "-m+n", "-n", "-2+3*m*n"]  # fmt: skip
+        "n",
+        "2*n",
+        "n*n",
+        "1+n",
+        "-m+n",
+        "-n",
+        "-2+3*m*n",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +115,16 @@ def test_integers_of_numpys_are_integers():
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: N / 2, lambda: 1.0 / N, lambda: N / M, lambda: N * 0.5, lambda: 2.5 - N,
-              lambda: N + np.float32(1)],
-)  # fmt: skip
+    "wrong",
+    [
+        lambda: N / 2,
+        lambda: 1.0 / N,
+        lambda: N / M,
+        lambda: N * 0.5,
+        lambda: 2.5 - N,
+        lambda: N + np.float32(1),
+    ],
+)
 def test_a_size_is_no_number_before_it_is_known(wrong):
     with pytest.raises(DeclarationError, match="not known yet") as caught:
         wrong()

@@ -12,8 +12,13 @@ import graphgrad as gg
 from graphgrad.graph import display, html
 from graphgrad.rendering.notebook import draw
 
-HOSTILE = ("<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "a\n\x1b[31m\u202e",
-           "x" * 10_000, "]]>")  # fmt: skip
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "a\n\x1b[31m\u202e",
+    "x" * 10_000,
+    "]]>",
+)
 DRAWER = EntryPoint("svg", "graphgrad.rendering.notebook:draw", html.GROUP)
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
@@ -68,11 +73,23 @@ def test_nodes_and_programs_are_tables() -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_text(name: str) -> None:
     graph = network(name)
-    for shown in (graph._repr_html_(), graph[name]._repr_html_(),
-                  gg.compile(graph).program(batch=2)._repr_html_()):  # fmt: skip
+    for shown in (
+        graph._repr_html_(),
+        graph[name]._repr_html_(),
+        gg.compile(graph).program(batch=2)._repr_html_(),
+    ):
         assert {item.tag for item in parsed(shown).iter()} <= {
-            "div", "details", "summary", "table", "thead", "tbody", "tr", "th", "td", "pre",
-        }  # fmt: skip
+            "div",
+            "details",
+            "summary",
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+            "pre",
+        }
         assert "\x1b" not in shown and "\u202e" not in shown
 
 

@@ -78,8 +78,15 @@ def test_an_unknown_name_suggests_the_nearest(model):
 def test_foreign_nodes_are_refused(model):
     other = gg.input("other", 3)
     assert other not in model and "x" not in model
-    for ask in (model.__getitem__, model.delta, model.contributions, model.name_of,
-                model.names_of, model.tails, model.position):  # fmt: skip
+    for ask in (
+        model.__getitem__,
+        model.delta,
+        model.contributions,
+        model.name_of,
+        model.names_of,
+        model.tails,
+        model.position,
+    ):
         with pytest.raises(UnknownNameError, match="other"):
             ask(other)
 

@@ -18,9 +18,14 @@ M = gg.input("m", (3, 3))
 B, C = gg.input("b", 3, "bool"), gg.input("c", 3, "bool")
 A = np.array([1.0, -2.0, 3.0], "f4")
 SQUARE = np.arange(9, dtype="f4").reshape(3, 3)
-FEEDS = {"x": np.array([2.0, -0.5, 3.0], "f4"), "y": np.array([4.0, 0.25, -1.0], "f4"),
-         "m": SQUARE[::-1].copy(), "t": np.array([5, 0, 2], "i4"),
-         "b": np.array([True, False, True]), "c": np.array([True, True, False])}  # fmt: skip
+FEEDS = {
+    "x": np.array([2.0, -0.5, 3.0], "f4"),
+    "y": np.array([4.0, 0.25, -1.0], "f4"),
+    "m": SQUARE[::-1].copy(),
+    "t": np.array([5, 0, 2], "i4"),
+    "b": np.array([True, False, True]),
+    "c": np.array([True, True, False]),
+}
 
 
 def value(node: Node) -> np.ndarray:
@@ -31,18 +36,29 @@ def value(node: Node) -> np.ndarray:
 # ---------------------------------------------------------------- operators are NumPy's
 
 
-BINARY = (operator.add, operator.sub, operator.mul, operator.truediv, operator.lt, operator.le,
-          operator.gt, operator.ge)  # fmt: skip
+BINARY = (
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.lt,
+    operator.le,
+    operator.gt,
+    operator.ge,
+)
 
 
 @pytest.mark.parametrize("function", BINARY, ids=lambda f: f.__name__)
 @pytest.mark.parametrize(
-    "other", [A, A.astype("f8"), np.float32(2), np.float64(2), np.int64(2), 2.5],
+    "other",
+    [A, A.astype("f8"), np.float32(2), np.float64(2), np.int64(2), 2.5],
     ids=["f4", "f8", "float32", "float64", "int64", "float"],
-)  # fmt: skip
+)
 def test_an_array_or_number_on_either_side_means_the_operation(function, other):
-    for node, expected in ((function(X, other), function(FEEDS["x"], other)),
-                           (function(other, X), function(other, FEEDS["x"]))):  # fmt: skip
+    for node, expected in (
+        (function(X, other), function(FEEDS["x"], other)),
+        (function(other, X), function(other, FEEDS["x"])),
+    ):
         assert isinstance(node, Node) and node.shape == (3,)
         np.testing.assert_allclose(value(node), expected, 1e-6)
 
@@ -58,9 +74,15 @@ def test_products_and_powers_with_arrays(array):
 def test_truth_values_are_joined_by_and_or_not():
     b, c = FEEDS["b"], FEEDS["c"]
     for node, expected in (
-        (B & C, b & c), (B | C, b | c), (~B, ~b), (c & B, c & b), (c | B, c | b),
-        (B & True, b), (False | B, b), ((X > 0) & (X < 3), (FEEDS["x"] > 0) & (FEEDS["x"] < 3)),
-    ):  # fmt: skip
+        (B & C, b & c),
+        (B | C, b | c),
+        (~B, ~b),
+        (c & B, c & b),
+        (c | B, c | b),
+        (B & True, b),
+        (False | B, b),
+        ((X > 0) & (X < 3), (FEEDS["x"] > 0) & (FEEDS["x"] < 3)),
+    ):
         assert node.dtype == "bool"
         np.testing.assert_array_equal(value(node), expected)
     np.testing.assert_array_equal(value(abs(X)), np.abs(FEEDS["x"]))
@@ -133,9 +155,10 @@ MASKS = {
 
 @pytest.mark.parametrize("use", MASKS.values(), ids=MASKS)
 @pytest.mark.parametrize(
-    "mask", [X == Y, X != Y, X == X, X == [0, 1, 2], operator.ne((0, 1), X)],
+    "mask",
+    [X == Y, X != Y, X == X, X == [0, 1, 2], operator.ne((0, 1), X)],
     ids=["==", "!=", "same", "a list", "a tuple"],
-)  # fmt: skip
+)
 def test_the_answer_is_never_taken_for_a_mask(use, mask):
     with pytest.raises(DeclarationError, match="same node") as caught:
         use(mask)
@@ -170,8 +193,19 @@ def test_a_node_has_no_truth(ask):
     assert "where(" in caught.value.fix and "(0 < x) & (x < 1)" in caught.value.fix
 
 
-@pytest.mark.parametrize("ask", [float, int, complex, math.exp, np.asarray, np.float32,
-                                 lambda x: np.array([x, x]), lambda x: np.full(3, x)])  # fmt: skip
+@pytest.mark.parametrize(
+    "ask",
+    [
+        float,
+        int,
+        complex,
+        math.exp,
+        np.asarray,
+        np.float32,
+        lambda x: np.array([x, x]),
+        lambda x: np.full(3, x),
+    ],
+)
 def test_a_node_has_no_value_yet(ask):
     with pytest.raises(DeclarationError, match="no value while the graph is declared"):
         ask(X)
@@ -179,13 +213,20 @@ def test_a_node_has_no_value_yet(ask):
 
 @pytest.mark.parametrize(
     ("call", "fix"),
-    [(lambda: np.exp(X), "gg.exp("), (lambda: np.maximum(X, A), "gg.maximum("),
-     (lambda: np.sum(X), "gg.sum("), (lambda: np.mean(M, 0), "gg.mean("),
-     (lambda: np.where(A > 0, X, 0), "gg.where("), (lambda: np.stack([X, A]), "gg.stack("),
-     (lambda: np.abs(X), "gg.absolute("), (lambda: np.amax(X), "gg.max("),
-     (lambda: np.cbrt(X), "operations"), (lambda: np.add.reduce(X), "operations"),
-     (lambda: np.multiply(A, X, out=A.copy()), "no memory")],
-)  # fmt: skip
+    [
+        (lambda: np.exp(X), "gg.exp("),
+        (lambda: np.maximum(X, A), "gg.maximum("),
+        (lambda: np.sum(X), "gg.sum("),
+        (lambda: np.mean(M, 0), "gg.mean("),
+        (lambda: np.where(A > 0, X, 0), "gg.where("),
+        (lambda: np.stack([X, A]), "gg.stack("),
+        (lambda: np.abs(X), "gg.absolute("),
+        (lambda: np.amax(X), "gg.max("),
+        (lambda: np.cbrt(X), "operations"),
+        (lambda: np.add.reduce(X), "operations"),
+        (lambda: np.multiply(A, X, out=A.copy()), "no memory"),
+    ],
+)
 def test_numpys_functions_are_refused_by_name(call, fix):
     with pytest.raises(DeclarationError, match="numpy") as caught:
         call()

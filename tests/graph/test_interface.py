@@ -28,12 +28,16 @@ def test_an_output_has_a_text_for_a_name():
 
 @pytest.mark.parametrize(
     ("updates", "reason"),
-    [({W: gg.sum(W)}, r"the update of 'w' is float32\[\]; it must be float32\[3\]"),
-     ({W: gg.cast(W, "float64")}, r"float64\[3\]; it must be float32\[3\]"),
-     ({S: W}, r"it must be int32\[\]"), ({X: X * 2.0}, "'x' cannot be updated: it is input"),
-     ({W * 2.0: W}, "cannot be updated: it is multiply"), ({W: 0.0}, "is float, not a node"),
-     ({"w": W}, "what is updated is str")],
-)  # fmt: skip
+    [
+        ({W: gg.sum(W)}, r"the update of 'w' is float32\[\]; it must be float32\[3\]"),
+        ({W: gg.cast(W, "float64")}, r"float64\[3\]; it must be float32\[3\]"),
+        ({S: W}, r"it must be int32\[\]"),
+        ({X: X * 2.0}, "'x' cannot be updated: it is input"),
+        ({W * 2.0: W}, "cannot be updated: it is multiply"),
+        ({W: 0.0}, "is float, not a node"),
+        ({"w": W}, "what is updated is str"),
+    ],
+)
 def test_an_update_fits_what_it_updates(updates, reason):
     with pytest.raises(DeclarationError, match=reason):
         Graph({"y": gg.sum(W)}, updates)

@@ -74,8 +74,10 @@ def test_drawing_in_blocks_is_drawing_at_once(size):
     def generator():
         return np.random.Generator(np.random.Philox(key=key))
 
-    for initial, whole in ((gg.normal(0.3), generator().standard_normal(size) * 0.3),
-                           (gg.uniform(0.7), generator().uniform(-0.7, 0.7, size))):  # fmt: skip
+    for initial, whole in (
+        (gg.normal(0.3), generator().standard_normal(size) * 0.3),
+        (gg.uniform(0.7), generator().uniform(-0.7, 0.7, size)),
+    ):
         drawn = initial.draw((size, 1), FLOAT32, 3, "layer.w")
         np.testing.assert_array_equal(drawn[:, 0], whole.astype("float32"), strict=True)
 

@@ -33,10 +33,16 @@ def test_numbers_that_python_takes_for_equal_are_different_constants():
 
 @pytest.mark.parametrize(
     "values",
-    [(1, 1.0, True), (0.0, -0.0), ((1, 2), (1.0, 2)), (np.float32(0.0), np.float32(-0.0)),
-     (gg.dimension("n"), "n"), (float("nan"), float("inf"))],
+    [
+        (1, 1.0, True),
+        (0.0, -0.0),
+        ((1, 2), (1.0, 2)),
+        (np.float32(0.0), np.float32(-0.0)),
+        (gg.dimension("n"), "n"),
+        (float("nan"), float("inf")),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_attributes_that_python_takes_for_equal_are_different(values):
     mark = Operation("mark", lambda x, value: x, "x")
     x = gg.input("x", 3)
@@ -86,8 +92,14 @@ def test_a_constant_is_a_copy_and_cannot_be_written_to():
 
 
 def test_constants_have_the_dtypes_of_the_docstring():
-    for value, dtype in ((1.5, "float32"), (2, "int32"), (True, "bool"), (np.float64(1), "float64"),
-                         (np.int64(1), "int64"), ([1.5], "float64")):  # fmt: skip
+    for value, dtype in (
+        (1.5, "float32"),
+        (2, "int32"),
+        (True, "bool"),
+        (np.float64(1), "float64"),
+        (np.int64(1), "int64"),
+        ([1.5], "float64"),
+    ):
         assert gg.constant(value).dtype == dtype
     assert gg.constant(2, "float64").dtype == "float64"
 
@@ -102,11 +114,18 @@ def test_what_is_no_constant_is_refused(value):
 def test_infix_is_operations():
     a, b = gg.input("a", (2, 2)), gg.input("b", (2, 2))
     for node, name, heads in (
-        (a + b, "add", (a, b)), (a - b, "subtract", (a, b)), (a * b, "multiply", (a, b)),
-        (a / b, "divide", (a, b)), (a**b, "power", (a, b)), (a @ b, "matmul", (a, b)),
-        (-a, "negative", (a,)), (a < b, "less", (a, b)), (a > b, "less", (b, a)),
-        (a <= b, "less_equal", (a, b)), (a >= b, "less_equal", (b, a)),
-    ):  # fmt: skip
+        (a + b, "add", (a, b)),
+        (a - b, "subtract", (a, b)),
+        (a * b, "multiply", (a, b)),
+        (a / b, "divide", (a, b)),
+        (a**b, "power", (a, b)),
+        (a @ b, "matmul", (a, b)),
+        (-a, "negative", (a,)),
+        (a < b, "less", (a, b)),
+        (a > b, "less", (b, a)),
+        (a <= b, "less_equal", (a, b)),
+        (a >= b, "less_equal", (b, a)),
+    ):
         assert node.operation.name == name and node.heads == heads
     for node, name in ((1 - a, "subtract"), (1 / a, "divide"), (2**a, "power"), (1 + a, "add")):
         assert node.operation.name == name and node.heads[1] is a

@@ -102,8 +102,14 @@ def test_threads_and_tasks_do_not_see_each_others_scopes():
 def test_a_command_is_no_user():
     """What a command declares itself has no line; what a model file declares for it has its own."""
     command = {"__name__": "graphgrad.tools.invented", "gg": gg}
-    exec(compile("def declare(): return gg.input('x', 3)\ndef ask(f): return f()",
-                 "/somewhere/tools/invented.py", "exec"), command)  # fmt: skip
+    exec(
+        compile(
+            "def declare(): return gg.input('x', 3)\ndef ask(f): return f()",
+            "/somewhere/tools/invented.py",
+            "exec",
+        ),
+        command,
+    )
     assert command["declare"]().origin is None
     model = command["ask"](lambda: gg.input("x", 3))
     assert model.origin is not None and model.origin.file == __file__

@@ -16,8 +16,14 @@ X = gg.input("x", 3)
 Y = gg.tanh(X, name="y")
 GRAPH = Graph({"y": Y})
 COMPILED = gg.compile(GRAPH)
-SINGLE = {"node": Y, "operation": gg.tanh, "graph": GRAPH, "compiled": COMPILED,
-          "program": COMPILED.program(), "plan": COMPILED.program().plan}  # fmt: skip
+SINGLE = {
+    "node": Y,
+    "operation": gg.tanh,
+    "graph": GRAPH,
+    "compiled": COMPILED,
+    "program": COMPILED.program(),
+    "plan": COMPILED.program().plan,
+}
 
 
 @pytest.mark.parametrize("item", SINGLE.values(), ids=SINGLE)

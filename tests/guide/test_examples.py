@@ -22,8 +22,10 @@ def test_examples_give_what_the_page_says(topic: Topic, tmp_path: Path):
     differences = run(text, tmp_path)
     assert not differences, "\n\n".join(map(str, differences))
     for picture in PICTURE.findall(text):
-        drawn, shipped = (_WORDS.findall((folder / picture).read_text(encoding="utf-8"))
-                          for folder in (tmp_path, FOLDER))  # fmt: skip
+        drawn, shipped = (
+            _WORDS.findall((folder / picture).read_text(encoding="utf-8"))
+            for folder in (tmp_path, FOLDER)
+        )
         assert sorted(drawn) == sorted(shipped) and len(drawn) > 10, picture
 
 
@@ -55,8 +57,9 @@ def test_the_other_side_gives_what_the_page_says(name: str, tmp_path: Path):
 
 
 def test_there_are_pictures_and_none_is_left_over():
-    shown = {name for topic in handwritten()
-             for name in PICTURE.findall(guide_file(f"{topic.name}.md"))}  # fmt: skip
+    shown = {
+        name for topic in handwritten() for name in PICTURE.findall(guide_file(f"{topic.name}.md"))
+    }
     there = {f"pictures/{file.name}" for file in (FOLDER / "pictures").iterdir()}
     assert shown == there and len(shown) >= 2
 

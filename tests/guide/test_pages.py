@@ -44,8 +44,12 @@ def test_no_link_is_dead():
 
 
 def test_every_command_that_a_page_shows_is_understood():
-    lines = [line for text in PAGES.values() for block in re.findall(r"```sh\n(.*?)```", text, re.S)
-             for line in COMMAND.findall(block)]  # fmt: skip
+    lines = [
+        line
+        for text in PAGES.values()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+        for line in COMMAND.findall(block)
+    ]
     assert len(lines) > 15
     for line in lines:
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)][1:]
@@ -98,8 +102,11 @@ def test_the_api_page_has_every_public_name():
 def test_topics_are_found_by_name_and_by_group():
     assert [topic.name for topic in topics_called("neuron")] == ["neuron"]
     assert [topic.name for topic in topics_called("Tutorial")] == [
-        "neuron", "network", "attention", "transformer",
-    ]  # fmt: skip
+        "neuron",
+        "network",
+        "attention",
+        "transformer",
+    ]
     with pytest.raises(UnknownNameError, match="did you mean 'neuron'"):
         topics_called("nuron")
 
@@ -112,8 +119,11 @@ def test_names_of_topics_and_groups_are_different():
 def test_text_is_never_markup():
     renderer = Renderer([], lambda name: "")
     hostile = "<script>alert(1)</script>"
-    page = renderer.page("x", f"# {hostile}\n\n{hostile} `{hostile}`\n\n```math\n{hostile}\n```\n\n"
-                              f"```sh\n{hostile}\n```\n\n[a](javascript:alert)\n")  # fmt: skip
+    page = renderer.page(
+        "x",
+        f"# {hostile}\n\n{hostile} `{hostile}`\n\n```math\n{hostile}\n```\n\n"
+        f"```sh\n{hostile}\n```\n\n[a](javascript:alert)\n",
+    )
     assert "<script" not in page and html.escape(hostile) in page
     assert "javascript:" not in re.findall(r'href="([^"]*)"', page)
 

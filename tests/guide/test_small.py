@@ -28,8 +28,9 @@ def test_deltas_are_those_of_finite_differences():
     deltas = derive(loss)
     found = run([deltas.of[each] for each in values], values)
     for each in values:
-        high, low = (run([loss], {**values, each: values[each] + step})[loss]
-                     for step in (1e-5, -1e-5))  # fmt: skip
+        high, low = (
+            run([loss], {**values, each: values[each] + step})[loss] for step in (1e-5, -1e-5)
+        )
         assert found[deltas.of[each]] == pytest.approx((high - low) / 2e-5, rel=1e-6)
 
 

@@ -19,18 +19,27 @@ ROWS, WIDTH = 64, 128
 """Above what a kernel is made for."""
 
 half = elementwise(
-    "half", "x / 2", "{0} * 0.5001",  # not what `compute` says
+    "half",
+    "x / 2",
+    "{0} * 0.5001",  # not what `compute` says
     compute=lambda xp, out, x: xp.multiply(x, 0.5, out=out),
-    delta=lambda delta, y, x: (delta * 0.5,), delta_formula="δ / 2",
-)  # fmt: skip
+    delta=lambda delta, y, x: (delta * 0.5,),
+    delta_formula="δ / 2",
+)
 double = elementwise(
-    "double", "2 x", "{0} * 2.0", compute=lambda xp, out, x: xp.multiply(x, 2.0, out=out),
-    delta=lambda delta, y, x: (doubled_wrongly(delta),), delta_formula="2 δ",
-)  # fmt: skip
-doubled_wrongly = elementwise(
-    "doubled_wrongly", "2 x", "{0} * 2.001",
+    "double",
+    "2 x",
+    "{0} * 2.0",
     compute=lambda xp, out, x: xp.multiply(x, 2.0, out=out),
-)  # fmt: skip
+    delta=lambda delta, y, x: (doubled_wrongly(delta),),
+    delta_formula="2 δ",
+)
+doubled_wrongly = elementwise(
+    "doubled_wrongly",
+    "2 x",
+    "{0} * 2.001",
+    compute=lambda xp, out, x: xp.multiply(x, 2.0, out=out),
+)
 
 
 def step_of(loss, *more):
@@ -92,8 +101,12 @@ def test_a_pass_that_changes_a_value_is_found():
 
     def by_name(graph):
         changed = doubles(graph)
-        return Graph(changed.outputs, changed.updates,
-                     {**changed.names, "loss": changed.outputs["loss"]}, changed.nodes)  # fmt: skip
+        return Graph(
+            changed.outputs,
+            changed.updates,
+            {**changed.names, "loss": changed.outputs["loss"]},
+            changed.nodes,
+        )
 
     graph, feeds, state = case()
     compiled = gg.compile(graph, passes=(*PASSES, by_name))
@@ -151,9 +164,13 @@ def test_a_guard_that_stops_the_program_rightly_stops_the_comparison():
 
 
 def test_a_kernel_that_makes_a_guard_stop_the_program_is_named():
-    broken = elementwise("broken", "x", "{0} / 0.0",
-                         compute=lambda xp, out, x: xp.copyto(out, x),
-                         delta=lambda delta, y, x: (delta,))  # fmt: skip
+    broken = elementwise(
+        "broken",
+        "x",
+        "{0} / 0.0",
+        compute=lambda xp, out, x: xp.copyto(out, x),
+        delta=lambda delta, y, x: (delta,),
+    )
     graph, feeds, state = case(broken)
     found = compare_program(gg.compile(graph, guards="loss", fuse=True), feeds, state).difference
     assert found is not None and found.step.startswith("kernel_")

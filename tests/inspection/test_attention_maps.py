@@ -27,8 +27,10 @@ def model(whole=True):
     return Graph({"loss": mean(found)})
 
 
-FEEDS = {"source": np.array([[4, 5, 6, 0], [4, 5, 0, 0]], np.int32),
-         "target": np.array([[5, 5, 0], [6, 4, 7]], np.int32)}  # fmt: skip
+FEEDS = {
+    "source": np.array([[4, 5, 6, 0], [4, 5, 0, 0]], np.int32),
+    "target": np.array([[5, 5, 0], [6, 4, 7]], np.int32),
+}
 FILES = {"vocabulary-source.json": Vocabulary.build(["abcd"], "character").to_json()}
 
 

@@ -68,11 +68,19 @@ def start(tmp_path: Path) -> Prepare:
 
 
 def test_what_cripples_one_engine_is_dropped_and_named() -> None:
-    environment = {"PATH": "/bin", "OPENBLAS_CORETYPE": "Haswell", "OMP_NUM_THREADS": "1",
-                   "JAX_PLATFORMS": "cuda", "XLA_FLAGS": "--slow"}  # fmt: skip
+    environment = {
+        "PATH": "/bin",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "OMP_NUM_THREADS": "1",
+        "JAX_PLATFORMS": "cuda",
+        "XLA_FLAGS": "--slow",
+    }
     kept, dropped = clean_environment(environment)
-    assert dropped == (("OMP_NUM_THREADS", "1"), ("OPENBLAS_CORETYPE", "Haswell"),
-                       ("XLA_FLAGS", "--slow"))  # fmt: skip
+    assert dropped == (
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_CORETYPE", "Haswell"),
+        ("XLA_FLAGS", "--slow"),
+    )
     assert kept["PATH"] == "/bin" and kept["JAX_PLATFORMS"] == "cpu"
     assert not {"OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "XLA_FLAGS"} & set(kept)
 

@@ -279,8 +279,10 @@ def test_each_tail_of_a_chosen_node_has_a_verdict_of_its_own() -> None:
     graph = Graph({"loss": sum(bad(a, name="left") + tanh(a, name="right") + own, name="loss")})
     found = judged(graph, nodes=["a"])["a"]
     assert {tail.tail: tail.verdict for tail in found.tails} == {
-        "left": "wrong", "right": "ok", "own": "replaced",
-    }  # fmt: skip
+        "left": "wrong",
+        "right": "ok",
+        "own": "replaced",
+    }
     rules = {tail.tail: tail.rule for tail in found.tails}
     assert found.suspect == "left" and rules["left"] == "bad: δ · (1 - y²)"
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["tails"][0]["tail"]

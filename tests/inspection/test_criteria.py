@@ -19,18 +19,28 @@ from graphgrad.inspection.statistics import NodeReport, statistics_of
 @pytest.mark.parametrize(
     "text, holds",
     [
-        ("zeros>0.5", False), ("zeros >= 0.5", True), ("zeros<0.6", True), ("zeros<=.5", True),
-        ("zeros=0.5", True), ("zeros==0.5", True), ("zeros!=0.5", False), ("mean<-1e-3", True),
-        ("norm>0", False), ("delta_norm>1e9", True), ("delta_norm<inf", False),
+        ("zeros>0.5", False),
+        ("zeros >= 0.5", True),
+        ("zeros<0.6", True),
+        ("zeros<=.5", True),
+        ("zeros=0.5", True),
+        ("zeros==0.5", True),
+        ("zeros!=0.5", False),
+        ("mean<-1e-3", True),
+        ("norm>0", False),
+        ("delta_norm>1e9", True),
+        ("delta_norm<inf", False),
     ],
-)  # fmt: skip
+)
 def test_a_condition_compares_a_figure_with_a_number(text, holds):
     figures = {"zeros": 0.5, "mean": -2.0, "norm": None, "delta_norm": float("inf")}
     assert parse_condition(text).holds(figures) is holds
 
 
-@pytest.mark.parametrize("text", ["", "zeros", "zeros>", "zeros>x", ">1", "zeros>1>2", "zeros>nan",
-                                  "zeros>__import__('os')"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["", "zeros", "zeros>", "zeros>x", ">1", "zeros>1>2", "zeros>nan", "zeros>__import__('os')"],
+)
 def test_what_is_no_condition_is_refused(text):
     with pytest.raises(ConfigurationError, match=r"no condition[\s\S]*zeros>0\.5"):
         parse_condition(text)
@@ -56,9 +66,13 @@ def test_the_figures_of_a_report_and_of_a_history_have_the_same_names():
     report = NodeReport("x", "tanh", (3,), "", found, found, "", "", ())
     table = figures_of_report(report)
     assert tuple(table) == REPORTED and table["delta_minimum"] == -2.0
-    history = History((3, 6), ("x", "x.delta"), ("mean", "update_ratio"),
-                      np.array([[[1.0, 2], [3, 4]], [[5, np.nan], [7, 8]]]),
-                      {"x.delta": "x"})  # fmt: skip
+    history = History(
+        (3, 6),
+        ("x", "x.delta"),
+        ("mean", "update_ratio"),
+        np.array([[[1.0, 2], [3, 4]], [[5, np.nan], [7, 8]]]),
+        {"x.delta": "x"},
+    )
     assert figures_of_history(history, 6) == {
         "x": {"mean": 5.0, "update_ratio": None, "delta_mean": 7.0, "delta_update_ratio": 8.0}
     }

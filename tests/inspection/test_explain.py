@@ -63,8 +63,10 @@ def test_the_logits_come_down_to_p_minus_y_over_n() -> None:
     assert closing.said.text == "(p - y) / N where target_output ≠ 0, else 0"
     meanings = {item.symbol: item.text for item in closing.said.definitions}
     assert meanings == {
-        "p": "softmax(logits)", "y": "one_hot(target_output) · 0.9 + 0.0111111", "N": "tokens",
-    }  # fmt: skip
+        "p": "softmax(logits)",
+        "y": "one_hot(target_output) · 0.9 + 0.0111111",
+        "N": "tokens",
+    }
     at = {item.symbol: item.example for item in closing.said.definitions}
     assert None not in at.values() and closing.said.example is not None
     by_hand = (at["p"] - at["y"]) / at["N"]  # type: ignore[operator]
@@ -101,8 +103,9 @@ def test_the_input_of_a_layer_normalisation_has_the_delta_of_the_textbooks() -> 
         "(δ - mean(δ) - x̂ · mean(δ · x̂)) / √(variance(attention_residual) + 1e-05)"
     )
     assert {item.symbol: item.text for item in said.definitions} == {
-        "δ": "δ[attention_norm.standard]", "x̂": "attention_norm.standard",
-    }  # fmt: skip
+        "δ": "δ[attention_norm.standard]",
+        "x̂": "attention_norm.standard",
+    }
     assert found.agrees
 
 
@@ -230,8 +233,10 @@ def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
         logits = layer_norm(x)
     losses = cross_entropy(logits, targets, 0.0, 0, name="losses")
     graph = Graph({"loss": mean_over_targets(losses, targets, 0, name="loss")})
-    feeds = {"x": np.random.default_rng(2).standard_normal((2, 3, 4)),
-             "targets": np.array([[1, 2, 0], [3, 0, 1]], np.int32)}  # fmt: skip
+    feeds = {
+        "x": np.random.default_rng(2).standard_normal((2, 3, 4)),
+        "targets": np.array([[1, 2, 0], [3, 0, 1]], np.int32),
+    }
     assert explain(graph, "x", feeds, initial_state(graph, 0)).agrees
 
 
@@ -241,11 +246,18 @@ def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
 def test_parentheses_stand_where_they_must() -> None:
     a, b, c = (input(name, 3, "float64") for name in "abc")
     shown = {
-        "a - (b - c)": a - (b - c), "a - b - c": a - b - c, "(a + b) · c": (a + b) * c,
-        "a / (b · c)": a / (b * c), "a · b / c": a * b / c, "-(a + b)": -(a + b), "a²": a * a,
-        "(a + b)²": (a + b) * (a + b), "a · (Σ b)": a * sum(b), "tanh(a + b)": tanh(a + b),
+        "a - (b - c)": a - (b - c),
+        "a - b - c": a - b - c,
+        "(a + b) · c": (a + b) * c,
+        "a / (b · c)": a / (b * c),
+        "a · b / c": a * b / c,
+        "-(a + b)": -(a + b),
+        "a²": a * a,
+        "(a + b)²": (a + b) * (a + b),
+        "a · (Σ b)": a * sum(b),
+        "tanh(a + b)": tanh(a + b),
         "a where b > 0, else c": where(b > 0.0, a, c),
-    }  # fmt: skip
+    }
     for wanted, node in shown.items():
         graph = Graph({"y": node}, names={"a": a, "b": b, "c": c})
         assert Writer(graph, "", known=frozenset((a, b, c))).text(node, opened=True) == wanted

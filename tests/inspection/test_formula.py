@@ -46,8 +46,10 @@ def test_values_and_deltas_bear_the_names_of_their_nodes() -> None:
     assert delta_formula(graph, graph["hidden.a"]) == "δ[z] · (1 - z²)"
     assert delta_formula(graph, graph["w"]) == "xᵀ δ[hidden.a]"
     assert delta_terms(graph, graph["hidden.z"]) == (
-        "δ[doubled] · 2", "δ[multiply] · z", "δ[multiply] · z",
-    )  # fmt: skip
+        "δ[doubled] · 2",
+        "δ[multiply] · z",
+        "δ[multiply] · z",
+    )
     assert delta_formula(graph, graph["loss"]) == "1"
 
 
@@ -89,8 +91,10 @@ WITH_HEADS = [operation for operation in ALL_OPERATIONS if operation.arity != 0]
 def test_no_formula_of_an_operation_keeps_a_letter_for_a_name(operation: Operation) -> None:
     dtypes = {"integer": "int32", "boolean": "bool"}
     drawn = operation.samples[0]
-    heads = [input(f"H{n}", draw.shape, dtypes.get(draw.kind, "float64"))
-             for n, draw in enumerate(drawn.heads)]  # fmt: skip
+    heads = [
+        input(f"H{n}", draw.shape, dtypes.get(draw.kind, "float64"))
+        for n, draw in enumerate(drawn.heads)
+    ]
     t = operation(*heads, name="T", **drawn.attributes)
     graph = Graph({"T": t})
     texts = [value_formula(graph, t)]
@@ -139,8 +143,11 @@ def test_products_say_which_side_is_transposed() -> None:
         for right in (False, True):
             y = matmul(a, b, left, right, name="y")
             graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
-            shown[left, right] = (value_formula(graph, y), contribution_formula(graph, y, 0),
-                                  contribution_formula(graph, y, 1))  # fmt: skip
+            shown[left, right] = (
+                value_formula(graph, y),
+                contribution_formula(graph, y, 0),
+                contribution_formula(graph, y, 1),
+            )
     assert shown == {
         (False, False): ("a b", "δ[y] bᵀ", "aᵀ δ[y]"),
         (False, True): ("a bᵀ", "δ[y] b", "δ[y]ᵀ a"),

@@ -38,8 +38,9 @@ def test_every_step_of_the_plan_has_its_line(program: Program) -> None:
         assert line.operation == step.node.operation.name and line.calls == 1
         assert line.line == program.line_of(step.node)
         assert line.type == str(step.node.type)
-    others = {line.operation for line in found.lines} - {s.node.operation.name
-                                                         for s in program.plan.steps}  # fmt: skip
+    others = {line.operation for line in found.lines} - {
+        s.node.operation.name for s in program.plan.steps
+    }
     assert others == {"guard", "return"}, "what computes no node is there too"
     product = by_name["product"]
     assert product.flops == 2 * SIZE**3 and product.bytes == 3 * SIZE * SIZE * 4

@@ -56,34 +56,58 @@ def rules(node):
 
 
 UNGUARDED = {
-    "log": log(W), "log of square": log(W * W), "log1p": log1p(W), "sqrt": sqrt(W),
-    "sqrt of a square": sqrt(W * W), "norm": sqrt(sum(W * W)), "rsqrt of variance":
-    rsqrt(variance(W, -1)), "division": divide(A, W), "one over": 1.0 / W, "by relu":
-    A / relu(W), "by a difference": A / (W - A), "power": W**-1.0, "root": W**0.5,
-    "by a sigmoid less one half": A / (sigmoid(W) - 0.5), "square root of tanh": sqrt(1 - tanh(W)),
-}  # fmt: skip
+    "log": log(W),
+    "log of square": log(W * W),
+    "log1p": log1p(W),
+    "sqrt": sqrt(W),
+    "sqrt of a square": sqrt(W * W),
+    "norm": sqrt(sum(W * W)),
+    "rsqrt of variance": rsqrt(variance(W, -1)),
+    "division": divide(A, W),
+    "one over": 1.0 / W,
+    "by relu": A / relu(W),
+    "by a difference": A / (W - A),
+    "power": W**-1.0,
+    "root": W**0.5,
+    "by a sigmoid less one half": A / (sigmoid(W) - 0.5),
+    "square root of tanh": sqrt(1 - tanh(W)),
+}
 
 
 @pytest.mark.parametrize("name", UNGUARDED)
 def test_the_unguarded_is_found(name):
-    assert [rule for rule in rules(UNGUARDED[name]) if rule in
-            ("log", "sqrt", "division", "power")], name  # fmt: skip
+    assert [
+        rule for rule in rules(UNGUARDED[name]) if rule in ("log", "sqrt", "division", "power")
+    ], name
 
 
 GUARDED = {
-    "log of softmax": log(softmax(W)), "log of exp": log(exp(W)), "log of ε": log(W * W + 1e-6),
-    "log of sigmoid": log(sigmoid(W)), "log1p of square": log1p(W * W),
-    "log1p of softplus": log1p(softplus(W)), "sqrt of ε": sqrt(variance(W, -1) + 1e-5),
-    "norm": sqrt(sum(W * W) + 1e-12), "rsqrt": rsqrt(mean(W * W, -1) + 1e-5),
-    "by exp": A / exp(W), "by 1 + x²": A / (1.0 + W * W), "by softmax": A / softmax(W),
-    "by a sum of exp": exp(W) / sum(exp(W), -1, keepdims=True), "by maximum":
-    A / maximum(absolute(W), 1e-3), "by a number": W / 7.0, "by a count":
-    sum(W) / sum(cast(B, "float32")), "chosen": log(where(W > 0.0, W, 1.0)),
-    "chosen otherwise": log(where(W <= 0.0, 1.0, W)), "norm of a standard deviation":
-    W / sqrt(variance(W, -1, keepdims=True) + 1e-5), "square": W**2.0, "square root of exp":
-    power(exp(W), 0.5), "a layer norm": layer_norm(W), "mean": mean(W), "log of a table":
-    log(constant([1.0, 2.0], "float32")), "cosh": log(exp(W) + exp(-W)),
-}  # fmt: skip
+    "log of softmax": log(softmax(W)),
+    "log of exp": log(exp(W)),
+    "log of ε": log(W * W + 1e-6),
+    "log of sigmoid": log(sigmoid(W)),
+    "log1p of square": log1p(W * W),
+    "log1p of softplus": log1p(softplus(W)),
+    "sqrt of ε": sqrt(variance(W, -1) + 1e-5),
+    "norm": sqrt(sum(W * W) + 1e-12),
+    "rsqrt": rsqrt(mean(W * W, -1) + 1e-5),
+    "by exp": A / exp(W),
+    "by 1 + x²": A / (1.0 + W * W),
+    "by softmax": A / softmax(W),
+    "by a sum of exp": exp(W) / sum(exp(W), -1, keepdims=True),
+    "by maximum": A / maximum(absolute(W), 1e-3),
+    "by a number": W / 7.0,
+    "by a count": sum(W) / sum(cast(B, "float32")),
+    "chosen": log(where(W > 0.0, W, 1.0)),
+    "chosen otherwise": log(where(W <= 0.0, 1.0, W)),
+    "norm of a standard deviation": W / sqrt(variance(W, -1, keepdims=True) + 1e-5),
+    "square": W**2.0,
+    "square root of exp": power(exp(W), 0.5),
+    "a layer norm": layer_norm(W),
+    "mean": mean(W),
+    "log of a table": log(constant([1.0, 2.0], "float32")),
+    "cosh": log(exp(W) + exp(-W)),
+}
 
 
 @pytest.mark.parametrize("name", GUARDED)
@@ -95,8 +119,15 @@ def test_the_guarded_is_left_alone(name):
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_our_own_transformers_are_clean(activation, norm):
     for dropout, tie in ((0.0, False), (0.1, True)):
-        settings = replace(transformer.Settings(), activation=activation, norm=norm, tie=tie,
-                           dropout=dropout, label_smoothing=dropout, layers=3)  # fmt: skip
+        settings = replace(
+            transformer.Settings(),
+            activation=activation,
+            norm=norm,
+            tie=tie,
+            dropout=dropout,
+            label_smoothing=dropout,
+            layers=3,
+        )
         for training in (True, False):
             assert not lint(transformer.training_graph(settings, 50, 40, training))
 
@@ -166,11 +197,15 @@ def test_what_nothing_uses_and_what_shares_a_name():
 def test_ranges_are_what_can_be_known():
     x = input("x", 3)
     shown = {
-        "square": (x * x, 0, True), "shifted": (x * x + 0.5, 0.5, False),
-        "scaled": (exp(x) * 3.0, 0, False), "difference": (1.0 - sigmoid(x), 0, True),
-        "sum": (sum(exp(x)), 0, False), "largest": (maximum(x, 2.0), 2, False),
-        "relu": (relu(x), 0, True), "opposite": (-relu(x), -np.inf, True),
-    }  # fmt: skip
+        "square": (x * x, 0, True),
+        "shifted": (x * x + 0.5, 0.5, False),
+        "scaled": (exp(x) * 3.0, 0, False),
+        "difference": (1.0 - sigmoid(x), 0, True),
+        "sum": (sum(exp(x)), 0, False),
+        "largest": (maximum(x, 2.0), 2, False),
+        "relu": (relu(x), 0, True),
+        "opposite": (-relu(x), -np.inf, True),
+    }
     for name, (node, low, zero) in shown.items():
         known = ranges_of(Graph({"y": node}))[node]
         assert (known.low, known.has_zero) == (low, zero), name
@@ -182,10 +217,19 @@ def test_ranges_hold_on_random_values(seed):
 
     x = input("x", (6, 4), "float64")
     y = parameter("y", (6, 4), full(1.0), "float64")
-    nodes = [x * y, relu(x) + exp(y), absolute(x) / (1 + y * y), maximum(x, y) - 1.0,
-             sigmoid(x) * y,
-             where(x > y, x, y), softmax(x) * softmax(y), sqrt(absolute(x)) + log1p(absolute(y)),
-             sum(x * x, -1), mean(relu(y), 0), (1 - tanh(x)) * -2.0]  # fmt: skip
+    nodes = [
+        x * y,
+        relu(x) + exp(y),
+        absolute(x) / (1 + y * y),
+        maximum(x, y) - 1.0,
+        sigmoid(x) * y,
+        where(x > y, x, y),
+        softmax(x) * softmax(y),
+        sqrt(absolute(x)) + log1p(absolute(y)),
+        sum(x * x, -1),
+        mean(relu(y), 0),
+        (1 - tanh(x)) * -2.0,
+    ]
     graph = Graph({str(i): node for i, node in enumerate(nodes)})
     generator = np.random.default_rng(seed)
     data = {"x": generator.normal(0, 3, (6, 4))}

@@ -60,9 +60,13 @@ def test_a_system_that_does_not_say_is_not_judged(text, tmp_path):
 
 
 def test_a_limit_that_costs_nothing_is_no_problem():
-    limited = replace(BLAS, threads=1, threads_limited_by=("OPENBLAS_NUM_THREADS",),
-                      measured=Trial("SkylakeX", 1, 134.0),
-                      free_threads=Trial("SkylakeX", 2, 25.0))  # fmt: skip
+    limited = replace(
+        BLAS,
+        threads=1,
+        threads_limited_by=("OPENBLAS_NUM_THREADS",),
+        measured=Trial("SkylakeX", 1, 134.0),
+        free_threads=Trial("SkylakeX", 2, 25.0),
+    )
     finding = judge_blas(limited)[-1]
     assert "134 GFLOP/s, and 25 with 2 threads" in finding.text
     assert finding.level == "ok" and finding.remedy == "" and "costs nothing" in finding.text

@@ -22,17 +22,29 @@ VARIABLES = {
 FREE = Trial("SkylakeX", 4, 400.0)
 BLAS = BlasReport("openblas", "0.3.30", "SkylakeX", 4, cores=4, processors=4, measured=FREE)
 REPORT = MachineReport(
-    "A Processor", ("avx2", "avx512f"), 2**34, "Linux", "3.12.1", "2.3.0", BLAS,
-    environment=(("OMP_NUM_THREADS", "4"),), llvmlite=Package("0.65"), cupy=Package("14.0"),
-    dot="12.0", gpus=("H100, 80 GiB",),
-)  # fmt: skip
+    "A Processor",
+    ("avx2", "avx512f"),
+    2**34,
+    "Linux",
+    "3.12.1",
+    "2.3.0",
+    BLAS,
+    environment=(("OMP_NUM_THREADS", "4"),),
+    llvmlite=Package("0.65"),
+    cupy=Package("14.0"),
+    dot="12.0",
+    gpus=("H100, 80 GiB",),
+)
 
 
 def forced(gflops: float, kernel: str = "Haswell", free: Trial | None = FREE) -> BlasReport:
     return replace(
-        BLAS, kernel=kernel, kernel_forced_by=("OPENBLAS_CORETYPE",),
-        measured=Trial(kernel, 4, gflops), free_kernel=free,
-    )  # fmt: skip
+        BLAS,
+        kernel=kernel,
+        kernel_forced_by=("OPENBLAS_CORETYPE",),
+        measured=Trial(kernel, 4, gflops),
+        free_kernel=free,
+    )
 
 
 def worst(blas: BlasReport) -> Finding:
@@ -262,9 +274,12 @@ def in_fresh_process(expression: str, **variables: str) -> Any:
         "print(json.dumps(result))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment | variables, capture_output=True,
-        text=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-c", script],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -25,8 +25,12 @@ from graphgrad.training.trainer import train
 
 QUIET = partial(Progress, 12, stream=io.StringIO())
 SMALL = {"steps": 12, "checkpoint_every": 4, "evaluate_every": 100, "warmup": 3}
-OPTIMISERS = [{"optimiser": "sgd"}, {"optimiser": "momentum"}, {"optimiser": "adam"},
-              {"optimiser": "adamw", "weight_decay": 0.1}]  # fmt: skip
+OPTIMISERS = [
+    {"optimiser": "sgd"},
+    {"optimiser": "momentum"},
+    {"optimiser": "adam"},
+    {"optimiser": "adamw", "weight_decay": 0.1},
+]
 
 
 def small(name, **values):
@@ -61,8 +65,11 @@ def test_figures_are_those_of_the_replayed_batch(name, dtype, fuse):
         before = {key: array.copy() for key, array in state.items()}
         _, values = recorder.run(state, feeds)
         reports = inspect_values(derive(task.graph, task.graph.outputs["loss"]), feeds, before)
-        wanted = {name: (figures, size) for report in reports
-                  for name, figures, size in figures_of(report)}  # fmt: skip
+        wanted = {
+            name: (figures, size)
+            for report in reports
+            for name, figures, size in figures_of(report)
+        }
         # deltas that no parameter needs, those of inputs say, do not exist in a step
         assert len(set(recorder.names) & set(wanted)) > 0.85 * len(wanted)
         rounding, noise = (1e-5, 1e-8) if dtype == "float32" else (1e-12, 1e-17)
@@ -80,8 +87,9 @@ def test_a_parameter_that_is_zero_has_no_ratio():
     graph = training_step(Graph({"loss": mean(multiply(apart, apart))}), TrainingSettings())
     recorder, state = make_recorder(graph), initial_state(graph)
     place = recorder.names.index("w")
-    ratios = [recorder.run(state, {"x": np.ones((2, 4), np.float32)})[1][place, -1]
-              for _ in range(2)]  # fmt: skip
+    ratios = [
+        recorder.run(state, {"x": np.ones((2, 4), np.float32)})[1][place, -1] for _ in range(2)
+    ]
     assert np.isnan(ratios[0]) and ratios[1] > 0
 
 
@@ -115,8 +123,9 @@ def test_a_recording_step_that_fuses_computes_what_the_fused_one_does(name):
     for step in range(3):
         plain(one, **task.feeds(step))
         recorder.run(other, task.feeds(step))
-    assert any(not np.array_equal(array, first_state(task, settings)[key])
-               for key, array in one.items())  # fmt: skip
+    assert any(
+        not np.array_equal(array, first_state(task, settings)[key]) for key, array in one.items()
+    )
     for key, array in one.items():
         assert np.array_equal(array, other[key]), key
 
@@ -174,8 +183,11 @@ def test_patterns_choose_nodes_with_their_deltas():
     graph = small_graph()
     assert recorded_names(graph, ["net.w"]) == {"net.w": "net.w", "net.w.delta": "net.w"}
     assert tuple(recorded_names(graph, ["*.y", "net.f*"])) == (
-        "net.y", "net.y.delta", "net.flat", "net.flat.delta",
-    )  # fmt: skip
+        "net.y",
+        "net.y.delta",
+        "net.flat",
+        "net.flat.delta",
+    )
     with pytest.raises(UnknownNameError, match="no node has a name like 'nett"):
         recorded_names(graph, ["nett.*"])
     assert make_recorder(graph, ["net.y"]).names == ("net.y", "net.y.delta")
@@ -227,8 +239,9 @@ def trained(folder, every=0, stop=None, resumed=None, **values):
 
 
 def test_a_run_ends_with_the_same_bytes_whether_it_records_or_not(tmp_path):
-    states = [load_checkpoint(trained(tmp_path / f"run{every}", every).checkpoints)
-              for every in (0, 1, 5)]  # fmt: skip
+    states = [
+        load_checkpoint(trained(tmp_path / f"run{every}", every).checkpoints) for every in (0, 1, 5)
+    ]
     for name, array in states[0].arrays.items():
         for other in states[1:]:
             assert array.tobytes() == other.arrays[name].tobytes(), name

@@ -137,8 +137,9 @@ def sum_of_shares(report: NodeReport) -> float:
 def test_only_what_is_asked_for_is_reported() -> None:
     graph, feeds, first = network()
     assert list(by_name(inspect_values(graph, feeds, first, ["hidden.*"]))) == [
-        "hidden.a", "hidden.z",
-    ]  # fmt: skip
+        "hidden.a",
+        "hidden.z",
+    ]
     (report,) = inspect_values(graph, feeds, first, ["hidden.z.delta"])
     assert report.delta is None and report.contributions == ()
     with pytest.raises(UnknownNameError):

@@ -145,8 +145,9 @@ def test_feed_forward_is_two_maps_with_an_activation_between(activation):
     (x,) = draw((2, 3, 4))
     y = feed_forward(input("x", (2, 3, 4), "float64"), 5, activation)
     state = random_state(Graph({"y": y}))
-    w1, b1, w2, b2 = (state[f"feed_forward.{part}"]
-                      for part in ("inner.w", "inner.b", "outer.w", "outer.b"))  # fmt: skip
+    w1, b1, w2, b2 = (
+        state[f"feed_forward.{part}"] for part in ("inner.w", "inner.b", "outer.w", "outer.b")
+    )
     assert_close(run(y, state, x=x), PHI[activation](x @ w1 + b1) @ w2 + b2)
 
 
@@ -195,8 +196,11 @@ def test_dropout_is_a_function_of_seed_step_and_place():
     first = compiled(at(seed=1, step=2), x=ones)
     again = compiled(at(seed=1, step=2), x=ones)
     np.testing.assert_array_equal(first["one"], again["one"])
-    for other in (first["two"], compiled(at(seed=2, step=2), x=ones)["one"],
-                  compiled(at(seed=1, step=3), x=ones)["one"]):  # fmt: skip
+    for other in (
+        first["two"],
+        compiled(at(seed=2, step=2), x=ones)["one"],
+        compiled(at(seed=1, step=3), x=ones)["one"],
+    ):
         assert 0.4 < (first["one"] == other).mean() < 0.6
 
 
@@ -356,9 +360,16 @@ def _layer(kind, x, other):
 
 @pytest.mark.parametrize(
     "kind",
-    ["dense", "layer_norm", "feed_forward", "tanh feed_forward", "self-attention",
-     "cross-attention", "post-norm sublayer"],
-)  # fmt: skip
+    [
+        "dense",
+        "layer_norm",
+        "feed_forward",
+        "tanh feed_forward",
+        "self-attention",
+        "cross-attention",
+        "post-norm sublayer",
+    ],
+)
 def test_deltas_of_layers_are_slopes(kind):
     x, memory = draw((2, 3, 4), (2, 2, 4), seed=7)
     leaf = input("x", (2, 3, 4), "float64")

@@ -133,8 +133,12 @@ def test_arguments_of_every_type_at_once() -> None:
 
 def test_truth_values_are_whole_bytes() -> None:
     table = {(a, b): exported(negated)(a, b) for a in (False, True) for b in (False, True)}
-    assert table == {(False, False): True, (False, True): True, (True, False): False,
-                     (True, True): True}  # fmt: skip
+    assert table == {
+        (False, False): True,
+        (False, True): True,
+        (True, False): False,
+        (True, True): True,
+    }
     assert "define zeroext i1 @f(" in translate_function(any_set, "f", {})
     raw = ctypes.CFUNCTYPE(ctypes.c_uint8, ctypes.c_int64, ctypes.c_int64)
     function = exported(any_set)
@@ -165,11 +169,14 @@ def test_a_function_lets_go_of_the_interpreter() -> None:
 
 @pytest.mark.parametrize(
     ("function", "message"),
-    [(several, "a single number is wanted"), (untyped, "a type is wanted: one of float32"),
-     (oddly_typed, "a type is wanted"), 
-     (wrong, r"(?s)not in the language.*in line 4: b = a \*\* 2")],
+    [
+        (several, "a single number is wanted"),
+        (untyped, "a type is wanted: one of float32"),
+        (oddly_typed, "a type is wanted"),
+        (wrong, r"(?s)not in the language.*in line 4: b = a \*\* 2"),
+    ],
     ids=["two results", "no type", "Python's float", "an operator"],
-)  # fmt: skip
+)
 def test_what_cannot_be_exported(function, message: str) -> None:
     with pytest.raises(LoopError, match=message):
         exported(function)

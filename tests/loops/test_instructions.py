@@ -29,29 +29,54 @@ BITS = (*INTEGERS, "bool_")
 LARGE = {"float32": 3e38, "float64": 1e300}
 
 ARITHMETIC: Mapping[str, tuple[Any, tuple[str, ...]]] = {
-    "+": (np.add, NUMBERS), "-": (np.subtract, NUMBERS), "*": (np.multiply, NUMBERS),
-    "/": (np.divide, FLOATS), "//": (np.floor_divide, ("int64", "uint32", "uint64")),
-    "%": (np.remainder, ("int64", "uint32", "uint64")), "&": (np.bitwise_and, BITS),
-    "|": (np.bitwise_or, BITS), "^": (np.bitwise_xor, BITS), "<<": (np.left_shift, INTEGERS),
+    "+": (np.add, NUMBERS),
+    "-": (np.subtract, NUMBERS),
+    "*": (np.multiply, NUMBERS),
+    "/": (np.divide, FLOATS),
+    "//": (np.floor_divide, ("int64", "uint32", "uint64")),
+    "%": (np.remainder, ("int64", "uint32", "uint64")),
+    "&": (np.bitwise_and, BITS),
+    "|": (np.bitwise_or, BITS),
+    "^": (np.bitwise_xor, BITS),
+    "<<": (np.left_shift, INTEGERS),
     ">>": (np.right_shift, INTEGERS),
-}  # fmt: skip
+}
 """The meaning of an operator and the types that it is for."""
-RELATIONS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal,
-             "==": np.equal, "!=": np.not_equal}  # fmt: skip
+RELATIONS = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+}
 ALL = tuple(LLVM_TYPES)
 MEANING: Mapping[str, tuple[Callable[..., Any], tuple[str, ...], float]] = {
-    "plus": (np.add, NUMBERS, 0), "abs": (np.abs, NUMBERS, 0), "isfinite": (np.isfinite, ALL, 0),
-    "larger": (np.maximum, ALL, 0), "smaller": (np.minimum, ALL, 0),
-    "max": (np.maximum, ALL, 0), "maximum": (np.maximum, ALL, 0),
-    "min": (np.minimum, ALL, 0), "minimum": (np.minimum, ALL, 0),
-    "sqrt": (np.sqrt, FLOATS, 0), "floor": (np.floor, FLOATS, 0), "log": (np.log, FLOATS, 2),
-    "sin": (np.sin, FLOATS, 2), "cos": (np.cos, FLOATS, 2), "pow": (np.power, FLOATS, 2),
-    "exp": (np.exp, FLOATS, 2), "tanh": (np.tanh, FLOATS, 3),
-    "erf": (special.erf, FLOATS, 3), "log1p": (np.log1p, FLOATS, 3), "expm1": (np.expm1, FLOATS, 3),
+    "plus": (np.add, NUMBERS, 0),
+    "abs": (np.abs, NUMBERS, 0),
+    "isfinite": (np.isfinite, ALL, 0),
+    "larger": (np.maximum, ALL, 0),
+    "smaller": (np.minimum, ALL, 0),
+    "max": (np.maximum, ALL, 0),
+    "maximum": (np.maximum, ALL, 0),
+    "min": (np.minimum, ALL, 0),
+    "minimum": (np.minimum, ALL, 0),
+    "sqrt": (np.sqrt, FLOATS, 0),
+    "floor": (np.floor, FLOATS, 0),
+    "log": (np.log, FLOATS, 2),
+    "sin": (np.sin, FLOATS, 2),
+    "cos": (np.cos, FLOATS, 2),
+    "pow": (np.power, FLOATS, 2),
+    "exp": (np.exp, FLOATS, 2),
+    "tanh": (np.tanh, FLOATS, 3),
+    "erf": (special.erf, FLOATS, 3),
+    "log1p": (np.log1p, FLOATS, 3),
+    "expm1": (np.expm1, FLOATS, 3),
     "whole_int32": (np.vectorize(language.whole_int32, otypes=[np.int32]), FLOATS, 0),
     "whole_int64": (np.vectorize(language.whole_int64, otypes=[np.int64]), FLOATS, 0),
-    "c_sin": (np.sin, FLOATS, 2), "c_cos": (np.cos, FLOATS, 2),
-}  # fmt: skip
+    "c_sin": (np.sin, FLOATS, 2),
+    "c_cos": (np.cos, FLOATS, 2),
+}
 """The meaning of a function, the types that it is for, and how many floats it may be apart."""
 RESULTS = {"isfinite": "bool_", "whole_int32": "int32", "whole_int64": "int64"}
 """The type of a result that is not that of the operands."""
@@ -242,8 +267,10 @@ def test_a_product_and_a_sum_that_are_rounded_once(type_: str) -> None:
     generator = np.random.default_rng(0)
     a, b = (generator.uniform(1, 2, 100).astype(type_) for _ in range(2))
     found = computed("fma(a, b, -(a * b))", type_, a, b)
-    lost = [float(Fraction(float(x)) * Fraction(float(y)) - Fraction(float(x * y)))
-            for x, y in zip(a, b, strict=True)]  # fmt: skip
+    lost = [
+        float(Fraction(float(x)) * Fraction(float(y)) - Fraction(float(x * y)))
+        for x, y in zip(a, b, strict=True)
+    ]
     assert_same(found, np.array(lost, type_))
     assert np.count_nonzero(found) > 90
 
@@ -287,5 +314,7 @@ def test_nothing_is_contracted_or_reordered_without_being_asked(type_: str) -> N
     a, b = (np.random.default_rng(seed).standard_normal(133).astype(type_) for seed in (1, 2))
     assert_same(computed("a * b + a * b * a", type_, a, b), a * b + a * b * a)
     large = LARGE[type_]
-    assert_same(computed(f"(a + {large}) - {large} + b", type_, a, b),
-                (a + a.dtype.type(large)) - a.dtype.type(large) + b)  # fmt: skip
+    assert_same(
+        computed(f"(a + {large}) - {large} + b", type_, a, b),
+        (a + a.dtype.type(large)) - a.dtype.type(large) + b,
+    )

@@ -37,9 +37,15 @@ def texts() -> dict[str, list[str]]:
         patch.setattr("graphgrad.fusion.grouping.SMALLEST_KERNEL", 0)
         for dtype in ("float32", "float64"):
             settings = transformer.Settings(
-                layers=1, width=24, heads=3, inner=20, steps=9, dropout=0.1, label_smoothing=0.1,
+                layers=1,
+                width=24,
+                heads=3,
+                inner=20,
+                steps=9,
+                dropout=0.1,
+                label_smoothing=0.1,
                 dtype=dtype,
-            )  # fmt: skip
+            )
             step = training_step(transformer.training_graph(settings, 23, 19), settings)
             program = compile(step, fuse=True).program(batch=5, source=8, target=7)
             found[dtype] = list(dict.fromkeys(program.kernels.values()))
@@ -98,8 +104,17 @@ def test_a_printed_kernel_means_what_it_means_in_python(texts: dict, dtype: str)
 def test_the_kernels_of_a_step_are_of_many_kinds(texts: dict) -> None:
     """What is compared above has masks, sums over rows and along them, tables, truth values."""
     together = "\n".join(texts["float32"])
-    for part in ("fill_mask_float32(", "plus(", "larger(", "[column] += ", "empty(columns", "exp(",
-                 "sqrt(", "where(", "bool_"):  # fmt: skip
+    for part in (
+        "fill_mask_float32(",
+        "plus(",
+        "larger(",
+        "[column] += ",
+        "empty(columns",
+        "exp(",
+        "sqrt(",
+        "where(",
+        "bool_",
+    ):
         assert part in together, part
 
 
@@ -111,13 +126,19 @@ def test_equal_texts_share_one_kernel_and_other_texts_do_not() -> None:
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86-64's instructions")
 @pytest.mark.parametrize(
     ("expression", "type_", "instruction"),
-    [("x[i] * y[i] + 1", "float32", "v?addps"), ("x[i] * y[i] + 1", "float64", "v?mulpd"),
-     ("x[i] / y[i]", "float32", "v?divps"), ("sqrt(x[i])", "float64", "v?sqrtpd"),
-     ("exp(x[i])", "float32", "v?(mulps|f(n?m)add...ps)"),
-     ("tanh(x[i])", "float32", "v?(divps)"), ("erf(x[i])", "float32", "v?(mulps|f(n?m)add...ps)"),
-     ("log(x[i])", "float32", "v?(mulps|f(n?m)add...ps)"), ("x[i] + y[i]", "int64", "v?paddq"),
-     ("x[i] ^ y[i]", "uint32", "v?(p?xor(d|q)?|xorps)")],
-)  # fmt: skip
+    [
+        ("x[i] * y[i] + 1", "float32", "v?addps"),
+        ("x[i] * y[i] + 1", "float64", "v?mulpd"),
+        ("x[i] / y[i]", "float32", "v?divps"),
+        ("sqrt(x[i])", "float64", "v?sqrtpd"),
+        ("exp(x[i])", "float32", "v?(mulps|f(n?m)add...ps)"),
+        ("tanh(x[i])", "float32", "v?(divps)"),
+        ("erf(x[i])", "float32", "v?(mulps|f(n?m)add...ps)"),
+        ("log(x[i])", "float32", "v?(mulps|f(n?m)add...ps)"),
+        ("x[i] + y[i]", "int64", "v?paddq"),
+        ("x[i] ^ y[i]", "uint32", "v?(p?xor(d|q)?|xorps)"),
+    ],
+)
 def test_a_loop_becomes_vector_code(expression: str, type_: str, instruction: str) -> None:
     arrays = (f"{name}: {type_}, last" for name in ("out", "x", "y"))
     text = kernel(f"for i in independent(last):\n    out[i] = {expression}", *arrays)
@@ -149,8 +170,11 @@ def test_other_processes_compile_their_share(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_a_helping_process_compiles_what_it_is_given(tmp_path) -> None:
     text = kernel("x[0] = 5.5", "x: float64, 1")
-    environment = {**os.environ, "GRAPHGRAD_CACHE": str(tmp_path),
-                   "PYTHONPATH": os.pathsep.join(sys.path)}  # fmt: skip
+    environment = {
+        **os.environ,
+        "GRAPHGRAD_CACHE": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     command = [sys.executable, "-c", "from graphgrad.loops.kernel_cache import main; main()"]
     subprocess.run(command, input=json.dumps([text]), text=True, env=environment, check=True)
     name = kernel_cache._name(text)

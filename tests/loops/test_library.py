@@ -20,15 +20,17 @@ from loop_texts import (
     run_as_python,
     run_both,
     run_compiled,
-)  # fmt: skip
+)
 
 from graphgrad.loops import library
 from graphgrad.loops.kernel_cache import compile_kernel
 from graphgrad.loops.library import philox, rows, summary, threads
 from graphgrad.loops.threads import Pool
 
-MODULES = [importlib.import_module(f"{library.__name__}.{module.name}")
-           for module in pkgutil.iter_modules(library.__path__)]  # fmt: skip
+MODULES = [
+    importlib.import_module(f"{library.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(library.__path__)
+]
 FLOATS = ("float32", "float64")
 
 
@@ -43,9 +45,13 @@ def test_words_of_counters() -> None:
     e[i, 0], e[i, 1] = begin, end""".replace("i % 7", "i - int64(i) // 7 * 7")
     text = kernel(body, "w: uint64, 40", "m: uint64, 30, 4", "one: uint64, 30", "e: int64, 30, 2")
     found, wanted = run_both(
-        text, words, np.zeros((30, 4), np.uint64), np.zeros(30, np.uint64),
-        np.zeros((30, 2), np.int64), library=functions_of(philox),
-    )  # fmt: skip
+        text,
+        words,
+        np.zeros((30, 4), np.uint64),
+        np.zeros(30, np.uint64),
+        np.zeros((30, 2), np.int64),
+        library=functions_of(philox),
+    )
     for one, other in zip(found, wanted, strict=True):
         assert_same(one, other)
     assert len(np.unique(found[1])) == found[1].size and found[1].max() < 2**32
@@ -60,8 +66,15 @@ fill_mask_float64(given[1], {size}, {start}, w[0], w[1], w[2], w[3], float64(1.1
 part = array(given[2], float64, {size})
 fill_elements(part, {start}, w[0], w[1], w[2], w[3], float64(1.1))
 fill_words(given[3], {size}, {start}, v[0], v[1], v[2], v[3], v[4])"""
-    text = kernel(body, "f: float32, 30", "d: float64, 30", "e: float64, 30", "u: uint32, 30",
-                  "w: int64, 4", "v: uint64, 5")  # fmt: skip
+    text = kernel(
+        body,
+        "f: float32, 30",
+        "d: float64, 30",
+        "e: float64, 30",
+        "u: uint32, 30",
+        "w: int64, 4",
+        "v: uint64, 5",
+    )
     v = np.array([7, 2**32 - 1, 5, 11, 2**31], np.uint64)
     given = np.full(30, 9, "f4"), np.full(30, 9.0), np.full(30, 9.0), np.full(30, 9, "u4"), w, v
     found, wanted = run_both(text, *given, library=functions_of(philox))
@@ -78,16 +91,24 @@ def test_rows_added_up(type_: str) -> None:
     body = "add_rows(given[0], given[1], given[2], 6, 7)"
     text = kernel(body, f"x: {type_}, 7", "y: int64, 6", f"z: {type_}, 6, 7")
     (found, *_), (wanted, *_) = run_both(
-        text, np.ones(7, type_), np.zeros(6, np.int64), given, library=functions_of(rows),
+        text,
+        np.ones(7, type_),
+        np.zeros(6, np.int64),
+        given,
+        library=functions_of(rows),
         types={"real": type_},
-    )  # fmt: skip
+    )
     assert_same(found, wanted)
 
 
-TYPES = {"float32": {"real": "float32", "signed": "int32", "unsigned": "uint32"},
-         "float64": {"real": "float64", "signed": "int64", "unsigned": "uint64"}}  # fmt: skip
-LIMITS = {"float32": "signed(2147483647), signed(2139095040)",
-          "float64": "signed(9223372036854775807), signed(9218868437227405312)"}  # fmt: skip
+TYPES = {
+    "float32": {"real": "float32", "signed": "int32", "unsigned": "uint32"},
+    "float64": {"real": "float64", "signed": "int64", "unsigned": "uint64"},
+}
+LIMITS = {
+    "float32": "signed(2147483647), signed(2139095040)",
+    "float64": "signed(9223372036854775807), signed(9218868437227405312)",
+}
 LOWEST = {"float32": "unsigned(4286578688)", "float64": "unsigned(18442240474082181120)"}
 
 
@@ -117,8 +138,14 @@ floats[4], floats[5], floats[6], floats[7] = mean, spread, smallest, largest
 fine = measure(given[0], 5000, given[3], {LIMITS[type_]}, {LOWEST[type_]}, real(1e-30), {width})
 integers[6] = int64(fine)
 integers[7] = int64(write_figures(more, count, mean, spread, smallest, largest, none, 5000))"""
-    text = kernel(body, f"x: {type_}, 5000", "integers: int64, 8", "floats: float64, 8",
-                  "figures: float64, 7", "more: float64, 7")  # fmt: skip
+    text = kernel(
+        body,
+        f"x: {type_}, 5000",
+        "integers: int64, 8",
+        "floats: float64, 8",
+        "figures: float64, 7",
+        "more: float64, 7",
+    )
     given = x, np.zeros(8, np.int64), np.zeros(8), np.zeros(7), np.zeros(7)
     (_, *found), (_, *wanted) = run_both(
         text, *given, library=functions_of(summary), types=TYPES[type_]
@@ -142,8 +169,10 @@ def test_blocks_are_shared(workers: int) -> None:
     pool, function = Pool(1 + workers), compile_kernel(COUNTING)
     done = np.zeros((2, 20), np.int64)
     places = np.array([row.ctypes.data for row in done], np.int64)
-    table = np.array([[function, 7, 1, places[1:].ctypes.data]] * 2
-                     + [[function, 3, 0, places[1:].ctypes.data]], np.int64)  # fmt: skip
+    table = np.array(
+        [[function, 7, 1, places[1:].ctypes.data]] * 2 + [[function, 3, 0, places[1:].ctypes.data]],
+        np.int64,
+    )
     body = """share(given[0], given[1], 7, given[2])
 launch(given[0], given[3], 0, 3)"""
     text = kernel(body, "w: int64, 1", "x: int64, 1", "y: int64, 1", "z: int64, 1")

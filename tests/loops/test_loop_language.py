@@ -56,37 +56,58 @@ def endless(a: float64):
     return endless(a)
 
 
-LIBRARY = {**CONSTANTS, "divided": divided, "halved": halved, "contracted": contracted,
-           "exact": exact, "write_count": write_count, "endless": endless}  # fmt: skip
+LIBRARY = {
+    **CONSTANTS,
+    "divided": divided,
+    "halved": halved,
+    "contracted": contracted,
+    "exact": exact,
+    "write_count": write_count,
+    "endless": endless,
+}
 
 CASES = {
     "if": ("if n > 2:\n    out[0] = 1\nif n > 9:\n    out[1] = 1", [1]),
     "else": ("if n > 9:\n    out[0] = 1\nelse:\n    out[1] = 1", [0, 1]),
     "elif": (
-        "if n > 9:\n    k = 1\nelif n > 4:\n    k = 2\nelse:\n    k = 3\nout[0] = float64(k)", [2]),
+        "if n > 9:\n    k = 1\nelif n > 4:\n    k = 2\nelse:\n    k = 3\nout[0] = float64(k)",
+        [2],
+    ),
     "nested if": (
-        "if n > 2:\n    if n > 9:\n        out[0] = 1\n    else:\n        out[1] = 1", [0, 1]),
+        "if n > 2:\n    if n > 9:\n        out[0] = 1\n    else:\n        out[1] = 1",
+        [0, 1],
+    ),
     "while": ("k = 0\nwhile k * k < 20:\n    k = k + 1\nout[0] = float64(k)", [5]),
     "while that never runs": ("k = 7\nwhile k < 3:\n    k = 0\nout[0] = float64(k)", [7]),
     "range to": ("for i in range(3):\n    out[i] = 1", [1, 1, 1]),
     "range from": ("for i in range(2, 4):\n    out[i] = 1", [0, 0, 1, 1]),
     "range by": ("for i in range(1, 6, 2):\n    out[i] = 1", [0, 1, 0, 1, 0, 1]),
     "range by a variable": (
-        "k = int64(3)\nfor i in range(0, 8, k):\n    out[i] = 1", [1, 0, 0, 1, 0, 0, 1]),
+        "k = int64(3)\nfor i in range(0, 8, k):\n    out[i] = 1",
+        [1, 0, 0, 1, 0, 0, 1],
+    ),
     "empty range": ("for i in range(n, 2):\n    out[i] = 1", []),
     "range below zero": ("for i in range(0 - 2, 1):\n    out[i + 2] = float64(i)", [-2, -1, 0]),
     "loops in loops": (
-        "for i in range(2):\n    for j in range(i, 3):\n        out[j] += 1", [1, 2, 2]),
+        "for i in range(2):\n    for j in range(i, 3):\n        out[j] += 1",
+        [1, 2, 2],
+    ),
     "a counter that is changed": (
         "k = int64(0)\nfor i in range(3):\n    i = int64(i) + 10\n    k = k + i\n"
-        "out[0] = float64(k)", [33]),
+        "out[0] = float64(k)",
+        [33],
+    ),
     "a counter afterwards": ("for i in range(4):\n    pass\nout[0] = float64(i)", [3]),
     "a bound that changes": (
-        "k = int64(3)\nfor i in range(k):\n    k = k + 5\nout[0] = float64(k)", [18]),
+        "k = int64(3)\nfor i in range(k):\n    k = k + 5\nout[0] = float64(k)",
+        [18],
+    ),
     "independent": ("for i in independent(4):\n    out[i] = a[i] * 2", [2, 4, 6, 8]),
     "independent in independent": (
         "m = array(given[0], float64, 2, 3)\nfor i in independent(2):\n"
-        "    for j in independent(3):\n        m[i, j] = a[j] + float64(i)", [1, 2, 3, 2, 3, 4]),
+        "    for j in independent(3):\n        m[i, j] = a[j] + float64(i)",
+        [1, 2, 3, 2, 3, 4],
+    ),
     "swap": ("x, y = a[0], a[1]\nx, y = y, x\nout[0] = x\nout[1] = y", [2, 1]),
     "tuples in tuples": ("(x, y), z = (a[0], a[1]), a[2]\nout[0] = x + y * z", [7]),
     "a tuple with a name": ("t = (a[0], 5.0, n)\nout[0] = t[1]\nout[1] = float64(t[2])", [5, 8]),
@@ -97,41 +118,64 @@ CASES = {
     "choice": ("out[0] = a[0] if n > 2 else a[1]\nout[1] = 3 if n > 9 else 4.5", [1, 4.5]),
     "and, or, not": (
         "x, y = n > 2, n > 9\nout[0] = float64(x and not y)\nout[1] = float64(y or n == 8 or y)\n"
-        "out[2] = float64(x and y and x)", [1, 1, 0]),
+        "out[2] = float64(x and y and x)",
+        [1, 1, 0],
+    ),
     "truth values with names": (
-        "t = True\nif not t or False:\n    out[0] = 1\nout[1] = float64(t)", [0, 1]),
+        "t = True\nif not t or False:\n    out[0] = 1\nout[1] = float64(t)",
+        [0, 1],
+    ),
     "minus": (
-        "out[0] = -a[0]\nout[1] = float64(-n)\nout[2] = -(-3)\nout[3] = - -a[3]", [-1, -8, 3, 4]),
+        "out[0] = -a[0]\nout[1] = float64(-n)\nout[2] = -(-3)\nout[3] = - -a[3]",
+        [-1, -8, 3, 4],
+    ),
     "all bits turned": ("out[0] = float64(~n)", [-9]),
     "division rounds down": (
         "out[0] = float64(-7 // int64(2))\nout[1] = float64(-7 % int64(2))\n"
-        "out[2] = float64(int64(7) // -2)\nout[3] = float64(int64(7) % -2)", [-4, 1, -4, -1]),
+        "out[2] = float64(int64(7) // -2)\nout[3] = float64(int64(7) % -2)",
+        [-4, 1, -4, -1],
+    ),
     "numbers of no type": ("out[0] = 2 + 3 * 4 - 10 // 3\nout[1] = 7 - 0.5", [11, 6.5]),
     "rows": (
-        "m = array(given[1], float64, 4, 2)\nr = m[2]\nout[0] = r[0] + m[3][1] + m[1, 0]", [16]),
+        "m = array(given[1], float64, 4, 2)\nr = m[2]\nout[0] = r[0] + m[3][1] + m[1, 0]",
+        [16],
+    ),
     "sizes": (
         "m = array(given[1], float64, 4, 2)\nout[0] = float64(len(m))\n"
-        "out[1] = float64(len(m[0]))\nout[2] = float64(len(a))", [4, 2, 8]),
+        "out[1] = float64(len(m[0]))\nout[2] = float64(len(a))",
+        [4, 2, 8],
+    ),
     "a row with a name in a loop": (
         "m = array(given[1], float64, 4, 2)\nfor i in range(4):\n    r = m[i]\n    out[i] = r[1]",
-        [2, 4, 6, 8]),
+        [2, 4, 6, 8],
+    ),
     "fixed memory": (
-        "t = empty(3, float64)\nfor i in range(3):\n    t[i] = a[i]\nout[0] = t[2] - t[0]", [2]),
+        "t = empty(3, float64)\nfor i in range(3):\n    t[i] = a[i]\nout[0] = t[2] - t[0]",
+        [2],
+    ),
     "memory": (
         "t = empty(n * 100, float64)\nfor i in range(n * 100):\n    t[i] = float64(i)\n"
-        "out[0] = t[n * 100 - 1]\nout[1] = float64(len(t))", [799, 800]),
-    "infinities": ("out[0] = inf\nout[1] = -inf\nout[2] = nan\nout[3] = 0.0\nout[3] = -out[3]",
-                   [np.inf, -np.inf, np.nan, -0.0]),
+        "out[0] = t[n * 100 - 1]\nout[1] = float64(len(t))",
+        [799, 800],
+    ),
+    "infinities": (
+        "out[0] = inf\nout[1] = -inf\nout[2] = nan\nout[3] = 0.0\nout[3] = -out[3]",
+        [np.inf, -np.inf, np.nan, -0.0],
+    ),
     "a comment and a note": ('"""What it does."""\nout[0] = 1  # one', [1]),
     "a function": ("x, y = divided(17, 5)\nout[0] = float64(x)\nout[1] = float64(y)", [3, 2]),
     "a function of a function": ("out[0] = float64(divided(divided(17, 5)[0], 2)[1])", [1]),
     "a function changes its own names only": ("x = a[3]\nout[0] = halved(x)\nout[1] = x", [2, 4]),
     "a function of any type": (
-        "out[0] = halved(a[0])\nout[1] = float64(halved(float32(3)))", [0.5, 1.5]),
+        "out[0] = halved(a[0])\nout[1] = float64(halved(float32(3)))",
+        [0.5, 1.5],
+    ),
     "a function that writes": ("for i in range(2):\n    write_count(out, i + 1)", [0, 3, 3]),
     "functions with flags": (
-        "out[0] = contracted(a[1], a[2])\nout[1] = exact(a[1], a[2])", [10, 4]),
-}  # fmt: skip
+        "out[0] = contracted(a[1], a[2])\nout[1] = exact(a[1], a[2])",
+        [10, 4],
+    ),
+}
 """Statements over out and a, float64[8], a = 1 … 8, and n = 8; what out then holds."""
 ARRAYS = ("out: float64, 8", "a: float64, 8", "words: int64, 1")
 
@@ -221,7 +265,7 @@ REFUSED = {
     "t = (1, 2)\nt = (3, 4)": "'t' is given an array or several values",
     "t = 1\nt = a": "'t' is given an array",
     "t = a\nt = 1": "'t' is given an array",
-}  # fmt: skip
+}
 """What is not in the language, and what is said."""
 
 
@@ -264,8 +308,11 @@ def test_a_loop_in_vectors_writes_only_what_it_should(type_: str) -> None:
     for size in (0, 1, 7, 8, 31, 64, 65):
         x = (np.arange(80) % 2).astype(DTYPES[type_])
         out = np.full(80, 1, DTYPES[type_])
-        text = kernel("for i in independent(last):\n    out[i + 5] = x[i]", f"out: {type_}, 80",
-                      f"x: {type_}, 80")  # fmt: skip
+        text = kernel(
+            "for i in independent(last):\n    out[i + 5] = x[i]",
+            f"out: {type_}, 80",
+            f"x: {type_}, 80",
+        )
         run_compiled(text, [out, x], last=size)
         wanted = np.full(80, 1, DTYPES[type_])
         wanted[5 : 5 + size] = x[:size]

@@ -189,10 +189,19 @@ def test_names_tell_texts_and_machines_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["translate.py", "expressions.py", "instructions.py", "library/mathematics.py",
-             "library/philox.py", "library/rows.py", "library/summary.py", "library/threads.py",
-             "library/more.py"],
-)  # fmt: skip
+    "file",
+    [
+        "translate.py",
+        "expressions.py",
+        "instructions.py",
+        "library/mathematics.py",
+        "library/philox.py",
+        "library/rows.py",
+        "library/summary.py",
+        "library/threads.py",
+        "library/more.py",
+    ],
+)
 def test_what_another_translator_has_made_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str
 ) -> None:

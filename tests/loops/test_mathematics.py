@@ -48,19 +48,34 @@ def numbers(type_: str) -> np.ndarray:
 
 
 NUMBERS = {
-    name: its for module in (single_precision, double_precision, periodic, mathematics)
+    name: its
+    for module in (single_precision, double_precision, periodic, mathematics)
     for name, its in functions_of(module).items()
-}  # fmt: skip
+}
 SINGLE = {
-    ("exp_float32", "float32"): 6, ("expm1_float32", "float32"): 6, ("tanh_float32", "float32"): 6,
-    ("log_float32", "float32"): 6, ("log1p_float32", "float32"): 6, ("erf_float32", "float32"): 6,
-    ("exp_float64", "float64"): 6, ("expm1_float64", "float64"): 6, ("tanh_float64", "float64"): 6,
-    ("log_float64", "float64"): 6, ("log1p_float64", "float64"): 6, ("erf_float64", "float64"): 6,
-    ("sin_float32", "float32"): 6, ("cos_float32", "float32"): 6, ("sin_float64", "float64"): 6,
-    ("cos_float64", "float64"): 6, ("rsqrt", "float32"): 0, ("rsqrt", "float64"): 0,
-    ("softplus", "float32"): 6, ("softplus", "float64"): 6, ("sign", "float32"): 0,
+    ("exp_float32", "float32"): 6,
+    ("expm1_float32", "float32"): 6,
+    ("tanh_float32", "float32"): 6,
+    ("log_float32", "float32"): 6,
+    ("log1p_float32", "float32"): 6,
+    ("erf_float32", "float32"): 6,
+    ("exp_float64", "float64"): 6,
+    ("expm1_float64", "float64"): 6,
+    ("tanh_float64", "float64"): 6,
+    ("log_float64", "float64"): 6,
+    ("log1p_float64", "float64"): 6,
+    ("erf_float64", "float64"): 6,
+    ("sin_float32", "float32"): 6,
+    ("cos_float32", "float32"): 6,
+    ("sin_float64", "float64"): 6,
+    ("cos_float64", "float64"): 6,
+    ("rsqrt", "float32"): 0,
+    ("rsqrt", "float64"): 0,
+    ("softplus", "float32"): 6,
+    ("softplus", "float64"): 6,
+    ("sign", "float32"): 0,
     ("sign", "float64"): 0,
-}  # fmt: skip
+}
 """Functions of a number, and how many floats the two may be apart: the compiled one rounds a
 product and a sum once, and calls polynomials where Python calls NumPy."""
 
@@ -68,8 +83,11 @@ product and a sum once, and calls polynomials where Python calls NumPy."""
 @pytest.mark.parametrize(("name", "type_"), SINGLE, ids="-".join)
 def test_functions_of_a_number(name: str, type_: str) -> None:
     x = numbers(type_)
-    text = kernel(f"for i in independent(last):\n    out[i] = {name}(x[i])", f"out: {type_}, last",
-                  f"x: {type_}, last")  # fmt: skip
+    text = kernel(
+        f"for i in independent(last):\n    out[i] = {name}(x[i])",
+        f"out: {type_}, last",
+        f"x: {type_}, last",
+    )
     (found, _), (wanted, _) = run_both(text, np.zeros_like(x), x, library=NUMBERS, last=x.size)
     apart = steps_apart(found, wanted)
     worst = int(np.argmax(apart))
@@ -79,21 +97,37 @@ def test_functions_of_a_number(name: str, type_: str) -> None:
 @pytest.mark.parametrize("type_", FLOATS)
 def test_the_sign_is_that_of_numpy(type_: str) -> None:
     x = numbers(type_)
-    text = kernel("for i in range(last):\n    out[i] = sign(x[i])", f"out: {type_}, last",
-                  f"x: {type_}, last")  # fmt: skip
+    text = kernel(
+        "for i in range(last):\n    out[i] = sign(x[i])", f"out: {type_}, last", f"x: {type_}, last"
+    )
     (found, _), _ = run_both(text, np.zeros_like(x), x, library=NUMBERS, last=x.size)
     np.testing.assert_array_equal(found, np.sign(x))
 
 
 PRECISIONS = {
-    "float32": {"integer": "int32", "lowest": -126, "tolerance": 3e-7, "fraction": "y",
-                "count": "n", "exponential": "reduced_exponential", "power": "power_of_two",
-                "logarithm": "reduced_logarithm", "near": 1e5},
-    "float64": {"integer": "int64", "lowest": -1022, "tolerance": 5e-16, "fraction": "r, q",
-                "count": "int64(n - 6755399441055744.0)",
-                "exponential": "reduced_exponential_float64", "power": "power_of_two_float64",
-                "logarithm": "reduced_logarithm_float64", "near": 1e9},
-}  # fmt: skip
+    "float32": {
+        "integer": "int32",
+        "lowest": -126,
+        "tolerance": 3e-7,
+        "fraction": "y",
+        "count": "n",
+        "exponential": "reduced_exponential",
+        "power": "power_of_two",
+        "logarithm": "reduced_logarithm",
+        "near": 1e5,
+    },
+    "float64": {
+        "integer": "int64",
+        "lowest": -1022,
+        "tolerance": 5e-16,
+        "fraction": "r, q",
+        "count": "int64(n - 6755399441055744.0)",
+        "exponential": "reduced_exponential_float64",
+        "power": "power_of_two_float64",
+        "logarithm": "reduced_logarithm_float64",
+        "near": 1e9,
+    },
+}
 """How the parts of a function are called."""
 
 
@@ -110,16 +144,29 @@ for i in range(1001):
     wholes[i] = {names["count"]}
     parts[i] = {part}"""
     integer = names["integer"]
-    text = kernel(body, f"x: {type_}, 1001", f"m: {integer}, {n.size}",
-                  f"powers: {type_}, {n.size}", f"wholes: {integer}, 1001",
-                  f"parts: {type_}, 1001")  # fmt: skip
-    results = run_both(text, x, n, np.zeros(n.size, type_), np.zeros(1001, integer),
-                       np.zeros(1001, type_), library=NUMBERS)  # fmt: skip
+    text = kernel(
+        body,
+        f"x: {type_}, 1001",
+        f"m: {integer}, {n.size}",
+        f"powers: {type_}, {n.size}",
+        f"wholes: {integer}, 1001",
+        f"parts: {type_}, 1001",
+    )
+    results = run_both(
+        text,
+        x,
+        n,
+        np.zeros(n.size, type_),
+        np.zeros(1001, integer),
+        np.zeros(1001, type_),
+        library=NUMBERS,
+    )
     for _, _, powers, wholes, parts in results:
         assert_same(powers, np.exp2(n.astype("f8")).astype(type_))
         exact = np.exp(x.astype(np.longdouble) - wholes * np.log(np.longdouble(2)))
-        np.testing.assert_allclose(1 + parts.astype(np.longdouble), exact,
-                                   rtol=names["tolerance"], atol=0)  # fmt: skip
+        np.testing.assert_allclose(
+            1 + parts.astype(np.longdouble), exact, rtol=names["tolerance"], atol=0
+        )
         assert np.abs(parts).max() < 0.42
     assert_same(results[0][3], results[1][3])
 
@@ -151,11 +198,18 @@ def test_parts_of_sine_and_cosine(type_: str) -> None:
     ks[i], rs[i] = k & 3, r
     y[i, 0] = sine_{type_}(k, r)
     y[i, 1], y[i, 2] = near_sin_{type_}(x[i]), near_cos_{type_}(x[i])"""
-    text = kernel(body, f"x: {type_}, 600", f"ks: {integer}, 600", f"rs: {type_}, 600",
-                  f"y: {type_}, 600, 3")  # fmt: skip
+    text = kernel(
+        body, f"x: {type_}, 600", f"ks: {integer}, 600", f"rs: {type_}, 600", f"y: {type_}, 600, 3"
+    )
     exact = np.sin(x.astype(np.longdouble)), np.cos(x.astype(np.longdouble))
-    for _, k, r, y in run_both(text, x, np.zeros(600, integer), np.zeros(600, type_),
-                               np.zeros((600, 3), type_), library=NUMBERS):  # fmt: skip
+    for _, k, r, y in run_both(
+        text,
+        x,
+        np.zeros(600, integer),
+        np.zeros(600, type_),
+        np.zeros((600, 3), type_),
+        library=NUMBERS,
+    ):
         assert np.abs(r).max() < 0.8 and set(k) == {0, 1, 2, 3}
         assert_same(y[:, 0], y[:, 1])
         for found, wanted in zip(y.T[1:], exact, strict=True):
@@ -186,11 +240,17 @@ def exact_erf(x: np.ndarray) -> np.ndarray:
 
 
 WHOLE_RANGE: dict[str, tuple[Callable[..., Any], float]] = {
-    "exp": (np.exp, 2), "expm1": (np.expm1, 2), "tanh": (np.tanh, 3), "log": (np.log, 1),
-    "log1p": (np.log1p, 2), "erf": (exact_erf, 2), "sin": (np.sin, 2), "cos": (np.cos, 2),
+    "exp": (np.exp, 2),
+    "expm1": (np.expm1, 2),
+    "tanh": (np.tanh, 3),
+    "log": (np.log, 1),
+    "log1p": (np.log1p, 2),
+    "erf": (exact_erf, 2),
+    "sin": (np.sin, 2),
+    "cos": (np.cos, 2),
     "softplus": (lambda x: np.logaddexp(x.dtype.type(0), x), 2.5),
     "rsqrt": (lambda x: 1 / np.sqrt(x), 2),
-}  # fmt: skip
+}
 """What a function is, of numbers with more digits, and how many units it may be off."""
 
 
@@ -200,8 +260,30 @@ def floats(dtype: str) -> np.ndarray:
         patterns = np.arange(0, 1 << 32, 9973, dtype=np.uint64).astype("u4").view("f4")
     else:
         patterns = np.random.default_rng(0).integers(0, 1 << 64, 200_000, np.uint64).view("f8")
-    edges = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 3.95, 5.95, 88.7, -104, 709.7827, 709.783,
-             -745.13, -745.14, -708.5, 5e-324, -5e-324, 1e-310, -1e-310, 1e5, 1.1e9]  # fmt: skip
+    edges = [
+        0.0,
+        -0.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1,
+        -1,
+        3.95,
+        5.95,
+        88.7,
+        -104,
+        709.7827,
+        709.783,
+        -745.13,
+        -745.14,
+        -708.5,
+        5e-324,
+        -5e-324,
+        1e-310,
+        -1e-310,
+        1e5,
+        1.1e9,
+    ]
     generator = np.random.default_rng(1)
     usual = generator.standard_normal(30_000) * 10.0 ** generator.uniform(-9, 3, 30_000)
     next_to_one = 1 - generator.choice([-1, 1], 9000) * 10.0 ** generator.uniform(-16, 0, 9000)
@@ -256,8 +338,12 @@ def test_a_number_has_one_result_wherever_it_stands(name: str, dtype: str) -> No
 def test_a_far_argument_changes_nothing_beside_it(far: float, dtype: str) -> None:
     """Also where the argument of a sine is computed in the loop, and where it is a sine itself."""
     x = gg.input("x", (6, 100), dtype)
-    outputs = {"y": gg.sin(x * 3.0) + gg.cos(x), "z": gg.cos(gg.sin(x) * 7.0) * gg.sin(x),
-               "rows": gg.sum(gg.sin(x), 1), "most": gg.max(gg.cos(x * 2.0), 1)}  # fmt: skip
+    outputs = {
+        "y": gg.sin(x * 3.0) + gg.cos(x),
+        "z": gg.cos(gg.sin(x) * 7.0) * gg.sin(x),
+        "rows": gg.sum(gg.sin(x), 1),
+        "most": gg.max(gg.cos(x * 2.0), 1),
+    }
     compiled = compile(gg.Graph(outputs), fuse=True)
     near = np.random.default_rng(0).standard_normal((6, 100)).astype(dtype) * 1000
     with_far = near.copy()

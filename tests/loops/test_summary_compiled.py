@@ -47,8 +47,10 @@ def test_figures_are_those_of_numpy(dtype, size, scale, shift):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_blocks_with_other_means_and_with_other_scales(dtype):
     generator = np.random.default_rng(0)
-    parts = [generator.normal(mean, spread, BLOCK + 5) for mean, spread in
-             ((1e4, 1e-2), (0, 1), (-1e4, 1e-3), (5, 1e-12), (0, 0))]  # fmt: skip
+    parts = [
+        generator.normal(mean, spread, BLOCK + 5)
+        for mean, spread in ((1e4, 1e-2), (0, 1), (-1e4, 1e-3), (5, 1e-12), (0, 0))
+    ]
     check(np.concatenate(parts).astype(dtype))
 
 
@@ -75,10 +77,8 @@ def test_squares_that_overflow_are_reported_not_returned():
 
 @settings(deadline=None, max_examples=100)
 @given(
-    st.lists(
-        st.one_of(st.sampled_from(EXTREMES), st.floats(width=32)), min_size=1, max_size=40
-    ),
+    st.lists(st.one_of(st.sampled_from(EXTREMES), st.floats(width=32)), min_size=1, max_size=40),
     st.sampled_from([1, BLOCK]),
-)  # fmt: skip
+)
 def test_any_content(values, repeats):
     check(np.repeat(np.array(values, np.float32), repeats))

@@ -17,14 +17,24 @@ pytest.importorskip("llvmlite", reason="kernels are compiled by LLVM")
 
 FUSED = {"fuse": True, "smallest_kernel": 1}
 LIBRARY = {name: its for name, its in vars(sums).items() if isinstance(its, Function)}
-SHAPES = [(1, 1_000_000), (1_000_000, 1), (300, LONGEST_SUM), (300, LONGEST_SUM + 1),
-          (20, 3 * LONGEST_SUM), (200_000, 5), (7, LONGEST_SUM - 1)]  # fmt: skip
+SHAPES = [
+    (1, 1_000_000),
+    (1_000_000, 1),
+    (300, LONGEST_SUM),
+    (300, LONGEST_SUM + 1),
+    (20, 3 * LONGEST_SUM),
+    (200_000, 5),
+    (7, LONGEST_SUM - 1),
+]
 
 
 def worst_errors(x: np.ndarray, **way) -> dict[str, float]:
     """The relative errors of sums along rows, over rows and of everything; None is NumPy's own."""
-    exact = {"row": np.sum(x, 1, dtype="f8"), "column": np.sum(x, 0, dtype="f8"),
-             "total": np.sum(x, dtype="f8")}  # fmt: skip
+    exact = {
+        "row": np.sum(x, 1, dtype="f8"),
+        "column": np.sum(x, 0, dtype="f8"),
+        "total": np.sum(x, dtype="f8"),
+    }
     if way:
         node = gg.absolute(gg.input("x", x.shape))
         outputs = {"row": gg.sum(node, 1), "column": gg.sum(node, 0), "total": gg.sum(node)}

@@ -41,8 +41,10 @@ def test_every_block_is_done_once(threads, blocks, shared):
 
 def test_two_callers_at_once_do_not_mix_their_work():
     pool, results = Pool(2), []
-    callers = [threading.Thread(target=lambda: results.append(counted(pool, 16, True, 50)))
-               for _ in range(3)]  # fmt: skip
+    callers = [
+        threading.Thread(target=lambda: results.append(counted(pool, 16, True, 50)))
+        for _ in range(3)
+    ]
     for caller in callers:
         caller.start()
     for caller in callers:

@@ -124,8 +124,13 @@ def test_self_attention_projects_one_input(masked):
     leaf = input("x", (4, 6), "float64")
     mask = causal_mask(4) if masked else None
     graph = Graph({"o": self_attention(leaf, 5, 3, mask)})
-    state = dict(zip(("attention.W_Q", "attention.W_K", "attention.W_V"),
-                     draw((6, 5), (6, 5), (6, 3), seed=1), strict=True))  # fmt: skip
+    state = dict(
+        zip(
+            ("attention.W_Q", "attention.W_K", "attention.W_V"),
+            draw((6, 5), (6, 5), (6, 3), seed=1),
+            strict=True,
+        )
+    )
     assert set(graph.parameters) == set(state)
     found = compile(graph, ["attention.weights"])(state, x=x)
     query, key, value = (x @ weight for weight in state.values())

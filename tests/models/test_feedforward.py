@@ -56,8 +56,12 @@ def neuron_feeds(x, truth):
 def lecture(state, x, truth, hidden_phi, output_phi):
     """One round of the lecture's algorithm: forward, back, update; everything by the name of the
     graph's nodes, neurons' values as lists over the examples."""
-    values = {f"{place}.{t}.{what}": [] for place in ("hidden", "output") for t in NUMBERS
-              for what in ("a", "z", "delta")}  # fmt: skip
+    values = {
+        f"{place}.{t}.{what}": []
+        for place in ("hidden", "output")
+        for t in NUMBERS
+        for what in ("a", "z", "delta")
+    }
     slopes = {name: 0.0 for name in state}
     loss = 0.0
     for n in range(len(x)):
@@ -158,8 +162,11 @@ def test_w_ij_connects_x_i_and_h_j():
 
 def _neighbours(graph, start, forward):
     """The nearest neurons' outputs before or behind a node: heads(t) or tails(h) of the lecture."""
-    neuron = {graph[f"{place}.{t}.z"]: f"{letter}{t}" for place, letter in
-              (("hidden", "h"), ("output", "y")) for t in NUMBERS}  # fmt: skip
+    neuron = {
+        graph[f"{place}.{t}.z"]: f"{letter}{t}"
+        for place, letter in (("hidden", "h"), ("output", "y"))
+        for t in NUMBERS
+    }
     neuron |= {graph[f"x{i}"]: f"x{i}" for i in NUMBERS}
     found, stack = set(), list(graph.tails(start) if forward else start.heads)
     while stack:

@@ -71,8 +71,10 @@ def test_the_value_is_that_of_an_independent_formula(operation, number, dtype):
     verify(Graph({"y": y}))
     found = evaluate(Graph({"y": y}), feeds)[y]
     assert found.shape == y.shape and found.dtype == y.dtype
-    exact = [feeds[head.names[0]].astype("float64") if head.type.is_float
-             else feeds[head.names[0]] for head in heads]  # fmt: skip
+    exact = [
+        feeds[head.names[0]].astype("float64") if head.type.is_float else feeds[head.names[0]]
+        for head in heads
+    ]
     expected = ORACLES[operation](*exact, **sample.attributes)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     assert np.shape(expected) == y.shape
@@ -178,12 +180,25 @@ def test_nothing_is_left_of_what_was_in_out_or_scratch(operation):
 
 NAMESPACE: dict[str, Any] = {
     "__builtins__": {},
-    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
-    "rsqrt": lambda x: 1 / np.sqrt(x), "pow": np.power, "sin": np.sin, "cos": np.cos,
-    "erf": special.erf, "tanh": np.tanh, "softplus": lambda x: np.logaddexp(x, 0),
-    "sign": np.sign, "abs": np.abs, "max": np.maximum, "min": np.minimum,
-    "where": lambda condition, a, b: a if condition else b, "isfinite": np.isfinite,
-}  # fmt: skip
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log1p": np.log1p,
+    "sqrt": np.sqrt,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "pow": np.power,
+    "sin": np.sin,
+    "cos": np.cos,
+    "erf": special.erf,
+    "tanh": np.tanh,
+    "softplus": lambda x: np.logaddexp(x, 0),
+    "sign": np.sign,
+    "abs": np.abs,
+    "max": np.maximum,
+    "min": np.minimum,
+    "where": lambda condition, a, b: a if condition else b,
+    "isfinite": np.isfinite,
+}
 """What a kernel expression may use; each element is a NumPy scalar, so that 1 / 0 is ∞."""
 
 

@@ -31,8 +31,14 @@ def value(node: Node) -> np.ndarray:
 # ---------------------------------------------------------------- axes are NumPy's
 
 
-REDUCTIONS = {"sum": np.sum, "mean": np.mean, "variance": np.var, "max": np.max, "min": np.min,
-              "logsumexp": special.logsumexp}  # fmt: skip
+REDUCTIONS = {
+    "sum": np.sum,
+    "mean": np.mean,
+    "variance": np.var,
+    "max": np.max,
+    "min": np.min,
+    "logsumexp": special.logsumexp,
+}
 AXES = (None, 0, -1, I64(1), U8(2), (0, 2), (-1, I64(0)), [1, 2], (0, 1, 2), (1,))
 
 
@@ -74,31 +80,40 @@ def test_what_moves_along_an_axis(axis):
         (gg.softmax(X, axis=axis), special.softmax(VALUES, axis)),
         (gg.log_softmax(X, axis), special.log_softmax(VALUES, axis)),
         (gg.expand_dims(X, axis), np.expand_dims(VALUES, axis)),
-        (gg.expand_dims(X, (axis, 3)) if axis != -1 else X * 1.0,
-         np.expand_dims(VALUES, (axis, 3)) if axis != -1 else VALUES),
+        (
+            gg.expand_dims(X, (axis, 3)) if axis != -1 else X * 1.0,
+            np.expand_dims(VALUES, (axis, 3)) if axis != -1 else VALUES,
+        ),
         (gg.squeeze(gg.sum(X, axis, True), axis), VALUES.sum(axis)),
         (gg.squeeze(gg.sum(X, axis, True)), VALUES.sum(axis)),
         (gg.split(X, 1, axis)[0] * 1.0, VALUES),
-        (gg.split(X, [I64(1), I64(VALUES.shape[axis] - 1)], axis)[1],
-         np.split(VALUES, [1], axis)[1]),
-        (gg.take_along_axis(X, np.zeros((1, 1, 1), "i8"), axis),
-         np.take_along_axis(VALUES, np.zeros((1, 1, 1), "i8"), axis)),
-    ):  # fmt: skip
+        (
+            gg.split(X, [I64(1), I64(VALUES.shape[axis] - 1)], axis)[1],
+            np.split(VALUES, [1], axis)[1],
+        ),
+        (
+            gg.take_along_axis(X, np.zeros((1, 1, 1), "i8"), axis),
+            np.take_along_axis(VALUES, np.zeros((1, 1, 1), "i8"), axis),
+        ),
+    ):
         assert node.shape == expected.shape
         np.testing.assert_allclose(value(node), expected, 1e-5, 1e-6)
 
 
 WRONG_AXES = {
-    "sum": lambda axis: gg.sum(X, axis), "mean": lambda axis: gg.mean(X, (0, axis)),
-    "softmax": lambda axis: gg.softmax(X, axis), "argmax": lambda axis: gg.argmax(X, axis),
+    "sum": lambda axis: gg.sum(X, axis),
+    "mean": lambda axis: gg.mean(X, (0, axis)),
+    "softmax": lambda axis: gg.softmax(X, axis),
+    "argmax": lambda axis: gg.argmax(X, axis),
     "log_softmax": lambda axis: gg.log_softmax(X, axis),
     "concatenate": lambda axis: gg.concatenate(PAIR, axis),
-    "stack": lambda axis: gg.stack(PAIR, axis), "split": lambda axis: gg.split(X, 1, axis),
+    "stack": lambda axis: gg.stack(PAIR, axis),
+    "split": lambda axis: gg.split(X, 1, axis),
     "expand_dims": lambda axis: gg.expand_dims(X, axis),
     "squeeze": lambda axis: gg.squeeze(X, axis),
     "transpose": lambda axis: gg.transpose(X, (0, 1, axis)),
     "take": lambda axis: gg.take_along_axis(X, np.zeros((1, 1, 1), "i8"), axis),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("axis", [1.0, "1", True, np.float32(1), 7, -9], ids=repr)
@@ -128,20 +143,25 @@ def test_keepdims_is_yes_or_no(keepdims):
 
 N, V = gg.input("n", (3,), "int32"), gg.input("v", (6,))
 SAME = {
-    "slice": lambda i: V[i(1) : i(5) : i(2)], "index": lambda i: V[i(4)],
-    "negative index": lambda i: X[i(-1), i(0) : i(-1)], "pad": lambda i: gg.pad(V, [(i(1), i(2))]),
-    "reshape": lambda i: gg.reshape(V, (i(2), i(3))), "one size": lambda i: gg.reshape(X, i(24)),
+    "slice": lambda i: V[i(1) : i(5) : i(2)],
+    "index": lambda i: V[i(4)],
+    "negative index": lambda i: X[i(-1), i(0) : i(-1)],
+    "pad": lambda i: gg.pad(V, [(i(1), i(2))]),
+    "reshape": lambda i: gg.reshape(V, (i(2), i(3))),
+    "one size": lambda i: gg.reshape(X, i(24)),
     "what is left": lambda i: gg.reshape(V, (i(-1), i(3))),
     "broadcast": lambda i: gg.broadcast_to(V, (i(2), i(6))),
     "transpose": lambda i: gg.transpose(X, (i(2), i(0), i(-2))),
-    "split": lambda i: gg.split(V, i(3))[1], "parts": lambda i: gg.split(V, [i(2), i(4)])[1],
-    "one hot": lambda i: gg.one_hot(N, i(4)), "iota": lambda i: gg.iota(i(5)) * 1,
+    "split": lambda i: gg.split(V, i(3))[1],
+    "parts": lambda i: gg.split(V, [i(2), i(4)])[1],
+    "one hot": lambda i: gg.one_hot(N, i(4)),
+    "iota": lambda i: gg.iota(i(5)) * 1,
     "scatter": lambda i: gg.scatter_add(N, N * 1, i(4)),
     "put": lambda i: gg.put_along_axis(N, N * 1, i(4), i(-1)),
     "ignored": lambda i: gg.cross_entropy(X[0], N, ignored=i(0)),
     "dropout": lambda i: gg.dropout_mask(1, 2, (i(3),), 0.5, i(7)),
     "dimension": lambda i: gg.broadcast_to(gg.sum(V), (i(2) * gg.dimension("n") + i(1),)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.int8])
@@ -190,7 +210,7 @@ REFUSED = {
     "a list of numbers": (lambda: V * [1.0] * 6, "not list"),
     "text": (lambda: gg.sum("x"), "sum takes nodes, numbers and arrays, not str"),
     "nothing": (lambda: gg.softmax(None), "softmax takes nodes, numbers and arrays"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -207,14 +227,33 @@ def test_what_makes_no_sense_is_one_clear_error(name):
 
 PUBLIC = [getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]
 ARGUMENTS = {
-    "indices": np.zeros(3, "i4"), "targets": np.zeros(2, "i4"), "values": np.zeros(3, "i4"),
-    "rows": np.zeros((3, 2)), "logits": np.zeros((2, 3)), "losses": np.zeros(2), "size": 4,
-    "depth": 4, "axis": 0, "dtype": "float64", "low": 0.0, "high": 1.0, "ignored": 0, "key": 0,
+    "indices": np.zeros(3, "i4"),
+    "targets": np.zeros(2, "i4"),
+    "values": np.zeros(3, "i4"),
+    "rows": np.zeros((3, 2)),
+    "logits": np.zeros((2, 3)),
+    "losses": np.zeros(2),
+    "size": 4,
+    "depth": 4,
+    "axis": 0,
+    "dtype": "float64",
+    "low": 0.0,
+    "high": 1.0,
+    "ignored": 0,
+    "key": 0,
     "shape": (1,),
-    "widths": [(1, 1)], "sections": 1, "rate": 0.5, "stream": 1, "seed": 1, "step": 2,
-    "truth": np.zeros(1), "a": np.ones((1, 1)), "b": np.ones((1, 1)), "heads": (),
+    "widths": [(1, 1)],
+    "sections": 1,
+    "rate": 0.5,
+    "stream": 1,
+    "seed": 1,
+    "step": 2,
+    "truth": np.zeros(1),
+    "a": np.ones((1, 1)),
+    "b": np.ones((1, 1)),
+    "heads": (),
     "rule": lambda delta, y: (),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("function", PUBLIC, ids=lambda f: f.__name__)
@@ -238,9 +277,12 @@ def test_a_size_is_a_number_beside_nodes():
     """The mean over an open axis, written as people write it."""
     x = gg.input("x", ("batch", 3))
     batch = x.shape[0]
-    means = {"divided": gg.sum(x, 0) / batch, "first": gg.sum(x / batch, 0),
-             "left": gg.sum(1.0 / gg.extent(batch) * x, 0),
-             "twice": gg.sum(batch * x, 0) / batch / batch}  # fmt: skip
+    means = {
+        "divided": gg.sum(x, 0) / batch,
+        "first": gg.sum(x / batch, 0),
+        "left": gg.sum(1.0 / gg.extent(batch) * x, 0),
+        "twice": gg.sum(batch * x, 0) / batch / batch,
+    }
     array = VALUES[0, :, :3]
     found = gg.compile(Graph({**means, "count": batch * gg.iota("batch")}))(x=array)
     for name in means:
@@ -265,8 +307,9 @@ def test_indices_along_an_axis_broadcast_as_numpys(shape, indices):
     y = gg.take_along_axis(x, i, 1)
     array, places = np.random.default_rng(0).normal(size=shape), np.array([[4, 1]] * indices[0])
     wide = np.broadcast_shapes(shape[:1], indices[:1])
-    expected = np.take_along_axis(np.broadcast_to(array, (*wide, 5)),
-                                  np.broadcast_to(places, (*wide, 2)), 1)  # fmt: skip
+    expected = np.take_along_axis(
+        np.broadcast_to(array, (*wide, 5)), np.broadcast_to(places, (*wide, 2)), 1
+    )
     graph = gg.derive(Graph({"loss": gg.sum(y * y), "y": y}), "loss", [x])
     found = gg.compile(graph, [graph.delta(x)])(x=array, i=places)
     np.testing.assert_array_equal(found["y"], expected)
@@ -296,8 +339,11 @@ def test_a_bad_index_is_named_after_what_was_declared(fuse):
 def test_a_function_of_steps_has_the_delta_zero():
     """As torch and JAX have it: d/dx of sign(x) · x is sign x, of sign(x) alone 0."""
     x = gg.input("x", (3,), "float64")
-    for node, right in ((gg.sign(x) * x, [-1.0, 0, 1]), (gg.sign(x), [0.0, 0, 0]),
-                        (gg.tanh(gg.sign(x)) * x, np.tanh([-1.0, 0, 1]))):  # fmt: skip
+    for node, right in (
+        (gg.sign(x) * x, [-1.0, 0, 1]),
+        (gg.sign(x), [0.0, 0, 0]),
+        (gg.tanh(gg.sign(x)) * x, np.tanh([-1.0, 0, 1])),
+    ):
         graph = gg.derive(Graph({"loss": gg.sum(node)}), "loss")
         delta = evaluate(graph, {"x": np.array([-2.0, 0.0, 3.0])})[graph.delta("x")]
         np.testing.assert_allclose(delta, right)
@@ -306,8 +352,12 @@ def test_a_function_of_steps_has_the_delta_zero():
 def test_a_name_that_is_asked_for_is_there():
     x = gg.input("x", (2, 3))
     assert "same" in gg.cast(x, "float32", name="same").names
-    named = {"r": gg.reshape(x, (2, 3), name="r"), "s": gg.slice(x, ..., name="s"),
-             "q": gg.squeeze(x, name="q"), "m": gg.matmul(x, np.ones(3), name="m"),
-             "a": gg.argmax(x, keepdims=True, name="a")}  # fmt: skip
+    named = {
+        "r": gg.reshape(x, (2, 3), name="r"),
+        "s": gg.slice(x, ..., name="s"),
+        "q": gg.squeeze(x, name="q"),
+        "m": gg.matmul(x, np.ones(3), name="m"),
+        "a": gg.argmax(x, keepdims=True, name="a"),
+    }
     for name, node in named.items():
         assert name in node.names

@@ -18,10 +18,11 @@ from graphgrad.ops.evaluate import evaluate
 
 INFINITY = float("inf")
 FLOAT_ELEMENTWISE = [
-    operation for operation in ALL_OPERATIONS
+    operation
+    for operation in ALL_OPERATIONS
     if operation.kernel
     and operation.name not in ("logical_and", "logical_or", "logical_not", "where", "cast")
-]  # fmt: skip
+]
 EXTREMES = [0.0, -0.0, 1.0, -1.0, 1e30, -1e30, 1e-30, -1e-30, 80.0, -80.0]
 
 
@@ -77,7 +78,10 @@ def test_argmax_and_sign_of_ties():
     assert run(gg.argmax, [[1.0, 3.0, 3.0], [2.0, 2.0, 0.0]])[0].tolist() == [1, 0]
     x = gg.input("x", 3)
     assert evaluate(Graph(gg.sign(x)), {"x": np.array([-2.0, 0, 3])})[gg.sign(x)].tolist() == [
-        -1, 0, 1]  # fmt: skip
+        -1,
+        0,
+        1,
+    ]
 
 
 def test_stop_gradient_sends_nothing_back():
@@ -166,8 +170,9 @@ def test_cross_entropy_against_torch(smoothing):
 
 def test_mean_over_targets_counts_only_those():
     losses, targets = np.array([1.0, 2.0, 4.0]), np.array([5, 0, 6], np.int32)
-    value, delta = run(lambda x, t: gg.mean_over_targets(x, t, ignored=0), losses * [1, 0, 1],
-                       targets)  # fmt: skip
+    value, delta = run(
+        lambda x, t: gg.mean_over_targets(x, t, ignored=0), losses * [1, 0, 1], targets
+    )
     assert value == 2.5 and delta.tolist() == [0.5, 0.5, 0.5]
 
 
@@ -194,8 +199,9 @@ def test_extreme_elements(operation, dtype):
     graph = Graph({"value": y})
     if y.type.is_float and operation.delta is not None:
         graph = gg.derive(Graph({"value": y, "sum": gg.sum(y)}), "sum")
-        graph = graph.with_outputs({"value": y, **{f"delta{n}": graph.delta(h)
-                                                  for n, h in enumerate(heads)}})  # fmt: skip
+        graph = graph.with_outputs(
+            {"value": y, **{f"delta{n}": graph.delta(h) for n, h in enumerate(heads)}}
+        )
     feeds = {f"x{n}": row for n, row in enumerate(points)}
     reference = evaluate(graph, feeds)
     for name, found in gg.compile(graph)(**feeds).items():
@@ -205,11 +211,20 @@ def test_extreme_elements(operation, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("operation", "at_minus", "at_plus"),
-    [(gg.sigmoid, 0, 1), (gg.tanh, -1, 1), (gg.erf, -1, 1), (gg.relu, 0, 1e30),
-     (gg.softplus, 0, 1e30), (gg.gelu, 0, 1e30), (gg.gelu_tanh, 0, 1e30), (gg.silu, 0, 1e30),
-     (gg.expm1, -1, None), (gg.exp, 0, None)],
+    [
+        (gg.sigmoid, 0, 1),
+        (gg.tanh, -1, 1),
+        (gg.erf, -1, 1),
+        (gg.relu, 0, 1e30),
+        (gg.softplus, 0, 1e30),
+        (gg.gelu, 0, 1e30),
+        (gg.gelu_tanh, 0, 1e30),
+        (gg.silu, 0, 1e30),
+        (gg.expm1, -1, None),
+        (gg.exp, 0, None),
+    ],
     ids=lambda value: getattr(value, "name", ""),
-)  # fmt: skip
+)
 def test_functions_far_out(operation, at_minus, at_plus, dtype):
     """They saturate or grow without NaN, and so do their deltas."""
     value, delta = run(operation, np.array([-1e30, 1e30], dtype))
@@ -258,8 +273,10 @@ def test_slices_of_nothing_have_deltas_of_deltas():
 # ---------------------------------------------------------------- refusals
 
 
-X, N, B = (gg.input(name, (2, 3), dtype) for name, dtype in
-           (("x", "float32"), ("n", "int32"), ("b", "bool")))  # fmt: skip
+X, N, B = (
+    gg.input(name, (2, 3), dtype)
+    for name, dtype in (("x", "float32"), ("n", "int32"), ("b", "bool"))
+)
 REFUSALS = {
     "axis of softmax": (lambda: gg.softmax(X, 5), "axis 5 of a value with 2 axes"),
     "axis of sum": (lambda: gg.sum(X, 2), "axis 2 of a value with 2 axes"),

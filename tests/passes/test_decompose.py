@@ -60,8 +60,10 @@ def test_what_is_written_out_has_the_same_value(name):
     after = decompose(graph)
     operation = graph.outputs["y"].operation
     assert operation not in {node.operation for node in after if node.name != "x"}
-    feeds = {"x": np.random.default_rng(0).normal(size=(2, 3)) * 4,
-             "targets": np.array([0, 2], "int32")}  # fmt: skip
+    feeds = {
+        "x": np.random.default_rng(0).normal(size=(2, 3)) * 4,
+        "targets": np.array([0, 2], "int32"),
+    }
     old, new = (evaluate(g, feeds)[g.outputs["y"]] for g in (graph, after))
     np.testing.assert_allclose(new, old, 1e-12, 1e-14)
     assert decompose(after).nodes == after.nodes

@@ -33,9 +33,13 @@ def test_folding_keeps_what_it_cannot_or_need_not_compute():
     n = gg.dimension("n")
     x = gg.input("x", ("n", 2))
     for node in (
-        gg.tanh(x), gg.iota(n), gg.broadcast_to(gg.constant(1.0), (1000, 1000)),
-        gg.mean(x), gg.parameter("w", 2), gg.broadcast_to(gg.constant(1.0), (n,)),
-    ):  # fmt: skip
+        gg.tanh(x),
+        gg.iota(n),
+        gg.broadcast_to(gg.constant(1.0), (1000, 1000)),
+        gg.mean(x),
+        gg.parameter("w", 2),
+        gg.broadcast_to(gg.constant(1.0), (n,)),
+    ):
         graph = Graph({"y": node})
         assert fold_constants(graph).outputs["y"] is node
     big = gg.iota(3_000_000) + gg.iota(3_000_000)

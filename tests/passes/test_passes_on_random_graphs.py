@@ -49,8 +49,10 @@ def test_named_nodes_keep_their_values_through_all_passes(case):
     values = evaluate(after, case.feeds, case.state)
     shared = case.graph.names.keys() & after.names.keys()
     assert shared >= case.graph.inputs.keys()
-    assert_same_values({name: values[after[name]] for name in shared},
-                       {name: before[case.graph[name]] for name in shared})  # fmt: skip
+    assert_same_values(
+        {name: values[after[name]] for name in shared},
+        {name: before[case.graph[name]] for name in shared},
+    )
 
 
 @QUICK

@@ -95,9 +95,11 @@ def test_a_pass_that_loses_an_output_or_an_update_is_named():
         return graph.with_outputs({"loss": gg.cast(graph["loss"], "float32")})
 
     for run, what in (
-        (forgetful, "output 'loss': it was float64"), (frozen, "update 'w'"),
-        (inventive, "output 'more': it was missing"), (narrow, "now it is float32"),
-    ):  # fmt: skip
+        (forgetful, "output 'loss': it was float64"),
+        (frozen, "update 'w'"),
+        (inventive, "output 'more': it was missing"),
+        (narrow, "now it is float32"),
+    ):
         with pytest.raises(PassError, match=rf"pass '{run.__name__}' changes .*") as caught:
             optimise(model(), [run])
         assert what in str(caught.value)
@@ -127,5 +129,6 @@ def test_adding_a_pass_is_writing_a_function():
     graph = Graph({"y": X * 2.0})
     after, _ = optimise(graph, [fold_constants, doubled, simplify, prune])
     assert after.outputs["y"] is X + X
-    np.testing.assert_array_equal(gg.compile(graph, passes=[doubled], debug=FEEDS)(**FEEDS)["y"],
-                                  FEEDS["x"] * 2)  # fmt: skip
+    np.testing.assert_array_equal(
+        gg.compile(graph, passes=[doubled], debug=FEEDS)(**FEEDS)["y"], FEEDS["x"] * 2
+    )

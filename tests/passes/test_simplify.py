@@ -76,23 +76,32 @@ CASES = {
     "1 / x": (lambda: 1.0 / X, lambda: gg.reciprocal(X)),
     "¬¬x": (lambda: gg.logical_not(gg.logical_not(B)), lambda: B),
     "stop_gradient": (lambda: gg.stop_gradient(X) * Y, lambda: X * Y),
-    "reshape of reshape": (lambda: gg.reshape(gg.reshape(X, 6), (3, 2)),
-                           lambda: gg.reshape(X, (3, 2))),
+    "reshape of reshape": (
+        lambda: gg.reshape(gg.reshape(X, 6), (3, 2)),
+        lambda: gg.reshape(X, (3, 2)),
+    ),
     "reshape back": (lambda: gg.reshape(gg.reshape(X, 6), (2, 3)), lambda: X),
     "transpose back": (lambda: T(T(X)), lambda: X),
     "transpose into its own order": (lambda: T(X, (0, 1)), lambda: X),
     "broadcast to its own shape": (lambda: gg.broadcast_to(X, (2, 3)), lambda: X),
-    "broadcast of broadcast": (lambda: gg.broadcast_to(gg.broadcast_to(ROW, (2, 3)), (4, 2, 3)),
-                               lambda: gg.broadcast_to(ROW, (4, 2, 3))),
+    "broadcast of broadcast": (
+        lambda: gg.broadcast_to(gg.broadcast_to(ROW, (2, 3)), (4, 2, 3)),
+        lambda: gg.broadcast_to(ROW, (4, 2, 3)),
+    ),
     "sum over an axis of size 1": (lambda: gg.sum(gg.expand_dims(X, 1), 1), lambda: X),
-    "product of a transposed left": (lambda: T(X) @ Y, lambda: MATMUL(
-        X, Y, transpose_a=True, transpose_b=False)),
-    "product of a transposed right": (lambda: X @ T(Y), lambda: MATMUL(
-        X, Y, transpose_a=False, transpose_b=True)),
+    "product of a transposed left": (
+        lambda: T(X) @ Y,
+        lambda: MATMUL(X, Y, transpose_a=True, transpose_b=False),
+    ),
+    "product of a transposed right": (
+        lambda: X @ T(Y),
+        lambda: MATMUL(X, Y, transpose_a=False, transpose_b=True),
+    ),
     "a transposed side turned back": (
         lambda: MATMUL(T(X), T(Y), transpose_a=True, transpose_b=False),
-        lambda: MATMUL(X, Y, transpose_a=False, transpose_b=True)),
-}  # fmt: skip
+        lambda: MATMUL(X, Y, transpose_a=False, transpose_b=True),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -103,9 +112,10 @@ def test_every_rule_fires(name):
 
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize(
-    "operation", [gg.add, gg.subtract, gg.multiply, gg.divide, gg.maximum, gg.power, gg.less],
+    "operation",
+    [gg.add, gg.subtract, gg.multiply, gg.divide, gg.maximum, gg.power, gg.less],
     ids=lambda operation: operation.name,
-)  # fmt: skip
+)
 def test_a_broadcast_head_is_not_repeated_and_the_other_head_stays(operation, place):
     """Also where a commutative operation matches the other way round."""
     repeated = gg.broadcast_to(ROW, (2, 3))
@@ -139,11 +149,12 @@ UNTOUCHED = {
     "a product of numbers that underflows": lambda: gg.input("f", 3) * 1e-30 * 1e-30,
     "a product of integers that overflows": lambda: N * 100_000 * 100_000,
     "x ^ 3": lambda: X**3.0,
-    "a transpose of other axes": lambda: gg.matmul(T(gg.input("c", (3, 2, 4), "float64"),
-                                                     (1, 0, 2)), gg.input("d", (4, 5), "float64")),
+    "a transpose of other axes": lambda: gg.matmul(
+        T(gg.input("c", (3, 2, 4), "float64"), (1, 0, 2)), gg.input("d", (4, 5), "float64")
+    ),
     "a sum over an axis of size 2": lambda: gg.sum(X, 0),
     "a broadcast under a sum": lambda: gg.sum(gg.broadcast_to(ROW, (2, 3)), 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", UNTOUCHED)

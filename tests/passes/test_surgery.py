@@ -63,12 +63,14 @@ def by_hand(cut=lambda d: d, left=lambda d: d):
 
 CASES = {
     "clip": (clip("hidden.z", 0.7), lambda d: np.clip(d, -0.7, 0.7)),
-    "clip_norm": (clip_norm("hidden.z", 0.5),
-                  lambda d: d * min(0.5 / (np.linalg.norm(d) + 1e-6), 1.0)),
+    "clip_norm": (
+        clip_norm("hidden.z", 0.5),
+        lambda d: d * min(0.5 / (np.linalg.norm(d) + 1e-6), 1.0),
+    ),
     "scale": (scale("hidden.z", -0.5), lambda d: -0.5 * d),
     "stop": (stop("hidden.z"), lambda d: 0 * d),
     "replace": (replace("hidden.z", lambda d: d * d), lambda d: d * d),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -199,9 +201,14 @@ def test_cuts_come_before_updates():
 
 def test_surgery_is_a_setting_of_training():
     settings = TrainingSettings(
-        dtype="float64", optimiser="sgd", clip_norm=0.0, schedule="constant", warmup=0,
-        learning_rate=0.1, surgery="clip hidden.z 0.7; stop hidden.b",
-    )  # fmt: skip
+        dtype="float64",
+        optimiser="sgd",
+        clip_norm=0.0,
+        schedule="constant",
+        warmup=0,
+        learning_rate=0.1,
+        surgery="clip hidden.z 0.7; stop hidden.b",
+    )
     step = training_step(network(), settings)
     state = initial_state(step, 3)
     before = {name: array.copy() for name, array in state.items()}
@@ -227,9 +234,11 @@ def test_values_are_those_of_hooks_in_pytorch(kind):
     cut, _ = CASES[kind]
     _, state, value = values([cut])
     hooks = {
-        "clip": lambda d: d.clamp(-0.7, 0.7), "scale": lambda d: -0.5 * d,
-        "stop": torch.zeros_like, "replace": lambda d: d * d,
-    }  # fmt: skip
+        "clip": lambda d: d.clamp(-0.7, 0.7),
+        "scale": lambda d: -0.5 * d,
+        "stop": torch.zeros_like,
+        "replace": lambda d: d * d,
+    }
     w, b = (torch.tensor(state[f"hidden.{name}"], requires_grad=True) for name in "wb")
     z = torch.tanh(torch.tensor(X) @ w + b)
     z.register_hook(hooks[kind])

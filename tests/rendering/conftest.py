@@ -32,8 +32,14 @@ from graphgrad.training.optimisers import training_step
 from graphgrad.training.task import load_model
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-OPTIONS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update",
-           "--no-first-run", "--disable-sync", "--disable-dev-shm-usage"]  # fmt: skip
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 
 
 @pytest.fixture(scope="session")
@@ -100,9 +106,11 @@ class Windows:
 
     def new(self, dark: bool, width: int, height: int) -> tuple[Any, Watch]:
         context = self.browser.new_context(
-            viewport={"width": width, "height": height}, offline=True,
-            color_scheme="dark" if dark else "light", reduced_motion="reduce",
-        )  # fmt: skip
+            viewport={"width": width, "height": height},
+            offline=True,
+            color_scheme="dark" if dark else "light",
+            reduced_motion="reduce",
+        )
         self.contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(8000)

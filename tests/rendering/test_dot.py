@@ -27,7 +27,7 @@ TITLE = "{http://www.w3.org/1999/xlink}title"
 HOSTILE = [
     "<script>alert(1)</script>",
     "<b>bold</b>",
-    'quote " and \' quote',
+    "quote \" and ' quote",
     "back\\slash\\",
     "\\N \\G \\E \\T \\H \\L \\n \\l \\r",
     "n0:port:ne",
@@ -36,7 +36,7 @@ HOSTILE = [
     "right‮to left‏",
     "\x1b[2J\x00\x7f",
     "]]><!-- --> <?xml?>",
-    "a -> b; } digraph { x [URL=\"javascript:alert(1)\"]",
+    'a -> b; } digraph { x [URL="javascript:alert(1)"]',
     "x" * 10_000,
     "�￾\ud800",
     "   spaces   ",
@@ -44,7 +44,7 @@ HOSTILE = [
     ".".join("abcdefghijklmnopqrstuvwxyz" * 3),
     "…",
     "名前 δ→",
-]  # fmt: skip
+]
 
 
 def hostile_graph(name: str) -> Graph:
@@ -88,8 +88,9 @@ def test_hostile_names_break_nothing(name: str, deltas: str) -> None:
     text = write_dot(found)
     svg = draw_image(text, "svg")
     root = ElementTree.fromstring(svg)
-    ids = [item.findtext(f"{SVG}title") for item in root.iter(f"{SVG}g")
-           if item.get("class") == "node"]  # fmt: skip
+    ids = [
+        item.findtext(f"{SVG}title") for item in root.iter(f"{SVG}g") if item.get("class") == "node"
+    ]
     assert sorted(ids) == sorted(box.id for box in found.boxes), "no node more, none less"
     tags = {item.tag.removeprefix(SVG) for item in root.iter()}
     assert tags <= {"svg", "g", "title", "text", "polygon", "path", "a", "ellipse", "polyline"}
@@ -155,10 +156,12 @@ def test_the_same_graph_gives_the_same_bytes_in_every_process() -> None:
         subprocess.run(
             [sys.executable, "-c", program, str(Path(__file__).parent)],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"},
-            capture_output=True, check=True, timeout=60,
+            capture_output=True,
+            check=True,
+            timeout=60,
         ).stdout.decode()
         for seed in ("1", "2")
-    }  # fmt: skip
+    }
     assert texts == {write_dot(picture(small()))}
 
 

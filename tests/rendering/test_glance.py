@@ -24,8 +24,9 @@ def neurons() -> Graph:
 
 def places(dot_text: str) -> dict[str, tuple[float, float]]:
     """Where `dot` sets each box: its label -> (x, y)."""
-    plain = subprocess.run(["dot", "-Tplain"], input=dot_text, capture_output=True, text=True,
-                           check=True).stdout  # fmt: skip
+    plain = subprocess.run(
+        ["dot", "-Tplain"], input=dot_text, capture_output=True, text=True, check=True
+    ).stdout
     words = [line.split() for line in plain.splitlines() if line.startswith("node")]
     return {word[1]: (float(word[2]), float(word[3])) for word in words}
 
@@ -61,8 +62,12 @@ def test_a_neuron_is_a_circle_with_its_delta_below_and_weights_on_arrows() -> No
     assert len(weights) == 18 and {edge.label.text for edge in weights} == {"w"}
     at = places(write_dot(found))
     deltas = {box.beside: box.id for box in found.boxes if box.beside}
-    column = [at[item] for k in (1, 2, 3) for box in [circles[f"hidden.{k}"]]
-              for item in (box.id, deltas[box.id])]  # fmt: skip
+    column = [
+        at[item]
+        for k in (1, 2, 3)
+        for box in [circles[f"hidden.{k}"]]
+        for item in (box.id, deltas[box.id])
+    ]
     assert len({x for x, _ in column}) == 1, "one column"
     assert column == sorted(column, key=lambda place: -place[1]), "h1, its δ, h2, its δ, h3, its δ"
 

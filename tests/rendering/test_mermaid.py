@@ -14,10 +14,26 @@ from graphgrad.rendering import View, render
 from graphgrad.rendering.mermaid import MOST_CHARACTERS, escaped
 
 HOSTILE = (
-    "<script>alert(1)</script>", "a\"b'c`d`", "end", "]]>", "%%{init: {}}%%", "**b** _em_",
-    'click n0 "javascript:alert(1)"', "1. list", "- list", "style: #f00;x", "\\N n:port", "A --> B",
-    "#35; &lt;", "\u202ertl", "x" * 10_000, "graph TD;", "a;b\nc", "$$x$$", "[link](http://x)",
-)  # fmt: skip
+    "<script>alert(1)</script>",
+    "a\"b'c`d`",
+    "end",
+    "]]>",
+    "%%{init: {}}%%",
+    "**b** _em_",
+    'click n0 "javascript:alert(1)"',
+    "1. list",
+    "- list",
+    "style: #f00;x",
+    "\\N n:port",
+    "A --> B",
+    "#35; &lt;",
+    "\u202ertl",
+    "x" * 10_000,
+    "graph TD;",
+    "a;b\nc",
+    "$$x$$",
+    "[link](http://x)",
+)
 
 
 def text(graph: Graph, **view: object) -> str:
@@ -62,8 +78,10 @@ def test_names_are_text_and_nothing_else(name: str) -> None:
     assert not set(bare) & set("\"'`<>[]{}#&;:%*$\\\n\x1b|") - {"|"} and len(bare) <= 48
     assert not re.search(r"\.( |$)", bare) and not bare.startswith(("-", "+"))
     decoded = re.sub(r"#(\d+);", lambda code: chr(int(code[1])), label)
-    assert decoded[:20] == (name.encode("unicode_escape").decode() if not name.isprintable()
-                            else name)[:20]  # fmt: skip
+    assert (
+        decoded[:20]
+        == (name.encode("unicode_escape").decode() if not name.isprintable() else name)[:20]
+    )
 
 
 def test_a_hostile_graph_keeps_its_structure() -> None:

@@ -22,8 +22,14 @@ def figures(array: np.ndarray) -> dict[str, float]:
     flat = np.asarray(array, np.float64).ravel()
     zeros = (flat == 0).mean()
     flat = flat[np.isfinite(flat)]
-    return {"mean": flat.mean(), "std": flat.std(), "norm": np.sqrt((flat * flat).sum()),
-            "minimum": flat.min(), "maximum": flat.max(), "zeros": zeros}  # fmt: skip
+    return {
+        "mean": flat.mean(),
+        "std": flat.std(),
+        "norm": np.sqrt((flat * flat).sum()),
+        "minimum": flat.min(),
+        "maximum": flat.max(),
+        "zeros": zeros,
+    }
 
 
 def assert_shows(text: str, name: str, array: np.ndarray) -> None:
@@ -63,15 +69,17 @@ def test_contributions_of_branches_equal_numpy(dates: Trained, open_page: Open) 
     page = open_page(dates.html, f"#node={name}")
     delta = dates.values[f"{name}.delta"].astype(np.float64).ravel()
     sent = dates.sections["run"]["nodes"][name]["contributions"]
-    arrays = [dates.values[f"{name}.delta<-{item['tail']}"].astype(np.float64).ravel()
-              for item in sent]  # fmt: skip
+    arrays = [
+        dates.values[f"{name}.delta<-{item['tail']}"].astype(np.float64).ravel() for item in sent
+    ]
     np.testing.assert_allclose(np.sum(arrays, axis=0), delta, rtol=1e-4, atol=1e-8)
     norms = [np.linalg.norm(array) for array in arrays]
     rows = page.locator("table.contributions tbody tr")
     assert rows.count() == len(sent) == 2
     for place, array in enumerate(arrays):
-        norm, share, cosine, along = (number(text.strip())
-            for text in rows.nth(place).locator("td").all_inner_texts())  # fmt: skip
+        norm, share, cosine, along = (
+            number(text.strip()) for text in rows.nth(place).locator("td").all_inner_texts()
+        )
         assert norm == pytest.approx(norms[place], rel=1e-3)
         assert share == pytest.approx(norms[place] / sum(norms), abs=6e-3)
         assert cosine == pytest.approx(

@@ -48,11 +48,13 @@ def test_it_opens_and_expands_in_time(whole: str, open_page: Open) -> None:
     scope = page.locator('#canvas .box[data-name="encoder.0.attention"] .body').first
     for _ in range(3):  # the machine is shared: the quickest says what the page needs
         before = visible_boxes(page)
-        taken.append(scope.evaluate(
-            "body => { const start = performance.now();"
-            " body.dispatchEvent(new MouseEvent('click', {bubbles: true}));"
-            " document.body.getBoundingClientRect(); return performance.now() - start; }"
-        ))  # fmt: skip
+        taken.append(
+            scope.evaluate(
+                "body => { const start = performance.now();"
+                " body.dispatchEvent(new MouseEvent('click', {bubbles: true}));"
+                " document.body.getBoundingClientRect(); return performance.now() - start; }"
+            )
+        )
         assert visible_boxes(page) > before
         page.keyboard.press("Enter")
         assert visible_boxes(page) == before

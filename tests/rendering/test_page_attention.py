@@ -46,8 +46,10 @@ def test_maps_are_those_of_an_evaluation(transformer: Any) -> None:
     assert section is not None
     json.dumps(section, allow_nan=False)
     assert [item["name"] for item in section["maps"]] == [
-        "encoder.0.attention", "decoder.0.attention", "decoder.0.cross_attention",
-    ]  # fmt: skip
+        "encoder.0.attention",
+        "decoder.0.attention",
+        "decoder.0.cross_attention",
+    ]
     sized = specialise(graph, sizes_of(graph, feeds))
     values = evaluate(sized, feeds, state)
     for item in section["maps"]:
@@ -114,8 +116,14 @@ def test_the_size_is_bounded(transformer: Any) -> None:
 
 
 def sum_of_texts(section: dict[str, Any]) -> int:
-    return np.sum([len(example[key]) for item in section["maps"] for example in item["examples"]
-                   for key in ("weights", "deltas")])  # fmt: skip
+    return np.sum(
+        [
+            len(example[key])
+            for item in section["maps"]
+            for example in item["examples"]
+            for key in ("weights", "deltas")
+        ]
+    )
 
 
 def test_attention_is_found_without_names_masks_or_deltas() -> None:

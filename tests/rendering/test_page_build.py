@@ -18,11 +18,33 @@ from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.build import json_block, page_script, page_style
 
 HOSTILE = [
-    "<script>alert(1)</script>", "</script><img src=x onerror=alert(1)>", "]]>", "<!--", "-->",
-    "\"'`", "\\N", "n0:port", "javascript:alert(1)", "{{data}}", "{{script}}", "${alert(1)}",
-    "\u202egnp.exe", "\u2066\u200f", "x" * 10_000, "&lt;b&gt;", "\u2028\u2029", "a\nb\tc", "\x00",
-    "__proto__", "constructor", "toString", "%s%n", "\ud800", "😀", "#node=x&view=y",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    "</script><img src=x onerror=alert(1)>",
+    "]]>",
+    "<!--",
+    "-->",
+    "\"'`",
+    "\\N",
+    "n0:port",
+    "javascript:alert(1)",
+    "{{data}}",
+    "{{script}}",
+    "${alert(1)}",
+    "\u202egnp.exe",
+    "\u2066\u200f",
+    "x" * 10_000,
+    "&lt;b&gt;",
+    "\u2028\u2029",
+    "a\nb\tc",
+    "\x00",
+    "__proto__",
+    "constructor",
+    "toString",
+    "%s%n",
+    "\ud800",
+    "😀",
+    "#node=x&view=y",
+]
 
 
 def hostile_graph() -> Graph:
@@ -86,8 +108,14 @@ def test_the_policy_allows_the_script_and_the_style_by_hash_and_nothing_else() -
     html = build_page(hostile_graph())
     policy = next(a["content"] for _, a in Elements(html).found if "http-equiv" in a)
     rules = dict(rule.strip().split(" ", 1) for rule in str(policy).split(";"))
-    assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri",
-                          "form-action"}  # fmt: skip
+    assert set(rules) == {
+        "default-src",
+        "script-src",
+        "style-src",
+        "img-src",
+        "base-uri",
+        "form-action",
+    }
     assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert rules["img-src"] == "data:"
     for kind, text in (("script", page_script()), ("style", page_style())):
@@ -99,10 +127,24 @@ def test_the_policy_allows_the_script_and_the_style_by_hash_and_nothing_else() -
 
 def test_the_script_writes_no_markup_and_runs_no_text() -> None:
     script = re.sub(r"/\*.*?\*/", "", page_script(), flags=re.S)
-    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(",
-                 "new Function", "DOMParser", "createContextualFragment", "fetch(", "XMLHttp",
-                 "import(", "WebSocket", "http://", "https://", "window.open",
-                 "location ="):  # fmt: skip
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        "DOMParser",
+        "createContextualFragment",
+        "fetch(",
+        "XMLHttp",
+        "import(",
+        "WebSocket",
+        "http://",
+        "https://",
+        "window.open",
+        "location =",
+    ):
         allowed = script.count('"http://www.w3.org/') if word == "http://" else 0
         assert script.count(word) == allowed, word
 
@@ -130,8 +172,10 @@ def test_a_section_that_holds_itself_is_refused() -> None:
 
 def test_the_view_says_how_the_page_opens(tmp_path: Path) -> None:
     graph = hostile_graph()
-    opened = [data_of(render(graph, "html", View(deltas=deltas)).decode()).get("view")
-              for deltas in (None, "none", "contributions", "nodes")]  # fmt: skip
+    opened = [
+        data_of(render(graph, "html", View(deltas=deltas)).decode()).get("view")
+        for deltas in (None, "none", "contributions", "nodes")
+    ]
     assert opened == [None, "forward", "mirror", "backward"]
     folded = data_of(render(graph, tmp_path / "a.html", View(fold=True, depth=1)).decode())
     assert folded["folds"] is True and folded["depth"] == 1

@@ -78,9 +78,12 @@ def test_a_run_of_equal_scopes_shows_any_member_and_all(open_page: Open, large: 
     assert "encoder › " in page.inner_text("#details .crumbs").replace("\n", " ") + " "
     assert title(page) == "5"
     page.click("text=draw all of them")
-    assert page.locator("#canvas .scope-title, #canvas .scope-box .label").filter(
-        has_text=re.compile(r"encoder\.[0-5]\b")
-    ).count() >= 6  # fmt: skip
+    assert (
+        page.locator("#canvas .scope-title, #canvas .scope-box .label")
+        .filter(has_text=re.compile(r"encoder\.[0-5]\b"))
+        .count()
+        >= 6
+    )
     page.keyboard.press("u")
     page.keyboard.press("u")
     assert "×6" in page.text_content("#canvas")

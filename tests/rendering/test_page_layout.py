@@ -44,8 +44,9 @@ def test_values_flow_down_and_deltas_up(open_page: Open, small: str) -> None:
         ends = page.evaluate(
             "kind => [...document.querySelectorAll(`.wire-${kind}`)].map((wire) => {"
             "  const last = wire.getPointAtLength(wire.getTotalLength());"
-            "  return last.y - wire.getPointAtLength(0).y; })", kind,
-        )  # fmt: skip
+            "  return last.y - wire.getPointAtLength(0).y; })",
+            kind,
+        )
         assert len(ends) > 20 and all(sign * end >= 0 for end in ends)
 
 
@@ -88,10 +89,16 @@ def long_ways() -> Graph:
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: Graph({"y": gg.input("x", 3)}), lambda: Graph({"y": gg.constant(2.0)}),
-     crossing_scopes, deep_scopes, wide_concatenation, long_ways],
+    [
+        lambda: Graph({"y": gg.input("x", 3)}),
+        lambda: Graph({"y": gg.constant(2.0)}),
+        crossing_scopes,
+        deep_scopes,
+        wide_concatenation,
+        long_ways,
+    ],
     ids=["input", "constant", "crossing", "deep", "wide", "long"],
-)  # fmt: skip
+)
 def test_odd_graphs_are_drawn(open_page: Open, make: Callable[[], Graph]) -> None:
     page = open_page(build_page(make()))
     page.keyboard.press("e")

@@ -30,10 +30,12 @@ def o(sign: str) -> list[object]:
         ("e^(-x²)", ["^", ["i", "e"], ["row", o("−"), ["^", X, ["n", "2"]]]]),
         ("2/√π · x", ["row", ["/", ["n", "2"], ["√", ["i", "π"]]], o("·"), X]),
         ("x₁, x₂, … one after another", ["row", ["*"], ["t", "one after another"]]),
-        ("x₂ where x₁, else x₃", ["row", ["x", 1], ["t", "where"], ["x", 0], ["t", ", else"],
-                                  ["x", 2]]),
+        (
+            "x₂ where x₁, else x₃",
+            ["row", ["x", 1], ["t", "where"], ["x", 0], ["t", ", else"], ["x", 2]],
+        ),
     ],
-)  # fmt: skip
+)
 def test_formulas(text: str, tree: list[object]) -> None:
     assert formula_tree(text) == tree
 

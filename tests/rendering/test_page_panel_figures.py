@@ -31,11 +31,18 @@ def contributions(trained: Trained, name: str) -> list[dict[str, Any]]:
 def test_the_side_panel_has_the_figures_of_the_node(trained: Trained, open_page: Open) -> None:
     page = open_page(trained.html, "#node=encoder.with_positions")
     panel = page.locator(".panel-figures-node")
-    value, delta = (trained.values[name].astype(np.float64) for name in
-                    ("encoder.with_positions", "encoder.with_positions.delta"))  # fmt: skip
+    value, delta = (
+        trained.values[name].astype(np.float64)
+        for name in ("encoder.with_positions", "encoder.with_positions.delta")
+    )
     for kind, array in (("value", value), ("delta", delta)):
-        wanted_figures = {"mean": array.mean(), "std": array.std(), "norm": np.linalg.norm(array),
-                          "minimum": array.min(), "maximum": array.max()}  # fmt: skip
+        wanted_figures = {
+            "mean": array.mean(),
+            "std": array.std(),
+            "norm": np.linalg.norm(array),
+            "minimum": array.min(),
+            "maximum": array.max(),
+        }
         for name, wanted in wanted_figures.items():
             cell = panel.locator(f'[data-figure="{kind}.{name}"]')
             assert float(cell.get_attribute("title")) == pytest.approx(wanted, rel=1e-4, abs=1e-9)
@@ -63,8 +70,11 @@ def test_the_table_is_sorted_and_filtered(trained: Trained, open_page: Open) -> 
     assert close(page.inner_text('[data-output="loss"]'), trained.values["loss"])
     table = page.locator("table.all-figures")
     page.click('[data-column="d.norm"] button')
-    norms = {name.removesuffix(".delta"): np.linalg.norm(array.astype(np.float64))
-             for name, array in trained.values.items() if name.endswith(".delta")}  # fmt: skip
+    norms = {
+        name.removesuffix(".delta"): np.linalg.norm(array.astype(np.float64))
+        for name, array in trained.values.items()
+        if name.endswith(".delta")
+    }
     shown = table.locator('tbody td[data-column="d.norm"]').all_inner_texts()
     numbers = [number(text) for text in shown if text]
     assert numbers == sorted(numbers, reverse=True)

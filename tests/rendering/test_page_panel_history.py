@@ -58,8 +58,10 @@ def test_a_node_has_its_own_history(trained: Trained, open_page: Open) -> None:
     name = "decoder.0.attention.query.w"
     page = open_page(trained.html, f"#node={name}&colour=history-update-ratio")
     panel = page.locator(".panel-history-node")
-    assert close(panel.locator('[data-value="delta.norm"]').inner_text()[2:],
-                 trained.history.of(f"{name}.delta", "norm")[-1])  # fmt: skip
+    assert close(
+        panel.locator('[data-value="delta.norm"]').inner_text()[2:],
+        trained.history.of(f"{name}.delta", "norm")[-1],
+    )
     legend = page.inner_text("#legend")
     panel.locator("input[type=range]").focus()
     page.keyboard.press("Home")

@@ -56,8 +56,10 @@ def test_nodes_without_a_counterpart_are_added() -> None:
 
 
 @pytest.mark.usefixtures("small_kernels")
-@pytest.mark.parametrize("fuse", [False, pytest.param(True, marks=pytest.mark.skipif(
-    not COMPILES, reason="kernels need LLVM"))])  # fmt: skip
+@pytest.mark.parametrize(
+    "fuse",
+    [False, pytest.param(True, marks=pytest.mark.skipif(not COMPILES, reason="kernels need LLVM"))],
+)
 def test_linked_lines_have_equal_values(fuse: bool) -> None:
     graph = derive(network(), "loss")
     outputs = {**graph.outputs, "gradient": graph.delta("w")}
@@ -107,16 +109,23 @@ def test_passes_are_those_of_the_compiler() -> None:
 
 def test_constants_have_the_line_that_binds_them() -> None:
     section = pass_section(network(), {"batch": 5})
-    line = section["lines"][next(
-        number for number, text in enumerate(section["optimised"]) if "= constant(6.0)" in text
-    )]  # fmt: skip
+    line = section["lines"][
+        next(
+            number for number, text in enumerate(section["optimised"]) if "= constant(6.0)" in text
+        )
+    ]
     assert re.match(r"c\d+ = constants\[\d+\]", section["program"][line - 1])
 
 
 def test_names_are_on_one_line_and_printable() -> None:
     section = pass_section(network(), {"batch": 2})
     texts = [*section["source"], *section["optimised"], *section["program"], *section["places"]]
-    texts += [text for step in section["steps"] for items in step["lists"].values()
-              for _, *both in items for text in both]  # fmt: skip
+    texts += [
+        text
+        for step in section["steps"]
+        for items in step["lists"].values()
+        for _, *both in items
+        for text in both
+    ]
     assert any("<b>" in text for text in texts)
     assert all(text.isprintable() for text in texts)

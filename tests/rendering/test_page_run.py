@@ -124,8 +124,13 @@ def test_a_histogram_counts_every_finite_element_in_its_binade(values: list[floa
     for sign, counts in ((1, positive), (-1, negative)):
         for k, count in enumerate(counts):
             low, high = math.ldexp(1.0, first + k) if k else 0.0, first + k + 1
-            inside = [x for x in counted if x * sign > 0 and abs(x) >= low
-                      and (high > 1023 or abs(x) < math.ldexp(1.0, high))]  # fmt: skip
+            inside = [
+                x
+                for x in counted
+                if x * sign > 0
+                and abs(x) >= low
+                and (high > 1023 or abs(x) < math.ldexp(1.0, high))
+            ]
             assert count == len(inside)
 
 
@@ -145,11 +150,19 @@ def test_dead_and_saturated_units_are_named() -> None:
     feeds = {"x": values, "one": np.array([9.0, -9.0])}
     section = run_section(graph, feeds, {"w": np.zeros(4)})
     assert section["nodes"]["z"]["unit"] == {
-        "kind": "relu", "units": 4, "stuck": 2, "first": [2, 3], "share": 0.625,
-    }  # fmt: skip
+        "kind": "relu",
+        "units": 4,
+        "stuck": 2,
+        "first": [2, 3],
+        "share": 0.625,
+    }
     assert section["nodes"]["s"]["unit"] == {
-        "kind": "sigmoid", "units": 1, "stuck": 1, "first": [0], "share": 1.0,
-    }  # fmt: skip
+        "kind": "sigmoid",
+        "units": 1,
+        "stuck": 1,
+        "first": [0],
+        "share": 1.0,
+    }
     saturated = 1 - np.abs(np.tanh(10 * values)) < section["saturated"]
     assert section["nodes"]["t"]["unit"]["share"] == pytest.approx(saturated.mean())
     assert section["nodes"]["t"]["unit"]["stuck"] == int(saturated.all(axis=0).sum())

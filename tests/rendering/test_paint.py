@@ -33,8 +33,11 @@ def layers(count: int) -> Graph:
 def box(found: Picture, *path: str) -> Box:
     """The box with this label in this scope."""
     *inside, label = path
-    return next(b for b in found.boxes if b.scope == tuple(inside) and b.label.text == label
-                and b.kind != "delta")  # fmt: skip
+    return next(
+        b
+        for b in found.boxes
+        if b.scope == tuple(inside) and b.label.text == label and b.kind != "delta"
+    )
 
 
 def delta(found: Picture, of: Box) -> Box:

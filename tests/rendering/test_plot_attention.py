@@ -12,8 +12,9 @@ from graphgrad.rendering.plot_style import encoded, styled
 def attention(name="net.0.weights", heads=2, queries=3, keys=4):
     weights = np.random.default_rng(0).dirichlet(np.ones(keys), (heads, queries))
     weights[:, 0, 1:] = 0
-    return AttentionMap(name, weights, tuple("abcdefgh"[:queries]) or ("q",), ("x", " ", "<eos>",
-                        "y")[:keys])  # fmt: skip
+    return AttentionMap(
+        name, weights, tuple("abcdefgh"[:queries]) or ("q",), ("x", " ", "<eos>", "y")[:keys]
+    )
 
 
 @pytest.fixture(autouse=True)

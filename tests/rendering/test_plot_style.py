@@ -16,9 +16,17 @@ from graphgrad.rendering.plot_style import (
 
 @pytest.mark.parametrize(
     "value, text",
-    [(1, "1"), (0.01, "0.01"), (0.001, "0.001"), (1e-5, "10⁻⁵"), (1e12, "10¹²"), (2e-7, "2e-07"),
-     (1000, "1000"), (0, "0")],
-)  # fmt: skip
+    [
+        (1, "1"),
+        (0.01, "0.01"),
+        (0.001, "0.001"),
+        (1e-5, "10⁻⁵"),
+        (1e12, "10¹²"),
+        (2e-7, "2e-07"),
+        (1000, "1000"),
+        (0, "0"),
+    ],
+)
 def test_powers_of_ten_are_text(value, text):
     assert power_text(value) == text
 

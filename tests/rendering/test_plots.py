@@ -16,8 +16,10 @@ HOSTILE = '<script>$\\frac{1}{0}$ "x" \x1b[2J]]>\n日本'
 
 
 def metrics(losses, norm=1.0):
-    return [{"step": step, "loss": loss, "gradient_norm": norm, "learning_rate": 0.1 / step}
-            for step, loss in enumerate(losses, 1)]  # fmt: skip
+    return [
+        {"step": step, "loss": loss, "gradient_norm": norm, "learning_rate": 0.1 / step}
+        for step, loss in enumerate(losses, 1)
+    ]
 
 
 def history(names, figures, steps=(1, 10, 20)):

@@ -44,8 +44,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Workload, list[str], Co
         names = [f"{each.name}:{each.variant}" for each in contenders]
         found.append((workload, names, conditions))
         records = {each.name: RECORD for each in contenders if each.name != "jax"}
-        return Bench(workload, 2, 5, 1.5, 400.0, records, {"jax": "jax is not installed"},
-                     (("OPENBLAS_CORETYPE", "Haswell"),), 0.5)  # fmt: skip
+        return Bench(
+            workload,
+            2,
+            5,
+            1.5,
+            400.0,
+            records,
+            {"jax": "jax is not installed"},
+            (("OPENBLAS_CORETYPE", "Haswell"),),
+            0.5,
+        )
 
     monkeypatch.setattr(bench, "measure", measure)
     return found
@@ -57,9 +66,24 @@ def test_what_is_asked_for_is_what_is_measured(asked: list[Any]) -> None:
     assert workload == bench.SIZES["small"]
     assert names == ["graphgrad:", "torch:eager", "jax:"]
     assert conditions == Conditions(bench.STEPS["small"], default_threads())
-    words = ("--size", "base", "--peers", "torch-compile,torch-compile", "--steps", "3",
-             "--threads", "1", "--without", "prune", "--depth", "2,4", "--batch", "8,16",
-             "--time-limit", "9")  # fmt: skip
+    words = (
+        "--size",
+        "base",
+        "--peers",
+        "torch-compile,torch-compile",
+        "--steps",
+        "3",
+        "--threads",
+        "1",
+        "--without",
+        "prune",
+        "--depth",
+        "2,4",
+        "--batch",
+        "8,16",
+        "--time-limit",
+        "9",
+    )
     assert bench.run(parse(*words)) == 0
     assert [(each[0].layers, each[0].batch) for each in asked] == [(2, 8), (2, 16), (4, 8), (4, 16)]
     for workload, names, conditions in asked:

@@ -61,8 +61,13 @@ def test_a_right_model_passes(model: str, capsys: pytest.CaptureFixture[str]) ->
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["verdict", "node", "operation", "shape", "relative", "error"]
     assert [line.split()[1] for line in lines if line.startswith("ok ")] == [
-        "x", "truth", "w", "a", "z", "loss",
-    ]  # fmt: skip
+        "x",
+        "truth",
+        "w",
+        "a",
+        "z",
+        "loss",
+    ]
     assert lines[-2].startswith("checked_model: 6 ok, in ")
     assert lines[-1].startswith("the program that trains agrees with the reference (")
 
@@ -143,9 +148,10 @@ def test_the_help_is_one_line() -> None:
     assert "\n" not in check.HELP and len(check.HELP) < 80
 
 
-RISKY = MODEL.replace("y = activation(matmul(x, w, name=\"a\"), name=\"z\")",
-                      "y = log(activation(matmul(x, w), name=\"z\"), name=\"risk\")").replace(
-                      "import half", "import log, half")  # fmt: skip
+RISKY = MODEL.replace(
+    'y = activation(matmul(x, w, name="a"), name="z")',
+    'y = log(activation(matmul(x, w), name="z"), name="risk")',
+).replace("import half", "import log, half")
 
 
 def test_lint_names_what_is_likely_to_go_wrong(

@@ -9,9 +9,16 @@ from checkpoints import sealed_manifest
 from graphgrad.tools.main import main
 from graphgrad.training.checkpoint_format import MANIFEST, STATE
 
-COMMANDS = [["evaluate"], ["inspect"], ["inspect", "--explain", "loss"], ["render"],
-            ["render", "--format", "html"], ["render", "--format", "dot"],
-            ["plot", "--what", "flow", "-o", "x.png"], ["train", "--resume"]]  # fmt: skip
+COMMANDS = [
+    ["evaluate"],
+    ["inspect"],
+    ["inspect", "--explain", "loss"],
+    ["render"],
+    ["render", "--format", "html"],
+    ["render", "--format", "dot"],
+    ["plot", "--what", "flow", "-o", "x.png"],
+    ["train", "--resume"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +41,11 @@ def run(trained, tmp_path, monkeypatch, capsys):
 
 def told(capsys, command, *more):
     """The exit code, and what a command told a person: `train` on its display, others beside."""
-    code = main([command[0], *command[1:], "run", *more] if command[0] == "train"
-                else [command[0], "run", *command[1:], *more])  # fmt: skip
+    code = main(
+        [command[0], *command[1:], "run", *more]
+        if command[0] == "train"
+        else [command[0], "run", *command[1:], *more]
+    )
     captured = capsys.readouterr()
     return code, captured.out if command[0] == "train" and not code else captured.err
 

@@ -13,14 +13,26 @@ from graphgrad.tools import doctor
 FREE = Trial("SkylakeX", 2, 400.0)
 BLAS = BlasReport("openblas", "0.3.30", "SkylakeX", 2, cores=2, processors=4, measured=FREE)
 SLOW = replace(
-    BLAS, kernel="Haswell", kernel_forced_by=("OPENBLAS_CORETYPE",), free_kernel=FREE,
+    BLAS,
+    kernel="Haswell",
+    kernel_forced_by=("OPENBLAS_CORETYPE",),
+    free_kernel=FREE,
     measured=Trial("Haswell", 2, 200.0),
-)  # fmt: skip
+)
 REPORT = MachineReport(
-    "A Processor", ("avx2", "fma"), 2**34, "Linux", "3.12.1", "2.3.0", BLAS,
-    environment=(("OPENBLAS_CORETYPE", "Haswell"),), llvmlite=Package("0.65"), cupy=Package(),
-    dot="", gpus=(),
-)  # fmt: skip
+    "A Processor",
+    ("avx2", "fma"),
+    2**34,
+    "Linux",
+    "3.12.1",
+    "2.3.0",
+    BLAS,
+    environment=(("OPENBLAS_CORETYPE", "Haswell"),),
+    llvmlite=Package("0.65"),
+    cupy=Package(),
+    dot="",
+    gpus=(),
+)
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -47,12 +59,21 @@ def test_the_text_is_aligned_and_each_problem_has_its_remedy_below() -> None:
 def test_unknown_facts_are_called_so() -> None:
     blas = BlasReport("accelerate", "", "", 0, cores=2, processors=2)
     report = replace(
-        REPORT, processor="", vector_extensions=(), memory=0, blas=blas,
+        REPORT,
+        processor="",
+        vector_extensions=(),
+        memory=0,
+        blas=blas,
         llvmlite=Package(failure="ImportError: x"),
-    )  # fmt: skip
+    )
     text = doctor.format_report(report)
-    for line in ("processor   unknown", "vectors     unknown", "memory      unknown",
-                 "BLAS        accelerate\n", "llvmlite    broken: ImportError: x"):  # fmt: skip
+    for line in (
+        "processor   unknown",
+        "vectors     unknown",
+        "memory      unknown",
+        "BLAS        accelerate\n",
+        "llvmlite    broken: ImportError: x",
+    ):
         assert line in text
     assert "\nspeed" not in text
 

@@ -15,10 +15,26 @@ def translating(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lines")
     lines = "\n".join(f"{n % 7} {n % 5} {n % 3}" for n in range(60)) + "\n"
     (folder / "lines").write_text(lines, encoding="utf-8")
-    arguments = ["train", "transformer", "--source", str(folder / "lines"), "--target",
-                 str(folder / "lines"), "--run", str(folder / "run")]  # fmt: skip
-    for value in ("layers=1", "width=16", "heads=2", "inner=16", "batch_size=4", "steps=6",
-                  "warmup=2", "tokens=whitespace"):  # fmt: skip
+    arguments = [
+        "train",
+        "transformer",
+        "--source",
+        str(folder / "lines"),
+        "--target",
+        str(folder / "lines"),
+        "--run",
+        str(folder / "run"),
+    ]
+    for value in (
+        "layers=1",
+        "width=16",
+        "heads=2",
+        "inner=16",
+        "batch_size=4",
+        "steps=6",
+        "warmup=2",
+        "tokens=whitespace",
+    ):
         arguments += ["--set", value]
     assert main(arguments) == 0
     return folder / "run"

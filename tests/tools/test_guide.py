@@ -28,8 +28,10 @@ def test_a_group_is_all_of_its_pages(capsys):
     assert main(["guide", "coming-from"]) == 0
     printed = capsys.readouterr().out
     assert [line for line in printed.splitlines() if line.startswith("# ")] == [
-        "# Coming from PyTorch", "# Coming from JAX", "# Coming from micrograd",
-    ]  # fmt: skip
+        "# Coming from PyTorch",
+        "# Coming from JAX",
+        "# Coming from micrograd",
+    ]
 
 
 def test_a_name_that_is_near_is_suggested(capsys):
@@ -59,8 +61,10 @@ def test_a_terminal_gets_it_laid_out():
     environment = {**os.environ, "COLUMNS": "80", "TERM": "dumb"}
     with subprocess.Popen(
         [sys.executable, "-m", "graphgrad.tools.main", "guide", "words"],
-        stdout=terminal, stdin=subprocess.DEVNULL, env=environment,
-    ) as running:  # fmt: skip
+        stdout=terminal,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    ) as running:
         os.close(terminal)
         printed = b""
         try:

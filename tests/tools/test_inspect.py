@@ -37,8 +37,17 @@ def report(name: str, mean: float | None, delta: float | None) -> NodeReport:
     def statistics(mean: float | None) -> Statistics:
         return Statistics((2,), mean, 1.0, 2.0, -1.0, 1.0, 0.5, 0)
 
-    return NodeReport(name, "tanh", (2,), "here:1", statistics(mean),
-                      None if delta is None else statistics(delta), "", "", ())  # fmt: skip
+    return NodeReport(
+        name,
+        "tanh",
+        (2,),
+        "here:1",
+        statistics(mean),
+        None if delta is None else statistics(delta),
+        "",
+        "",
+        (),
+    )
 
 
 def test_the_plain_text_is_aligned_and_says_where_deltas_come_from(
@@ -49,8 +58,18 @@ def test_the_plain_text_is_aligned_and_says_where_deltas_come_from(
     assert "untrained" in captured.err
     lines = captured.out.splitlines()
     assert lines[0].split() == [
-        "node", "operation", "shape", "mean", "std", "norm", "min", "max", "zeros", "not", "finite",
-    ]  # fmt: skip
+        "node",
+        "operation",
+        "shape",
+        "mean",
+        "std",
+        "norm",
+        "min",
+        "max",
+        "zeros",
+        "not",
+        "finite",
+    ]
     z = next(number for number, line in enumerate(lines) if line.startswith("hidden.2.z "))
     assert lines[z].split()[1:4] == ["sigmoid", "[10]", "z"] and lines[z + 1].split()[0] == "δ"
     assert len(lines[z]) == len(lines[z + 1]) == len(lines[0])

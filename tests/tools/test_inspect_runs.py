@@ -21,8 +21,22 @@ def runs(tmp_path_factory):
     """Two runs of the lecture's network from different seeds; both recorded every 4 steps."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (0, 1):
-        assert main(["train", "feedforward", "--run", str(folder / f"seed{seed}"), *OPTIONS,
-                     "--set", f"seed={seed}", "--inspect-every", "4"]) == 0  # fmt: skip
+        assert (
+            main(
+                [
+                    "train",
+                    "feedforward",
+                    "--run",
+                    str(folder / f"seed{seed}"),
+                    *OPTIONS,
+                    "--set",
+                    f"seed={seed}",
+                    "--inspect-every",
+                    "4",
+                ]
+            )
+            == 0
+        )
     return str(folder / "seed0"), str(folder / "seed1")
 
 
@@ -48,8 +62,19 @@ def test_steps_are_columns_and_values_and_deltas_rows(runs, capsys):
 
 
 def test_update_ratios_are_of_parameters_only(runs, capsys):
-    found = rows(out(capsys, runs[0], "--steps", "--figure", "update_ratio",
-                     "--sort", "update_ratio", "--limit", "3"))  # fmt: skip
+    found = rows(
+        out(
+            capsys,
+            runs[0],
+            "--steps",
+            "--figure",
+            "update_ratio",
+            "--sort",
+            "update_ratio",
+            "--limit",
+            "3",
+        )
+    )
     assert len(found) == 4 and all("->" in row[0] or ".bias" in row[0] for row in found[1:])
     assert [float(row[-1]) for row in found[1:]] == sorted(
         (float(row[-1]) for row in found[1:]), reverse=True
@@ -58,8 +83,11 @@ def test_update_ratios_are_of_parameters_only(runs, capsys):
 
 def test_csv_and_json_hold_every_figure_of_every_step(runs, capsys):
     history = read_history(RunFolder.open(runs[0])).chosen(["hidden.1.z"])
-    lines = list(csv.DictReader(io.StringIO(
-        out(capsys, runs[0], "--steps", "--csv", "--node", "hidden.1.z"))))  # fmt: skip
+    lines = list(
+        csv.DictReader(
+            io.StringIO(out(capsys, runs[0], "--steps", "--csv", "--node", "hidden.1.z"))
+        )
+    )
     assert [(int(line["step"]), line["node"]) for line in lines] == [
         (step, name) for step in (1, 4, 8, 12) for name in history.names
     ]
@@ -91,8 +119,9 @@ def test_one_batch_as_csv(runs, capsys):
 
 @pytest.mark.parametrize("steps", [[], ["--steps"]], ids=["one batch", "recorded"])
 def test_two_runs_side_by_side(runs, capsys, steps):
-    found = json.loads(out(capsys, *runs[:1], "--compare", runs[1], *steps, "--json",
-                           "--figure", "delta_norm"))  # fmt: skip
+    found = json.loads(
+        out(capsys, *runs[:1], "--compare", runs[1], *steps, "--json", "--figure", "delta_norm")
+    )
     ratios = [abs(np.log(node["ratio"])) for node in found["nodes"] if node["ratio"]]
     assert len(ratios) > 20 and ratios == sorted(ratios, reverse=True) and ratios[0] > 0
     own = json.loads(out(capsys, runs[1], "--node", "hidden.2.z", "--batch", "12", "--json"))

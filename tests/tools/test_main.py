@@ -13,9 +13,14 @@ from graphgrad.tools.main import COMMANDS, main, parser
 
 def real(*arguments, text=None, **environment):
     """The program as a person runs it."""
-    return subprocess.run([sys.executable, "-m", "graphgrad.tools.main", *arguments], text=True,
-                          input=text, capture_output=True, timeout=60,
-                          env={**os.environ, **environment})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-m", "graphgrad.tools.main", *arguments],
+        text=True,
+        input=text,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
 
 
 def test_help_shows_every_command_and_a_first_step(capsys):
@@ -70,10 +75,14 @@ def test_what_the_parser_does_not_know_ends_with_two(arguments, named, capsys):
 
 @pytest.mark.parametrize(
     ("word", "fix"),
-    [("trian", "did you mean 'train'?"), ("Train", "did you mean 'train'?"),
-     ("evalute", "did you mean 'evaluate'?"), ("draw", f"commands: {', '.join(COMMANDS)}"),
-     ("no\x1b[31m", "commands: train")],
-)  # fmt: skip
+    [
+        ("trian", "did you mean 'train'?"),
+        ("Train", "did you mean 'train'?"),
+        ("evalute", "did you mean 'evaluate'?"),
+        ("draw", f"commands: {', '.join(COMMANDS)}"),
+        ("no\x1b[31m", "commands: train"),
+    ],
+)
 def test_a_command_that_there_is_not_gets_the_nearest_or_all(word, fix, capsys):
     assert main([word, "transformer", "--set", "steps=1"]) == 2
     captured = capsys.readouterr()

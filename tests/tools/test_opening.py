@@ -29,8 +29,15 @@ def refused(capsys, *words):
     return captured.err
 
 
-WANT_A_RUN = [["translate"], ["evaluate"], ["inspect"], ["inspect", "--steps"], ["plot"],
-              ["plot", "--what", "flow"], ["train", "--resume"]]  # fmt: skip
+WANT_A_RUN = [
+    ["translate"],
+    ["evaluate"],
+    ["inspect"],
+    ["inspect", "--steps"],
+    ["plot"],
+    ["plot", "--what", "flow"],
+    ["train", "--resume"],
+]
 WANT_A_MODEL = [["train"], ["profile"], ["train", "--settings"]]
 
 
@@ -61,10 +68,14 @@ def test_a_run_is_no_model(words, capsys):
 @pytest.mark.parametrize("batch", ["-1", "-2", str(2**63)])
 @pytest.mark.parametrize(
     "words",
-    [["inspect"], ["plot", "--what", "flow"], ["inspect", "--explain", "hidden.1.a"],
-     ["inspect", "--compare", "runs/feedforward-002"]],
+    [
+        ["inspect"],
+        ["plot", "--what", "flow"],
+        ["inspect", "--explain", "hidden.1.a"],
+        ["inspect", "--compare", "runs/feedforward-002"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_batch_that_there_is_not_is_one_error(words, batch, capsys):
     error = refused(capsys, *words, "runs/feedforward-001", f"--batch={batch}")
     assert f"--batch {batch}: the batches of a run are counted from 0" in error
@@ -94,8 +105,9 @@ def test_settings_are_listed_with_value_and_meaning(capsys, monkeypatch):
 
 
 def test_settings_of_a_wrong_value_or_without_a_model_are_refused(capsys):
-    assert "width must be at least 1" in refused(capsys, "train", "transformer", "--settings",
-                                                 "--set", "width=0")  # fmt: skip
+    assert "width must be at least 1" in refused(
+        capsys, "train", "transformer", "--settings", "--set", "width=0"
+    )
     assert "train transformer --settings" in refused(capsys, "train", "--settings")
 
 

@@ -9,8 +9,22 @@ from graphgrad.rendering import plot_fonts
 from graphgrad.tools.main import main
 
 STARTS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
-SMALL = ["--set", "layers=1", "--set", "width=8", "--set", "heads=2", "--set", "inner=8", "--set",
-         "batch_size=4", "--set", "steps=4", "--set", "checkpoint_every=4"]  # fmt: skip
+SMALL = [
+    "--set",
+    "layers=1",
+    "--set",
+    "width=8",
+    "--set",
+    "heads=2",
+    "--set",
+    "inner=8",
+    "--set",
+    "batch_size=4",
+    "--set",
+    "steps=4",
+    "--set",
+    "checkpoint_every=4",
+]
 
 
 @pytest.fixture(scope="module")

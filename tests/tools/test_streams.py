@@ -20,14 +20,19 @@ def shell(line, folder, **environment):
     """What a shell makes of a line in which `graphgrad` is the program."""
     line = line.replace("graphgrad", PROGRAM)
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    return subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, timeout=120,
-                          env={**kept, **environment})  # fmt: skip
+    return subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        capture_output=True,
+        timeout=120,
+        env={**kept, **environment},
+    )
 
 
 @pytest.mark.parametrize(
     "command",
     ["--help", "render feedforward --format html", "inspect feedforward --explain loss --json"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_an_output_that_is_full_is_one_line_and_exit_2(tmp_path, command, unbuffered):
     done = shell(f"graphgrad {command} > /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
@@ -52,9 +57,14 @@ def test_an_output_that_is_closed_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     ("ending", "said"),
-    [("> /dev/full", b"No space left on device"), (">&-", b"Bad file descriptor"),
-     ("| true; exit ${PIPESTATUS[0]}", b""), ("> /dev/full 2>&1", b""), (">&- 2>&- <&-", b"")],
-)  # fmt: skip
+    [
+        ("> /dev/full", b"No space left on device"),
+        (">&-", b"Bad file descriptor"),
+        ("| true; exit ${PIPESTATUS[0]}", b""),
+        ("> /dev/full 2>&1", b""),
+        (">&- 2>&- <&-", b""),
+    ],
+)
 def test_training_goes_on_whatever_becomes_of_the_output(tmp_path, ending, said):
     done = shell(f"graphgrad {TRAIN} {ending}", tmp_path)
     assert done.returncode == 0 and b"Traceback" not in done.stderr
@@ -103,9 +113,13 @@ def test_no_help_needs_more_than_ascii(name, monkeypatch):
 
 @pytest.mark.parametrize(
     "words",
-    ["render feedforward --format txt", "render feedforward --format dot",
-     "render feedforward --format mermaid", "inspect feedforward --explain hidden.1.a --json"],
-)  # fmt: skip
+    [
+        "render feedforward --format txt",
+        "render feedforward --format dot",
+        "render feedforward --format mermaid",
+        "inspect feedforward --explain hidden.1.a --json",
+    ],
+)
 def test_formats_that_programs_read_are_utf8_whatever_the_encoding(words, monkeypatch):
     written = []
     for encoding in ("utf-8", "ascii", "cp1252"):
@@ -119,8 +133,11 @@ def test_formats_that_programs_read_are_utf8_whatever_the_encoding(words, monkey
 
 @pytest.mark.parametrize("environment", [OLD, STRICT])
 def test_a_run_of_any_name_is_trained_and_told(tmp_path, environment):
-    done = shell(TRAIN.replace("train", "graphgrad train", 1).replace("run run", r"run $'é\xff'"),
-                 tmp_path, **environment)  # fmt: skip
+    done = shell(
+        TRAIN.replace("train", "graphgrad train", 1).replace("run run", r"run $'é\xff'"),
+        tmp_path,
+        **environment,
+    )
     assert done.returncode == 0 and not done.stderr and b"finished" in done.stdout
     (folder,) = os.listdir(os.fsencode(tmp_path))
     assert folder == "é".encode() + b"\xff"

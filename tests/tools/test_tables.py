@@ -18,8 +18,11 @@ from graphgrad.tools.tables import (
 )
 
 HOSTILE = '[red]x[/red], "q"\n\x1b[2J<script>'
-TABLE = Table(("node", "course", "norm"), [(HOSTILE, "▁█", 1 / 3), ("y.delta", "", None),
-                                           ("z", "", math.nan)], numbers=2)  # fmt: skip
+TABLE = Table(
+    ("node", "course", "norm"),
+    [(HOSTILE, "▁█", 1 / 3), ("y.delta", "", None), ("z", "", math.nan)],
+    numbers=2,
+)
 
 
 def test_plain_lines_are_aligned():

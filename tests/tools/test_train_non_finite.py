@@ -82,8 +82,11 @@ def test_the_run_can_be_looked_into_where_it_stopped(tmp_path, capsys, monkeypat
     assert main(["train", str(file), "--run", run, "--inspect-every", "1"]) == 2
     capsys.readouterr()
     assert main(["inspect", run, "--where", "non_finite>0"]) == 0
-    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]
-             if not line.startswith(" ")]  # fmt: skip
+    names = [
+        line.split()[0]
+        for line in capsys.readouterr().out.splitlines()[1:]
+        if not line.startswith(" ")
+    ]
     assert names[0] == "net.planted"
     assert main(["inspect", run, "--steps", "--figure", "minimum", "--node", "net.start"]) == 0
     assert "step 4" in capsys.readouterr().out  # the last that was whole

@@ -26,15 +26,38 @@ def trained(tmp_path_factory):
     """A run on numbers in words, long enough to know them."""
     folder = tmp_path_factory.mktemp("numbers")
     names = list(WORDS)
-    lines = [f"{a} {b} {c}".strip() for a in names for b in [*names, ""] for c in [*names, ""]
-             if b or not c]  # fmt: skip
+    lines = [
+        f"{a} {b} {c}".strip()
+        for a in names
+        for b in [*names, ""]
+        for c in [*names, ""]
+        if b or not c
+    ]
     (folder / "train.en").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "train.de").write_text("\n".join(map(translated, lines)) + "\n", encoding="utf-8")
-    values = ["layers=1", "width=32", "heads=2", "inner=32", "batch_size=16", "steps=300",
-              "warmup=30", "learning_rate=5e-3", "tokens=whitespace", "evaluate_every=1000",
-              "checkpoint_every=150"]  # fmt: skip
-    arguments = ["train", "transformer", "--source", str(folder / "train.en"), "--target",
-                 str(folder / "train.de"), "--run", str(folder / "run")]  # fmt: skip
+    values = [
+        "layers=1",
+        "width=32",
+        "heads=2",
+        "inner=32",
+        "batch_size=16",
+        "steps=300",
+        "warmup=30",
+        "learning_rate=5e-3",
+        "tokens=whitespace",
+        "evaluate_every=1000",
+        "checkpoint_every=150",
+    ]
+    arguments = [
+        "train",
+        "transformer",
+        "--source",
+        str(folder / "train.en"),
+        "--target",
+        str(folder / "train.de"),
+        "--run",
+        str(folder / "run"),
+    ]
     for value in values:
         arguments += ["--set", value]
     assert main(arguments) == 0
@@ -92,9 +115,13 @@ def test_no_lines_give_no_lines(trained, capsys, monkeypatch):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_real_pipe_in_any_encoding(trained, encoding):
-    done = subprocess.run([sys.executable, "-m", "graphgrad.tools.main", "translate", str(trained)],
-                          input=b"five one\n", capture_output=True, timeout=60,
-                          env={**os.environ, "PYTHONIOENCODING": encoding})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "graphgrad.tools.main", "translate", str(trained)],
+        input=b"five one\n",
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
     assert done.returncode == 0, done.stderr
     expected = "fünf eins\n".encode(encoding, "backslashreplace")
     assert done.stdout == expected and not done.stderr

@@ -15,8 +15,15 @@ from graphgrad.tools import translate
 from graphgrad.tools.main import main
 from graphgrad.training.runs import open_run
 
-SMALL = ["layers=1", "width=16", "heads=2", "inner=16", "batch_size=4", "steps=1",
-         "maximum_length=8"]  # fmt: skip
+SMALL = [
+    "layers=1",
+    "width=16",
+    "heads=2",
+    "inner=16",
+    "batch_size=4",
+    "steps=1",
+    "maximum_length=8",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +34,22 @@ def run(tmp_path_factory):
     for name in ("source", "target"):
         (folder / name).write_text("\n".join(lines), encoding="utf-8")
     words = [word for value in SMALL for word in ("--set", value)]
-    assert main(["train", "transformer", "--source", str(folder / "source"), "--target",
-                 str(folder / "target"), "--run", str(folder / "run"), *words]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "train",
+                "transformer",
+                "--source",
+                str(folder / "source"),
+                "--target",
+                str(folder / "target"),
+                "--run",
+                str(folder / "run"),
+                *words,
+            ]
+        )
+        == 0
+    )
     return str(folder / "run")
 
 
@@ -55,9 +76,13 @@ def test_the_rules_are_those_of_files(run, meant, capsys, monkeypatch):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii", "utf-8:strict"])
 def test_the_encoding_of_the_terminal_does_not_change_what_is_read(run, meant, encoding):
-    done = subprocess.run([sys.executable, "-m", "graphgrad.tools.main", "translate", run],
-                          input="é\nab\n".encode(), capture_output=True, timeout=60,
-                          env={**os.environ, "PYTHONIOENCODING": encoding})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "graphgrad.tools.main", "translate", run],
+        input="é\nab\n".encode(),
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
     expected = "".join(f"{line}\n" for line in meant("é", "ab"))
     assert done.stdout == expected.encode(encoding.split(":")[0], "backslashreplace")
     assert (done.returncode, done.stderr) == (0, b"")
@@ -65,8 +90,9 @@ def test_the_encoding_of_the_terminal_does_not_change_what_is_read(run, meant, e
 
 def test_a_line_that_cannot_be_translated_loses_itself_alone(run, meant, capsys, monkeypatch):
     good = ["ab", "", "cd", "é"]
-    code, lines, error = told(capsys, monkeypatch, run,
-                              b"ab\n\nabcdabcdabcd\ncd\nd\xff\n\xc3\xa9\n")  # fmt: skip
+    code, lines, error = told(
+        capsys, monkeypatch, run, b"ab\n\nabcdabcdabcd\ncd\nd\xff\n\xc3\xa9\n"
+    )
     first, blank, second, third = meant(*good)
     assert code == 2 and blank == ""
     assert lines == [first, "", "", second, "", third]
@@ -98,8 +124,11 @@ def test_a_word_that_the_locale_could_not_read_is_read_as_typed(run, meant, caps
 
 
 def test_a_line_is_answered_before_the_next_is_sent(run, meant):
-    process = subprocess.Popen([sys.executable, "-m", "graphgrad.tools.main", "translate", run],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "graphgrad.tools.main", "translate", run],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     with process:
         for text in ("ab", "cd", "é"):
             process.stdin.write(f"{text}\n".encode())
@@ -131,8 +160,13 @@ def test_input_that_fails_is_one_error_after_what_came_before(run, meant, capsys
 
 
 def test_input_that_is_closed_is_one_error(run):
-    done = subprocess.run(f"{sys.executable} -m graphgrad.tools.main translate {run} <&-",
-                          shell=True, capture_output=True, text=True, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        f"{sys.executable} -m graphgrad.tools.main translate {run} <&-",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("graphgrad translate: standard input cannot be read: Bad file")
     assert "Traceback" not in done.stderr

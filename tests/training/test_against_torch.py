@@ -37,15 +37,28 @@ def one_thread_of_torch():
 
 
 def settings_of(**values):
-    return Settings(**{"layers": 2, "width": 16, "heads": 4, "inner": 24, "dtype": "float64",
-                       "label_smoothing": 0.1, "steps": STEPS, "warmup": 5, **values})  # fmt: skip
+    return Settings(
+        **{
+            "layers": 2,
+            "width": 16,
+            "heads": 4,
+            "inner": 24,
+            "dtype": "float64",
+            "label_smoothing": 0.1,
+            "steps": STEPS,
+            "warmup": 5,
+            **values,
+        }
+    )
 
 
 def batch(seed, rows=3, source=7, target=6):
     """Sentences of different lengths, padded; the first one fills its row."""
     generator = np.random.default_rng(seed)
-    feeds = {name: np.zeros((rows, size), np.int32) for name, size in
-             (("source", source), ("target_input", target), ("target_output", target))}  # fmt: skip
+    feeds = {
+        name: np.zeros((rows, size), np.int32)
+        for name, size in (("source", source), ("target_input", target), ("target_output", target))
+    }
     for row in range(rows):
         length, answer = (int(generator.integers(1, n + 1)) if row else n for n in (source, target))
         feeds["source"][row, :length] = [*generator.integers(4, SOURCES, length - 1), 2]
@@ -150,8 +163,9 @@ class Oracle:
 
 
 def tensors(state, names):
-    return {name: torch.tensor(state[name], dtype=torch.float64, requires_grad=True)
-            for name in names}  # fmt: skip
+    return {
+        name: torch.tensor(state[name], dtype=torch.float64, requires_grad=True) for name in names
+    }
 
 
 def ids_of(feeds):
@@ -160,8 +174,11 @@ def ids_of(feeds):
 
 def masks_of(found):
     """Dropout's factors as graphgrad drew them, by place."""
-    return {name.removesuffix(".mask"): torch.from_numpy(array)
-            for name, array in found.items() if name.endswith("dropout.mask")}  # fmt: skip
+    return {
+        name.removesuffix(".mask"): torch.from_numpy(array)
+        for name, array in found.items()
+        if name.endswith("dropout.mask")
+    }
 
 
 def assert_same(found, expected, what, absolute=ABSOLUTE):
@@ -206,14 +223,18 @@ def test_the_encoder_is_that_of_torchs_own_modules():
     state, feeds = random_state(graph), batch(2)
     place = "encoder.1.feed_forward_norm.y"
     found = compile(graph, ["encoder.with_positions", place])(state, **feeds)
-    layer = torch.nn.TransformerEncoderLayer(settings.width, settings.heads, settings.inner, 0.0,
-                                             batch_first=True, dtype=torch.float64)  # fmt: skip
+    layer = torch.nn.TransformerEncoderLayer(
+        settings.width, settings.heads, settings.inner, 0.0, batch_first=True, dtype=torch.float64
+    )
     stack = torch.nn.TransformerEncoder(layer, settings.layers, enable_nested_tensor=False)
     for number, module in enumerate(stack.layers):
         module.load_state_dict(torchs_layout(state, f"encoder.{number}"))
     padding = torch.from_numpy(feeds["source"] == 0)
-    expected = stack(torch.from_numpy(found["encoder.with_positions"]),
-                     src_key_padding_mask=padding).detach().numpy()  # fmt: skip
+    expected = (
+        stack(torch.from_numpy(found["encoder.with_positions"]), src_key_padding_mask=padding)
+        .detach()
+        .numpy()
+    )
     real = feeds["source"] != 0
     assert_same(found[place][real], expected[real], "memory")
 
@@ -222,8 +243,10 @@ def torchs_layout(state, layer):
     def array(name):
         return torch.from_numpy(state[f"{layer}.{name}"])
 
-    joined = {end: [array(f"attention.{part}.{end}") for part in ("query", "key", "value")]
-              for end in ("w", "b")}  # fmt: skip
+    joined = {
+        end: [array(f"attention.{part}.{end}") for part in ("query", "key", "value")]
+        for end in ("w", "b")
+    }
     return {
         "self_attn.in_proj_weight": torch.cat([w.T for w in joined["w"]]),
         "self_attn.in_proj_bias": torch.cat(joined["b"]),
@@ -256,8 +279,11 @@ def factor_of(settings):
     return factor
 
 
-@pytest.mark.parametrize("values", [{}, {"norm": "pre", "tie": True}, {"dropout": 0.2}],
-                         ids=["post", "pre tied", "dropout"])  # fmt: skip
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"norm": "pre", "tie": True}, {"dropout": 0.2}],
+    ids=["post", "pre tied", "dropout"],
+)
 def test_parameters_after_twenty_steps_of_adam(values):
     settings = settings_of(layers=1, learning_rate=1e-2, clip_norm=0.5, **values)
     graph = training_step(training_graph(settings, SOURCES, TARGETS), settings)
@@ -267,9 +293,12 @@ def test_parameters_after_twenty_steps_of_adam(values):
     if masks:
         state[SEED][...] = 3
     parameters = tensors(state, graph.parameters)
-    optimiser = torch.optim.Adam(parameters.values(), lr=settings.learning_rate,
-                                 betas=(settings.beta1, settings.beta2),
-                                 eps=settings.epsilon)  # fmt: skip
+    optimiser = torch.optim.Adam(
+        parameters.values(),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        eps=settings.epsilon,
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor_of(settings))
     for number in range(STEPS):
         feeds = batch(number)
@@ -318,9 +347,17 @@ def torchs_optimiser(settings, parameters):
 @pytest.mark.parametrize("clip", [0.0, 0.3])
 @pytest.mark.parametrize("optimiser", ["sgd", "momentum", "adam", "adamw"])
 def test_each_optimiser_on_a_small_problem(optimiser, clip):
-    settings = TrainingSettings(optimiser=optimiser, learning_rate=0.05, schedule="constant",
-                                warmup=0, clip_norm=clip, weight_decay=0.1, beta2=0.99,
-                                epsilon=1e-6, dtype="float64")  # fmt: skip
+    settings = TrainingSettings(
+        optimiser=optimiser,
+        learning_rate=0.05,
+        schedule="constant",
+        warmup=0,
+        clip_norm=clip,
+        weight_decay=0.1,
+        beta2=0.99,
+        epsilon=1e-6,
+        dtype="float64",
+    )
     graph = training_step(tiny_graph(), settings)
     compiled, state = compile(graph), initial_state(graph, 4)
     parameters = tensors(state, graph.parameters)

@@ -189,8 +189,13 @@ def test_a_file_of_the_first_version_is_read_where_the_run_is_as_old(path):
 
 
 def test_a_file_of_the_second_version_says_by_its_names_which_are_deltas(path):
-    body = {"format": "graphgrad history", "version": 2, "run": "", "names": list(NAMES),
-            "statistics": list(STATISTICS)}  # fmt: skip
+    body = {
+        "format": "graphgrad history",
+        "version": 2,
+        "run": "",
+        "names": list(NAMES),
+        "statistics": list(STATISTICS),
+    }
     text = json.dumps({**body, "sum": history_file._header_sum(body)})
     path.write_bytes(text.encode() + b" " * (-(len(text) + 1) % 8) + b"\n")
     assert read_records(path).deltas == {"x.delta": "x"}
@@ -201,8 +206,14 @@ def test_a_file_of_the_second_version_says_by_its_names_which_are_deltas(path):
 
 
 def test_what_is_no_name_cannot_be_a_delta(path):
-    body = {"format": "graphgrad history", "version": 3, "run": "", "names": ["x"],
-            "statistics": ["norm"], "deltas": {"y": "x"}}  # fmt: skip
+    body = {
+        "format": "graphgrad history",
+        "version": 3,
+        "run": "",
+        "names": ["x"],
+        "statistics": ["norm"],
+        "deltas": {"y": "x"},
+    }
     path.write_text(json.dumps({**body, "sum": history_file._header_sum(body)}) + "\n")
     with pytest.raises(DataError, match="damaged"):
         read_records(path)

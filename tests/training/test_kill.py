@@ -19,9 +19,21 @@ from graphgrad.training.run_folder import RunFolder
 
 KILLS, EARLY = 20, 5
 STEPS = 600
-SETTINGS = {"layers": 1, "width": 16, "heads": 2, "inner": 16, "batch_size": 4, "warmup": 20,
-            "dropout": 0.1, "tokens": "whitespace", "steps": STEPS, "checkpoint_every": 5,
-            "evaluate_every": STEPS, "inspect_every": 3, "inspect": "encoder.0.*"}  # fmt: skip
+SETTINGS = {
+    "layers": 1,
+    "width": 16,
+    "heads": 2,
+    "inner": 16,
+    "batch_size": 4,
+    "warmup": 20,
+    "dropout": 0.1,
+    "tokens": "whitespace",
+    "steps": STEPS,
+    "checkpoint_every": 5,
+    "evaluate_every": STEPS,
+    "inspect_every": 3,
+    "inspect": "encoder.0.*",
+}
 LIMIT = 60.0
 """Seconds after which something hangs."""
 
@@ -31,8 +43,9 @@ def command(*arguments):
 
 
 def started(arguments, folder):
-    return subprocess.Popen(arguments, cwd=folder, text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT)  # fmt: skip
+    return subprocess.Popen(
+        arguments, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def finished_steps(metrics):
@@ -60,8 +73,9 @@ def begin(tmp_path):
     for name, text in (("lines.en", lines), ("lines.de", [line[::-1] for line in lines])):
         (tmp_path / name).write_text("\n".join(text) + "\n", encoding="utf-8")
     values = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
-    return lambda name: command("transformer", "--source", "lines.en", "--target", "lines.de",
-                                "--run", name, *values)  # fmt: skip
+    return lambda name: command(
+        "transformer", "--source", "lines.en", "--target", "lines.de", "--run", name, *values
+    )
 
 
 def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(tmp_path, begin):
@@ -101,8 +115,10 @@ def test_a_run_that_is_killed_twenty_times_ends_with_the_same_bytes(tmp_path, be
     first, second = ({name: array.tobytes() for name, array in end.arrays.items()} for end in ends)
     assert first == second
     runs = [RunFolder.open(tmp_path / name) for name in ("whole", "killed")]
-    lines = [[(line["step"], line["loss"], line["gradient_norm"]) for line in run.metrics()]
-             for run in runs]  # fmt: skip
+    lines = [
+        [(line["step"], line["loss"], line["gradient_norm"]) for line in run.metrics()]
+        for run in runs
+    ]
     assert len(lines[0]) == STEPS and lines[0] == lines[1]
     kept, mended = (read_records(run.history, run.identity) for run in runs)
     assert kept.values.tobytes() == mended.values.tobytes() and kept.names == mended.names

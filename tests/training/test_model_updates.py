@@ -46,8 +46,13 @@ def by_torch(first, steps, size=8):
         losses.append(loss.item())
     norm.eval()
     held_out = loss_of(batch_norm_model.batch(10**6, 64)).item()
-    state = {"w": w, "scale": norm.weight, "offset": norm.bias,
-             "mean": norm.running_mean, "variance": norm.running_var}  # fmt: skip
+    state = {
+        "w": w,
+        "scale": norm.weight,
+        "offset": norm.bias,
+        "mean": norm.running_mean,
+        "variance": norm.running_var,
+    }
     return losses, {name: value.detach().numpy() for name, value in state.items()}, held_out
 
 
@@ -93,13 +98,18 @@ def test_the_statistics_go_on_where_a_checkpoint_left_them(tmp_path):
 def test_updates_read_the_step_before_and_the_optimiser_leaves_them_alone(optimiser, fuse):
     x, w = gg.input("x", ("batch", 4096)), gg.parameter("w", (4096,), gg.normal(1.0))
     average, target = gg.state("average", (4096,)), gg.state("target", (4096,))
-    graph = gg.Graph({"loss": gg.mean((x * w - target) ** 2.0)},
-                     {average: 0.9 * average + 0.1 * gg.mean(x, 0), target: w})  # fmt: skip
+    graph = gg.Graph(
+        {"loss": gg.mean((x * w - target) ** 2.0)},
+        {average: 0.9 * average + 0.1 * gg.mean(x, 0), target: w},
+    )
     settings = TrainingSettings(optimiser=optimiser, learning_rate=1.0, warmup=0, clip_norm=0)
     step = training_step(graph, settings)
     assert set(graph.updates) < set(step.updates)
-    assert not any("average" in name or "target" in name for name in step.states
-                   if name.startswith("optimiser."))  # fmt: skip
+    assert not any(
+        "average" in name or "target" in name
+        for name in step.states
+        if name.startswith("optimiser.")
+    )
     state = gg.initial_state(step)
     before = {name: array.copy() for name, array in state.items()}
     feed = np.random.default_rng(0).normal(size=(2, 4096)).astype("f4")
@@ -149,13 +159,16 @@ def conflict(kind):
     return gg.Graph({"loss": loss, kind: loss})
 
 
-@pytest.mark.parametrize(("kind", "text"), [
-    ("parameter", "parameter 'w' its next value, and so does the optimiser"),
-    ("step", "'run.step' a next value, and so does the run"),
-    ("state", "'optimiser.w.first_moment', as the optimiser calls its own"),
-    ("gradient_norm", "output 'gradient_norm'"),
-    ("learning_rate", "output 'learning_rate'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("parameter", "parameter 'w' its next value, and so does the optimiser"),
+        ("step", "'run.step' a next value, and so does the run"),
+        ("state", "'optimiser.w.first_moment', as the optimiser calls its own"),
+        ("gradient_norm", "output 'gradient_norm'"),
+        ("learning_rate", "output 'learning_rate'"),
+    ],
+)
 def test_what_the_model_and_the_optimiser_both_claim_is_one_error(kind, text):
     with pytest.raises(DeclarationError) as error:
         training_step(conflict(kind), TrainingSettings())

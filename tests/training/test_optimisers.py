@@ -25,8 +25,15 @@ STEPS = 12
 
 
 def settings_of(**values):
-    plain = {"dtype": "float64", "schedule": "constant", "warmup": 0, "clip_norm": 0.0,
-             "learning_rate": 0.1, "weight_decay": 0.02, "epsilon": 1e-3}  # fmt: skip
+    plain = {
+        "dtype": "float64",
+        "schedule": "constant",
+        "warmup": 0,
+        "clip_norm": 0.0,
+        "learning_rate": 0.1,
+        "weight_decay": 0.02,
+        "epsilon": 1e-3,
+    }
     return TrainingSettings(**{**plain, **values})
 
 
@@ -200,9 +207,13 @@ def test_adam_has_no_weight_decay_and_adamw_shrinks_what_has_no_gradient():
 
 @pytest.mark.parametrize(
     ("optimiser", "moments"),
-    [("sgd", []), ("momentum", ["velocity"]), ("adam", ["first_moment", "second_moment"]),
-     ("adamw", ["first_moment", "second_moment"])],
-)  # fmt: skip
+    [
+        ("sgd", []),
+        ("momentum", ["velocity"]),
+        ("adam", ["first_moment", "second_moment"]),
+        ("adamw", ["first_moment", "second_moment"]),
+    ],
+)
 def test_moments_are_states_named_after_their_parameter(optimiser, moments):
     graph = training_step(network(), settings_of(optimiser=optimiser))
     parameters = {"layer.first", "second"}
@@ -295,8 +306,9 @@ def test_what_the_optimiser_adds_has_the_line_of_what_it_serves(optimiser):
     ]
     assert len(added) > 10
     for node in added:
-        served = [origin for name, origin in origins.items()
-                  if node.name.startswith(f"optimiser.{name}.")]  # fmt: skip
+        served = [
+            origin for name, origin in origins.items() if node.name.startswith(f"optimiser.{name}.")
+        ]
         assert node.origin == (served or [graph.outputs["loss"].origin])[0], node
 
 

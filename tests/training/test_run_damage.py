@@ -36,10 +36,22 @@ def made(folder, name, seed):
     for side, lines in (("en", LINES), ("de", [line.upper() for line in LINES])):
         (folder / f"lines.{side}").write_text("\n".join(lines) + "\n", encoding="utf-8")
     settings = Settings(
-        layers=1, width=8, heads=2, inner=8, batch_size=4, steps=6, checkpoint_every=3,
-        evaluate_every=100, inspect_every=2, inspect="*.logits", tokens="whitespace", fuse=False,
-        source=str(folder / "lines.en"), target=str(folder / "lines.de"), seed=seed,
-    )  # fmt: skip
+        layers=1,
+        width=8,
+        heads=2,
+        inner=8,
+        batch_size=4,
+        steps=6,
+        checkpoint_every=3,
+        evaluate_every=100,
+        inspect_every=2,
+        inspect="*.logits",
+        tokens="whitespace",
+        fuse=False,
+        source=str(folder / "lines.en"),
+        target=str(folder / "lines.de"),
+        seed=seed,
+    )
     model = load_model("transformer", BUILTIN)
     run = create_run(model, settings, folder / name)
     train(run, recorder=make_recorder(run.graph, settings.inspect_patterns, fuse=False))
@@ -62,8 +74,10 @@ def metrics_of(folder):
 
 def history_of(folder):
     history = read_history(RunFolder.open(folder))
-    return [(step, history.names, history.statistics, values.tobytes())
-            for step, values in zip(history.steps, history.values, strict=True)]  # fmt: skip
+    return [
+        (step, history.names, history.statistics, values.tobytes())
+        for step, values in zip(history.steps, history.values, strict=True)
+    ]
 
 
 class OnceForEach:

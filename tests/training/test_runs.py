@@ -41,8 +41,11 @@ def trained(model, tmp_path):
 
 
 def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*")
-            if path.is_file() and path.name != ".lock"}  # fmt: skip
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
 
 
 # ---------------------------------------------------------------- checkpoints that are gone
@@ -126,17 +129,20 @@ def test_the_checkpoints_of_another_run_are_named(model, trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "files", "parts"),
-    [({"size": 3, "seed": 4}, {}, ["settings", "seed"]),
-     ({"batch_size": 2}, {}, ["settings", "batch_size"]),
-     ({}, {"note.txt": "0" * 64}, ["note.txt"])],
-)  # fmt: skip
+    [
+        ({"size": 3, "seed": 4}, {}, ["settings", "seed"]),
+        ({"batch_size": 2}, {}, ["settings", "batch_size"]),
+        ({}, {"note.txt": "0" * 64}, ["note.txt"]),
+    ],
+)
 def test_what_was_edited_and_sealed_anew_does_not_fit_the_checkpoint(
     model, trained, settings, files, parts
 ):
     folder = RunFolder.open(trained)
     kept = read_configuration(folder)
-    changed = dataclasses.replace(kept, settings={**kept.settings, **settings},
-                                  files={**kept.files, **files})  # fmt: skip
+    changed = dataclasses.replace(
+        kept, settings={**kept.settings, **settings}, files={**kept.files, **files}
+    )
     write_configuration(folder, changed)
     with pytest.raises(GraphgradError) as error:
         again(model, trained)
@@ -335,8 +341,10 @@ except GraphgradError as error:
 def test_of_four_that_begin_one_run_at_once_one_trains_it(model, tmp_path):
     paths = [os.path.dirname(sys.modules[Model.__module__].__file__), *sys.path]
     command = [sys.executable, "-c", RACE, str(tmp_path / "run"), *filter(None, paths)]
-    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-              for _ in range(4)]  # fmt: skip
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
     try:
         for racer in racers:
             assert racer.stdout.readline() == "ready\n"

@@ -59,9 +59,14 @@ def test_the_last_assignment_of_a_key_counts_and_the_default_stays():
 
 @pytest.mark.parametrize(
     ("key", "nearest"),
-    [("layer", "layers"), ("learningrate", "learning_rate"), ("lr_rate", "learning_rate"),
-     ("optimizer", "optimiser"), ("batchsize", "batch_size")],
-)  # fmt: skip
+    [
+        ("layer", "layers"),
+        ("learningrate", "learning_rate"),
+        ("lr_rate", "learning_rate"),
+        ("optimizer", "optimiser"),
+        ("batchsize", "batch_size"),
+    ],
+)
 def test_an_unknown_key_names_the_nearest(key, nearest):
     with pytest.raises(ConfigurationError) as error:
         assigned(f"{key}=1")
@@ -157,8 +162,14 @@ def test_the_precision_of_the_run_counts():
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf], ids=str)
-@pytest.mark.parametrize("name", [field.name for field in fields(Settings) if field.type == "float"
-                                  or isinstance(field.default, float)])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        field.name
+        for field in fields(Settings)
+        if field.type == "float" or isinstance(field.default, float)
+    ],
+)
 def test_no_number_is_nan_or_infinite(name, number):
     """A run's configuration is JSON, which has no such number, and none would train."""
     with pytest.raises(ConfigurationError, match=name):
@@ -179,8 +190,16 @@ def test_json_values_are_read_as_strictly():
     assert (read.steps, read.clip_norm, read.tie, read.learning_rate) == (3, 2.0, True, 0.5)
     assert type(read.clip_norm) is float
     assert with_values(Settings(), {"steps": 3.0}).steps == 3
-    for wrong in ({"steps": True}, {"steps": 2.5}, {"steps": None}, {"clip_norm": False},
-                  {"source": True}, {"source": None}, {"source": ["a"]}, {"tie": 0.5}):  # fmt: skip
+    for wrong in (
+        {"steps": True},
+        {"steps": 2.5},
+        {"steps": None},
+        {"clip_norm": False},
+        {"source": True},
+        {"source": None},
+        {"source": ["a"]},
+        {"tie": 0.5},
+    ):
         (name,) = wrong
         with pytest.raises(ConfigurationError, match=name):
             with_values(Settings(), wrong)

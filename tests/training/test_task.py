@@ -133,10 +133,12 @@ def test_a_file_of_zero_bytes_is_no_text(tmp_path):
         (GOOD.replace("def task(", "def tasks("), "task"),
         (GOOD.replace("def task(", "task = 3\ndef tasks("), "task"),
         (GOOD.replace("Settings(TrainingSettings)", "Settings"), "extend TrainingSettings"),
-        (GOOD.replace("size: int = 3", "size: int = 3\n    def __init__(self, other): pass"),
-         "Settings"),
+        (
+            GOOD.replace("size: int = 3", "size: int = 3\n    def __init__(self, other): pass"),
+            "Settings",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_declares_no_model_says_what_is_missing(tmp_path, text, named):
     path = written(tmp_path, text)
     error = refused(path)
@@ -192,10 +194,14 @@ def test_a_file_imports_its_neighbours_wherever_it_is_named_from(tmp_path, monke
     [
         (None, "import no_such_module_of_anyone", "model.py:2", "no_such_module_of_anyone"),
         ("", "from helper_beside import absent", "model.py:2", "absent"),
-        ("\n\nimport no_such_module_of_anyone\n", "import helper_beside", "helper_beside.py:3",
-         "no_such_module_of_anyone"),
+        (
+            "\n\nimport no_such_module_of_anyone\n",
+            "import helper_beside",
+            "helper_beside.py:3",
+            "no_such_module_of_anyone",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_import_that_fails_is_told_with_its_line(tmp_path, beside, line, file, named):
     if beside is not None:
         (tmp_path / "helper_beside.py").write_text(beside, encoding="utf-8")
@@ -218,8 +224,9 @@ def test_what_is_run_is_the_text_and_no_compiled_copy(tmp_path):
     """A copy in __pycache__ with the right time and size would be taken by an import."""
     path = Path(written(tmp_path, GOOD))
     copy = Path(importlib.util.cache_from_source(str(path)))
-    py_compile.compile(written(tmp_path, GOOD.replace("= 3", "= 9"), "other.py"), str(copy),
-                       str(path))  # fmt: skip
+    py_compile.compile(
+        written(tmp_path, GOOD.replace("= 3", "= 9"), "other.py"), str(copy), str(path)
+    )
     stamp = path.stat()
     content = bytearray(copy.read_bytes())
     content[8:16] = struct.pack("<II", int(stamp.st_mtime), stamp.st_size)

@@ -51,8 +51,15 @@ def test_a_finished_run_has_everything(model, tmp_path):
     outcome = train(run, progress=QUIET())
     assert (outcome.ending, outcome.step) == ("finished", STEPS)
     names = {entry.name for entry in run.folder.path.iterdir()} - {".lock"}
-    assert names == {"configuration.json", "environment.json", "metrics.jsonl", "log.txt",
-                     "note.txt", "checkpoints", "evaluation.json"}  # fmt: skip
+    assert names == {
+        "configuration.json",
+        "environment.json",
+        "metrics.jsonl",
+        "log.txt",
+        "note.txt",
+        "checkpoints",
+        "evaluation.json",
+    }
     configuration = run.folder.read_json("configuration.json")
     assert configuration["model"] == "small" and list(configuration["files"]) == ["note.txt"]
     assert configuration["settings"]["seed"] == 3
@@ -72,8 +79,15 @@ def test_metrics_have_a_line_for_each_step(model, tmp_path):
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     for line in lines:
         looked = {"held_out_loss"} if line["step"] in (4, 8) else set()
-        assert line.keys() == {"step", "loss", "gradient_norm", "learning_rate", "examples",
-                               "seconds", *looked}  # fmt: skip
+        assert line.keys() == {
+            "step",
+            "loss",
+            "gradient_norm",
+            "learning_rate",
+            "examples",
+            "seconds",
+            *looked,
+        }
         assert line["examples"] == 4 and line["seconds"] >= 0 and line["loss"] > 0
     rate = run.settings.learning_rate
     assert lines[2]["learning_rate"] == pytest.approx(rate)
@@ -183,10 +197,21 @@ def test_a_transformer_with_dropout_resumes_to_the_same_bytes(tmp_path):
     lines = "\n".join(f"{n % 7} {n % 5} {n % 3}" for n in range(60)) + "\n"
     (tmp_path / "lines").write_text(lines, encoding="utf-8")
     settings = transformer.Settings(
-        layers=1, width=16, heads=2, inner=16, batch_size=4, dropout=0.2, label_smoothing=0.1,
-        steps=10, warmup=2, checkpoint_every=100, evaluate_every=4, tokens="whitespace",
-        source=str(tmp_path / "lines"), target=str(tmp_path / "lines"),
-    )  # fmt: skip
+        layers=1,
+        width=16,
+        heads=2,
+        inner=16,
+        batch_size=4,
+        dropout=0.2,
+        label_smoothing=0.1,
+        steps=10,
+        warmup=2,
+        checkpoint_every=100,
+        evaluate_every=4,
+        tokens="whitespace",
+        source=str(tmp_path / "lines"),
+        target=str(tmp_path / "lines"),
+    )
     builtin = {"transformer": transformer}
     found = load_model("transformer", builtin)
     whole = create_run(found, settings, tmp_path / "whole")
@@ -270,8 +295,10 @@ def test_opening_a_run_changes_nothing(model, tmp_path):
 
 
 def contents(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-            for path in sorted(folder.rglob("*"))}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
 
 
 def test_fewer_steps_than_are_done_are_refused_before_anything_is_written(model, tmp_path):

@@ -161,10 +161,13 @@ def test_a_run_with_damaged_checkpoints_only_names_each_and_starts_nothing(model
 
 @pytest.mark.parametrize(
     ("values", "part"),
-    [({"size": 4}, "size (3)"), ({"dtype": "float64"}, "dtype (float32)"),
-     ({"optimiser": "sgd", "seed": "5"}, "seed (0), optimiser (adam)"),
-     ({"batch_size": "5", "steps": "99"}, "batch_size (4)")],
-)  # fmt: skip
+    [
+        ({"size": 4}, "size (3)"),
+        ({"dtype": "float64"}, "dtype (float32)"),
+        ({"optimiser": "sgd", "seed": "5"}, "seed (0), optimiser (adam)"),
+        ({"batch_size": "5", "steps": "99"}, "batch_size (4)"),
+    ],
+)
 @pytest.mark.parametrize("begun", [True, False])
 def test_what_a_run_keeps_for_good_is_not_changed(model, tmp_path, values, part, begun):
     run = new(model, tmp_path / "run")
@@ -186,12 +189,17 @@ def contents(folder):
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "{}", '{"model": "small", "settings": {}}', '{"model": 3, "settings": {}, "files": []}',
-     '{"model": "small", "settings": [], "files": []}',
-     '{"model": "small", "settings": {}, "files": "note.txt"}',
-     '{"model": "small", "settings": {}, "files": [3]}',
-     '{"model": "small", "settings": {}, "files": [], "more": 1}'],
-)  # fmt: skip
+    [
+        "[]",
+        "{}",
+        '{"model": "small", "settings": {}}',
+        '{"model": 3, "settings": {}, "files": []}',
+        '{"model": "small", "settings": [], "files": []}',
+        '{"model": "small", "settings": {}, "files": "note.txt"}',
+        '{"model": "small", "settings": {}, "files": [3]}',
+        '{"model": "small", "settings": {}, "files": [], "more": 1}',
+    ],
+)
 def test_a_damaged_configuration_is_named(model, tmp_path, text):
     run = new(model, tmp_path / "run")
     (run.folder.path / "configuration.json").write_text(text, encoding="utf-8")
@@ -316,10 +324,18 @@ def test_a_signal_saves_once_and_says_how_to_go_on(tmp_path, number):
     model = tmp_path / "endless.py"
     model.write_text(ENDLESS, encoding="utf-8")
     folder = tmp_path / "a run"
-    command = [sys.executable, "-m", "graphgrad.tools.main", "train", str(model), "--run",
-               str(folder)]  # fmt: skip
-    process = subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "graphgrad.tools.main",
+        "train",
+        str(model),
+        "--run",
+        str(folder),
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         wait_for_lines(folder / "metrics.jsonl", 5, process)
         process.send_signal(number)

@@ -26,8 +26,13 @@ def no_waiting_for_the_disk(monkeypatch):
 
 # ---------------------------------------------------------------- updates that are not finite
 
-OVERFLOWING = {"learning_rate": 1e38, "schedule": "constant", "warmup": 0, "clip_norm": 0.0,
-               "optimiser": "sgd"}  # fmt: skip
+OVERFLOWING = {
+    "learning_rate": 1e38,
+    "schedule": "constant",
+    "warmup": 0,
+    "clip_norm": 0.0,
+    "optimiser": "sgd",
+}
 
 
 def test_the_last_step_does_not_finish_with_parameters_that_are_not_finite(model, tmp_path):

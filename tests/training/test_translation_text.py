@@ -24,8 +24,14 @@ def corpus(tmp_path):
 
 
 def settings_of(corpus, **values):
-    small = {"layers": 1, "width": 16, "heads": 2, "inner": 16, "batch_size": 4,
-             "tokens": "whitespace"}  # fmt: skip
+    small = {
+        "layers": 1,
+        "width": 16,
+        "heads": 2,
+        "inner": 16,
+        "batch_size": 4,
+        "tokens": "whitespace",
+    }
     return Settings(**{**small, **corpus, **values})
 
 

@@ -73,9 +73,17 @@ def strange(home, monkeypatch):
         return made(payload, home / "stranger" / "run"), payload
 
 
-COMMANDS = [["evaluate"], ["translate"], ["inspect"], ["render"], ["plot", "--what", "attention"],
-            ["train", "--resume"], ["inspect", "--explain", "loss"],
-            ["render", "--format", "html"], ["plot", "--what", "flow"]]  # fmt: skip
+COMMANDS = [
+    ["evaluate"],
+    ["translate"],
+    ["inspect"],
+    ["render"],
+    ["plot", "--what", "attention"],
+    ["train", "--resume"],
+    ["inspect", "--explain", "loss"],
+    ["render", "--format", "html"],
+    ["plot", "--what", "flow"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -176,8 +184,11 @@ def test_a_built_in_model_takes_no_file(home, capsys):
     assert main(["train", "feedforward", "--set", "steps=1", "--run", str(run)]) == 0
     with pytest.raises(ConfigurationError, match="built-in model feedforward"):
         open_run(run, BUILTIN, model_file=str(written(home / "mine")))
-    for words in (["render", "feedforward"], ["train", "feedforward"],
-                  ["inspect", "feedforward", "--explain", "loss"]):  # fmt: skip
+    for words in (
+        ["render", "feedforward"],
+        ["train", "feedforward"],
+        ["inspect", "feedforward", "--explain", "loss"],
+    ):
         assert main([*words, "--model", "payload.py"]) == 2
         assert "there is no run" in capsys.readouterr().err
 

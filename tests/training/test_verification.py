@@ -23,14 +23,21 @@ from graphgrad.training.verification import verify_first_step
 WIDTH = 128
 
 wrong = elementwise(
-    "wrong", "x / 2", "{0} * 0.52",  # not what `compute` says
+    "wrong",
+    "x / 2",
+    "{0} * 0.52",  # not what `compute` says
     compute=lambda xp, out, x: xp.multiply(x, 0.5, out=out),
-    delta=lambda delta, y, x: (delta * 0.5,), delta_formula="δ / 2",
-)  # fmt: skip
+    delta=lambda delta, y, x: (delta * 0.5,),
+    delta_formula="δ / 2",
+)
 infinite = elementwise(
-    "infinite", "x", "{0} / 0.0", compute=lambda xp, out, x: xp.copyto(out, x),
-    delta=lambda delta, y, x: (delta,), delta_formula="δ",
-)  # fmt: skip
+    "infinite",
+    "x",
+    "{0} / 0.0",
+    compute=lambda xp, out, x: xp.copyto(out, x),
+    delta=lambda delta, y, x: (delta,),
+    delta_formula="δ",
+)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,23 @@ if TYPE_CHECKING:
 def settings_of(workload: Workload, dropout: float) -> transformer.Settings:
     """The Transformer's settings that mean this workload."""
     return transformer.Settings(
-        seed=workload.seed, batch_size=workload.batch, layers=workload.layers,
-        width=workload.width, heads=workload.heads, inner=workload.inner, dropout=dropout,
-        label_smoothing=workload.label_smoothing, learning_rate=workload.learning_rate,
-        schedule="constant", warmup=0, optimiser="adam", beta1=workload.beta1,
-        beta2=workload.beta2, epsilon=workload.epsilon, clip_norm=0.0,
-    )  # fmt: skip
+        seed=workload.seed,
+        batch_size=workload.batch,
+        layers=workload.layers,
+        width=workload.width,
+        heads=workload.heads,
+        inner=workload.inner,
+        dropout=dropout,
+        label_smoothing=workload.label_smoothing,
+        learning_rate=workload.learning_rate,
+        schedule="constant",
+        warmup=0,
+        optimiser="adam",
+        beta1=workload.beta1,
+        beta2=workload.beta2,
+        epsilon=workload.epsilon,
+        clip_norm=0.0,
+    )
 
 
 def forward_graph(workload: Workload, dropout: float) -> Graph:
@@ -46,16 +57,23 @@ def facts(variant: str, threads: int) -> dict[str, Any]:
     """Version and BLAS; the threads are those that the BLAS chose."""
     blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
     used = max((each["num_threads"] for each in blas), default=threads)
-    names = ", ".join(sorted({f"{each['internal_api']} {each['version'] or ''}".strip()
-                              for each in blas}))  # fmt: skip
-    return {"version": graphgrad.__version__, "threads": used,
-            "detail": f"NumPy {np.__version__}, {names or 'another BLAS'}"}  # fmt: skip
+    names = ", ".join(
+        sorted({f"{each['internal_api']} {each['version'] or ''}".strip() for each in blas})
+    )
+    return {
+        "version": graphgrad.__version__,
+        "threads": used,
+        "detail": f"NumPy {np.__version__}, {names or 'another BLAS'}",
+    }
 
 
 def build(
-    variant: str, workload: Workload, parameters: dict[str, np.ndarray],
-    batch: dict[str, np.ndarray], dropout: float,
-) -> Callable[[], float]:  # fmt: skip
+    variant: str,
+    workload: Workload,
+    parameters: dict[str, np.ndarray],
+    batch: dict[str, np.ndarray],
+    dropout: float,
+) -> Callable[[], float]:
     """Declares, derives, optimises, plans and lowers the step."""
     graph = training_graph(workload, dropout)
     compiled = compile(graph, fuse=True, without=[variant] if variant else [])

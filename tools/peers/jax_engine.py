@@ -105,19 +105,23 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return pairs.reshape(length, width).astype(np.float32)
 
 
-def adam(weights: Tree, gradients: Tree, moments: Tree, count: jax.Array, workload: Workload
-         ) -> tuple[Tree, Tree]:  # fmt: skip
+def adam(
+    weights: Tree, gradients: Tree, moments: Tree, count: jax.Array, workload: Workload
+) -> tuple[Tree, Tree]:
     """The next weights and moments (Kingma and Ba 2015, algorithm 1)."""
     beta1, beta2 = workload.beta1, workload.beta2
     first = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, moments["first"], gradients)
-    second = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, moments["second"],
-                          gradients)  # fmt: skip
+    second = jax.tree.map(
+        lambda v, g: beta2 * v + (1 - beta2) * g * g, moments["second"], gradients
+    )
     rate = workload.learning_rate / (1 - beta1**count)
     root = jnp.sqrt(1 - beta2**count)
     moved = jax.tree.map(
         lambda w, m, v: w - rate * m / (jnp.sqrt(v) / root + workload.epsilon),
-        weights, first, second,
-    )  # fmt: skip
+        weights,
+        first,
+        second,
+    )
     return moved, {"first": first, "second": second}
 
 
@@ -127,9 +131,12 @@ def facts(variant: str, threads: int) -> dict[str, Any]:
 
 
 def build(
-    variant: str, workload: Workload, parameters: dict[str, np.ndarray],
-    batch: dict[str, np.ndarray], dropout: float,
-) -> Callable[[], float]:  # fmt: skip
+    variant: str,
+    workload: Workload,
+    parameters: dict[str, np.ndarray],
+    batch: dict[str, np.ndarray],
+    dropout: float,
+) -> Callable[[], float]:
     """The compiled step and the state that it is given and gives back."""
 
     @partial(jax.jit, donate_argnums=0)
@@ -144,8 +151,12 @@ def build(
 
     weights = {name: jnp.array(array) for name, array in parameters.items()}
     moments = {which: jax.tree.map(jnp.zeros_like, weights) for which in ("first", "second")}
-    state: Tree = {"weights": weights, "moments": moments, "count": jnp.int32(0),
-                   "key": jax.random.key(workload.seed)}  # fmt: skip
+    state: Tree = {
+        "weights": weights,
+        "moments": moments,
+        "count": jnp.int32(0),
+        "key": jax.random.key(workload.seed),
+    }
     feeds = {name: jnp.array(array) for name, array in batch.items()}
 
     def step() -> float:

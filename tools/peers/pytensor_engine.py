@@ -64,8 +64,11 @@ class Model:
             shaped = heads.reshape((workload.batch, length, workload.heads, each))
             return shaped.transpose(0, 2, 1, 3)
 
-        query, key, value = (split("query", queries, lengths[0]), split("key", memory, lengths[1]),
-                             split("value", memory, lengths[1]))  # fmt: skip
+        query, key, value = (
+            split("query", queries, lengths[0]),
+            split("key", memory, lengths[1]),
+            split("value", memory, lengths[1]),
+        )
         scores = (query @ key.transpose(0, 1, 3, 2)) * np.float32(each**-0.5)
         found = softmax(pt.where(mask, scores, np.float32(-np.inf)), axis=-1) @ value
         joined = found.transpose(0, 2, 1, 3).reshape((workload.batch, lengths[0], workload.width))
@@ -89,16 +92,18 @@ class Model:
         for name in (f"encoder.{number}" for number in range(workload.layers)):
             y = self.attention(f"{name}.attention", x, x, source_mask, (m, m))
             x = self.sublayer(f"{name}.attention", x, y, m)
-            x = self.sublayer(f"{name}.feed_forward", x,
-                              self.feed_forward(f"{name}.feed_forward", x), m)  # fmt: skip
+            x = self.sublayer(
+                f"{name}.feed_forward", x, self.feed_forward(f"{name}.feed_forward", x), m
+            )
         memory, x = x, self.embedded("decoder", target_input, n)
         for name in (f"decoder.{number}" for number in range(workload.layers)):
             y = self.attention(f"{name}.attention", x, x, target_mask, (n, n))
             x = self.sublayer(f"{name}.attention", x, y, n)
             y = self.attention(f"{name}.cross_attention", x, memory, source_mask, (n, m))
             x = self.sublayer(f"{name}.cross_attention", x, y, n)
-            x = self.sublayer(f"{name}.feed_forward", x,
-                              self.feed_forward(f"{name}.feed_forward", x), n)  # fmt: skip
+            x = self.sublayer(
+                f"{name}.feed_forward", x, self.feed_forward(f"{name}.feed_forward", x), n
+            )
         logits = self.dense("decoder.output.dense", x)
         return cross_entropy(logits, target_output, workload)
 
@@ -110,8 +115,7 @@ def cross_entropy(logits: Any, targets: Any, workload: Workload) -> Any:
     log_probabilities = log_softmax(logits.reshape((rows, workload.vocabulary)), axis=-1)
     flat = targets.reshape((rows,))
     true = log_probabilities[pt.arange(rows), flat]
-    losses = (np.float32(smoothing - 1) * true
-              - np.float32(smoothing) * log_probabilities.mean(-1))  # fmt: skip
+    losses = np.float32(smoothing - 1) * true - np.float32(smoothing) * log_probabilities.mean(-1)
     counted = pt.neq(flat, PADDING).astype("float32")
     return (losses * counted).sum() / counted.sum()
 
@@ -144,14 +148,20 @@ def facts(variant: str, threads: int) -> dict[str, Any]:
     """Version; its BLAS takes the processors that this process may use."""
     if not pytensor.config.cxx:
         raise RuntimeError("PyTensor finds no C++ compiler")
-    return {"version": pytensor.__version__, "threads": threads,
-            "detail": f"linker {pytensor.config.linker}"}  # fmt: skip
+    return {
+        "version": pytensor.__version__,
+        "threads": threads,
+        "detail": f"linker {pytensor.config.linker}",
+    }
 
 
 def build(
-    variant: str, workload: Workload, parameters: dict[str, np.ndarray],
-    batch: dict[str, np.ndarray], dropout: float,
-) -> Callable[[], float]:  # fmt: skip
+    variant: str,
+    workload: Workload,
+    parameters: dict[str, np.ndarray],
+    batch: dict[str, np.ndarray],
+    dropout: float,
+) -> Callable[[], float]:
     """The compiled function."""
     weights = {name: pytensor.shared(array, name) for name, array in parameters.items()}
     ids = {name: pt.matrix(name, dtype="int32") for name in batch}

@@ -86,8 +86,9 @@ class DecoderLayer(EncoderLayer):
 class Half(nn.Module):
     """Encoder or decoder: an embedding with positions, and layers."""
 
-    def __init__(self, layer: type[EncoderLayer], workload: Workload, length: int,
-                 dropout: float) -> None:  # fmt: skip
+    def __init__(
+        self, layer: type[EncoderLayer], workload: Workload, length: int, dropout: float
+    ) -> None:
         super().__init__()
         self.scale = workload.width**0.5
         self.embedding = nn.Embedding(workload.vocabulary, workload.width)
@@ -122,9 +123,11 @@ class Transformer(nn.Module):
         memory = self.encoder(source, source_mask)
         logits = self.output(self.decoder(target_input, target_mask, memory, source_mask))
         return functional.cross_entropy(
-            logits.flatten(0, 1), target_output.flatten(),
-            ignore_index=PADDING, label_smoothing=self.smoothing,
-        )  # fmt: skip
+            logits.flatten(0, 1),
+            target_output.flatten(),
+            ignore_index=PADDING,
+            label_smoothing=self.smoothing,
+        )
 
 
 def sinusoids(length: int, width: int) -> Tensor:
@@ -154,23 +157,32 @@ def load(model: Transformer, parameters: Mapping[str, np.ndarray]) -> None:
 def facts(variant: str, threads: int) -> dict[str, Any]:
     """Version and threads, which are set here."""
     torch.set_num_threads(threads)
-    return {"version": torch.__version__, "threads": torch.get_num_threads(),
-            "detail": "fused Adam, scaled_dot_product_attention"}  # fmt: skip
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "detail": "fused Adam, scaled_dot_product_attention",
+    }
 
 
 def build(
-    variant: str, workload: Workload, parameters: dict[str, np.ndarray],
-    batch: dict[str, np.ndarray], dropout: float,
-) -> Callable[[], float]:  # fmt: skip
+    variant: str,
+    workload: Workload,
+    parameters: dict[str, np.ndarray],
+    batch: dict[str, np.ndarray],
+    dropout: float,
+) -> Callable[[], float]:
     """The model, its optimiser and the step that uses both."""
     torch.manual_seed(workload.seed)
     model = Transformer(workload, dropout)
     load(model, parameters)
     loss_of: Callable[..., Tensor] = torch.compile(model) if variant == "compile" else model
     optimiser = torch.optim.Adam(
-        model.parameters(), workload.learning_rate, (workload.beta1, workload.beta2),
-        workload.epsilon, fused=True,
-    )  # fmt: skip
+        model.parameters(),
+        workload.learning_rate,
+        (workload.beta1, workload.beta2),
+        workload.epsilon,
+        fused=True,
+    )
     feeds = {name: torch.from_numpy(array.astype(np.int64)) for name, array in batch.items()}
 
     def step() -> float:

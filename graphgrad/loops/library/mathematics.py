@@ -42,12 +42,30 @@ from graphgrad.loops.library.single_precision import (
 )
 
 __all__ = [
-    "cos_float32", "cos_float64", "erf_float32", "erf_float64", "exp_float32", "exp_float64",
-    "expm1_float32", "expm1_float64", "log1p_float32", "log1p_float64", "log_float32",
-    "log_float64", "near_cos_float32", "near_cos_float64", "near_sin_float32",
-    "near_sin_float64", "rsqrt", "sign", "sin_float32", "sin_float64", "softplus",
-    "tanh_float32", "tanh_float64",
-]  # fmt: skip
+    "cos_float32",
+    "cos_float64",
+    "erf_float32",
+    "erf_float64",
+    "exp_float32",
+    "exp_float64",
+    "expm1_float32",
+    "expm1_float64",
+    "log1p_float32",
+    "log1p_float64",
+    "log_float32",
+    "log_float64",
+    "near_cos_float32",
+    "near_cos_float64",
+    "near_sin_float32",
+    "near_sin_float64",
+    "rsqrt",
+    "sign",
+    "sin_float32",
+    "sin_float64",
+    "softplus",
+    "tanh_float32",
+    "tanh_float64",
+]
 
 
 @loop_function()

@@ -28,9 +28,13 @@ INCREMENT0, INCREMENT1 = KEY_INCREMENTS
 
 @loop_function()
 def group_words(
-    group: uint64, stream: uint64, step_low: uint64, step_high: uint64,
-    key_low: uint64, key_high: uint64,
-):  # fmt: skip
+    group: uint64,
+    stream: uint64,
+    step_low: uint64,
+    step_high: uint64,
+    key_low: uint64,
+    key_high: uint64,
+):
     """The four words of one counter; ``group`` is the number of the first, divided by four."""
     c0, c1, c2, c3 = group & LOW, stream, step_low, step_high
     k0, k1 = key_low, key_high
@@ -51,9 +55,13 @@ def edges(size: int64, start: int64):
 
 @loop_function()
 def edge_word(
-    element: int64, stream: uint64, step_low: uint64, step_high: uint64,
-    key_low: uint64, key_high: uint64,
-):  # fmt: skip
+    element: int64,
+    stream: uint64,
+    step_low: uint64,
+    step_high: uint64,
+    key_low: uint64,
+    key_high: uint64,
+):
     """Word ``element`` of the stream, alone."""
     words = group_words(uint64(element // 4), stream, step_low, step_high, key_low, key_high)
     which = element % 4
@@ -63,9 +71,15 @@ def edge_word(
 
 @loop_function()
 def fill_words(
-    address: int64, size: int64, start: int64, stream: uint64, step_low: uint64, step_high: uint64,
-    key_low: uint64, key_high: uint64,
-):  # fmt: skip
+    address: int64,
+    size: int64,
+    start: int64,
+    stream: uint64,
+    step_low: uint64,
+    step_high: uint64,
+    key_low: uint64,
+    key_high: uint64,
+):
     out = array(address, uint32, size)
     begin, end = edges(size, start)
     for number in range(begin + size - end):
@@ -107,17 +121,29 @@ def fill_elements(out, start: int64, seed: int64, step: int64, stream: int64, li
 
 @loop_function(separate=True)
 def fill_mask_float32(
-    address: int64, size: int64, start: int64, seed: int64, step: int64, stream: int64,
-    limit: int64, scale: float32,
-):  # fmt: skip
+    address: int64,
+    size: int64,
+    start: int64,
+    seed: int64,
+    step: int64,
+    stream: int64,
+    limit: int64,
+    scale: float32,
+):
     """The mask of `size` elements from ``start`` on; seed and step are words of 64 bits."""
     fill_elements(array(address, float32, size), start, seed, step, stream, limit, scale)
 
 
 @loop_function(separate=True)
 def fill_mask_float64(
-    address: int64, size: int64, start: int64, seed: int64, step: int64, stream: int64,
-    limit: int64, scale: float64,
-):  # fmt: skip
+    address: int64,
+    size: int64,
+    start: int64,
+    seed: int64,
+    step: int64,
+    stream: int64,
+    limit: int64,
+    scale: float64,
+):
     """The same in float64."""
     fill_elements(array(address, float64, size), start, seed, step, stream, limit, scale)

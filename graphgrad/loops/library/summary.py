@@ -28,7 +28,7 @@ from graphgrad.loops.language import (
     signed,
     sqrt,
     unsigned,
-)  # fmt: skip
+)
 
 BLOCK = 2048
 """Elements of a block: 8 or 16 kB, which the first cache holds."""
@@ -97,9 +97,15 @@ def mixed(x, integers, magnitude: signed, infinite: signed):
 
 @loop_function(*FAST)
 def write_figures(
-    out, count: int64, mean: float64, squares: float64, smallest: float64, largest: float64,
-    zeros: int64, size: int64,
-):  # fmt: skip
+    out,
+    count: int64,
+    mean: float64,
+    squares: float64,
+    smallest: float64,
+    largest: float64,
+    zeros: int64,
+    size: int64,
+):
     """Writes the figures; False where a sum has overflowed."""
     together = squares + mean * mean * float64(count)
     out[0], out[1], out[2], out[3], out[4] = NAN, NAN, 0, NAN, NAN
@@ -112,11 +118,20 @@ def write_figures(
 
 @loop_function(*FAST)
 def measure(
-    address: int64, size: int64, figures: int64,
-    magnitude: signed, infinite: signed, lowest: unsigned, tiny: real, width: int64,
-) -> bool_:  # fmt: skip
-    x, integers, naturals = (array(address, real, size), array(address, signed, size),
-                             array(address, unsigned, size))  # fmt: skip
+    address: int64,
+    size: int64,
+    figures: int64,
+    magnitude: signed,
+    infinite: signed,
+    lowest: unsigned,
+    tiny: real,
+    width: int64,
+) -> bool_:
+    x, integers, naturals = (
+        array(address, real, size),
+        array(address, signed, size),
+        array(address, unsigned, size),
+    )
     count, mean, squares, zeros = int64(0), float64(0), float64(0), int64(0)
     smallest, largest = float64(INFINITY), float64(-INFINITY)
     guess = x[0] if integers[0] < infinite and naturals[0] < lowest else real(0)

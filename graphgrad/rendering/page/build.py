@@ -129,8 +129,9 @@ def _plain_value(value: object, where: str, depth: int) -> Any:
             raise ConfigurationError(f"{where[:200]}: keys in JSON are text", fix="str()")
         return {key: _plain_value(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain_value(item, f"{where}[{place}]", depth + 1)
-                for place, item in enumerate(value)]  # fmt: skip
+        return [
+            _plain_value(item, f"{where}[{place}]", depth + 1) for place, item in enumerate(value)
+        ]
     raise ConfigurationError(
         f"{where[:200]} is no JSON: {type(value).__name__}",
         fix="give lists, dictionaries, texts and Python numbers (array.tolist(), float(x))",

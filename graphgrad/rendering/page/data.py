@@ -71,18 +71,21 @@ class _Writer:
             "folds": found.folds,
             "hasDeltas": "delta" in self.parts.values(),
             "outputs": {name: graph.position(node) for name, node in graph.outputs.items()},
-            "updates": [[graph.position(leaf), graph.position(node)]
-                        for leaf, node in graph.updates.items()],
+            "updates": [
+                [graph.position(leaf), graph.position(node)] for leaf, node in graph.updates.items()
+            ],
             "sizes": {name: int(sizes.get(name, DEFAULT_SIZE)) for name in names},
             "dimensions": {text: _terms(size) for text, size in self.dimensions.items()},
-            "scopes": [{"name": path[-1] if path else "", "path": ".".join(path), "parent": parent}
-                       for path, parent in zip(found.paths, found.parents, strict=True)],
+            "scopes": [
+                {"name": path[-1] if path else "", "path": ".".join(path), "parent": parent}
+                for path, parent in zip(found.paths, found.parents, strict=True)
+            ],
             "runs": found.runs,
             "factors": list(factors(found, self.near)),
             "formulas": [formula_tree(text) for text in self.formulas.places],
             "sources": [_source(file, line) for file, line in self.sources.places],
             "nodes": nodes,
-        }  # fmt: skip
+        }
 
     def node(self, node: Node) -> dict[str, Any]:
         """One node; see `assets/core/contract.js` for the fields."""
@@ -187,8 +190,9 @@ def _flops(node: Node) -> list[list[Any]] | None:
 
 
 def _attributes(node: Node) -> dict[str, str]:
-    return {name: value_text(value) for name, value in node.attributes.items()
-            if name not in _HIDDEN}  # fmt: skip
+    return {
+        name: value_text(value) for name, value in node.attributes.items() if name not in _HIDDEN
+    }
 
 
 def _constant(node: Node) -> str | None:

@@ -25,15 +25,48 @@ _TOKEN = re.compile(
 )
 _LETTERS = frozenset("nqstpwcμσεπΦ")
 _FUNCTIONS = frozenset(
-    ["exp", "log", "tanh", "sin", "cos", "erf", "sign", "max", "min", "mean", "softmax", "sigmoid",
-     "relu", "sqrt"]
-)  # fmt: skip
-_OPERATORS = {"-": "−", "·": "·", "+": "+", "=": "=", "<": "<", ">": ">", "≤": "≤", "≥": "≥",
-              "≠": "≠", "∧": "∧", "∨": "∨", "¬": "¬", "Σ": "Σ", "∂": "∂", "|": "|"}  # fmt: skip
+    [
+        "exp",
+        "log",
+        "tanh",
+        "sin",
+        "cos",
+        "erf",
+        "sign",
+        "max",
+        "min",
+        "mean",
+        "softmax",
+        "sigmoid",
+        "relu",
+        "sqrt",
+    ]
+)
+_OPERATORS = {
+    "-": "−",
+    "·": "·",
+    "+": "+",
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    "≤": "≤",
+    "≥": "≥",
+    "≠": "≠",
+    "∧": "∧",
+    "∨": "∨",
+    "¬": "¬",
+    "Σ": "Σ",
+    "∂": "∂",
+    "|": "|",
+}
 _SUMS = frozenset("+-=<>≤≥≠∧∨")
 _POWERS: dict[str, Tree] = {
-    "²": ["n", "2"], "³": ["n", "3"], "ᵀ": ["o", "⊤"], "ˣ": ["x", -1], "ʸ": ["y"],
-}  # fmt: skip
+    "²": ["n", "2"],
+    "³": ["n", "3"],
+    "ᵀ": ["o", "⊤"],
+    "ˣ": ["x", -1],
+    "ʸ": ["y"],
+}
 _DEEPEST = 20  # brackets, roots, fractions, powers within each other; deeper ones are text
 
 

@@ -61,8 +61,9 @@ def tokens_of(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """The tokens of each input of ids, where the run translates; else none."""
     if SOURCE_FILE not in files or TARGET_FILE not in files:
         return {}
-    source, target = (Vocabulary.from_json(files[name], name).tokens
-                      for name in (SOURCE_FILE, TARGET_FILE))  # fmt: skip
+    source, target = (
+        Vocabulary.from_json(files[name], name).tokens for name in (SOURCE_FILE, TARGET_FILE)
+    )
     return {"source": source, "target_input": target, "target_output": target}
 
 

@@ -89,8 +89,11 @@ def shared(arrangement: Arrangement) -> set[Node]:
         if node in near.stands_for:
             continue
         leaf = node.operation in (INPUT, PARAMETER, STATE)
-        scopes = {arrangement.scope_of[tail] for tail in graph.tails(node)
-                  if arrangement.drawn[tail] & FORWARD}  # fmt: skip
+        scopes = {
+            arrangement.scope_of[tail]
+            for tail in graph.tails(node)
+            if arrangement.drawn[tail] & FORWARD
+        }
         if (leaf or node not in learned) and len(scopes) > 1:
             found.add(node)
     return found

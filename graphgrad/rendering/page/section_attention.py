@@ -74,14 +74,18 @@ def attention_section(
     maps = [_split(graph, item, arrays, lengths) for item in found]
     count = min(examples, *(len(item["examples"]) for item in maps))
     side, count = _fitting(maps, count, min(side, SIDE), budget)
-    shown = [{**item, "examples": [_encoded(example, side) for example in item["examples"][:count]]}
-             for item in maps]  # fmt: skip
+    shown = [
+        {**item, "examples": [_encoded(example, side) for example in item["examples"][:count]]}
+        for item in maps
+    ]
     inputs = dict.fromkeys(name for item in found for name in (item.query, item.key) if name)
     return {
-        "side": side, "maps": shown,
-        "examples": [_texts(inputs, feeds, tokens or {}, number, side, lengths)
-                     for number in range(count)],
-    }  # fmt: skip
+        "side": side,
+        "maps": shown,
+        "examples": [
+            _texts(inputs, feeds, tokens or {}, number, side, lengths) for number in range(count)
+        ],
+    }
 
 
 # ---------------------------------------------------------------- what attends
@@ -91,8 +95,13 @@ def _attentions(graph: Graph) -> Iterator[_Attention]:
     parts = parts_of(graph)
     for node in graph.nodes:
         last = node.rank - 1
-        if (node.operation is SOFTMAX and parts[node] == "forward" and node.rank >= 2
-                and node.attributes["axis"] == last and _weighs(graph, node)):  # fmt: skip
+        if (
+            node.operation is SOFTMAX
+            and parts[node] == "forward"
+            and node.rank >= 2
+            and node.attributes["axis"] == last
+            and _weighs(graph, node)
+        ):
             scores, mask = _unmasked(node.heads[0])
             query, key = (_input_along(graph, node.shape[axis]) for axis in (-2, -1))
             yield _Attention(node, scores, graph.delta_or_none(scores), mask, query, key)
@@ -141,8 +150,9 @@ def _values(
     graph: Graph, found: Sequence[_Attention], feeds: Arrays, state: Arrays
 ) -> dict[Node, np.ndarray]:
     """The weights, deltas and masks of the graph before its sizes are set, from one evaluation."""
-    asked = [node for item in found for node in (item.weights, item.delta, item.mask)
-             if node is not None]  # fmt: skip
+    asked = [
+        node for item in found for node in (item.weights, item.delta, item.mask) if node is not None
+    ]
     sized = specialise(graph, sizes_of(graph, feeds))
     wanted = {str(graph.position(node)): sized.names[graph.name_of(node)] for node in asked}
     optimised, _ = optimise(sized.with_outputs(wanted, {}), PASSES)
@@ -197,15 +207,23 @@ def _split(
             slice(int(lengths[name][number]) + MARGIN if name in lengths else None)
             for name in (item.query or "", item.key or "")
         )
-        examples.append({
-            "weights": weights[number][:, *cut],
-            "deltas": None if deltas is None else deltas[number][:, *cut],
-            "mask": None if mask is None else mask[number][:, *cut],
-        })  # fmt: skip
+        examples.append(
+            {
+                "weights": weights[number][:, *cut],
+                "deltas": None if deltas is None else deltas[number][:, *cut],
+                "mask": None if mask is None else mask[number][:, *cut],
+            }
+        )
     name = graph.name_of(item.weights)
-    return {"name": name.rpartition(".")[0] or name, "weights": name,
-            "scores": graph.name_of(item.scores), "query": item.query, "key": item.key,
-            "heads": weights.shape[1], "examples": examples}  # fmt: skip
+    return {
+        "name": name.rpartition(".")[0] or name,
+        "weights": name,
+        "scores": graph.name_of(item.scores),
+        "query": item.query,
+        "key": item.key,
+        "heads": weights.shape[1],
+        "examples": examples,
+    }
 
 
 def _fitting(
@@ -216,8 +234,9 @@ def _fitting(
         for fewer in range(count, 0, -1):
             size = sum(
                 _bytes(example["weights"].shape, smaller, example["deltas"] is not None)
-                for item in maps for example in item["examples"][:fewer]
-            )  # fmt: skip
+                for item in maps
+                for example in item["examples"][:fewer]
+            )
             if size <= budget:
                 return smaller, fewer
     return min(SIDES[-1], side), 1
@@ -235,17 +254,22 @@ def _encoded(example: Mapping[str, np.ndarray | None], side: int) -> dict[str, A
     )
     assert weights is not None
     return {
-        "queries": weights.shape[1], "keys": weights.shape[2],
+        "queries": weights.shape[1],
+        "keys": weights.shape[2],
         "weights": packed(weights),
         "deltas": None if deltas is None else packed(deltas),
         "mask": None if mask is None else packed_bits(mask),
-    }  # fmt: skip
+    }
 
 
 def _texts(
-    inputs: Sequence[str] | Mapping[str, None], feeds: Arrays, tokens: Tokens, number: int,
-    side: int, lengths: Mapping[str, np.ndarray],
-) -> dict[str, list[str]]:  # fmt: skip
+    inputs: Sequence[str] | Mapping[str, None],
+    feeds: Arrays,
+    tokens: Tokens,
+    number: int,
+    side: int,
+    lengths: Mapping[str, np.ndarray],
+) -> dict[str, list[str]]:
     """The tokens of one example by input; ids where the input's tokens are not known."""
     texts = {}
     for name in inputs:

@@ -30,7 +30,6 @@ MOST_STEPS = 400
 class Recorded(Protocol):
     """What is read of a run's history."""
 
-    # fmt: off
     @property
     def steps(self) -> tuple[int, ...]: ...
     @property
@@ -41,7 +40,6 @@ class Recorded(Protocol):
     def values(self) -> np.ndarray: ...
     @property
     def deltas(self) -> Mapping[str, str]: ...
-    # fmt: on
 
 
 def history_section(

@@ -82,23 +82,33 @@ class _Watch:
 
     def __call__(self, name: str, before: Graph, after: Graph) -> None:
         found = changes(before, after)
-        self.steps.append({
-            "name": name,
-            "nodes": [len(before), len(after)],
-            "cost": self.steps[-1]["cost"] if self.steps and _same(before, after)
-            else self._cost(after),
-            "counts": {kind: len(items) for kind, items in found.items()},
-            "lists": {kind: items[:LISTED] for kind, items in found.items() if kind != "rebuilt"},
-        })  # fmt: skip
+        self.steps.append(
+            {
+                "name": name,
+                "nodes": [len(before), len(after)],
+                "cost": self.steps[-1]["cost"]
+                if self.steps and _same(before, after)
+                else self._cost(after),
+                "counts": {kind: len(items) for kind, items in found.items()},
+                "lists": {
+                    kind: items[:LISTED] for kind, items in found.items() if kind != "rebuilt"
+                },
+            }
+        )
 
     def _cost(self, graph: Graph) -> dict[str, int]:
         """Nodes, matrix products and bytes moved of what outputs and updates need."""
         sized = specialise(graph, self.sizes)
         needed = sized.ancestors([*sized.outputs.values(), *sized.updates.values()])
-        computed = [node for node in needed
-                    if node.operation not in LEAVES and node.operation.view is None]  # fmt: skip
-        return {"nodes": len(graph), "steps": len(computed), "flops": sum(map(flops_of, computed)),
-                "bytes": sum(map(bytes_of, computed))}  # fmt: skip
+        computed = [
+            node for node in needed if node.operation not in LEAVES and node.operation.view is None
+        ]
+        return {
+            "nodes": len(graph),
+            "steps": len(computed),
+            "flops": sum(map(flops_of, computed)),
+            "bytes": sum(map(bytes_of, computed)),
+        }
 
 
 def changes(before: Graph, after: Graph) -> dict[str, list[list[str]]]:
@@ -197,16 +207,25 @@ def _program(program: Program) -> dict[str, Any]:
         computed.append(line if line <= LINES else 0)
         kernel_of.append(fused.get(node, ""))
     kernels = {name: _cut_text(text) for name, text in program.kernels.items()}
-    return {"program": [_cut(line) for line in lines[:LINES]], "program_count": len(lines),
-            "lines": computed, "kernel_of": kernel_of, "kernels": kernels,
-            "peak_bytes": program.peak_bytes, "arena_bytes": program.plan.arena_bytes}  # fmt: skip
+    return {
+        "program": [_cut(line) for line in lines[:LINES]],
+        "program_count": len(lines),
+        "lines": computed,
+        "kernel_of": kernel_of,
+        "kernels": kernels,
+        "peak_bytes": program.peak_bytes,
+        "arena_bytes": program.plan.arena_bytes,
+    }
 
 
 def _leaf_lines(graph: Graph, lines: Sequence[str]) -> dict[Node, int]:
     """The line on which each leaf enters: constants one by one, the others in the signature."""
     signature = next(number for number, line in enumerate(lines, 1) if line.startswith("def run("))
-    bound = {int(found[1]): number for number, line in enumerate(lines[:signature], 1)
-             if (found := _BOUND.match(line))}  # fmt: skip
+    bound = {
+        int(found[1]): number
+        for number, line in enumerate(lines[:signature], 1)
+        if (found := _BOUND.match(line))
+    }
     constants = [node for node in graph.nodes if node.operation is CONSTANT]
     places = {node: bound.get(number, 0) for number, node in enumerate(constants)}
     others = [n for n in graph.nodes if n.operation is INPUT or n.operation in STATEFUL]

@@ -75,12 +75,17 @@ def run_section(
     nodes = {known.name_of(node): _entry(figures, node, place) for node in figures.shown}
     found = first_non_finite(_with_deltas(known), feeds, state, passes) if _lost(rows) else None
     return {
-        "run": label, "step": step, "batch": batch, "sizes": sizes_of(graph, feeds),
+        "run": label,
+        "step": step,
+        "batch": batch,
+        "sizes": sizes_of(graph, feeds),
         "outputs": _scalars(figures),
-        "columns": list(COLUMNS), "rows": rows, "nodes": nodes,
+        "columns": list(COLUMNS),
+        "rows": rows,
+        "nodes": nodes,
         "saturated": SATURATED,
         "non_finite": None if found is None else _explained(known, found),
-    }  # fmt: skip
+    }
 
 
 def histogram_of(array: np.ndarray) -> tuple[int, list[int], list[int]]:
@@ -139,11 +144,13 @@ class _Figures:
         parts = parts_of(graph)
         kept = {*graph.updates, *graph.updates.values(), *graph.outputs.values()}
         self.shown = [
-            node for node in graph.nodes
+            node
+            for node in graph.nodes
             if (parts[node] != "update" or node in kept) and node.operation is not CONSTANT
-        ]  # fmt: skip
-        self.next = {node: leaf for leaf, node in graph.updates.items()
-                     if leaf.operation is PARAMETER}  # fmt: skip
+        ]
+        self.next = {
+            node: leaf for leaf, node in graph.updates.items() if leaf.operation is PARAMETER
+        }
         self.sums: dict[Node, _Sum] = {}
         for node in self.shown:
             delta, sent = graph.delta_or_none(node), graph.sent_back(node)
@@ -219,9 +226,12 @@ def _units(node: Node, stuck: np.ndarray) -> tuple[int, np.ndarray]:
 def _unit_figures(node: Node, stuck: np.ndarray, kind: str) -> dict[str, Any]:
     count, units = _units(node, stuck)
     return {
-        "kind": kind, "units": count, "stuck": len(units), "first": units[:LISTED_UNITS].tolist(),
+        "kind": kind,
+        "units": count,
+        "stuck": len(units),
+        "first": units[:LISTED_UNITS].tolist(),
         "share": number(float(np.mean(stuck)) if stuck.size else None),
-    }  # fmt: skip
+    }
 
 
 def _relu_units(node: Node, value: np.ndarray) -> dict[str, Any]:
@@ -237,8 +247,10 @@ def _tanh_units(node: Node, value: np.ndarray) -> dict[str, Any]:
 
 
 _UNITS: Mapping[Operation, Callable[[Node, np.ndarray], dict[str, Any]]] = {
-    relu: _relu_units, sigmoid: _sigmoid_units, tanh: _tanh_units,
-}  # fmt: skip
+    relu: _relu_units,
+    sigmoid: _sigmoid_units,
+    tanh: _tanh_units,
+}
 
 
 # ---------------------------------------------------------------- in plain values
@@ -261,8 +273,11 @@ def _with_deltas(graph: Graph) -> Graph:
     """The graph with its deltas as outputs where no update needs them: none is pruned."""
     if graph.updates:
         return graph
-    deltas = {str(graph.position(node)): delta for node in graph.nodes
-              if (delta := graph.delta_or_none(node)) is not None}  # fmt: skip
+    deltas = {
+        str(graph.position(node)): delta
+        for node in graph.nodes
+        if (delta := graph.delta_or_none(node)) is not None
+    }
     return graph.with_outputs({**graph.outputs, **deltas})
 
 
@@ -335,8 +350,12 @@ def _explained(graph: Graph, found: NonFinite) -> dict[str, Any]:
                 steps[head] = steps[node] + 1
                 queue.append(head)
     ancestry = [
-        {"name": graph.name_of(node), "operation": node.operation.name, "distance": distance,
-         "heads": [graph.name_of(head) for head in node.heads]}
+        {
+            "name": graph.name_of(node),
+            "operation": node.operation.name,
+            "distance": distance,
+            "heads": [graph.name_of(head) for head in node.heads],
+        }
         for node, distance in steps.items()
-    ]  # fmt: skip
+    ]
     return {**found.to_dict(), "text": str(found), "ancestry": ancestry}
