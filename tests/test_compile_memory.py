@@ -140,7 +140,7 @@ def test_threads_that_run_programs_of_many_sizes_do_not_meet_in_an_arena(fuse):
     state = gg.initial_state(run.source_graph)
     generator = np.random.default_rng(0)
     feeds = [
-        generator.normal(size=(40 + 10 * (number % 8), 128)).astype("f4") for number in range(160)
+        generator.normal(size=(40 + 10 * (number % 8), 128)).astype("f4") for number in range(80)
     ]
     expected = [run(state, x=feed)["y"] for feed in feeds]
     barrier = threading.Barrier(8)

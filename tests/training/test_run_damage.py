@@ -25,7 +25,7 @@ from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
 
-FLIPS, CUTS = 1200, 300
+FLIPS, CUTS = 850, 250
 MODELS = {}
 LINES = [" ".join(random.Random(n).choices("abcdef", k=n % 5 + 1)) for n in range(40)]
 FREE = ("log.txt", "environment.json", "evaluation.json")
