@@ -4,9 +4,10 @@ First everything that the outputs need, in the graph's order (forward, then delt
 have been checked, then the updates. So a step that finds a loss that is not finite leaves every
 parameter and state as it was, and can be run again to find out why.
 
-What nothing but updates is waiting for comes as soon as its heads are there: the delta of a weight
-is taken up by the optimiser while it is still in cache, and its memory is free for the next one.
-(Where the gradients' norm is an output or clips them, they all have to be there first.)
+`eager_updates` is to bring what nothing but updates waits for as soon as its heads are there, so
+that a weight's delta is taken up while it is still in cache. Today it moves nothing: behind the
+guards every node leads to updates alone, so none comes before another. (Where the gradients' norm
+is an output or clips them, all deltas have to be there first in any case.)
 """
 
 from __future__ import annotations
