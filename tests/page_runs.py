@@ -17,14 +17,14 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.compile import sizes_of
+from graphgrad.figures.recording import make_recorder
 from graphgrad.graph import Graph
-from graphgrad.inspection.history import History, read_history
-from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
+from graphgrad.reports.history import History, read_history
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values

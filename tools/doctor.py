@@ -1,6 +1,6 @@
 """`graphgrad doctor`: what this machine is, what slows NumPy down on it, and the remedy.
 
-The facts and verdicts are `graphgrad.inspection.machine`'s; this file prints them, as aligned text
+The facts and verdicts are `graphgrad.performance.machine`'s; this file prints them, as aligned text
 or as one JSON object.
 """
 
@@ -8,8 +8,8 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from graphgrad.inspection.load import busy_note
-from graphgrad.inspection.machine import BlasReport, MachineReport, Package, examine_machine
+from graphgrad.performance.load import busy_note
+from graphgrad.performance.machine import BlasReport, MachineReport, Package, examine_machine
 from graphgrad.tools.streams import say
 from graphgrad.user_folder import user_folder, why_nothing_is_kept
 

@@ -11,18 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.explain.derivation import STEPS
+from graphgrad.figures.statistics import FIGURES, NodeReport, Statistics, inspect_values
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
-from graphgrad.inspection.criteria import (
+from graphgrad.reports.filters import (
     REPORTED,
     Condition,
     figures_of_report,
     known_figure,
     parse_condition,
 )
-from graphgrad.inspection.criteria import ordered as ordered_items
-from graphgrad.inspection.derivation import STEPS
-from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
+from graphgrad.reports.filters import ordered as ordered_items
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
 from graphgrad.tools.opening import add_model_option, batch_of, run_of

@@ -12,9 +12,9 @@ import numpy as np
 from graphgrad.backends import Program
 from graphgrad.compile import compile, initial_state, sizes_of
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.kernel_text import kernel_text
-from graphgrad.inspection.line_profile import Profile, chrome_trace, profile
 from graphgrad.models import BUILTIN
+from graphgrad.performance.kernel_text import kernel_text
+from graphgrad.performance.line_profile import Profile, chrome_trace, profile
 from graphgrad.tools.opening import model_of
 from graphgrad.tools.streams import say
 from graphgrad.training.files import write_atomically

@@ -11,17 +11,17 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from graphgrad.checks.agreement import compare_program
+from graphgrad.checks.lint import warnings_of
 from graphgrad.compile import Compiled, sizes_of
 from graphgrad.errors import ConfigurationError
+from graphgrad.figures.recording import make_recorder, recorded_names
+from graphgrad.figures.statistics import first_non_finite
 from graphgrad.graph import Graph
-from graphgrad.inspection.agreement import compare_program
-from graphgrad.inspection.lint import warnings_of
-from graphgrad.inspection.load import busy_note
-from graphgrad.inspection.machine import one_line_warning
-from graphgrad.inspection.recording import make_recorder, recorded_names
-from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
 from graphgrad.passes import specialise
+from graphgrad.performance.load import busy_note
+from graphgrad.performance.machine import one_line_warning
 from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress

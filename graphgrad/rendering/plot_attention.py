@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.figures.attention_maps import AttentionMap
 from graphgrad.graph.text import plain
-from graphgrad.inspection.attention_maps import AttentionMap
 from graphgrad.rendering.plot_fonts import need_matplotlib
 from graphgrad.rendering.plot_style import INK, MUTED, new_figure
 

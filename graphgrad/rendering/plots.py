@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
+from graphgrad.figures.recording import UPDATE_RATIO
 from graphgrad.graph.text import plain
-from graphgrad.inspection.history import History
-from graphgrad.inspection.recording import UPDATE_RATIO
 from graphgrad.rendering.plot_style import (
     BLUE,
     COLOURS,
@@ -33,6 +32,7 @@ from graphgrad.rendering.plot_style import (
     spread,
     titled,
 )
+from graphgrad.reports.history import History
 
 Metrics = Sequence[Mapping[str, Any]]
 HELD_OUT_LOSS = "held_out_loss"

@@ -1,7 +1,7 @@
 """What a training loop needs of a recorder: a step that also gives figures of what it computed.
 
 Recording stands above training, which knows nothing of graphs' parts and patterns; so a recorder is
-given to `train`, ready made (`graphgrad.inspection.recording.make_recorder`).
+given to `train`, ready made (`graphgrad.figures.recording.make_recorder`).
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
         raise ConfigurationError(
             f"inspect_every is {settings.inspect_every}, and train() is given no recorder",
             str(run.folder.path),
-            "recorder=graphgrad.inspection.recording.make_recorder(run.graph)",
+            "recorder=graphgrad.figures.recording.make_recorder(run.graph)",
         )
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from graphgrad.backprop import derive
 from graphgrad.compile import initial_state, sizes_of
+from graphgrad.figures.statistics import FIGURES, statistics_of
 from graphgrad.graph import Graph, input, normal, parameter, scope
-from graphgrad.inspection.statistics import FIGURES, statistics_of
 from graphgrad.models import BUILTIN
 from graphgrad.ops import log, matmul, relu, sigmoid, sqrt, subtract, sum, tanh
 from graphgrad.ops.evaluate import evaluate

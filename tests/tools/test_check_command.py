@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphgrad.checks.finite_differences import Verdict
 from graphgrad.compile import initial_state
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import ONES, Graph, input, normal, parameter, state
-from graphgrad.inspection.check import Verdict
 from graphgrad.ops import sum
 from graphgrad.tools import check
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from graphgrad.inspection.machine import BlasReport, MachineReport, Package, Trial
+from graphgrad.performance.machine import BlasReport, MachineReport, Package, Trial
 from graphgrad.tools import doctor
 
 FREE = Trial("SkylakeX", 2, 400.0)

@@ -8,8 +8,8 @@ import pytest
 from small_runs import QUIET, Model, new, state_bytes
 
 import graphgrad as gg
+from graphgrad.checks.agreement import compare_program
 from graphgrad.errors import EnvironmentLimitError, NonFiniteError, PassError
-from graphgrad.inspection.agreement import compare_program
 from graphgrad.ops.rules import elementwise
 from graphgrad.tools.main import main
 from graphgrad.tools.train import arbiter

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.backprop.selection import parts_of
 from graphgrad.compile import sizes_of
+from graphgrad.figures.statistics import Arrays, walk
 from graphgrad.graph import CONSTANT, Dimension, Graph, Node, Operation
-from graphgrad.inspection.selection import parts_of
-from graphgrad.inspection.statistics import Arrays, walk
 from graphgrad.ops import where
 from graphgrad.ops.composite import SOFTMAX
 from graphgrad.ops.contraction import MATMUL

@@ -27,8 +27,8 @@ from graphgrad.backends import COMPILES, Program
 from graphgrad.compile import compile
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node
 from graphgrad.graph.text import attributes_text, node_line, plain
-from graphgrad.inspection.cost import bytes_of, flops_of
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.performance.cost import bytes_of, flops_of
 
 KINDS = ("added", "removed", "merged", "folded", "rewritten", "rebuilt")
 LISTED = 150  # nodes of one kind and pass that are listed by name

@@ -1,7 +1,7 @@
 """The section `run` of a page: figures of every value and every delta from one real batch.
 
 The graph goes through the passes of training and is evaluated once, node by node (see
-`inspection.statistics`); what is shown is therefore what a run computes.
+`figures.statistics`); what is shown is therefore what a run computes.
 
     rows     one for each distinct value: figures, size, histogram of binades
     nodes    name -> {"value": row, "delta": row, "contributions": […], "unit": …, "update": …}
@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.backprop.formula import contribution_formula
+from graphgrad.backprop.selection import parts_of
 from graphgrad.compile import sizes_of
-from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
-from graphgrad.inspection.formula import contribution_formula
-from graphgrad.inspection.selection import parts_of
-from graphgrad.inspection.statistics import (
+from graphgrad.figures.statistics import (
     FIGURES,
     Arrays,
     NonFinite,
@@ -37,6 +36,7 @@ from graphgrad.inspection.statistics import (
     statistics_of,
     walk,
 )
+from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
 from graphgrad.ops import relu, sigmoid, tanh
 from graphgrad.passes import PASSES, Pass, optimise, specialise
 from graphgrad.rendering.page.encoding import number, ratio
