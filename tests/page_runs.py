@@ -17,7 +17,6 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.compile import sizes_of
-from graphgrad.figures.recording import make_recorder
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
@@ -85,7 +84,7 @@ def train_transformer(folder: Path, values: dict[str, Any]) -> OpenRun:
     settings = with_values(model.settings, values)
     run = create_run(model, settings, folder)
     progress = Progress(settings.steps, 0, stream=io.StringIO())
-    train(run, progress=progress, recorder=make_recorder(run.graph))
+    train(run, progress=progress)
     return open_run(folder, BUILTIN)
 
 

@@ -19,15 +19,15 @@ value is other machine code, but rounds alike: see fusion/statements.py.)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
 from graphgrad.backprop.selection import matching, parts_of
-from graphgrad.compile import Compiled, compile
+from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
-from graphgrad.figures.statistics import FIGURES, Statistics, inspect_values
+from graphgrad.figures.statistics import FIGURES, Arrays, Statistics, inspect_values
 from graphgrad.figures.summary import SUMMARY
 from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, leaf_name, placed, state
 from graphgrad.ops import concatenate, gather, subtract
@@ -35,7 +35,6 @@ from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.indexing import SCATTER_ADD
 from graphgrad.ops.movement import COPY, RESHAPE, TRANSPOSE, reshape_to
 from graphgrad.passes import PASSES, optimise
-from graphgrad.training.recorder import Recorder
 
 UPDATE_RATIO = "update_ratio"
 STATISTICS = (*FIGURES, UPDATE_RATIO)
@@ -66,21 +65,10 @@ def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]
     return names
 
 
-def make_recorder(graph: Graph, patterns: Sequence[str] = (), fuse: bool = False) -> Recorder:
-    """A recorder of a training graph (`training_step`), to be given to `train`."""
-    names = recorded_names(graph, patterns)
-    optimised, _ = optimise(graph, PASSES)
-    recording = _append(optimised, tuple(names), fuse)
-    compiled = compile(recording.graph, guards=("loss", "gradient_norm"), passes=(), fuse=fuse)
-    run = _Run(compiled, recording)
-    deltas = {name: names[name] for name in recording.names if names[name] != name}
-    return Recorder(recording.names, deltas, STATISTICS, run)
-
-
 def recorded_figures(
     graph: Graph,
-    feeds: Mapping[str, np.ndarray],
-    state: Mapping[str, np.ndarray],
+    feeds: Arrays,
+    state: Arrays,
     patterns: Sequence[str] = ("*",),
 ) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...], np.ndarray]:
     """Names, which of them are those of deltas and of which node, statistics and figures [names,
@@ -115,26 +103,39 @@ class _Recording:
     """For each updated parameter its place among the names, int64 [parameters]."""
 
 
-class _Run:
-    """Runs the recording step; called with the state and the inputs."""
+class Recorder:
+    """A training graph (`training_step`), compiled to also return figures of what it computes.
 
-    def __init__(self, compiled: Compiled, recording: _Recording) -> None:
-        self._compiled, self._recording = compiled, recording
-        self._updates = np.zeros(len(recording.weights) * len(FIGURES))
+    `patterns` choose the nodes, by default all; `names` are what is recorded of them, and `deltas`
+    says which of those are names of deltas, and of which nodes.
+    """
 
-    def __call__(
-        self, state: Mapping[str, np.ndarray], feeds: Mapping[str, np.ndarray]
-    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    statistics = STATISTICS
+
+    def __init__(self, graph: Graph, patterns: Sequence[str] = (), fuse: bool = False) -> None:
+        asked = recorded_names(graph, patterns)
+        optimised, _ = optimise(graph, PASSES)
+        self.recording = _append(optimised, tuple(asked), fuse)
+        self.names = self.recording.names
+        self.deltas = {name: asked[name] for name in self.names if asked[name] != name}
+        self._compiled = compile(
+            self.recording.graph, guards=("loss", "gradient_norm"), passes=(), fuse=fuse
+        )
+        self._updates = np.zeros(len(self.recording.weights) * len(FIGURES))
+
+    def run(self, state: Arrays, feeds: Arrays) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Does what the plain program of a step does, to the same result, and also returns the
+        figures: float64 [names, statistics], NaN where there is none."""
         own = {_UPDATES: self._updates} if self._updates.size else {}
         results = self._compiled({**state, **own}, **feeds)
         figures = results.pop(_FIGURES).reshape(-1, len(FIGURES))
-        values = np.full((len(self._recording.names), len(STATISTICS)), math.nan)
-        values[:, : len(FIGURES)] = figures[self._recording.rows]
+        values = np.full((len(self.names), len(STATISTICS)), math.nan)
+        values[:, : len(FIGURES)] = figures[self.recording.rows]
         changes = self._updates.reshape(-1, len(FIGURES))[:, _NORM]
-        norms = figures[self._recording.weights, _NORM]
+        norms = figures[self.recording.weights, _NORM]
         ratios = np.full(len(norms), math.nan)  # of a parameter that is 0 there is no ratio
         np.divide(changes, norms, out=ratios, where=norms > 0)
-        values[self._recording.places, -1] = ratios
+        values[self.recording.places, -1] = ratios
         return results, values
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.compile import compile, initial_state
-from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO, make_recorder, recorded_names
+from graphgrad.errors import UnknownNameError
+from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO, Recorder, recorded_names
 from graphgrad.figures.statistics import FIGURES, inspect_values
 from graphgrad.graph import Graph, constant, input, normal, parameter, scope
 from graphgrad.models import BUILTIN
@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_replayed_batch(name, dtype, fuse):
     model, settings = small(name, dtype=dtype)
     task = model.task(settings, {})
     state = first_state(task, settings)
-    recorder = make_recorder(training_step(task.graph, settings), fuse=fuse)
+    recorder = Recorder(training_step(task.graph, settings), fuse=fuse)
     for step in range(1 if name == "transformer" else 2):
         feeds = task.feeds(step)
         before = {key: array.copy() for key, array in state.items()}
@@ -85,7 +85,7 @@ def test_a_parameter_that_is_zero_has_no_ratio():
     x, w = input("x", ("batch", 4)), parameter("w", (4, 1))
     apart = matmul(x, w) - 1.0
     graph = training_step(Graph({"loss": mean(multiply(apart, apart))}), TrainingSettings())
-    recorder, state = make_recorder(graph), initial_state(graph)
+    recorder, state = Recorder(graph), initial_state(graph)
     place = recorder.names.index("w")
     ratios = [
         recorder.run(state, {"x": np.ones((2, 4), np.float32)})[1][place, -1] for _ in range(2)
@@ -98,7 +98,7 @@ def test_the_update_ratio_is_how_far_a_parameter_moves(values):
     model, settings = small("feedforward", dtype="float64", **values)
     task = model.task(settings, {})
     state = first_state(task, settings)
-    recorder = make_recorder(training_step(task.graph, settings))
+    recorder = Recorder(training_step(task.graph, settings))
     for step in range(3):
         before = {key: array.copy() for key, array in state.items()}
         _, found = recorder.run(state, task.feeds(step))
@@ -118,7 +118,7 @@ def test_a_recording_step_that_fuses_computes_what_the_fused_one_does(name):
     task = model.task(settings, {})
     graph = training_step(task.graph, settings)
     plain = compile(graph, guards=("loss", "gradient_norm"), fuse=True)
-    recorder = make_recorder(graph, fuse=True)
+    recorder = Recorder(graph, fuse=True)
     one, other = first_state(task, settings), first_state(task, settings)
     for step in range(3):
         plain(one, **task.feeds(step))
@@ -140,7 +140,7 @@ def test_the_recording_step_computes_what_the_plain_one_does(name, values):
     task = model.task(settings, {})
     graph = training_step(task.graph, settings)
     plain = compile(graph, guards=("loss", "gradient_norm"))
-    recorder = make_recorder(graph)
+    recorder = Recorder(graph)
     one, other = first_state(task, settings), first_state(task, settings)
     for step in range(3):
         first, (second, _) = plain(one, **task.feeds(step)), recorder.run(other, task.feeds(step))
@@ -164,16 +164,16 @@ def small_graph():
 
 
 def test_the_same_elements_are_measured_once():
-    recorder = make_recorder(small_graph())
-    recording = recorder.run._recording
+    recorder = Recorder(small_graph())
+    recording = recorder.recording
     rows = dict(zip(recorder.names, recording.rows.tolist(), strict=True))
     assert rows["net.y"] == rows["net.turned"] == rows["net.flat"] != rows["net.wide"]
     assert len(set(rows.values())) < len(rows)
 
 
 def test_a_value_is_measured_right_behind_where_it_is_computed():
-    recorder = make_recorder(small_graph())
-    nodes = recorder.run._recording.graph.nodes
+    recorder = Recorder(small_graph())
+    nodes = recorder.recording.graph.nodes
     names = [node.operation.name for node in nodes]
     place = names.index("relu")
     assert names[place + 1] == "summary" and nodes[place + 1].heads == (nodes[place],)
@@ -190,12 +190,12 @@ def test_patterns_choose_nodes_with_their_deltas():
     )
     with pytest.raises(UnknownNameError, match="no node has a name like 'nett"):
         recorded_names(graph, ["nett.*"])
-    assert make_recorder(graph, ["net.y"]).names == ("net.y", "net.y.delta")
+    assert Recorder(graph, ["net.y"]).names == ("net.y", "net.y.delta")
 
 
 def test_where_kernels_fuse_values_are_measured_behind_products():
-    recorder = make_recorder(small_graph(), fuse=True)
-    graph = recorder.run._recording.graph
+    recorder = Recorder(small_graph(), fuse=True)
+    graph = recorder.recording.graph
     names = [node.operation.name for node in graph.nodes]
     first = names.index("summary")
     assert names[first - 1] == "matmul" and len(graph.nodes[first].heads) > 1
@@ -206,7 +206,7 @@ def test_what_a_step_does_not_compute_cannot_be_recorded():
     graph = small_graph()
     name = next(graph.name_of(node) for node in graph.nodes if node.operation.name == "constant")
     with pytest.raises(UnknownNameError, match="computes no value"):
-        make_recorder(graph, [name])
+        Recorder(graph, [name])
 
 
 # ---------------------------------------------------------------- in a run
@@ -228,11 +228,8 @@ def trained(folder, every=0, stop=None, resumed=None, **values):
             return feeds(step)
 
         object.__setattr__(run.task, "feeds", dying)
-    recorder = None
-    if run.settings.inspect_every:
-        recorder = make_recorder(run.graph, run.settings.inspect_patterns)
     try:
-        train(run, progress=QUIET(), recorder=recorder)
+        train(run, progress=QUIET())
     except OSError:
         assert stop is not None
     return run.folder
@@ -275,8 +272,16 @@ def test_another_pattern_on_resuming_joins_the_history(tmp_path):
     assert fresh.tolist() == [step > 8 for step in history.steps]
 
 
-def test_asking_for_figures_without_a_recorder_is_an_error(tmp_path):
-    model, settings = small("feedforward", inspect_every=3)
-    run = create_run(model, settings, tmp_path / "run")
-    with pytest.raises(ConfigurationError, match=r"no recorder[\s\S]*make_recorder"):
-        train(run, progress=QUIET())
+def test_asking_for_figures_of_no_node_leaves_nothing_behind(tmp_path):
+    model, settings = small("feedforward", inspect_every=3, inspect="hidden.9.*")
+    with pytest.raises(UnknownNameError, match=r"hidden\.9"):
+        create_run(model, settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_asked_on_resuming_for_figures_of_no_node_is_as_it_was(tmp_path):
+    folder = trained(tmp_path / "run", every=4, stop=9, inspect="hidden.1.a")
+    before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
+    with pytest.raises(UnknownNameError, match="hidden"):
+        trained(tmp_path / "run", resumed={"inspect": "hidden.9.*"})
+    assert {f: f.read_bytes() for f in folder.path.rglob("*") if f.is_file()} == before

@@ -14,7 +14,7 @@ from graphgrad.backprop import derive
 from graphgrad.backprop.formula import delta_formula
 from graphgrad.backprop.selection import owner_of, parts_of
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.figures.recording import make_recorder, recorded_names
+from graphgrad.figures.recording import Recorder, recorded_names
 from graphgrad.figures.statistics import inspect_values
 from graphgrad.graph import Graph
 from graphgrad.ops.evaluate import evaluate
@@ -84,7 +84,7 @@ def test_such_a_graph_goes_through_every_pass_and_is_recorded() -> None:
     assert optimised.delta("w") is optimised[step.delta_name("w")]
     names = recorded_names(step)
     assert names["wheel.delta"] == "wheel.delta"
-    deltas = make_recorder(step).deltas
+    deltas = Recorder(step).deltas
     assert "wheel.delta" not in deltas and deltas[step.delta_name("w")] == "w"
     reports = {report.name: report for report in inspect_values(derive(wheel(), "loss"), {"x": V})}
     u = np.tanh(V)

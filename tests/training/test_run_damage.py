@@ -15,7 +15,6 @@ import pytest
 
 from graphgrad.compile import sizes_of
 from graphgrad.errors import GraphgradError
-from graphgrad.figures.recording import make_recorder
 from graphgrad.models import BUILTIN, transformer
 from graphgrad.models.transformer import Settings
 from graphgrad.reports.history import read_history
@@ -54,7 +53,7 @@ def made(folder, name, seed):
     )
     model = load_model("transformer", BUILTIN)
     run = create_run(model, settings, folder / name)
-    train(run, recorder=make_recorder(run.graph, settings.inspect_patterns, fuse=False))
+    train(run)
     return folder / name
 
 
