@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import Program, need_memory
+from graphgrad.backends import PROGRAM_FILE, Program, need_memory
 from graphgrad.errors import NonFiniteError
 from graphgrad.graph import CONSTANT, Node, leaf_name
-from graphgrad.performance.line_profile import PROGRAM_FILE
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -22,13 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import Program
+from graphgrad.backends import PROGRAM_FILE, Program
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Node
 from graphgrad.performance.cost import bytes_of, flops_of
 
-PROGRAM_FILE = "<graphgrad program>"
-"""What a program's code gives as its file."""
 WARM_STEPS = 2
 
 Arrays = Mapping[str, np.ndarray]
