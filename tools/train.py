@@ -13,8 +13,8 @@ from pathlib import Path
 from graphgrad.checks.lint import warnings_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.models import BUILTIN
+from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
-from graphgrad.performance.machine import one_line_warning
 from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress

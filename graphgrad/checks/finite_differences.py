@@ -24,7 +24,7 @@ from L.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -33,7 +33,8 @@ import numpy as np
 from graphgrad.backprop import derive
 from graphgrad.backprop.formula import delta_formula, rule_of
 from graphgrad.backprop.selection import matching
-from graphgrad.checks.perturbation import Replay
+from graphgrad.checks.perturbation import Perturbation
+from graphgrad.checks.slopes import FACTORS, TOLERANCE, SlopeComparison, compare_slopes
 from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.graph import CONSTANT, Graph, Node, Operation
@@ -43,12 +44,8 @@ from graphgrad.passes import specialise
 Arrays = Mapping[str, np.ndarray]
 Judgement = Literal["ok", "wrong", "kink", "replaced", "no delta"]
 
-TOLERANCE = 1e-6
-"""The largest relative error of a right delta."""
 STEP = 1e-5
 """The step, relative to the length of the value."""
-_FACTORS = (1.0, 1 / 16, 1 / 256, 16.0, 256.0)
-_GAP = 1e-3  # a relative distance of the slopes to the two sides that is worth a second look
 _BENT = 0.1  # a difference of the changes to both sides that no smooth function has so near
 _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
@@ -104,8 +101,10 @@ class Verdict:
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """The values, numbers that are not finite as None."""
-    return {key: None if isinstance(value, float) and not np.isfinite(value) else value
-            for key, value in values.items()}  # fmt: skip
+    return {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value
+        for key, value in values.items()
+    }
 
 
 def check(
@@ -140,32 +139,30 @@ def check(
             "give other inputs or another state",
         )
     checker = _Checker(derived, target, values, directions, step, seed)
-    candidates = [node for node in checker.replay.nodes
-                  if node.type.is_float and node.operation is not CONSTANT]  # fmt: skip
+    candidates = [
+        node
+        for node in checker.perturbation.nodes
+        if node.type.is_float and node.operation is not CONSTANT
+    ]
     chosen = candidates if nodes is None else matching(derived, nodes, candidates)
     with np.errstate(all="ignore"):
         return tuple(checker.verdict(node) for node in chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One comparison: the two derivatives, their relative error, and what that means."""
-
-    numeric: float
-    symbolic: float
-    error: float
-    judgement: Literal["ok", "wrong", "kink"]
 
 
 class _Checker:
     """The derived graph with its values, and what is known of its rules so far."""
 
     def __init__(
-        self, graph: Graph, target: Node, values: Mapping[Node, np.ndarray],
-        directions: int, step: float, seed: int,
-    ) -> None:  # fmt: skip
+        self,
+        graph: Graph,
+        target: Node,
+        values: Mapping[Node, np.ndarray],
+        directions: int,
+        step: float,
+        seed: int,
+    ) -> None:
         self.graph, self.values = graph, values
-        self.replay = Replay(graph, target, values)
+        self.perturbation = Perturbation(graph, target, values)
         self.directions, self.step, self.seed = directions, step, seed
         self._noise = _ROUNDING * abs(float(values[target]))
         self._rules: dict[tuple[Node, Node], bool] = {}
@@ -173,11 +170,12 @@ class _Checker:
 
     def verdict(self, node: Node) -> Verdict:
         delta = self.graph.delta_or_none(node)
-        if delta is None or node not in self.replay.position or not node.type.is_float:
+        if delta is None or node not in self.perturbation.position or not node.type.is_float:
             return self._verdict(node, "no delta")
-        dependents = self.replay.dependents(node)
-        results = [self._compared(node, self.values[delta], dependents, v)
-                   for v in self._directions(node)]  # fmt: skip
+        dependents = self.perturbation.dependents(node)
+        results = [
+            self._compared(node, self.values[delta], dependents, v) for v in self._directions(node)
+        ]
         worst = max(results, key=lambda result: (result.judgement != "ok", result.error))
         if worst.judgement == "ok":
             return self._verdict(node, "ok", worst)
@@ -187,50 +185,62 @@ class _Checker:
         return self._verdict(node, judgement, worst, suspect)
 
     def _verdict(
-        self, node: Node, judgement: Judgement, result: Comparison | None = None,
+        self,
+        node: Node,
+        judgement: Judgement,
+        result: SlopeComparison | None = None,
         suspect: tuple[Node, Node] | None = None,
-    ) -> Verdict:  # fmt: skip
+    ) -> Verdict:
         rule = ""
         if suspect is not None:
             tail, head = suspect
             rule = f"{tail.operation.name}: {rule_of(tail, tail.heads.index(head))}"
         return Verdict(
-            name=self.graph.name_of(node), operation=node.operation.name, shape=node.type.sizes,
+            name=self.graph.name_of(node),
+            operation=node.operation.name,
+            shape=node.type.sizes,
             verdict=judgement,
             numeric=result.numeric if result else None,
             symbolic=result.symbolic if result else None,
             relative_error=result.error if result else None,
             formula=delta_formula(self.graph, node),
-            suspect=self.graph.name_of(suspect[0]) if suspect else "", suspect_rule=rule,
+            suspect=self.graph.name_of(suspect[0]) if suspect else "",
+            suspect_rule=rule,
             suspect_head=self.graph.name_of(suspect[1]) if suspect else "",
             suspect_origin=str(suspect[0].origin or "") if suspect else "",
             rule_origin=rule_origin(suspect[0].operation) if suspect else "",
-            origin=str(node.origin or ""), tails=self.tails(node),
-        )  # fmt: skip
+            origin=str(node.origin or ""),
+            tails=self.tails(node),
+        )
 
     def tails(self, node: Node) -> tuple[TailVerdict, ...]:
         """A verdict for what each tail sends back to the node."""
-        if not node.type.is_float or node not in self.replay.position:
+        if not node.type.is_float or node not in self.perturbation.position:
             return ()
         found = []
         for tail in self.graph.tails(node):
-            if tail not in self.replay.position or self.graph.delta_or_none(tail) is None:
+            if tail not in self.perturbation.position or self.graph.delta_or_none(tail) is None:
                 continue
             result = self._local(tail, node)
             custom = result.judgement == "wrong" and tail.operation.name == "with_delta"
             rule = rule_of(tail, tail.heads.index(node))
-            found.append(TailVerdict(
-                self.graph.name_of(tail), f"{tail.operation.name}: {rule}",
-                "replaced" if custom else result.judgement, result.numeric, result.symbolic,
-                str(tail.origin or ""),
-            ))  # fmt: skip
+            found.append(
+                TailVerdict(
+                    self.graph.name_of(tail),
+                    f"{tail.operation.name}: {rule}",
+                    "replaced" if custom else result.judgement,
+                    result.numeric,
+                    result.symbolic,
+                    str(tail.origin or ""),
+                )
+            )
         return tuple(found)
 
     def _directions(self, node: Node) -> Iterable[np.ndarray]:
         """Random directions of length 1; what is infinite or NaN stays so when it is moved."""
         value = self.values[node]
         # keyed by position: what else is checked does not change the directions of a node
-        generator = np.random.default_rng([self.seed, self.replay.position[node]])
+        generator = np.random.default_rng([self.seed, self.perturbation.position[node]])
         for _ in range(self.directions if value.size else 1):
             direction = np.asarray(generator.standard_normal(value.shape))
             yield direction / max(float(np.linalg.norm(direction)), 1e-300)
@@ -242,11 +252,11 @@ class _Checker:
 
     def _compared(
         self, node: Node, delta: np.ndarray, dependents: list[int], direction: np.ndarray
-    ) -> Comparison:
+    ) -> SlopeComparison:
         """The derivative of the target along one direction, by differences and by the delta."""
         value = self.values[node]
-        return compare(
-            lambda h: self.replay.change(node, value + h * direction, dependents),
+        return compare_slopes(
+            lambda h: self.perturbation.change(node, value + h * direction, dependents),
             float(np.sum(delta * direction)),
             float(np.linalg.norm(delta)) / max(value.size, 1) ** 0.5,
             self._length(value),
@@ -257,10 +267,10 @@ class _Checker:
         self, node: Node, dependents: list[int]
     ) -> tuple[Judgement, tuple[Node, Node] | None]:
         """The first wrong rule on the way from the target back to the node, and its head."""
-        here = {node, *(self.replay.nodes[position] for position in dependents)}
+        here = {node, *(self.perturbation.nodes[position] for position in dependents)}
         replaced = None
         for position in reversed(dependents):
-            tail = self.replay.nodes[position]
+            tail = self.perturbation.nodes[position]
             for head in dict.fromkeys(tail.heads):
                 if head not in here or not head.type.is_float or self._rule_holds(tail, head):
                     continue
@@ -288,12 +298,11 @@ class _Checker:
             self._rules[tail, head] = self._local(tail, head).judgement != "wrong"
         return self._rules[tail, head]
 
-    def _local(self, tail: Node, head: Node) -> Comparison:
+    def _local(self, tail: Node, head: Node) -> SlopeComparison:
         delta = self.graph.delta_or_none(tail)
         if delta is None:
-            return Comparison(0.0, 0.0, 0.0, "ok")
-        sent = [self.values[item.value] for item in self.graph.sent_back(head)
-                if item.tail is tail]  # fmt: skip
+            return SlopeComparison(0.0, 0.0, 0.0, "ok")
+        sent = [self.values[item.value] for item in self.graph.sent_back(head) if item.tail is tail]
         total = np.sum(sent, axis=0) if sent else np.zeros(head.type.sizes)
         weight, value = self.values[delta], self.values[head]
         (direction, *_) = self._directions(head)
@@ -303,13 +312,13 @@ class _Checker:
             weight, total = np.where(bent, 0.0, weight), np.where(bent, 0.0, total)
 
         def change(h: float) -> float:
-            grown = self.replay.change_of(tail, head, value + h * direction)
+            grown = self.perturbation.change_of(tail, head, value + h * direction)
             return float(np.sum(np.where(weight == 0, 0.0, weight * grown)))
 
         size = float(np.sum(np.abs(np.where(weight == 0, 0.0, weight * self.values[tail]))))
         noise = _ROUNDING * (size if np.isfinite(size) else float(np.linalg.norm(weight)))
         typical = float(np.linalg.norm(total)) / max(value.size, 1) ** 0.5
-        return compare(
+        return compare_slopes(
             change, float(np.sum(total * direction)), typical, self._length(value), noise
         )
 
@@ -319,9 +328,10 @@ class _Checker:
         one of them would drown a rule that is right. None where there are none."""
         if not tail.operation.kernel or tail.shape != head.shape:
             return None
-        step = self._length(self.values[head]) * max(_FACTORS) * direction
-        ahead, behind = (self.replay.change_of(tail, head, self.values[head] + side)
-                         for side in (step, -step))  # fmt: skip
+        step = self._length(self.values[head]) * max(FACTORS) * direction
+        value = self.values[head]
+        ahead = self.perturbation.change_of(tail, head, value + step)
+        behind = self.perturbation.change_of(tail, head, value - step)
         bent = np.abs(ahead + behind) > _BENT * (np.abs(ahead) + np.abs(behind))
         return bent if bent.any() and not bent.all() else None
 
@@ -330,57 +340,3 @@ def rule_origin(operation: Operation) -> str:
     """File and line at which the delta rule of an operation is written; empty where unknown."""
     code = getattr(operation.delta, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    """One step h: the slope it gives, the relative distance of the slopes to the two sides, the
-    relative error beyond rounding, and the rounding relative to the slope."""
-
-    factor: float
-    numeric: float
-    gap: float
-    error: float
-    blur: float
-
-
-def compare(
-    change: Callable[[float], float], symbolic: float, typical: float, step: float, noise: float
-) -> Comparison:
-    """The slope of `change` at 0 against `symbolic`.
-
-    `typical` is a size below which no difference of the two counts, and `noise` the rounding error
-    of `change`. Steps are tried until one settles it; more than one where it is not plainly right.
-    """
-    trials: list[_Trial] = []
-    for factor in _FACTORS:
-        h = step * factor
-        ahead, behind = change(h) / h, -change(-h) / h
-        numeric, spread = (ahead + behind) / 2, noise / h
-        difference, size = abs(numeric - symbolic), max(abs(numeric), abs(symbolic), typical)
-        if size == 0.0:
-            return Comparison(0.0, 0.0, 0.0, "ok")
-        if not np.isfinite(difference):
-            continue
-        error = max(difference - spread, 0.0) / size
-        trials.append(_Trial(factor, numeric, abs(ahead - behind) / size, error, spread / size))
-        if error <= TOLERANCE and spread <= TOLERANCE * size and trials[-1].gap <= _GAP:
-            return Comparison(numeric, symbolic, difference / size, "ok")
-    return _judged(trials, symbolic)
-
-
-def _judged(trials: list[_Trial], symbolic: float) -> Comparison:
-    """The judgement where no step was plainly right."""
-    if not trials:  # L is not finite on one side at least: an edge of where it is defined
-        return Comparison(float("nan"), symbolic, float("inf"),
-                          "kink" if np.isfinite(symbolic) else "wrong")  # fmt: skip
-    sharp = [trial for trial in trials if trial.blur <= TOLERANCE]
-    best = min(sharp or [min(trials, key=lambda t: t.blur)], key=lambda t: t.error)
-    shrinking = sorted((t for t in sharp if t.factor <= 1), key=lambda t: t.factor)
-    if len(shrinking) > 1:
-        smallest, largest = shrinking[0], shrinking[-1]
-        lasting = smallest.gap > max(_GAP, largest.gap / 4)
-        if lasting and smallest.error <= 0.55 * smallest.gap + TOLERANCE:
-            return Comparison(smallest.numeric, symbolic, smallest.error, "kink")
-    judgement: Literal["ok", "wrong"] = "ok" if best.error <= TOLERANCE else "wrong"
-    return Comparison(best.numeric, symbolic, best.error, judgement)

@@ -23,7 +23,7 @@ from graphgrad.ops import stop_gradient
 Recompute = Callable[[list[np.ndarray]], np.ndarray]
 
 
-class Replay:
+class Perturbation:
     """The values of a specialised graph, and what the scalar `target` becomes when one changes."""
 
     def __init__(self, graph: Graph, target: Node, values: Mapping[Node, np.ndarray]) -> None:

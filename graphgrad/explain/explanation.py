@@ -24,7 +24,7 @@ import numpy as np
 from graphgrad.backprop import derive
 from graphgrad.backprop.formula import is_unnamed, scope_of, short_name, value_in
 from graphgrad.checks.finite_differences import Verdict, check
-from graphgrad.checks.perturbation import Replay
+from graphgrad.checks.perturbation import Perturbation
 from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.explain.closed_form import Together, put_together
@@ -274,7 +274,7 @@ class _Values:
 
     def __init__(self, graph: Graph, target: Node, values: Mapping[Node, np.ndarray]) -> None:
         self.graph, self.values = graph, values
-        self.replay = Replay(graph, target, values)
+        self.perturbation = Perturbation(graph, target, values)
 
     def total(self, move: Move) -> Agreement:
         """Whether δ is the sum of what the tails send back."""
@@ -325,7 +325,7 @@ class _Values:
         slope = 0.0
         for side in (h, -h):
             moved.reshape(-1)[place] = centre + side
-            growth = self.replay.change_of(tail, node, moved)
+            growth = self.perturbation.change_of(tail, node, moved)
             slope += float(np.sum(np.where(weight == 0, 0.0, weight * growth))) / (2 * side)
         return slope
 

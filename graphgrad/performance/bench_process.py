@@ -23,7 +23,7 @@ from typing import Any
 
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.performance import bench_worker
-from graphgrad.performance.machine import (
+from graphgrad.performance.blas import (
     KERNEL_VARIABLES,
     OTHER_VARIABLES,
     THREAD_VARIABLES,

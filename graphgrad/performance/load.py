@@ -12,7 +12,7 @@ import re
 import time
 from pathlib import Path
 
-from graphgrad.performance.machine import BlasReport, examine_blas
+from graphgrad.performance.blas import BlasReport, examine_blas
 
 LOOKS, PAUSE = 9, 0.01
 """How often the kernel is asked, and the seconds in between: processes come and go."""

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from graphgrad.performance import load
+from graphgrad.performance.blas import BlasReport
+from graphgrad.performance.blas_trial import Trial
+from graphgrad.performance.diagnosis import judge_blas
 from graphgrad.performance.load import LOOKS, busy_note, ready_to_run
-from graphgrad.performance.machine import BlasReport, Trial, judge_blas
 from graphgrad.tools import doctor, train
 from graphgrad.tools.main import main
 
