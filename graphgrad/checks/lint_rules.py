@@ -116,7 +116,8 @@ class LintRules:
         if p % 1 and (base.low < 0 or (p < 1 and node in self.flowing)):
             return LintResult(
                 "power",
-                f"x ^ {p:g} of an x that can be {_bad(base)}: its value is NaN or its delta infinite",
+                f"x ^ {p:g} of an x that can be {_bad(base)}: its value is NaN or its delta "
+                "infinite",
                 "keep x above 0",
             )
         return None
@@ -297,7 +298,8 @@ def _bad(x: Range) -> str:
 def _twice(head: Node) -> LintResult:
     return LintResult(
         "twice",
-        f"it is given the result of a {head.operation.name} and takes the softmax of that once more",
+        f"it is given the result of a {head.operation.name} and takes the softmax of that once "
+        "more",
         "give it the logits themselves",
     )
 
