@@ -12,7 +12,7 @@ import numpy as np
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO
 from graphgrad.figures.statistics import FIGURES, NodeReport, inspect_values
-from graphgrad.reports.comparison import Comparison, compare
+from graphgrad.reports.comparison import RunComparison, compare
 from graphgrad.reports.filters import (
     REPORTED,
     Condition,
@@ -158,7 +158,7 @@ def _kept(
     return one, other
 
 
-def _tell_of_the_rest(found: Comparison) -> None:
+def _tell_of_the_rest(found: RunComparison) -> None:
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

@@ -16,7 +16,7 @@ import numpy as np
 from graphgrad.errors import PassError
 from graphgrad.explain.derivation import Move, Walk
 from graphgrad.explain.expression import Writer, is_one_hot
-from graphgrad.explain.subgraph import ROOT, Cut
+from graphgrad.explain.subgraph import ROOT, Subgraph
 from graphgrad.explain.textbook import QUIET, ordered, rewritten
 from graphgrad.graph import CONSTANT, Graph, Node
 from graphgrad.ops import add, divide, multiply
@@ -50,7 +50,7 @@ class AppliedRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Together:
+class ClosedForm:
     """`text` is the delta; `steps` says how many steps of the derivation it holds."""
 
     text: str
@@ -64,9 +64,9 @@ class Together:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What is said of one run of steps, and the value of the expression as it was rewritten."""
+    """The expression of one run of steps, and its value as it was rewritten."""
 
-    said: Together
+    form: ClosedForm
     move: Move
     """The first of the steps: the expression is its delta."""
     first: int
@@ -75,7 +75,7 @@ class Evaluated:
     """The largest number on the way: what cancels leaves the rounding of that."""
 
 
-def put_together(
+def closed_forms(
     graph: Graph, walk: Walk, scope: str, values: Mapping[Node, np.ndarray]
 ) -> tuple[Evaluated, ...]:
     """The walk cut into runs of steps, each as long as fits on one line, at most `RUNS`."""
@@ -84,11 +84,11 @@ def put_together(
     while start < len(walk.moves) and len(found) < RUNS:
         moves = walk.moves[start:]
         best = _longest(graph, moves, scope)
-        given = {name: values[node] for name, node in best.cut.given.items()}
+        given = {name: values[node] for name, node in best.subgraph.given.items()}
         computed = evaluate(best.graph, given)
         array = computed[best.graph.outputs[ROOT]]
-        said = best.said(computed, array)
-        found.append(Evaluated(said, moves[0], start + 1, array, _largest(computed)))
+        form = best.described(computed, array)
+        found.append(Evaluated(form, moves[0], start + 1, array, _largest(computed)))
         start += best.count
     return tuple(found)
 
@@ -103,24 +103,24 @@ def _largest(values: Mapping[Node, np.ndarray]) -> float:
     return largest
 
 
-def _longest(graph: Graph, moves: Sequence[Move], scope: str) -> _Attempt:
+def _longest(graph: Graph, moves: Sequence[Move], scope: str) -> Candidate:
     """The most steps that fit on one line; at least one. What is longer on the way may become
     shorter again, where all that stands between the node and the loss is inside."""
-    best = _Attempt(graph, moves, scope, 1)
+    best = Candidate(graph, moves, scope, 1)
     for count in range(2, len(moves) + 1):
-        attempt = _Attempt(graph, moves, scope, count)
-        if len(attempt.text) <= WIDEST:
-            best = attempt
+        candidate = Candidate(graph, moves, scope, count)
+        if len(candidate.text) <= WIDEST:
+            best = candidate
     return best
 
 
-class _Attempt:
+class Candidate:
     """The expression that holds the first `count` moves of a walk."""
 
     def __init__(self, graph: Graph, moves: Sequence[Move], scope: str, count: int) -> None:
-        self.cut = Cut(graph, moves[:count], scope)
+        self.subgraph = Subgraph(graph, moves[:count], scope)
         self.count, self.scope = count, scope
-        self.rewritten, self.witness = rewritten(self.cut.graph)
+        self.rewritten, self.witness = rewritten(self.subgraph.graph)
         try:
             self.graph = ordered(self.rewritten)
         except PassError:  # the order is for the eye only
@@ -138,7 +138,7 @@ class _Attempt:
     def _letters(self) -> dict[Node, str]:
         """What makes a long expression short: δ for the one delta that is given, and the lecture's
         x̂ for what a layer normalisation made."""
-        known = self.cut.symbols(self.graph)
+        known = self.subgraph.symbols(self.graph)
         deltas = [node for node, text in known.items() if text.startswith("δ[")]
         normal = [node for node in known if node.operation is STANDARDISE]
         return {
@@ -146,27 +146,27 @@ class _Attempt:
         }
 
     def _writer(self, graph: Graph, definitions: Mapping[Node, str]) -> Writer:
-        return Writer(graph, self.scope, {**self.cut.symbols(graph), **definitions})
+        return Writer(graph, self.scope, {**self.subgraph.symbols(graph), **definitions})
 
     def _definitions(self) -> dict[Node, str]:
         """p, y and N, each where the expression has exactly one such node."""
-        known = self.cut.symbols(self.graph)
+        known = self.subgraph.symbols(self.graph)
         inner = _inner(self.node, known)
         soft = [node for node in inner if node.operation is SOFTMAX and node not in known]
         truths = [node for node in inner if _is_truth(node)]
         truths = [node for node in truths if not any(node in other.heads for other in truths)]
         counts = dict.fromkeys(node.heads[1] for node in inner if node.operation is divide)
-        counting = [node for node in counts if node in self.cut.counts]
+        counting = [node for node in counts if node in self.subgraph.counts]
         return {
             found[0]: symbol
             for symbol, found in (("p", soft), ("y", truths), ("N", counting))
             if len(found) == 1
         }
 
-    def said(self, values: Mapping[Node, np.ndarray], array: np.ndarray) -> Together:
+    def described(self, values: Mapping[Node, np.ndarray], array: np.ndarray) -> ClosedForm:
         flat = int(np.argmax(np.nan_to_num(np.abs(array)))) if array.size else 0
         at = tuple(map(int, np.unravel_index(flat, array.shape))) if array.size else ()
-        plain, known = self._writer(self.graph, {}), self.cut.symbols(self.graph)
+        plain, known = self._writer(self.graph, {}), self.subgraph.symbols(self.graph)
         definitions = tuple(
             Definition(
                 symbol,
@@ -175,13 +175,16 @@ class _Attempt:
             )
             for node, symbol in self.definitions.items()
         )
-        return Together(
+        return ClosedForm(
             self.text, self.count, definitions, tuple(self._applied()), at, _at(array, array, at)
         )
 
     def _applied(self) -> Iterator[AppliedRule]:
         """The rules that say something, each once."""
-        symbols = {**self.cut.symbols(self.cut.graph), **self.cut.symbols(self.rewritten)}
+        symbols = {
+            **self.subgraph.symbols(self.subgraph.graph),
+            **self.subgraph.symbols(self.rewritten),
+        }
         seen: set[tuple[str, str]] = set()
         for item in self.witness:
             if item.rule in QUIET or len(seen) == _MOST:

@@ -86,11 +86,11 @@ def walk_back(graph: Graph, node: Node, target: Node, scope: str, steps: int = S
             if term.sender not in seen:
                 seen.add(term.sender)
                 heapq.heappush(waiting, (graph.position(term.sender), term.sender))
-    said = (
+    merged = (
         Move(first.node, first.delta, first.terms, tuple(others))
         for first, *others in moves.values()
     )
-    return Walk(tuple(said), tuple(given), complete)
+    return Walk(tuple(merged), tuple(given), complete)
 
 
 def nodes_of(walk: Walk) -> Iterator[Node]:

@@ -27,7 +27,7 @@ from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.perturbation import Perturbation
 from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.explain.closed_form import Together, put_together
+from graphgrad.explain.closed_form import ClosedForm, closed_forms
 from graphgrad.explain.derivation import STEPS, Move, Term, Walk, walk_back
 from graphgrad.explain.expression import Writer
 from graphgrad.explain.rule_explanations import reason
@@ -47,7 +47,7 @@ _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class LineAgreement:
     """Both sides of a line in numbers: their largest difference, the largest element, how many
     elements were compared, and whether that counts as equal."""
 
@@ -70,21 +70,21 @@ class Line:
     """The nodes that hand the δ in the formula on unchanged."""
     sender: str
     origin: str
-    agreement: Agreement | None
+    agreement: LineAgreement | None
     """None where the rule is a user's own and need not be the derivative."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DerivationStep:
     """δ of one node: a line for each tail, and whether the sum of all is δ."""
 
     node: str
     full_name: str
     lines: tuple[Line, ...]
-    total: Agreement
+    total: LineAgreement
     likewise: tuple[str, ...]
     """Nodes for which the same holds with other numbers in the names."""
-    likewise_agreement: Agreement | None
+    likewise_agreement: LineAgreement | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ class Closing:
     node: str
     first: int
     last: int
-    said: Together
-    agreement: Agreement
+    said: ClosedForm
+    agreement: LineAgreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Explanation:
     scope: str
     value: str
     """How the node itself is computed."""
-    steps: tuple[Step, ...]
+    steps: tuple[DerivationStep, ...]
     given: tuple[str, ...]
     """Deltas at which the derivation stops before the loss."""
     complete: bool
@@ -154,17 +154,17 @@ def explain(
     values = evaluate(derived, feeds, state)
     scope = _shortest_scope(derived, walk_back(derived, chosen, target, "", steps), name)
     walk = walk_back(derived, chosen, target, scope, steps)
-    together = put_together(derived, walk, scope, values)
+    together = closed_forms(derived, walk, scope, values)
     checker = _Values(derived, target, values)
     (verdict,) = check(forward, target_name, feeds, state, [name])
     with np.errstate(all="ignore"):
-        said = tuple(_step(derived, move, scope, checker) for move in walk.moves)
+        derivation = tuple(_step(derived, move, scope, checker) for move in walk.moves)
         closings = tuple(
             Closing(
                 short_name(derived, item.move.node, scope),
                 item.first,
-                item.first + item.said.steps - 1,
-                item.said,
+                item.first + item.form.steps - 1,
+                item.form,
                 _agreement(values[item.move.delta], item.array, _ROUNDING * item.size),
             )
             for item in together
@@ -177,7 +177,7 @@ def explain(
         str(chosen.origin or ""),
         scope,
         _value(derived, chosen, scope),
-        said,
+        derivation,
         tuple(short_name(derived, item, scope) for item in walk.given),
         walk.complete,
         closings,
@@ -243,9 +243,9 @@ def _need_delta(graph: Graph, node: Node, target: str) -> None:
         )
 
 
-def _step(graph: Graph, move: Move, scope: str, values: _Values) -> Step:
+def _step(graph: Graph, move: Move, scope: str, values: _Values) -> DerivationStep:
     likewise = [values.whole(other) for other in move.likewise]
-    return Step(
+    return DerivationStep(
         short_name(graph, move.node, scope),
         graph.name_of(move.node),
         tuple(_line(graph, term, scope, values.term(move.node, term)) for term in move.terms),
@@ -255,7 +255,7 @@ def _step(graph: Graph, move: Move, scope: str, values: _Values) -> Step:
     )
 
 
-def _line(graph: Graph, term: Term, scope: str, agreement: Agreement | None) -> Line:
+def _line(graph: Graph, term: Term, scope: str, agreement: LineAgreement | None) -> Line:
     return Line(
         short_name(graph, term.tail, scope),
         term.use,
@@ -276,7 +276,7 @@ class _Values:
         self.graph, self.values = graph, values
         self.perturbation = Perturbation(graph, target, values)
 
-    def total(self, move: Move) -> Agreement:
+    def total(self, move: Move) -> LineAgreement:
         """Whether δ is the sum of what the tails send back."""
         sent = [self.values[item.value] for term in move.terms for item in term.sent]
         whole = self.values[move.delta]
@@ -286,12 +286,12 @@ class _Values:
         size = max((float(np.max(np.abs(part))) for part in sent if part.size), default=0.0)
         return _agreement(whole, np.sum(sent, axis=0), _ROUNDING * size)
 
-    def whole(self, move: Move) -> Agreement:
+    def whole(self, move: Move) -> LineAgreement:
         """The worst of all that a move says."""
         lines = [self.term(move.node, term) for term in move.terms]
         return _worst([self.total(move), *(line for line in lines if line is not None)])
 
-    def term(self, node: Node, term: Term) -> Agreement | None:
+    def term(self, node: Node, term: Term) -> LineAgreement | None:
         """What the tail sends back by its rule, against the change of the tail."""
         delta = self.graph.delta_or_none(term.tail)
         if term.tail.operation.name == with_delta.__name__ or delta is None:
@@ -341,18 +341,18 @@ def _places(sent: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([largest, spread]))
 
 
-def _agreement(left: np.ndarray, right: np.ndarray, noise: float) -> Agreement:
+def _agreement(left: np.ndarray, right: np.ndarray, noise: float) -> LineAgreement:
     left, right = np.broadcast_arrays(np.asarray(left, float), np.asarray(right, float))
     if not left.size:
-        return Agreement(0.0, 0.0, 0, True)
+        return LineAgreement(0.0, 0.0, 0, True)
     difference = float(np.max(np.abs(left - right)))
     largest = float(max(np.max(np.abs(left)), np.max(np.abs(right))))
     agrees = difference <= TOLERANCE * largest + noise
-    return Agreement(difference, largest, int(left.size), bool(agrees))
+    return LineAgreement(difference, largest, int(left.size), bool(agrees))
 
 
-def _worst(found: Sequence[Agreement]) -> Agreement:
+def _worst(found: Sequence[LineAgreement]) -> LineAgreement:
     """The least of several agreements."""
     worst = max(found, key=lambda item: (not item.agrees, item.difference))
     elements = sum(item.elements for item in found)
-    return Agreement(worst.difference, worst.largest, elements, worst.agrees)
+    return LineAgreement(worst.difference, worst.largest, elements, worst.agrees)

@@ -11,8 +11,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Literal
 
-from graphgrad.explain.closed_form import Together
-from graphgrad.explain.explanation import Agreement, Explanation, Line, Step
+from graphgrad.explain.closed_form import ClosedForm
+from graphgrad.explain.explanation import DerivationStep, Explanation, Line, LineAgreement
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 
@@ -67,7 +67,7 @@ def _head(explanation: Explanation) -> Iterator[Row]:
     yield from _prose(_OPENING.format(of=of, scope=scope), "")
 
 
-def _step(number: int, step: Step, of: str, told: set[str]) -> Iterator[Row]:
+def _step(number: int, step: DerivationStep, of: str, told: set[str]) -> Iterator[Row]:
     yield ((f"{number}.  δ[{step.node}]", "title"),)
     lines = step.lines
     if not lines:
@@ -89,7 +89,7 @@ def _step(number: int, step: Step, of: str, told: set[str]) -> Iterator[Row]:
         )
 
 
-def _sum(step: Step) -> Iterator[Row]:
+def _sum(step: DerivationStep) -> Iterator[Row]:
     """δ[u] = …, a line for each tail with its check, and a check of the sum."""
     left = f"δ[{step.node}] = "
     for place, line in enumerate(step.lines):
@@ -106,7 +106,7 @@ def _sum(step: Step) -> Iterator[Row]:
         yield from _checked("        the delta and what the tail sends back", step.total)
 
 
-def _reasons(step: Step, of: str, told: set[str]) -> Iterator[Row]:
+def _reasons(step: DerivationStep, of: str, told: set[str]) -> Iterator[Row]:
     """Each rule that is used, with its reason the first time; and who hands δ on unchanged."""
     seen: set[tuple[str, ...]] = set()
     for line in step.lines:
@@ -162,7 +162,7 @@ def _together(explanation: Explanation) -> Iterator[Row]:
         yield from _symbols(together, closing.node)
 
 
-def _symbols(together: Together, node: str) -> Iterator[Row]:
+def _symbols(together: ClosedForm, node: str) -> Iterator[Row]:
     for item in together.definitions:
         yield ((f"            {item.symbol} = {item.text}", "formula"),)
     values = [
@@ -216,7 +216,7 @@ def _proof(explanation: Explanation) -> Iterator[Row]:
         )
 
 
-def _checked(text: str, agreement: Agreement | None) -> Iterator[Row]:
+def _checked(text: str, agreement: LineAgreement | None) -> Iterator[Row]:
     """A formula and its check: beside it where there is room, else below."""
     if agreement is None:
         yield ((text, "formula"),)
@@ -228,13 +228,13 @@ def _checked(text: str, agreement: Agreement | None) -> Iterator[Row]:
         yield (" " * _COLUMN, "text"), _mark(agreement)
 
 
-def _mark(agreement: Agreement) -> Piece:
+def _mark(agreement: LineAgreement) -> Piece:
     if agreement.agrees:
         return f"✓ {agreement.difference:.1e}", "good"
     return (f"✗ {agreement.difference:.1e} of {agreement.largest:.1e}: the sides differ", "bad")
 
 
-def _prose(text: str, indent: str, agreement: Agreement | None = None) -> Iterator[Row]:
+def _prose(text: str, indent: str, agreement: LineAgreement | None = None) -> Iterator[Row]:
     """A paragraph, filled."""
     lines = textwrap.wrap(
         text[:1].upper() + text[1:] if not indent else text,

@@ -26,7 +26,7 @@ _OPEN = (*SILENT, TRANSPOSE, equal, not_equal, less, less_equal)
 """What a reader would rather see opened than called `not_equal_3`."""
 
 
-class Cut:
+class Subgraph:
     """The first steps of a walk as a graph with the output `δ`.
 
     `given` are the nodes of the source graph whose values the inputs take; `counts` are inputs that
@@ -47,7 +47,7 @@ class Cut:
         start = moves[0].node
         self._region = (inside | {t.tail for move in moves for t in move.terms}) - {start}
         root = moves[0].delta
-        self._cut_deltas(moves, inside, root)
+        self._leave_deltas_out(moves, inside, root)
         self.graph = self._built(moves, root)
 
     def symbols(self, graph: Graph) -> dict[Node, str]:
@@ -59,7 +59,7 @@ class Cut:
                 texts.setdefault(node, text)
         return texts
 
-    def _cut_deltas(self, moves: list[Move], inside: set[Node], root: Node) -> None:
+    def _leave_deltas_out(self, moves: list[Move], inside: set[Node], root: Node) -> None:
         for sender in (term.sender for move in moves for term in move.terms):
             delta = self.source.delta_or_none(sender)
             if sender in inside or delta is None or delta is root or delta.operation is CONSTANT:

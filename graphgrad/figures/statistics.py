@@ -82,7 +82,7 @@ def statistics_of(array: np.ndarray) -> Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentReport:
     """What one tail sends back: its norm, and its share of the norms of all tails together."""
 
     tail: str
@@ -105,7 +105,7 @@ class NodeReport:
     """`tanh hidden.a`; empty for a leaf."""
     delta_formula: str
     """`δ[output.product] · output.w + …`; empty where there is no delta."""
-    contributions: tuple[Sent, ...]
+    contributions: tuple[SentReport, ...]
     delta_name: str = ""
     """The name of the delta; empty where there is none."""
 
@@ -185,7 +185,7 @@ def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> Nod
         formula=value_formula(graph, node),
         delta_formula=delta_formula(graph, node),
         contributions=tuple(
-            Sent(
+            SentReport(
                 graph.name_of(item.tail),
                 operated(
                     contribution_formula(graph, item.tail, item.place),

@@ -44,7 +44,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """The pairs, largest difference first, and the names that only one of the runs has."""
 
     figure: str
@@ -53,7 +53,9 @@ class Comparison:
     only_second: tuple[str, ...]
 
 
-def compare(first: Mapping[str, Figures], second: Mapping[str, Figures], figure: str) -> Comparison:
+def compare(
+    first: Mapping[str, Figures], second: Mapping[str, Figures], figure: str
+) -> RunComparison:
     """Compares one figure of the nodes of two runs, given as tables of figures by name."""
     pairs = [
         Pair(name, figures.get(figure), second[name].get(figure))
@@ -61,7 +63,7 @@ def compare(first: Mapping[str, Figures], second: Mapping[str, Figures], figure:
         if name in second
     ]
     shown = [pair for pair in pairs if pair.first is not None or pair.second is not None]
-    return Comparison(
+    return RunComparison(
         figure,
         tuple(sorted(shown, key=lambda pair: -pair.distance)),
         tuple(name for name in first if name not in second),
