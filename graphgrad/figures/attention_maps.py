@@ -14,13 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.backprop.selection import parts_of
-from graphgrad.compile import sizes_of
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.figures.statistics import walk
+from graphgrad.figures.evaluation import values_of
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.ops.composite import SOFTMAX
-from graphgrad.passes import PASSES, optimise, specialise
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -46,7 +44,7 @@ def attention_maps(
     found = _softmaxes(graph)
     if not found:
         raise UnknownNameError("the model has no attention", fix="plot --what loss, or flow")
-    values = _values(graph, found, feeds, state)
+    values = values_of(graph, found, feeds, state)
     maps = []
     for node in found:
         value = values[node]
@@ -70,24 +68,6 @@ def _softmaxes(graph: Graph) -> list[Node]:
         and node.attributes["axis"] == node.rank - 1
         and parts[node] == "forward"
     ]
-
-
-def _values(
-    graph: Graph, found: list[Node], feeds: Arrays, state: Arrays
-) -> dict[Node, np.ndarray]:
-    """The value of each node, from one evaluation of the graph for the sizes of the batch."""
-    sized = specialise(graph, sizes_of(graph, feeds))
-    wanted = {str(number): sized.names[graph.name_of(node)] for number, node in enumerate(found)}
-    optimised, _ = optimise(sized.with_outputs(wanted, {}), PASSES)
-    kept: dict[Node, np.ndarray] = {}
-
-    def note(node: Node, value: np.ndarray) -> None:
-        if node in needed:
-            kept[node] = np.array(value)
-
-    needed = set(optimised.outputs.values())
-    walk(optimised, feeds, state, note)
-    return {found[int(key)]: kept[node] for key, node in optimised.outputs.items()}
 
 
 def _tokens(

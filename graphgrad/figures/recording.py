@@ -27,7 +27,8 @@ import numpy as np
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
-from graphgrad.figures.statistics import FIGURES, Arrays, Statistics, inspect_values
+from graphgrad.figures.evaluation import Arrays
+from graphgrad.figures.statistics import FIGURES, Statistics, inspect_values
 from graphgrad.figures.summary import SUMMARY
 from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, leaf_name, placed, state
 from graphgrad.ops import concatenate, gather, subtract

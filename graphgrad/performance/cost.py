@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from graphgrad.graph import LEAVES, Graph, Node
 from graphgrad.ops.contraction import MATMUL
@@ -21,6 +22,25 @@ def flops_of(node: Node) -> int:
         return 0
     inner = node.heads[0].type.sizes[-2 if node.attributes["transpose_a"] else -1]
     return 2 * math.prod(node.type.sizes) * inner
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the outputs and updates of a graph need: computed nodes, matrix products, bytes."""
+
+    steps: int
+    flops: int
+    bytes: int
+
+
+def cost_of(graph: Graph, sizes: Mapping[str, int]) -> Cost:
+    """The cost of a graph for these sizes; leaves and views cost nothing."""
+    sized = specialise(graph, sizes)
+    needed = sized.ancestors([*sized.outputs.values(), *sized.updates.values()])
+    computed = [
+        node for node in needed if node.operation not in LEAVES and node.operation.view is None
+    ]
+    return Cost(len(computed), sum(map(flops_of, computed)), sum(map(bytes_of, computed)))
 
 
 def flops_of_graph(graph: Graph, sizes: Mapping[str, int]) -> int:

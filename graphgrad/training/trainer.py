@@ -24,8 +24,8 @@ import numpy as np
 
 from graphgrad.compile import Compiled, compile
 from graphgrad.errors import ConfigurationError, NonFiniteError
+from graphgrad.figures.non_finite import first_non_finite
 from graphgrad.figures.recording import Recorder, recorded_names
-from graphgrad.figures.statistics import first_non_finite
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
 from graphgrad.training.history_file import HistoryWriter

@@ -4,7 +4,7 @@ import numpy as np
 
 import graphgrad as gg
 from graphgrad.performance.bench_worker import Workload
-from graphgrad.performance.cost import bytes_of, flops_of, flops_of_graph
+from graphgrad.performance.cost import Cost, bytes_of, cost_of, flops_of, flops_of_graph
 from graphgrad.tools.peers import graphgrad_engine
 
 
@@ -31,6 +31,13 @@ def test_only_what_outputs_and_updates_need_is_counted() -> None:
     unused = gg.matmul(x, gg.constant(np.ones((3, 100), np.float32)), name="unused")
     graph = gg.Graph({"y": product}, names={"unused": unused})
     assert flops_of_graph(graph, {"batch": 6}) == 2 * 6 * 3 * 4
+
+
+def test_leaves_and_views_cost_nothing() -> None:
+    x, w = gg.input("x", ("batch", 3)), gg.parameter("w", (3, 4))
+    graph = gg.Graph({"y": gg.tanh(gg.reshape(gg.matmul(x, w), (-1,)))})
+    product, turned = 2 * 6 * 3 * 4, 2 * 4 * 24
+    assert cost_of(graph, {"batch": 6}) == Cost(2, product, 4 * (18 + 12 + 24) + turned)
 
 
 def test_a_training_step_costs_what_its_layers_say() -> None:
