@@ -15,7 +15,7 @@ import subprocess
 from contextlib import suppress
 
 from graphgrad.errors import EnvironmentLimitError
-from graphgrad.graph.text import plain
+from graphgrad.text import printable
 
 IMAGES = ("svg", "png", "pdf")
 SECONDS = 60.0
@@ -55,7 +55,7 @@ def draw_image(dot_text: str, form: str, seconds: float = SECONDS) -> bytes:
     finally:
         _kill(process)
     if process.returncode != 0 or not image:
-        reason = plain(complaints.decode(errors="replace").strip().split("\n")[0])
+        reason = printable(complaints.decode(errors="replace").strip().split("\n")[0])
         raise EnvironmentLimitError(
             f"`dot` failed with exit code {process.returncode}: {reason or 'it says no reason'}",
             program,
