@@ -1,18 +1,16 @@
 """What a notebook shows: the function that the entry point group `graphgrad.display` finds.
 
 A cell must come back soon, so a picture is small or there is none: equal layers are drawn once,
-scopes become boxes until few are left, and `dot` gets a few seconds.
+scopes become boxes until few are left, and Graphviz gets a few seconds.
 """
 
 from __future__ import annotations
-
-import shutil
 
 from graphgrad.backends import Program
 from graphgrad.compile import Compiled
 from graphgrad.graph import Graph, Node
 from graphgrad.rendering.dot import write_dot
-from graphgrad.rendering.image import draw_image
+from graphgrad.rendering.image import draw_image, find_drawing_program
 from graphgrad.rendering.notebook_html import graph_html, node_html, program_html
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.picture import Picture
@@ -65,8 +63,8 @@ def _compiled_parts(compiled: Compiled) -> tuple[list[tuple[str, str]], dict[str
 
 
 def draw(graph: Graph) -> str | None:
-    """The graph as SVG; None where there is no `dot`, or the picture would be too large."""
-    if len(graph) > _NODES or shutil.which("dot") is None:
+    """The graph as SVG; None where nothing draws, or the picture would be too large."""
+    if len(graph) > _NODES or find_drawing_program() is None:
         return None
     try:
         small = _small(graph)

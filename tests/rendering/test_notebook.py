@@ -34,12 +34,6 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     return found
 
 
-@pytest.fixture
-def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is drawn, as where Graphviz is not installed."""
-    monkeypatch.setattr("shutil.which", lambda program: None)
-
-
 def network(*names: str) -> gg.Graph:
     x = gg.input("x", ("batch", 3))
     with gg.scope("hidden"):
@@ -59,7 +53,8 @@ def parsed(text: str) -> ElementTree.Element:
     return ElementTree.fromstring(re.sub(r"<details open>", "<details>", text))
 
 
-def test_a_graph_is_a_table_of_its_nodes_by_scope(no_picture: None) -> None:
+@pytest.mark.usefixtures("no_graphviz")
+def test_a_graph_is_a_table_of_its_nodes_by_scope() -> None:
     graph = network()
     shown = graph._repr_html_()
     root = parsed(shown)
@@ -72,7 +67,8 @@ def test_a_graph_is_a_table_of_its_nodes_by_scope(no_picture: None) -> None:
     assert repr(graph).startswith("<graph of ") and "inputs x" in repr(graph)
 
 
-def test_nodes_and_programs_are_tables(no_picture: None) -> None:
+@pytest.mark.usefixtures("no_graphviz")
+def test_nodes_and_programs_are_tables() -> None:
     graph = network()
     node = parsed(graph["hidden.z"]._repr_html_())
     cells = [cell.text for cell in node.iter("td")]
@@ -84,8 +80,9 @@ def test_nodes_and_programs_are_tables(no_picture: None) -> None:
     assert parsed(program).find("details/pre") is not None
 
 
+@pytest.mark.usefixtures("no_graphviz")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_are_text(name: str, no_picture: None) -> None:
+def test_names_are_text(name: str) -> None:
     graph = network(name)
     for shown in (
         graph._repr_html_(),
@@ -161,8 +158,9 @@ def test_the_first_that_knows_an_object_shows_it(offered: list[EntryPoint]) -> N
     assert "<table" in str(graph["loss"]._repr_html_())
 
 
+@pytest.mark.usefixtures("no_graphviz")
 @pytest.mark.parametrize("item", ["node", "graph", "compiled", "program"])
-def test_everything_shows_itself_as_text_and_html(item: str, no_picture: None) -> None:
+def test_everything_shows_itself_as_text_and_html(item: str) -> None:
     graph = network()
     compiled = gg.compile(graph)
     shown = {
@@ -175,12 +173,15 @@ def test_everything_shows_itself_as_text_and_html(item: str, no_picture: None) -
     assert bundle == {"text/plain": repr(shown), "text/html": shown._repr_html_()}
 
 
-def test_what_cannot_be_drawn_quickly_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_drawn_quickly_is_not() -> None:
     y = gg.input("x", 3)
     for number in range(400):
         y = gg.tanh(y, name=f"z{number}")
     assert draw(gg.Graph(y)) is None, "no scopes to fold"
-    monkeypatch.setattr("shutil.which", lambda program: None)
+
+
+@pytest.mark.usefixtures("no_graphviz")
+def test_without_graphviz_there_is_no_picture() -> None:
     assert draw(network()) is None
 
 
