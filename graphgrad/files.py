@@ -74,7 +74,7 @@ def explain_os_error(
         problem, fix = _CAUSES[number]
     else:
         problem, fix = error.strerror or str(error), ""
-    return EnvironmentLimitError(f"cannot {action} {path.name}: {problem}", str(path), fix)
+    return EnvironmentLimitError(f"cannot {action} {path.name}: {problem}", path, fix)
 
 
 @contextmanager
@@ -151,7 +151,7 @@ def _utf8(text: str, path: Path) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         problem = f"text for {path.name} has half a character (a lone surrogate)"
-        raise DataError(f"{problem} at position {error.start}", str(path)) from None
+        raise DataError(f"{problem} at position {error.start}", path) from None
 
 
 def write_atomically(
@@ -221,12 +221,12 @@ def read_file(path: Path, limit: int) -> bytes:
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            raise DataError(f"{path.name} is no regular file", str(path), "put the file back")
+            raise DataError(f"{path.name} is no regular file", path, "put the file back")
         if state.st_size > limit:
             raise DataError(
                 f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "
                 "can be",
-                str(path),
+                path,
                 "restore it from a copy",
             )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
