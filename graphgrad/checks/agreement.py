@@ -29,11 +29,11 @@ from graphgrad.checks.reference import (
     wide_value,
     wide_values,
 )
-from graphgrad.compile import Compiled, sizes_of
+from graphgrad.compile import Compiled
 from graphgrad.figures.watch import Watched
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.plan import Step
 
 Arrays = Mapping[str, np.ndarray]

@@ -35,11 +35,10 @@ from graphgrad.backprop.formula import delta_formula, rule_of
 from graphgrad.backprop.selection import matching
 from graphgrad.checks.perturbation import Perturbation
 from graphgrad.checks.slopes import FACTORS, TOLERANCE, SlopeComparison, compare_slopes
-from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.graph import CONSTANT, Graph, Node, Operation
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 
 Arrays = Mapping[str, np.ndarray]
 Judgement = Literal["ok", "wrong", "kink", "replaced", "no delta"]
@@ -128,14 +127,14 @@ def check(
     if target.dtype != np.float64:
         raise DeclarationError(
             f"{name!r} is {target.type}: differences need float64",
-            str(target.origin or ""),
+            target.origin,
             "declare the model with dtype float64 (--set dtype=float64)",
         )
     values = evaluate(derived, feeds, state)
     if not np.isfinite(values[target]):
         raise NonFiniteError(
             f"{name} is {values[target]}: there is nothing to compare",
-            str(target.origin or ""),
+            target.origin,
             "give other inputs or another state",
         )
     checker = _Checker(derived, target, values, directions, step, seed)

@@ -17,8 +17,8 @@ from typing import Any
 
 from graphgrad.checks.lint_rules import DOMAINS, EVERYWHERE, RULES, LintResult, LintRules
 from graphgrad.graph import Graph, Node
-from graphgrad.graph.text import plain
 from graphgrad.ops import where
+from graphgrad.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"  where: {self.origin}\n" if self.origin else ""
-        return f"{plain(self.node)} ({self.operation}): {self.problem}\n{place}  fix:   {self.fix}"
+        return (
+            f"{printable(self.node)} ({self.operation}): {self.problem}\n{place}  fix:   {self.fix}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -53,7 +55,7 @@ def lint(graph: Graph, of: str | None = "loss") -> tuple[Finding, ...]:
 def warnings_of(graph: Graph) -> list[str]:
     """The findings as one line each, for the start of a training."""
     return [
-        f"{plain(item.node)}: {item.problem}; {item.fix}"
+        f"{printable(item.node)}: {item.problem}; {item.fix}"
         + (f" ({item.origin})" if item.origin else "")
         for item in lint(graph)
     ]
@@ -93,7 +95,7 @@ def _seen_through_where(known: LintRules, node: Node, found: LintResult) -> Lint
             return found
         (tail,) = tails
         if tail.operation is where and current is not tail.heads[0]:
-            name = plain(known.graph.name_of(tail))
+            name = printable(known.graph.name_of(tail))
             return LintResult(
                 "where",
                 f"{found.problem}; the choice {name} hides that value but not its delta, which is "

@@ -15,7 +15,6 @@ import numpy as np
 from graphgrad.checks.ranges import Range, ranges_of
 from graphgrad.graph import CONSTANT, INPUT, PARAMETER, Graph, Node
 from graphgrad.graph.node import has_default_name
-from graphgrad.graph.text import plain
 from graphgrad.ops import (
     divide,
     gather,
@@ -34,6 +33,7 @@ from graphgrad.ops import (
 from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.reduction import VARIANCE
+from graphgrad.text import printable
 
 _INT32 = 2**31
 
@@ -98,7 +98,7 @@ class LintRules:
             return None
         return LintResult(
             "division",
-            f"division by {plain(self.graph.name_of(head))}, which can be 0",
+            f"division by {printable(self.graph.name_of(head))}, which can be 0",
             "add a small positive number to the denominator, or keep it away from 0 by "
             "maximum(x, ε)",
         )
@@ -215,7 +215,7 @@ class LintRules:
                 continue
             initial = head.attributes["initial"]
             if initial.kind == "constant" and initial.scale != 0:
-                name = plain(self.graph.name_of(head))
+                name = printable(self.graph.name_of(head))
                 return LintResult(
                     "symmetry",
                     f"the weights {name} all start as {initial.scale:g}, so all neurons learn the "
@@ -276,8 +276,8 @@ class LintRules:
             return None
         return LintResult(
             "same name",
-            f"another node is called {plain(match[1])!r} too, so this one answers "
-            f"to {plain(shown)!r}",
+            f"another node is called {printable(match[1])!r} too, so this one answers "
+            f"to {printable(shown)!r}",
             "name them apart, or declare one in a scope",
         )
 

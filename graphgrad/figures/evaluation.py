@@ -12,11 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
 from graphgrad.ops.evaluate import evaluate_node
-from graphgrad.passes import PASSES, Pass, optimise, specialise
+from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -9,12 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from graphgrad.backprop.selection import Part, parts_of
-from graphgrad.compile import sizes_of
 from graphgrad.figures.evaluation import Arrays, walk
 from graphgrad.graph import CONSTANT, Graph, Node
-from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
-from graphgrad.passes import PASSES, Pass, optimise, specialise
+from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
+from graphgrad.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +38,9 @@ class NonFinite:
             for count, kind in ((self.nan, "NaN"), (self.infinite, "infinite"))
             if count
         ]
-        source = f"computed by {self.operation} from {', '.join(map(plain, self.heads))}"
+        source = f"computed by {self.operation} from {', '.join(map(printable, self.heads))}"
         text = (
-            f"the {what} {plain(self.name)} {shape_text(self.shape)} is the first that is not "
+            f"the {what} {printable(self.name)} {shape_text(self.shape)} is the first that is not "
             f"finite: {' and '.join(counts)} elements, "
             f"{source if self.heads else f'given as {self.operation}'}"
         )

@@ -20,10 +20,9 @@ from graphgrad.backprop.formula import (
     value_formula,
 )
 from graphgrad.backprop.selection import matching, parts_of
-from graphgrad.compile import sizes_of
 from graphgrad.figures.evaluation import Arrays, values_seen
 from graphgrad.graph import CONSTANT, Graph, Node
-from graphgrad.passes import PASSES, Pass, specialise
+from graphgrad.passes import PASSES, Pass, sizes_of, specialise
 
 FIGURES = ("mean", "std", "norm", "minimum", "maximum", "zeros", "non_finite")
 """The figures of `Statistics` that reports can be sorted by."""

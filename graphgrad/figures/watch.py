@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import PROGRAM_FILE, Program, need_memory
+from graphgrad.backends import PROGRAM_FILE, Program
 from graphgrad.errors import NonFiniteError
 from graphgrad.graph import CONSTANT, Node, leaf_name
+from graphgrad.memory import need_memory
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -15,7 +15,7 @@ from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
 from graphgrad.rendering.figures import Figures
-from graphgrad.training.files import format_json
+from graphgrad.strict_json import format_json
 
 
 def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from graphgrad.checks.agreement import compare_program
-from graphgrad.compile import Compiled, compile, sizes_of
+from graphgrad.compile import Compiled, compile
 from graphgrad.errors import EnvironmentLimitError, NonFiniteError, PassError
 from graphgrad.graph import Graph
+from graphgrad.passes import sizes_of
 from graphgrad.performance.cost import flops_of
 from graphgrad.training.optimisers import GRADIENT_NORM
 

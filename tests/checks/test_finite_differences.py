@@ -9,9 +9,18 @@ import pytest
 
 from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.slopes import TOLERANCE
-from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
-from graphgrad.graph import Graph, Node, Operation, input, normal, parameter, scope, state
+from graphgrad.graph import (
+    Graph,
+    Node,
+    Operation,
+    initial_state,
+    input,
+    normal,
+    parameter,
+    scope,
+    state,
+)
 from graphgrad.layers import causal_mask, feed_forward, layer_norm, multi_head_attention
 from graphgrad.models import transformer
 from graphgrad.ops import (

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.explain.derivation import walk_back
 from graphgrad.explain.explanation import Explanation, explain
 from graphgrad.explain.explanation_text import text_lines
 from graphgrad.explain.expression import Writer
-from graphgrad.graph import CONSTANT, Graph, constant, input, normal, parameter, scope
+from graphgrad.graph import (
+    CONSTANT,
+    Graph,
+    constant,
+    initial_state,
+    input,
+    normal,
+    parameter,
+    scope,
+)
 from graphgrad.layers import layer_norm
 from graphgrad.models import feedforward, transformer
 from graphgrad.ops import (

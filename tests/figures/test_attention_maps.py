@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from graphgrad.compile import initial_state
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
-from graphgrad.graph import Graph, input, scope
+from graphgrad.graph import Graph, initial_state, input, scope
 from graphgrad.layers import attention, embed, embedding_table
 from graphgrad.ops import expand_dims, mean, not_equal
 

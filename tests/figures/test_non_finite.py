@@ -6,9 +6,8 @@ import math
 import numpy as np
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state
 from graphgrad.figures.non_finite import first_non_finite
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope, state
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope, state
 from graphgrad.ops import (
     exp,
     log,

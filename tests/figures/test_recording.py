@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO, Recorder, recorded_names
 from graphgrad.figures.statistics import FIGURES, inspect_values
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope
 from graphgrad.models import BUILTIN
 from graphgrad.ops import broadcast_to, matmul, mean, multiply, relu, reshape, transpose
 from graphgrad.reports.history import read_history

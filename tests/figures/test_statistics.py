@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state
 from graphgrad.errors import UnknownNameError
-from graphgrad.figures.statistics import NodeReport, inspect_values, statistics_of
-from graphgrad.graph import Graph, input, normal, parameter, scope
+from graphgrad.figures.statistics import (
+    NodeReport,
+    inspect_values,
+    statistics_of,
+)
+from graphgrad.graph import Graph, initial_state, input, normal, parameter, scope
 from graphgrad.ops import (
     matmul,
     sum,

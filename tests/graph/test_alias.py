@@ -7,10 +7,9 @@ import pytest
 
 import graphgrad as gg
 from graphgrad.backprop.selection import matching, parts_of
-from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError
 from graphgrad.figures.recording import recorded_figures
-from graphgrad.graph import Graph, Node
+from graphgrad.graph import Graph, Node, initial_state
 from graphgrad.models import transformer
 from graphgrad.passes import simplify
 from graphgrad.passes.surgery import scale

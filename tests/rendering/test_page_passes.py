@@ -8,13 +8,13 @@ import pytest
 
 from graphgrad.backends import COMPILES
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope
-from graphgrad.graph.text import plain
+from graphgrad.compile import compile
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope
 from graphgrad.ops import exp, log, matmul, softmax, sum, tanh
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
 from graphgrad.rendering.page.section_passes import pass_section
+from graphgrad.text import printable
 
 HOSTILE = "</script><b>\u202e\n%3"
 
@@ -86,7 +86,7 @@ def test_passes_are_those_of_the_compiler() -> None:
 def test_what_became_of_a_node_is_told_as_a_computation() -> None:
     lists = [step["lists"] for step in pass_section(network(), {"batch": 5})["steps"]]
     listed = {(kind, *item) for each in lists for kind, items in each.items() for item in items}
-    assert ("removed", "unused", f"exp({plain('layer.' + HOSTILE, 60)})", "") in listed
+    assert ("removed", "unused", f"exp({printable('layer.' + HOSTILE, 60)})", "") in listed
     assert ("merged", "layer.subtract", "subtract(layer.a, layer.constant)") in {
         (kind, name, was) for kind, name, was, _ in listed
     }

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state, sizes_of
 from graphgrad.figures.batch import ValueFigures, histogram_of
 from graphgrad.figures.statistics import FIGURES, statistics_of
-from graphgrad.graph import Graph, input, normal, parameter, scope
+from graphgrad.graph import Graph, initial_state, input, normal, parameter, scope
 from graphgrad.models import BUILTIN
 from graphgrad.ops import log, matmul, relu, sigmoid, sqrt, subtract, sum, tanh
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.rendering.page.section_run import COLUMNS, row_of, run_section
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.runs import first_state

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from graphgrad.checks.finite_differences import Verdict
-from graphgrad.compile import initial_state
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.graph import ONES, Graph, input, normal, parameter, state
+from graphgrad.graph import ONES, Graph, initial_state, input, normal, parameter, state
 from graphgrad.ops import sum
 from graphgrad.tools import check
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphgrad.compile import sizes_of
 from graphgrad.errors import GraphgradError
 from graphgrad.models import BUILTIN, transformer
 from graphgrad.models.transformer import Settings
+from graphgrad.passes import sizes_of
 from graphgrad.reports.history import read_history
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.run_folder import RunFolder

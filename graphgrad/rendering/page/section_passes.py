@@ -21,10 +21,11 @@ from typing import Any
 from graphgrad.backends import COMPILES, Program
 from graphgrad.compile import compile
 from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node
-from graphgrad.graph.text import attributes_text, node_line, plain
+from graphgrad.graph.text import attributes_text, node_line
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.passes.changes import KINDS, NodeChange, changes, same_graph
 from graphgrad.performance.cost import cost_of
+from graphgrad.text import printable
 
 LISTED = 150  # nodes of one kind and pass that are listed by name
 LINES = 12_000  # of each of the three texts
@@ -102,7 +103,7 @@ def _listed(before: Graph, item: NodeChange, after: Graph) -> list[str]:
 
 def _computation(graph: Graph, node: Node) -> str:
     """`matmul(encoder.x, w, transpose_b=True)`: the operation on the names of its heads."""
-    heads = [plain(graph.name_of(head), 60) for head in node.heads[:6]]
+    heads = [printable(graph.name_of(head), 60) for head in node.heads[:6]]
     heads += ["…"] if len(node.heads) > 6 else []
     arguments = ", ".join(filter(None, [*heads, attributes_text(node)]))
     return _cut(f"{node.operation.name}({arguments})")
@@ -129,7 +130,7 @@ def _place(program: Program, node: Node) -> str:
     place = program.plan.places.get(node)
     if place is None:
         return ""
-    owner = plain(program.graph.name_of(place.root), 80)
+    owner = printable(program.graph.name_of(place.root), 80)
     if place.kind == "arena":
         return f"arena, from byte {place.offset:,}"
     if place.kind == "view":

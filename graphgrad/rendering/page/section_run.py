@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backprop.formula import contribution_formula
-from graphgrad.compile import sizes_of
 from graphgrad.figures.batch import SATURATED, BatchFigures, ValueFigures
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.non_finite import NonFinite
 from graphgrad.figures.statistics import FIGURES
 from graphgrad.graph import CONSTANT, Graph, Node
-from graphgrad.passes import PASSES, Pass, specialise
+from graphgrad.passes import PASSES, Pass, sizes_of, specialise
 from graphgrad.rendering.page.encoding import number, ratio
 
 COLUMNS = (*FIGURES, "size", "lowest", "positive", "negative")
