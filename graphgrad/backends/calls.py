@@ -19,7 +19,7 @@ import numpy as np
 
 from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
 from graphgrad.backends.source import KernelCall
-from graphgrad.graph import CONSTANT, Node
+from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
     assembly,
     compile_add_parts,
@@ -28,7 +28,7 @@ from graphgrad.loops.kernel_cache import (
     llvm_text,
 )
 from graphgrad.loops.threads import launch, shared_pool
-from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.ops.movement import broadcast_to
 from graphgrad.plan import Plan
 
 SHARED_FROM = 1 << 19
@@ -128,7 +128,7 @@ class CallTable:
     def _address(self, node: Node) -> int:
         """Where a value lies, as far as it is known; and what has to be added to that is noted."""
         place = len(self.words)
-        while node.operation is BROADCAST_TO:
+        while node.operation is broadcast_to:
             node = node.heads[0]
         root = self.plan.places[node].root
         offset = 0
@@ -136,7 +136,7 @@ class CallTable:
             ghosts = self.plan.layouts.ghosts
             offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
             root = self.plan.places[root].root  # a next value may lie in its state
-        if root.operation is CONSTANT:
+        if root.operation is constant:
             array = root.attributes["value"].array
             self.kept.append(array)
             return int(array.ctypes.data) + offset

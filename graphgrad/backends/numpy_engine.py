@@ -15,8 +15,8 @@ from graphgrad.backends.program import Program
 from graphgrad.backends.source import print_program
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation
-from graphgrad.ops.indexing import SCATTER_ADD, check_indices
-from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.ops.indexing import check_indices, scatter_add
+from graphgrad.ops.random import dropout_mask
 from graphgrad.plan import Plan
 
 try:
@@ -46,7 +46,7 @@ def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
 
 
 OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
-    {DROPOUT_MASK: _dropout_mask, SCATTER_ADD: _scatter_add} if COMPILES else {}
+    {dropout_mask: _dropout_mask, scatter_add: _scatter_add} if COMPILES else {}
 )
 """What this engine computes better than the operation's own block."""
 

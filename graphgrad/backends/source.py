@@ -32,7 +32,7 @@ import numpy as np
 from graphgrad.backends.arguments import LoopText
 from graphgrad.backends.loop_text import LoopTexts
 from graphgrad.fusion import LoopNest
-from graphgrad.graph import CONSTANT, Node, Operation, TensorType
+from graphgrad.graph import Node, Operation, TensorType, constant
 from graphgrad.graph.text import plain
 from graphgrad.plan import Plan, Step
 
@@ -96,7 +96,7 @@ class _Printer:
         for number, leaf in enumerate(leaves):
             self.symbols[leaf] = f"{'x' if leaf in graph.inputs.values() else 'w'}{number}"
         for node in graph.nodes:
-            if node.operation is CONSTANT:
+            if node.operation is constant:
                 self._constant(node)
         for number, step in enumerate(plan.steps):
             self._guards(number)

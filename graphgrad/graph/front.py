@@ -1,11 +1,14 @@
-"""Functions that check their arguments before they declare nodes.
+"""Functions that check their arguments before they declare nodes, and operations made of them.
 
-A front is a public function such as `sum(x, axis)`. A parameter that is annotated `Node` takes what
-an operator takes: a number or an array becomes a constant of its own dtype, a size becomes a
-number. (A parameter that stands beside nodes and takes their dtype is an `Operand`, and left to the
-operation.) What the function refuses with a ValueError, as a shape rule does, reaches the user as a
-DeclarationError that names the function, the nodes given to it and the user's line, and so does a
-call with arguments that it does not have.
+A front is a public function on nodes. One that declares several, as `stack(values, axis)`, stays a
+function; one that declares a node of its own operation, as `softmax(x, axis)`, becomes that
+operation by `@operation(…)`.
+
+A parameter that is annotated `Node` takes what an operator takes: a number or an array becomes a
+constant of its own dtype, a size becomes a number. (A parameter that stands beside nodes and takes
+their dtype is an `Operand`, and left to the operation.) What the function refuses with a
+ValueError, as a shape rule does, reaches the user as a DeclarationError that names the function,
+the nodes given to it and the user's line, and so does a call with arguments that it does not have.
 """
 
 from __future__ import annotations
@@ -15,8 +18,11 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
-from graphgrad.graph.manual import example_text, formulas, misuse
-from graphgrad.graph.node import Node, Operation, as_node, refused
+from graphgrad.graph.arguments import misuse
+from graphgrad.graph.manual import example_text
+from graphgrad.graph.node import Delta, Node, TypedOperation, as_node, refused
+from graphgrad.graph.samples import Sample
+from graphgrad.graph.types import TensorType
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -55,20 +61,59 @@ def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
     return declare
 
 
-def front_of(
-    operation: Operation | None, call: str, result: str
+def with_example(
+    call: str, result: str
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Marks a front, and adds to its documentation what the block of its operation says, and an
-    example: a call on x, of shape [3, 4], with the type that it gives."""
+    """Marks a front, and adds an example to its documentation: a call on x, of shape [3, 4], with
+    the type that it gives."""
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        parts = [
-            inspect.getdoc(function),
-            formulas(operation) if operation else "",
-            example_text(call, result),
-        ]
-        function.__doc__ = "\n\n".join(part for part in parts if part)
+        function.__doc__ = f"{inspect.getdoc(function)}\n\n{example_text(call, result)}"
         return front(function)
+
+    return decorate
+
+
+def operation(
+    *,
+    infer: Callable[..., TensorType],
+    formula: str,
+    kernel: str = "",
+    compute: Callable[..., object] | None = None,
+    arity: int | None = None,
+    delta: Delta | None = None,
+    delta_formula: str = "",
+    view: Callable[..., Any] | None = None,
+    scratch: Callable[..., tuple[TensorType, ...]] | None = None,
+    in_place: bool = False,
+    one_dtype: bool = True,
+    samples: tuple[Sample, ...] = (),
+    example: tuple[str, str] | None = None,
+) -> Callable[[Callable[Parameters, Node]], TypedOperation[Parameters]]:
+    """Makes an operation of the function that declares it; its fields are those of `Operation`.
+
+    The function is a front: it checks its arguments and declares the node by `name.node(…)`, where
+    `name` is its own.
+    """
+
+    def decorate(function: Callable[Parameters, Node]) -> TypedOperation[Parameters]:
+        return TypedOperation(
+            function.__name__,
+            infer,
+            formula,
+            compute,
+            delta,
+            delta_formula,
+            samples,
+            arity,
+            kernel=kernel,
+            view=view,
+            scratch=scratch,
+            in_place=in_place,
+            one_dtype=one_dtype,
+            declare=front(function),
+            example=example,
+        )
 
     return decorate
 

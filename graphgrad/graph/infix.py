@@ -29,7 +29,7 @@ from graphgrad.graph.scope import current_origin
 if TYPE_CHECKING:
     from graphgrad.graph.node import Node
 
-OPERATORS: dict[str, Callable[..., Any]] = {}
+OPERATORS: dict[str, Callable[..., Node]] = {}
 """The public operations by name, `add` and `matmul` among them; filled once by `graphgrad.ops`,
 which stands above."""
 

@@ -7,15 +7,13 @@ for every operation, and the result that it prints was inferred by the operation
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from graphgrad.errors import suggestion
 from graphgrad.graph.samples import Draw, Sample
 from graphgrad.graph.types import BOOL, FLOAT32, INT32, TensorType
 
 if TYPE_CHECKING:
-    from graphgrad.graph.node import Operation
+    from graphgrad.graph.node import Operation, TypedOperation
 
 _KINDS = {"integer": INT32, "boolean": BOOL}
 
@@ -26,6 +24,17 @@ def operation_text(operation: Operation) -> str:
     example = next((each for each in operation.samples if not each.attributes), None)
     if example is not None:
         parts.append(_example(operation, example))
+    return "\n\n".join(filter(None, parts))
+
+
+def typed_text(operation: TypedOperation[...], signature: inspect.Signature) -> str:
+    """What `help(gg.softmax)` shows below the name."""
+    call = operation.name + str(signature).replace("'", "")
+    parts = [call, inspect.getdoc(operation.declare) or ""]
+    if operation.arity != 0:  # a leaf has no heads to send deltas to
+        parts.append(formulas(operation))
+    if operation.example is not None:
+        parts.append(example_text(*operation.example))
     return "\n\n".join(filter(None, parts))
 
 
@@ -70,30 +79,6 @@ def attribute_names(operation: Operation) -> list[str]:
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return by_keyword
     return by_place[operation.arity or 0 :] + by_keyword
-
-
-def misuse(
-    signature: inspect.Signature, arguments: Sequence[Any], keywords: Mapping[str, Any]
-) -> ValueError | None:
-    """What is wrong with a call, as a shape rule says it (with the fix behind "; fix: "); None
-    where the call fits the signature."""
-    parameters = signature.parameters
-    known = [
-        name
-        for name, each in parameters.items()
-        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
-    ]
-    unknown = [name for name in keywords if name not in known]
-    if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        return ValueError(
-            f"there is no argument {unknown[0]!r}; fix: "
-            f"{suggestion(unknown[0], known, 'its arguments by name')}"
-        )
-    try:
-        signature.bind(*arguments, **keywords)
-    except TypeError as problem:
-        return ValueError(f"{problem}; fix: its arguments are {', '.join(parameters)}")
-    return None
 
 
 def example_text(call: str, result: str) -> str:

@@ -17,25 +17,39 @@ import inspect
 import itertools
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, ParamSpec
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.arrays import Literal, given_array, literal
+from graphgrad.graph.arguments import misuse, named_arguments
+from graphgrad.graph.arrays import Literal, given_operand, literal
+from graphgrad.graph.attribute_key import attribute_key
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.html import node_html
 from graphgrad.graph.infix import Infix, Sameness
-from graphgrad.graph.manual import misuse, operation_text, signature_of
+from graphgrad.graph.manual import operation_text, signature_of, typed_text
 from graphgrad.graph.methods import Methods
+from graphgrad.graph.node_names import add_name, shown_name
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, current_origin, current_place, scoped
 from graphgrad.graph.single import Single
-from graphgrad.graph.types import FLOAT32, INT64, DType, Shape, TensorType, as_dtype
+from graphgrad.graph.types import (
+    FLOAT32,
+    INT64,
+    DType,
+    Shape,
+    TensorType,
+    as_dtype,
+    as_shape,
+    float_dtype,
+)
 
+Parameters = ParamSpec("Parameters")
+Delta = Callable[..., "tuple[Node | None, ...]"]
 Operand = Any
 """What may stand where a node is meant: a node, a number, an array, a size. Beside nodes it takes
 their dtype (`as_nodes`)."""
@@ -56,8 +70,8 @@ class Operation(Single):
     name: str
     infer: Callable[..., TensorType]
     formula: str
-    compute: Callable[..., Any] | None = None
-    delta: Callable[..., tuple[Node | None, ...]] | None = None
+    compute: Callable[..., object] | None = None
+    delta: Delta | None = None
     delta_formula: str = ""
     samples: tuple[Sample, ...] = ()
     arity: int | None = None
@@ -77,27 +91,71 @@ class Operation(Single):
     """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
 
     def __post_init__(self) -> None:
-        texts = {
-            "__name__": self.name,
-            "__doc__": operation_text(self),
-            "__signature__": signature_of(self),
-        }
-        for field, value in texts.items():
-            object.__setattr__(self, field, value)
+        _describe(self, self.name, operation_text(self), signature_of(self))
 
-    def __call__(self, *heads: Any, name: str | None = None, **attributes: Any) -> Node:
-        """Declares the node; `name` defaults to the operation's, numbers become constants."""
+    def node(self, *heads: Operand, name: str | None = None, **attributes: Any) -> Node:
+        """The node on these heads with exactly these attributes, which are those of the shape rule.
+
+        Numbers among the heads become constants; `name` defaults to the operation's.
+        """
+        return apply(self, heads, attributes, name)
+
+    def __call__(self, *heads: Any, **attributes: Any) -> Node:
+        """Declares the node; the keyword `name` names it."""
+        name = attributes.pop("name", None)
         return apply(self, heads, attributes, name)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class TypedOperation(Operation, Generic[Parameters]):
+    """An operation that is called by a signature of its own, as `softmax(x, axis=-1)`.
+
+    A call runs `declare`, which checks its arguments, brings them to the one form that the block of
+    the operation knows, and declares the node by `softmax.node(x, axis=1)`. It may give another
+    node where that is the same value: `reshape` to the shape that x has is x.
+    """
+
+    declare: Callable[Parameters, Node] = field(kw_only=True)
+    example: tuple[str, str] | None = field(default=None, kw_only=True)
+    """A call on x, of shape [3, 4], and the type that it gives."""
+
+    def __post_init__(self) -> None:
+        signature = inspect.signature(self.declare)
+        _describe(self, self.name, typed_text(self, signature), signature)
+        object.__setattr__(self, "__module__", self.declare.__module__)
+
+    def __call__(self, *arguments: Parameters.args, **keywords: Parameters.kwargs) -> Node:
+        return self.declare(*arguments, **keywords)
+
+
+def _describe(operation: Operation, name: str, text: str, signature: inspect.Signature) -> None:
+    """What `help()` and editors ask a function for."""
+    for field_name, value in (
+        ("__name__", name),
+        ("__doc__", text),
+        ("__signature__", signature),
+    ):
+        object.__setattr__(operation, field_name, value)
+
+
 class Node(Methods, Infix, Single):
     """One value of a graph: an operation applied to its heads."""
 
-    __slots__ = ("__weakref__", "asked", "attribute_key", "attributes", "heads", "names",
-                 "operation", "origin", "serial", "type")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "asked",
+        "attribute_key",
+        "attributes",
+        "heads",
+        "names",
+        "operation",
+        "origin",
+        "serial",
+        "type",
+    )
 
     operation: Operation
     heads: tuple[Node, ...]
@@ -148,48 +206,6 @@ class Node(Methods, Infix, Single):
         return node_html(self)
 
 
-def _infer_constant(value: Literal) -> TensorType:
-    return TensorType(value.array.shape, value.array.dtype)
-
-
-CONSTANT = Operation(
-    "constant", _infer_constant, "c", arity=0,
-    samples=(sample(value=Literal(np.arange(6.0).reshape(2, 3))),
-             sample(value=Literal(np.array(True)))),
-)  # fmt: skip
-
-
-def _infer_extent(size: int | Dimension, dtype: Any) -> TensorType:
-    return TensorType((), dtype)
-
-
-def _compute_extent(xp: Any, out: Any, size: int, dtype: Any) -> None:
-    out.fill(size)
-
-
-EXTENT = Operation(
-    "extent", _infer_extent, "n", _compute_extent, arity=0,
-    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
-)  # fmt: skip
-
-
-def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
-    """A node whose value is known: a number or an array (copied, so later changes do not show).
-
-    Python floats become float32 (or what `default_dtype` says), integers int32 and booleans bool
-    unless `dtype` says otherwise; NumPy's scalars and arrays keep their own dtype.
-    """
-    if dtype is None and type(value) is float:
-        dtype = current_place().dtype
-    try:
-        return apply(CONSTANT, (), {"value": literal(value, dtype)}, name)
-    except ValueError as problem:
-        reason, _, fix = str(problem).partition("; fix: ")
-        raise DeclarationError(
-            f"constant({value!r:.60}): {reason}", str(current_origin() or ""), fix
-        ) from None
-
-
 _interned: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
 _interned_lock = threading.Lock()
 _serials = itertools.count()
@@ -200,7 +216,7 @@ def apply(
 ) -> Node:
     """The node of `operation` on `heads`: the existing one where it was declared before."""
     nodes = as_nodes(operation, heads)
-    key = operation, nodes, _attribute_key(attributes)
+    key = operation, nodes, attribute_key(attributes)
     with _interned_lock:
         known = _interned.get(key)
         if known is not None:
@@ -224,9 +240,11 @@ def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
 
 
 def _interned_node(
-    key: tuple[Operation, tuple[Node, ...], Hashable], attributes: Mapping[str, Any],
-    result_type: TensorType, name: str | None,
-) -> Node:  # fmt: skip
+    key: tuple[Operation, tuple[Node, ...], Hashable],
+    attributes: Mapping[str, Any],
+    result_type: TensorType,
+    name: str | None,
+) -> Node:
     """The node of this operation, these heads and attributes: a new one where there is none."""
     with _interned_lock:
         node = _interned.get(key)  # another thread may have come first
@@ -238,53 +256,6 @@ def _interned_node(
             node.asked = ""
             _interned[key] = node
     return node
-
-
-def add_name(node: Node, full_name: str, first: bool = False) -> None:
-    """Lets `node` answer to one more name; a default name gives way to a chosen one.
-
-    A graph shows a node by the first of its names: the one it was declared with, or with `first`
-    this one.
-    """
-    if full_name in node.names and not first:
-        return
-    known = () if has_default_name(node) else node.names
-    others = tuple(name for name in known if name != full_name)
-    node.names = (full_name, *others) if first else (*others, full_name)
-
-
-def also_called(node: Node, name: str | None) -> Node:
-    """The node itself, where a function has nothing to do but to give it the name asked for."""
-    if name is not None:
-        add_name(node, scoped(name))
-    return node
-
-
-def has_default_name(node: Node) -> bool:
-    """Whether nobody chose a name: it is called by its operation."""
-    return len(node.names) == 1 and node.names[0].rpartition(".")[2] == node.operation.name
-
-
-def shown_name(node: Node) -> str:
-    """What a message calls the node: its names, the value of a constant. The default name of what
-    is made of numbers only may come from another model and is given without its scope."""
-    if node.operation is CONSTANT:
-        return repr(node.attributes["value"])
-    if has_default_name(node) and not _holds_data(node):
-        return node.operation.name
-    return ", ".join(node.names[:3])
-
-
-def _holds_data(node: Node) -> bool:
-    """Whether anything that a user declared as its own flows into the node."""
-    seen, stack = {node}, [node]
-    while stack:
-        node = stack.pop()
-        if "declaration" in node.attributes:
-            return True
-        stack += [head for head in node.heads if head not in seen]
-        seen.update(node.heads)
-    return False
 
 
 def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
@@ -318,29 +289,8 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
         value.refuse()
     if isinstance(value, Dimension):
         number = dtype or as_dtype("int32")
-        return apply(EXTENT, (), {"size": value, "dtype": number}, None)
-    if not isinstance(value, bool | int | float | np.ndarray | np.generic):
-        raise DeclarationError(
-            f"{what} takes nodes, numbers and arrays, not {type(value).__name__}",
-            str(current_origin() or ""),
-            "make an array of it: numpy.array(…), or stack(…) where it holds nodes"
-            if isinstance(value, list | tuple)
-            else "declare the value with input(), parameter() or constant()",
-        )
-    if dtype is None or isinstance(value, bool | np.bool_):
-        return constant(value)
-    kind = "f" if isinstance(value, float) else np.result_type(value).kind
-    if dtype.kind in "iu" and kind == "f":
-        shown = f"number {value}" if np.ndim(value) == 0 else f"array of {np.result_type(value)}"
-        raise DeclarationError(
-            f"{what}: the {shown} meets a node of dtype {dtype}",
-            str(current_origin() or ""),
-            "write an integer, or cast the node: cast(x, 'float32')",
-        )
-    if not isinstance(value, np.ndarray | np.generic):
-        return constant(value, dtype)
-    array = given_array(f"{what}: the array", value)
-    return constant(array if kind == "b" else given_array(f"{what}: the array", array, dtype))
+        return apply(extent, (), {"size": value, "dtype": number}, None)
+    return _constant(*given_operand(value, what, dtype))
 
 
 def _infer(
@@ -352,7 +302,7 @@ def _infer(
     except ValueError as problem:
         raise refused(operation.name, heads, problem) from None
     except TypeError:
-        wrong = misuse(inspect.signature(operation), heads, attributes)
+        wrong = misuse(signature_of(operation), heads, attributes)
         if wrong is None:  # a fault of the rule itself
             raise
         raise refused(operation.name, heads, wrong) from None
@@ -365,22 +315,69 @@ def refused(what: str, heads: Iterable[Node], problem: ValueError) -> Declaratio
     return DeclarationError(f"{what}({shown}): {reason}", str(current_origin() or ""), fix)
 
 
-def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:
-    if not attributes:
-        return ()
-    return tuple([(name, _value_key(attributes[name])) for name in sorted(attributes)])
+# ---------------------------------------------------------------- known values
 
 
-_FLOATS = (float, np.floating)
+def _infer_constant(value: Literal) -> TensorType:
+    return TensorType(value.array.shape, value.array.dtype)
 
 
-def _value_key(value: Any) -> Hashable:
-    """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
-    kind = type(value)
-    if kind is int or kind is bool:
-        return kind, value
-    if isinstance(value, tuple):
-        return tuple, tuple(map(_value_key, value))
-    if isinstance(value, _FLOATS):
-        return kind, float(value).hex()
-    return kind, value
+def _constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
+    """A node whose value is known: a number or an array (copied, so later changes do not show).
+
+    Python floats become float32 (or what `default_dtype` says), integers int32 and booleans bool
+    unless `dtype` says otherwise; NumPy's scalars and arrays keep their own dtype.
+    """
+    if dtype is None and type(value) is float:
+        dtype = current_place().dtype
+    try:
+        return apply(constant, (), {"value": literal(value, dtype)}, name)
+    except ValueError as problem:
+        reason, _, fix = str(problem).partition("; fix: ")
+        raise DeclarationError(
+            f"constant({value!r:.60}): {reason}", str(current_origin() or ""), fix
+        ) from None
+
+
+constant = TypedOperation(
+    "constant",
+    _infer_constant,
+    "c",
+    arity=0,
+    samples=(
+        sample(value=Literal(np.arange(6.0).reshape(2, 3))),
+        sample(value=Literal(np.array(True))),
+    ),
+    declare=named_arguments("constant", _constant),
+)
+
+
+def _infer_extent(size: int | Dimension, dtype: DType) -> TensorType:
+    return TensorType((), dtype)
+
+
+def _compute_extent(xp: Any, out: Any, size: int, dtype: DType) -> None:
+    out.fill(size)
+
+
+def _extent(size: int | str | Dimension, dtype: Any = None, name: str | None = None) -> Node:
+    """The number `size` itself, as a scalar; a constant where it is known already."""
+    try:
+        (known,) = as_shape(size)
+        dtype = float_dtype(dtype)
+    except ValueError as problem:
+        raise refused("extent", (), problem) from None
+    if isinstance(known, int):
+        return _constant(known, dtype, name)
+    return apply(extent, (), {"size": known, "dtype": dtype}, name)
+
+
+extent = TypedOperation(
+    "extent",
+    _infer_extent,
+    "n",
+    _compute_extent,
+    arity=0,
+    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
+    declare=named_arguments("extent", _extent),
+)

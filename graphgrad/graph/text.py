@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphgrad.graph.initial import Initial
-from graphgrad.graph.node import CONSTANT, Node
+from graphgrad.graph.node import Node, constant
 from graphgrad.graph.plain import plain
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def attributes_text(node: Node) -> str:
     """`axes=(1,), keepdims=True`: the attributes that the type does not show already."""
     hidden = () if node.operation.name in ("reshape", "broadcast_to") else _HIDDEN
     shown = {name: value for name, value in node.attributes.items() if name not in hidden}
-    if node.operation is CONSTANT:
+    if node.operation is constant:
         return repr(shown["value"])
     return ", ".join(f"{name}={value_text(value)}" for name, value in shown.items())
 

@@ -78,7 +78,7 @@ def _sampled(operation: Operation) -> Iterator[Node]:
     for sample in operation.samples:
         arrays = [head.array(generator, np.float32) for head in sample.heads]
         heads = [input(f"x{place}", a.shape, a.dtype) for place, a in enumerate(arrays, 1)]
-        yield operation(*heads, **sample.attributes)
+        yield operation.node(*heads, **sample.attributes)
 
 
 def _example(node: Node) -> str:

@@ -19,7 +19,7 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import walk
-from graphgrad.ops.composite import SOFTMAX
+from graphgrad.ops.composite import softmax
 from graphgrad.passes import PASSES, optimise, specialise
 
 Arrays = Mapping[str, np.ndarray]
@@ -65,7 +65,7 @@ def _softmaxes(graph: Graph) -> list[Node]:
     return [
         node
         for node in graph.nodes
-        if node.operation is SOFTMAX
+        if node.operation is softmax
         and node.rank >= 3
         and node.attributes["axis"] == node.rank - 1
         and parts[node] == "forward"

@@ -33,7 +33,7 @@ import numpy as np
 from graphgrad.backprop import derive
 from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, NonFiniteError
-from graphgrad.graph import CONSTANT, Graph, Node, Operation
+from graphgrad.graph import Graph, Node, Operation, constant
 from graphgrad.inspection.formula import delta_formula, rule_of
 from graphgrad.inspection.replay import Replay
 from graphgrad.inspection.selection import matching
@@ -141,7 +141,7 @@ def check(
         )
     checker = _Checker(derived, target, values, directions, step, seed)
     candidates = [node for node in checker.replay.nodes
-                  if node.type.is_float and node.operation is not CONSTANT]  # fmt: skip
+                  if node.type.is_float and node.operation is not constant]  # fmt: skip
     chosen = candidates if nodes is None else matching(derived, nodes, candidates)
     with np.errstate(all="ignore"):
         return tuple(checker.verdict(node) for node in chosen)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT, INPUT, PARAMETER, Graph, Node
-from graphgrad.graph.node import has_default_name
+from graphgrad.graph import Graph, Node, constant, input, parameter
+from graphgrad.graph.node_names import has_default_name
 from graphgrad.graph.text import plain
 from graphgrad.inspection.ranges import Range, ranges_of
 from graphgrad.ops import (
@@ -37,9 +37,9 @@ from graphgrad.ops import (
     stop_gradient,
     where,
 )
-from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.reduction import VARIANCE
+from graphgrad.ops.composite import cross_entropy, log_softmax, softmax, standardise
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.reduction import variance
 
 _INT32 = 2**31
 
@@ -92,7 +92,7 @@ class _Linter:
         target = graph.outputs.get(of) if of else None
         self.target = target
         self.flowing = _flowing(graph, target) if target is not None else set()
-        data = [node for node in graph.nodes if node.operation is INPUT and node.type.is_float]
+        data = [node for node in graph.nodes if node.operation is input and node.type.is_float]
         self.varies = graph.descendants([*data, *graph.parameters.values()])
 
     def findings(self) -> Iterator[Finding]:
@@ -183,7 +183,7 @@ class _Linter:
     # ------------------------------------------------------------ values that say nothing
 
     def of_softmax(self, node: Node) -> Problem:
-        if node.heads[0].operation in (SOFTMAX, LOG_SOFTMAX):
+        if node.heads[0].operation in (softmax, log_softmax):
             return _twice(node.heads[0])
         if node.heads[0].shape[node.attributes["axis"]] == 1:
             return ("one element", "a softmax over one element is 1 whatever it is given, and its "
@@ -192,7 +192,7 @@ class _Linter:
 
     def of_cross_entropy(self, node: Node) -> Problem:
         logits = node.heads[0]
-        if logits.operation in (SOFTMAX, LOG_SOFTMAX, sigmoid):
+        if logits.operation in (softmax, log_softmax, sigmoid):
             return _twice(logits)
         if logits.shape[-1] == 1:
             return ("one element", "a cross-entropy over one class is always 0",
@@ -221,7 +221,7 @@ class _Linter:
         condition, chosen, other = node.heads
         if chosen is other:
             return "dead branch", "both sides of the choice are the same", "leave it out"
-        if condition.operation is CONSTANT:
+        if condition.operation is constant:
             array = condition.attributes["value"].array
             if array.size and (array.all() or not array.any()):
                 return ("dead branch", f"the condition is always {bool(array.all())}",
@@ -244,7 +244,7 @@ class _Linter:
 
     def of_matmul(self, node: Node) -> Problem:
         for head in node.heads:
-            if head.operation is not PARAMETER or min(head.type.sizes) < 2:
+            if head.operation is not parameter or min(head.type.sizes) < 2:
                 continue
             initial = head.attributes["initial"]
             if initial.kind == "constant" and initial.scale != 0:
@@ -266,7 +266,7 @@ class _Linter:
     # ------------------------------------------------------------ whole graph
 
     def unreached(self, node: Node) -> Problem:
-        if node.operation is not PARAMETER or self.target is None or node in self.flowing:
+        if node.operation is not parameter or self.target is None or node in self.flowing:
             return None
         stops = [other for other in self.graph.nodes if other.operation is stop_gradient]
         stopped = node in self.graph.ancestors(stops)
@@ -275,11 +275,11 @@ class _Linter:
                 "use it on the way to the loss, or make it a constant or a state")  # fmt: skip
 
     def unused(self, node: Node) -> Problem:
-        if self.graph.tails(node) or node in self._ends() or node.operation is CONSTANT:
+        if self.graph.tails(node) or node in self._ends() or node.operation is constant:
             return None
-        if node.operation is INPUT:
+        if node.operation is input:
             return "unused", "nothing uses this input, yet every run must give it", "leave it out"
-        if node.operation is PARAMETER:
+        if node.operation is parameter:
             return None
         return ("unused", "no output and no update needs it",
                 "make it an output, or leave it out")  # fmt: skip
@@ -317,7 +317,7 @@ def _twice(head: Node) -> Said:
 
 
 def _holds_infinity(node: Node) -> bool:
-    if node.operation is not CONSTANT or not node.type.is_float:
+    if node.operation is not constant or not node.type.is_float:
         return False
     return bool(np.isinf(node.attributes["value"].array).any())
 
@@ -326,9 +326,9 @@ _DOMAINS = ("log", "sqrt", "division", "power")
 _RULES: dict[object, Callable[[_Linter, Node], Problem]] = {
     log: _Linter.of_log, log1p: _Linter.of_log1p, sqrt: _Linter.of_sqrt,
     rsqrt: _Linter.of_reciprocal, reciprocal: _Linter.of_reciprocal, divide: _Linter.of_divide,
-    power: _Linter.of_power, SOFTMAX: _Linter.of_softmax, LOG_SOFTMAX: _Linter.of_softmax,
-    CROSS_ENTROPY: _Linter.of_cross_entropy, STANDARDISE: _Linter.of_standardise,
-    VARIANCE: _Linter.of_variance, relu: _Linter.of_relu, where: _Linter.of_where,
-    multiply: _Linter.of_multiply, MATMUL: _Linter.of_matmul, gather: _Linter.of_gather,
+    power: _Linter.of_power, softmax: _Linter.of_softmax, log_softmax: _Linter.of_softmax,
+    cross_entropy: _Linter.of_cross_entropy, standardise: _Linter.of_standardise,
+    variance: _Linter.of_variance, relu: _Linter.of_relu, where: _Linter.of_where,
+    multiply: _Linter.of_multiply, matmul: _Linter.of_matmul, gather: _Linter.of_gather,
 }  # fmt: skip
 _EVERYWHERE = (_Linter.unreached, _Linter.unused, _Linter.same_name)

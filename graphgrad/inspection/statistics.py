@@ -19,7 +19,7 @@ import numpy as np
 
 from graphgrad.compile import sizes_of
 from graphgrad.errors import UnknownNameError
-from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
+from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name
 from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import (
@@ -139,7 +139,7 @@ def inspect_values(
     graph = specialise(graph, sizes_of(graph, feeds))
     parts = parts_of(graph)
     shown = [
-        node for node in graph.nodes if parts[node] == "forward" and node.operation is not CONSTANT
+        node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
     ]
     chosen = matching(graph, patterns, shown)
     figures = _figures(graph, _asked(graph, chosen), feeds, state or {}, passes)
@@ -217,10 +217,10 @@ def walk(graph: Graph, feeds: Arrays, state: Arrays, each: Each) -> None:
 def _value(
     node: Node, values: Mapping[Node, np.ndarray], feeds: Arrays, state: Arrays
 ) -> np.ndarray:
-    if node.operation is CONSTANT:
+    if node.operation is constant:
         return node.attributes["value"].array
-    if node.operation is INPUT or node.operation in STATEFUL:
-        source = feeds if node.operation is INPUT else state
+    if node.operation is input or node.operation in STATEFUL:
+        source = feeds if node.operation is input else state
         if leaf_name(node) not in source:
             raise UnknownNameError(f"no value is given for {leaf_name(node)!r}")
         return np.asarray(source[leaf_name(node)], node.dtype)
@@ -304,7 +304,7 @@ def _leading_to(ends: Sequence[Node], lost: Mapping[Node, object]) -> set[Node]:
 
 
 def _arises(node: Node, lost: Mapping[Node, tuple[int, int]]) -> bool:
-    if node.operation is CONSTANT:
+    if node.operation is constant:
         return False
     heads = [lost[head] for head in node.heads if head in lost]
     return not heads or (lost[node][0] > 0 and not any(nan for nan, _ in heads))

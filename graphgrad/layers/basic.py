@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
-from graphgrad.graph.node import add_name
+from graphgrad.graph.node_names import add_name
 from graphgrad.graph.scope import current_origin, scoped
 from graphgrad.ops import (
     add,

@@ -18,7 +18,7 @@ import numpy as np
 from graphgrad.compile import Compiled, compile, sizes_of
 from graphgrad.errors import EnvironmentLimitError, NonFiniteError, PassError
 from graphgrad.graph import Graph, Node
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.training.optimisers import GRADIENT_NORM
 
 Arrays = Mapping[str, np.ndarray]
@@ -100,7 +100,7 @@ def _seconds(graph: Graph) -> float:
 
 def _multiplications(node: Node) -> int:
     """m n k of a product [m, k] [k, n], times its batch."""
-    if node.operation is not MATMUL:
+    if node.operation is not matmul:
         return 0
     inner = node.heads[0].type.sizes[-2 if node.attributes["transpose_a"] else -1]
     return math.prod(node.type.sizes) * inner

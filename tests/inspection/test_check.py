@@ -28,7 +28,6 @@ from graphgrad.ops import (
     where,
     with_delta,
 )
-from graphgrad.ops.contraction import MATMUL
 
 X = np.array([0.4, -1.2, 2.0])
 
@@ -111,7 +110,7 @@ def test_a_wrong_rule_for_one_head_leaves_the_other_alone() -> None:
     def half(delta: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
         return matmul(delta, b, transpose_b=True), 0.5 * matmul(a, delta, transpose_a=True)
 
-    bad = replace(MATMUL, name="bad", delta=half)
+    bad = replace(matmul, name="bad", delta=half)
     x, w = input("x", (2, 3), "float64"), parameter("w", (3, 4), normal(1.0), "float64")
     early = parameter("early", (3, 3), normal(1.0), "float64")
     a = tanh(matmul(x, early), name="z")

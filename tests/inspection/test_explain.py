@@ -10,7 +10,7 @@ import pytest
 from graphgrad.backprop import derive
 from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import CONSTANT, Graph, constant, input, normal, parameter, scope
+from graphgrad.graph import Graph, constant, input, normal, parameter, scope
 from graphgrad.inspection.derivation import walk_back
 from graphgrad.inspection.explain import Explanation, explain
 from graphgrad.inspection.explain_text import text_lines
@@ -271,7 +271,7 @@ def test_every_node_of_our_models_can_be_explained() -> None:
     feeds = {name: generator.integers(0, 9, (2, 4), dtype=np.int32) for name in graph.inputs}
     state = initial_state(graph, 0)
     names = [graph.name_of(node) for node in graph.nodes[::9] if node.type.is_float]
-    number = next(node for node in graph if node.operation is CONSTANT and node.type.is_float)
+    number = next(node for node in graph if node.operation is constant and node.type.is_float)
     count = 0
     for name in [*names, graph.name_of(number)]:
         try:

@@ -25,7 +25,7 @@ from typing import Any
 
 from graphgrad.backends import COMPILES, Program
 from graphgrad.compile import compile
-from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node
+from graphgrad.graph import LEAVES, STATEFUL, Graph, Node, constant, input
 from graphgrad.graph.text import attributes_text, node_line, plain
 from graphgrad.inspection.cost import bytes_of, flops_of
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
@@ -142,7 +142,7 @@ def _same(before: Graph, after: Graph) -> bool:
 
 
 def _kind(before: Graph, old: Node, new: Node) -> str:
-    if new.operation is CONSTANT:
+    if new.operation is constant:
         return "folded"
     if new in before:
         return "merged"
@@ -226,9 +226,9 @@ def _leaf_lines(graph: Graph, lines: Sequence[str]) -> dict[Node, int]:
         for number, line in enumerate(lines[:signature], 1)
         if (found := _BOUND.match(line))
     }
-    constants = [node for node in graph.nodes if node.operation is CONSTANT]
+    constants = [node for node in graph.nodes if node.operation is constant]
     places = {node: bound.get(number, 0) for number, node in enumerate(constants)}
-    others = [n for n in graph.nodes if n.operation is INPUT or n.operation in STATEFUL]
+    others = [n for n in graph.nodes if n.operation is input or n.operation in STATEFUL]
     return {**places, **dict.fromkeys(others, signature)}
 
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.compile import sizes_of
-from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
+from graphgrad.graph import Graph, Node, Operation, constant, leaf_name, parameter
 from graphgrad.inspection.formula import contribution_formula
 from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import (
@@ -146,10 +146,10 @@ class _Figures:
         self.shown = [
             node
             for node in graph.nodes
-            if (parts[node] != "update" or node in kept) and node.operation is not CONSTANT
+            if (parts[node] != "update" or node in kept) and node.operation is not constant
         ]
         self.next = {
-            node: leaf for leaf, node in graph.updates.items() if leaf.operation is PARAMETER
+            node: leaf for leaf, node in graph.updates.items() if leaf.operation is parameter
         }
         self.sums: dict[Node, _Sum] = {}
         for node in self.shown:
@@ -346,7 +346,7 @@ def _explained(graph: Graph, found: NonFinite) -> dict[str, Any]:
     queue = list(steps)
     for node in queue:
         for head in node.heads:
-            if head not in steps and len(steps) < ANCESTORS and head.operation is not CONSTANT:
+            if head not in steps and len(steps) < ANCESTORS and head.operation is not constant:
                 steps[head] = steps[node] + 1
                 queue.append(head)
     ancestry = [

@@ -1,0 +1,30 @@
+"""What tells the attributes of one node from those of another in hash-consing."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+def attribute_key(attributes: Mapping[str, Any]) -> Hashable:
+    """A key that is equal for equal attributes, in whatever order they are given."""
+    if not attributes:
+        return ()
+    return tuple([(name, _value_key(attributes[name])) for name in sorted(attributes)])
+
+
+_FLOATS = (float, np.floating)
+
+
+def _value_key(value: Any) -> Hashable:
+    """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
+    kind = type(value)
+    if kind is int or kind is bool:
+        return kind, value
+    if isinstance(value, tuple):
+        return tuple, tuple(map(_value_key, value))
+    if isinstance(value, _FLOATS):
+        return kind, float(value).hex()
+    return kind, value
