@@ -14,11 +14,8 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def named_arguments(
-    name: str, function: Callable[Parameters, Result]
-) -> Callable[Parameters, Result]:
-    """The function, shown to users as `name`; a call that does not fit its signature is a
-    DeclarationError."""
+def named_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Makes a DeclarationError of a call that does not fit the signature."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -31,7 +28,7 @@ def named_arguments(
                 raise
             reason, _, fix = str(wrong).partition("; fix: ")
             where = str(current_origin() or "")
-            raise DeclarationError(f"{name}: {reason}", where, fix) from None
+            raise DeclarationError(f"{function.__name__}: {reason}", where, fix) from None
 
     return call
 
@@ -58,3 +55,9 @@ def misuse(
     except TypeError as problem:
         return ValueError(f"{problem}; fix: its arguments are {', '.join(parameters)}")
     return None
+
+
+def node_parameters(signature: inspect.Signature) -> tuple[tuple[str, int], ...]:
+    """The parameters that are annotated `Node`, by name and place."""
+    parameters = enumerate(signature.parameters.values())
+    return tuple((each.name, place) for place, each in parameters if each.annotation == "Node")

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from graphgrad.graph.arguments import misuse
+from graphgrad.graph.arguments import node_parameters
 from graphgrad.graph.manual import example_text
-from graphgrad.graph.node import Delta, Node, TypedOperation, as_node, refused
+from graphgrad.graph.node import Delta, Node, TypedOperation, refusal, with_nodes
 from graphgrad.graph.samples import Sample
 from graphgrad.graph.types import TensorType
 
@@ -31,32 +31,19 @@ Result = TypeVar("Result")
 def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Marks such a function."""
     signature = inspect.signature(function)
-    nodes = {
-        name: place
-        for place, name in enumerate(signature.parameters)
-        if signature.parameters[name].annotation == "Node"
-    }
+    name, operands = function.__name__, node_parameters(signature)
     call: Callable[..., Result] = function
 
     @functools.wraps(function)
     def declare(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
-        given: list[Any] = list(arguments)
-        named: dict[str, Any] = dict(keywords)
-        for name, place in nodes.items():
-            if place < len(given):
-                if not isinstance(given[place], Node):
-                    given[place] = as_node(given[place], function.__name__)
-            elif name in named:
-                named[name] = as_node(named[name], function.__name__)
+        given, named = with_nodes(name, operands, arguments, keywords)
         try:
             return call(*given, **named)
-        except ValueError as problem:
-            raise refused(function.__name__, _nodes(given, named), problem) from None
-        except TypeError:
-            wrong = misuse(signature, given, named)
-            if wrong is None:  # a fault of the function itself
+        except (TypeError, ValueError) as problem:
+            error = refusal(name, signature, given, named, problem)
+            if error is None:
                 raise
-            raise refused(function.__name__, _nodes(given, named), wrong) from None
+            raise error from None
 
     return declare
 
@@ -92,8 +79,8 @@ def operation(
 ) -> Callable[[Callable[Parameters, Node]], TypedOperation[Parameters]]:
     """Makes an operation of the function that declares it; its fields are those of `Operation`.
 
-    The function is a front: it checks its arguments and declares the node by `name.node(…)`, where
-    `name` is its own.
+    The function checks its arguments and declares the node by `name.node(…)`, where `name` is its
+    own.
     """
 
     def decorate(function: Callable[Parameters, Node]) -> TypedOperation[Parameters]:
@@ -111,18 +98,8 @@ def operation(
             scratch=scratch,
             in_place=in_place,
             one_dtype=one_dtype,
-            declare=front(function),
+            declare=function,
             example=example,
         )
 
     return decorate
-
-
-def _nodes(given: Iterable[Any], named: dict[str, Any]) -> list[Node]:
-    """The nodes among the arguments, which a message shows."""
-    heads = [item for each in (*given, *named.values()) for item in _listed(each)]
-    return [item for item in heads if isinstance(item, Node)]
-
-
-def _listed(argument: Any) -> Iterable[Any]:
-    return argument if isinstance(argument, list | tuple) else [argument]

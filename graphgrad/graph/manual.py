@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 _KINDS = {"integer": INT32, "boolean": BOOL}
 
 
+def describe(operation: Operation, text: str, signature: inspect.Signature) -> None:
+    """Gives the operation what `help()` and editors ask a function for."""
+    object.__setattr__(operation, "__name__", operation.name)
+    object.__setattr__(operation, "__doc__", text)
+    object.__setattr__(operation, "__signature__", signature)
+
+
 def operation_text(operation: Operation) -> str:
     """What `help(gg.tanh)` shows below the name."""
     parts = [_called(operation), formulas(operation)]

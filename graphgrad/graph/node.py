@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, ParamSpec
@@ -25,13 +25,13 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.arguments import misuse, named_arguments
+from graphgrad.graph.arguments import misuse, node_parameters
 from graphgrad.graph.arrays import Literal, given_operand, literal
 from graphgrad.graph.attribute_key import attribute_key
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.html import node_html
 from graphgrad.graph.infix import Infix, Sameness
-from graphgrad.graph.manual import operation_text, signature_of, typed_text
+from graphgrad.graph.manual import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.methods import Methods
 from graphgrad.graph.node_names import add_name, shown_name
 from graphgrad.graph.samples import Sample, sample
@@ -91,7 +91,7 @@ class Operation(Single):
     """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
 
     def __post_init__(self) -> None:
-        _describe(self, self.name, operation_text(self), signature_of(self))
+        describe(self, operation_text(self), signature_of(self))
 
     def node(self, *heads: Operand, name: str | None = None, **attributes: Any) -> Node:
         """The node on these heads with exactly these attributes, which are those of the shape rule.
@@ -122,23 +122,30 @@ class TypedOperation(Operation, Generic[Parameters]):
     example: tuple[str, str] | None = field(default=None, kw_only=True)
     """A call on x, of shape [3, 4], and the type that it gives."""
 
+    operands: tuple[tuple[str, int], ...] = field(init=False, repr=False)
+    """The arguments that are nodes, by name and place."""
+
     def __post_init__(self) -> None:
         signature = inspect.signature(self.declare)
-        _describe(self, self.name, typed_text(self, signature), signature)
+        describe(self, typed_text(self, signature), signature)
         object.__setattr__(self, "__module__", self.declare.__module__)
+        object.__setattr__(self, "operands", node_parameters(signature))
 
     def __call__(self, *arguments: Parameters.args, **keywords: Parameters.kwargs) -> Node:
-        return self.declare(*arguments, **keywords)
-
-
-def _describe(operation: Operation, name: str, text: str, signature: inspect.Signature) -> None:
-    """What `help()` and editors ask a function for."""
-    for field_name, value in (
-        ("__name__", name),
-        ("__doc__", text),
-        ("__signature__", signature),
-    ):
-        object.__setattr__(operation, field_name, value)
+        declare: Callable[..., Node] = self.declare
+        given: Sequence[Any] = arguments
+        named: Mapping[str, Any] = keywords
+        for _, place in self.operands:
+            if place >= len(given) or not isinstance(given[place], Node):
+                given, named = with_nodes(self.name, self.operands, given, named)
+                break
+        try:
+            return declare(*given, **named)
+        except (TypeError, ValueError) as problem:
+            error = refusal(self.name, inspect.signature(self), given, named, problem)
+            if error is None:
+                raise
+            raise error from None
 
 
 class Node(Methods, Infix, Single):
@@ -315,6 +322,41 @@ def refused(what: str, heads: Iterable[Node], problem: ValueError) -> Declaratio
     return DeclarationError(f"{what}({shown}): {reason}", str(current_origin() or ""), fix)
 
 
+def with_nodes(
+    what: str,
+    operands: tuple[tuple[str, int], ...],
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of the function called `what`, with nodes where it takes nodes."""
+    given, named = list(arguments), dict(keywords)
+    for name, place in operands:
+        if place < len(given):
+            given[place] = as_node(given[place], what)
+        elif name in named:
+            named[name] = as_node(named[name], what)
+    return given, named
+
+
+def refusal(
+    what: str,
+    signature: inspect.Signature,
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+    problem: TypeError | ValueError,
+) -> DeclarationError | None:
+    """The error for a call that raised `problem`; None where that is a fault of the function."""
+    wrong = misuse(signature, arguments, keywords) if isinstance(problem, TypeError) else problem
+    if wrong is None:
+        return None
+    listed = (
+        item
+        for each in (*arguments, *keywords.values())
+        for item in (each if isinstance(each, list | tuple) else [each])
+    )
+    return refused(what, (item for item in listed if isinstance(item, Node)), wrong)
+
+
 # ---------------------------------------------------------------- known values
 
 
@@ -348,7 +390,7 @@ constant = TypedOperation(
         sample(value=Literal(np.arange(6.0).reshape(2, 3))),
         sample(value=Literal(np.array(True))),
     ),
-    declare=named_arguments("constant", _constant),
+    declare=_constant,
 )
 
 
@@ -362,11 +404,8 @@ def _compute_extent(xp: Any, out: Any, size: int, dtype: DType) -> None:
 
 def _extent(size: int | str | Dimension, dtype: Any = None, name: str | None = None) -> Node:
     """The number `size` itself, as a scalar; a constant where it is known already."""
-    try:
-        (known,) = as_shape(size)
-        dtype = float_dtype(dtype)
-    except ValueError as problem:
-        raise refused("extent", (), problem) from None
+    (known,) = as_shape(size)
+    dtype = float_dtype(dtype)
     if isinstance(known, int):
         return _constant(known, dtype, name)
     return apply(extent, (), {"size": known, "dtype": dtype}, name)
@@ -379,5 +418,5 @@ extent = TypedOperation(
     _compute_extent,
     arity=0,
     samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
-    declare=named_arguments("extent", _extent),
+    declare=_extent,
 )
