@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from graphgrad.errors import DeclarationError, suggestion
+from graphgrad.errors import DeclarationError
 from graphgrad.graph.scope import current_origin
+from graphgrad.text import suggestion
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -27,8 +28,9 @@ def named_arguments(function: Callable[Parameters, Result]) -> Callable[Paramete
             if wrong is None:  # a fault of the function itself
                 raise
             reason, _, fix = str(wrong).partition("; fix: ")
-            where = str(current_origin() or "")
-            raise DeclarationError(f"{function.__name__}: {reason}", where, fix) from None
+            raise DeclarationError(
+                f"{function.__name__}: {reason}", current_origin(), fix
+            ) from None
 
     return call
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
+_FLOATS = (float, np.floating)
+
 
 def attribute_key(attributes: Mapping[str, Any]) -> Hashable:
-    """A key that is equal for equal attributes, in whatever order they are given."""
+    """Equal for the same attributes with the same values, whatever their order."""
     if not attributes:
         return ()
     return tuple([(name, _value_key(attributes[name])) for name in sorted(attributes)])
-
-
-_FLOATS = (float, np.floating)
 
 
 def _value_key(value: Any) -> Hashable:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Generic, ParamSpec
@@ -24,17 +24,18 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.arguments import misuse, node_parameters
 from graphgrad.graph.arrays import Literal, given_operand, literal
 from graphgrad.graph.attribute_key import attribute_key
+from graphgrad.graph.block import Block
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.html import node_html
 from graphgrad.graph.infix import Infix, Sameness
 from graphgrad.graph.manual import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.methods import Methods
-from graphgrad.graph.node_names import add_name, shown_name
-from graphgrad.graph.samples import Sample, sample
+from graphgrad.graph.node_names import add_name, refused, shown_name
+from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import Origin, current_origin, current_place, scoped
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import (
@@ -56,39 +57,10 @@ their dtype (`as_nodes`)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Operation(Single):
-    """One operation, whole.
+class Operation(Block):
+    """An operation: its block, and the call that declares a node of it."""
 
-    `infer(*types, **attributes)` gives the type of the result or raises ValueError with the reason.
-    `delta(delta, y, *heads)` gives, for each head, the contribution that `y` sends back to it, as
-    nodes, or None; `y.attributes` holds the attributes. A contribution may have the shape of `y`:
-    axes along which the head was broadcast are summed by the deriving pass.
-    `compute(xp, out, *heads, **attributes)` writes the result into `out`, allocating nothing, for
-    any array module `xp` that follows NumPy; arrays named by `scratch` come as one more keyword.
-    """
-
-    name: str
-    infer: Callable[..., TensorType]
-    formula: str
-    compute: Callable[..., object] | None = None
     delta: Delta | None = None
-    delta_formula: str = ""
-    samples: tuple[Sample, ...] = ()
-    arity: int | None = None
-    """How many heads; None where any number will do."""
-    ufunc: str = ""
-    """The NumPy ufunc that computes it, where one does: printed and called directly."""
-    kernel: str = ""
-    """The value of one element as an expression of `{0}`, `{1}`, …, for fused kernels."""
-    view: Callable[..., Any] | None = None
-    """Where the result is the head's memory seen otherwise: `view(x, **attributes)`."""
-    scratch: Callable[..., tuple[TensorType, ...]] | None = None
-    """Types of the working arrays that `compute` needs, from the same arguments as `infer`."""
-    in_place: bool = False
-    """Whether `out` may be the memory of a head of the same type."""
-    commutative: bool = False
-    one_dtype: bool = True
-    """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
 
     def __post_init__(self) -> None:
         describe(self, operation_text(self), signature_of(self))
@@ -127,7 +99,7 @@ class TypedOperation(Operation, Generic[Parameters]):
 
     def __post_init__(self) -> None:
         signature = inspect.signature(self.declare)
-        describe(self, typed_text(self, signature), signature)
+        describe(self, typed_text(self, self.declare, self.example), signature)
         object.__setattr__(self, "__module__", self.declare.__module__)
         object.__setattr__(self, "operands", node_parameters(signature))
 
@@ -148,7 +120,7 @@ class TypedOperation(Operation, Generic[Parameters]):
             raise error from None
 
 
-class Node(Methods, Infix, Single):
+class Node(Methods, Infix, Single, Displayed):
     """One value of a graph: an operation applied to its heads."""
 
     __slots__ = (
@@ -209,9 +181,6 @@ class Node(Methods, Infix, Single):
         name = getattr(self, "asked", "") or shown_name(self)
         return f"<{name} = {self.operation.name} : {self.type}>"
 
-    def _repr_html_(self) -> str:
-        return node_html(self)
-
 
 _interned: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
 _interned_lock = threading.Lock()
@@ -270,7 +239,7 @@ def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
     if operation.arity is not None and len(heads) != operation.arity:
         raise DeclarationError(
             f"{operation.name} takes {operation.arity} head(s), not {len(heads)}",
-            str(current_origin() or ""),
+            current_origin(),
         )
     for head in heads:
         if not isinstance(head, Node):
@@ -292,6 +261,8 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
     """
     if isinstance(value, Node):
         return value
+    if type(value) is float and dtype is not None and dtype.kind == "f":
+        return _constant(value, dtype)  # as almost always
     if isinstance(value, Sameness):
         value.refuse()
     if isinstance(value, Dimension):
@@ -313,13 +284,6 @@ def _infer(
         if wrong is None:  # a fault of the rule itself
             raise
         raise refused(operation.name, heads, wrong) from None
-
-
-def refused(what: str, heads: Iterable[Node], problem: ValueError) -> DeclarationError:
-    """The error for what a shape rule or a check of arguments refuses with a ValueError."""
-    shown = ", ".join(f"{shown_name(head)}: {head.type}" for head in heads)
-    reason, _, fix = str(problem).partition("; fix: ")
-    return DeclarationError(f"{what}({shown}): {reason}", str(current_origin() or ""), fix)
 
 
 def with_nodes(
@@ -377,7 +341,7 @@ def _constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
     except ValueError as problem:
         reason, _, fix = str(problem).partition("; fix: ")
         raise DeclarationError(
-            f"constant({value!r:.60}): {reason}", str(current_origin() or ""), fix
+            f"constant({value!r:.60}): {reason}", current_origin(), fix
         ) from None
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from functools import reduce
 
 from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name, placed
+from graphgrad.graph.node import rebuilt
 from graphgrad.inspection.derivation import Move
 from graphgrad.inspection.expression import SILENT
 from graphgrad.inspection.formula import is_unnamed, short_name
 from graphgrad.inspection.selection import parts_of
 from graphgrad.ops import add, equal, less, less_equal, not_equal
 from graphgrad.ops.movement import transpose
-from graphgrad.passes.rewrite import rebuilt
 
 ROOT = "δ"
 _OPEN = (*SILENT, transpose, equal, not_equal, less, less_equal)

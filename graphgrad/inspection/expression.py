@@ -15,7 +15,7 @@ import numpy as np
 
 from graphgrad import ops
 from graphgrad.graph import Graph, Node, constant, extent, iota
-from graphgrad.graph.text import attributes_text, plain
+from graphgrad.graph.text import attributes_text
 from graphgrad.inspection.formula import short_name
 from graphgrad.ops import equal, less, less_equal, logical_and, logical_not, not_equal, where
 from graphgrad.ops.arithmetic import (
@@ -32,6 +32,7 @@ from graphgrad.ops.contraction import matmul
 from graphgrad.ops.functions import power, rsqrt, sqrt
 from graphgrad.ops.indexing import checked
 from graphgrad.ops.movement import broadcast_to, copy, reshape, transpose
+from graphgrad.text import printable
 
 CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
 """How strongly a text holds together: a sum is a TERM, a product a FACTOR, a name an ATOM."""
@@ -107,7 +108,7 @@ class Writer:
         elif node.operation is constant:
             text = f"{node.attributes['value'].array.reshape(()).item():.6g}"
         else:
-            text = plain(node.name, 60)
+            text = printable(node.name, 60)
         return text, TERM if text.startswith("-") else ATOM
 
     def held(self, node: Node, least: int, depth: int) -> str:

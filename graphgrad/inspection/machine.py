@@ -128,7 +128,8 @@ class MachineReport:
         """Facts and findings as JSON's own types."""
         findings = [asdict(finding) for finding in self.findings]
         whole = asdict(self) | {"environment": dict(self.environment), "findings": findings}
-        return json.loads(json.dumps(whole))
+        found: dict[str, Any] = json.loads(json.dumps(whole))
+        return found
 
 
 def examine_machine(measure: bool = True) -> MachineReport:

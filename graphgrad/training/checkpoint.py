@@ -37,6 +37,15 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import CheckpointError
+from graphgrad.files import (
+    TEMPORARY_PREFIX,
+    disk_errors,
+    explain_os_error,
+    make_folder,
+    sync_folder,
+    temporary_name,
+)
+from graphgrad.strict_json import format_json
 from graphgrad.training.checkpoint_format import (
     FORMAT,
     VERSION,
@@ -44,15 +53,6 @@ from graphgrad.training.checkpoint_format import (
     checked_array,
     read_checkpoint_files,
     write_checkpoint_files,
-)
-from graphgrad.training.files import (
-    TEMPORARY_PREFIX,
-    disk_errors,
-    explain_os_error,
-    format_json,
-    make_folder,
-    sync_folder,
-    temporary_name,
 )
 
 _FOLDER = re.compile(r"step-(\d{9,15})(?:-([1-9]\d{0,8}))?")

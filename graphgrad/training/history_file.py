@@ -32,15 +32,9 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
+from graphgrad.files import append_bytes, disk_errors, read_file, write_atomically
 from graphgrad.graph.deltas import recorded_by_name
-from graphgrad.training.files import (
-    append_bytes,
-    disk_errors,
-    format_json,
-    parse_json,
-    read_file,
-    write_atomically,
-)
+from graphgrad.strict_json import format_json, parse_json
 
 HISTORY = "history.bin"
 FORMAT = "graphgrad history"

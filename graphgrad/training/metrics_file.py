@@ -22,14 +22,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError, GraphgradError
-from graphgrad.training.files import (
-    append_line,
-    disk_errors,
-    format_json,
-    parse_json,
-    read_file,
-    write_atomically,
-)
+from graphgrad.files import append_line, disk_errors, read_file, write_atomically
+from graphgrad.strict_json import format_json, parse_json
 
 METRICS = "metrics.jsonl"
 _LIMIT = 1 << 31  # bytes: a larger file is damage, not to be read into memory

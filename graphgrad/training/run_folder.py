@@ -25,7 +25,6 @@ Laws:
   a lock file that was left behind blocks nobody.
 """
 
-import difflib
 import errno
 import os
 import platform
@@ -47,20 +46,19 @@ from graphgrad.errors import (
     GraphgradError,
     UnknownNameError,
 )
-from graphgrad.training.files import (
+from graphgrad.files import (
     TEMPORARY_PREFIX,
     append_line,
     disk_errors,
     explain_os_error,
-    format_json,
     make_folder,
     open_own,
-    parse_json,
     read_file,
-    show_controls,
     sync_folder,
     write_atomically,
 )
+from graphgrad.strict_json import format_json, parse_json
+from graphgrad.text import nearest, show_controls
 from graphgrad.training.history_file import HISTORY, drop_after
 from graphgrad.training.metrics_file import (
     METRICS,
@@ -353,7 +351,7 @@ def _suggest_runs(folder: Path) -> str:
     for place in (Path("runs"), folder.parent):
         with suppress(OSError, EnvironmentLimitError):
             known |= {entry.name: entry for entry in place.iterdir() if _is_run(entry)}
-    near = difflib.get_close_matches(folder.name, known, n=3, cutoff=0.6)
+    near = nearest(folder.name, known, 3)
     if near:
         return f"did you mean {' or '.join(str(known[name]) for name in near)}?"
     if known:

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import initial_state
 from graphgrad.errors import CheckpointError
-from graphgrad.graph import Graph
+from graphgrad.graph import Graph, initial_state
 from graphgrad.training.checkpoint import (
     Checkpoint,
     checkpoint_steps,

@@ -21,17 +21,18 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from graphgrad.errors import CheckpointError, suggestion
+from graphgrad.errors import CheckpointError
+from graphgrad.files import disk_errors, write_atomically
 from graphgrad.graph import Graph
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
+from graphgrad.text import show_controls, suggestion
 from graphgrad.training.checkpoint_format import (
     DTYPES,
     checked_array,
     ordered_names,
     safetensors_pieces,
 )
-from graphgrad.training.files import disk_errors, show_controls, write_atomically
 
 _SUM = "graphgrad.sha256"
 """The key of the metadata under which the sha256 of all arrays is kept."""

@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
+from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
-from graphgrad.training.files import disk_errors, read_file
+from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 

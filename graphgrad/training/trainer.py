@@ -204,10 +204,10 @@ def _need_finite(run: OpenRun, step: int) -> None:
     own = run.task.graph.states.keys() - run.task.graph.parameters.keys()
     if (found := overflown(run.state, own)) is not None:
         name, problem = found
-        raise _not_finite(run, step, problem, str(run.graph.states[name].origin or ""))
+        raise _not_finite(run, step, problem, run.graph.states[name].origin)
 
 
-def _not_finite(run: OpenRun, step: int, problem: str, where: str) -> NonFiniteError:
+def _not_finite(run: OpenRun, step: int, problem: str, where: object) -> NonFiniteError:
     """The error that ends a run at a step, which is written to its log."""
     run.folder.log(f"step {step}: {problem}")
     return NonFiniteError(

@@ -7,8 +7,8 @@ import pytest
 from checkpoints import assert_is, names_in, save
 from safetensors.numpy import load_file
 
+from graphgrad import files
 from graphgrad.errors import CheckpointError, DataError
-from graphgrad.training import files
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint, save_checkpoint
 from graphgrad.training.checkpoint_format import DTYPES, MANIFEST, STATE
 

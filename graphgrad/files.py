@@ -1,4 +1,4 @@
-"""Durable writing and strict reading of the small files that a training run consists of.
+"""Durable writing and careful reading of small files: those of a run, and what a user asks for.
 
 The design decision: a file is either the old one or the new one, whole, whenever the process or
 the machine dies. So nothing is overwritten in place; a new file is written beside its target,
@@ -14,24 +14,17 @@ Laws:
 - What is read is a regular file of bounded size: for a pipe one would wait without end.
 - A temporary name starts with ``TEMPORARY_PREFIX``. What a killed process leaves behind under
   such a name is never read and may be removed by the next writer of the folder.
-- JSON is read strictly: UTF-8, no key twice, no NaN or infinity, no number that overflows.
-- Text from data reaches a terminal or a log only through ``show_controls``.
 """
 
 import errno
 import hashlib
-import json
-import math
 import os
-import re
 import secrets
 import shutil
 import stat
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from graphgrad.errors import DataError, EnvironmentLimitError
 
@@ -39,7 +32,6 @@ TEMPORARY_PREFIX = ".saving-"
 
 _PIECE = 1 << 24  # bytes handed to one os.write: a signal waits no longer than 16 MiB take
 _NO_LINK, _NO_WAITING = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
-_DEPTH = 100  # nesting allowed in JSON that is written
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ANOTHER = "choose another place"
 # errno -> (what is wrong, the likely fix); a full disk is worded by _full_disk.
@@ -57,8 +49,6 @@ _CAUSES = {
     errno.ELOOP: ("it is a link, or one on the way leads in a circle", "put a file in its place"),
     errno.EIO: ("the disk reports an input/output error", "check the disk"),
 }
-# Characters that reorder or break a line without being control characters by category.
-_REORDERING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c"
 
 
 def _full_disk(path: Path, needed: int) -> tuple[str, str]:
@@ -277,103 +267,3 @@ def append_bytes(path: Path, data: bytes, durable: bool = False, lines: bool = F
             with suppress(OSError):
                 os.ftruncate(file.fileno(), size)
             raise
-
-
-def parse_json(data: bytes) -> Any:
-    """The value of the strict JSON text ``data``.
-
-    Raises ``ValueError`` whose text begins with the line, where one can be named.
-    """
-
-    def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(_twice(text, next(key for key in keys if keys.count(key) > 1)))
-        return result
-
-    def finite(number: str) -> float:
-        value = float(number)
-        if not math.isfinite(value):
-            raise ValueError(f"{number} is no finite number")
-        return value
-
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"line {line}: byte 0x{data[error.start]:02x} is not UTF-8") from None
-    try:
-        return json.loads(
-            text, object_pairs_hook=no_key_twice, parse_float=finite, parse_constant=finite
-        )
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _twice(text: str, key: str) -> str:
-    places = re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
-    lines = [text.count("\n", 0, place.start()) + 1 for place in places]
-    where = f"lines {', '.join(map(str, lines))}: " if lines else ""
-    return f"{where}the key {key!r} stands twice in one object"
-
-
-def format_json(value: object, name: str, indent: int | None = 2) -> str:
-    """Strict JSON text of ``value`` that ``parse_json`` reads back as an equal value.
-
-    ``name`` is how errors call the value. Tuples become lists. Characters beyond ASCII stay
-    readable; only text with lone surrogates (a file name that is not UTF-8) is escaped.
-
-    Raises ``DataError`` that names the part that is no JSON (``details.best is nan``).
-    """
-    _check_json(value, name, 0)
-    text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        text = json.dumps(value, ensure_ascii=True, indent=indent, allow_nan=False)
-    return text
-
-
-def _check_json(value: object, name: str, depth: int) -> None:
-    if depth > _DEPTH:
-        raise DataError(f"{name[:80]}… is nested more than {_DEPTH} deep or holds itself")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise DataError(f"{name} has the key {key!r}: keys in JSON are text", fix="str()")
-            _check_json(item, f"{name}.{key}", depth + 1)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            _check_json(item, f"{name}[{number}]", depth + 1)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise DataError(f"{name} is {value}: JSON has no such number", fix="use null or text")
-    elif value is not None and not isinstance(value, str | int):
-        kind = type(value).__name__
-        raise DataError(
-            f"{name} is a {kind}, which JSON cannot hold", fix="use plain Python values"
-        )
-
-
-def show_controls(text: str) -> str:
-    """``text`` with every control character written out (``\\x1b``), so a terminal shows it.
-
-    Line breaks and tabs stay. Written out are the categories Cc (control), Cs (lone surrogate),
-    Zl and Zp (line and paragraph separator) and the marks that reverse the writing direction.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(character) for character in text)
-
-
-def _shown(character: str) -> str:
-    if character in "\n\t":
-        return character
-    hidden = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-    if not hidden and character not in _REORDERING:
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
