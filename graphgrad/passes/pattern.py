@@ -59,12 +59,12 @@ class Pattern:
 def _match_all(
     patterns: tuple[Pattern, ...], heads: tuple[Node, ...], bindings: Bindings
 ) -> Bindings | None:
-    found: Bindings | None = bindings
     for inner, head in zip(patterns, heads, strict=True):
-        found = inner.match(head, found)  # type: ignore[arg-type]
+        found = inner.match(head, bindings)
         if found is None:
             return None
-    return found
+        bindings = found
+    return bindings
 
 
 def pattern(operation: Operation, *heads: Pattern, bind: str = "") -> Pattern:
