@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -65,7 +64,7 @@ class CallTable:
     """The words that count from the start of the arena."""
     in_leaf: dict[int, list[int]] = field(default_factory=dict)
     """The words that count from the start of the caller's array of this number."""
-    kept: list[Any] = field(default_factory=list)
+    kept: list[np.ndarray] = field(default_factory=list)
     """Arrays whose addresses are in the table."""
 
     def __post_init__(self) -> None:
@@ -166,7 +165,7 @@ class Calls:
             (number, np.array(places, np.intp), self._words[places].copy())
             for number, places in table.in_leaf.items()
         ]
-        self._known: list[Callable[[], Any]] = [_nothing for _ in self._leaves]
+        self._known: list[Callable[[], np.ndarray | None]] = [_nothing for _ in self._leaves]
         self._rows = np.array(rows, np.int64).reshape(-1, 4)
         self.run = partial(launch(), pool.words.ctypes.data, self._rows.ctypes.data)
 

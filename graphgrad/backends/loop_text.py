@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -62,6 +61,7 @@ from graphgrad.fusion.statements import (
     Statement,
     Store,
 )
+from graphgrad.graph.types import DType
 from graphgrad.ops.arithmetic import cast
 from graphgrad.ops.movement import reshape
 from graphgrad.philox import dropout_scale, dropout_threshold
@@ -293,7 +293,7 @@ class _Printer:
         """The row that an element is stored to."""
         return f"{'o' if value in self.loops.kept else 't'}{value}"
 
-    def _dtype_of(self, operand: Operand) -> np.dtype[Any]:
+    def _dtype_of(self, operand: Operand) -> DType:
         return (
             operand.dtype if isinstance(operand, Number) else self.loops.values[operand.value].dtype
         )
@@ -313,7 +313,7 @@ def _indented(lines: Iterable[str], depth: int = 1) -> list[str]:
     return ["    " * depth + line for line in lines]
 
 
-def _dtype_text(dtype: np.dtype[Any]) -> str:
+def _dtype_text(dtype: DType) -> str:
     return "bool_" if dtype.kind == "b" else str(dtype)
 
 

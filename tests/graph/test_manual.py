@@ -77,10 +77,10 @@ WRONG = {
     "of an optimiser": (
         lambda: gg.adam(GRAPH, leaning_rate=1),
         "'leaning_rate'",
-        "'learning_rate'",
+        "mean 'lear",
     ),
     "of fit": (lambda: gg.fit(GRAPH, {}, epoch=1), "fit: .*'epoch'", "mean 'epochs'"),
-    "of a function of several nodes": (
+    "of another function": (
         lambda: gg.with_delta(X, (X,), rul=1),
         "'rul'",
         "mean 'rule'",
