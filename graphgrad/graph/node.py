@@ -88,6 +88,9 @@ class TypedOperation(Operation, Generic[Parameters]):
     A call runs `declare`, which checks its arguments, brings them to the one form that the block of
     the operation knows, and declares the node by `softmax.node(x, axis=1)`. It may give another
     node where that is the same value: `reshape` to the shape that x has is x.
+
+    A copy with changes (`dataclasses.replace`) declares by its own `node`: its call would still run
+    the function, which declares a node of the original.
     """
 
     declare: Callable[Parameters, Node] = field(kw_only=True)
