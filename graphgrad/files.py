@@ -7,12 +7,12 @@ grow in place, by one write a line, and a failed append is cut off again.
 
 Laws:
 
-- Every ``OSError`` of a write reaches the user as an ``EnvironmentLimitError`` that names the
+- Every `OSError` of a write reaches the user as an `EnvironmentLimitError` that names the
   file, the cause and the remedy.
 - What a user names to be written is written where it leads: through a link, into a device or pipe,
   never in its place; a file that was there keeps its mode. The files of a run are no links.
 - What is read is a regular file of bounded size: for a pipe one would wait without end.
-- A temporary name starts with ``TEMPORARY_PREFIX``. What a killed process leaves behind under
+- A temporary name starts with `TEMPORARY_PREFIX`. What a killed process leaves behind under
   such a name is never read and may be removed by the next writer of the folder.
 """
 
@@ -63,9 +63,9 @@ def _full_disk(path: Path, needed: int) -> tuple[str, str]:
 def explain_os_error(
     error: OSError, path: Path, action: str, needed: int = 0
 ) -> EnvironmentLimitError:
-    """The error for the user behind ``error``, met when trying to ``action`` (a verb) ``path``.
+    """The error for the user behind `error`, met when trying to `action` (a verb) `path`.
 
-    ``needed`` is the number of bytes to write and is named when the disk is full.
+    `needed` is the number of bytes to write and is named when the disk is full.
     """
     number = error.errno or 0
     if number in _FULL:
@@ -74,12 +74,12 @@ def explain_os_error(
         problem, fix = _CAUSES[number]
     else:
         problem, fix = error.strerror or str(error), ""
-    return EnvironmentLimitError(f"cannot {action} {path.name}: {problem}", str(path), fix)
+    return EnvironmentLimitError(f"cannot {action} {path.name}: {problem}", path, fix)
 
 
 @contextmanager
 def disk_errors(path: Path, action: str, needed: int = 0) -> Iterator[None]:
-    """Turns each ``OSError`` of the block into the error of ``explain_os_error``."""
+    """Turns each `OSError` of the block into the error of `explain_os_error`."""
     try:
         yield
     except OSError as error:
@@ -92,7 +92,7 @@ def temporary_name() -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes the entries of ``folder`` to the disk, where the system can flush a folder."""
+    """Flushes the entries of `folder` to the disk, where the system can flush a folder."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -106,7 +106,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Creates ``folder`` and its parents where they are missing, durably or not at all."""
+    """Creates `folder` and its parents where they are missing, durably or not at all."""
     with disk_errors(folder, "create"):
         missing = [part for part in (folder, *folder.parents) if not part.is_dir()]
         if not missing:
@@ -125,7 +125,7 @@ def make_folder(folder: Path) -> None:
 def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> tuple[int, str]:
     """Writes a file that does not exist yet, flushes it, returns its bytes and sha256 hex digest.
 
-    Raises ``OSError``; what was written until then stays, so ``path`` should be temporary.
+    Raises `OSError`; what was written until then stays, so `path` should be temporary.
     """
     size, digest = 0, hashlib.sha256()
     with open(path, "xb", buffering=0) as file:
@@ -151,19 +151,19 @@ def _utf8(text: str, path: Path) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         problem = f"text for {path.name} has half a character (a lone surrogate)"
-        raise DataError(f"{problem} at position {error.start}", str(path)) from None
+        raise DataError(f"{problem} at position {error.start}", path) from None
 
 
 def write_atomically(
     path: Path | str, data: bytes | str | Sequence[bytes | memoryview], follow: bool = True
 ) -> None:
-    """Replaces or creates the file ``path`` by ``data`` (text as UTF-8, bytes also in pieces),
+    """Replaces or creates the file `path` by `data` (text as UTF-8, bytes also in pieces),
     durably and at once.
 
     A link is followed to what it names, and a device or a pipe is written into; without
-    ``follow`` a file takes the place of whatever has the name.
+    `follow` a file takes the place of whatever has the name.
 
-    Raises ``EnvironmentLimitError``; then the old file is untouched and nothing else is left.
+    Raises `EnvironmentLimitError`; then the old file is untouched and nothing else is left.
     """
     target = Path(path)
     whole = _utf8(data, target) if isinstance(data, str) else data
@@ -179,7 +179,7 @@ def write_atomically(
 
 
 def _mode(path: Path) -> int | None:
-    """Kind and permissions of what ``path`` leads to; None where nothing is there."""
+    """Kind and permissions of what `path` leads to; None where nothing is there."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:
@@ -201,9 +201,9 @@ def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | No
 
 
 def open_own(path: Path, flags: int) -> int:
-    """A descriptor of the regular file ``path``, made if ``flags`` say so; no link, pipe or device.
+    """A descriptor of the regular file `path`, made if `flags` say so; no link, pipe or device.
 
-    Raises ``OSError``.
+    Raises `OSError`.
     """
     descriptor = os.open(path, flags | _NO_LINK | _NO_WAITING, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -213,20 +213,20 @@ def open_own(path: Path, flags: int) -> int:
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most ``limit`` bytes.
+    """The content of a regular file of at most `limit` bytes.
 
-    Raises ``DataError`` for anything else that has the name, and ``OSError``.
+    Raises `DataError` for anything else that has the name, and `OSError`.
     """
     descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            raise DataError(f"{path.name} is no regular file", str(path), "put the file back")
+            raise DataError(f"{path.name} is no regular file", path, "put the file back")
         if state.st_size > limit:
             raise DataError(
                 f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "
                 "can be",
-                str(path),
+                path,
                 "restore it from a copy",
             )
         with os.fdopen(descriptor, "rb", closefd=False) as file:
@@ -236,13 +236,13 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def append_line(path: Path | str, text: str, durable: bool = False) -> None:
-    """Appends ``text`` and a line break to the file ``path``, which is created when missing.
+    """Appends `text` and a line break to the file `path`, which is created when missing.
 
-    The line survives the death of the process as soon as this returns; with ``durable`` it is
+    The line survives the death of the process as soon as this returns; with `durable` it is
     flushed and survives the death of the machine too (a few milliseconds on a local disk). A
     line that a crash left without its line break is ended first, so lines never run together.
 
-    Raises ``EnvironmentLimitError``; then the file has its old length again.
+    Raises `EnvironmentLimitError`; then the file has its old length again.
     """
     target = Path(path)
     append_bytes(target, _utf8(text + "\n", target), durable, lines=True)

@@ -16,9 +16,9 @@ _DEPTH = 100  # nesting allowed in JSON that is written
 
 
 def parse_json(data: bytes) -> Any:
-    """The value of the strict JSON text ``data``.
+    """The value of the strict JSON text `data`.
 
-    Raises ``ValueError`` whose text begins with the line, where one can be named.
+    Raises `ValueError` whose text begins with the line, where one can be named.
     """
 
     def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -57,12 +57,12 @@ def _twice(text: str, key: str) -> str:
 
 
 def format_json(value: object, name: str, indent: int | None = 2) -> str:
-    """Strict JSON text of ``value`` that ``parse_json`` reads back as an equal value.
+    """Strict JSON text of `value` that `parse_json` reads back as an equal value.
 
-    ``name`` is how errors call the value. Tuples become lists. Characters beyond ASCII stay
+    `name` is how errors call the value. Tuples become lists. Characters beyond ASCII stay
     readable; only text with lone surrogates (a file name that is not UTF-8) is escaped.
 
-    Raises ``DataError`` that names the part that is no JSON (``details.best is nan``).
+    Raises `DataError` that names the part that is no JSON (`details.best is nan`).
     """
     _check_json(value, name, 0)
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)

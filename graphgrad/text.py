@@ -30,7 +30,7 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 def show_controls(text: str) -> str:
-    """``text`` with every control character written out (``\\x1b``), so a terminal shows it.
+    """`text` with every control character written out (`\\x1b`), so a terminal shows it.
 
     Line breaks and tabs stay. Written out are the categories Cc (control), Cs (lone surrogate),
     Zl and Zp (line and paragraph separator) and the marks that reverse the writing direction.

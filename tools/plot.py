@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if format_of(file) not in FORMATS:
         raise ConfigurationError(
             f"{file.name} does not say which format to write",
-            str(file),
+            file,
             f"end it with .{', .'.join(FORMATS)}",
         )
     _draw(folder, arguments, arguments.what, file)

@@ -3,6 +3,5 @@
 from graphgrad.backends.numpy_engine import COMPILES, lower
 from graphgrad.backends.program import Program
 from graphgrad.backends.workspaces import Workspaces
-from graphgrad.memory import available_memory, need_memory
 
-__all__ = ["COMPILES", "Program", "Workspaces", "available_memory", "lower", "need_memory"]
+__all__ = ["COMPILES", "Program", "Workspaces", "lower"]

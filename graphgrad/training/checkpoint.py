@@ -258,4 +258,4 @@ def _nothing_usable(folder: Path, step: int | None, warnings: list[str]) -> Chec
         fix = f"leave the step out to take the newest whole one; there are those of step {others}"
     else:
         fix = "copy one back from a backup, or start a new run"
-    return CheckpointError(problem, str(folder), fix)
+    return CheckpointError(problem, folder, fix)

@@ -88,7 +88,7 @@ def write_checkpoint_files(
     if len(content) > _MANIFEST_LIMIT:
         raise CheckpointError(
             f"the manifest of {len(state):,} arrays would be too large",
-            str(folder),
+            folder,
             "keep fewer arrays, or less beside them",
         )
     write_new(folder / MANIFEST, (content,))

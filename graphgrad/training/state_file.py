@@ -69,15 +69,15 @@ def load(path: Path | str, graph: Graph | None = None) -> dict[str, np.ndarray]:
         need_graph(graph, "load")
     with disk_errors(path, "read"):
         if not os.path.lexists(path):
-            raise CheckpointError("there is no such file", str(path), "gg.save(path, state) first")
+            raise CheckpointError("there is no such file", path, "gg.save(path, state) first")
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CheckpointError("this is not a regular file", str(path))
+            raise CheckpointError("this is not a regular file", path)
         try:
             arrays = _read(path)
         except SafetensorError as error:
             raise CheckpointError(
                 f"this is not a whole safetensors file: {show_controls(str(error))}",
-                str(path),
+                path,
                 "copy it again from where it came from",
             ) from None
     return arrays if graph is None else _fitting(arrays, graph, str(path))
@@ -93,14 +93,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             if kind not in _NAMES:
                 raise CheckpointError(
                     f"{show_controls(name)} is {kind}, which graphgrad does not compute with",
-                    str(path),
+                    path,
                     f"convert it to one of {', '.join(DTYPES)} where it was made",
                 )
             arrays[name] = file.get_tensor(name)
     if expected is not None and expected != _sum_of(path):
         raise CheckpointError(
             "the file was altered: the sha256 of its arrays does not fit",
-            str(path),
+            path,
             "copy it again from where it came from",
         )
     return arrays

@@ -252,7 +252,7 @@ def _compiled(path: Path, source: bytes) -> CodeType:
             f"the model file is not valid Python: {problem.msg}", f"{path}{line}", "correct it"
         ) from None
     except ValueError as problem:  # zero bytes
-        raise ConfigurationError(f"the model file is no text: {problem}", str(path)) from None
+        raise ConfigurationError(f"the model file is no text: {problem}", path) from None
 
 
 def _known(builtin: Mapping[str, ModuleType], name: str) -> str:

@@ -140,13 +140,13 @@ def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
     if done > settings.steps:
         raise ConfigurationError(
             f"the run has done {done} steps already, and steps is {settings.steps}",
-            str(run.folder.path),
+            run.folder.path,
             f"set steps to more than {done}",
         )
     if settings.inspect_every and recorder is None:
         raise ConfigurationError(
             f"inspect_every is {settings.inspect_every}, and train() is given no recorder",
-            str(run.folder.path),
+            run.folder.path,
             "recorder=graphgrad.inspection.recording.make_recorder(run.graph)",
         )
 
