@@ -19,7 +19,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from graphgrad.graph.arguments import node_parameters
-from graphgrad.graph.manual import example_text
+from graphgrad.graph.block import Block
+from graphgrad.graph.manual import example_text, formulas
 from graphgrad.graph.node import Delta, Node, TypedOperation, refusal, with_nodes
 from graphgrad.graph.samples import Sample
 from graphgrad.graph.types import TensorType
@@ -49,13 +50,15 @@ def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
 
 
 def with_example(
-    call: str, result: str
+    call: str, result: str, block: Block | None = None
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Marks a front, and adds an example to its documentation: a call on x, of shape [3, 4], with
-    the type that it gives."""
+    """Marks a front, and adds to its documentation an example: a call on x, of shape [3, 4], with
+    the type that it gives. Before it stands what the block of the operation behind it says."""
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-        function.__doc__ = f"{inspect.getdoc(function)}\n\n{example_text(call, result)}"
+        described = [formulas(block)] if block is not None else []
+        parts = [inspect.getdoc(function) or "", *described, example_text(call, result)]
+        function.__doc__ = "\n\n".join(parts)
         return front(function)
 
     return decorate

@@ -146,7 +146,7 @@ unslice = Operation(
 )
 
 
-@with_example("gg.pad(x, [(0, 0), (1, 1)])", "float32[3, 6]")
+@with_example("gg.pad(x, [(0, 0), (1, 1)])", "float32[3, 6]", unslice)
 def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> Node:
     """x with zeros around it; `widths` gives (before, after) for every axis."""
     if len(widths) != x.rank:
