@@ -75,7 +75,7 @@ def node_line(graph: GraphLike, node: Node) -> str:
 
 def attributes_text(node: Node) -> str:
     """`axes=(1,), keepdims=True`: the attributes that the type does not show already."""
-    hidden = () if node.operation.name in ("reshape", "broadcast_to") else _HIDDEN
+    hidden = () if node.operation.view is not None else _HIDDEN  # what a view was asked for
     shown = {name: value for name, value in node.attributes.items() if name not in hidden}
     if node.operation is constant:
         return repr(shown["value"])

@@ -19,8 +19,8 @@ formula x (or x₁, x₂, …) are the heads, y is the result and δ the delta o
 arrow is the delta rule: what y sends back to each head. A dash stands for a head that gets
 nothing, integers say. Contributions are summed over axes along which a head was broadcast.
 
-An operation is called by its name, as `gg.softmax(x, axis=-1)`; its arguments are in `graphgrad guide
-api`.
+An operation is called by its name, as `gg.softmax(x, axis=-1)`; `graphgrad guide api` has
+its arguments.
 """
 
 

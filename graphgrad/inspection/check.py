@@ -36,6 +36,7 @@ from graphgrad.graph import Graph, Node, Operation, constant
 from graphgrad.inspection.formula import delta_formula, rule_of
 from graphgrad.inspection.replay import Replay
 from graphgrad.inspection.selection import matching
+from graphgrad.ops.custom import ReplacedDelta
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import sizes_of, specialise
 
@@ -216,7 +217,7 @@ class _Checker:
             if tail not in self.replay.position or self.graph.delta_or_none(tail) is None:
                 continue
             result = self._local(tail, node)
-            custom = result.judgement == "wrong" and tail.operation.name == "with_delta"
+            custom = result.judgement == "wrong" and isinstance(tail.operation, ReplacedDelta)
             rule = rule_of(tail, tail.heads.index(node))
             found.append(TailVerdict(
                 self.graph.name_of(tail), f"{tail.operation.name}: {rule}",
@@ -263,7 +264,7 @@ class _Checker:
             for head in dict.fromkeys(tail.heads):
                 if head not in here or not head.type.is_float or self._rule_holds(tail, head):
                     continue
-                if tail.operation.name != "with_delta":
+                if not isinstance(tail.operation, ReplacedDelta):
                     return "wrong", (tail, head)
                 replaced = replaced or (tail, head)
         if replaced is None and self._kinked.intersection(here) and self._sums_hold(here):

@@ -53,6 +53,10 @@ from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.types import TensorType
 
 
+class ReplacedDelta(Operation):
+    """The operation of one call of `with_delta`: its value is its first head."""
+
+
 def _infer(value: TensorType, *heads: TensorType) -> TensorType:
     return value
 
@@ -80,7 +84,7 @@ def with_delta(
         sent = rule(delta, y, *given)
         return (None, *sent) if isinstance(sent, tuple | list) else sent
 
-    operation = Operation(
+    operation = ReplacedDelta(
         "with_delta",
         _infer,
         "x₁",
