@@ -13,7 +13,7 @@ from page_driver import Open
 
 import graphgrad as gg
 from graphgrad.backprop.selection import parts_of
-from graphgrad.graph import CONSTANT, Graph
+from graphgrad.graph import Graph, constant
 from graphgrad.models import BUILTIN, feedforward, transformer
 from graphgrad.rendering import View, render
 from graphgrad.rendering.page import build_page
@@ -40,7 +40,7 @@ GRAPHS = {"network": network, "step": step}
 def test_text_and_page_count_the_nodes_of_each_part(open_page: Open, name: str) -> None:
     graph = GRAPHS[name]()
     parts = parts_of(graph)
-    counts = Counter("constant" if n.operation is CONSTANT else parts[n] for n in graph)
+    counts = Counter("constant" if n.operation is constant else parts[n] for n in graph)
     said = render(graph, "txt").decode().split(";")[0]
     numbers = [f"{counts['forward']:,} forward nodes", f"{counts['delta']:,} for deltas"]
     numbers += [f"{counts['update']:,} for updates"] if counts["update"] else []

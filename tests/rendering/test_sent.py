@@ -20,7 +20,7 @@ from graphgrad.graph import Graph, Node
 from graphgrad.models import feedforward
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.ops.frames import EMBED_ALL
+from graphgrad.ops.frames import unslice_all
 from graphgrad.rendering import render
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.paint import picture
@@ -45,8 +45,8 @@ TWICE: dict[str, tuple[Callable[[Node], Node], str]] = {
         "the part of δ where x lies (as head 1)\n+ the part of δ where x lies (as head 2)",
     ),
     "clip": (lambda x: gg.clip(x, x, 9.0, name="y"), "δ where x < x < 9\n+ δ where y is x"),
-    "embed_all": (
-        lambda x: EMBED_ALL(
+    "unslice_all": (
+        lambda x: unslice_all(
             x, x, shape=(4, 2), starts=((0, 0), (2, 0)), steps=((1, 1), (1, 1)), name="y"
         ),
         "the window of δ where x lies (as head 1)\n+ the window of δ where x lies (as head 2)",

@@ -16,10 +16,10 @@ from typing import Any
 
 from graphgrad.backprop.formula import cuts_of, formula_of, rule_of
 from graphgrad.backprop.selection import owner_of, parts_of
-from graphgrad.graph import CONSTANT, LEAVES, PARAMETER, Dimension, Graph, Node
+from graphgrad.graph import LEAVES, Dimension, Graph, Node, constant, parameter
 from graphgrad.graph.dimension import product
 from graphgrad.graph.text import value_text
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.page.factors import factors
 from graphgrad.rendering.page.mathematics import Tree, formula_tree
@@ -136,7 +136,7 @@ class _Writer:
         """Where another box holds it."""
         near, position = self.arrangement.near, self.graph.position
         stands = near.stands_for.get(node)
-        inside = isinstance(stands, Node) and node.operation is PARAMETER
+        inside = isinstance(stands, Node) and node.operation is parameter
         weight = near.weights.get(node)
         return {
             "inside": position(stands) if inside and isinstance(stands, Node) else None,
@@ -183,7 +183,7 @@ def _terms(size: int | Dimension) -> list[list[Any]]:
 
 def _flops(node: Node) -> list[list[Any]] | None:
     """2 m n k of a matrix product, times its batch (as `performance.cost` counts), else None."""
-    if node.operation is not MATMUL:
+    if node.operation is not matmul:
         return None
     inner = node.heads[0].shape[-2 if node.attributes["transpose_a"] else -1]
     return _terms(product((2, *node.shape, inner)))
@@ -197,7 +197,7 @@ def _attributes(node: Node) -> dict[str, str]:
 
 def _constant(node: Node) -> str | None:
     """The number of a scalar constant: formulas show it in the place of a name."""
-    if node.operation is not CONSTANT or node.attributes["value"].array.size != 1:
+    if node.operation is not constant or node.attributes["value"].array.size != 1:
         return None
     return f"{node.attributes['value'].array.reshape(()).item():.6g}"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
+from graphgrad.graph import Graph, Node, input, parameter, state
 from graphgrad.rendering.view import DEEPEST, MANY, Draft, Path, View, decide
 
 FORWARD, BACKWARD, UPDATE = 1, 2, 4
@@ -88,7 +88,7 @@ def shared(arrangement: Arrangement) -> set[Node]:
     for node in near.drawn:
         if node in near.stands_for:
             continue
-        leaf = node.operation in (INPUT, PARAMETER, STATE)
+        leaf = node.operation in (input, parameter, state)
         scopes = {
             arrangement.scope_of[tail]
             for tail in graph.tails(node)

@@ -20,7 +20,7 @@ from typing import Any
 
 from graphgrad.backends import COMPILES, Program
 from graphgrad.compile import compile
-from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node
+from graphgrad.graph import STATEFUL, Graph, Node, constant, input
 from graphgrad.graph.text import attributes_text, node_line
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.passes.changes import KINDS, NodeChange, changes, same_graph
@@ -170,9 +170,9 @@ def _leaf_lines(graph: Graph, lines: Sequence[str]) -> dict[Node, int]:
         for number, line in enumerate(lines[:signature], 1)
         if (found := _BOUND.match(line))
     }
-    constants = [node for node in graph.nodes if node.operation is CONSTANT]
+    constants = [node for node in graph.nodes if node.operation is constant]
     places = {node: bound.get(number, 0) for number, node in enumerate(constants)}
-    others = [n for n in graph.nodes if n.operation is INPUT or n.operation in STATEFUL]
+    others = [n for n in graph.nodes if n.operation is input or n.operation in STATEFUL]
     return {**places, **dict.fromkeys(others, signature)}
 
 

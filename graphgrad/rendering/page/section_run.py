@@ -29,7 +29,7 @@ from graphgrad.figures.batch import SATURATED, BatchFigures, ValueFigures
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.non_finite import NonFinite
 from graphgrad.figures.statistics import FIGURES
-from graphgrad.graph import CONSTANT, Graph, Node
+from graphgrad.graph import Graph, Node, constant
 from graphgrad.passes import PASSES, Pass, sizes_of, specialise
 from graphgrad.rendering.page.encoding import number, ratio
 
@@ -172,7 +172,7 @@ def _explained(graph: Graph, found: NonFinite) -> dict[str, Any]:
     queue = list(steps)
     for node in queue:
         for head in node.heads:
-            if head not in steps and len(steps) < ANCESTORS and head.operation is not CONSTANT:
+            if head not in steps and len(steps) < ANCESTORS and head.operation is not constant:
                 steps[head] = steps[node] + 1
                 queue.append(head)
     ancestry = [
