@@ -22,9 +22,9 @@ from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page import build_page
+from graphgrad.page.run_sections import run_sections
 from graphgrad.passes import specialise
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values

@@ -1,7 +1,8 @@
 """Imports point down only, and stand at the top of their file.
 
 errors < philox, user_folder < loops < graph < ops < backprop < passes < schedule < fusion < plan
-< backends < compile < layers < data < training < inspection < rendering < models < guide < tools
+< backends < compile < layers < data < training < inspection < rendering < page < formats < models
+< guide < tools
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ LAYERS = (
     "training",
     "inspection",
     "rendering",
+    "page",
+    "formats",
     "models",
     "guide",
     "tools",

@@ -9,12 +9,13 @@ from pathlib import Path
 from graphgrad.backprop import derive
 from graphgrad.compile import sizes_of
 from graphgrad.errors import ConfigurationError
+from graphgrad.formats import FORMATS, render
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
-from graphgrad.rendering import FORMATS, View, render
+from graphgrad.page import build_page
+from graphgrad.page.run_sections import run_sections
+from graphgrad.rendering import View
 from graphgrad.rendering.figures import Figures, figures_of
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.opening import (
     add_model_option,

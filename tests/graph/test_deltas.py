@@ -18,9 +18,9 @@ from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.selection import owner_of, parts_of
 from graphgrad.inspection.statistics import inspect_values
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page.data import page_data
 from graphgrad.passes import PASSES, optimise, prune, specialise
 from graphgrad.passes.surgery import clip, scale, surgery
-from graphgrad.rendering.page.data import page_data
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 

@@ -27,7 +27,7 @@ from page_runs import Trained, trained_on_dates, trained_on_words
 import graphgrad as gg
 from graphgrad.models import BUILTIN
 from graphgrad.models import transformer as transformer_model
-from graphgrad.rendering.page import build_page
+from graphgrad.page import build_page
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.task import load_model
 

@@ -12,11 +12,12 @@ import pytest
 from page_driver import Open
 
 import graphgrad as gg
+from graphgrad.formats import render
 from graphgrad.graph import CONSTANT, Graph
 from graphgrad.inspection.selection import parts_of
 from graphgrad.models import BUILTIN, feedforward, transformer
-from graphgrad.rendering import View, render
-from graphgrad.rendering.page import build_page
+from graphgrad.page import build_page
+from graphgrad.rendering import View
 from graphgrad.rendering.paint import picture
 from graphgrad.tools.main import main
 from graphgrad.training.optimisers import training_step

@@ -13,8 +13,8 @@ import pytest
 from page_driver import Open, number, title
 from page_runs import DATES, Trained
 
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.section_run import run_section
+from graphgrad.page import build_page
+from graphgrad.page.section_run import run_section
 
 
 def figures(array: np.ndarray) -> dict[str, float]:

@@ -12,8 +12,8 @@ import graphgrad as gg
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.models import transformer as transformer_model
+from graphgrad.page import build_page
 from graphgrad.passes.surgery import clip, scale, surgery
-from graphgrad.rendering.page import build_page
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.task import load_model
 

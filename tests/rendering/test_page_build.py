@@ -12,10 +12,11 @@ import pytest
 
 import graphgrad as gg
 from graphgrad.errors import ConfigurationError
+from graphgrad.formats import render
 from graphgrad.graph import Graph
-from graphgrad.rendering import View, render
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.build import json_block, page_script, page_style
+from graphgrad.page import build_page
+from graphgrad.page.build import json_block, page_script, page_style
+from graphgrad.rendering import View
 
 HOSTILE = [
     "<script>alert(1)</script>",

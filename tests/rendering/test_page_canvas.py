@@ -7,7 +7,7 @@ from page_driver import Open, title, visible_boxes
 
 import graphgrad as gg
 from graphgrad.graph import Graph
-from graphgrad.rendering.page import build_page
+from graphgrad.page import build_page
 
 
 def box(page: Any, name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphgrad.rendering.page.encoding import number, packed, packed_bits, ratio
+from graphgrad.page.encoding import number, packed, packed_bits, ratio
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -4,7 +4,7 @@ import pytest
 from page_driver import Open, title, visible_boxes
 
 import graphgrad as gg
-from graphgrad.rendering.page import build_page
+from graphgrad.page import build_page
 
 
 def test_search_finds_nodes_operations_and_scopes(open_page: Open, large: str) -> None:

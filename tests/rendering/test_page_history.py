@@ -9,7 +9,7 @@ import pytest
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph, input, normal, parameter
 from graphgrad.ops import matmul, sum, tanh
-from graphgrad.rendering.page.section_history import history_section, thinned
+from graphgrad.page.section_history import history_section, thinned
 
 
 @dataclass

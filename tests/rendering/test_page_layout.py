@@ -8,7 +8,7 @@ from page_driver import Open, title
 
 import graphgrad as gg
 from graphgrad.graph import Graph
-from graphgrad.rendering.page import build_page
+from graphgrad.page import build_page
 
 
 def places(page: Any) -> list[list[float]]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphgrad.rendering.page.mathematics import formula_tree
+from graphgrad.page.mathematics import formula_tree
 
 X, Y, DELTA = ["x", -1], ["y"], ["δ"]
 

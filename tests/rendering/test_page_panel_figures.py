@@ -13,8 +13,8 @@ from graphgrad.backprop import derive
 from graphgrad.compile import initial_state
 from graphgrad.graph import Graph, input, normal, parameter, scope
 from graphgrad.ops import log, matmul, relu, sum
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.section_run import run_section
+from graphgrad.page import build_page
+from graphgrad.page.section_run import run_section
 from graphgrad.training.optimisers import STEP, training_step
 from graphgrad.training.settings import TrainingSettings
 

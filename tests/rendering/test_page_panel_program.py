@@ -8,8 +8,8 @@ from page_runs import WORDS, Trained
 
 from graphgrad.graph import Graph, input
 from graphgrad.ops import relu, sum, tanh
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.section_passes import pass_section
+from graphgrad.page import build_page
+from graphgrad.page.section_passes import pass_section
 
 
 def test_passes_are_walked_by_keys(trained: Trained, open_page: Open) -> None:

@@ -12,8 +12,8 @@ from graphgrad.compile import compile, initial_state
 from graphgrad.graph import Graph, constant, input, normal, parameter, scope
 from graphgrad.ops import exp, log, matmul, softmax, sum, tanh
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page.section_passes import changes, pass_section
 from graphgrad.passes import fold_constants, prune, simplify, specialise, stabilise
-from graphgrad.rendering.page.section_passes import changes, pass_section
 
 HOSTILE = "</script><b>\u202e\n%3"
 

@@ -17,8 +17,8 @@ from graphgrad.inspection.statistics import FIGURES, statistics_of
 from graphgrad.models import BUILTIN
 from graphgrad.ops import log, matmul, relu, sigmoid, sqrt, subtract, sum, tanh
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page.section_run import BINS, COLUMNS, histogram_of, row_of, run_section
 from graphgrad.passes import specialise
-from graphgrad.rendering.page.section_run import BINS, COLUMNS, histogram_of, row_of, run_section
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.runs import first_state
 from graphgrad.training.settings import TrainingSettings, with_values

@@ -8,8 +8,8 @@ import pytest
 
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.models import BUILTIN
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.run_sections import run_sections, tokens_of
+from graphgrad.page import build_page
+from graphgrad.page.run_sections import run_sections, tokens_of
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values

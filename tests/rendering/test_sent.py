@@ -16,13 +16,13 @@ import pytest
 from page_driver import Open
 
 import graphgrad as gg
+from graphgrad.formats import render
 from graphgrad.graph import Graph, Node
 from graphgrad.models import feedforward
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.ops.frames import EMBED_ALL
-from graphgrad.rendering import render
-from graphgrad.rendering.page import build_page
+from graphgrad.page import build_page
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.picture import Edge, Picture
 from graphgrad.rendering.view import View

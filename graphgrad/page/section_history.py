@@ -20,7 +20,7 @@ import numpy as np
 
 from graphgrad.graph import Graph
 from graphgrad.inspection.selection import parts_of
-from graphgrad.rendering.page.encoding import packed
+from graphgrad.page.encoding import packed
 
 BUDGET = 6_000_000  # bytes of text in the page
 FEWEST_STEPS = 40  # steps are left out before names

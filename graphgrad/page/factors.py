@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from graphgrad.graph import Node
+from graphgrad.page.scopes import Arrangement
 from graphgrad.rendering.describe import Describer
-from graphgrad.rendering.page.scopes import Arrangement
 from graphgrad.rendering.sent import Senders, Sent
 from graphgrad.rendering.view import Key
 

@@ -27,8 +27,8 @@ from graphgrad.inspection.statistics import Arrays, walk
 from graphgrad.ops import where
 from graphgrad.ops.composite import SOFTMAX
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.page.encoding import packed, packed_bits
 from graphgrad.passes import PASSES, optimise, specialise
-from graphgrad.rendering.page.encoding import packed, packed_bits
 
 EXAMPLES, SIDE = 4, 64
 BUDGET = 6_000_000  # bytes of text in the page

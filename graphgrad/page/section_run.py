@@ -38,8 +38,8 @@ from graphgrad.inspection.statistics import (
     walk,
 )
 from graphgrad.ops import relu, sigmoid, tanh
+from graphgrad.page.encoding import number, ratio
 from graphgrad.passes import PASSES, Pass, optimise, specialise
-from graphgrad.rendering.page.encoding import number, ratio
 
 COLUMNS = (*FIGURES, "size", "lowest", "positive", "negative")
 """What a row holds; `lowest` is the exponent of the first bin, the last two are its counts."""

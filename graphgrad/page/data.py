@@ -20,10 +20,10 @@ from graphgrad.graph.text import value_text
 from graphgrad.inspection.formula import cuts_of, formula_of, rule_of
 from graphgrad.inspection.selection import owner_of, parts_of
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.page.factors import factors
+from graphgrad.page.mathematics import Tree, formula_tree
+from graphgrad.page.scopes import FORWARD, Arrangement, arrange, shared
 from graphgrad.rendering.describe import Describer
-from graphgrad.rendering.page.factors import factors
-from graphgrad.rendering.page.mathematics import Tree, formula_tree
-from graphgrad.rendering.page.scopes import FORWARD, Arrangement, arrange, shared
 
 DEFAULT_SIZE = 32  # of an axis whose size nobody says
 _HIDDEN = ("declaration", "label", "shape", "dtype", "value")

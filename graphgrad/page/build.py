@@ -24,7 +24,7 @@ from typing import Any
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.graph.text import plain
-from graphgrad.rendering.page.data import page_data
+from graphgrad.page.data import page_data
 from graphgrad.rendering.view import View
 
 _TITLE = 120  # characters
@@ -94,7 +94,7 @@ def page_style() -> str:
 
 
 def _assets() -> Traversable:
-    return files("graphgrad.rendering.page") / "assets"
+    return files("graphgrad.page") / "assets"
 
 
 def _files(folder: str, ending: str) -> list[Traversable]:
