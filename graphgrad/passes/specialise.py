@@ -1,7 +1,26 @@
-"""Specialises: puts integers in the place of named dimensions, in shapes and attributes alike.
+"""Replaces named dimensions by integers, in shapes and attributes alike.
 
-Inputs become inputs of known shape; every other node is rebuilt, so its shape is inferred anew, and
-what only depended on sizes (positions, masks, the n of a mean) becomes a constant.
+Inputs get a known shape. Every other node is made again, so its shape is inferred anew, and what
+depended on sizes alone (positions, masks, the n of a mean) becomes a constant.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", ("batch", 3))
+    >>> graph = gg.Graph({"y": gg.divide(gg.sum(x, 0), x.shape[0], name="y")})
+
+Before and after:
+
+    >>> print(graph)
+    %0 = input() : float32[batch, 3]    # x
+    %1 = sum(%0, axes=(0,), keepdims=False) : float32[3]    # sum
+    %2 = extent(size=batch) : float32[]    # ...
+    %3 = divide(%1, %2) : float32[3]    # y
+    output y = %3
+    >>> print(specialise(graph, {"batch": 2}))
+    %0 = input() : float32[2, 3]    # x
+    %1 = sum(%0, axes=(0,), keepdims=False) : float32[3]    # sum
+    %2 = extent(size=2) : float32[]    # ...
+    %3 = divide(%1, %2) : float32[3]    # y
+    output y = %3
 """
 
 from __future__ import annotations

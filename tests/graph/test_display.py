@@ -123,13 +123,16 @@ def test_a_drawer_that_fails_is_no_failing_cell(drawers: list[EntryPoint]) -> No
     assert set(network()._repr_mimebundle_()) == {"text/plain", "text/html"}
 
 
-def test_what_cannot_be_drawn_quickly_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_drawn_quickly_is_not() -> None:
     assert draw("no graph") is None and draw(gg.input("x", 3)) is None
     y = gg.input("x", 3)
     for number in range(400):
         y = gg.tanh(y, name=f"z{number}")
     assert draw(gg.Graph(y)) is None, "no scopes to fold"
-    monkeypatch.setattr("shutil.which", lambda program: None)
+
+
+@pytest.mark.usefixtures("no_graphviz")
+def test_without_graphviz_there_is_no_picture() -> None:
     assert draw(network()) is None
 
 

@@ -58,10 +58,8 @@ def test_unknown_formats_are_refused_with_the_known_ones(to: str) -> None:
     assert "txt, dot, svg, png, pdf, json" in str(caught.value)
 
 
-def test_without_graphviz_nothing_is_written_but_text_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
+@pytest.mark.usefixtures("no_graphviz")
+def test_without_graphviz_nothing_is_written_but_text_works(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentLimitError):
         render(network(), tmp_path / "graph.svg")
     assert not list(tmp_path.iterdir())
