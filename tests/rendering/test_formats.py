@@ -142,5 +142,5 @@ def test_without_an_installed_package_the_message_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(html, "entry_points", lambda group: [])
-    with pytest.raises(EnvironmentLimitError, match=r"graphgrad\.rendering\.render"):
+    with pytest.raises(EnvironmentLimitError, match=r"graphgrad\.formats\.render"):
         network().render("txt")
