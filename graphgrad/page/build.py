@@ -25,8 +25,10 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.graph.text import plain
 from graphgrad.page.data import page_data
+from graphgrad.page.modules import join_modules
 from graphgrad.rendering.view import View
 
+STYLES = ("base.css", "drawing.css", "page.css", "panels/panels.css")
 _TITLE = 120  # characters
 _DEEPEST = 100  # levels of the data of a section
 _UNSAFE = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\x7f"}
@@ -82,28 +84,17 @@ def json_block(data: object) -> str:
 
 
 def page_script() -> str:
-    """All scripts in one: core, then panels, each panel in a block of its own."""
-    core = [_text(file) for file in _files("core", ".js")]
-    panels = [f"{{\n{_text(file)}}}\n" for file in _files("panels", ".js")]
-    return '"use strict";\n(() => {\n' + "\n".join([*core, *panels]) + "\nstart();\n})();\n"
+    """All scripts in one: the module `main.js` and all that it imports."""
+    return join_modules(_assets(), "main.js")
 
 
 def page_style() -> str:
     """All styles in one."""
-    return "\n".join(_text(file) for file in [*_files("", ".css"), *_files("panels", ".css")])
+    return "\n".join(_text(_assets() / name) for name in STYLES)
 
 
 def _assets() -> Traversable:
     return files("graphgrad.page") / "assets"
-
-
-def _files(folder: str, ending: str) -> list[Traversable]:
-    """The files of a folder of assets in the order of their names; none where it is missing."""
-    place = _assets() / folder if folder else _assets()
-    if not place.is_dir():
-        return []
-    found = (file for file in place.iterdir() if file.name.endswith(ending))
-    return sorted(found, key=lambda file: file.name)
 
 
 def _text(file: Traversable) -> str:

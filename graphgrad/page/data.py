@@ -88,7 +88,7 @@ class _Writer:
         }
 
     def node(self, node: Node) -> dict[str, Any]:
-        """One node; see `assets/core/contract.js` for the fields."""
+        """One node; see `assets/core/model.js` for the fields."""
         graph, found = self.graph, self.arrangement
         names = graph.names_of(node)
         delta, origin = graph.delta_or_none(node), node.origin

@@ -1,8 +1,12 @@
 /* The address: #node=…&view=…&radius=…&colour=…&tab=…, written as one goes and followed when opened. */
 
+import { notify } from "./messages.js";
+import { page } from "./model.js";
+import { state } from "./state.js";
+
 let written = "";
 
-function readAddress() {
+export function readAddress() {
   const asked = {};
   for (const part of location.hash.slice(1).split("&")) {
     const split = part.indexOf("=");
@@ -32,7 +36,7 @@ function addressText() {
   return parts.length ? `#${parts.join("&")}` : "#";
 }
 
-function writeAddress() {
+export function writeAddress() {
   const text = addressText();
   if (text === written) return;
   written = text;
@@ -43,28 +47,16 @@ function writeAddress() {
   }
 }
 
-function followAddress(asked, first = false) {
-  if (location.hash === written && !first) return;
-  written = location.hash;
-  if (page.views.includes(asked.view) && asked.view !== state.view) setView(asked.view);
-  if (asked.colour) setColouring(asked.colour);
-  if (asked.node !== undefined) {
-    const node = page.byName.get(asked.node);
-    if (!node) notify(`There is no node called ${visible(shorten(asked.node, 80))} in this graph.`);
-    else if (Number(asked.radius) >= 1) enterFocus(node.id, Math.min(20, Math.floor(Number(asked.radius))));
-    else {
-      closeTab();
-      selectNode(node);
-    }
-  } else if (asked.scope !== undefined) {
-    const scope = page.scopes.find((item) => item.path === asked.scope);
-    if (scope) goToScope(scope.id);
-    else notify(`There is no scope called ${visible(shorten(asked.scope, 80))} in this graph.`);
-  }
-  if (asked.tab) openTab(asked.tab);
+/* Whether the address is another than the one that was followed or written last. */
+export function isNewAddress() {
+  return location.hash !== written;
 }
 
-async function copyLink() {
+export function markAddress() {
+  written = location.hash;
+}
+
+export async function copyLink() {
   writeAddress();
   try {
     await navigator.clipboard.writeText(location.href);

@@ -8,23 +8,30 @@ along the rows are found again when a box grows, in that scope and the ones arou
 
 All is in the direction of the flow, downward; a drawing that flows to the right swaps x and y. */
 
-const PADDING = 14;
-const TITLE = 26;
+import { boxSize, titleWidth } from "./boxes.js";
+import { GAP, coordinates } from "./coordinates.js";
+import { layer } from "./layering.js";
+import { page } from "./model.js";
+import { mirrors, state } from "./state.js";
+import { scopeContent } from "./structure.js";
+
+export const PADDING = 14;
+export const TITLE = 26;
 const ROW_GAP = 20;
 
-function arrangeScope(structure, id, state) {
+export function arrangeScope(structure, id) {
   const known = state.arranged.get(id);
   if (known) return known;
   const content = structure.scopes.get(id) ?? scopeContent(structure, id);
   const layered = layeredScope(content);
   const inner = layered.items.map((item) =>
-    item.scope !== undefined && state.isOpen(item.scope) ? arrangeScope(structure, item.scope, state) : null,
+    item.scope !== undefined && state.open.has(item.scope) ? arrangeScope(structure, item.scope) : null,
   );
   const sizes = layered.items.map((item, at) => {
     if (item.port) return [0, 0];
-    return inner[at] ? [inner[at].width, inner[at].height] : state.sizeOf(item);
+    return inner[at] ? [inner[at].width, inner[at].height] : boxSize(item);
   });
-  const made = placeScope(layered, sizes, inner, state, id);
+  const made = placeScope(layered, sizes, inner, id);
   state.arranged.set(id, made);
   return made;
 }
@@ -59,7 +66,7 @@ function layeredScope(content) {
   return content.layered;
 }
 
-function placeScope({ items, wires, graph }, sizes, inner, state, id) {
+function placeScope({ items, wires, graph }, sizes, inner, id) {
   const across = state.across ? 1 : 0;
   const side = (number) => sizes[number][across];
   const deep = (number) => sizes[number][1 - across];
@@ -80,7 +87,7 @@ function placeScope({ items, wires, graph }, sizes, inner, state, id) {
     breadth: width + left + (titled ? PADDING : 0),
     depth: rows.end + (titled ? PADDING : 0),
   };
-  const minimum = titled ? state.titleWidth(id) : 0;
+  const minimum = titled ? titleWidth(page.scopes[id]) : 0;
   const slack = Math.max(0, (state.across ? 0 : minimum) - made.breadth);
   made.breadth += slack;
   const middle = (number) => x[number] + left + slack / 2;
@@ -122,9 +129,8 @@ function leaning({ up, down }, number) {
 function rowPlaces(graph, items, wires, deep, top) {
   const count = graph.rows.length;
   const size = new Array(count).fill(0);
-  items.forEach(
-    (item, number) => (size[graph.rank[number]] = Math.max(size[graph.rank[number]], deep(number))),
-  );
+  for (const number of items.keys())
+    size[graph.rank[number]] = Math.max(size[graph.rank[number]], deep(number));
   const busy = new Array(count + 1).fill(0);
   for (const [one, other] of graph.links) busy[Math.max(graph.slots[one].rank, graph.slots[other].rank)] += 1;
   const labelled = new Set();
@@ -162,15 +168,15 @@ function wirePaths(wire, graph, chain, made, items, middle) {
     const end = wire.ends[number];
     const groups = new Map();
     for (const pair of end.pairs) {
-      const start = portPlace(made, items, wire.from, pair[0], "exits", middle, wire.up);
-      const stop = portPlace(made, items, to, pair[0], "entries", middle, wire.up);
+      const start = portPlace(made, wire.from, pair[0], "exits", middle, wire.up);
+      const stop = portPlace(made, to, pair[0], "entries", middle, wire.up);
       const key = `${start} ${stop}`;
       if (!groups.has(key)) groups.set(key, { start, stop, pairs: [] });
       groups.get(key).pairs.push(pair);
     }
     return [...groups.values()].map(({ start, stop, pairs }) => {
       const downward = rank[to] >= rank[wire.from];
-      const points = [[start, edgeOf(made, graph, items, wire.from, downward)]];
+      const points = [[start, edgeOf(made, items, wire.from, downward)]];
       const step = downward ? 1 : -1;
       for (
         let row = rank[wire.from] + step;
@@ -182,7 +188,7 @@ function wirePaths(wire, graph, chain, made, items, middle) {
         const [low, high] = [made.rows.start[row], made.rows.start[row] + made.rows.size[row]];
         points.push([middle(bend), downward ? low : high], [middle(bend), downward ? high : low]);
       }
-      points.push([stop, edgeOf(made, graph, items, to, !downward)]);
+      points.push([stop, edgeOf(made, items, to, !downward)]);
       const arrow = !items[to].port && !made.items[to]?.inner;
       return {
         points,
@@ -207,7 +213,7 @@ function portShift(wire, number, start, inner, side) {
 }
 
 /* Where along the row a value leaves or enters an item: at its port, where the item is open. */
-function portPlace(made, items, number, value, which, middle, up) {
+function portPlace(made, number, value, which, middle, up) {
   const box = made.items[number];
   if (!box?.inner) return middle(number);
   const ports = up ? (which === "exits" ? "entries" : "exits") : which;
@@ -215,7 +221,7 @@ function portPlace(made, items, number, value, which, middle, up) {
   return port === undefined ? middle(number) : box.u + port;
 }
 
-function edgeOf(made, graph, items, number, lower) {
+function edgeOf(made, items, number, lower) {
   const item = items[number];
   if (item.port) return item.side === "first" ? 0 : made.depth;
   const box = made.items[number];

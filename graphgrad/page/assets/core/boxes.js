@@ -1,9 +1,13 @@
 /* How a box looks: its texts, its size by the width of its texts, and its elements. */
 
+import { plural, shorten, svg, visible } from "./elements.js";
+import { describeNode, page, scopeTitle, shapeText, shortName } from "./model.js";
+import { state } from "./state.js";
+
 const FONT = `system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif`;
 const LABEL = `600 12px ${FONT}`;
 const DETAIL = `400 10.5px ${FONT}`;
-const LABEL_LIMIT = 30;
+export const LABEL_LIMIT = 30;
 const LINE = 13;
 
 const widths = new Map();
@@ -20,7 +24,7 @@ function textWidth(text, font) {
 }
 
 /* {label, index, detail, tags, badge} of an item: short texts that show what is in them. */
-function boxTexts(item) {
+export function boxTexts(item) {
   item.texts =
     item.texts ?? (item.scope === undefined ? nodeTexts(item) : scopeTexts(page.scopes[item.scope]));
   return item.texts;
@@ -61,7 +65,7 @@ function scopeTexts(scope) {
   };
 }
 
-function boxSize(item) {
+export function boxSize(item) {
   if (item.size) return item.size;
   const { label, index, detail, tags, badge, unit } = boxTexts(item);
   const neuron = isRound(item);
@@ -95,13 +99,13 @@ function isRound(item) {
   );
 }
 
-function titleWidth(scope) {
+export function titleWidth(scope) {
   const title = visible(shorten(scopeTitle(scope), LABEL_LIMIT));
   return textWidth(title, LABEL) + 60 + (scope.run?.folded ? 44 : 0);
 }
 
 /* The elements of a closed box; `side` is "value", or "delta" for the mirrored one. */
-function boxElements(box, side) {
+export function boxElements(box, side) {
   const { item, width, height } = box;
   const texts = boxTexts(item);
   const node = item.node === undefined ? null : page.nodes[item.node];
@@ -145,13 +149,13 @@ function boxElements(box, side) {
 }
 
 /* The classes that give a box its colour. */
-function boxClasses(item, side) {
+export function boxClasses(item, side) {
   if (item.scope !== undefined) return `box scope-box kind-scope${side === "delta" ? " side-delta" : ""}`;
   const { kind } = page.nodes[item.node];
   return `box kind-${side === "delta" ? "delta" : kind}${item.copy ? " copy" : ""}${isRound(item) ? " round" : ""}`;
 }
 
-function boxWords(item, side) {
+export function boxWords(item, side) {
   if (item.scope !== undefined) {
     const scope = page.scopes[item.scope];
     const times = scope.run?.folded ? `, drawn for ${scope.run.members.length} equal ones` : "";

@@ -1,13 +1,17 @@
 /* Pan, zoom and fit; the small map of the whole. The camera is a scale and a shift of the picture. */
 
-const camera = { scale: 1, x: 0, y: 0, moved: false, size: null };
+import { canvas, layers } from "./drawing.js";
+import { svg } from "./elements.js";
+import { state } from "./state.js";
+
+export const camera = { scale: 1, x: 0, y: 0, moved: false, size: null };
 const LEAST_SCALE = 0.02;
 const MOST_SCALE = 4;
 const BAR = 58;
 let minimap = null;
 let frameWaiting = false;
 
-function setCamera(scale, x, y) {
+export function setCamera(scale, x, y) {
   camera.scale = Math.min(MOST_SCALE, Math.max(LEAST_SCALE, scale));
   camera.x = x;
   camera.y = y;
@@ -16,7 +20,7 @@ function setCamera(scale, x, y) {
   requestAnimationFrame(applyCamera);
 }
 
-function applyCamera() {
+export function applyCamera() {
   frameWaiting = false;
   layers.world.setAttribute("transform", `translate(${camera.x} ${camera.y}) scale(${camera.scale})`);
   canvas.classList.toggle("far", camera.scale < 0.32);
@@ -29,7 +33,7 @@ function canvasSize() {
   return camera.size;
 }
 
-function fitView() {
+export function fitView() {
   fitRectangle(0, 0, state.width, state.height, 1.15);
 }
 
@@ -44,7 +48,7 @@ function fitRectangle(x, y, width, height, most) {
   setCamera(scale, (wide - width * scale) / 2 - x * scale, BAR + (room[1] - height * scale) / 2 - y * scale);
 }
 
-function zoomBy(factor, at = null) {
+export function zoomBy(factor, at = null) {
   const [wide, high] = canvasSize();
   const [x, y] = at ?? [wide / 2, high / 2];
   const scale = Math.min(MOST_SCALE, Math.max(LEAST_SCALE, camera.scale * factor));
@@ -53,7 +57,7 @@ function zoomBy(factor, at = null) {
 }
 
 /* Moves a box into the middle where it cannot be seen or is too small to be read. */
-function moveTo(key) {
+export function moveTo(key) {
   const box = key && state.boxes.get(key);
   if (!box) return;
   const [wide, high] = canvasSize();
@@ -66,81 +70,18 @@ function moveTo(key) {
 }
 
 /* The place of a box on the screen, so that a scope opens where it stood. */
-function anchorOf(key) {
+export function anchorOf(key) {
   const box = state.boxes.get(key);
   return box && [box.x * camera.scale + camera.x, box.y * camera.scale + camera.y];
 }
 
-function keepAnchor(key, before) {
+export function keepAnchor(key, before) {
   const after = anchorOf(key);
   if (before && after)
     setCamera(camera.scale, camera.x + before[0] - after[0], camera.y + before[1] - after[1]);
 }
 
-function listenToCanvas() {
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      event.preventDefault();
-      const bounds = canvas.getBoundingClientRect();
-      const at = [event.clientX - bounds.left, event.clientY - bounds.top];
-      if (
-        event.shiftKey ||
-        (event.deltaX && !event.ctrlKey && Math.abs(event.deltaX) > Math.abs(event.deltaY))
-      ) {
-        setCamera(camera.scale, camera.x - event.deltaX - (event.shiftKey ? event.deltaY : 0), camera.y);
-      } else {
-        const lines = event.deltaMode === 1 ? 16 : 1;
-        zoomBy(Math.exp(-event.deltaY * lines * (event.ctrlKey ? 0.01 : 0.0016)), at);
-      }
-    },
-    { passive: false },
-  );
-  const pointers = new Map();
-  let start = null;
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button > 1) return;
-    pointers.set(event.pointerId, [event.clientX, event.clientY]);
-    start = [event.clientX, event.clientY];
-    camera.moved = false;
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!pointers.has(event.pointerId)) return;
-    const [x, y] = pointers.get(event.pointerId);
-    if (!camera.moved && Math.hypot(event.clientX - start[0], event.clientY - start[1]) < 4) return;
-    if (!camera.moved) canvas.setPointerCapture(event.pointerId);
-    camera.moved = true;
-    canvas.classList.add("dragging");
-    if (pointers.size === 2) pinch(pointers, event);
-    else setCamera(camera.scale, camera.x + event.clientX - x, camera.y + event.clientY - y);
-    pointers.set(event.pointerId, [event.clientX, event.clientY]);
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(name, (event) => {
-      pointers.delete(event.pointerId);
-      canvas.classList.remove("dragging");
-    });
-  }
-  canvas.addEventListener("click", (event) => {
-    if (!camera.moved) clickAt(event.target, event);
-    camera.moved = false;
-  });
-  canvas.addEventListener("dblclick", (event) => doubleClickAt(event.target));
-  new ResizeObserver(() => {
-    camera.size = null;
-    showFrameInMinimap();
-  }).observe(canvas);
-}
-
-function pinch(pointers, event) {
-  const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
-  const before = pointers.get(event.pointerId);
-  const gap = (place) => Math.hypot(place[0] - other[0], place[1] - other[1]) || 1;
-  const bounds = canvas.getBoundingClientRect();
-  zoomBy(gap([event.clientX, event.clientY]) / gap(before), [other[0] - bounds.left, other[1] - bounds.top]);
-}
-
-function makeMinimap() {
+export function makeMinimap() {
   minimap = svg(
     "svg",
     { id: "minimap", "aria-hidden": "true" },
@@ -162,7 +103,7 @@ function makeMinimap() {
   return minimap;
 }
 
-function drawMinimap() {
+export function drawMinimap() {
   const texts = { value: "", delta: "" };
   for (const box of state.boxes.values()) {
     if (box.open) continue;
@@ -175,7 +116,7 @@ function drawMinimap() {
   showFrameInMinimap();
 }
 
-function showFrameInMinimap() {
+export function showFrameInMinimap() {
   if (!minimap) return;
   const [wide, high] = canvasSize();
   const frame = minimap.querySelector(".map-frame");

@@ -1,59 +1,8 @@
 /* The contract between the page and its panels.
 
-One script: all core/*.js, then all panels/*.js, each in the order of its name, inside one function
-that runs in strict mode. Each file of panels/ stands in a block of its own, so the names that it
-declares at its top are private. One style: all *.css, then panels/*.css, in the order of names.
-A panel file does nothing when it is read but call the two functions below.
-
-    registerPanel({name, title, place, section, show(host, context)})
-
-        name       a short word, unique; the deep link of a page panel is #tab=name
-        title      what is written on the tab or above the part of the side panel
-        place      "node": below the details of the selected node in the side panel;
-                   "page": a tab in the header, shown over the whole width
-        section    the panel is there only where page.sections[section] exists
-        show       fills the empty element `host`; for place "node" once for each selected node,
-                   for "page" whenever its tab is opened. What it returns, if a function, is called
-                   before the host is emptied again (to stop timers, to drop listeners). A "node"
-                   panel that has nothing to say about the node leaves the host empty: then its
-                   title is not shown either.
-
-    context = {
-        page       the page's data, see below
-        node       the selected node, or null
-        section    page.sections[section]
-        select(nodeName)       selects a node by name: opens the scopes around it, moves there and
-                               shows its details; from a page panel it goes back to the graph.
-                               Returns false where there is no such node.
-        element(tag, attributes, ...children)   a new HTML element
-        svg(tag, attributes, ...children)       a new SVG element
-        nodeLink(nodeName, text)                a button that selects a node (plain text where
-                                                there is no such node)
-    }
-
-    registerColouring({name, label, section, value(node, section), scale, format})
-
-        fills the menu "colour by": value gives a number or null (no colour) for a node; scale is
-        "linear", "log" (numbers of 0 and below have no colour) or "diverging" (0 is neutral). A
-        box of a scope has the colour of its greatest number, by size. With `section` left out the
-        colouring is always there; `format(number)`, if given, makes the texts of the legend.
-
-    page = {title, outputs, sections, nodes, scopes, byName: Map(name -> node), dimensions, …}
-    node = {
-        id         its position in page.nodes
-        name       the shown name, unique; names: all of them; label: the name without its scope
-        op, part   the operation; "forward", "delta" or "update"
-        kind       input, parameter, state, known, operation, output, delta, step, update
-        scope      the id of its scope in page.scopes (0 is the whole graph)
-        shape      a list of integers and texts ("batch", "2*target"); dtype
-        heads, tails     ids of nodes (heads with repetitions, by place)
-        delta      the id of the node of its delta, or null
-        before     the id of the node that its delta was before it was cut, or null
-        owner      for a delta, a contribution or a step of a rule, the id of the forward node that
-                   it belongs to; else null
-        contributions    [{tail, place, value}], ids: what each tail sends back
-        bytes(), flops() numbers for the sizes that are set in the header
-    }
+A panel is a module of panels/ that main.js names, in the order in which panels are shown. It
+exports nothing, and when it is read it only calls registerPanel or registerColouring; it imports
+what it needs from core/. For the page, modules.py joins all modules into one script.
 
 Rules. No markup from text: there is no innerHTML anywhere, `element` and `svg` set text by
 textContent and refuse attributes that load or run something (href, src, style, on…). A listener is
@@ -66,11 +15,54 @@ divergingColour(t) for t in -1 … 1, both as CSS texts that follow light and da
 change of theme, sizes or selection: listen("theme" | "sizes" | "select", function).
 */
 
-const panels = [];
-const colourings = [];
-const listeners = new Map();
+/**
+ * @typedef {import("./model.js").Page} Page
+ * @typedef {import("./model.js").GraphNode} GraphNode
+ *
+ * @typedef {object} Panel
+ * @property {string} name  a short word, unique; the deep link of a page panel is #tab=name
+ * @property {string} title  what is written on the tab or above the part of the side panel
+ * @property {"node" | "page"} place  below the details of the selected node in the side panel, or a
+ *   tab in the header, shown over the whole width
+ * @property {string} section  the panel is there only where page.sections has this section
+ * @property {(host: HTMLElement, context: Context) => (() => void) | void} show  fills the empty
+ *   element `host`: once for each selected node, or whenever its tab is opened. What it returns, if
+ *   a function, is called before the host is emptied again (to stop timers, to drop listeners). A
+ *   panel that has nothing to say about a node leaves the host empty: then it has no title either.
+ *
+ * @typedef {object} Context
+ * @property {Page} page
+ * @property {GraphNode | null} node  the selected node
+ * @property {any} section  the panel's section of the page's data
+ * @property {(name: string) => boolean} select  selects a node by name: opens the scopes around it,
+ *   moves there and shows its details; from a page panel it goes back to the graph. Returns false
+ *   where there is no such node.
+ * @property {(tag: string, attributes?: object, ...children: any) => HTMLElement} element  a new
+ *   HTML element
+ * @property {(tag: string, attributes?: object, ...children: any) => SVGElement} svg
+ * @property {(name: string, text?: string) => HTMLElement} nodeLink  a button that selects a node
+ *   (plain text where there is no such node)
+ *
+ * @typedef {object} Colouring  an entry of the menu "colour by"
+ * @property {string} name
+ * @property {string} label
+ * @property {string} [section]  the colouring is there only where page.sections has this section
+ * @property {(node: GraphNode, section: any) => number | null} value  null for no colour; a box of
+ *   a scope has the colour of its greatest number, by size
+ * @property {"linear" | "log" | "diverging"} scale  "log": numbers of 0 and below have no colour;
+ *   "diverging": 0 is neutral
+ * @property {(number: number) => string} [format]  makes the texts of the legend
+ */
 
-function registerPanel(panel) {
+import { page } from "./model.js";
+
+/** @type {Panel[]} */
+const panels = [];
+/** @type {Colouring[]} */
+const colourings = [];
+
+/** @param {Panel} panel */
+export function registerPanel(panel) {
   for (const key of ["name", "title", "section"]) {
     if (typeof panel[key] !== "string") throw new TypeError(`a panel needs a ${key}`);
   }
@@ -83,7 +75,8 @@ function registerPanel(panel) {
   panels.push(panel);
 }
 
-function registerColouring(colouring) {
+/** @param {Colouring} colouring */
+export function registerColouring(colouring) {
   if (!["linear", "log", "diverging"].includes(colouring.scale)) {
     throw new TypeError(`the scale of a colouring is "linear", "log" or "diverging"`);
   }
@@ -94,32 +87,10 @@ function registerColouring(colouring) {
 }
 
 /* Panels and colourings for which the page has data. */
-function panelsAt(place) {
+export function panelsAt(place) {
   return panels.filter((panel) => panel.place === place && panel.section in page.sections);
 }
 
-function availableColourings() {
+export function availableColourings() {
   return colourings.filter((item) => item.section === undefined || item.section in page.sections);
-}
-
-function contextOf(panel, node) {
-  return {
-    page,
-    node,
-    section: page.sections[panel.section],
-    select: selectByName,
-    element,
-    svg,
-    nodeLink,
-  };
-}
-
-function listen(event, listener) {
-  if (!listeners.has(event)) listeners.set(event, new Set());
-  listeners.get(event).add(listener);
-  return () => listeners.get(event).delete(listener);
-}
-
-function announceEvent(event, detail) {
-  for (const listener of listeners.get(event) ?? []) listener(detail);
 }

@@ -4,19 +4,19 @@ A row is placed by least squares under the distances that its widths need (neigh
 move as one block), and rows are swept up and down until lines are straight. Bends pull hardest, so
 a long line runs straight past the boxes. */
 
-const GAP = 18;
+export const GAP = 18;
 const LINE_GAP = 9;
 
 /* {x: by slot, width} for the widths of slots; a slot's x is its middle. `portOf(item, wire, start)`
 says how far from its middle a line begins or ends at an item. */
-function coordinates(graph, widthOf, gap = GAP, portOf = () => 0) {
+export function coordinates(graph, widthOf, gap = GAP, portOf = () => 0) {
   const { rows, slots } = graph;
   const { up, down } = linkedSlots(graph, portOf);
   const x = new Float64Array(slots.length);
-  const width = slots.map((slot, id) => (slot.wire === undefined ? widthOf(slot.item) : 0));
+  const width = slots.map((slot) => (slot.wire === undefined ? widthOf(slot.item) : 0));
   const gapBetween = (a, b) => {
-    const lines = (slots[a].wire !== undefined) + (slots[b].wire !== undefined);
-    return (width[a] + width[b]) / 2 + (lines === 2 ? LINE_GAP : gap);
+    const lines = slots[a].wire !== undefined && slots[b].wire !== undefined;
+    return (width[a] + width[b]) / 2 + (lines ? LINE_GAP : gap);
   };
   for (const row of rows) {
     row.forEach((id, at) => (x[id] = at ? x[row[at - 1]] + gapBetween(row[at - 1], id) : 0));

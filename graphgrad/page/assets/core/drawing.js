@@ -1,12 +1,19 @@
 /* The drawing: open scopes below, lines above them, boxes on top; elements are kept from one drawing
 to the next, so that opening a scope makes only what is new. */
 
-let canvas = null;
-const layers = {};
-const drawn = new Map();
-const MIRROR_GAP = 110;
+import { arrangeScope } from "./arrange.js";
+import { LABEL_LIMIT, boxClasses, boxElements, boxTexts, boxWords } from "./boxes.js";
+import { bytesText, shorten, svg, visible } from "./elements.js";
+import { announceEvent } from "./events.js";
+import { MIRROR_GAP, reflect } from "./mirror.js";
+import { page, scopeTitle } from "./model.js";
+import { mirrors, state } from "./state.js";
 
-function makeCanvas() {
+export let canvas = null;
+export const layers = {};
+const drawn = new Map();
+
+export function makeCanvas() {
   const marker = svg(
     "marker",
     {
@@ -40,8 +47,8 @@ function makeCanvas() {
   return canvas;
 }
 
-function draw() {
-  const root = arrangeScope(state.structure, 0, state);
+export function draw() {
+  const root = arrangeScope(state.structure, 0);
   state.boxes = new Map();
   state.copies = new Map();
   state.segments = [];
@@ -54,10 +61,7 @@ function draw() {
   state.height = root.height + (mirrored && across ? root.height + MIRROR_GAP : 0);
   if (mirrored) reflect(frames);
   show(frames);
-  markSelection();
-  applyColouring();
-  drawMinimap();
-  updateOutline();
+  announceEvent("draw");
 }
 
 /* Places of the whole picture from those of its scopes. */

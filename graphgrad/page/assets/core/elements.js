@@ -4,15 +4,15 @@ const SVG = "http://www.w3.org/2000/svg";
 const MATHML = "http://www.w3.org/1998/Math/MathML";
 const FORBIDDEN = /^(on.*|href|xlink:href|src|srcset|srcdoc|style|action|formaction|data|poster)$/i;
 
-function element(tag, attributes, ...children) {
+export function element(tag, attributes, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-function svg(tag, attributes, ...children) {
+export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-function math(tag, attributes, ...children) {
+export function math(tag, attributes, ...children) {
   return fill(document.createElementNS(MATHML, tag), attributes, children);
 }
 
@@ -30,7 +30,7 @@ function fill(made, attributes, children) {
   return made;
 }
 
-function append(parent, children) {
+export function append(parent, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
     parent.append(child instanceof Node ? child : document.createTextNode(String(child)));
@@ -38,19 +38,19 @@ function append(parent, children) {
   return parent;
 }
 
-function replaceChildren(parent, ...children) {
+export function replaceChildren(parent, ...children) {
   parent.textContent = "";
   return append(parent, children);
 }
 
 /* A user's text whose marks of direction end with it; what is long is cut, with all as title. */
-function bidi(text, limit = 120) {
+export function bidi(text, limit = 120) {
   const shown = visible(shorten(text, limit));
   return element("bdi", shown === text ? {} : { title: visible(text) }, shown);
 }
 
 /* Characters that cannot be seen, written out: a name shows what is in it. */
-function visible(text) {
+export function visible(text) {
   return String(text).replace(
     /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g,
     (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`,
@@ -58,7 +58,7 @@ function visible(text) {
 }
 
 /* The beginning and the end of a long text: names of one scope differ at their end. */
-function shorten(text, limit) {
+export function shorten(text, limit) {
   const letters = Array.from(String(text).slice(0, 2 * limit + 64));
   const whole = String(text);
   if (whole.length <= limit) return whole;
@@ -69,7 +69,7 @@ function shorten(text, limit) {
     .join("")}`;
 }
 
-function numberText(value, digits = 4) {
+export function numberText(value, digits = 4) {
   if (value === null || value === undefined) return "–";
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -80,14 +80,14 @@ function numberText(value, digits = 4) {
   return text.replace(/^-/, "−").replace("e-", "e−").replace("e+", "e");
 }
 
-function countText(value) {
+export function countText(value) {
   if (value < 1e6) return Math.round(value).toLocaleString("en-US");
   const units = ["", " k", " M", " G", " T", " P"];
   const step = Math.min(units.length - 1, Math.floor(Math.log10(value) / 3));
   return `${Number((value / 10 ** (3 * step)).toPrecision(3))}${units[step]}`;
 }
 
-function bytesText(value) {
+export function bytesText(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let step = 0;
   while (value >= 1024 && step < units.length - 1) {
@@ -97,6 +97,6 @@ function bytesText(value) {
   return `${Number(value.toPrecision(value < 1000 ? 3 : 4))} ${units[step]}`;
 }
 
-function plural(count, word) {
+export function plural(count, word) {
   return `${countText(count)} ${word}${count === 1 ? "" : word.endsWith("x") ? "es" : "s"}`;
 }

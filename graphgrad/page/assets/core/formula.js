@@ -3,7 +3,11 @@
 `{heads, own, delta, place, scope}` say which: the nodes of the heads, of the result, whose delta δ
 is, which head a bare x means, and the scope in which names stand short. */
 
-function valueFormula(node) {
+import { math, shorten, visible } from "./elements.js";
+import { page, shortName } from "./model.js";
+import { selectNode } from "./selection.js";
+
+export function valueFormula(node) {
   if (node.formula === undefined) return null;
   const places = { heads: node.heads, own: node.id, place: 0, scope: node.scope };
   return equation([nameOf(node.id, node.scope, "own")], [mathOf(page.formulas[node.formula], places)]);
@@ -11,7 +15,7 @@ function valueFormula(node) {
 
 /* δ = … and one more piece for each further contribution, so that a long sum goes on in new lines.
 What surgery did to the whole delta stands around the sum. */
-function deltaFormula(node) {
+export function deltaFormula(node) {
   if (!node.contributions.length) return null;
   const [first, ...others] = node.contributions.map((item) => contributionFormula(node, item));
   const [open, close] = surgeryAround(node.cuts);
@@ -40,7 +44,7 @@ function surgeryAround(cuts) {
   return [open, cuts.map(() => math("mo", { stretchy: "false" }, ")"))];
 }
 
-function contributionFormula(node, { tail, place, rule, cuts }) {
+export function contributionFormula(node, { tail, place, rule, cuts }) {
   const sender = page.nodes[tail];
   const tree = page.formulas[rule];
   const sent = mathOf(tree, { heads: sender.heads, own: tail, place, scope: node.scope, product: true });
@@ -59,7 +63,7 @@ function equation(left, right) {
   return made;
 }
 
-function inlineMath(...parts) {
+export function inlineMath(...parts) {
   const made = math("math", {}, math("mrow", {}, parts));
   made.setAttribute("alttext", formulaText(made));
   return made;
@@ -181,7 +185,7 @@ function nameOf(id, scope, style = "node") {
   return math("msub", {}, name, math("mi", { mathvariant: "normal" }, `${weight[2]}→${weight[3]}`));
 }
 
-function deltaOf(id, scope) {
+export function deltaOf(id, scope) {
   const symbol = math("mi", { class: "delta-symbol" }, "δ");
   return math("msub", {}, symbol, nameOf(id, scope, "index"));
 }

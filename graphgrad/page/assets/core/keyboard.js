@@ -1,6 +1,25 @@
 /* Keys. In the drawing the arrows go along the graph: up to a head, down to a tail, aside to the next
 box on the same height. */
 
+import { copyLink } from "./address.js";
+import { fitView, moveTo, zoomBy } from "./camera.js";
+import { showDetails } from "./details.js";
+import { canvas } from "./drawing.js";
+import { element } from "./elements.js";
+import { selectedKey } from "./highlight.js";
+import { notify, say } from "./messages.js";
+import { page, scopeChain } from "./model.js";
+import { enterFocus, leaveFocus } from "./neighbourhood.js";
+import { showOutline } from "./outline.js";
+import { hideWay, showWay } from "./paths.js";
+import { hideFound } from "./search.js";
+import { selectNode, selectNothing, selectScope } from "./selection.js";
+import { state, visibleKey } from "./state.js";
+import { closeTab } from "./tabs.js";
+import { nextTheme } from "./theme.js";
+import { openEverything, setFolding, setView, toggleScope } from "./view.js";
+
+/** @type {[string, string, () => void][]} */
 const KEYS = [
   ["/", "search", () => document.getElementById("search").focus()],
   ["?", "this help", () => showHelp()],
@@ -25,10 +44,10 @@ const KEYS = [
   ["t", "light, dark or as the system", () => nextTheme()],
 ];
 
-function listenToKeys() {
+export function listenToKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const field = event.target.closest?.("input, select, textarea");
+    const field = event.target instanceof Element && event.target.closest("input, select, textarea");
     if (field && event.key !== "Escape") return;
     if (document.querySelector("dialog[open]")) return;
     const drawing = event.target === canvas || event.target === document.body;
@@ -72,7 +91,8 @@ function arrowKey(event) {
 }
 
 function enterDetails() {
-  document.querySelector("#details .node-link, #details button")?.focus();
+  const first = document.querySelector("#details .node-link, #details button");
+  /** @type {HTMLElement} */ (first)?.focus();
 }
 
 function firstBox() {
@@ -142,7 +162,7 @@ function nextView() {
   setView(page.views[(page.views.indexOf(state.view) + 1) % page.views.length]);
 }
 
-function showHelp() {
+export function showHelp() {
   const rows = [
     ["↑ ↓", "to a head, to a tail"],
     ["← →", "to the next box on the same height"],

@@ -11,7 +11,7 @@ wires that would close a cycle; the result depends on nothing but the arguments.
 const MOST_BENDS = 12000;
 
 /* {rank: by item, rows: [[slots]], slots: [{item | wire, rank}], chains: by wire, [slot of each row]} */
-function layer(count, wires, fixed = {}) {
+export function layer(count, wires, fixed = {}) {
   const forward = cutCycles(count, wires);
   const rank = rankItems(count, forward, fixed);
   const graph = withBends(count, wires, rank);

@@ -1,11 +1,15 @@
 /* The mirrored half: each delta at the height of its value, and lines for what has to be kept. */
 
-function mirrors() {
-  return state.view === "mirror" && page.hasDeltas && !state.focus;
-}
+import { PADDING, TITLE } from "./arrange.js";
+import { titleWidth } from "./boxes.js";
+import { page } from "./model.js";
+import { state, visibleKey } from "./state.js";
+import { FORWARD } from "./structure.js";
+
+export const MIRROR_GAP = 110; // between the values and their mirrored half
 
 /* The deltas at the right, mirrored, at the height of their values; below, where values flow right. */
-function reflect(frames) {
+export function reflect(frames) {
   const shift = state.axis + MIRROR_GAP / 2;
   const turn = (box) =>
     state.across ? { ...box, y: box.y + shift } : { ...box, x: 2 * state.axis - box.x - box.width };

@@ -1,6 +1,16 @@
 /* The side panel of a node: formulas, facts, heads and tails, and every way its delta came. */
 
-function nodeDetails(node) {
+import { copyLink } from "./address.js";
+import { facts, linkTo, nodeLink, section } from "./detail_parts.js";
+import { append, bidi, bytesText, countText, element, plural, visible } from "./elements.js";
+import { contributionFormula, deltaFormula, deltaOf, inlineMath, valueFormula } from "./formula.js";
+import { page, scopeChain, shapeText, shortName, sizeOf } from "./model.js";
+import { enterFocus } from "./neighbourhood.js";
+import { countWords, hideWay, showWay } from "./paths.js";
+import { goToScope } from "./selection.js";
+import { state } from "./state.js";
+
+export function nodeDetails(node) {
   return [
     nodeHead(node),
     actions(node),

@@ -1,9 +1,14 @@
 /* The outline: the same graph as a tree of text, which a screen reader can walk and all can read. */
 
+import { bidi, countText, element, plural, replaceChildren, shorten, visible } from "./elements.js";
+import { describeNode, page, scopeChain, shortName } from "./model.js";
+import { selectNode, selectScope } from "./selection.js";
+import { state } from "./state.js";
+
 const MOST_ROWS = 400;
 let outlineHost = null;
 
-function makeOutline() {
+export function makeOutline() {
   outlineHost = element("div", {
     id: "outline-tree",
     role: "tree",
@@ -18,7 +23,7 @@ function makeOutline() {
   );
 }
 
-function showOutline(shown = document.getElementById("outline").hidden) {
+export function showOutline(shown = Boolean(document.getElementById("outline").hidden)) {
   const host = document.getElementById("outline");
   host.hidden = !shown;
   document.body.classList.toggle("with-outline", shown);
@@ -37,7 +42,7 @@ function outlineRows(id) {
   ].sort((a, b) => a.order - b.order);
   const shown = rows
     .slice(0, MOST_ROWS)
-    .map(({ node, scope: inner }) => (node ? nodeRow(node) : scopeRow(inner)));
+    .map((row) => ("node" in row ? nodeRow(row.node) : scopeRow(row.scope)));
   if (rows.length > MOST_ROWS)
     shown.push(
       element(
@@ -106,7 +111,7 @@ function openRow(head, group, id, open) {
 }
 
 /* Marks the selected row, opening what hides it. */
-function updateOutline() {
+export function updateOutline() {
   if (!outlineHost || document.getElementById("outline").hidden) return;
   for (const row of outlineHost.querySelectorAll("[aria-selected]")) row.removeAttribute("aria-selected");
   const { selected } = state;

@@ -1,5 +1,7 @@
 /* Numbers that Python packed (encoding.py): float32 and bits in base64; and small pictures of them. */
 
+import { element, numberText } from "./elements.js";
+
 function bytesOf(text) {
   const raw = atob(text);
   const bytes = new Uint8Array(raw.length);
@@ -8,7 +10,7 @@ function bytesOf(text) {
 }
 
 /* Little-endian float32, whatever the machine's own order is. */
-function floatsOf(text) {
+export function floatsOf(text) {
   const view = new DataView(bytesOf(text).buffer);
   const floats = new Float32Array(view.byteLength / 4);
   for (let place = 0; place < floats.length; place += 1) floats[place] = view.getFloat32(4 * place, true);
@@ -16,13 +18,13 @@ function floatsOf(text) {
 }
 
 /* Truth values as a function of their number. */
-function bitsOf(text) {
+export function bitsOf(text) {
   const bytes = bytesOf(text);
   return (place) => ((bytes[place >> 3] >> (7 - (place & 7))) & 1) === 1;
 }
 
 /* Colours that a canvas understands for any that CSS does, in `count` steps from t = from to 1. */
-function colourTable(colour, from, count = 129) {
+export function colourTable(colour, from, count = 129) {
   const probe = element("i", { hidden: true });
   document.body.append(probe);
   const table = [];
@@ -35,12 +37,12 @@ function colourTable(colour, from, count = 129) {
 }
 
 /* The colour of a theme's variable as a canvas understands it. */
-function themeColour(variable) {
+export function themeColour(variable) {
   return colourTable(() => `var(${variable})`, 0, 2)(0);
 }
 
 /* A canvas of this many CSS pixels with its context, sharp on any screen. */
-function sharpCanvas(width, height, attributes) {
+export function sharpCanvas(width, height, attributes) {
   const canvas = element("canvas", attributes);
   const scale = Math.min(window.devicePixelRatio || 1, 3);
   canvas.width = Math.max(1, Math.round(width * scale));
@@ -53,21 +55,21 @@ function sharpCanvas(width, height, attributes) {
 }
 
 /* The q-quantile of finite numbers; NaN where there is none. */
-function quantile(numbers, q) {
+export function quantile(numbers, q) {
   const sorted = Array.from(numbers).filter(Number.isFinite).sort((a, b) => a - b);
   if (!sorted.length) return NaN;
   return sorted[Math.round(q * (sorted.length - 1))];
 }
 
 /* 10^k as text with a raised exponent. */
-function powerOfTen(exponent) {
+export function powerOfTen(exponent) {
   const raised = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
   if (exponent === 0) return "1";
   return `10${Array.from(String(exponent), (mark) => raised[mark]).join("")}`;
 }
 
 /* Numbers for the ticks of a logarithmic axis between two exponents of ten, with their texts. */
-function logTicks(lowest, highest, most = 6) {
+export function logTicks(lowest, highest, most = 6) {
   const whole = decades(lowest, highest, most);
   if (whole.length > 2) return whole.map((exponent) => [10 ** exponent, powerOfTen(exponent)]);
   const found = [];
@@ -81,7 +83,7 @@ function logTicks(lowest, highest, most = 6) {
 }
 
 /* Powers of ten within lowest … highest (exponents), at most `most` of them. */
-function decades(lowest, highest, most = 6) {
+export function decades(lowest, highest, most = 6) {
   const first = Math.ceil(lowest - 1e-9);
   const last = Math.floor(highest + 1e-9);
   const step = Math.max(1, Math.ceil((last - first + 1) / most));

@@ -1,6 +1,15 @@
 /* The side panel of a scope, of a run of equal scopes, and of the graph when nothing is selected. */
 
-function overview() {
+import { facts, linkTo, section } from "./detail_parts.js";
+import { draw } from "./drawing.js";
+import { bidi, bytesText, countText, element, plural } from "./elements.js";
+import { announceEvent } from "./events.js";
+import { page, scopeChain } from "./model.js";
+import { goToScope, selectScope } from "./selection.js";
+import { state } from "./state.js";
+import { setRun, toggleScope } from "./view.js";
+
+export function overview() {
   const { forward, delta, update, constant } = page.scopes[0].counts;
   const parameters = page.nodes.filter((node) => node.kind === "parameter");
   const numbers = parameters.reduce((sum, node) => sum + node.elements(), 0);
@@ -57,7 +66,6 @@ function sizesSection() {
           if (size >= 1 && size < 1e9) page.sizes[name] = size;
           event.target.value = page.sizes[name];
           state.arranged.size && draw();
-          showDetails();
           announceEvent("sizes", page.sizes);
         },
       }),
@@ -66,24 +74,13 @@ function sizesSection() {
   return section("sizes", element("div", { class: "sizes" }, fields), "part-sizes");
 }
 
-function goToScope(id) {
-  if (state.focus) leaveFocus(false);
-  const { forward, delta, update } = page.scopes[id].counts; // updates have no box among values
-  const view = forward ? state.view : delta ? "backward" : update ? "updates" : state.view;
-  if (view !== state.view && page.views.includes(view)) setView(view);
-  for (const scope of scopeChain(page.scopes[id].parent))
-    if (!state.open.has(scope)) toggleScope(scope, true);
-  selectScope(id);
-  moveTo(state.boxes.has(`s${id}`) ? `s${id}` : null);
-}
-
 function nodesWithin(scope) {
   const ids = [...scope.nodes];
   for (const id of scope.scopes) ids.push(...nodesWithin(page.scopes[id]).map((node) => node.id));
   return ids.sort((a, b) => a - b).map((id) => page.nodes[id]);
 }
 
-function scopeDetails(scope) {
+export function scopeDetails(scope) {
   const inside = nodesWithin(scope);
   const forward = inside.filter((node) => node.part === "forward");
   const parameters = inside.filter((node) => node.kind === "parameter");
@@ -126,7 +123,7 @@ function scopeDetails(scope) {
           type: "button",
           click: () => {
             toggleScope(scope.id);
-            showDetails();
+            announceEvent("details");
           },
         },
         open ? "close" : "open",

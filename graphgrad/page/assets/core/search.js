@@ -1,6 +1,12 @@
 /* Search: nodes, operations and scopes; the words of a search may stand in any order. What is a name
 of a node to the letter, also a second one, is that node before all else, a scope of that name too. */
 
+import { canvas } from "./drawing.js";
+import { bidi, countText, element, plural, replaceChildren } from "./elements.js";
+import { page } from "./model.js";
+import { goToScope, selectNode } from "./selection.js";
+import { closeTab } from "./tabs.js";
+
 const MOST_FOUND = 60;
 let found = [];
 let chosen = -1;
@@ -43,7 +49,7 @@ function searchFor(text) {
   return results.sort((a, b) => b.worth - a.worth || a.length - b.length);
 }
 
-function makeSearch() {
+export function makeSearch() {
   const input = element("input", {
     id: "search",
     type: "search",
@@ -73,7 +79,7 @@ function showFound(results) {
   found = results.slice(0, MOST_FOUND);
   chosen = found.length ? 0 : -1;
   const host = document.getElementById("found");
-  const input = document.getElementById("search");
+  const input = /** @type {HTMLInputElement} */ (document.getElementById("search"));
   host.hidden = !input.value.trim();
   input.setAttribute("aria-expanded", String(!host.hidden));
   replaceChildren(
@@ -141,7 +147,7 @@ function markChosen() {
   else input.removeAttribute("aria-activedescendant");
 }
 
-function hideFound() {
+export function hideFound() {
   document.getElementById("found").hidden = true;
   document.getElementById("search").setAttribute("aria-expanded", "false");
 }

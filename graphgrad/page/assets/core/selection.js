@@ -1,104 +1,58 @@
-/* Clicks on the drawing, and what is lit: the selected node, its heads, its tails, a way. */
+/* Selecting a node, a scope or nothing; whoever shows the selection hears of it by its event. */
 
-function clickAt(target, event) {
-  canvas.focus({ preventScroll: true });
-  const inner = target.closest?.("[data-node]");
-  if (inner) return selectNode(page.nodes[Number(inner.getAttribute("data-node"))], { move: false });
-  const group = target.closest?.("[data-key]");
-  if (!group) return selectNothing();
-  const box = state.boxes.get(group.getAttribute("data-key"));
-  if (!box) return undefined;
-  if (box.item.scope === undefined) {
-    const node = page.nodes[box.item.node];
-    const delta = box.side === "delta" && node.delta !== null;
-    return selectNode(delta && event?.altKey ? page.nodes[node.delta] : node, { move: false });
-  }
-  if (target.closest(".scope-title, .badge, .chevron") || !box.open) {
-    toggleScope(box.item.scope);
-    return selectScope(box.item.scope);
-  }
-  return selectScope(box.item.scope);
+import { writeAddress } from "./address.js";
+import { moveTo } from "./camera.js";
+import { plural, shorten, visible } from "./elements.js";
+import { announceEvent } from "./events.js";
+import { say } from "./messages.js";
+import { describeNode, page, scopeChain, scopeTitle } from "./model.js";
+import { state, visibleKey } from "./state.js";
+import { closeTab } from "./tabs.js";
+import { closeNeighbourhood, reveal, setView, toggleScope } from "./view.js";
+
+export function selectByName(name) {
+  const node = page.byName.get(name);
+  if (!node) return false;
+  closeTab();
+  selectNode(node);
+  return true;
 }
 
-function doubleClickAt(target) {
-  const group = target.closest?.("[data-key]");
-  const box = group && state.boxes.get(group.getAttribute("data-key"));
-  if (box && box.item.scope === undefined) enterFocus(page.nodes[box.item.node].id);
+export function selectNode(node, { move = true, history: keep = true } = {}) {
+  state.selected = { node };
+  state.path = null;
+  if (state.focus && visibleKey(node.id) === null) closeNeighbourhood();
+  reveal(node.id);
+  if (move) moveTo(visibleKey(node.id));
+  afterSelection(describeNode(node), keep);
 }
 
-/* Sets the classes that light the selection and what it touches, and take the rest back. */
-function markSelection() {
-  const { selected, path } = state;
-  const lit = new Map();
-  const mark = (key, name) =>
-    key !== null && key !== undefined && lit.set(key, [...(lit.get(key) ?? []), name]);
-  const wireClass = path ? pathLighter(path, mark) : selected ? selectionLighter(selected, mark) : () => "";
-  for (const box of state.boxes.values()) {
-    const made = box.element;
-    if (!made) continue;
-    const names = lit.get(box.key) ?? [];
-    for (const name of ["selected", "is-head", "is-tail", "on-way"])
-      made.classList.toggle(name, names.includes(name));
-  }
-  for (const segment of state.segments) {
-    if (!segment.element) continue;
-    const name = wireClass(segment);
-    for (const other of ["lit-head", "lit-tail", "lit-way", "lit-delta"])
-      segment.element.classList.toggle(other, other === name);
-    if (name) segment.element.parentNode.append(segment.element);
-  }
-  canvas.classList.toggle("has-selection", Boolean(selected || path));
-  canvas.classList.toggle("has-way", Boolean(path));
-  const key = selectedKey();
-  if (key) canvas.setAttribute("aria-activedescendant", `box-${key}`);
-  else canvas.removeAttribute("aria-activedescendant");
+export function selectScope(id, keep = true) {
+  const scope = page.scopes[id];
+  state.selected = { scope };
+  state.path = null;
+  afterSelection(`${visible(shorten(scopeTitle(scope), 100))}: scope, ${plural(scope.count, "node")}`, keep);
 }
 
-function selectedKey() {
-  const { selected } = state;
-  if (!selected) return null;
-  if (selected.scope) return state.boxes.has(`s${selected.scope.id}`) ? `s${selected.scope.id}` : null;
-  return visibleKey(selected.node.id);
+export function goToScope(id) {
+  closeNeighbourhood();
+  const { forward, delta, update } = page.scopes[id].counts; // updates have no box among values
+  const view = forward ? state.view : delta ? "backward" : update ? "updates" : state.view;
+  if (view !== state.view && page.views.includes(view)) setView(view);
+  for (const scope of scopeChain(page.scopes[id].parent))
+    if (!state.open.has(scope)) toggleScope(scope, true);
+  selectScope(id);
+  moveTo(state.boxes.has(`s${id}`) ? `s${id}` : null);
 }
 
-function selectionLighter(selected, mark) {
-  const key = selectedKey();
-  mark(key, "selected");
-  if (key) mark(`${key}δ`, "selected");
-  if (selected.scope) return () => "";
-  const own = state.structure.boxOf(selected.node.id);
-  if (own === null || own === undefined) return () => "";
-  for (const box of state.boxes.values())
-    if (box.item.node === own && box.side === "value") mark(box.key, "selected");
-  const heads = new Set();
-  const tails = new Set();
-  for (const segment of state.segments) {
-    if (segment.mirrored || segment.kind === "saved") continue;
-    for (const [value, target] of segment.pairs) {
-      if (target === own) heads.add(value);
-      if (value === own) tails.add(target);
-    }
-  }
-  for (const id of heads) mark(visibleKey(id), "is-head");
-  for (const id of tails) mark(visibleKey(id), "is-tail");
-  return (segment) => {
-    if (segment.kind === "saved")
-      return segment.pairs.some(([value, owner]) => value === own || owner === own) ? "lit-delta" : "";
-    if (segment.pairs.some(([, target]) => target === own))
-      return segment.mirrored ? "lit-delta" : "lit-head";
-    if (segment.pairs.some(([value]) => value === own)) return segment.mirrored ? "lit-delta" : "lit-tail";
-    return "";
-  };
+export function selectNothing() {
+  state.selected = null;
+  state.path = null;
+  afterSelection("", true);
 }
 
-/* A way is a set of nodes: a line is on it where both its ends are. */
-function pathLighter(path, mark) {
-  const places = new Set([...path.nodes].map((id) => state.structure.boxOf(id)));
-  for (const id of path.nodes) mark(visibleKey(id), "on-way");
-  mark(visibleKey(path.start), "selected");
-  return (segment) =>
-    segment.kind !== "saved" &&
-    segment.pairs.some(([value, target]) => places.has(value) && places.has(target))
-      ? "lit-way"
-      : "";
+export function afterSelection(words, keep) {
+  announceEvent("select", state.selected);
+  if (words) say(words);
+  if (keep) writeAddress();
 }

@@ -1,8 +1,30 @@
-/* The beginning; the frame of the page: header, drawing, side panel, messages; how it prints. */
+/* The beginning: reads the data, builds the frame, says who follows what; how the page prints. */
 
-function start() {
-  page = readPage();
+import { isNewAddress, markAddress, readAddress } from "./address.js";
+import { applyCamera, drawMinimap } from "./camera.js";
+import { applyColouring, setColouring } from "./colouring.js";
+import { showDetails } from "./details.js";
+import { canvas, layers } from "./drawing.js";
+import { shorten, visible } from "./elements.js";
+import { listen } from "./events.js";
+import { buildFrame } from "./frame.js";
+import { markSelection } from "./highlight.js";
+import { listenToKeys } from "./keyboard.js";
+import { notify } from "./messages.js";
+import { loadPage, page } from "./model.js";
+import { enterFocus, showFocusBar } from "./neighbourhood.js";
+import { updateOutline } from "./outline.js";
+import { openTab } from "./panel_host.js";
+import { listenToCanvas } from "./pointer.js";
+import { goToScope, selectNode } from "./selection.js";
+import { state } from "./state.js";
+import { closeTab } from "./tabs.js";
+import { setView, showView } from "./view.js";
+
+export function start() {
+  loadPage();
   buildFrame();
+  connect();
   state.view = page.hasDeltas ? (page.view ?? "mirror") : "forward";
   const asked = readAddress();
   if (page.views.includes(asked.view)) state.view = asked.view;
@@ -17,203 +39,39 @@ function start() {
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 
-function buildFrame() {
-  const views = { mirror: "Mirror", forward: "Forward", backward: "Backward", updates: "Updates" };
-  const hints = {
-    mirror: "values on the left, deltas on the right at the same height",
-    forward: "values only",
-    backward: "every node that the deltas are computed with",
-    updates: "what computes the next values of parameters and states",
+/* Who follows what happens in the page, in this order. */
+function connect() {
+  const followers = {
+    draw: [markSelection, applyColouring, drawMinimap, updateOutline],
+    view: [showFocusBar],
+    select: [markSelection, showDetails, updateOutline],
+    path: [markSelection, showDetails],
+    details: [showDetails],
+    theme: [applyColouring],
+    sizes: [showDetails],
   };
-  const viewButtons = page.views.map((view) =>
-    element(
-      "button",
-      {
-        type: "button",
-        class: "view",
-        "data-view": view,
-        title: hints[view],
-        "aria-pressed": "false",
-        click: () => {
-          closeTab();
-          setView(view);
-        },
-      },
-      views[view],
-    ),
-  );
-  const tabs = panelsAt("page").map((panel) =>
-    element(
-      "button",
-      {
-        type: "button",
-        class: "tab",
-        role: "tab",
-        "data-tab": panel.name,
-        "aria-selected": "false",
-        click: () => openTab(panel.name),
-      },
-      panel.title,
-    ),
-  );
-  const graphTab = element(
-    "button",
-    {
-      type: "button",
-      class: "tab",
-      role: "tab",
-      "data-tab": "",
-      "aria-selected": "true",
-      click: () => closeTab(),
-    },
-    "Graph",
-  );
-  const colours = availableColourings();
-  document.body.prepend(
-    element(
-      "a",
-      {
-        class: "skip",
-        role: "button",
-        tabindex: 0,
-        click: skip,
-        keydown: (event) => event.key === "Enter" && skip(),
-      },
-      "to the outline of the graph",
-    ),
-    element(
-      "header",
-      { id: "bar" },
-      element("h1", {}, mark(), bidi(page.title || "graph", 40)),
-      tabs.length
-        ? element("div", { class: "tabs", role: "tablist", "aria-label": "what is shown" }, graphTab, tabs)
-        : null,
-      makeSearch(),
-      element(
-        "div",
-        { class: "tools" },
-        tool("outline-button", "outline", "☰", () => showOutline()),
-        page.runs.length
-          ? tool("fold-button", "fold or unfold equal scopes", "≡", () => setFolding(!page.folds))
-          : null,
-        tool("theme-button", "light, dark or as the system", "◐", () => nextTheme()),
-        tool("help-button", "keys and help", "?", () => showHelp()),
-      ),
-    ),
-    element(
-      "div",
-      { id: "main" },
-      makeOutline(),
-      element(
-        "main",
-        { id: "stage", "aria-label": "drawing" },
-        makeCanvas(),
-        makeMinimap(),
-        element("div", { id: "focus-bar", hidden: true, role: "group", "aria-label": "neighbourhood" }),
-        element("div", { id: "legend", hidden: true }),
-        element(
-          "div",
-          { id: "graph-bar" },
-          element("div", { class: "views", role: "group", "aria-label": "view" }, viewButtons),
-          element(
-            "label",
-            { class: "colour" },
-            element("span", {}, "colour by"),
-            element(
-              "select",
-              { id: "colour-by", change: (event) => setColouring(event.target.value) },
-              element("option", { value: "" }, "kind"),
-              colours.map((item) => element("option", { value: item.name }, item.label)),
-            ),
-          ),
-          element("div", { id: "key", role: "group", "aria-label": "what the colours mean" }, colourKey()),
-        ),
-        element(
-          "div",
-          { id: "zoom", role: "group", "aria-label": "zoom" },
-          tool("", "closer", "+", () => zoomBy(1.3)),
-          tool("", "further", "−", () => zoomBy(1 / 1.3)),
-          tool("fit-button", "fit to the window", "⤢", () => fitView()),
-        ),
-      ),
-      element("aside", { id: "details", "aria-label": "details", tabindex: -1 }),
-    ),
-    element("div", { id: "tab-view", hidden: true, role: "tabpanel", tabindex: -1 }),
-    element("div", { id: "notice", role: "alert", hidden: true }),
-    element("div", { id: "live", role: "status", "aria-live": "polite" }),
-  );
-  applyTheme(stored("theme"));
-  listen("view", (view) => {
-    for (const button of document.querySelectorAll("[data-view]"))
-      button.setAttribute("aria-pressed", String(!state.focus && button.dataset.view === view));
-    document.getElementById("canvas").classList.toggle("backward", view === "backward");
-    const fold = document.getElementById("fold-button");
-    fold?.setAttribute("aria-pressed", String(page.folds));
-    writeAddress();
-  });
+  for (const [event, acts] of Object.entries(followers)) for (const act of acts) listen(event, () => act());
 }
 
-function mark() {
-  return svg(
-    "svg",
-    { class: "mark", viewBox: "0 0 24 24", width: 20, height: 20, "aria-hidden": "true" },
-    svg("path", { d: "M7 6C7 12 17 12 17 18", class: "mark-value" }),
-    svg("path", { d: "M17 6C17 12 7 12 7 18", class: "mark-delta" }),
-    svg("circle", { cx: 7, cy: 5, r: 2.6, class: "mark-value" }),
-    svg("circle", { cx: 17, cy: 19, r: 2.6, class: "mark-value" }),
-    svg("circle", { cx: 17, cy: 5, r: 2.6, class: "mark-delta" }),
-    svg("circle", { cx: 7, cy: 19, r: 2.6, class: "mark-delta" }),
-  );
-}
-
-function colourKey() {
-  const kinds = [
-    ["input", "input"],
-    ["parameter", "parameter"],
-    ["operation", "value"],
-    ["output", "output"],
-    ...(page.hasDeltas ? [["delta", "delta"]] : []),
-  ];
-  return kinds.map(([kind, text]) =>
-    element("span", { class: `kind-${kind}` }, element("i", { class: "dot", "aria-hidden": "true" }), text),
-  );
-}
-
-function tool(id, words, sign, act) {
-  return element(
-    "button",
-    { type: "button", class: "tool", id: id || null, title: words, "aria-label": words, click: act },
-    sign,
-  );
-}
-
-function skip() {
-  showOutline(true);
-  document.querySelector("#outline-tree [role=treeitem]")?.focus();
-}
-
-/* ---------------------------------------------------------------- messages */
-
-let noticeTimer = 0;
-
-function notify(text) {
-  const host = document.getElementById("notice");
-  replaceChildren(
-    host,
-    element("p", {}, text),
-    element(
-      "button",
-      { type: "button", "aria-label": "close the message", click: () => (host.hidden = true) },
-      "×",
-    ),
-  );
-  host.hidden = false;
-  clearTimeout(noticeTimer);
-  noticeTimer = setTimeout(() => (host.hidden = true), 12000);
-}
-
-function say(text) {
-  document.getElementById("live").textContent = text;
+function followAddress(asked, first = false) {
+  if (!isNewAddress() && !first) return;
+  markAddress();
+  if (page.views.includes(asked.view) && asked.view !== state.view) setView(asked.view);
+  if (asked.colour) setColouring(asked.colour);
+  if (asked.node !== undefined) {
+    const node = page.byName.get(asked.node);
+    if (!node) notify(`There is no node called ${visible(shorten(asked.node, 80))} in this graph.`);
+    else if (Number(asked.radius) >= 1) enterFocus(node.id, Math.min(20, Math.floor(Number(asked.radius))));
+    else {
+      closeTab();
+      selectNode(node);
+    }
+  } else if (asked.scope !== undefined) {
+    const scope = page.scopes.find((item) => item.path === asked.scope);
+    if (scope) goToScope(scope.id);
+    else notify(`There is no scope called ${visible(shorten(asked.scope, 80))} in this graph.`);
+  }
+  if (asked.tab) openTab(asked.tab);
 }
 
 /* On paper the whole picture, whatever was in the window. */

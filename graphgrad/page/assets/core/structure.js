@@ -11,15 +11,17 @@ An edge between two nodes belongs to the innermost scope that holds both, and pa
 scope on its way. Of a folded run only the shown member is drawn: what leads to or comes from another
 member is drawn at the node of the shown one that stands in the same place. */
 
-const FORWARD = 1;
+import { page, scopeChain } from "./model.js";
+
+export const FORWARD = 1;
 const BACKWARD = 2;
 const UPDATE = 4;
 
-function flagOf(view) {
+export function flagOf(view) {
   return { backward: BACKWARD, updates: UPDATE }[view] ?? FORWARD;
 }
 
-function buildStructure(view) {
+export function buildStructure(view) {
   const flag = flagOf(view);
   const structure = { view, scopes: new Map(), place: placesInRuns(flag) };
   structure.boxOf = (id) => boxOf(structure, id);
@@ -52,7 +54,7 @@ function holder(id) {
   return node.id;
 }
 
-function scopeContent(structure, id) {
+export function scopeContent(structure, id) {
   if (!structure.scopes.has(id)) {
     structure.scopes.set(id, {
       id,
@@ -184,7 +186,7 @@ function addWire(structure, scope, edge, value, from, to, target) {
 }
 
 /* Wires of one beginning and one value as one; so are several values of a scope with equal ends. */
-function joinWires(content) {
+export function joinWires(content) {
   const byValue = new Map();
   for (const wire of content.wires) {
     const key = `${wire.from} ${wire.value} ${wire.up}`;

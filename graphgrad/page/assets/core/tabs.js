@@ -1,10 +1,15 @@
 /* Tabs of the page panels, shown in the place of the drawing. */
 
+import { writeAddress } from "./address.js";
+import { canvas } from "./drawing.js";
+import { element, replaceChildren } from "./elements.js";
+import { state } from "./state.js";
+
 let leaveTab = null;
 
-function openTab(name) {
-  const panel = panelsAt("page").find((item) => item.name === name);
-  if (!panel) return;
+/* Opens a tab; `fill` puts its content into the element that it is given and returns what is called
+before it is emptied again, or null. */
+export function enterTab(name, fill) {
   closeTab(false);
   state.tab = name;
   const host = document.getElementById("tab-view");
@@ -13,13 +18,13 @@ function openTab(name) {
   host.hidden = false;
   const inner = element("div", { class: `tab-body panel-${name}` });
   replaceChildren(host, inner);
-  leaveTab = runPanel(panel, inner, state.selected?.node ?? null);
+  leaveTab = fill(inner);
   markTabs();
   host.focus();
   writeAddress();
 }
 
-function closeTab(write = true) {
+export function closeTab(write = true) {
   if (!state.tab) return;
   leaveTab?.();
   leaveTab = null;
@@ -38,5 +43,5 @@ function closeTab(write = true) {
 
 function markTabs() {
   for (const tab of document.querySelectorAll("[data-tab]"))
-    tab.setAttribute("aria-selected", String(tab.dataset.tab === (state.tab ?? "")));
+    tab.setAttribute("aria-selected", String(tab.getAttribute("data-tab") === (state.tab ?? "")));
 }

@@ -1,32 +1,34 @@
 /* Light, dark or as the system; the choice is kept where the browser allows it. */
 
+import { announceEvent } from "./events.js";
+import { say } from "./messages.js";
+
 const THEMES = ["system", "light", "dark"];
 
-function themeNow() {
+export function themeNow() {
   const set = document.documentElement.dataset.theme;
   if (set) return set;
   return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 }
 
-function applyTheme(theme) {
+export function applyTheme(theme) {
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
   else delete document.documentElement.dataset.theme;
   const button = document.getElementById("theme-button");
   if (button) button.textContent = { light: "☀", dark: "☾" }[theme] ?? "◐";
 }
 
-function nextTheme() {
+export function nextTheme() {
   const now = document.documentElement.dataset.theme ?? "system";
   const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
   applyTheme(next);
   store("theme", next);
   say(`colours: ${next}`);
-  if (state.structure) applyColouring();
   announceEvent("theme", themeNow());
 }
 
 /* Storage may be refused (a file opened from disk); then the choice lasts as long as the page. */
-function stored(name) {
+export function stored(name) {
   try {
     return localStorage.getItem(`graphgrad-${name}`);
   } catch {

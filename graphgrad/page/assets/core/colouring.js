@@ -1,5 +1,14 @@
 /* Colour by a number of each node: a ramp, a legend, and grey where there is no number. */
 
+import { writeAddress } from "./address.js";
+import { availableColourings, registerColouring } from "./contract.js";
+import { canvas } from "./drawing.js";
+import { bytesText, countText, element, numberText, replaceChildren, svg, visible } from "./elements.js";
+import { notify } from "./messages.js";
+import { page } from "./model.js";
+import { state } from "./state.js";
+import { themeNow } from "./theme.js";
+
 const RAMP = {
   light: [
     [247, 244, 236],
@@ -49,11 +58,11 @@ function css(colour) {
   return `rgb(${colour.join(" ")})`;
 }
 
-function rampColour(t) {
+export function rampColour(t) {
   return css(between(RAMP[themeNow()], t));
 }
 
-function divergingColour(t) {
+export function divergingColour(t) {
   return css(between(DIVERGING[themeNow()], (t + 1) / 2));
 }
 
@@ -75,16 +84,17 @@ function valuesOf(colouring) {
   return values;
 }
 
-function setColouring(name) {
+export function setColouring(name) {
   const colouring = availableColourings().find((item) => item.name === name);
   state.colouring = colouring ? { ...colouring, values: valuesOf(colouring) } : null;
-  document.getElementById("colour-by").value = colouring ? name : "";
+  const menu = /** @type {HTMLSelectElement} */ (document.getElementById("colour-by"));
+  menu.value = colouring ? name : "";
   applyColouring();
   writeAddress();
 }
 
 /* Gives each box the colour of its number; a closed scope that of the greatest one in it. */
-function applyColouring() {
+export function applyColouring() {
   const { colouring } = state;
   canvas.classList.toggle("coloured", Boolean(colouring));
   const shown = new Map();

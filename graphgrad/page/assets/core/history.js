@@ -5,9 +5,16 @@
     recorded.step                      the place among the steps that is shown, everywhere at once
 */
 
+import { setColouring } from "./colouring.js";
+import { countText, element } from "./elements.js";
+import { announceEvent, listen } from "./events.js";
+import { page } from "./model.js";
+import { floatsOf } from "./packed.js";
+import { state } from "./state.js";
+
 let recorded = null;
 
-function recordedHistory() {
+export function recordedHistory() {
   const section = page.sections.history;
   if (recorded === null && section) {
     const values = floatsOf(section.values);
@@ -30,7 +37,7 @@ function recordedHistory() {
 }
 
 /* Shows another step: colours of the graph and everything that listens follow. */
-function showStep(place) {
+export function showStep(place) {
   const history = recordedHistory();
   history.step = Math.max(0, Math.min(history.steps.length - 1, place));
   if (state.colouring?.section === "history") setColouring(state.colouring.name);
@@ -38,7 +45,7 @@ function showStep(place) {
 }
 
 /* A slider with a button that plays, kept in step with all others. Returns it and how to stop it. */
-function stepSlider() {
+export function stepSlider() {
   const history = recordedHistory();
   const range = element("input", { type: "range", min: 0, max: history.steps.length - 1, value: history.step, "aria-label": "training step",
     input: () => showStep(Number(range.value)) });

@@ -1,6 +1,20 @@
 /* All figures of a run in one table that can be sorted, below what a person should look at first. */
 
+import { registerPanel } from "../core/contract.js";
+import {
+  append,
+  bidi,
+  countText,
+  element,
+  numberText,
+  plural,
+  replaceChildren,
+  svg,
+} from "../core/elements.js";
+import { page } from "../core/model.js";
+
 const SHOWN_ROWS = 300;
+/** @type {{key: string, title: string, words?: boolean, kind?: string, hint?: string}[]} */
 const COLUMNS = [
   { key: "name", title: "node", words: true },
   { key: "op", title: "operation", words: true },
@@ -82,7 +96,7 @@ function showRun(host, context) {
 /* By size for numbers (a mean of -3 is larger than one of 1), what has none last. */
 function compared(a, b, { sort, falling }) {
   const [x, y] = [a[sort], b[sort]];
-  if (x === null || y === null) return (x === null) - (y === null);
+  if (x === null || y === null) return Number(x === null) - Number(y === null);
   const order = typeof x === "string" ? x.localeCompare(y) : (sort === "cosine" ? x - y : Math.abs(x) - Math.abs(y));
   return falling ? -order : order;
 }
@@ -107,7 +121,7 @@ function cellText(key, value) {
 /* ------------------------------------------------------------ what to look at first */
 
 function cards(rows, section, context) {
-  return [finiteCard(section, context), unitCard(rows, section, context), cosineCard(rows, context), updateCard(rows, section, context)];
+  return [finiteCard(section, context), unitCard(rows, context), cosineCard(rows, context), updateCard(rows, section, context)];
 }
 
 function card(kind, title, ...content) {
@@ -134,7 +148,7 @@ function finiteCard(section, context) {
     })));
 }
 
-function unitCard(rows, section, context) {
+function unitCard(rows, context) {
   const found = rows.filter((row) => row.entry.unit).map((row) => ({ row, unit: row.entry.unit,
     share: row.entry.unit.kind === "relu" ? row.entry.unit.stuck / row.entry.unit.units : row.entry.unit.share ?? 0 }));
   if (!found.length) return card("quiet", "Dead and saturated units", element("p", {}, "There is no ReLU, sigmoid or tanh."));

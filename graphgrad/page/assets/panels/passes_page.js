@@ -1,5 +1,8 @@
 /* What each pass did to the graph: a row a pass, and below it what changed, before → after. */
 
+import { registerPanel } from "../core/contract.js";
+import { append, bytesText, countText, element, plural, replaceChildren, visible } from "../core/elements.js";
+
 const SIGNS = { added: "+", removed: "−", merged: "⋈", folded: "•", rewritten: "↻", rebuilt: "·" };
 const MEANING = {
   added: "nodes that stand for no node of the graph before",

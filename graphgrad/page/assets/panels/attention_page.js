@@ -1,5 +1,14 @@
 /* Weight maps beside ∂L/∂scores, by layer, head and example, with the tokens along the axes. */
 
+import { divergingColour, rampColour } from "../core/colouring.js";
+import { registerPanel } from "../core/contract.js";
+import { append, bidi, element, numberText, replaceChildren, shorten, visible } from "../core/elements.js";
+import { listen } from "../core/events.js";
+import { page } from "../core/model.js";
+import { bitsOf, colourTable, floatsOf, sharpCanvas, themeColour } from "../core/packed.js";
+import { openTab } from "../core/panel_host.js";
+import { themeNow } from "../core/theme.js";
+
 const GAP = 1;
 const SHOWN_TOKEN = 14; // characters beside a map; a token's title has all
 

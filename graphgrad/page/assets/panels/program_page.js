@@ -3,6 +3,10 @@
 Only the lines that can be seen are in the document, so texts of 10,000 lines scroll like short ones.
 The line under the pointer lights up in all three; a click or Enter moves the other two to it. */
 
+import { registerPanel } from "../core/contract.js";
+import { append, countText, element, plural, replaceChildren, visible } from "../core/elements.js";
+import { page } from "../core/model.js";
+
 const LINE = 19;
 const SPARE = 12;
 const PANES = ["source", "optimised", "program"];
@@ -27,7 +31,8 @@ function linksOf(section) {
 /* A line in three parts: its number, the name that its comment gives, and the code. */
 function parts(pane, text, line) {
   const place = pane === "program" ? text.search(/ {2,}# /) : text.indexOf("    # ");
-  let [code, comment] = place < 0 ? [text, ""] : [text.slice(0, place), text.slice(place).replace(/^ +# /, "")];
+  const comment = place < 0 ? "" : text.slice(place).replace(/^ +# /, "");
+  let code = place < 0 ? text : text.slice(0, place);
   if (pane === "program") {
     const type = comment.match(/ : ([^:]*)$/)?.[1];
     const name = comment.replace(/ : [^:]*$/, "").replace(/^\d+ nodes? for (.*) from .*$/, "$1");

@@ -1,6 +1,23 @@
 /* Recorded figures over training steps: the flow of the gradient by depth, update ÷ weight by
 parameter, and chosen nodes over time. One slider moves all of them, and the colours of the graph. */
 
+import { divergingColour, rampColour } from "../core/colouring.js";
+import { registerPanel } from "../core/contract.js";
+import {
+  append,
+  countText,
+  element,
+  numberText,
+  plural,
+  replaceChildren,
+  shorten,
+  svg,
+  visible,
+} from "../core/elements.js";
+import { listen } from "../core/events.js";
+import { recordedHistory, showStep, stepSlider } from "../core/history.js";
+import { colourTable, logTicks, quantile, sharpCanvas, themeColour } from "../core/packed.js";
+
 const LEFT = 56;
 const RIGHT = 12;
 const CHART = 190;
@@ -226,6 +243,7 @@ function linearRange(series, statistic) {
   return low === high ? [-1, 1] : [low, high];
 }
 
+/** @param {number[]} range */
 function linearTicks([low, high]) {
   const step = 10 ** Math.floor(Math.log10((high - low) / 3));
   const wide = (high - low) / step > 6 ? 2 * step : step;

@@ -1,5 +1,9 @@
 /* What the compiler made of the selected node: each pass, its line of the program, its kernel. */
 
+import { registerColouring, registerPanel } from "../core/contract.js";
+import { append, bidi, element, plural, visible } from "../core/elements.js";
+import { openTab } from "../core/panel_host.js";
+
 const AROUND = 2;
 
 function showOwnProgram(host, context) {

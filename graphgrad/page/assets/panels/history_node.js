@@ -1,5 +1,11 @@
 /* The recorded figures of the selected node over training steps, and colours by the shown step. */
 
+import { registerColouring, registerPanel } from "../core/contract.js";
+import { append, element, numberText, replaceChildren, svg } from "../core/elements.js";
+import { listen } from "../core/events.js";
+import { recordedHistory, showStep, stepSlider } from "../core/history.js";
+import { quantile } from "../core/packed.js";
+
 const SMALL = { width: 300, height: 58, left: 44, right: 6 };
 const SHOWN = [["norm", "‖·‖"], ["std", "std"], ["zeros", "zeros"], ["update_ratio", "‖Δw‖ ÷ ‖w‖"]];
 
@@ -71,7 +77,10 @@ function atStep(name, statistic) {
   return Number.isFinite(number) ? number : null;
 }
 
-for (const [statistic, label, scale] of [["norm", "norm", "log"], ["std", "standard deviation", "log"], ["zeros", "share of zeros", "linear"]]) {
+/** @type {[string, string, "log" | "linear"][]} */
+const COLOURED = [["norm", "norm", "log"], ["std", "standard deviation", "log"], ["zeros", "share of zeros", "linear"]];
+
+for (const [statistic, label, scale] of COLOURED) {
   registerColouring({
     name: `history-value-${statistic}`, label: `history, z: ${label}`, section: "history", scale,
     value: (node) => (node.part === "forward" ? atStep(node.name, statistic) : null),

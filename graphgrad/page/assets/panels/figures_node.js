@@ -1,9 +1,25 @@
 /* Figures of the selected node's value and delta, and what each tail sends back to it. */
 
+import { divergingColour } from "../core/colouring.js";
+import { registerColouring, registerPanel } from "../core/contract.js";
+import {
+  append,
+  bidi,
+  countText,
+  element,
+  numberText,
+  plural,
+  shorten,
+  svg,
+  visible,
+} from "../core/elements.js";
+import { decades, powerOfTen } from "../core/packed.js";
+
 const FIGURES = [
   ["mean", "mean"], ["std", "std"], ["norm", "‖·‖"], ["minimum", "min"], ["maximum", "max"],
   ["zeros", "zeros"], ["non_finite", "not finite"],
 ];
+/** @type {[number, string][]} */
 const HALF_LIMITS = [[-24, "smallest float16"], [16, "largest float16"]];
 
 function figure(section, place, name) {
