@@ -1,6 +1,6 @@
 """Trained runs whose pages are tested, and what an evaluation says of the same batch.
 
-Each costs seconds: tests take them from the fixtures of rendering/conftest.py, which build each
+Each costs seconds: tests take them from the fixtures of page/conftest.py, which build each
 once in a session.
 """
 

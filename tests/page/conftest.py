@@ -152,7 +152,7 @@ def open_page(windows: Windows) -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="session")
 def pages() -> Callable[[str], str]:
     """The pages of Transformers by name, each built once: 2+2 layers and 6+6 layers with deltas,
-    and the whole training step of 2+2 layers; `test_page_acceptance_graph` has that of 6+6."""
+    and the whole training step of 2+2 layers; `test_acceptance_graph` has that of 6+6."""
 
     @functools.cache
     def page(name: str) -> str:

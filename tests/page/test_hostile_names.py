@@ -1,9 +1,9 @@
 """Hostile names in a browser: text and nothing else, in the picture and in every panel."""
 
 import numpy as np
+from hostile_names import HOSTILE, hostile_graph
 from page_driver import Open, follow, title
 from page_runs import HOSTILE_WORDS
-from test_page_build import HOSTILE, hostile_graph
 
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph, input, parameter, scope
