@@ -31,7 +31,7 @@ def test_one_topic_is_shown_and_the_list_leads_to_the_others(open_page, guide):
 
 
 @pytest.mark.parametrize(
-    "address, topic", [("#passes.simplify", "passes"), ("#own", "model"), ("#no-such", "neuron")]
+    "address, topic", [("#passes.simplify", "passes"), ("#own", "arrays"), ("#no-such", "neuron")]
 )
 def test_an_address_opens_its_topic(open_page, guide, address, topic):
     page = open_page(guide, address)
