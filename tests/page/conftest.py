@@ -189,6 +189,16 @@ def network() -> str:
 
 
 @pytest.fixture(scope="session")
+def deep() -> str:
+    """The page of a graph of 20,000 nodes in one scope: more than can be drawn."""
+    x = value = gg.input("x", ("batch", 3))
+    with gg.scope("deep"):
+        for _ in range(10_000):
+            value = gg.tanh(value + x)
+    return build_page(gg.Graph({"loss": gg.sum(value, name="loss")}))
+
+
+@pytest.fixture(scope="session")
 def dates(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return trained_on_dates(tmp_path_factory.mktemp("acceptance") / "dates")
 

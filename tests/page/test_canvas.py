@@ -23,12 +23,8 @@ def click(page: Any, name: str) -> None:
 # ---------------------------------------------------------------- too much to draw
 
 
-def test_more_than_the_page_can_draw_is_refused_and_searchable(open_page: Open) -> None:
-    x = value = gg.input("x", ("batch", 3))
-    with gg.scope("deep"):
-        for _ in range(10_000):
-            value = gg.tanh(value + x)
-    page = open_page(build_page(Graph({"loss": gg.sum(value, name="loss")})))
+def test_more_than_the_page_can_draw_is_refused_and_searchable(open_page: Open, deep: str) -> None:
+    page = open_page(deep)
     click(page, "deep")
     assert "20,000 nodes" in page.inner_text("#notice")
     assert visible_boxes(page) < 10

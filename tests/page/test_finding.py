@@ -36,8 +36,7 @@ def test_search_finds_nodes_operations_and_scopes(open_page: Open, large: str) -
 def test_an_exact_name_is_that_node(open_page: Open, training: str, query: str) -> None:
     """Also where a scope is called so, where it is a second name, or that of a delta."""
     page = open_page(training)
-    page.keyboard.press("/")
-    page.keyboard.type(query)
+    page.fill("#search", query)
     page.keyboard.press("Enter")
     assert page.inner_text("#details .kicker") != "scope"
     names = page.evaluate("JSON.parse(document.getElementById('page-data').textContent).nodes")
@@ -109,6 +108,10 @@ def test_the_neighbourhood_of_a_node(open_page: Open, large: str) -> None:
     assert page.locator("#canvas .box.kind-delta").count() > 0
     page.keyboard.press("Escape")
     assert page.locator("#focus-bar").is_hidden() and title(page) == "scores"
+    page.keyboard.press("f")
+    assert page.locator("#focus-bar").is_visible() and page.locator("#graph-bar").is_hidden()
+    page.keyboard.press("v")  # another view is not that of a neighbourhood
+    assert page.locator("#focus-bar").is_hidden() and page.locator("#graph-bar").is_visible()
 
 
 def test_links_lead_to_a_node_in_its_view(open_page: Open, large: str) -> None:
