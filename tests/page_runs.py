@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.graph import Graph
 from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import make_recorder
@@ -24,7 +23,7 @@ from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values

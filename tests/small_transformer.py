@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
+from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, training_graph
 
 SOURCES, TARGETS = 11, 9

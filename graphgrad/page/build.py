@@ -23,10 +23,10 @@ from typing import Any
 
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
-from graphgrad.graph.text import plain
 from graphgrad.page.data import page_data
 from graphgrad.page.modules import join_modules
 from graphgrad.rendering.view import View
+from graphgrad.text import printable
 
 STYLES = ("base.css", "drawing.css", "page.css", "panels/panels.css")
 _TITLE = 120  # characters
@@ -62,7 +62,7 @@ def build_page(
     parts = {
         "script_hash": content_hash(script),
         "style_hash": content_hash(style),
-        "title": html.escape(plain(title, _TITLE)),
+        "title": html.escape(printable(title, _TITLE)),
         "style": style,
         "data": json_block(data),
         "script": script,

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.graph import CONSTANT, Dimension, Graph, Node, Operation
 from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import Arrays, walk
@@ -28,7 +27,7 @@ from graphgrad.ops import where
 from graphgrad.ops.composite import SOFTMAX
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.page.encoding import packed, packed_bits
-from graphgrad.passes import PASSES, optimise, specialise
+from graphgrad.passes import PASSES, optimise, sizes_of, specialise
 
 EXAMPLES, SIDE = 4, 64
 BUDGET = 6_000_000  # bytes of text in the page

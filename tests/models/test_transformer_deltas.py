@@ -7,7 +7,8 @@ import pytest
 from small_transformer import BOTH_NORMS, SOURCES, TARGETS, batch, graph_of, small, state_of, values
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
+from graphgrad.graph import initial_state
 from graphgrad.models import transformer
 from graphgrad.models.transformer import Settings, decoding_graph, encoding_graph, training_graph
 from graphgrad.training.optimisers import SEED, STEP, training_step
