@@ -1,4 +1,4 @@
-"""Names that break what is careless with text: markup, quotes, marks of direction, long ones."""
+"""Names that try to break out of a page: as markup, as script, as text that runs backwards."""
 
 import graphgrad as gg
 from graphgrad.graph import Graph

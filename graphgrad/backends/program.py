@@ -32,6 +32,9 @@ from graphgrad.graph.text import summary
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 
+PROGRAM_FILE = "<graphgrad program>"
+"""The file that a program's code gives as its own: those who trace lines know it by that."""
+
 
 class BoundCalls(Protocol):
     """The kernels of a program over the memory of one workspace."""
@@ -72,7 +75,7 @@ class Program(Single, Displayed):
         self.plan = plan
         self._printed, self._calls = printed, calls
         self._workspaces = workspaces or Workspaces()
-        self._code = builtins.compile(printed.text, "<graphgrad program>", "exec")
+        self._code = builtins.compile(printed.text, PROGRAM_FILE, "exec")
         self._inputs = tuple(
             (name, node.shape, node.dtype) for name, node in self.graph.inputs.items()
         )

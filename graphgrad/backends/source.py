@@ -69,10 +69,10 @@ class Source:
 
 def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> Source:
     """The program of a plan; `overrides` are an engine's own computations."""
-    return _Printer(plan, overrides).source()
+    return _ProgramPrinter(plan, overrides).source()
 
 
-class _Printer:
+class _ProgramPrinter:
     def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
         self.kernels: dict[str, str] = {}

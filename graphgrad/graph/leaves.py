@@ -21,7 +21,7 @@ from graphgrad.graph.front import front
 from graphgrad.graph.initial import ZEROS, Initial, full
 from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, apply, constant
 from graphgrad.graph.samples import sample
-from graphgrad.graph.scope import Shared, current_origin, current_place, in_scope, scoped
+from graphgrad.graph.scope import Shared, current_origin, current_site, in_scope, scoped
 from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape, float_dtype
 
 Sizes = int | str | Dimension | Iterable[int | str | Dimension]
@@ -102,7 +102,7 @@ def leaf_name(leaf: Node) -> str:
 def _leaf(
     operation: Operation, name: str, shape: Sizes, dtype: Any, attributes: dict[str, Any]
 ) -> Node:
-    place = current_place()
+    site = current_site()
     try:
         shape, dtype = as_shape(shape), float_dtype(dtype)
     except (TypeError, ValueError) as problem:
@@ -116,8 +116,8 @@ def _leaf(
             "a value that lives between runs needs integers",
         )
     meaning = {"shape": shape, "dtype": dtype, **attributes}
-    shared = None if operation is INPUT else place.shared
-    known = _declared(operation, name, meaning, place.scope, shared)
+    shared = None if operation is INPUT else site.shared
+    known = _declared(operation, name, meaning, site.scope, shared)
     if shared is not None:
         _need_same(known, operation, meaning)
     return known

@@ -33,7 +33,7 @@ from graphgrad.graph.infix import Infix, Sameness
 from graphgrad.graph.manual import misuse, operation_text, signature_of
 from graphgrad.graph.methods import Methods
 from graphgrad.graph.samples import Sample, sample
-from graphgrad.graph.scope import Origin, current_origin, current_place, scoped
+from graphgrad.graph.scope import Origin, current_origin, current_site, scoped
 from graphgrad.graph.single import Single
 from graphgrad.graph.types import FLOAT32, INT64, DType, Shape, TensorType, as_dtype
 
@@ -197,7 +197,7 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
     unless `dtype` says otherwise; NumPy's scalars and arrays keep their own dtype.
     """
     if dtype is None and type(value) is float:
-        dtype = current_place().dtype
+        dtype = current_site().dtype
     try:
         return apply(CONSTANT, (), {"value": literal(value, dtype)}, name)
     except ValueError as problem:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from graphgrad.backprop.formula import delta_formula, short_name, value_formula
+from graphgrad.backprop.selection import owner_of
 from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, Node
 from graphgrad.graph.text import attributes_text
 from graphgrad.graph.types import shape_text
-from graphgrad.inspection.formula import delta_formula, short_name, value_formula
-from graphgrad.inspection.selection import owner_of
 from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from graphgrad.backprop.formula import cuts_of, delta_formula, short_name
+from graphgrad.backprop.selection import owner_of
 from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
-from graphgrad.inspection.formula import cuts_of, delta_formula, short_name
-from graphgrad.inspection.selection import owner_of
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
-from graphgrad.inspection.history import History
-from graphgrad.inspection.recording import UPDATE_RATIO
+from graphgrad.figures.recording import UPDATE_RATIO
 from graphgrad.rendering.plot_style import (
     BLUE,
     COLOURS,
@@ -32,6 +31,7 @@ from graphgrad.rendering.plot_style import (
     spread,
     titled,
 )
+from graphgrad.reports.history import History
 from graphgrad.text import printable
 
 Metrics = Sequence[Mapping[str, Any]]

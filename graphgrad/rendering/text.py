@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from graphgrad.backprop.formula import delta_terms, value_formula
+from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
 from graphgrad.graph.text import attributes_text
-from graphgrad.inspection.formula import delta_terms, value_formula
-from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.view import Path, View, path_of
 from graphgrad.text import printable
 

@@ -12,9 +12,9 @@ import pytest
 from page_driver import Open
 
 import graphgrad as gg
+from graphgrad.backprop.selection import parts_of
 from graphgrad.formats import render
 from graphgrad.graph import CONSTANT, Graph
-from graphgrad.inspection.selection import parts_of
 from graphgrad.models import BUILTIN, feedforward, transformer
 from graphgrad.page import build_page
 from graphgrad.rendering import View

@@ -6,11 +6,11 @@ import pytest
 
 import graphgrad as gg
 from graphgrad.graph import ZEROS, Graph
-from graphgrad.inspection.cost import flops_of
 from graphgrad.models import feedforward
 from graphgrad.page.data import page_data
 from graphgrad.page.scopes import FORWARD
 from graphgrad.passes import specialise
+from graphgrad.performance.cost import flops_of
 
 
 def layered(count: int = 4) -> Graph:

@@ -7,12 +7,12 @@ from page_runs import HOSTILE_WORDS
 
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph, input, parameter, scope
-from graphgrad.inspection.history import History
 from graphgrad.ops import matmul, sum, tanh
 from graphgrad.page import build_page
 from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
+from graphgrad.reports.history import History
 
 
 def test_hostile_names_show_as_text(open_page: Open) -> None:
