@@ -301,7 +301,7 @@ class Graph(Single, Displayed):
         `to` is a format (txt, dot, svg, png, pdf, json, html, mermaid) or a path whose ending is
         one; `format=` overrides the ending. Further options are those of
         `graphgrad.rendering.View` and `seconds`, the limit of time for svg, png and pdf. The errors
-        are those of `graphgrad.rendering.render`, and EnvironmentLimitError where the package is
+        are those of `graphgrad.formats.render`, and EnvironmentLimitError where the package is
         not installed.
         """
         return renderer()(self, to, **options)
