@@ -13,10 +13,10 @@ import numpy as np
 from scipy import special
 
 from graphgrad.loops import language
-from graphgrad.loops.export import exported
+from graphgrad.loops.compiled_functions import exported
 from graphgrad.loops.expressions import Name
-from graphgrad.loops.instructions import LLVM_TYPES, Number
 from graphgrad.loops.language import Function
+from graphgrad.loops.llvm_text import LLVM_TYPES, Number
 from graphgrad.loops.machine_code import machine_code
 from graphgrad.loops.translate import translate
 

@@ -1,6 +1,6 @@
 """Engines: each lowers a plan to a program."""
 
-from graphgrad.backends.numpy_engine import COMPILES, lower
+from graphgrad.backends.numpy import COMPILES, lower
 from graphgrad.backends.program import PROGRAM_FILE, Program
 from graphgrad.backends.workspaces import Workspaces
 

@@ -1,4 +1,4 @@
-"""Expressions of the loop language: what a piece of text is worth, as LLVM's instructions.
+"""Expressions of the loop language: what a piece of text is worth, as LLVM's llvm_text.
 
 A value is a `Scalar` (computed), a `Number` (written, and of no type until one is wanted), an
 `Array` or a tuple. Types must be equal; nothing is converted in silence.
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
-from graphgrad.loops import instructions
-from graphgrad.loops.instructions import LLVM_TYPES, Emitter, LoopError, Number, Scalar
+from graphgrad.loops import llvm_text
 from graphgrad.loops.language import Function
+from graphgrad.loops.llvm_text import LLVM_TYPES, Emitter, LoopError, Number, Scalar
 
 _STACK = 64
 """Elements of fixed memory that a function takes from the stack."""
@@ -124,12 +124,12 @@ class Expressions:
                 if type(operator) not in _RELATIONS:
                     refused(expression)
                 a, b = self._alike(self.value(left), self.value(right))
-                return instructions.compare(self.emit, _RELATIONS[type(operator)], a, b)
+                return llvm_text.compare(self.emit, _RELATIONS[type(operator)], a, b)
             case ast.BoolOp(op=operator, values=values):
                 sign = "&" if isinstance(operator, ast.And) else "|"
                 first, *others = [Scalar("bool_", self.condition(value)) for value in values]
                 for other in others:
-                    first = instructions.binary(self.emit, sign, first, other)
+                    first = llvm_text.binary(self.emit, sign, first, other)
                 return first
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 return self._where([test, body, otherwise])
@@ -155,11 +155,11 @@ class Expressions:
     def _binary(self, sign: str, left: Any, right: Any) -> Any:
         if isinstance(left, Number) and isinstance(right, Number):
             return left.combined(sign, right)
-        return instructions.binary(self.emit, sign, *self._alike(left, right))
+        return llvm_text.binary(self.emit, sign, *self._alike(left, right))
 
     def _unary(self, operator: ast.unaryop, value: Any) -> Any:
         if isinstance(operator, ast.Not):
-            return instructions.negation(self.emit, self.as_type(value, "bool_"))
+            return llvm_text.negation(self.emit, self.as_type(value, "bool_"))
         sign = {ast.USub: "-", ast.Invert: "~"}.get(type(operator))
         if sign == "-" and isinstance(value, Number):
             return Number(-value.value)
@@ -167,7 +167,7 @@ class Expressions:
             raise LoopError("an operator that is not in the language")
         zero = Number(0 if sign == "-" else -1)
         if sign == "-" and self.scalar(value).type.startswith("float"):
-            return instructions.negative(self.emit, value)
+            return llvm_text.negative(self.emit, value)
         return self._binary("-" if sign == "-" else "^", zero, value)
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Any:
@@ -182,17 +182,17 @@ class Expressions:
         values = [self.value(argument) for argument in arguments]
         if name in LLVM_TYPES or name in self.types:
             return self._cast(values[0], self._known_type(name))
-        if name in instructions.FUNCTIONS:
+        if name in llvm_text.FUNCTIONS:
             scalars = self._alike(*values)
             better = self.library.get(f"{name}_{scalars[0].type}")
             if isinstance(better, Function):
                 return self.inline(better, scalars)
-            return instructions.FUNCTIONS[name](self.emit, *scalars)
+            return llvm_text.FUNCTIONS[name](self.emit, *scalars)
         if name in ("len", "address"):
             return self._of_array(name, values[0])
         if name in ("call_blocks", "call_c"):
             words = [self.as_type(value, "int64") for value in values]
-            return instructions.call_address(self.emit, words, name == "call_c")
+            return llvm_text.call_address(self.emit, words, name == "call_c")
         function = self.library.get(name)
         if isinstance(function, Function):
             return self.inline(function, values)
@@ -209,13 +209,13 @@ class Expressions:
     def _bits(self, arguments: list[ast.expr]) -> Scalar:
         """The bits of a number as another type."""
         kind = self.type_named(arguments[1])
-        return instructions.bits(self.emit, self.scalar(self.value(arguments[0])), kind)
+        return llvm_text.bits(self.emit, self.scalar(self.value(arguments[0])), kind)
 
     def _where(self, arguments: list[ast.expr]) -> Scalar:
         """A choice of which both sides are computed."""
         condition = Scalar("bool_", self.condition(arguments[0]))
         a, b = self._alike(*(self.value(argument) for argument in arguments[1:]))
-        return instructions.where(self.emit, condition, a, b)
+        return llvm_text.where(self.emit, condition, a, b)
 
     def _array(self, arguments: list[ast.expr]) -> Array:
         if len(arguments) not in (3, 4):
@@ -232,7 +232,7 @@ class Expressions:
         count = self.as_type(size, "int64")
         if isinstance(size, Number) and size.value <= _STACK:
             return Array(dtype, self.emit.slot(dtype, int(size.value)), (count,))
-        width = instructions.BYTES[dtype]
+        width = llvm_text.BYTES[dtype]
         size_in_bytes = self.emit.new(f"mul i64 {count.text}, {width}")
         pointer = self.emit.new(f"call noalias ptr @malloc(i64 {size_in_bytes})")
         self.emit.declare("declare noalias ptr @malloc(i64)", "declare void @free(ptr)")
@@ -249,9 +249,9 @@ class Expressions:
         array, place = self.place(expression)
         if isinstance(place, Array):
             return place
-        kind = instructions.MEMORY_TYPES[array.dtype]
+        kind = llvm_text.MEMORY_TYPES[array.dtype]
         loaded = self.emit.new(f"load {kind}, ptr {place}{self.group()}")
-        return instructions.from_memory(self.emit, Scalar(array.dtype, loaded))
+        return llvm_text.from_memory(self.emit, Scalar(array.dtype, loaded))
 
     def place(self, expression: ast.Subscript) -> Any:
         """An array and where an element of it lies; or, for a row, the row."""
@@ -269,7 +269,7 @@ class Expressions:
             offset = self.emit.new(f"mul nsw i64 {offset}, {array.sizes[1].text}")
             if len(indices) == 2:
                 offset = self.emit.new(f"add nsw i64 {offset}, {indices[1].text}")
-        kind = instructions.MEMORY_TYPES[array.dtype]
+        kind = llvm_text.MEMORY_TYPES[array.dtype]
         pointer = self.emit.new(f"getelementptr inbounds {kind}, ptr {array.pointer}, i64 {offset}")
         if len(indices) < len(array.sizes):
             return array, Array(array.dtype, pointer, array.sizes[1:])
@@ -294,7 +294,7 @@ class Expressions:
     def _cast(self, value: Any, type_: str) -> Scalar:
         if isinstance(value, Number):
             return value.of(type_)
-        return instructions.cast(self.emit, self.scalar(value), type_)
+        return llvm_text.cast(self.emit, self.scalar(value), type_)
 
     def condition(self, expression: ast.expr) -> str:
         return self.as_type(self.value(expression), "bool_").text

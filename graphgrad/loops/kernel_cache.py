@@ -16,11 +16,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 
-from graphgrad.loops.export import exported, translator_digest
+from graphgrad.loops.compiled_functions import exported, translator_digest
 from graphgrad.loops.expressions import Name
-from graphgrad.loops.instructions import Number
 from graphgrad.loops.language import INFINITY, NAN, Function
 from graphgrad.loops.library import mathematics, philox, sums
+from graphgrad.loops.llvm_text import Number
 from graphgrad.loops.machine_code import kernel_folder, machine_code
 from graphgrad.loops.translate import translate
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graphgrad.loops.export import exported
+from graphgrad.loops.compiled_functions import exported
 from graphgrad.loops.library import philox
 from graphgrad.philox import (
     check_count,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.loops.export import exported
+from graphgrad.loops.compiled_functions import exported
 from graphgrad.loops.library import rows as library
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.loops.export import exported
+from graphgrad.loops.compiled_functions import exported
 from graphgrad.loops.library import summary
 
 _TYPES = {"f": ("float32", "int32", "uint32"), "d": ("float64", "int64", "uint64")}

@@ -25,7 +25,7 @@ from functools import cache
 
 import numpy as np
 
-from graphgrad.loops.export import exported
+from graphgrad.loops.compiled_functions import exported
 from graphgrad.loops.library import threads as library
 from graphgrad.loops.library.threads import (
     COUNT,

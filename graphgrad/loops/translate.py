@@ -3,7 +3,7 @@
 Kernels are printed in it (backends/loop_text.py), and what is not printed is written in it as plain
 functions (library/), whose source is read here. So a kernel stays text that anybody can read and
 that Python itself can run (language.py), and between the text and LLVM stand only this file,
-expressions.py and instructions.py; machine_code.py makes code of it.
+expressions.py and llvm_text.py; machine_code.py makes code of it.
 
 Numba does the same for all of Python, and took ten times as long: a second for a kernel that LLVM
 compiles in a few hundredths, for the inference of types, copies of the program and counted
@@ -30,7 +30,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphgrad.loops import instructions
+from graphgrad.loops import llvm_text
 from graphgrad.loops.expressions import (
     Array,
     Expressions,
@@ -40,8 +40,8 @@ from graphgrad.loops.expressions import (
     names_of,
     refused,
 )
-from graphgrad.loops.instructions import LLVM_TYPES, LoopError, Number, Scalar
 from graphgrad.loops.language import Function
+from graphgrad.loops.llvm_text import LLVM_TYPES, LoopError, Number, Scalar
 
 _DEEPEST = 20
 """Calls within calls; more means that a function calls itself."""
@@ -272,7 +272,7 @@ class _Translator:
                 array, place = self.here.place(target)
                 if isinstance(place, Array):
                     raise LoopError("a whole row is not assigned to")
-                stored = instructions.to_memory(self.emit, self.here.as_type(value, array.dtype))
+                stored = llvm_text.to_memory(self.emit, self.here.as_type(value, array.dtype))
                 self.emit.line(f"store {stored}, ptr {place}{self.here.group()}")
             case _:
                 refused(target)

@@ -8,9 +8,9 @@ import pytest
 from planned import plan_of
 
 import graphgrad as gg
-from graphgrad.backends import loop_text
 from graphgrad.backends.arguments import LoopText, Stream
-from graphgrad.backends.loop_text import LoopTexts, print_loops
+from graphgrad.backends.numpy import loop_text
+from graphgrad.backends.numpy.loop_text import LoopTexts, print_loops
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.graph import Graph
 from graphgrad.models import transformer

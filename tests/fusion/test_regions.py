@@ -13,7 +13,7 @@ from planned import plan_of
 
 import graphgrad as gg
 from graphgrad import Graph, Node
-from graphgrad.backends.source import print_program
+from graphgrad.backends.numpy.program_text import print_program
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -14,8 +14,8 @@ from loop_texts import CONSTANTS, DTYPES, assert_same, kernel, llvm_of, run_both
 from random_loops import RandomProgram
 
 from graphgrad.loops import language
-from graphgrad.loops.instructions import FUNCTIONS, LLVM_TYPES, LoopError
 from graphgrad.loops.language import Function, float64, int64, loop_function
+from graphgrad.loops.llvm_text import FUNCTIONS, LLVM_TYPES, LoopError
 from graphgrad.loops.translate import translate_function
 
 HALF = 0.5

@@ -52,7 +52,7 @@ def exported(function: Function, **types: str) -> Callable[..., Any]:
 def translator_digest() -> str:
     """A hash of the translator and of its library: code that was kept is not used with others."""
     folder = Path(__file__).parent
-    names = ("translate", "expressions", "instructions", "machine_code")
+    names = ("translate", "expressions", "llvm_text", "machine_code")
     files = [folder / f"{name}.py" for name in names]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()

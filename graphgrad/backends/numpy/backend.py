@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from graphgrad.backends.numpy.program_text import print_program
 from graphgrad.backends.program import Program
-from graphgrad.backends.source import print_program
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
@@ -20,7 +20,7 @@ from graphgrad.ops.random import dropout_mask
 from graphgrad.plan import Plan
 
 try:
-    from graphgrad.backends.calls import link
+    from graphgrad.backends.numpy.call_table import link
     from graphgrad.loops.philox_compiled import fill_dropout_mask
     from graphgrad.loops.rows_compiled import add_rows
     from graphgrad.loops.threads import usable_cores

@@ -14,8 +14,7 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
 from loop_texts import DTYPES
 
-from graphgrad.loops.export import _C_TYPES, exported
-from graphgrad.loops.instructions import LLVM_TYPES, LoopError
+from graphgrad.loops.compiled_functions import _C_TYPES, exported
 from graphgrad.loops.language import (
     array,
     bool_,
@@ -26,6 +25,7 @@ from graphgrad.loops.language import (
     uint64,
     word,
 )
+from graphgrad.loops.llvm_text import LLVM_TYPES, LoopError
 from graphgrad.loops.translate import translate_function
 
 SCALE = 3

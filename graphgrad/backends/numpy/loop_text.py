@@ -34,7 +34,7 @@ import numpy as np
 
 from graphgrad import ops
 from graphgrad.backends.arguments import Address, LoopText, PartialSums, Stream, Table, Word
-from graphgrad.backends.near import PERIODIC, loop_over, near_or_any
+from graphgrad.backends.numpy.periodic import PERIODIC, loop_over, near_or_any
 from graphgrad.fusion.reading import (
     COLUMN,
     FULL,
