@@ -16,7 +16,7 @@ import pytest
 from graphgrad import philox
 from graphgrad.errors import ConfigurationError, DeclarationError
 
-compiled = pytest.importorskip("graphgrad.loops.philox_compiled", exc_type=ImportError)
+compiled = pytest.importorskip("graphgrad.loops.library.philox", exc_type=ImportError)
 SEED, STEP, STREAM = 0xFEDCBA9876543210, 0x123456789ABCDEF0, 0xC0FFEE11
 ENGINES = pytest.mark.parametrize("engine", [philox, compiled], ids=["numpy", "compiled"])
 
@@ -215,7 +215,7 @@ def test_without_llvmlite_the_reference_stays_and_the_compiled_file_says_import_
     script = (
         "import sys; sys.modules['llvmlite'] = None\n"
         "import graphgrad.philox\n"
-        "try:\n    import graphgrad.loops.philox_compiled\n"
+        "try:\n    import graphgrad.loops.library.philox\n"
         "except ImportError:\n    print('refused')\n"
     )
     done = subprocess.run(
@@ -226,8 +226,8 @@ def test_without_llvmlite_the_reference_stays_and_the_compiled_file_says_import_
 
 def test_without_a_folder_for_compiled_code_it_compiles_in_memory(tmp_path) -> None:
     script = (
-        "from graphgrad.loops import philox_compiled\n"
-        "print(philox_compiled.random_words(1, 0, stream=0, step=0)[0])\n"
+        "from graphgrad.loops.library import philox\n"
+        "print(philox.random_words(1, 0, stream=0, step=0)[0])\n"
     )
     (tmp_path / "file").touch()
     environment = os.environ | {"GRAPHGRAD_CACHE": str(tmp_path / "file")}  # no folder

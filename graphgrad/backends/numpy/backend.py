@@ -21,8 +21,8 @@ from graphgrad.plan import Plan
 
 try:
     from graphgrad.backends.numpy.call_table import link
-    from graphgrad.loops.philox_compiled import fill_dropout_mask
-    from graphgrad.loops.rows_compiled import add_rows
+    from graphgrad.loops.library.philox import fill_dropout_mask
+    from graphgrad.loops.library.rows import add_rows
     from graphgrad.loops.threads import usable_cores
 except ImportError:  # without llvmlite the same program runs plain, and NumPy makes the masks
     COMPILES = False

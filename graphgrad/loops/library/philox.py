@@ -8,6 +8,14 @@ computed one by one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphgrad.loops.compiled_functions import exported
 from graphgrad.loops.language import (
     array,
     float32,
@@ -19,7 +27,17 @@ from graphgrad.loops.language import (
     uint64,
     where,
 )
-from graphgrad.philox import KEY_INCREMENTS, MULTIPLIERS
+from graphgrad.philox import (
+    KEY_INCREMENTS,
+    MULTIPLIERS,
+    check_count,
+    check_start,
+    counter_words,
+    dropout_scale,
+    dropout_threshold,
+    flat_mask,
+    key_words,
+)
 
 LOW = 0xFFFFFFFF
 MULTIPLIER0, MULTIPLIER1 = MULTIPLIERS
@@ -147,3 +165,40 @@ def fill_mask_float64(
 ):
     """The same in float64."""
     fill_elements(array(address, float64, size), start, seed, step, stream, limit, scale)
+
+
+def random_words(
+    count: int, seed: int, *, stream: int, step: int, start: int = 0
+) -> NDArray[np.uint32]:
+    """Words ``start`` to ``start + count - 1`` of a stream, ``uint32[count]``."""
+    words = np.empty(check_count(count), dtype=np.uint32)
+    counter, key = counter_words(stream, step), key_words(seed)
+    _compiled_fill_words()(words.ctypes.data, count, check_start(start), *counter, *key)
+    return words
+
+
+def fill_dropout_mask(
+    out: NDArray[Any], seed: int, step: int, stream: int, rate: float, start: int = 0
+) -> None:
+    """Write the mask of a dropout of ``rate`` into ``out``: the scale where kept, else 0.
+
+    ``out`` is a C-contiguous array of float32 or float64 of any shape; its first element is
+    number ``start`` of the stream. Raises `DeclarationError` for another array and
+    `ConfigurationError` for a number out of range.
+    """
+    flat = flat_mask(out)
+    threshold, scale = dropout_threshold(rate), dropout_scale(rate)
+    check_start(start), counter_words(stream, step), key_words(seed)
+    _compiled_fill_mask(str(flat.dtype))(
+        flat.ctypes.data, flat.size, start, seed, step, stream, threshold, scale
+    )
+
+
+@cache
+def _compiled_fill_words() -> Callable[..., Any]:
+    return exported(fill_words)
+
+
+@cache
+def _compiled_fill_mask(dtype: str) -> Callable[..., Any]:
+    return exported({"float32": fill_mask_float32, "float64": fill_mask_float64}[dtype])
