@@ -20,7 +20,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class RowTable:
     """The address of a table, int32[rows]: for each row of the space the row of an argument, whose
     axes but the last are `leading`."""
 
@@ -34,7 +34,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class MaskStream:
     """The number of the stream that a mask is drawn from: all that tells masks of equal layers
     apart, so it is no part of the text."""
 
@@ -49,7 +49,7 @@ class PartialSums:
     number: int
 
 
-Word = int | Address | Table | Stream | PartialSums
+KernelArgument = int | Address | RowTable | MaskStream | PartialSums
 """What a kernel is given: a number, or the address of something."""
 
 
@@ -58,4 +58,4 @@ class LoopText:
     """A kernel in the loop language, and what it has to be given."""
 
     text: str
-    words: tuple[Word, ...]
+    words: tuple[KernelArgument, ...]

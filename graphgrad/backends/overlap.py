@@ -16,7 +16,7 @@ from graphgrad.errors import DeclarationError
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownStates:
     """The states as they were seen last, and the ranges that are written to, in order."""
 
     arrays: tuple[weakref.ref[np.ndarray], ...]
@@ -31,9 +31,11 @@ class StateRanges:
         self._names = names
         self._updated = [name in updated for name in names]
         self._any = bool(updated)
-        self._known = _Known((), [], [])
+        self._known = _KnownStates((), [], [])
 
-    def apart(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def without_overlap(
+        self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
         """The inputs, copied where a state that is updated overlaps them.
 
         DeclarationError where such a state overlaps another state.
@@ -47,7 +49,7 @@ class StateRanges:
             known = self._known = self._examined(states)
         return [array.copy() if _overlaps(array, known) else array for array in inputs]
 
-    def _examined(self, states: Sequence[np.ndarray]) -> _Known:
+    def _examined(self, states: Sequence[np.ndarray]) -> _KnownStates:
         ranges = sorted(
             (*_range(array), updated, name)
             for array, updated, name in zip(states, self._updated, self._names, strict=True)
@@ -64,14 +66,14 @@ class StateRanges:
             furthest = max(furthest, (end, name))
             if updated:
                 written = max(written, (end, name))
-        return _Known(
+        return _KnownStates(
             tuple(map(weakref.ref, states)),
             [start for start, _, updated, _ in ranges if updated],
             [end for _, end, updated, _ in ranges if updated],
         )
 
 
-def _overlaps(array: np.ndarray, known: _Known) -> bool:
+def _overlaps(array: np.ndarray, known: _KnownStates) -> bool:
     start, end = _range(array)
     place = bisect_right(known.starts, end - 1)  # the ranges before it start below the end
     return start < end and place > 0 and known.ends[place - 1] > start

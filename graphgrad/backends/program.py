@@ -43,7 +43,7 @@ class BoundCalls(Protocol):
     def run(self, begin: int, end: int, /) -> None:
         """Runs the calls from the first to before the second number."""
 
-    def point(self, *arrays: np.ndarray) -> None:
+    def set_addresses(self, *arrays: np.ndarray) -> None:
         """Tells where the caller's arrays lie."""
 
 
@@ -131,7 +131,7 @@ class Program(Single, Displayed):
     ) -> dict[str, np.ndarray]:
         """Runs once: updates the state in place and returns the outputs by name."""
         arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
-        arguments = [*self._ranges.apart(arrays, states), *states]
+        arguments = [*self._ranges.without_overlap(arrays, states), *states]
         workspace = self._workspaces.borrow(self.plan.arena_bytes)
         try:
             run = workspace.runs.get(self)
@@ -152,7 +152,7 @@ class Program(Single, Displayed):
             "__builtins__": {"float": float},
             "np": np,
             "op": SimpleNamespace(**self._printed.operations, **kernels),
-            "point": calls.point if calls else None,
+            "set_addresses": calls.set_addresses if calls else None,
             "view": partial(_view, arena),
             "guard": partial(_guard, self.graph),
             "constants": self._printed.constants,

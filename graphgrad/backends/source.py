@@ -23,7 +23,7 @@ class KernelCall:
 
     @property
     def end_row(self) -> int:
-        return self.first_row + 1 + len(self.nest.loops.collected)
+        return self.first_row + 1 + len(self.nest.loops.partial_sums)
 
 
 @dataclass(frozen=True)

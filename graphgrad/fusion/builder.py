@@ -16,21 +16,7 @@ from dataclasses import dataclass
 
 from graphgrad import ops
 from graphgrad.fusion.nest import LoopNest
-from graphgrad.fusion.reading import (
-    COLUMN,
-    FULL,
-    GENERATOR,
-    INDEXED,
-    INDEXED_ROW,
-    ROW,
-    SCALAR,
-    TOTAL,
-    VECTOR,
-    aligned,
-    form_of,
-    is_inlined,
-    unrepeated,
-)
+from graphgrad.fusion.reading import Role, aligned_shape, broadcast_source, form_of, is_inlined
 from graphgrad.fusion.region import REDUCTIONS, Region
 from graphgrad.fusion.statements import (
     Argument,
@@ -53,7 +39,7 @@ from graphgrad.graph import Graph, Node
 
 BEFORE = -1
 """The stage of what is computed once a row and needs nothing that a loop computes."""
-IN_EVERY_COLUMN = (FULL, VECTOR, INDEXED, GENERATOR)
+IN_EVERY_COLUMN = (Role.FULL, Role.VECTOR, Role.INDEXED, Role.GENERATOR)
 """The forms of arguments that have an element for each column."""
 
 
@@ -79,11 +65,11 @@ class _Reader:
         builder = self.builder
         role = builder.roles.get(head)
         if role is not None:
-            stored = role == FULL and builder.stage_of[head] != self.stage
+            stored = role == Role.FULL and builder.stage_of[head] != self.stage
             return ReadBack(builder.number(head)) if stored else Read(builder.number(head))
         if is_inlined(head):
             return Number(head.dtype, repr(head.attributes["value"].array.reshape(()).item()))
-        node = unrepeated(head)
+        node = broadcast_source(head)
         form = builder.argument(node)
         if form in IN_EVERY_COLUMN:
             self.loads[Load(builder.number(node))] = None
@@ -115,14 +101,16 @@ class _Builder:
         stages = 1 + max(self.stage_of.values(), default=0)
         built = tuple([tuple(self._stage(stage)) for stage in range(stages)])
         arguments = tuple([self._argument(node, form) for node, form in self.forms.items()])
-        kept = [self.numbers[n] for n in self.outputs if self.roles[n] in (FULL, ROW)]
-        collected = [self.numbers[n] for n in self.outputs if self.roles[n] in (COLUMN, TOTAL)]
+        kept = [self.numbers[n] for n in self.outputs if self.roles[n] in (Role.FULL, Role.ROW)]
+        collected = [
+            self.numbers[n] for n in self.outputs if self.roles[n] in (Role.COLUMN, Role.TOTAL)
+        ]
         buffered = [
             self.numbers[n] for n in self.roles if n in self.stored and n not in self.outputs
         ]
         values = tuple(
             [
-                Value(node.dtype, self.roles.get(node) or self.forms.get(node, SCALAR))
+                Value(node.dtype, self.roles.get(node) or self.forms.get(node, Role.SCALAR))
                 for node in self.numbers
             ]
         )
@@ -147,37 +135,45 @@ class _Builder:
         return self.forms[node]
 
     def _argument(self, node: Node, form: str) -> Argument | Mask:
-        if form == GENERATOR:
+        if form == Role.GENERATOR:
             seed, step = map(self.number, node.heads)
             return Mask(self.number(node), seed, step, node.attributes["rate"])
-        shape = aligned(node, self.region.space) if form in (INDEXED, INDEXED_ROW) else None
+        shape = (
+            aligned_shape(node, self.region.space)
+            if form in (Role.INDEXED, Role.INDEXED_ROW)
+            else None
+        )
         return Argument(self.number(node), shape[:-1] if shape is not None else ())
 
     def _find_stages(self) -> None:
         for node, role in self.roles.items():
-            stage = BEFORE if role == ROW and node.operation not in REDUCTIONS else 0
+            stage = BEFORE if role == Role.ROW and node.operation not in REDUCTIONS else 0
             for head in node.heads:
-                if self.roles.get(head) == FULL:
+                if self.roles.get(head) == Role.FULL:
                     stage = max(stage, self.stage_of[head])
-                elif self.roles.get(head) == ROW:
-                    stage = max(stage, self.stage_of[head] + (role == FULL))
+                elif self.roles.get(head) == Role.ROW:
+                    stage = max(stage, self.stage_of[head] + (role == Role.FULL))
             self.stage_of[node] = stage
         for node in self.roles:
             for head in node.heads:
                 later = self.stage_of.get(head, self.stage_of[node]) < self.stage_of[node]
-                summed = node.operation is ops.sum and self.roles[node] in (ROW, TOTAL)
-                if self.roles.get(head) == FULL and (later or summed):
+                summed = node.operation is ops.sum and self.roles[node] in (Role.ROW, Role.TOTAL)
+                if self.roles.get(head) == Role.FULL and (later or summed):
                     self.stored.add(head)
-        self.stored.update(n for n in self.outputs if self.roles[n] == FULL)
+        self.stored.update(n for n in self.outputs if self.roles[n] == Role.FULL)
 
     def _stage(self, stage: int) -> list[Statement]:
         """The loops of a stage, and what is computed once a row before and behind them."""
         roles = self.roles
         mine = [node for node, its in self.stage_of.items() if its == stage]
         before = [node for node, its in self.stage_of.items() if its == BEFORE and not stage]
-        sums = [n for n in mine if n.operation is ops.sum and roles[n] in (ROW, TOTAL)]
-        work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (ops.max, ops.min)]
-        once = [n for n in mine if roles[n] == ROW and n.operation not in REDUCTIONS]
+        sums = [n for n in mine if n.operation is ops.sum and roles[n] in (Role.ROW, Role.TOTAL)]
+        work = [
+            n
+            for n in mine
+            if roles[n] in (Role.FULL, Role.COLUMN) or n.operation in (ops.max, ops.min)
+        ]
+        once = [n for n in mine if roles[n] == Role.ROW and n.operation not in REDUCTIONS]
         row = _Reader(self, stage)
         statements: list[Statement] = [row.assign(node) for node in before]
         statements += self._sums([n for n in sums if n.heads[0] not in roles], stage)
@@ -187,7 +183,7 @@ class _Builder:
         statements += [
             Store(self.number(node))
             for node in (*before, *mine)
-            if roles[node] == ROW and node in self.outputs
+            if roles[node] == Role.ROW and node in self.outputs
         ]
         return statements
 

@@ -14,15 +14,15 @@ from graphgrad.schedule import Schedule
 class Group:
     """One operation, or a region that a loop nest computes.
 
-    `outputs` are the nodes that anything outside reads; only they get a place. `shares` says which
-    inputs' memory an output may take, should they die here. `nest` is None for one operation.
+    `outputs` are the nodes that anything outside reads; only they get a place. `may_overwrite` says
+    which inputs' memory an output may take, should they die here. `nest` is None for one operation.
     """
 
     nodes: tuple[Node, ...]
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     scratch: tuple[TensorType, ...] = ()
-    shares: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
+    may_overwrite: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
     nest: LoopNest | None = None
 
 
@@ -32,8 +32,8 @@ def single_operation(node: Node) -> Group:
     scratch: tuple[TensorType, ...] = ()
     if operation.scratch is not None:
         scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
-    shares = {node: node.heads} if operation.in_place else {}
-    return Group((node,), node.heads, (node,), scratch, shares)
+    may_overwrite = {node: node.heads} if operation.in_place else {}
+    return Group((node,), node.heads, (node,), scratch, may_overwrite)
 
 
 def without_fusion(schedule: Schedule) -> list[Group]:

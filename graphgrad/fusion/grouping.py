@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.group import Group, single_operation
 from graphgrad.fusion.nest import LoopNest
-from graphgrad.fusion.reading import is_generator, unrepeated
+from graphgrad.fusion.reading import broadcast_source, is_generator
 from graphgrad.fusion.region import Region, find_regions, rematerialised_values
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.options import DEFAULTS, Options
@@ -90,10 +90,10 @@ def _group(region: Region, outputs: Sequence[Node], graph: Graph) -> Group:
         for head in node.heads:
             if head in region.roles:
                 continue
-            source = unrepeated(head)
+            source = broadcast_source(head)
             inputs += source.heads if is_generator(source) else [source]
     loops = nest.loops
-    collected = [nest.nodes[number] for number in loops.collected]
+    collected = [nest.nodes[number] for number in loops.partial_sums]
     scratch = tuple(
         [
             TensorType((loops.blocks, loops.columns) if node.shape else (loops.blocks,), node.dtype)
@@ -101,13 +101,18 @@ def _group(region: Region, outputs: Sequence[Node], graph: Graph) -> Group:
         ]
     )
     return Group(
-        region.nodes, tuple(dict.fromkeys(inputs)), nest.outputs, scratch, _shares(nest), nest
+        region.nodes,
+        tuple(dict.fromkeys(inputs)),
+        nest.outputs,
+        scratch,
+        _may_overwrite(nest),
+        nest,
     )
 
 
-def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
+def _may_overwrite(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
     """The arguments whose memory an output may take."""
     found: dict[Node, tuple[Node, ...]] = {nest.nodes[number]: () for number in nest.loops.kept}
-    for output, argument in nest.loops.may_share():
+    for output, argument in nest.loops.may_overwrite():
         found[nest.nodes[output]] += (nest.nodes[argument],)
     return found

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphgrad import ops
-from graphgrad.fusion.reading import COLUMN, ROW, TOTAL
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import (
     Argument,
     Assign,
@@ -40,7 +40,7 @@ from graphgrad.fusion.statements import (
 from graphgrad.graph import Node
 from graphgrad.text import printable
 
-_ALONG = {ROW: "along the row", COLUMN: "over the rows", TOTAL: "in all"}
+_ALONG = {Role.ROW: "along the row", Role.COLUMN: "over the rows", Role.TOTAL: "in all"}
 _Part = Statement | Load | Reduce
 
 
@@ -62,7 +62,7 @@ class LoopNest:
 
     @property
     def outputs(self) -> tuple[Node, ...]:
-        return tuple([self.nodes[n] for n in (*self.loops.kept, *self.loops.collected)])
+        return tuple([self.nodes[n] for n in (*self.loops.kept, *self.loops.partial_sums)])
 
     def __str__(self) -> str:
         return _nest_text(self)

@@ -17,6 +17,7 @@ A value that the kernel computes once for each row is one number for a row: it h
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 
 from graphgrad.graph import Node, constant
 from graphgrad.ops.movement import broadcast_to
@@ -24,19 +25,32 @@ from graphgrad.ops.random import dropout_mask
 from graphgrad.schedule import Layouts
 
 Sizes = tuple[int, ...]
-FULL, ROW, COLUMN, TOTAL = "full", "row", "column", "total"
-"""What a node is in a region: a number for each element, each row, each column, or one in all."""
-VECTOR, SCALAR, GENERATOR, INDEXED, INDEXED_ROW = (
-    "vector",
-    "scalar",
-    "generator",
-    "indexed",
-    "indexed_row",
-)
-"""How a value in memory is read, where that is not full or row: see `form_of`."""
 
 
-def readable(
+class Role(StrEnum):
+    """What a value is in a kernel's space of rows and columns."""
+
+    FULL = "full"
+    """A number for each element."""
+    ROW = "row"
+    """A number for each row."""
+    COLUMN = "column"
+    """A sum over the rows: a number for each column."""
+    TOTAL = "total"
+    """A sum of everything: one number."""
+    VECTOR = "vector"
+    """Read from memory: the same row for every row of the space."""
+    SCALAR = "scalar"
+    """Read from memory: one number for all elements."""
+    GENERATOR = "generator"
+    """Generated in the kernel: a dropout mask."""
+    INDEXED = "indexed"
+    """Read from memory: a row for each row of the space, by a table of row numbers."""
+    INDEXED_ROW = "indexed_row"
+    """Read from memory: a number for each row of the space, by a table of row numbers."""
+
+
+def is_readable(
     head: Node,
     space: Sizes,
     roles: Mapping[Node, str],
@@ -47,22 +61,22 @@ def readable(
 
     Values that are `rematerialised` are computed again from their own heads wherever they are read.
     """
-    shape = aligned(head, space)
+    shape = aligned_shape(head, space)
     if shape is None:
         return False
     if head in roles and head not in rematerialised:
-        return shape == {FULL: space, ROW: (*space[:-1], 1)}.get(roles[head])
+        return shape == {Role.FULL: space, Role.ROW: (*space[:-1], 1)}.get(roles[head])
     if head in rematerialised:
         return head.type.sizes == space and all(
-            readable(its, space, roles, layouts, rematerialised) for its in head.heads
+            is_readable(its, space, roles, layouts, rematerialised) for its in head.heads
         )
-    source = unrepeated(head)
+    source = broadcast_source(head)
     if is_generator(source):  # numbered by the elements of its own shape
         return source.type.sizes == space
     return layouts.contiguous(source)
 
 
-def aligned(node: Node, space: Sizes) -> Sizes | None:
+def aligned_shape(node: Node, space: Sizes) -> Sizes | None:
     """The shape of the value with axes of size 1 in front, as many as the space has; None where it
     cannot be repeated to the space."""
     shape = node.type.sizes
@@ -78,21 +92,21 @@ def form_of(source: Node, space: Sizes) -> str:
     row), vector (the same row always), scalar, generator, or indexed and indexed_row (a row or a
     number for each row of the space, by a table)."""
     if is_generator(source):
-        return GENERATOR
-    shape = aligned(source, space)
+        return Role.GENERATOR
+    shape = aligned_shape(source, space)
     assert shape is not None, f"{source.type} is not readable in {space}"
     if all(size == 1 for size in shape):
-        return SCALAR
+        return Role.SCALAR
     if shape == space:
-        return FULL
+        return Role.FULL
     if all(size == 1 for size in shape[:-1]):
-        return VECTOR
+        return Role.VECTOR
     if shape == (*space[:-1], 1):
-        return ROW
-    return INDEXED if shape[-1] != 1 else INDEXED_ROW
+        return Role.ROW
+    return Role.INDEXED if shape[-1] != 1 else Role.INDEXED_ROW
 
 
-def unrepeated(node: Node) -> Node:
+def broadcast_source(node: Node) -> Node:
     """The value that a repeated one is made of; the value itself where it is not repeated."""
     while node.operation is broadcast_to:
         node = node.heads[0]

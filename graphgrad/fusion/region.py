@@ -25,15 +25,12 @@ from dataclasses import dataclass, field
 
 from graphgrad import ops
 from graphgrad.fusion.reading import (
-    COLUMN,
-    FULL,
-    ROW,
-    TOTAL,
+    Role,
     Sizes,
+    broadcast_source,
     is_generator,
     is_inlined,
-    readable,
-    unrepeated,
+    is_readable,
 )
 from graphgrad.fusion.slow import fits_a_kernel
 from graphgrad.graph import Graph, Node
@@ -66,7 +63,7 @@ class Region:
         return tuple(self.roles)
 
 
-def role_in(
+def role_of(
     node: Node, region: Region, layouts: Layouts, rematerialised: Collection[Node] = ()
 ) -> str | None:
     """What `node` would be if the region computed it; None where it cannot.
@@ -76,15 +73,15 @@ def role_in(
     space, roles = region.space, region.roles
     if node.operation is reshape:  # with and without the axis of size 1, once a row
         shapes = {node.type.sizes, node.heads[0].type.sizes}
-        per_row = roles.get(node.heads[0]) == ROW
-        return ROW if per_row and shapes == {(*space[:-1], 1), space[:-1]} else None
+        per_row = roles.get(node.heads[0]) == Role.ROW
+        return Role.ROW if per_row and shapes == {(*space[:-1], 1), space[:-1]} else None
     role = _reduction_role(node, region) if node.operation in REDUCTIONS else None
     if fits_a_kernel(node) and node.type.sizes == space:
-        role = FULL
+        role = Role.FULL
     elif node.operation.kernel and node.type.sizes == (*space[:-1], 1) != space:
-        role = ROW
+        role = Role.ROW
     if role is None or not all(
-        readable(h, space, roles, layouts, rematerialised) for h in node.heads
+        is_readable(h, space, roles, layouts, rematerialised) for h in node.heads
     ):
         return None
     return role
@@ -93,19 +90,23 @@ def role_in(
 def _reduction_role(node: Node, region: Region) -> str | None:
     """What a sum, maximum or minimum would be."""
     head, space = node.heads[0], region.space
-    if head.type.sizes != space or region.roles.get(head) == ROW:
+    if head.type.sizes != space or region.roles.get(head) == Role.ROW:
         return None  # a row of one element is not there yet when the loop runs
     axes, last = node.attributes["axes"], len(space) - 1
     if axes == (last,):
-        return ROW
+        return Role.ROW
     if node.operation is ops.sum and node.type.is_float and axes == tuple(range(last)) and last:
-        return COLUMN
-    return TOTAL if node.operation is ops.sum and axes == tuple(range(last + 1)) and last else None
+        return Role.COLUMN
+    return (
+        Role.TOTAL
+        if node.operation is ops.sum and axes == tuple(range(last + 1)) and last
+        else None
+    )
 
 
 def find_regions(schedule: Schedule, rematerialised: Collection[Node]) -> list[Region]:
     """The regions of what is computed; none has nodes from before the guards and from after."""
-    finder = _Finder(schedule.layouts, rematerialised)
+    finder = _RegionBuilder(schedule.layouts, rematerialised)
     for node in schedule.order:
         finder.place(node, node in schedule.before_guards)
     return finder.regions()
@@ -147,7 +148,7 @@ def _reads_alike(tail: Node, node: Node) -> bool:
     return fits_a_kernel(tail) and tail.shape == node.shape
 
 
-class _Finder:
+class _RegionBuilder:
     """Walks the order once. A region is open until a node outside of it reads from it: so whoever
     reads from a region comes after all of it, and regions never wait for each other in a circle."""
 
@@ -169,9 +170,9 @@ class _Finder:
         for region in homes:
             if region not in self.open or region.before_guards != before_guards:
                 continue
-            if any(region.roles.get(head) in (COLUMN, TOTAL) for head in sources):
+            if any(region.roles.get(head) in (Role.COLUMN, Role.TOTAL) for head in sources):
                 continue
-            role = role_in(node, region, self.layouts, self.rematerialised)
+            role = role_of(node, region, self.layouts, self.rematerialised)
             if role is None or not _has_room(region, node, joined):
                 continue
             if joined is None:
@@ -191,7 +192,7 @@ class _Finder:
         if not space or 0 in space:
             return
         region = Region(space, before_guards)
-        role = role_in(node, region, self.layouts, self.rematerialised)
+        role = role_of(node, region, self.layouts, self.rematerialised)
         if role is not None:
             self.open.add(region)
             self._add(node, region, role)
@@ -199,7 +200,7 @@ class _Finder:
     def _sources(self, node: Node) -> Iterator[Node]:
         """What the node reads, with the heads of what is made again in their place."""
         for head in node.heads:
-            made = unrepeated(head)
+            made = broadcast_source(head)
             if head in self.rematerialised:
                 yield from self._sources(head)
             elif is_generator(made):
@@ -218,7 +219,7 @@ class _Finder:
         if node in self.rematerialised and node not in region.roles:
             for head in node.heads:
                 self._add_rematerialised(head, region)
-            region.roles[node] = FULL
+            region.roles[node] = Role.FULL
             region.read.update(dict.fromkeys(_read_by(node, region)))
 
     def _merge(self, other: Region, into: Region, newest: Node) -> None:

@@ -29,7 +29,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphgrad.fusion.reading import FULL, Sizes
+from graphgrad.fusion.reading import Role, Sizes
 from graphgrad.graph import Operation
 from graphgrad.graph.types import DType
 
@@ -174,7 +174,7 @@ class Loops:
     stages: tuple[tuple[Statement, ...], ...]
     kept: tuple[int, ...]
     """Outputs with a number for each element or row."""
-    collected: tuple[int, ...]
+    partial_sums: tuple[int, ...]
     """Outputs that are sums over rows or of everything: one part for each block."""
     buffered: tuple[int, ...]
     """What waits in a buffer of one row for a later stage."""
@@ -194,7 +194,7 @@ class Loops:
     def role(self, value: int) -> str:
         return self.values[value].role
 
-    def may_share(self) -> Iterator[tuple[int, int]]:
+    def may_overwrite(self) -> Iterator[tuple[int, int]]:
         """The outputs that may lie in the memory of an argument, and which: both have an element
         for each of the space, of one dtype, and when the first of the output is written, the last
         of the argument's row has been read.
@@ -214,5 +214,5 @@ class Loops:
         for output in self.kept:
             for argument in [argument.value for argument in self.arguments]:
                 alike = self.values[argument] == self.values[output]
-                if alike and self.role(output) == FULL and read[argument] <= written[output]:
+                if alike and self.role(output) == Role.FULL and read[argument] <= written[output]:
                     yield output, argument

@@ -48,7 +48,7 @@ class Step:
     group: Group
     scratch: tuple[Scratch, ...] = ()
     live_bytes: int = 0
-    inherited: Mapping[Node, Node] = field(default_factory=dict)
+    in_place: Mapping[Node, Node] = field(default_factory=dict)
     """The outputs that lie in the memory of an input, and which."""
 
     @property
@@ -163,7 +163,7 @@ def _place_updates(
         if last_read == number >= 0:
             group = groups[number]
             views = any(h is not leaf and places[h].root is leaf for h in group.inputs)
-            free = leaf in group.shares.get(node, ()) and not views
+            free = leaf in group.may_overwrite.get(node, ()) and not views
         if number >= guard_position and free and places[node].kind == "arena":
             places[node] = Place("state", leaf)
         else:
@@ -185,48 +185,48 @@ def _allocate(
             dying.setdefault(last_use[node], []).append(node)
     steps = []
     for number, group in enumerate(groups):
-        inherited: dict[Node, Node] = {}
+        in_place: dict[Node, Node] = {}
         for node in group.outputs:
             if places[node].kind == "state":
                 leaf = places[node].root
                 if leaf in group.inputs:
-                    inherited[node] = leaf
+                    in_place[node] = leaf
                 continue
-            heir = _heir(node, group, places, roots, last_use, number, inherited)
-            if heir is not None:
-                inherited[node] = heir
-                offset = places[heir].offset
+            reused = _reusable_input(node, group, places, roots, last_use, number, in_place)
+            if reused is not None:
+                in_place[node] = reused
+                offset = places[reused].offset
             else:
                 offset = arena.allocate(node.type.nbytes)
                 live += aligned(node.type.nbytes)
             places[node] = Place("arena", node, offset)
         scratch = tuple(Scratch(arena.allocate(t.nbytes), t) for t in group.scratch)
         peak = live + sum(aligned(item.type.nbytes) for item in scratch)
-        steps.append(Step(group, scratch, peak, inherited))
+        steps.append(Step(group, scratch, peak, in_place))
         for item in scratch:
             arena.release(item.offset, item.type.nbytes)
         for dead in dying.get(number, ()):
-            if dead not in inherited.values() and places[dead].kind == "arena":
+            if dead not in in_place.values() and places[dead].kind == "arena":
                 arena.release(places[dead].offset, dead.type.nbytes)
                 live -= aligned(dead.type.nbytes)
     return tuple(steps), arena.peak
 
 
-def _heir(
+def _reusable_input(
     node: Node,
     group: Group,
     places: Mapping[Node, Place],
     roots: Mapping[Node, Node],
     last_use: Mapping[Node, int],
     number: int,
-    inherited: Mapping[Node, Node],
+    in_place: Mapping[Node, Node],
 ) -> Node | None:
     """The input whose place `node` may take: same type, contiguous, dead after this step."""
-    for head in group.shares.get(node, ()):
+    for head in group.may_overwrite.get(node, ()):
         root = roots[head]
         if head is not root or places[root].kind != "arena" or head.type != node.type:
             continue
         shared = sum(roots[other] is root for other in dict.fromkeys(group.inputs))
-        if last_use[root] == number and shared == 1 and root not in inherited.values():
+        if last_use[root] == number and shared == 1 and root not in in_place.values():
             return root
     return None

@@ -1,8 +1,8 @@
 """Where a value lies: in which memory, and with which strides.
 
-A `ghost` is an array that has a shape, a dtype and strides but no memory that may be touched. View
-operations are applied to ghosts, so the plan learns from NumPy itself which results are views and
-what they look like, before a byte is allocated.
+A `memoryless_array` is an array that has a shape, a dtype and strides but no memory that may be
+touched. View operations are applied to arrays, so the plan learns from NumPy itself which results
+are views and what they look like, before a byte is allocated.
 
 A matrix product that is only read in another order of its axes is written in that order: BLAS does
 not care how far the rows of its result are apart. So the heads of attention come out side by side,
@@ -22,7 +22,7 @@ from graphgrad.ops.contraction import matmul
 from graphgrad.ops.movement import transpose
 
 
-def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def memoryless_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """A C-contiguous array of this type without memory: never read or write it."""
     strides, step = [], dtype.itemsize
     for size in reversed(shape):
@@ -31,8 +31,9 @@ def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return as_strided(np.empty(1, dtype), shape, strides[::-1], writeable=False)
 
 
-def viewed(node: Node, head: np.ndarray) -> np.ndarray | None:
-    """The ghost of a view operation's result, or None where it has to be computed by copying."""
+def view_layout(node: Node, head: np.ndarray) -> np.ndarray | None:
+    """The memoryless_array of a view operation's result, or None where it has to be computed by
+    copying."""
     if node.operation.view is None:
         return None
     try:
@@ -47,7 +48,7 @@ def viewed(node: Node, head: np.ndarray) -> np.ndarray | None:
 class Layouts:
     """The layout of every node of a graph of known shapes."""
 
-    ghosts: Mapping[Node, np.ndarray]
+    arrays: Mapping[Node, np.ndarray]
     views: frozenset[Node]
     """The nodes that lie in their head's memory."""
     orders: Mapping[Node, tuple[int, ...]]
@@ -55,7 +56,7 @@ class Layouts:
 
     def contiguous(self, node: Node) -> bool:
         """Whether the elements lie in C order without gaps."""
-        return bool(self.ghosts[node].flags.c_contiguous)
+        return bool(self.arrays[node].flags.c_contiguous)
 
 
 def find_layouts(graph: Graph, product_layouts: bool = True) -> Layouts:
@@ -63,26 +64,26 @@ def find_layouts(graph: Graph, product_layouts: bool = True) -> Layouts:
 
     Without `product_layouts` products are contiguous, too.
     """
-    ghosts: dict[Node, np.ndarray] = {}
+    arrays: dict[Node, np.ndarray] = {}
     views, found = set(), {}
-    contiguous: dict[TensorType, np.ndarray] = {}  # nothing tells ghosts of one type apart
+    contiguous: dict[TensorType, np.ndarray] = {}  # nothing tells arrays of one type apart
     kept = {*graph.outputs.values(), *graph.updates.values()}
     for node in graph.nodes:
-        result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
+        result = view_layout(node, arrays[node.heads[0]]) if node.heads else None
         order = _order_of_readers(graph, node) if product_layouts and node not in kept else None
         if result is not None:
-            ghosts[node] = result
+            arrays[node] = result
             views.add(node)
         elif order is not None:
             sizes = node.type.sizes
-            written = ghost(tuple(sizes[axis] for axis in order), node.dtype)
-            ghosts[node] = written.transpose(np.argsort(order))
+            written = memoryless_array(tuple(sizes[axis] for axis in order), node.dtype)
+            arrays[node] = written.transpose(np.argsort(order))
             found[node] = order
         else:
             if node.type not in contiguous:
-                contiguous[node.type] = ghost(node.type.sizes, node.dtype)
-            ghosts[node] = contiguous[node.type]
-    return Layouts(ghosts, frozenset(views), found)
+                contiguous[node.type] = memoryless_array(node.type.sizes, node.dtype)
+            arrays[node] = contiguous[node.type]
+    return Layouts(arrays, frozenset(views), found)
 
 
 def _order_of_readers(graph: Graph, node: Node) -> tuple[int, ...] | None:

@@ -8,9 +8,9 @@ import pytest
 from planned import plan_of
 
 import graphgrad as gg
-from graphgrad.backends.arguments import LoopText, Stream
+from graphgrad.backends.arguments import LoopText, MaskStream
 from graphgrad.backends.numpy import loop_text
-from graphgrad.backends.numpy.loop_text import LoopTexts, print_loops
+from graphgrad.backends.numpy.loop_text import LoopTextCache, render_loops
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.graph import Graph
 from graphgrad.models import transformer
@@ -35,18 +35,18 @@ def test_more_layers_are_not_more_to_print(monkeypatch: pytest.MonkeyPatch) -> N
     printed: list[str] = []
 
     def counted(*arguments: object) -> LoopText:
-        found = print_loops(*arguments)  # type: ignore[arg-type]
+        found = render_loops(*arguments)  # type: ignore[arg-type]
         printed.append(found.text)
         return found
 
-    monkeypatch.setattr(loop_text, "print_loops", counted)
+    monkeypatch.setattr(loop_text, "render_loops", counted)
     counts = []
     for layers in (3, 6):
         printed.clear()
-        texts, steps = LoopTexts(), list(fused_steps(layers))
+        texts, steps = LoopTextCache(), list(fused_steps(layers))
         for step in steps:
-            found = texts.of(step.group.nest.loops, {})
-            assert found == print_loops(step.group.nest.loops)
+            found = texts.render(step.group.nest.loops, {})
+            assert found == render_loops(step.group.nest.loops)
         assert len(printed) < len(steps)
         counts.append(len(printed))
     assert counts[0] == counts[1]
@@ -86,7 +86,7 @@ def test_other_nodes_have_equal_loops_and_other_mathematics_has_not() -> None:
         gg.tanh(gg.input("z", (4, 6), "float64")) * gg.input("v", (4, 6), "float64"),
     )
     assert len({nest.loops for nest in different}) == len(different)
-    assert len({print_loops(nest.loops).text for nest in different}) == len(different)
+    assert len({render_loops(nest.loops).text for nest in different}) == len(different)
 
 
 def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
@@ -99,8 +99,8 @@ def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
     streams = [
         [
             nest.nodes[word.value].attributes["stream"]
-            for word in print_loops(nest.loops).words
-            if isinstance(word, Stream)
+            for word in render_loops(nest.loops).words
+            if isinstance(word, MaskStream)
         ]
         for nest in nests
     ]
@@ -109,8 +109,8 @@ def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
 
 def test_an_output_in_an_arguments_memory_is_given_once() -> None:
     (nest,) = nests_of(gg.tanh(X) * Y)
-    ((output, argument), other) = nest.loops.may_share()
+    ((output, argument), other) = nest.loops.may_overwrite()
     assert other[0] == output and {nest.nodes[argument], nest.nodes[other[1]]} == {X, Y}
-    apart, shared = print_loops(nest.loops), print_loops(nest.loops, {output: argument})
+    apart, shared = render_loops(nest.loops), render_loops(nest.loops, {output: argument})
     assert len(shared.words) == len(apart.words) - 1
     assert f"o{output} = a{argument}" in shared.text and f"r{output}" not in shared.text

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from graphgrad.backends.numpy.program_text import print_program
+from graphgrad.backends.numpy.program_text import render_program
 from graphgrad.backends.program import Program
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
@@ -60,6 +60,6 @@ OVERRIDES: Mapping[Operation, Callable[..., None]] = (
 def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
     """The program of a plan; `threads` is for fused kernels (default: all cores of the process),
     `workspaces` are for programs that share their memory."""
-    source = print_program(plan, OVERRIDES)
+    source = render_program(plan, OVERRIDES)
     calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
     return Program(plan, source, calls, workspaces)

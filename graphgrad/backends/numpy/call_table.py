@@ -3,8 +3,8 @@
 A fused step is a row: a compiled kernel, into how many blocks its rows are cut, and the words it is
 given, most of them addresses of values. Where a value lies is known beforehand: so many bytes into
 the arena, a constant, or so many bytes into an array that the caller brings. The first two are
-written down once for each workspace; `point` writes down the third where the caller brings another
-array than last time.
+written down once for each workspace; `set_addresses` writes down the third where the caller brings
+another array than last time.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from functools import partial
 
 import numpy as np
 
-from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
+from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
 from graphgrad.backends.source import KernelCall
 from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
-    assembly,
-    compile_add_parts,
+    compile_add_partial_sums,
+    compile_in_parallel,
     compile_kernel,
-    compile_together,
-    llvm_text,
+    kernel_assembly,
+    kernel_llvm_text,
 )
-from graphgrad.loops.threads import launch, shared_pool
+from graphgrad.loops.threads import compiled_run_rows, shared_pool
 from graphgrad.ops.movement import broadcast_to
 from graphgrad.plan import Plan
 
@@ -37,7 +37,7 @@ loops/threads.py."""
 
 def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
     """The call table of a program, with its kernels compiled on all threads."""
-    compile_together([call.kernel.text for call in calls], threads)
+    compile_in_parallel([call.kernel.text for call in calls], threads)
     table = CallTable(plan, threads)
     for call in calls:
         table.add(call)
@@ -71,7 +71,7 @@ class CallTable:
         graph = self.plan.graph
         leaves = [*graph.inputs.values(), *graph.states.values()]
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
-        self._tables: dict[Table, np.ndarray] = {}
+        self._tables: dict[RowTable, np.ndarray] = {}
 
     def add(self, call: KernelCall) -> None:
         """Writes the rows of a call down."""
@@ -81,32 +81,37 @@ class CallTable:
         self._add_row(
             compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.words, call
         )
-        for place, number in enumerate(loops.collected):
+        for place, number in enumerate(loops.partial_sums):
             node = nest.nodes[number]
             size = 1 if node.type.size == 1 else loops.columns
             words = (loops.blocks, size, PartialSums(place), Address(number))
-            self._add_row(compile_add_parts(str(node.dtype)), 1, False, words, call)
+            self._add_row(compile_add_partial_sums(str(node.dtype)), 1, False, words, call)
 
     def assembly(self, text: str) -> str:
         """A kernel in the processor's own language."""
-        return assembly(text)
+        return kernel_assembly(text)
 
     def llvm(self, text: str) -> str:
         """A kernel as LLVM reads it."""
-        return llvm_text(text)
+        return kernel_llvm_text(text)
 
-    def bind(self, arena: np.ndarray) -> Calls:
+    def bind(self, arena: np.ndarray) -> BoundCallTable:
         """The table with the addresses of a workspace."""
-        return Calls(self, arena)
+        return BoundCallTable(self, arena)
 
     def _add_row(
-        self, kernel: int, blocks: int, shared: bool, words: Sequence[Word], call: KernelCall
+        self,
+        kernel: int,
+        blocks: int,
+        shared: bool,
+        words: Sequence[KernelArgument],
+        call: KernelCall,
     ) -> None:
         self.rows.append(_Row(kernel, blocks, shared, len(self.words)))
         for word in words:
             self.words.append(self._value_of(word, call))
 
-    def _value_of(self, word: Word, call: KernelCall) -> int:
+    def _value_of(self, word: KernelArgument, call: KernelCall) -> int:
         """The word as a number; an address is entered where it has to be added to."""
         place = len(self.words)
         if isinstance(word, int):
@@ -114,13 +119,13 @@ class CallTable:
         if isinstance(word, PartialSums):
             self.in_arena.append(place)
             return call.step.scratch[word.number].offset
-        if isinstance(word, Table):
+        if isinstance(word, RowTable):
             if word not in self._tables:
                 self._tables[word] = word.array()
                 self.kept.append(self._tables[word])
             return int(self._tables[word].ctypes.data)
         node = call.nest.nodes[word.value]
-        if isinstance(word, Stream):
+        if isinstance(word, MaskStream):
             return int(node.attributes["stream"])
         return self._address(node)
 
@@ -132,8 +137,8 @@ class CallTable:
         root = self.plan.places[node].root
         offset = 0
         if self.plan.places[node].kind == "view":
-            ghosts = self.plan.layouts.ghosts
-            offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
+            arrays = self.plan.layouts.arrays
+            offset = int(arrays[node].ctypes.data - arrays[root].ctypes.data)
             root = self.plan.places[root].root  # a next value may lie in its state
         if root.operation is constant:
             array = root.attributes["value"].array
@@ -146,7 +151,7 @@ class CallTable:
         return self.plan.places[root].offset + offset
 
 
-class Calls:
+class BoundCallTable:
     """A call table with the addresses of one workspace."""
 
     run: Callable[[int, int], None]
@@ -167,9 +172,9 @@ class Calls:
         ]
         self._known: list[Callable[[], np.ndarray | None]] = [_nothing for _ in self._leaves]
         self._rows = np.array(rows, np.int64).reshape(-1, 4)
-        self.run = partial(launch(), pool.words.ctypes.data, self._rows.ctypes.data)
+        self.run = partial(compiled_run_rows(), pool.words.ctypes.data, self._rows.ctypes.data)
 
-    def point(self, *arrays: np.ndarray) -> None:
+    def set_addresses(self, *arrays: np.ndarray) -> None:
         """Tells the table where the caller's arrays lie."""
         for place, (number, words, offsets) in enumerate(self._leaves):
             array = arrays[number]

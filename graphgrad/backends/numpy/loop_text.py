@@ -33,18 +33,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from graphgrad import ops
-from graphgrad.backends.arguments import Address, LoopText, PartialSums, Stream, Table, Word
-from graphgrad.backends.numpy.periodic import PERIODIC, loop_over, near_or_any
-from graphgrad.fusion.reading import (
-    COLUMN,
-    FULL,
-    GENERATOR,
-    INDEXED,
-    INDEXED_ROW,
-    ROW,
-    SCALAR,
-    VECTOR,
+from graphgrad.backends.arguments import (
+    Address,
+    KernelArgument,
+    LoopText,
+    MaskStream,
+    PartialSums,
+    RowTable,
 )
+from graphgrad.backends.numpy.periodic import PERIODIC, loop_over, with_near_loop
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import (
     LONGEST_SUM,
     Argument,
@@ -69,36 +67,36 @@ from graphgrad.philox import dropout_scale, dropout_threshold
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
 
 
-def print_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> LoopText:
+def render_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> LoopText:
     """The kernel of a loop nest.
 
     `in_place` maps an output to the argument whose memory it takes: the kernel is given that array
     once, so the compiler need not ask whether two arrays overlap.
     """
-    return _LoopPrinter(loops, in_place or {}).printed()
+    return _LoopRenderer(loops, in_place or {}).printed()
 
 
-class LoopTexts:
+class LoopTextCache:
     """Prints equal loops once, however many layers have them."""
 
     def __init__(self) -> None:
         self._printed: dict[tuple[Loops, tuple[tuple[int, int], ...]], LoopText] = {}
 
-    def of(self, loops: Loops, in_place: Mapping[int, int]) -> LoopText:
-        """What `print_loops` gives for these."""
+    def render(self, loops: Loops, in_place: Mapping[int, int]) -> LoopText:
+        """What `render_loops` gives for these."""
         key = loops, tuple(in_place.items())
         found = self._printed.get(key)
         if found is None:
-            found = self._printed[key] = print_loops(loops, in_place)
+            found = self._printed[key] = render_loops(loops, in_place)
         return found
 
 
-class _LoopPrinter:
+class _LoopRenderer:
     def __init__(self, loops: Loops, in_place: Mapping[int, int]) -> None:
         self.loops, self.in_place = loops, in_place
         self.columns = loops.columns
         self.read = {argument.value for argument in loops.arguments}
-        self.words: list[Word] = [-(-loops.rows // loops.blocks), loops.rows]
+        self.words: list[KernelArgument] = [-(-loops.rows // loops.blocks), loops.rows]
         self.once: list[str] = []
         """What is done before all rows, then for each block, each row, behind each block."""
         self.in_block: list[str] = []
@@ -116,8 +114,8 @@ class _LoopPrinter:
             self.once.append(f"t{value} = empty(columns, {self._dtype(value)})")
         for value in loops.kept:
             self._kept(value)
-        for place, value in enumerate(loops.collected):
-            self._collected(value, place)
+        for place, value in enumerate(loops.partial_sums):
+            self._partial_sum(value, place)
         body = [line for stage in loops.stages for each in stage for line in self._statement(each)]
         lines = [
             "def kernel(first: int64, last: int64, arguments: int64):",
@@ -135,11 +133,11 @@ class _LoopPrinter:
     def _dtype(self, value: int) -> str:
         return _dtype_text(self.loops.values[value].dtype)
 
-    def _given(self, word: Word) -> str:
+    def _given(self, word: KernelArgument) -> str:
         self.words.append(word)
         return f"given[{len(self.words) - 1}]"
 
-    def _array(self, name: str, value: int, sizes: str, word: Word | None = None) -> None:
+    def _array(self, name: str, value: int, sizes: str, word: KernelArgument | None = None) -> None:
         """Finds an array at an address that the kernel is given."""
         given = self._given(Address(value) if word is None else word)
         self.once.append(f"{name} = array({given}, {self._dtype(value)}, {sizes})")
@@ -148,7 +146,7 @@ class _LoopPrinter:
         n, dtype = mask.value, self.loops.values[mask.value].dtype
         self._array(f"seed{n}", mask.seed, "1")
         self._array(f"step{n}", mask.step, "1")
-        stream = self._given(Stream(n))
+        stream = self._given(MaskStream(n))
         self.once.append(f"g{n} = empty(columns, {dtype})")
         self.per_row.append(
             f"fill_mask_{dtype}(address(g{n}), columns, row * columns, "
@@ -159,31 +157,38 @@ class _LoopPrinter:
     def _argument(self, argument: Argument) -> None:
         n, form = argument.value, self.loops.role(argument.value)
         whole = "rows, columns"
-        sizes = {FULL: whole, INDEXED: whole, VECTOR: "columns", SCALAR: "1"}.get(form, "rows")
+        sizes = {
+            Role.FULL: whole,
+            Role.INDEXED: whole,
+            Role.VECTOR: "columns",
+            Role.SCALAR: "1",
+        }.get(form, "rows")
         self._array(f"m{n}", n, sizes)
         row = "row"
-        if form in (INDEXED, INDEXED_ROW):
-            table = self._given(Table(argument.leading, self.loops.space))
+        if form in (Role.INDEXED, Role.INDEXED_ROW):
+            table = self._given(RowTable(argument.leading, self.loops.space))
             self.once.append(f"i{n} = array({table}, int32, rows)")
             row = f"int64(i{n}[row])"
-        if form == SCALAR:
+        if form == Role.SCALAR:
             self.once.append(f"s{n} = m{n}[0]")
-        elif form == VECTOR:
+        elif form == Role.VECTOR:
             self.once.append(f"a{n} = m{n}")
         else:
-            self.per_row.append(f"{'a' if form in (FULL, INDEXED) else 's'}{n} = m{n}[{row}]")
+            self.per_row.append(
+                f"{'a' if form in (Role.FULL, Role.INDEXED) else 's'}{n} = m{n}[{row}]"
+            )
 
     def _kept(self, value: int) -> None:
         if value in self.in_place:
             self.per_row.append(f"o{value} = a{self.in_place[value]}")
-        elif self.loops.role(value) == FULL:
+        elif self.loops.role(value) == Role.FULL:
             self._array(f"r{value}", value, "rows, columns")
             self.per_row.append(f"o{value} = r{value}[row]")
         else:
             self._array(f"o{value}", value, "rows")
 
-    def _collected(self, value: int, place: int) -> None:
-        column = self.loops.role(value) == COLUMN
+    def _partial_sum(self, value: int, place: int) -> None:
+        column = self.loops.role(value) == Role.COLUMN
         sizes = f"{self.loops.blocks}, columns" if column else f"{self.loops.blocks}"
         self._array(f"q{value}", value, sizes, PartialSums(place))
         if column:
@@ -215,7 +220,8 @@ class _LoopPrinter:
             f"v{each.value} = {self._dtype(each.value)}({self._first(each)})" for each in extremes
         ]
         writes = any(
-            isinstance(each, Store) or self.loops.role(each.value) == COLUMN for each in loop.body
+            isinstance(each, Store) or self.loops.role(each.value) == Role.COLUMN
+            for each in loop.body
         )
         lines = list(map(self._step, loop.body))
         body = loop_over(f"{'independent' if writes else 'range'}(columns)", lines)
@@ -225,12 +231,12 @@ class _LoopPrinter:
             for each in loop.body
             if isinstance(each, Assign) and each.operation in PERIODIC
         }
-        return [*starts, *near_or_any(body, computed, periodic)]
+        return [*starts, *with_near_loop(body, computed, periodic)]
 
     def _row_sums(self, steps: Sequence[Load | Reduce]) -> Sequence[str]:
         """One loop over the columns; a long row is summed in parts."""
         values = [each.value for each in steps if isinstance(each, Reduce)]
-        rows = [value for value in values if self.loops.role(value) == ROW]
+        rows = [value for value in values if self.loops.role(value) == Role.ROW]
         zeros = [f"v{value} = {self._dtype(value)}(0)" for value in values]
         body = _indented(map(self._step, steps))
         if self.columns <= LONGEST_SUM:
@@ -256,11 +262,11 @@ class _LoopPrinter:
         if isinstance(step, Assign):
             return self._assign(step)
         if isinstance(step, Load):
-            return f"x{n} = {'g' if self.loops.role(n) == GENERATOR else 'a'}{n}[column]"
+            return f"x{n} = {'g' if self.loops.role(n) == Role.GENERATOR else 'a'}{n}[column]"
         if isinstance(step, Store):
             return f"{self._memory(n)}[column] = v{n}"
         value = self._operand(step.operand)
-        if self.loops.role(n) == COLUMN:
+        if self.loops.role(n) == Role.COLUMN:
             return f"p{n}[column] += {value}"
         if step.operation is ops.sum:
             return f"v{n} = plus(v{n}, {value})"
@@ -286,7 +292,7 @@ class _LoopPrinter:
             return f"{self._memory(n)}[column]"
         if n not in self.read:
             return f"v{n}"
-        once = self.loops.role(n) in (SCALAR, ROW, INDEXED_ROW)
+        once = self.loops.role(n) in (Role.SCALAR, Role.ROW, Role.INDEXED_ROW)
         return f"{'s' if once else 'x'}{n}"
 
     def _memory(self, value: int) -> str:

@@ -31,7 +31,7 @@ def loop_over(turns: str, body: Sequence[str]) -> list[str]:
     return [f"for column in {turns}:", *(f"    {line}" for line in body)]
 
 
-def near_or_any(
+def with_near_loop(
     loop: Sequence[str], values: Sequence[str], arguments: Mapping[str, str]
 ) -> Sequence[str]:
     """The loop, with a second one for rows in which all arguments of sines and cosines are near.

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from graphgrad.backends.numpy.loop_text import LoopTexts
+from graphgrad.backends.numpy.loop_text import LoopTextCache
 from graphgrad.backends.source import KernelCall, Source
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node, Operation, TensorType, constant
@@ -35,12 +35,12 @@ from graphgrad.plan import Plan, Step
 from graphgrad.text import printable
 
 
-def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> Source:
+def render_program(plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> Source:
     """The program of a plan; `overrides` are an engine's own computations."""
-    return _ProgramPrinter(plan, overrides).source()
+    return _ProgramRenderer(plan, overrides).source()
 
 
-class _ProgramPrinter:
+class _ProgramRenderer:
     def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
         self.kernels: dict[str, str] = {}
@@ -54,7 +54,7 @@ class _ProgramPrinter:
         self.bound: set[Node] = set()
         self.guarded = False
         self.layouts = plan.layouts
-        self.loop_texts = LoopTexts()
+        self.loop_texts = LoopTextCache()
         self.calls: list[KernelCall] = []
         self.places_of_lines: list[tuple[Node, bool, int]] = []
 
@@ -139,9 +139,9 @@ class _ProgramPrinter:
 
     def _fused_step(self, step: Step, nest: LoopNest) -> None:
         """A call of one kernel, by the numbers of its rows in the call table."""
-        number = {node: number for number, node in enumerate(nest.nodes)} if step.inherited else {}
-        in_place = {number[output]: number[head] for output, head in step.inherited.items()}
-        kernel = self.loop_texts.of(nest.loops, in_place)
+        number = {node: number for number, node in enumerate(nest.nodes)} if step.in_place else {}
+        in_place = {number[output]: number[head] for output, head in step.in_place.items()}
+        kernel = self.loop_texts.render(nest.loops, in_place)
         call = KernelCall(step, nest, kernel, self.calls[-1].end_row if self.calls else 0)
         self.calls.append(call)
         name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
@@ -156,7 +156,7 @@ class _ProgramPrinter:
         def shown(node: Node) -> str:
             return printable(self.graph.name_of(node), 60)
 
-        group, heads = call.step.group, call.step.inherited
+        group, heads = call.step.group, call.step.in_place
         outputs = [
             shown(node) + (f" (in place of {shown(heads[node])})" if node in heads else "")
             for node in group.outputs
@@ -254,7 +254,7 @@ class _ProgramPrinter:
         signature = f"def run({', '.join(self.symbols[leaf] for leaf in leaves)}):"
         lines = [header + " bytes", *self.bind_lines, "", "", signature]
         if self.kernels:
-            lines.append(f"    point({', '.join(self.symbols[leaf] for leaf in leaves)})")
+            lines.append(f"    set_addresses({', '.join(self.symbols[leaf] for leaf in leaves)})")
         bind_start, run_start = 2, len(lines) + 1
         lines += [f"    {line}" for line in self.run_lines]
         lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
