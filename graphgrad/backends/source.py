@@ -1,4 +1,4 @@
-"""The generated text of a program, and what its names stand for."""
+"""The generated Python text of a program, and the objects that its names refer to."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ class KernelCall:
     nest: LoopNest
     kernel: LoopText
     first_row: int
-    """Of the call table: the kernel itself; a row for each sum follows, to add up its parts."""
+    """The kernel's row in the call table; a row to add up each of its partial sums follows."""
 
     @property
     def end_row(self) -> int:
+        """The row after the last of this call."""
         return self.first_row + 1 + len(self.nest.loops.partial_sums)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The text, and what its names stand for."""
+    """The text of a program, and the objects that its names refer to."""
 
     text: str
     operations: Mapping[str, Callable[..., object]]
     constants: tuple[object, ...]
     line_of: Mapping[Node, int]
-    """The line (from 1) on which each node is computed or viewed."""
+    """The line (from 1) that computes each node or makes its view."""
     kernels: Mapping[str, str]
-    """The text of each fused kernel by the name that the program calls it by."""
+    """The text of each fused kernel, by its name in the program."""
     calls: tuple[KernelCall, ...]
     """The calls of kernels, in order."""

@@ -32,8 +32,7 @@ def memoryless_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def view_layout(node: Node, head: np.ndarray) -> np.ndarray | None:
-    """The memoryless_array of a view operation's result, or None where it has to be computed by
-    copying."""
+    """The memoryless array of a view operation's result; None if the result has to be a copy."""
     if node.operation.view is None:
         return None
     try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.fusion.reading import Role, aligned_shape, form_of, is_readable
+from graphgrad.fusion.reading import Role, aligned_shape, argument_role, is_readable
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.schedule import find_layouts
 
@@ -100,7 +100,7 @@ def test_forms_say_how_elements_follow_the_rows() -> None:
         (2, 1, 1): "indexed_row",
     }
     for shape, form in forms.items():
-        assert form_of(gg.input("x", shape), space) == form, shape
+        assert argument_role(gg.input("x", shape), space) == form, shape
 
 
 SQUARES = {

@@ -1,10 +1,9 @@
-"""Links a printed program: compiles its kernels and fills the call table, rows of addresses.
+"""Links a program: compiles its kernels and fills the call table with addresses.
 
-A fused step is a row: a compiled kernel, into how many blocks its rows are cut, and the words it is
-given, most of them addresses of values. Where a value lies is known beforehand: so many bytes into
-the arena, a constant, or so many bytes into an array that the caller brings. The first two are
-written down once for each workspace; `set_addresses` writes down the third where the caller brings
-another array than last time.
+Each kernel call is a row: a compiled kernel, the number of blocks that its rows are divided into,
+and its arguments, most of them addresses of values. An address is an offset in the arena, in a
+constant, or in an array of the caller. The first two are set once for each workspace;
+`set_addresses` sets the third when the caller passes another array than in the last run.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from graphgrad.ops.movement import broadcast_to
 from graphgrad.plan import Plan
 
 SHARED_FROM = 1 << 19
-"""Elements below which handing work to another thread costs more than it saves; see
+"""Elements: for smaller kernels, handing work to another thread costs more than it saves; see
 loops/threads.py."""
 
 
 def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
-    """The call table of a program, with its kernels compiled on all threads."""
+    """Compiles the kernels, in parallel processes if many are missing; returns the call table."""
     compile_in_parallel([call.kernel.text for call in calls], threads)
     table = CallTable(plan, threads)
     for call in calls:
@@ -49,23 +48,23 @@ class _Row:
     function: int
     blocks: int
     shared: bool
-    first_word: int
+    first_argument: int
 
 
 @dataclass
 class CallTable:
-    """The rows of a program; filled by `link`."""
+    """The rows of a program, independent of workspaces; filled by `link`."""
 
     plan: Plan
     threads: int
     rows: list[_Row] = field(default_factory=list)
-    words: list[int] = field(default_factory=list)
+    arguments: list[int] = field(default_factory=list)
     in_arena: list[int] = field(default_factory=list)
-    """The words that count from the start of the arena."""
+    """The indices of the arguments that are offsets in the arena."""
     in_leaf: dict[int, list[int]] = field(default_factory=dict)
-    """The words that count from the start of the caller's array of this number."""
+    """The indices of the arguments that are offsets in the caller's array of this number."""
     kept: list[np.ndarray] = field(default_factory=list)
-    """Arrays whose addresses are in the table."""
+    """Arrays whose addresses are in the table, kept alive by it."""
 
     def __post_init__(self) -> None:
         graph = self.plan.graph
@@ -74,25 +73,25 @@ class CallTable:
         self._tables: dict[RowTable, np.ndarray] = {}
 
     def add(self, call: KernelCall) -> None:
-        """Writes the rows of a call down."""
+        """Adds the rows of a call."""
         assert len(self.rows) == call.first_row
         nest, loops = call.nest, call.nest.loops
         shared = loops.rows * loops.columns >= SHARED_FROM
         self._add_row(
-            compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.words, call
+            compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.arguments, call
         )
-        for place, number in enumerate(loops.partial_sums):
+        for position, number in enumerate(loops.partial_sums):
             node = nest.nodes[number]
             size = 1 if node.type.size == 1 else loops.columns
-            words = (loops.blocks, size, PartialSums(place), Address(number))
-            self._add_row(compile_add_partial_sums(str(node.dtype)), 1, False, words, call)
+            arguments = (loops.blocks, size, PartialSums(position), Address(number))
+            self._add_row(compile_add_partial_sums(str(node.dtype)), 1, False, arguments, call)
 
     def assembly(self, text: str) -> str:
-        """A kernel in the processor's own language."""
+        """The assembly of a kernel."""
         return kernel_assembly(text)
 
     def llvm(self, text: str) -> str:
-        """A kernel as LLVM reads it."""
+        """The LLVM text of a kernel."""
         return kernel_llvm_text(text)
 
     def bind(self, arena: np.ndarray) -> BoundCallTable:
@@ -104,34 +103,35 @@ class CallTable:
         kernel: int,
         blocks: int,
         shared: bool,
-        words: Sequence[KernelArgument],
+        arguments: Sequence[KernelArgument],
         call: KernelCall,
     ) -> None:
-        self.rows.append(_Row(kernel, blocks, shared, len(self.words)))
-        for word in words:
-            self.words.append(self._value_of(word, call))
+        self.rows.append(_Row(kernel, blocks, shared, len(self.arguments)))
+        for argument in arguments:
+            self.arguments.append(self._value_of(argument, call))
 
-    def _value_of(self, word: KernelArgument, call: KernelCall) -> int:
-        """The word as a number; an address is entered where it has to be added to."""
-        place = len(self.words)
-        if isinstance(word, int):
-            return word
-        if isinstance(word, PartialSums):
-            self.in_arena.append(place)
-            return call.step.scratch[word.number].offset
-        if isinstance(word, RowTable):
-            if word not in self._tables:
-                self._tables[word] = word.array()
-                self.kept.append(self._tables[word])
-            return int(self._tables[word].ctypes.data)
-        node = call.nest.nodes[word.value]
-        if isinstance(word, MaskStream):
+    def _value_of(self, argument: KernelArgument, call: KernelCall) -> int:
+        """The argument as a number. If it is an offset, its index is noted, to add the base
+        address."""
+        position = len(self.arguments)
+        if isinstance(argument, int):
+            return argument
+        if isinstance(argument, PartialSums):
+            self.in_arena.append(position)
+            return call.step.scratch[argument.number].offset
+        if isinstance(argument, RowTable):
+            if argument not in self._tables:
+                self._tables[argument] = argument.array()
+                self.kept.append(self._tables[argument])
+            return int(self._tables[argument].ctypes.data)
+        node = call.nest.nodes[argument.value]
+        if isinstance(argument, MaskStream):
             return int(node.attributes["stream"])
         return self._address(node)
 
     def _address(self, node: Node) -> int:
-        """Where a value lies, as far as it is known; and what has to be added to that is noted."""
-        place = len(self.words)
+        """The address of a value, or its offset; then the argument's index is noted."""
+        position = len(self.arguments)
         while node.operation is broadcast_to:
             node = node.heads[0]
         root = self.plan.places[node].root
@@ -139,15 +139,15 @@ class CallTable:
         if self.plan.places[node].kind == "view":
             arrays = self.plan.layouts.arrays
             offset = int(arrays[node].ctypes.data - arrays[root].ctypes.data)
-            root = self.plan.places[root].root  # a next value may lie in its state
+            root = self.plan.places[root].root  # a next value may be stored in its state
         if root.operation is constant:
             array = root.attributes["value"].array
             self.kept.append(array)
             return int(array.ctypes.data) + offset
         if root in self._leaves:
-            self.in_leaf.setdefault(self._leaves[root], []).append(place)
+            self.in_leaf.setdefault(self._leaves[root], []).append(position)
             return offset
-        self.in_arena.append(place)
+        self.in_arena.append(position)
         return self.plan.places[root].offset + offset
 
 
@@ -155,32 +155,33 @@ class BoundCallTable:
     """A call table with the addresses of one workspace."""
 
     run: Callable[[int, int], None]
-    """Runs the rows from the first to before the second number."""
+    """Runs the rows from the first number to before the second."""
 
     def __init__(self, table: CallTable, arena: np.ndarray) -> None:
-        self._words = np.array([*table.words, 0], np.int64)
-        self._words[table.in_arena] += arena.ctypes.data
-        base = self._words.ctypes.data
+        self._arguments = np.array([*table.arguments, 0], np.int64)
+        self._arguments[table.in_arena] += arena.ctypes.data
+        base = self._arguments.ctypes.data
         rows = [
-            (row.function, row.blocks, row.shared, base + 8 * row.first_word) for row in table.rows
+            (row.function, row.blocks, row.shared, base + 8 * row.first_argument)
+            for row in table.rows
         ]
         pool = shared_pool(table.threads)
         self._kept = (table.kept, arena, pool)
         self._leaves = [
-            (number, np.array(places, np.intp), self._words[places].copy())
-            for number, places in table.in_leaf.items()
+            (number, np.array(positions, np.intp), self._arguments[positions].copy())
+            for number, positions in table.in_leaf.items()
         ]
         self._known: list[Callable[[], np.ndarray | None]] = [_nothing for _ in self._leaves]
         self._rows = np.array(rows, np.int64).reshape(-1, 4)
         self.run = partial(compiled_run_rows(), pool.words.ctypes.data, self._rows.ctypes.data)
 
     def set_addresses(self, *arrays: np.ndarray) -> None:
-        """Tells the table where the caller's arrays lie."""
-        for place, (number, words, offsets) in enumerate(self._leaves):
+        """Sets the addresses of the caller's arrays."""
+        for index, (number, positions, offsets) in enumerate(self._leaves):
             array = arrays[number]
-            if self._known[place]() is not array:
-                self._words[words] = offsets + array.ctypes.data
-                self._known[place] = weakref.ref(array)
+            if self._known[index]() is not array:
+                self._arguments[positions] = offsets + array.ctypes.data
+                self._known[index] = weakref.ref(array)
 
 
 def _nothing() -> None:
