@@ -164,7 +164,7 @@ class Program(Single, Displayed):
             "guard": partial(_guard, self.graph),
             "constants": self._source.constants,
         }
-        # the generated text holds only numbers and names of operations: nothing written by a user
+        # the generated text holds numbers and names of operations, nothing that a user wrote
         exec(self._code, namespace)
         # there are no reference cycles, so the arena is freed with its last user
         return cast(Run, namespace.pop("run"))
@@ -196,8 +196,8 @@ class Program(Single, Displayed):
             if name in self._updated and not array.flags.writeable:
                 raise DeclarationError(
                     f"state {name!r} cannot be written to",
-                    fix="to run without updates, compile graph.with_outputs(outputs, {}); to update "
-                    "it, pass a copy",
+                    fix="to run without updates, compile graph.with_outputs(outputs, {}); to "
+                    "update it, pass a copy",
                 )
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 raise DeclarationError(

@@ -13,7 +13,9 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 from loop_texts import CONSTANTS, DTYPES, assert_same, kernel, llvm_of, run_both, run_compiled
 from random_loops import RandomProgram
 
+from graphgrad.guide import guide_file
 from graphgrad.loops import language
+from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
 from graphgrad.loops.language import Function, float64, int64, loop_function
 from graphgrad.loops.llvm_text import FUNCTIONS, LLVM_TYPES, LoopError
 from graphgrad.loops.translate import translate_function
@@ -368,3 +370,13 @@ def test_random_programs_mean_what_they_mean_in_python(seed: int) -> None:
     a = np.random.default_rng(seed).standard_normal(8) * 10.0 ** np.arange(-4, 4)
     compiled, python = run_both(text, np.zeros(8), a, library=LIBRARY)
     assert_same(compiled[0], python[0], text)
+
+
+def test_the_guide_has_the_grammar():
+    (grammar,) = re.findall(r"```text\n(function .*?)```", guide_file("loop_language.md"), re.S)
+    rules = dict(re.findall(r"^(\w+) += (.*(?:\n .*)*)", grammar, re.M))
+    terminals = {name: set(re.findall(r'"([^"]+)"', rule)) for name, rule in rules.items()}
+    assert terminals["operator"] == set(ARITHMETIC.values())
+    assert terminals["relation"] == set(RELATIONS.values())
+    assert terminals["type"] == set(LLVM_TYPES)
+    assert terminals["expression"] >= {"-", "~", "not", "and", "or", "if", "else"}

@@ -1,22 +1,22 @@
-"""Prints a plan as a Python program: one line a step, with the node's name beside it.
+"""Renders a plan as a Python program: one line a step, with the node's name as a comment.
 
     v4 = view(0, (64, 32), 'float32')
 
     def run(x0, w1):
         np.tanh(v3, out=v4)                              # hidden.z : float32[64, 32]
 
-The upper part is executed once for each workspace and makes every view of its arena; `run` only
-calls. (Module-level names and not a closure's: Python compiles thousands of cells in quadratic
-time.) What enters the text are numbers of our
-own, names of operations that are identifiers, and attributes that are numbers: nothing a user wrote
-becomes code. Names of nodes stand in comments, with everything unprintable escaped.
+The upper part is executed once for each workspace and makes all views of its arena; `run` only
+calls functions. (The views are globals and not closure variables: Python compiles thousands of
+those in quadratic time.) The text contains generated names and numbers, names of operations that
+are identifiers, and attributes that are numbers: nothing that a user wrote becomes code. Names of
+nodes are in comments, with unprintable characters escaped.
 
-A region that was fused is one call, with what goes in and what comes out beside it:
+A fused region is one call, with its nodes, outputs and inputs as a comment:
 
         op.kernel_0(0, 2)    # 7 nodes for hidden.z (in place of hidden.a), loss from hidden.a, x
 
-Its numbers are the rows of the call table, from the first to before the second; calls.py compiles
-the kernels and fills the table. Printing needs no compiler.
+Its arguments are rows of the call table, from the first to before the second; call_table.py
+compiles the kernels and fills the table. Rendering needs no compiler.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from graphgrad.text import printable
 
 
 def render_program(plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> Source:
-    """The program of a plan; `overrides` are an engine's own computations."""
+    """Renders the program of a plan; `overrides` replaces the computations of operations."""
     return _ProgramRenderer(plan, overrides).source()
 
 
@@ -56,9 +56,11 @@ class _ProgramRenderer:
         self.layouts = plan.layouts
         self.loop_texts = LoopTextCache()
         self.calls: list[KernelCall] = []
-        self.places_of_lines: list[tuple[Node, bool, int]] = []
+        self.line_positions: list[tuple[Node, bool, int]] = []
+        """(node, whether its line is in `run`, the line's index there)."""
 
     def source(self) -> Source:
+        """The program of the plan."""
         graph, plan = self.graph, self.plan
         leaves = [*graph.inputs.values(), *graph.states.values()]
         for number, leaf in enumerate(leaves):
@@ -76,15 +78,15 @@ class _ProgramRenderer:
         self._views_before([*graph.outputs.values(), *(node for _, node in plan.copies)])
         self._guards(len(plan.steps))
         for leaf, node in plan.copies:
-            self._run(
+            self._add_run_line(
                 f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})",
                 node,
                 f"next {printable(graph.name_of(leaf))}",
             )
-        return self._assembled(leaves)
+        return self._source(leaves)
 
     def _views_before(self, wanted: Iterable[Node]) -> None:
-        """Makes the arrays that the next line reads and that do not stand yet."""
+        """Adds the views that the next line reads and that are not made yet."""
         for root in wanted:
             stack = [root]
             while stack:
@@ -92,7 +94,7 @@ class _ProgramRenderer:
                 if node in self.symbols:
                     stack.pop()
                 elif self.plan.places[node].kind != "view":
-                    self._out(node)
+                    self._output(node)
                 elif node.heads[0] in self.symbols:
                     self._view(node)
                 else:
@@ -107,20 +109,20 @@ class _ProgramRenderer:
         self.bound.add(node)
 
     def _view(self, node: Node) -> None:
-        """A view of bound memory is made once, of an input's or state's at every run."""
+        """Adds a view: of the arena or a constant once, of an input or state at every run."""
         symbol = self.symbols[node] = f"v{self.graph.position(node)}"
-        # a view is of its first head alone; the others only take part in the derivation
+        # a view depends on its first head alone; the others matter for the derivation only
         heads = ", ".join([self.symbols[node.heads[0]], *("None" for _ in node.heads[1:])])
         call = f"{symbol} = {self._view_name(node)}({heads}{self._attributes(node)})"
         if node.heads[0] in self.bound:
             self.bound.add(node)
-            self.places_of_lines.append((node, False, len(self.bind_lines)))
+            self.line_positions.append((node, False, len(self.bind_lines)))
             self.bind_lines.append(call + self._comment(node))
         else:
-            self._run(call, node)
+            self._add_run_line(call, node)
 
-    def _out(self, node: Node) -> str:
-        """The symbol of a value that a step computes: a piece of the arena, or a state."""
+    def _output(self, node: Node) -> str:
+        """The symbol of a value that a step computes: a view of the arena, or a state."""
         place = self.plan.places[node]
         if place.kind == "state":
             self.symbols[node] = self.symbols[place.root]
@@ -138,7 +140,7 @@ class _ProgramRenderer:
         return self.symbols[node]
 
     def _fused_step(self, step: Step, nest: LoopNest) -> None:
-        """A call of one kernel, by the numbers of its rows in the call table."""
+        """Adds the call of a kernel: the rows of the call table that it runs."""
         number = {node: number for number, node in enumerate(nest.nodes)} if step.in_place else {}
         in_place = {number[output]: number[head] for output, head in step.in_place.items()}
         kernel = self.loop_texts.render(nest.loops, in_place)
@@ -146,12 +148,14 @@ class _ProgramRenderer:
         self.calls.append(call)
         name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
         self.kernels[name] = kernel.text
-        self._run(f"op.{name}({call.first_row}, {call.end_row})", step.node, self._arrays(call))
+        self._add_run_line(
+            f"op.{name}({call.first_row}, {call.end_row})", step.node, self._arrays(call)
+        )
         for node in step.group.nodes[:-1]:
-            self.places_of_lines.append((node, True, len(self.run_lines) - 1))
+            self.line_positions.append((node, True, len(self.run_lines) - 1))
 
     def _arrays(self, call: KernelCall) -> str:
-        """What a kernel computes, which arrays come out of it and which go in, by name."""
+        """The comment of a kernel: the number of its nodes, its outputs and its inputs."""
 
         def shown(node: Node) -> str:
             return printable(self.graph.name_of(node), 60)
@@ -167,16 +171,16 @@ class _ProgramRenderer:
 
     def _step(self, step: Step) -> None:
         node = step.node
-        out = self._out(node)
+        out = self._output(node)
         heads = [self.symbols[head] for head in node.heads]
         override = self.overrides.get(node.operation)
-        if _is_plain(node.operation.ufunc) and override is None:
+        if _is_identifier(node.operation.ufunc) and override is None:
             call = f"np.{node.operation.ufunc}({', '.join([*heads, f'out={out}'])})"
         else:
             name = self._operation(node.operation, override)
             scratch = self._scratch(step)
             call = f"{name}({', '.join([out, *heads])}{self._attributes(node)}{scratch})"
-        self._run(call, node)
+        self._add_run_line(call, node)
 
     def _scratch(self, step: Step) -> str:
         names = self._scratch_names(step)
@@ -190,15 +194,17 @@ class _ProgramRenderer:
         return names
 
     def _guards(self, number: int) -> None:
-        """Where the plan says so, the guards stand before the step of this number."""
+        """Adds the guards, if the plan has them before the step of this number."""
         if number == self.plan.guard_position and not self.guarded:
             self.guarded = True
             self._views_before(self.plan.guards)
             for node in self.plan.guards:
-                self._run(f"guard({self.symbols[node]}, {self.graph.position(node)})", node)
+                self._add_run_line(
+                    f"guard({self.symbols[node]}, {self.graph.position(node)})", node
+                )
 
-    def _run(self, call: str, node: Node, note: str = "") -> None:
-        self.places_of_lines.append((node, True, len(self.run_lines)))
+    def _add_run_line(self, call: str, node: Node, note: str = "") -> None:
+        self.line_positions.append((node, True, len(self.run_lines)))
         self.run_lines.append(f"{call:<58}{self._comment(node, note)}")
 
     def _comment(self, node: Node, note: str = "") -> str:
@@ -209,7 +215,7 @@ class _ProgramRenderer:
 
     def _operation(self, operation: Operation, override: Callable[..., object] | None) -> str:
         if operation not in self.operation_names:
-            base = operation.name if _is_plain(operation.name) else "operation"
+            base = operation.name if _is_identifier(operation.name) else "operation"
             name, number = base, 1
             while name in self.operations or name in ("np", "view", "guard", "run", "bind"):
                 name, number = f"{base}_{number}", number + 1
@@ -219,7 +225,7 @@ class _ProgramRenderer:
 
     def _view_name(self, node: Node) -> str:
         operation = node.operation
-        key = f"view_{operation.name}" if _is_plain(operation.name) else "view_operation"
+        key = f"view_{operation.name}" if _is_identifier(operation.name) else "view_operation"
         while key in self.operations and self.operations[key] is not operation.view:
             key += "_"
         assert operation.view is not None
@@ -229,13 +235,14 @@ class _ProgramRenderer:
     def _attributes(self, node: Node) -> str:
         return "".join(
             f", {name}={self._literal(value)}"
-            if _is_plain(name)
+            if _is_identifier(name)
             else f", **{{{name!r}: {self._literal(value)}}}"
             for name, value in node.attributes.items()
         )
 
     def _literal(self, value: object) -> str:
-        """An attribute as Python text: numbers, truth values and tuples of them are printed."""
+        """An attribute as Python text: numbers, booleans and tuples of them; others are
+        constants."""
         if type(value) is float:
             return repr(value) if math.isfinite(value) else f"float('{value}')"
         if type(value) in (bool, int):
@@ -245,7 +252,7 @@ class _ProgramRenderer:
         self.constants.append(value)
         return f"constants[{len(self.constants) - 1}]"
 
-    def _assembled(self, leaves: list[Node]) -> Source:
+    def _source(self, leaves: list[Node]) -> Source:
         graph, plan = self.graph, self.plan
         outputs = [self.symbols[node] for node in graph.outputs.values()]
         header = (
@@ -260,7 +267,7 @@ class _ProgramRenderer:
         lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
         line_of = {
             node: (run_start if in_run else bind_start) + number
-            for node, in_run, number in reversed(self.places_of_lines)
+            for node, in_run, number in reversed(self.line_positions)
         }
         return Source(
             "\n".join(lines),
@@ -272,8 +279,8 @@ class _ProgramRenderer:
         )
 
 
-def _is_plain(name: str) -> bool:
-    """Whether a name may stand in the text as it is."""
+def _is_identifier(name: str) -> bool:
+    """Whether a name is an identifier that the text may contain."""
     return name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
 
 
