@@ -1,6 +1,6 @@
 """Imports point down only, and stand at the top of their file.
 
-errors < philox, user_folder < loops < graph < ops < backprop < passes < schedule < fusion < plan
+errors < philox, user_folder < kept_code < loops < graph < ops < backprop < passes < schedule < fusion < plan
 < backends < compile < layers < data < training < inspection < rendering < models < guide < tools
 """
 
@@ -18,6 +18,7 @@ LAYERS = (
     "errors",
     "philox",
     "user_folder",
+    "kept_code",
     "loops",
     "graph",
     "ops",

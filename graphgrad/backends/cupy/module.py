@@ -1,0 +1,55 @@
+"""Compiles kernels for a device, whether one is there or not, and keeps the code.
+
+The code that tests compile is the code that a device runs: a cubin for its architecture (`sm_90` is
+Hopper), kept under a hash of the text, the options and NVRTC's version (kept_code.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+
+from graphgrad.backends.cupy.kernel_files import device_functions
+from graphgrad.backends.cupy.nvrtc import CompileError, nvrtc
+from graphgrad.errors import ConfigurationError, PassError
+from graphgrad.kept_code import KeptCode
+
+OPTIONS = ("--std=c++17", "--fmad=false")
+"""Floats are rounded one by one, as on a processor; NVRTC's own functions keep their accuracy."""
+KEPT = KeptCode("cubins", ".cubin")
+_ARCHITECTURE = re.compile(r"sm_\d{2,3}[a-z]?")
+
+
+def compile_cuda(text: str, architecture: str, nodes: Iterable[str] = ()) -> bytes:
+    """The cubin of a text of CUDA C for an architecture such as "sm_90".
+
+    `nodes` are the names of what its kernels compute: where NVRTC refuses the text, the error names
+    them. Raises EnvironmentLimitError where NVRTC is not installed.
+    """
+    if not _ARCHITECTURE.fullmatch(architecture):
+        raise ConfigurationError(
+            f"{architecture!r} is no architecture of a CUDA device",
+            fix='name one like "sm_80" (Ampere) or "sm_90" (Hopper)',
+        )
+    compiler = nvrtc()
+    options = (f"--gpu-architecture={architecture}", *OPTIONS)
+    key = "\0".join([compiler.version, *options, text])
+    name = hashlib.sha256(key.encode()).hexdigest()[:32]
+    code = KEPT.read(name)
+    if code is None:
+        try:
+            code = compiler.compile(text, options)
+        except CompileError as problem:
+            raise PassError(
+                f"NVRTC {compiler.version} refuses the kernels for {architecture}:\n{problem}",
+                where=", ".join(dict.fromkeys(nodes)),
+                fix="report this with the graph that it came from",
+            ) from None
+        KEPT.write(name, code)
+    return code
+
+
+def module_text(kernels: Mapping[str, str]) -> str:
+    """One text of many kernels, with the functions that they call in front."""
+    return "\n".join([device_functions(), *kernels.values()])
