@@ -23,6 +23,7 @@ from graphgrad.backends.arguments import Table
 from graphgrad.backends.cupy.kernel_files import device_functions
 from graphgrad.backends.cupy.launches import (
     ARENA,
+    NUMBERS,
     REFUSED,
     SCRATCH,
     Array,
@@ -31,6 +32,7 @@ from graphgrad.backends.cupy.launches import (
     Guard,
     Launch,
     Pointer,
+    Rows,
 )
 from graphgrad.graph import CONSTANT, leaf_name
 
@@ -103,8 +105,9 @@ class Bound:
         self.device = device or Device(program.kernels)
         self.memory: dict[Any, np.ndarray] = {
             ARENA: _aligned(program.arena_bytes),
+            NUMBERS: _aligned(program.numbers_bytes),
             SCRATCH: _aligned(program.scratch_bytes),
-            REFUSED: np.zeros(max(1, len(program.actions)), np.int32),
+            REFUSED: np.zeros(max(1, program.refusals), np.int32),
         }
         for leaf, array in program.leaves.items():
             self.memory[leaf] = _aligned(max(1, array.size * array.dtype.itemsize))
@@ -116,7 +119,8 @@ class Bound:
         for leaf, array in self.program.leaves.items():
             if leaf.operation is not CONSTANT and leaf_name(leaf) in values:
                 self.array(array)[...] = values[leaf_name(leaf)]
-        self.memory[ARENA][...] = self.memory[SCRATCH][...] = 0xFF
+        for unset in (ARENA, NUMBERS, SCRATCH):
+            self.memory[unset][...] = 0xFF
         for number, action in enumerate(self.program.actions):
             with np.errstate(all="ignore"):
                 self.act(action, seed + number)
@@ -147,17 +151,21 @@ class Bound:
 
     def array(self, array: Array) -> np.ndarray:
         """The numbers themselves."""
-        memory = self.memory[array.pointer.memory]
-        return np.ndarray(
-            array.shape, array.dtype, memory.data, array.pointer.offset, array.strides
-        )
+        memory = self.memory[array.memory]
+        return np.ndarray(array.shape, array.dtype, memory.data, array.offset, array.strides)
+
+    def table(self, table: Table | Rows) -> np.ndarray:
+        """A table that a kernel reads."""
+        if isinstance(table, Table):
+            return table.array()
+        return np.array([list(map(self.word, row)) for row in table.rows], np.int64)
 
     def word(self, word: int | Pointer) -> int:
         """A parameter as a number."""
         if not isinstance(word, Pointer):
             return word
-        if isinstance(word.memory, Table) and word.memory not in self.memory:
-            self.memory[word.memory] = word.memory.array()
+        if isinstance(word.memory, Table | Rows) and word.memory not in self.memory:
+            self.memory[word.memory] = self.table(word.memory)
         return int(self.memory[word.memory].ctypes.data) + word.offset
 
 

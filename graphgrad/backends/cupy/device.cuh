@@ -226,3 +226,18 @@ __device__ inline Pack<T, N> dropout_mask(
     }
     return found;
 }
+
+// ---------------------------------------------------------------- many launches in one
+
+// The row of a table that this block belongs to. A row is the number of its first block and the words
+// of a launch, `length` together; the first block of the first row is 0.
+__device__ inline const long long* words_of_block(
+    const long long* table, long long launches, int length) {
+    long long low = 0, high = launches;
+    while (high - low > 1) {
+        const long long middle = (low + high) / 2;
+        if (table[middle * length] <= blockIdx.x) low = middle;
+        else high = middle;
+    }
+    return table + low * length;
+}

@@ -2,6 +2,8 @@
 the same order.
 
 - A nest that computes elements, each by itself, gives a thread `width` of them (`flat`).
+- One that has sums of everything beside, and in which rows and columns do not matter, gives a block
+  a stretch of elements (`chunk`), whatever their shape; a second kernel adds up the blocks' sums.
 - Any other is done row by row. A group of 1, 2, 4, … threads does a row, and every loop over the
   columns gives a column to the same thread: what a loop stores, and a later one reads back, waits in
   the thread's registers. Groups of up to 32 threads are parts of a warp, and several share a block;
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphgrad.fusion.reading import FULL, SCALAR
+from graphgrad.fusion.reading import FULL, ROW, SCALAR, TOTAL
 from graphgrad.fusion.statements import (
     Assign,
     ColumnLoop,
@@ -37,7 +39,7 @@ LARGEST_GROUP = 1024
 WIDTH = 4
 REGISTERS = 48
 """Numbers of rows that wait in the registers of one thread, as long as there are more threads."""
-PARTS = 512
+PARTS = 1024
 """Parts of a collected sum at most, unless they had more than `LONGEST_PART` rows each."""
 LONGEST_PART = 256
 
@@ -53,7 +55,9 @@ class Geometry:
     height: int
     """The rows of a group."""
     parts: int
-    """How many groups there are."""
+    """How many groups there are; where there is a `chunk`, how many blocks."""
+    chunk: int = 0
+    """Elements of a block, where it adds them all up."""
 
     @property
     def flat(self) -> bool:
@@ -71,6 +75,8 @@ class Geometry:
 
     def grid(self, loops: Loops) -> int:
         """How many blocks there are."""
+        if self.chunk:
+            return self.parts
         if self.flat:
             return -(-loops.rows * loops.columns // (BLOCK * self.width))
         return -(-self.parts // self.groups)
@@ -78,9 +84,13 @@ class Geometry:
 
 def geometry_of(loops: Loops, aligned: bool = True) -> Geometry:
     """How a nest is computed, where its arrays lie `aligned` or not."""
-    flat = _is_flat(loops)
-    whole = loops.rows * loops.columns if flat and not follows_columns(loops) else loops.columns
+    flat, totals, size = _is_flat(loops), _is_total(loops), loops.rows * loops.columns
+    whole = size if (flat and not follows_columns(loops)) or totals else loops.columns
     width = WIDTH if aligned and whole % WIDTH == 0 else 1
+    if totals:
+        least = -(-size // PARTS)
+        chunk = max(4, -(-least // (BLOCK * WIDTH))) * BLOCK * WIDTH
+        return Geometry(width, 0, 1, 1, -(-size // chunk), chunk)
     if flat:
         return Geometry(width, 0, 1, 1, loops.rows)
     packs = -(-loops.columns // width)
@@ -122,6 +132,24 @@ def follows_columns(loops: Loops) -> bool:
         isinstance(argument, Mask)
         or loops.role(argument.value) not in (FULL, SCALAR)
         for argument in loops.arguments
+    )
+
+
+def _is_total(loops: Loops) -> bool:
+    """Whether elements and sums of everything are all that is computed, by their numbers alone."""
+    steps = [step for stage in loops.stages for step in stage]
+    sums = all(loops.role(value) == TOTAL for value in loops.collected)
+    rows = any(loops.role(value) == ROW for value in loops.kept)
+    return (
+        bool(loops.collected)
+        and (sums and not rows and not follows_columns(loops))
+        and all(isinstance(step, ColumnLoop | RowSums) for step in steps)
+        and all(
+            loops.role(its.value) in (FULL, TOTAL, SCALAR)
+            for step in steps
+            if isinstance(step, ColumnLoop | RowSums)
+            for its in step.body
+        )
     )
 
 

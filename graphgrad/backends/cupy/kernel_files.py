@@ -6,6 +6,7 @@ axes is part of their text.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -33,6 +34,13 @@ def kernel_text(name: str, **types: np.dtype | str) -> str:
     """The kernel of the file of this name for these dtypes (or, of other words, their text)."""
     words = {what: C_TYPES.get(str(dtype), str(dtype)) for what, dtype in types.items()}
     return Template(_resource(f"kernels/{name}.cu")).substitute(words)
+
+
+def named(text: str) -> tuple[str, str]:
+    """A kernel's text with a name of its own in place of `kernel`, made of the text: equal texts are
+    one kernel in all programs."""
+    name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return name, text.replace(" kernel(", f" {name}(", 1)
 
 
 def copy_text(dtype: np.dtype | str, rank: int, adds: bool = False) -> str:

@@ -1,13 +1,13 @@
 """A program of the device as data: what is launched, in which order, over which memory.
 
 One stream runs the actions one after another, so an action sees all that those before it wrote.
-Memory is named by what it is: the arena, the scratch of single actions, a leaf of the graph, a table
-of rows. Where each lies on a device is known when a program is bound there.
+Memory is named by what it is: the arena, the scratch of single actions, a leaf of the graph, a table.
+Where each lies on a device is known when a program is bound there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,35 +16,76 @@ from graphgrad.backends.arguments import Table
 from graphgrad.graph import Node
 
 ARENA = "arena"
+NUMBERS = "numbers"
+"""The values of one element that would lie in the arena: each has a place of its own, so that what
+computes them need not wait for a place to be free."""
 SCRATCH = "scratch"
-"""What an action and those that follow it for the same node need meanwhile."""
+"""What an action needs for those that follow it for the same node."""
 REFUSED = "refused"
-"""int32, one for each action of a program; it is set where the action met a bad index."""
+"""int32, one for each action that reads indices; it is set where one of them is bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table of the words of many launches: each row the number of its first block, and its words."""
+
+    rows: tuple[tuple[Word, ...], ...]
+
+
+Memory = str | Node | Table | Rows
 
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """An address: so many bytes into a stretch of memory."""
+    """An address so many bytes into a stretch of memory; from there on `reach` bytes are read or
+    written."""
 
-    memory: str | Node | Table
-    offset: int = 0
+    memory: Memory
+    offset: int
+    reach: int
+    written: bool = False
+
+    def meets(self, other: Pointer) -> bool:
+        """Whether one of the two writes what the other reads or writes."""
+        return (
+            (self.written or other.written)
+            and self.memory == other.memory
+            and self.offset < other.offset + other.reach
+            and other.offset < self.offset + self.reach
+        )
+
+
+Word = int | Pointer
+"""A parameter of a kernel; all have 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """Numbers in memory; `strides` count bytes."""
+    """Numbers in memory; offset and strides count bytes."""
 
-    pointer: Pointer
+    memory: Memory
+    offset: int
     dtype: np.dtype
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
     @property
     def size(self) -> int:
+        """How many there are."""
         return int(np.prod(self.shape, dtype=np.int64))
 
+    @property
+    def read(self) -> Pointer:
+        """The address as a parameter of a kernel that reads the array."""
+        steps = zip(self.shape, self.strides, strict=True)
+        reach = self.dtype.itemsize + sum((size - 1) * stride for size, stride in steps)
+        return Pointer(self.memory, self.offset, reach if self.size else 0)
 
-Word = int | Pointer
+    @property
+    def written(self) -> Pointer:
+        """The address as a parameter of a kernel that writes the array."""
+        read = self.read
+        return Pointer(read.memory, read.offset, read.reach, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +105,7 @@ class Product:
 
     node: Node
     out: Array
-    heads: tuple[Array, Array]
+    heads: tuple[Array, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +129,35 @@ class Guard:
 Action = Launch | Product | Computed | Guard
 
 
+def pointers_of(action: Action) -> Iterator[Pointer]:
+    """All addresses that an action reads or writes."""
+    if isinstance(action, Launch):
+        for word in action.words:
+            if isinstance(word, Pointer) and isinstance(word.memory, Rows):
+                for row in word.memory.rows:
+                    yield from (its for its in row if isinstance(its, Pointer))
+            elif isinstance(word, Pointer):
+                yield word
+    elif isinstance(action, Guard):
+        yield action.value.read
+    else:
+        yield action.out.written
+        yield from (head.read for head in action.heads)
+        if isinstance(action, Computed):
+            yield from (its.written for its in action.scratch)
+
+
 @dataclass(frozen=True, eq=False)
 class DeviceProgram:
-    """What runs for a plan: its actions in order, the texts of its kernels by name, and the bytes
-    of the memory that is no leaf's."""
+    """What runs for a plan: its actions in order, the texts of its kernels by name, and the bytes of
+    the memory that belongs to no leaf."""
 
     actions: tuple[Action, ...]
     kernels: Mapping[str, str]
     arena_bytes: int
+    numbers_bytes: int
     scratch_bytes: int
+    refusals: int
     outputs: Mapping[str, Array]
     leaves: Mapping[Node, Array]
 
@@ -112,4 +173,7 @@ def _line(action: Action) -> str:
     what = type(action).__name__.lower()
     if isinstance(action, Launch):
         what = f"{action.kernel}<<<{action.grid}, {action.block}>>>"
-    return f"{what:<32} {action.node.operation.name:<16} {action.node.type}"
+        table = [word.memory for word in action.words if isinstance(word, Pointer)]
+        if isinstance(table[0], Rows):
+            what += f" for {len(table[0].rows)}"
+    return f"{what:<40} {action.node.operation.name:<16} {action.node.type}"

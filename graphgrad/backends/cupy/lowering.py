@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
-from graphgrad.backends.arguments import Address, PartialSums, Stream
-from graphgrad.backends.cupy.kernel_files import copy_text, joined_axes, kernel_text
+from graphgrad.backends.arguments import Address, PartialSums, Stream, Table
+from graphgrad.backends.arguments import Word as LoopWord
+from graphgrad.backends.cupy.kernel_files import copy_text, joined_axes, kernel_text, named
 from graphgrad.backends.cupy.launches import (
     ARENA,
+    NUMBERS,
     REFUSED,
     SCRATCH,
     Action,
     Array,
     Launch,
+    Memory,
     Pointer,
     Word,
 )
-from graphgrad.backends.cupy.nest_text import print_nest, renamed
+from graphgrad.backends.cupy.nest_text import print_nest
 from graphgrad.fusion import LoopNest
 from graphgrad.fusion.reading import TOTAL, unrepeated
 from graphgrad.fusion.statements import Loops, Mask
@@ -29,7 +29,9 @@ from graphgrad.plan.arena import aligned
 
 BLOCK = 256
 VECTOR = 16
-"""Bytes that are read at once; an array that begins elsewhere is read one by one."""
+"""Bytes that are read at once; where an array begins elsewhere, numbers are read one by one."""
+SCRATCH_ROUND = 1 << 24
+"""Bytes of scratch after which its start is used again: what lies apart needs no order."""
 
 
 class Lowering:
@@ -40,54 +42,64 @@ class Lowering:
         self.actions: list[Action] = []
         self.kernels: dict[str, str] = {}
         self.scratch_bytes = 0
+        self.refusals = 0
         self._taken = 0
+        self._numbers: dict[Node, int] = {}
 
     # ------------------------------------------------------------ where things lie
 
     def array(self, node: Node) -> Array:
         """Where a value lies and how."""
-        ghost = self.plan.layouts.ghosts[node]
-        return Array(self.pointer(node), node.dtype, node.type.sizes, ghost.strides)
-
-    def pointer(self, node: Node) -> Pointer:
-        """Where the first element of a value lies."""
         ghosts, place = self.plan.layouts.ghosts, self.plan.places[node]
         offset, root = 0, place.root
         if place.kind == "view":
             offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
             root = self.plan.places[root].root  # a next value may lie in its state
-        if root.operation in LEAVES:
-            return Pointer(root, offset)
-        return self.arena_pointer(self.plan.places[root].offset + offset)
+        memory: Memory = root
+        if self.is_number(root):
+            memory, offset = NUMBERS, self._numbers.setdefault(root, VECTOR * len(self._numbers))
+        elif root.operation not in LEAVES:
+            memory, offset = ARENA, self.plan.places[root].offset + offset
+        return Array(memory, offset, node.dtype, node.type.sizes, ghosts[node].strides)
 
-    def arena_pointer(self, offset: int) -> Pointer:
-        """So many bytes into the arena."""
-        return Pointer(ARENA, offset)
+    def is_number(self, root: Node) -> bool:
+        """Whether a value has one element, and a place of its own for it."""
+        return root.type.size == 1 and root.operation not in LEAVES
+
+    @property
+    def numbers_bytes(self) -> int:
+        """The bytes of all values of one element."""
+        return VECTOR * len(self._numbers)
+
+    def in_arena(self, offset: int, type_: TensorType) -> Array:
+        """A value that lies in order so many bytes into the arena."""
+        return ordered(ARENA, offset, type_)
 
     def scratch(self, type_: TensorType) -> Array:
         """A working array until the next node."""
         offset = self._taken
         self._taken += aligned(type_.nbytes)
         self.scratch_bytes = max(self.scratch_bytes, self._taken)
-        return contiguous_array(Pointer(SCRATCH, offset), type_.dtype, type_.sizes)
+        return ordered(SCRATCH, offset, type_)
 
     def free_scratch(self) -> None:
-        """Ends the life of all working arrays."""
-        self._taken = 0
+        """Ends the life of all working arrays; their memory is used again some time later."""
+        if self._taken > SCRATCH_ROUND:
+            self._taken = 0
 
     def refused(self) -> Pointer:
-        """Where the next launch says that an index is bad."""
-        return Pointer(REFUSED, 4 * len(self.actions))
+        """Where a launch says that an index is bad."""
+        self.refusals += 1
+        return Pointer(REFUSED, 4 * (self.refusals - 1), 4, written=True)
 
     # ------------------------------------------------------------ what is added
 
     def launch(self, node: Node, text: str, grid: int, words: Sequence[Word], block: int) -> None:
-        """A kernel by its text, which gives it its name: equal texts are one kernel everywhere."""
-        if not grid:
-            return
-        name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-        self.kernels[name] = renamed(text, name)
-        self.actions.append(Launch(node, name, grid, block, tuple(words)))
+        """A kernel by its text."""
+        if grid:
+            name, text = named(text)
+            self.kernels[name] = text
+            self.actions.append(Launch(node, name, grid, block, tuple(words)))
 
     def elementwise(self, node: Node, text: str, count: int, words: Sequence[Word]) -> None:
         """A kernel of which each thread does one of `count` things."""
@@ -102,20 +114,21 @@ class Lowering:
             [stride // size for stride in target.strides],
         )
         text = copy_text(source.dtype, len(axes), adds)
-        words = (source.size, *axes[1:], *read, *written, source.pointer, target.pointer)
+        words = (source.size, *axes[1:], *read, *written, source.read, target.written)
         self.elementwise(node, text, source.size, words)
 
     def zeros(self, node: Node, target: Array) -> None:
         """Zeros in an array that lies in order."""
         text = kernel_text("fill_zero", element=target.dtype)
-        self.elementwise(node, text, target.size, (target.size, target.pointer))
+        self.elementwise(node, text, target.size, (target.size, target.written))
 
     def contiguous(self, node: Node, array: Array) -> Array:
         """The array itself, or a copy of it whose elements lie in order."""
-        ordered = contiguous_array(array.pointer, array.dtype, array.shape)
-        if array.size <= 1 or _strides_that_count(array) == _strides_that_count(ordered):
-            return ordered
-        found = self.scratch(TensorType(array.shape, array.dtype))
+        type_ = TensorType(array.shape, array.dtype)
+        wanted = ordered(array.memory, array.offset, type_)
+        if array.size <= 1 or _strides_that_count(array) == _strides_that_count(wanted):
+            return wanted
+        found = self.scratch(type_)
         self.copy(node, array, found)
         return found
 
@@ -124,34 +137,39 @@ class Lowering:
         node: Node,
         nest: LoopNest,
         in_place: Mapping[int, int] | None = None,
-        moved: Mapping[Node, Pointer] | None = None,
+        moved: Mapping[Node, Array] | None = None,
     ) -> None:
         """The kernel of a nest; `moved` are values that are read elsewhere than they lie."""
-        moved = moved or {}
-        pointers: dict[int, Pointer] = {}
-        for number in _in_memory(nest.loops):
-            source = unrepeated(nest.nodes[number])
-            pointers[number] = moved.get(source) or self.pointer(source)
+        loops, arrays = nest.loops, {}
+        read = [value for argument in loops.arguments for value in argument.reads]
+        for value in (*read, *loops.kept, *loops.collected):
+            source = unrepeated(nest.nodes[value])
+            arrays[value] = (moved or {}).get(source) or self.array(source)
         streams = {
             argument.value: int(nest.nodes[argument.value].attributes["stream"])
-            for argument in nest.loops.arguments
+            for argument in loops.arguments
             if isinstance(argument, Mask)
         }
-        self.loops(node, nest.loops, pointers, in_place or {}, streams)
+        shared = {
+            output: argument
+            for output, argument in (in_place or {}).items()
+            if arrays.get(output) == arrays[argument]
+        }
+        self.loops(node, loops, arrays, shared, streams)
 
     def loops(
         self,
         node: Node,
         loops: Loops,
-        pointers: Mapping[int, Pointer],
+        arrays: Mapping[int, Array],
         in_place: Mapping[int, int] | None = None,
         streams: Mapping[int, int] | None = None,
     ) -> None:
-        """The kernel of loops, and what adds up the parts of its sums.
+        """The kernel of loops over these arrays, and what adds up the parts of its sums.
 
         Where all arrays begin at multiples of 16 bytes, it reads so many at once.
         """
-        widest = all(pointer.offset % VECTOR == 0 for pointer in pointers.values())
+        widest = all(array.offset % VECTOR == 0 for array in arrays.values())
         kernel = print_nest(loops, in_place, widest)
         geometry = kernel.geometry
         parts: list[Array] = []
@@ -159,36 +177,36 @@ class Lowering:
             columns = 1 if loops.role(value) == TOTAL else loops.columns
             shape = (geometry.parts, columns)
             parts.append(self.scratch(TensorType(shape, loops.values[value].dtype)))
-        words: list[Word] = []
-        for word in kernel.words:
+        written = {*loops.kept, *(in_place or {}).values()}
+
+        def word_of(word: LoopWord) -> Word:
             if isinstance(word, Address):
-                words.append(pointers[word.value])
-            elif isinstance(word, PartialSums):
-                words.append(parts[word.number].pointer)
-            elif isinstance(word, Stream):
-                words.append((streams or {})[word.value])
-            else:
-                words.append(word if isinstance(word, int) else Pointer(word))
+                array = arrays[word.value]
+                return array.written if word.value in written else array.read
+            if isinstance(word, PartialSums):
+                return parts[word.number].written
+            if isinstance(word, Stream):
+                return (streams or {})[word.value]
+            return Pointer(word, 0, 4 * loops.rows) if isinstance(word, Table) else word
+
+        words = list(map(word_of, kernel.words))
         self.launch(node, kernel.text, geometry.grid(loops), words, geometry.block)
-        for value, its in zip(loops.collected, parts, strict=True):
-            text, columns = kernel_text("add_parts", element=its.dtype), its.shape[1]
-            words = [geometry.parts, columns, its.pointer, pointers[value]]
-            self.launch(node, text, -(-columns // 32), words, BLOCK)
+        self._add_parts(node, [arrays[value] for value in loops.collected], parts)
+
+    def _add_parts(self, node: Node, sums: Iterable[Array], parts: Iterable[Array]) -> None:
+        for target, its in zip(sums, parts, strict=True):
+            text, (count, columns) = kernel_text("add_parts", element=its.dtype), its.shape
+            words = (count, columns, its.read, target.written)
+            self.launch(node, text, -(-columns // 32), words, block=1024)
 
 
-def _in_memory(loops: Loops) -> list[int]:
-    """The values that lie in memory."""
-    read = [value for argument in loops.arguments for value in argument.reads]
-    return [*read, *loops.kept, *loops.collected]
-
-
-def contiguous_array(pointer: Pointer, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
+def ordered(memory: Memory, offset: int, type_: TensorType) -> Array:
     """An array whose elements lie in C order."""
-    strides, step = [], dtype.itemsize
-    for size in reversed(shape):
+    strides, step = [], type_.dtype.itemsize
+    for size in reversed(type_.sizes):
         strides.append(step)
         step *= max(size, 1)
-    return Array(pointer, dtype, shape, tuple(reversed(strides)))
+    return Array(memory, offset, type_.dtype, type_.sizes, tuple(reversed(strides)))
 
 
 def _strides_that_count(array: Array) -> list[int]:

@@ -85,15 +85,6 @@ class Kernel:
     words: tuple[Word, ...]
     geometry: Geometry
 
-    def named(self, name: str) -> str:
-        """The text with another name: a module has many kernels."""
-        return renamed(self.text, name)
-
-
-def renamed(text: str, name: str) -> str:
-    """A kernel's text with its own name in place of `kernel`."""
-    return text.replace(" kernel(", f" {name}(", 1)
-
 
 def print_nest(
     loops: Loops, in_place: Mapping[int, int] | None = None, aligned: bool = True
@@ -111,7 +102,7 @@ class _Printer:
         self.columns, self.width = loops.columns, geometry.width
         self.own = geometry.items * geometry.width
         """Columns of a thread."""
-        self.by_number = geometry.flat and not follows_columns(loops)
+        self.by_number = geometry.flat and (bool(geometry.chunk) or not follows_columns(loops))
         """Whether rows and columns do not matter, and not even how many there are is in the text."""
         self.read = {argument.value for argument in loops.arguments}
         self.masks = {each.value: each for each in loops.arguments if isinstance(each, Mask)}
@@ -132,7 +123,9 @@ class _Printer:
             self._parameter("const long long count", loops.rows * loops.columns)
         else:
             self._parameter("const long long rows", loops.rows)
-        if not geometry.flat:
+        if geometry.chunk:
+            self._parameter("const long long chunk", geometry.chunk)
+        elif not geometry.flat:
             self._parameter("const long long height", geometry.height)
         for argument in loops.arguments:
             if isinstance(argument, Mask):
@@ -144,7 +137,8 @@ class _Printer:
         for place, value in enumerate(loops.collected):
             self._collected(value, place)
         body = [line for stage in loops.stages for each in stage for line in self._statement(each)]
-        whole = self._flat(body) if geometry.flat else self._rows(body)
+        form = self._totals if geometry.chunk else self._flat if geometry.flat else self._rows
+        whole = form(body)
         head = f'extern "C" __global__ void __launch_bounds__({geometry.block}) kernel('
         parameters = ",\n".join(f"    {parameter}" for parameter in self.parameters)
         lines = [head, f"{parameters})", "{", *_indented(whole), "}", ""]
@@ -162,6 +156,22 @@ class _Printer:
             lines.append(f"const long long row = element / {self.columns};")
             lines.append(f"const int column = int(element - row * {self.columns});")
         return [*lines, *self.once, *self.per_row, *body]
+
+    def _totals(self, body: Sequence[str]) -> list[str]:
+        """A stretch of elements for each block, `width` a thread and turn."""
+        block = self.geometry.block
+        return [
+            f"__shared__ long long shared[{block // WARP}];",
+            "const int lane = threadIdx.x;",
+            "const long long group = blockIdx.x;",
+            "const long long last = minimum((group + 1) * chunk, count);",
+            f"const long long first = group * chunk + lane * {self.width};",
+            *self.once,
+            f"for (long long element = first; element < last; element += {block * self.width}) {{",
+            *_indented([*self.per_row, *body]),
+            "}",
+            *self.after,
+        ]
 
     def _rows(self, body: Sequence[str]) -> list[str]:
         """A group of threads for each row."""
@@ -358,10 +368,12 @@ class _Printer:
         if self.geometry.flat:
             return turn
         geometry = self.geometry
-        start = f"const int column = (item * {geometry.threads} + lane) * {self.width};"
         if self.own * geometry.threads != self.columns:
             turn = [f"if (column < {self.columns}) {{", *_indented(turn), "}"]
-        return _loop("item", geometry.items, [start, *turn], self.own <= UNROLLED)
+        if any("column" in line for line in turn):
+            place = f"(item * {geometry.threads} + lane) * {self.width}"
+            turn = [f"const int column = {place};", *turn]
+        return _loop("item", geometry.items, turn, self.own <= UNROLLED)
 
     def _step(self, step: Load | Assign | Store | Reduce) -> Sequence[str]:
         """What is done for one column."""
@@ -411,6 +423,8 @@ class _Printer:
 
     def _own(self) -> str:
         """The number of a column among those of its thread."""
+        if self.geometry.flat:
+            return "k"
         return f"item * {self.width} + k" if self.width > 1 else "item"
 
     def _place(self, value: int) -> str:
@@ -422,7 +436,7 @@ class _Printer:
         return f"{'a' if value in self.read else 'o'}{value} + column"
 
     def _over_group(self, value: str, combine: str) -> str:
-        threads = self.geometry.threads
+        threads = self.geometry.threads or self.geometry.block
         shared = "shared" if threads > WARP else "nullptr"
         return f"over_group<{threads}>({value}, {combine}(), {shared})"
 

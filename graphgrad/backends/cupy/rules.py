@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -55,8 +54,7 @@ def viewed(array: Array, view: Callable[[np.ndarray], np.ndarray]) -> Array:
     )
     seen = view(ghost)
     offset = int(seen.ctypes.data - ghost.ctypes.data) if seen.size else 0
-    pointer = replace(array.pointer, offset=array.pointer.offset + offset)
-    return Array(pointer, array.dtype, seen.shape, seen.strides)
+    return Array(array.memory, array.offset + offset, array.dtype, seen.shape, seen.strides)
 
 
 def _copied(lowering: Lowering, node: Node) -> None:
@@ -102,7 +100,7 @@ def _gathered(lowering: Lowering, node: Node) -> None:
     text = kernel_text("gather", element=table.dtype, index=indices.dtype)
     words = (
         *(indices.size, width, table.shape[0]),
-        *(table.pointer, indices.pointer, target.pointer, lowering.refused()),
+        *(table.read, indices.read, target.written, lowering.refused()),
     )
     lowering.elementwise(node, text, indices.size * width, words)
 
@@ -114,18 +112,18 @@ def _scatter_added(lowering: Lowering, node: Node) -> None:
     order, other = (lowering.scratch(TensorType((count,), np.dtype("int32"))) for _ in range(2))
     sort = kernel_text("sort_runs", index=indices.dtype)
     lowering.launch(
-        node, sort, -(-count // RUN), (count, indices.pointer, order.pointer), block=RUN
+        node, sort, -(-count // RUN), (count, indices.read, order.written), block=RUN
     )
     run = RUN
     while run < count:
-        words = (count, run, indices.pointer, order.pointer, other.pointer)
+        words = (count, run, indices.read, order.read, other.written)
         lowering.elementwise(node, kernel_text("merge_runs", index=indices.dtype), count, words)
         order, other, run = other, order, 2 * run
     width = int(np.prod(target.shape[1:], dtype=np.int64))
     text = kernel_text("add_rows", element=rows.dtype, index=indices.dtype)
     words = (
-        *(count, width, target.shape[0], indices.pointer, order.pointer, rows.pointer),
-        *(target.pointer, lowering.refused()),
+        *(count, width, target.shape[0], indices.read, order.read, rows.read),
+        *(target.written, lowering.refused()),
     )
     lowering.elementwise(node, text, count * width, words)
 
@@ -141,7 +139,7 @@ def _taken_along(lowering: Lowering, node: Node) -> None:
     text = kernel_text("take_along_axis", element=x.dtype, index=indices.dtype)
     words = (
         *(target.size, target.shape[axis], _around(target.shape, axis), x.shape[axis]),
-        *(x.pointer, indices.pointer, target.pointer, lowering.refused()),
+        *(x.read, indices.read, target.written, lowering.refused()),
     )
     lowering.elementwise(node, text, target.size, words)
 
@@ -155,7 +153,7 @@ def _put_along(lowering: Lowering, node: Node) -> None:
     text = kernel_text("put_along_axis", element=values.dtype, index=indices.dtype)
     words = (
         *(lines, taken, _around(target.shape, axis), target.shape[axis]),
-        *(indices.pointer, values.pointer, target.pointer, lowering.refused()),
+        *(indices.read, values.read, target.written, lowering.refused()),
     )
     lowering.elementwise(node, text, lines, words)
 
@@ -164,7 +162,7 @@ def _argmax(lowering: Lowering, node: Node) -> None:
     x, target = lowering.contiguous(node, lowering.array(node.heads[0])), lowering.array(node)
     axis = node.attributes["axis"]
     text = kernel_text("argmax", element=x.dtype, index=target.dtype)
-    words = (target.size, x.shape[axis], _around(x.shape, axis), x.pointer, target.pointer)
+    words = (target.size, x.shape[axis], _around(x.shape, axis), x.read, target.written)
     lowering.launch(node, text, -(-target.size // LINES), words, block=32 * LINES)
 
 
@@ -174,7 +172,7 @@ def _checked(lowering: Lowering, node: Node) -> None:
     text = kernel_text("checked", index=indices.dtype)
     words = (
         *(indices.size, node.attributes["size"], int(ignored is not None), ignored or 0),
-        *(indices.pointer, target.pointer, lowering.refused()),
+        *(indices.read, target.written, lowering.refused()),
     )
     lowering.elementwise(node, text, indices.size, words)
 
@@ -190,7 +188,7 @@ def _mask(lowering: Lowering, node: Node) -> None:
         threshold=f"{dropout_threshold(rate)}u",
         scale=number(dropout_scale(rate), target.dtype),
     )
-    words = (target.size, node.attributes["stream"], seed.pointer, step.pointer, target.pointer)
+    words = (target.size, node.attributes["stream"], seed.read, step.read, target.written)
     lowering.elementwise(node, text, -(-target.size // 4), words)
 
 
@@ -203,7 +201,7 @@ def _elementwise(lowering: Lowering, node: Node) -> None:
     for head in node.heads:
         source = unrepeated(head)
         if not (is_generator(source) or lowering.plan.layouts.contiguous(source)):
-            moved[source] = lowering.contiguous(node, lowering.array(source)).pointer
+            moved[source] = lowering.contiguous(node, lowering.array(source))
     nest = build_nest(Region(space, roles={node: FULL}), [node], lowering.plan.graph)
     lowering.nest(node, nest, moved=moved)
 
@@ -230,7 +228,7 @@ def _reduced(lowering: Lowering, node: Node) -> None:
         (),
     )
     source = lowering.contiguous(node, ordered)
-    lowering.loops(node, loops, {0: source.pointer, 1: target.pointer})
+    lowering.loops(node, loops, {0: source, 1: target})
 
 
 RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
