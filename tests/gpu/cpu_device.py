@@ -38,7 +38,7 @@ from graphgrad.graph import CONSTANT, leaf_name
 
 HEADER = Path(__file__).with_name("cuda_cpu.h")
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-FLAGS = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing")
+FLAGS = ("-std=c++17", "-Og", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ or clang++ is installed")
 
 

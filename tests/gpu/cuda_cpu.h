@@ -2,7 +2,7 @@
 //
 // Blocks run one after another. The threads of a block are fibers: each runs until it waits at a
 // barrier or a shuffle, and then the next one does, in an order that is drawn anew from the seed of
-// the launch each time. Shared memory is filled with 0xff (NaN, -1) before each block.
+// the launch each time; some warps are left behind until no other can go on. Shared memory is filled with 0xff (NaN, -1) before each block.
 //
 // A launch ends with a message instead of a result where, on a device, nothing would be certain:
 // - threads of a block wait at different barriers, or for one that others never reach;
@@ -16,16 +16,11 @@
 #pragma once
 
 #include <cmath>
-#include <csetjmp>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
-#include <map>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include <sys/mman.h>
 
@@ -243,8 +238,8 @@ static bool release_barrier(bool& moved) {
     return true;
 }
 
-// lets every fiber that can run do so once, in a random order
-static bool run_once() {
+// lets the fibers that can run do so once, in a random order; those of `awake` warps
+static bool run_once(unsigned awake) {
     bool ran = false;
     const int start = drawn() % count;
     int stride = drawn() % count | 1;
@@ -255,7 +250,7 @@ static bool run_once() {
     }
     for (int turn = 0; turn < count; ++turn) {
         current = int((start + (long long)turn * stride) % count);
-        if (fibers[current].state != RUNS) continue;
+        if (fibers[current].state != RUNS || !(awake >> current / 32 & 1)) continue;
         threadIdx.x = current % blockDim.x;
         threadIdx.y = current / blockDim.x;
         to_fiber();
@@ -273,27 +268,29 @@ __attribute__((no_sanitize("address"))) static void poison() {
 static bool run_block() {
     poison();
     for (int thread = 0; thread < count; ++thread) prepare(fibers[thread]);
+    unsigned awake = drawn();
     for (;;) {
-        while (run_once()) {}
-        if (message[0]) return false;
-        bool moved = false, waits = false;
-        if (!release_shuffles(moved)) return false;
-        if (!moved && !release_barrier(moved)) return false;
+        if (drawn() % 8 == 0) awake = drawn();
+        bool moved = run_once(awake);
+        if (message[0] || !release_shuffles(moved)) return false;
         if (moved) continue;
-        for (int thread = 0; thread < count && !waits; ++thread)
-            if (fibers[thread].state != LEFT) {
-                waits = true;
-                failed("it waits for others, which never come", thread,
-                       std::abs(fibers[thread].line));
-            }
-        return !waits;
+        moved = run_once(~0u);
+        if (message[0] || (!moved && !release_barrier(moved))) return false;
+        if (moved) continue;
+        for (int thread = 0; thread < count; ++thread)
+            if (fibers[thread].state != LEFT)
+                return failed("it waits for others, which never come", thread,
+                              std::abs(fibers[thread].line));
+        return true;
     }
 }
 
-static std::map<std::string, Kernel>& kernels() {
-    static std::map<std::string, Kernel> all;
-    return all;
-}
+struct Known {
+    const char* name;
+    Kernel kernel;
+    const Known* next;
+};
+static const Known* known;
 
 // the words of a launch as the parameters of a kernel
 template <class T>
@@ -314,22 +311,24 @@ static void call(void (*function)(A...), const long long* given) {
 
 }  // namespace cuda_cpu
 
-#define LAUNCHABLE(name) \
-    static const bool cuda_cpu_has_##name = \
-        (cuda_cpu::kernels()[#name] = \
-             [](const long long* given) { cuda_cpu::call(name, given); }, true);
+#define LAUNCHABLE(name)                                                              \
+    static const cuda_cpu::Known cuda_cpu_##name = {                                  \
+        #name, [](const long long* given) { cuda_cpu::call(name, given); },           \
+        cuda_cpu::known};                                                             \
+    static const bool cuda_cpu_has_##name = (cuda_cpu::known = &cuda_cpu_##name, true);
 
 // Runs a kernel; what went wrong, or an empty text.
 extern "C" const char* cuda_cpu_launch(const char* name, unsigned grid, unsigned block,
                                        const long long* given, unsigned long long seed) {
     using namespace cuda_cpu;
     message[0] = 0;
-    const auto found = kernels().find(name);
-    if (found == kernels().end() || block == 0 || block > MOST) {
+    const Known* found = known;
+    while (found && std::strcmp(found->name, name)) found = found->next;
+    if (!found || block == 0 || block > MOST) {
         std::snprintf(message, sizeof message, "no kernel %s of %u threads", name, block);
         return message;
     }
-    kernel = found->second, words = given, count = int(block);
+    kernel = found->kernel, words = given, count = int(block);
     dice = seed * 0x9E3779B97F4A7C15ull + 0x1234567;
     gridDim.x = grid, blockDim.x = block;
     for (unsigned number = 0; number < grid; ++number) {
@@ -360,6 +359,7 @@ static inline To bits(From from) {
 }
 }  // namespace cuda_cpu
 
+static inline unsigned __float_as_uint(float x) { return cuda_cpu::bits<unsigned>(x); }
 static inline float __int_as_float(int x) { return cuda_cpu::bits<float>(x); }
 static inline int __float_as_int(float x) { return cuda_cpu::bits<int>(x); }
 static inline double __longlong_as_double(long long x) { return cuda_cpu::bits<double>(x); }

@@ -1,5 +1,5 @@
-// What every kernel may call. Plain CUDA C++ that needs no other header: NVRTC compiles it as it is,
-// and tests/gpu/cuda_cpu.h lets a C++ compiler make code for a processor of it.
+// What every kernel may call. Plain CUDA C++ that needs no other header: NVRTC compiles it as it
+// is, and tests/gpu/cuda_cpu.h lets a C++ compiler make code for a processor of it.
 //
 // Numbers are computed as the loop language says (graphgrad/loops): floats are rounded one by one
 // (compile with --fmad=false), integers wrap around, NaN comes through a maximum and a minimum.
@@ -22,6 +22,18 @@ __device__ inline void store(T* to, const Pack<T, N>& numbers) {
 }
 
 // ---------------------------------------------------------------- single numbers
+
+// the bits of a number as another type of the same size
+template <class To, class From>
+__device__ inline To bits_as(From x) {
+    static_assert(sizeof(To) == sizeof(From), "types of one size");
+    union {
+        From from;
+        To to;
+    } both;
+    both.from = x;
+    return both.to;
+}
 
 __device__ inline float infinity(float) { return __int_as_float(0x7f800000); }
 __device__ inline double infinity(double) { return __longlong_as_double(0x7ff0000000000000LL); }
@@ -111,7 +123,8 @@ __device__ inline long long whole_int64(T x) {
     return x < T(-9223372036854775808.0) ? -9223372036854775807LL - 1 : (long long)x;
 }
 
-// Whether `a`, at its place, comes before `b` as the largest: NaN is the largest, of equals the first.
+// Whether `a`, at its place, comes before `b` as the largest: NaN is the largest, of equals the
+// first.
 template <class T>
 __device__ inline bool comes_first(T a, long long at, T b, long long other) {
     if (a > b || (a != a && b == b)) return true;
@@ -169,7 +182,7 @@ __device__ inline unsigned lanes_of_group() {
 }
 
 // All values of a group combined, for every thread the same, always in the same order. A group is
-// 1, 2, 4, … threads; one of more than 32 is a block and has `shared`, 8 bytes for each warp.
+// 1, 2, 4, ... threads; one of more than 32 is a block and has `shared`, 8 bytes for each warp.
 template <int THREADS, class T, class Combine>
 __device__ inline T over_group(T value, Combine combine, void* shared) {
     for (int offset = (THREADS < 32 ? THREADS : 32) / 2; offset > 0; offset /= 2)
@@ -204,7 +217,7 @@ __device__ inline Pack<unsigned, 4> philox(
     return {{c0, c1, c2, c3}};
 }
 
-// Elements `element`, `element` + 1, … of a dropout mask; where they are four, the first is the
+// Elements `element`, `element` + 1, ... of a dropout mask; where they are four, the first is the
 // first of a group.
 template <int N, class T>
 __device__ inline Pack<T, N> dropout_mask(
@@ -229,8 +242,8 @@ __device__ inline Pack<T, N> dropout_mask(
 
 // ---------------------------------------------------------------- many launches in one
 
-// The row of a table that this block belongs to. A row is the number of its first block and the words
-// of a launch, `length` together; the first block of the first row is 0.
+// The row of a table that this block belongs to. A row is the number of its first block and the
+// words of a launch, `length` together; the first block of the first row is 0.
 __device__ inline const long long* words_of_block(
     const long long* table, long long launches, int length) {
     long long low = 0, high = launches;

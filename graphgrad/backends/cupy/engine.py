@@ -25,8 +25,8 @@ MOST_NUMBERS = 200
 """Steps of one number each that become one kernel."""
 
 
-def lower(plan: Plan) -> DeviceProgram:
-    """The program of a plan for a device."""
+def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
+    """The program of a plan for a device; unless `joined`, every launch is one by itself."""
     lowering, graph = Lowering(plan), plan.graph
     before, after = plan.steps[: plan.guard_position], plan.steps[plan.guard_position :]
     _add_steps(lowering, before)
@@ -36,7 +36,9 @@ def lower(plan: Plan) -> DeviceProgram:
     for leaf, node in plan.copies:
         lowering.copy(node, lowering.array(node), lowering.array(leaf))
     outputs = {name: lowering.array(node) for name, node in graph.outputs.items()}
-    actions = together(lowering.actions, lowering.kernels)
+    actions = lowering.actions
+    if joined:
+        actions = together(actions, lowering.kernels)
     used = {action.kernel for action in actions if isinstance(action, Launch)}
     return DeviceProgram(
         tuple(actions),

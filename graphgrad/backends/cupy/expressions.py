@@ -87,7 +87,7 @@ _OF_ANY: Mapping[str, str] = {
 """Functions of device.cuh, which tell types apart themselves."""
 _ONLY_FLOATS = ("rsqrt", "softplus", "whole_int32", "whole_int64")
 _RESULTS = {"isfinite": "bool", "whole_int32": "int32", "whole_int64": "int64"}
-FUNCTIONS = frozenset({*_OF_FLOATS, *_OF_ANY, "where"})
+FUNCTIONS = frozenset({*_OF_FLOATS, *_OF_ANY, "where", "bits"})
 """What an expression may call."""
 
 
@@ -191,7 +191,11 @@ class _Expression:
             return self._where(*arguments)
         dtype = {"bool_": "bool"}.get(name, name)
         if dtype in C_TYPES and len(arguments) == 1:
+            if _is_number(arguments[0]):
+                return _Expression(self.names, dtype).value(arguments[0])
             return self._converted(self.value(arguments[0]), dtype)
+        if name == "bits" and len(arguments) == 2:
+            return self._bits(*arguments)
         if name not in FUNCTIONS:
             raise LoopError(f"there is no function {name!r}")
         values = self._alike(*arguments)
@@ -201,6 +205,13 @@ class _Expression:
         if name in _OF_FLOATS:
             return Typed(kind, f"{_OF_FLOATS[name]}{'f' if kind == 'float32' else ''}({given})")
         return Typed(_RESULTS.get(name, kind), f"{_OF_ANY[name]}({given})")
+
+    def _bits(self, number: ast.expr, kind: ast.expr) -> Typed:
+        """The bits of a number as another type."""
+        value, dtype = self.value(number), kind.id if isinstance(kind, ast.Name) else ""
+        if dtype not in C_TYPES or np.dtype(dtype).itemsize != np.dtype(value.dtype).itemsize:
+            raise LoopError(f"{value.dtype} and {dtype} differ in size")
+        return Typed(dtype, f"bits_as<{C_TYPES[dtype]}>({value.text})")
 
     def _converted(self, value: Typed, dtype: str) -> Typed:
         """A conversion that the text asks for; one to integers does not say what is too large."""

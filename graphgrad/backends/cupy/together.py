@@ -13,7 +13,6 @@ what it reads or writes, and read nothing of what it writes; and past no guard.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -33,9 +32,7 @@ WINDOW = 64
 _HEAD = re.compile(r" (kernel_\w+)\(\n(.*?)\)\n\{\n", re.DOTALL)
 
 
-def together(
-    actions: Iterable[Action], kernels: dict[str, str]
-) -> list[Action]:
+def together(actions: Iterable[Action], kernels: dict[str, str]) -> list[Action]:
     """The actions with launches joined; kernels that read a table are added to `kernels`."""
     joined: list[list[Launch] | Action] = []
     for action in actions:

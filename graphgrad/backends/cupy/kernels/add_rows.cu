@@ -1,5 +1,5 @@
-// Rows added up at the places of a table of zeros. The positions come sorted by index, so the rows of
-// a place lie together and are added in the order of their positions, by one thread a column.
+// Rows added up at the places of a table of zeros. The positions come sorted by index, so the rows
+// of a place lie together and are added in the order of their positions, by one thread a column.
 extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long count,
     const long long width,

@@ -1,5 +1,5 @@
-// Values added up along the middle one of three axes of zeros: a line along it is one thread's, which
-// adds them in their order.
+// Values added up along the middle one of three axes of zeros: a line along it is one thread's,
+// which adds them in their order.
 extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long count,
     const long long taken,

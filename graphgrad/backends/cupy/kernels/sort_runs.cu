@@ -1,5 +1,5 @@
-// The positions of indices, sorted in runs of 1024 by index and, where these are equal, by position:
-// each finds its place by counting what comes before it.
+// The positions of indices, sorted in runs of 1024 by index and, where these are equal, by
+// position: each finds its place by counting what comes before it.
 extern "C" __global__ void __launch_bounds__(1024) kernel(
     const long long count,
     const $index* indices,
