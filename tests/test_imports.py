@@ -1,7 +1,8 @@
 """Imports point down only, and stand at the top of their file.
 
-errors < philox, user_folder < kept_code < loops < graph < ops < backprop < passes < schedule < fusion < plan
-< backends < compile < layers < data < training < inspection < rendering < models < guide < tools
+errors < philox, user_folder < kept_code < loops < graph < ops < backprop < passes < schedule <
+fusion < plan < backends < compile < layers < data < training < inspection < rendering < models <
+guide < tools
 """
 
 from __future__ import annotations

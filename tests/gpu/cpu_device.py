@@ -1,7 +1,7 @@
 """Runs kernels in CUDA C, and whole programs of the device, on this processor.
 
-The text of the kernels is not changed: `cuda_cpu.h` stands in front of it, and a C++ compiler makes
-a library of all of them. `needs_compiler` skips a test where there is none.
+The text of the kernels is not changed: `cuda_cpu.h` stands in front of it, and g++ makes a
+library of all of them. `needs_compiler` and `needs_nvrtc` skip a test where one is missing.
 """
 
 from __future__ import annotations
@@ -34,12 +34,21 @@ from graphgrad.backends.cupy.launches import (
     Pointer,
     Rows,
 )
+from graphgrad.backends.cupy.nvrtc import nvrtc
+from graphgrad.errors import EnvironmentLimitError
 from graphgrad.graph import CONSTANT, leaf_name
 
 HEADER = Path(__file__).with_name("cuda_cpu.h")
-COMPILER = shutil.which("g++") or shutil.which("clang++")
+COMPILER = shutil.which("g++")
 FLAGS = ("-std=c++17", "-Og", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ or clang++ is installed")
+try:
+    nvrtc()
+except EnvironmentLimitError as problem:
+    _MISSING = str(problem)
+else:
+    _MISSING = ""
+needs_nvrtc = pytest.mark.skipif(bool(_MISSING), reason=_MISSING or "NVRTC is there")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is not installed")
 
 
 class LaunchError(Exception):

@@ -2,7 +2,8 @@
 //
 // Blocks run one after another. The threads of a block are fibers: each runs until it waits at a
 // barrier or a shuffle, and then the next one does, in an order that is drawn anew from the seed of
-// the launch each time; some warps are left behind until no other can go on. Shared memory is filled with 0xff (NaN, -1) before each block.
+// the launch each time; some warps are left behind until no other can go on. Shared memory is
+// filled with 0xff (NaN, -1) before each block.
 //
 // A launch ends with a message instead of a result where, on a device, nothing would be certain:
 // - threads of a block wait at different barriers, or for one that others never reach;
@@ -172,7 +173,8 @@ static void barrier(int line) {
 static void meet(unsigned mask, unsigned long long value, int line) {
     Fiber& mine = fibers[current];
     mine.mask = mask, mine.value = value, mine.line = line;
-    if (!(mask >> (current % 32) & 1)) stop("the mask of a shuffle does not name its own lane", line);
+    if (!(mask >> (current % 32) & 1))
+        stop("the mask of a shuffle does not name its own lane", line);
     mine.state = AT_SHUFFLE;
     to_scheduler();
 }

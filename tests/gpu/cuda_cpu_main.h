@@ -1,10 +1,11 @@
-// A program that runs launches from a file and writes back what they left in memory. Each stretch of
-// memory is allocated by itself, to the byte, so that a sanitiser sees whoever leaves it.
+// A program that runs launches from a file and writes back what they left in memory. Each stretch
+// of memory is allocated by itself, to the byte, so that a sanitiser sees whoever leaves it.
 //
-// The file is words of 64 bits: how many launches; for each the length of its kernel's name, the name
-// (filled up to words), grid, block, seed; how many stretches, and for each its bytes and content
-// (filled up); how many parameters, and for each the stretch it points into (-1: none) and a number,
-// which is the parameter or counts bytes into the stretch. Written back: all contents, in order.
+// The file is words of 64 bits: how many launches; for each the length of its kernel's name, the
+// name (filled up to words), grid, block, seed; how many stretches, and for each its bytes and
+// content (filled up); how many parameters, and for each the stretch it points into (-1: none) and
+// a number, which is the parameter or counts bytes into the stretch. Written back: all contents, in
+// order.
 #include <fstream>
 #include <iostream>
 #include <string>

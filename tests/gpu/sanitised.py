@@ -1,8 +1,8 @@
 """Runs the launches of a program once more under sanitisers, in a process of their own.
 
 Each address that a launch is given points into memory of its own, which has as many bytes as the
-program says that the kernel may reach: one byte further, or an address that is not aligned, ends the
-process with a message.
+program says that the kernel may reach: one byte further, or an address that is not aligned, ends
+the process with a message.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FLAGS = (
     "-fno-sanitize-recover=all",
     "-fsanitize-sections=cuda_shared",
     "-g1",
+    "-O0",
 )
 Block = tuple[Any, int, int]
 """Memory, first byte, end."""
@@ -96,9 +97,9 @@ def _blocks(pointers: Iterable[Pointer]) -> list[Block]:
 
 def _within(pointer: Pointer, blocks: list[Block]) -> tuple[int, int]:
     for place, (memory, start, end) in enumerate(blocks):
-        if memory == pointer.memory and start <= pointer.offset and pointer.offset <= end:
-            if pointer.offset + pointer.reach <= end:
-                return place, pointer.offset - start
+        inside = start <= pointer.offset and pointer.offset + pointer.reach <= end
+        if memory == pointer.memory and inside:
+            return place, pointer.offset - start
     raise AssertionError(pointer)
 
 

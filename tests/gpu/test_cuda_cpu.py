@@ -137,16 +137,14 @@ extern "C" __global__ void in_groups(const double* from, double* to) {
     if (threadIdx.x / 8 % 3 == 2) return;
     to[threadIdx.x] = over_group<8>(from[threadIdx.x], Plus(), nullptr);
 }"""
-BARRIERS = (
-    "        __syncthreads();  // what was combined before has been read\n",
-    "        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;\n        __syncthreads();\n",
-)
+BARRIER, WRITTEN = "__syncthreads();", "of_warp[threadIdx.x / 32] = value;\n"
+LANES = "(1u << (THREADS % 32)) - 1u"
 DAMAGE = {
     "as it is": ("", ""),
-    "no barrier before": (BARRIERS[0], ""),
-    "no barrier behind": (BARRIERS[1], BARRIERS[1].replace("        __syncthreads();\n", "")),
-    "the mask of a warp": ("(1u << (THREADS % 32)) - 1u", "0xffffffffu"),
-    "a mask of fewer lanes": ("(1u << (THREADS % 32)) - 1u", "((1u << (THREADS % 32)) - 1u) / 2u"),
+    "no barrier before": (f"{BARRIER}  // what was combined before has been read", ""),
+    "no barrier behind": (f"{WRITTEN}        {BARRIER}", WRITTEN),
+    "the mask of a warp": (LANES, "0xffffffffu"),
+    "a mask of fewer lanes": (LANES, f"({LANES}) / 2u"),
 }
 
 
@@ -202,7 +200,7 @@ PLANTED = {
     **{("writes", at): message for at, message in ((0, "done"), (3, "done"), (4, "heap-buffer"))},
     ("writes", -1): "heap-buffer-overflow",
     ("writes_shared", 7): "done",
-    ("writes_shared", 8): "insufficient space",
+    ("writes_shared", 8): "global-buffer-overflow",
     ("reads_four", 0): "done",
     ("reads_four", 1): "misaligned address",
 }

@@ -1,4 +1,5 @@
-"""Kernel expressions as CUDA C: every word of the loop language, every type, the edges of numbers."""
+"""Kernel expressions as CUDA C: every word of the loop language, every type, the edges of
+numbers."""
 
 from __future__ import annotations
 
@@ -114,7 +115,7 @@ def test_every_function_of_the_loop_language_has_its_word():
         for name in mathematics.__all__
         if name.removesuffix("_float32").removesuffix("_float64") not in instructions.FUNCTIONS
     }
-    assert FUNCTIONS == {*instructions.FUNCTIONS, *library, "where", "bits"}
+    assert {*instructions.FUNCTIONS, *library, "where", "bits"} == FUNCTIONS
 
 
 NAMES = {"x": "float64", "y": "float64", "k": "int64", "j": "int64", "n": "int32", "t": "bool"}
@@ -206,7 +207,9 @@ def random_expressions() -> list[tuple[str, str]]:
 def values_of_names() -> dict[str, np.ndarray]:
     generator, count = np.random.default_rng(3), 64
     drawn = {
-        name: generator.choice(edges(dtype), count) if dtype != "bool" else generator.random(count) < 0.5
+        name: generator.choice(edges(dtype), count)
+        if dtype != "bool"
+        else generator.random(count) < 0.5
         for name, dtype in NAMES.items()
     }
     drawn["x"][::2] = generator.normal(size=count // 2)

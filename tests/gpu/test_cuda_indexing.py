@@ -65,7 +65,8 @@ def device(programs):
 @needs_compiler
 @pytest.mark.parametrize("name", SCATTERED)
 def test_rows_are_added_in_the_order_of_numpys_add_at(programs, device, name):
-    """Bit for bit: many rows for each place, of very different sizes, in three runs that are merged."""
+    """Bit for bit: many rows for each place, of very different sizes, in three runs that are
+    merged."""
     graph = SCATTERED[name]
     count, size = graph.inputs["rows"].shape[0], graph["y"].shape[0]
     generator = np.random.default_rng(2)

@@ -24,12 +24,13 @@ SIZES = [
     *((1, 1), (3, 1), (1, 2), (5, 3), (2, 4), (9, 8), (7, 31), (3, 32), (4, 33), (2, 100)),
     *((300, 5), (40, 128), (3, 129), (2, 1000), (1, 1024), (6, 1030), (2, 5000)),
 ]
-"""Rows and columns: less than a warp and more, of one block and of several, with and without a rest."""
+"""Rows and columns: less than a warp and more, of one block and of several, with and without a
+rest."""
 
 
 def row_work(rows: int, columns: int, dtype: str = "float64") -> Graph:
-    """Softmax, standardisation and a cross-entropy with their deltas: row sums and maxima, sums over
-    rows, of everything, and numbers once a row."""
+    """Softmax, standardisation and a cross-entropy with their deltas: row sums and maxima, sums
+    over rows, of everything, and numbers once a row."""
     x = gg.input("x", (rows, columns), dtype)
     row, column = gg.input("row", (columns,), dtype), gg.input("column", (rows, 1), dtype)
     targets = gg.input("targets", (rows,), "int32")
@@ -152,9 +153,7 @@ def test_long_sums_keep_their_digits(programs, device):
 
 def nests_of(graph: Graph) -> list[LoopNest]:
     return [
-        step.group.nest
-        for step in plan_of(graph, fused=True).steps
-        if step.group.nest is not None
+        step.group.nest for step in plan_of(graph, fused=True).steps if step.group.nest is not None
     ]
 
 

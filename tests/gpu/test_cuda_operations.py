@@ -30,7 +30,7 @@ SAMPLES = [
     (operation, number, dtype)
     for operation in ALL_OPERATIONS
     for number in range(len(operation.samples))
-    for dtype in ("float32", "float64")
+    for dtype in ["float32"]
 ]
 VIEWED = [
     operation
@@ -110,11 +110,11 @@ def test_what_is_left_to_the_array_module_is_left(programs):
 
 @pytest.fixture(scope="module")
 def viewed():
-    """Every operation on every view of something computed, with deltas."""
+    """Every operation on every view of something computed, and of an input."""
     found = {}
     for operation in VIEWED:
-        declared = declare_views(operation, operation.samples[0], "float64", ["computed"])
-        graph = declared.graph()
+        declared = declare_views(operation, operation.samples[0], "float64", ["computed", "input"])
+        graph = Graph(declared.outputs)
         feeds = {name: its for name, its in declared.feeds.items() if name in graph.inputs}
         found[operation] = graph, device_program(graph), feeds
     return found

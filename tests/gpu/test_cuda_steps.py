@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cpu_device import Bound, Device, needs_compiler
+from cpu_device import Bound, Device, needs_compiler, needs_nvrtc
 from device_programs import device_of, device_program
 from sanitised import Recorded, run_sanitised, sanitised_program
 
@@ -26,8 +26,6 @@ from graphgrad.backends.cupy.launches import (
     pointers_of,
 )
 from graphgrad.backends.cupy.module import compile_cuda, module_text
-from graphgrad.backends.cupy.nvrtc import nvrtc
-from graphgrad.errors import EnvironmentLimitError
 from graphgrad.graph import STATEFUL, leaf_name
 from graphgrad.models import attention, feedforward, transformer
 from graphgrad.training.optimisers import SEED, training_step
@@ -87,9 +85,7 @@ def initial(graph: Graph) -> dict[str, np.ndarray]:
 def device() -> Device:
     dtypes = {"transformer": ("float32", "float64")}
     programs = [
-        program_of(model, dtype)
-        for model in SIZES
-        for dtype in dtypes.get(model, ("float64",))
+        program_of(model, dtype) for model in SIZES for dtype in dtypes.get(model, ("float64",))
     ]
     return device_of([*programs, program_of("transformer", joined=False)])
 
@@ -183,16 +179,34 @@ def test_all_parameters_are_updated_by_one_launch_for_each_kernel():
     assert len(launches) <= 4 and len({action.kernel for action in launches}) == len(launches)
 
 
-def _rows_of(action: Action) -> int:
-    tables = [word.memory for word in getattr(action, "words", ()) if isinstance(word, Pointer)]
-    return len(tables[0].rows) if tables and isinstance(tables[0], Rows) else 1
+def _parts_of(action: Action) -> list[Any]:
+    """What an action does, by the words of each launch that is part of it."""
+    if not isinstance(action, Launch):
+        return [action]
+    tables = [word.memory for word in action.words if isinstance(word, Pointer)]
+    if isinstance(tables[0], Rows):
+        return [row[1:] for row in tables[0].rows]
+    return [action.words]
 
 
 @pytest.mark.parametrize("model", SIZES)
 def test_joined_launches_do_all_that_the_single_ones_do_in_an_order_that_is_as_good(model):
-    """What reads a stretch of memory comes behind the same writers as before, and before the same."""
-    single, joined = program_of(model, joined=False), program_of(model)
-    assert sum(map(_rows_of, joined.actions)) == len(single.actions) > len(joined.actions)
+    """Of two actions one of which writes what the other reads or writes, the first stays first."""
+    single, joined = program_of(model, joined=False).actions, program_of(model).actions
+    assert sum(len(_parts_of(action)) for action in joined) == len(single) > len(joined)
+    places: dict[Any, list[int]] = {}
+    for place, action in enumerate(joined):
+        for part in _parts_of(action):
+            places.setdefault(part, []).append(place)
+    before: list[tuple[int, list[Pointer]]] = []
+    for action in single:
+        (part,) = _parts_of(action)
+        place, pointers = places[part].pop(0), list(pointers_of(action))
+        for earlier, theirs in before:
+            if any(pointer.meets(other) for pointer in pointers for other in theirs):
+                assert earlier < place
+        before.append((place, pointers))
+    assert not any(places.values())
 
 
 def test_a_program_prints_its_launches():
@@ -201,22 +215,10 @@ def test_a_program_prints_its_launches():
     assert any("<<<" in line and " for 4" in line for line in lines)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once() -> None:
-    try:
-        nvrtc()
-    except EnvironmentLimitError as missing:
-        _MISSING.append(str(missing))
-
-
-_MISSING: list[str] = []
-
-
+@needs_nvrtc
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("model", SIZES)
 def test_every_kernel_of_a_step_compiles_for_a_device(model, architecture):
-    if _MISSING:
-        pytest.skip(_MISSING[0])
     kernels = program_of(model).kernels
     code = compile_cuda(module_text(kernels), architecture)
     assert code.startswith(b"\x7fELF")

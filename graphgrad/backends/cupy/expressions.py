@@ -1,11 +1,13 @@
-"""Kernel expressions of operations as CUDA C: the loop language's, typed as the language types them.
+"""Kernel expressions of operations as CUDA C: the loop language's, typed as the language types
+them.
 
-An expression is one line of the loop language (graphgrad/loops/translate.py): arithmetic, relations,
-choices and calls. Types are equal on both sides of an operator and nothing is converted in silence;
-a number that is written in the text takes the type that the expression is read with.
+An expression is one line of the loop language (graphgrad/loops/translate.py): arithmetic,
+relations, choices and calls. Types are equal on both sides of an operator and nothing is converted
+in silence; a number that is written in the text takes the type that the expression is read with.
 
-C's own rules differ where Python's and NumPy's count: integers wrap around (in C that is undefined),
-`//` and `%` round down, a maximum lets NaN through. `device.cuh` has functions for these.
+C's own rules differ where Python's and NumPy's count: integers wrap around (in C that is
+undefined), `//` and `%` round down, a maximum lets NaN through. `device.cuh` has functions for
+these.
 """
 
 from __future__ import annotations

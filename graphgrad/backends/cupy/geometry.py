@@ -1,15 +1,15 @@
-"""How the work of a nest is shared out among threads: decided by its loops alone, so two runs add in
-the same order.
+"""How the work of a nest is shared out among threads: decided by its loops alone, so two runs add
+in the same order.
 
 - A nest that computes elements, each by itself, gives a thread `width` of them (`flat`).
 - One that has sums of everything beside, and in which rows and columns do not matter, gives a block
   a stretch of elements (`chunk`), whatever their shape; a second kernel adds up the blocks' sums.
 - Any other is done row by row. A group of 1, 2, 4, … threads does a row, and every loop over the
-  columns gives a column to the same thread: what a loop stores, and a later one reads back, waits in
-  the thread's registers. Groups of up to 32 threads are parts of a warp, and several share a block;
-  a larger one is a block by itself.
-- Where sums over rows are collected, a group does `height` rows, one after the other, and writes one
-  part of the sum; a second kernel adds up the parts. Otherwise it does one row.
+  columns gives a column to the same thread: what a loop stores, and a later one reads back, waits
+  in the thread's registers. Groups of up to 32 threads are parts of a warp, and several share a
+  block; a larger one is a block by itself.
+- Where sums over rows are collected, a group does `height` rows, one after the other, and writes
+  one part of the sum; a second kernel adds up the parts. Otherwise it does one row.
 
 `width` elements that lie together are read at once, 16 bytes of float32: where the columns can be
 divided by it, and the arrays begin at multiples of it (`aligned`).
@@ -129,8 +129,7 @@ def _operands(step: Load | Assign | Store | Reduce) -> tuple[object, ...]:
 def follows_columns(loops: Loops) -> bool:
     """Whether an element's row or column has to be known, and not its place alone."""
     return any(
-        isinstance(argument, Mask)
-        or loops.role(argument.value) not in (FULL, SCALAR)
+        isinstance(argument, Mask) or loops.role(argument.value) not in (FULL, SCALAR)
         for argument in loops.arguments
     )
 
@@ -157,11 +156,7 @@ def _is_flat(loops: Loops) -> bool:
     steps = [step for stage in loops.stages for step in stage]
     alone = all(
         isinstance(step, Assign)
-        or (
-            isinstance(step, ColumnLoop)
-            and not any(isinstance(its, Reduce) for its in step.body)
-        )
+        or (isinstance(step, ColumnLoop) and not any(isinstance(its, Reduce) for its in step.body))
         for step in steps
     )
     return alone and not loops.collected and not read_back(loops)
-

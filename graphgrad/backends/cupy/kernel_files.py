@@ -1,7 +1,7 @@
 """Kernels that are no loop nests: written in CUDA C by hand (`kernels/*.cu`), printed for a dtype.
 
-In a file, `$element` and `$index` stand for types of C. Copies are printed here, since the number of
-axes is part of their text.
+In a file, `$element` and `$index` stand for types of C. Copies are printed here, since the number
+of axes is part of their text.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def kernel_text(name: str, **types: np.dtype | str) -> str:
 
 
 def named(text: str) -> tuple[str, str]:
-    """A kernel's text with a name of its own in place of `kernel`, made of the text: equal texts are
-    one kernel in all programs."""
+    """A kernel's text with a name of its own in place of `kernel`, made of the text: equal texts
+    are one kernel in all programs."""
     name = f"kernel_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     return name, text.replace(" kernel(", f" {name}(", 1)
 
@@ -47,8 +47,8 @@ def copy_text(dtype: np.dtype | str, rank: int, adds: bool = False) -> str:
     """Elements from one set of strides to another, which may overlap with nothing; or added to what
     is there.
 
-    Its words: how many elements, the sizes of all axes but the first, the strides in elements of what
-    is read and of what is written, from where, to where.
+    Its words: how many elements, the sizes of all axes but the first, the strides in elements of
+    what is read and of what is written, from where, to where.
     """
     kind, places = C_TYPES[str(dtype)], range(rank)
     parameters = [
@@ -65,7 +65,8 @@ def copy_text(dtype: np.dtype | str, rank: int, adds: bool = False) -> str:
         lines.append(f"const long long place{axis} = {place};")
         lines += [f"rest /= size{axis};"] if axis else []
     source, target = (
-        " + ".join(f"place{axis} * {side}{axis}" for axis in places) or "0" for side in ("from", "to")
+        " + ".join(f"place{axis} * {side}{axis}" for axis in places) or "0"
+        for side in ("from", "to")
     )
     value = f"from[{source}]"
     lines.append(f"{kind}* its = to + ({target});")

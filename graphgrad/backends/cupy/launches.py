@@ -1,8 +1,8 @@
 """A program of the device as data: what is launched, in which order, over which memory.
 
 One stream runs the actions one after another, so an action sees all that those before it wrote.
-Memory is named by what it is: the arena, the scratch of single actions, a leaf of the graph, a table.
-Where each lies on a device is known when a program is bound there.
+Memory is named by what it is: the arena, the scratch of single actions, a leaf of the graph, a
+table. Where each lies on a device is known when a program is bound there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ REFUSED = "refused"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A table of the words of many launches: each row the number of its first block, and its words."""
+    """A table of the words of many launches: each row the number of its first block, and its
+    words."""
 
     rows: tuple[tuple[Word, ...], ...]
 
@@ -149,8 +150,8 @@ def pointers_of(action: Action) -> Iterator[Pointer]:
 
 @dataclass(frozen=True, eq=False)
 class DeviceProgram:
-    """What runs for a plan: its actions in order, the texts of its kernels by name, and the bytes of
-    the memory that belongs to no leaf."""
+    """What runs for a plan: its actions in order, the texts of its kernels by name, and the bytes
+    of the memory that belongs to no leaf."""
 
     actions: tuple[Action, ...]
     kernels: Mapping[str, str]

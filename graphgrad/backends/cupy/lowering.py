@@ -114,7 +114,8 @@ class Lowering:
             [stride // size for stride in target.strides],
         )
         text = copy_text(source.dtype, len(axes), adds)
-        words = (source.size, *axes[1:], *read, *written, source.read, target.written)
+        sizes = (source.size, *axes[1:], *read, *written)
+        words: list[Word] = [*sizes, source.read, target.written]
         self.elementwise(node, text, source.size, words)
 
     def zeros(self, node: Node, target: Array) -> None:

@@ -1,4 +1,5 @@
-"""Prints a loop nest as a kernel in CUDA C, statement by statement as loop_text.py does for the CPU.
+"""Prints a loop nest as a kernel in CUDA C, statement by statement as loop_text.py does for the
+CPU.
 
     extern "C" __global__ void __launch_bounds__(256) kernel(
         const long long rows,
@@ -23,58 +24,24 @@
             v0 = over_group<32>(v0, Larger(), nullptr);    the largest of all threads of the group
             …
 
-A letter says what loop_text.py says it does; y is `width` elements of an output. All parameters have
-64 bits. `geometry.py` says which thread does what; where loops are flat, a thread finds its row and
-column from its number.
+A letter says what loop_text.py says it does; y is `width` elements of an output. All parameters
+have 64 bits. `geometry.py` says which thread does what; where loops are flat, a thread finds its
+row and column from its number.
 
 The number of columns is in the text, that of the rows is not. Equal loops give equal text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
-from graphgrad.backends.cupy.expressions import C_TYPES, Typed, cast, number, translate
-from graphgrad.backends.cupy.geometry import (
-    WARP,
-    Geometry,
-    follows_columns,
-    geometry_of,
-    read_back,
-)
+from graphgrad.backends.cupy.expressions import number
+from graphgrad.backends.cupy.geometry import WARP, Geometry, geometry_of
+from graphgrad.backends.cupy.statement_text import StatementText, indented
 from graphgrad.fusion.reading import COLUMN, FULL, INDEXED, INDEXED_ROW, ROW, SCALAR, VECTOR
-from graphgrad.fusion.statements import (
-    Argument,
-    Assign,
-    ColumnLoop,
-    Load,
-    Loops,
-    Mask,
-    Number,
-    Operand,
-    ReadBack,
-    Reduce,
-    RowSums,
-    Statement,
-    Store,
-)
-from graphgrad.loops.instructions import LoopError
-from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.movement import RESHAPE
-from graphgrad.ops.reduction import MAX, SUM
-from graphgrad.philox import dropout_scale, dropout_threshold
-
-CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
-MOST_ADDED = 256
-"""Numbers that one thread adds up as they come; more are added with what rounding takes away."""
-UNROLLED = 64
-"""Columns of a thread up to which a loop over them is written out."""
-LOADED_AGAIN = 16
-"""Columns of a thread up to which an argument stays in registers from loop to loop."""
+from graphgrad.fusion.statements import Argument, Loops, Mask
 
 
 @dataclass(frozen=True)
@@ -100,16 +67,7 @@ class _Printer:
     def __init__(self, loops: Loops, in_place: Mapping[int, int], geometry: Geometry) -> None:
         self.loops, self.in_place, self.geometry = loops, in_place, geometry
         self.columns, self.width = loops.columns, geometry.width
-        self.own = geometry.items * geometry.width
-        """Columns of a thread."""
-        self.by_number = geometry.flat and (bool(geometry.chunk) or not follows_columns(loops))
-        """Whether rows and columns do not matter, and not even how many there are is in the text."""
-        self.read = {argument.value for argument in loops.arguments}
-        self.masks = {each.value: each for each in loops.arguments if isinstance(each, Mask)}
-        self.back = read_back(loops)
-        self.again = self._loaded_again()
-        self.ready: set[int] = set()
-        """What is loaded again and has been loaded."""
+        self.text = StatementText(loops, in_place, geometry)
         self.words: list[Word] = []
         self.parameters: list[str] = []
         self.once: list[str] = []
@@ -119,7 +77,7 @@ class _Printer:
 
     def printed(self) -> Kernel:
         geometry, loops = self.geometry, self.loops
-        if self.by_number:
+        if self.text.by_number:
             self._parameter("const long long count", loops.rows * loops.columns)
         else:
             self._parameter("const long long rows", loops.rows)
@@ -136,23 +94,25 @@ class _Printer:
             self._kept(value)
         for place, value in enumerate(loops.collected):
             self._collected(value, place)
-        body = [line for stage in loops.stages for each in stage for line in self._statement(each)]
+        body = [
+            line for stage in loops.stages for each in stage for line in self.text.statement(each)
+        ]
         form = self._totals if geometry.chunk else self._flat if geometry.flat else self._rows
         whole = form(body)
         head = f'extern "C" __global__ void __launch_bounds__({geometry.block}) kernel('
         parameters = ",\n".join(f"    {parameter}" for parameter in self.parameters)
-        lines = [head, f"{parameters})", "{", *_indented(whole), "}", ""]
+        lines = [head, f"{parameters})", "{", *indented(whole), "}", ""]
         return Kernel("\n".join(lines), tuple(self.words), geometry)
 
     def _flat(self, body: Sequence[str]) -> list[str]:
         """One thread for `width` elements."""
         place = f"(blockIdx.x * {self.geometry.block}LL + threadIdx.x) * {self.width}"
-        count = "count" if self.by_number else f"rows * {self.columns}"
+        count = "count" if self.text.by_number else f"rows * {self.columns}"
         lines = [
             f"const long long element = {place};",
             f"if (element >= {count}) return;",
         ]
-        if not self.by_number:
+        if not self.text.by_number:
             lines.append(f"const long long row = element / {self.columns};")
             lines.append(f"const int column = int(element - row * {self.columns});")
         return [*lines, *self.once, *self.per_row, *body]
@@ -168,7 +128,7 @@ class _Printer:
             f"const long long first = group * chunk + lane * {self.width};",
             *self.once,
             f"for (long long element = first; element < last; element += {block * self.width}) {{",
-            *_indented([*self.per_row, *body]),
+            *indented([*self.per_row, *body]),
             "}",
             *self.after,
         ]
@@ -192,7 +152,7 @@ class _Printer:
             "if (first >= rows) return;",  # whole groups leave, so no barrier waits for them
             *self.once,
             "for (long long row = first; row < last; ++row) {",
-            *_indented([*self.per_row, *body]),
+            *indented([*self.per_row, *body]),
             "}",
             *self.after,
         ]
@@ -202,270 +162,57 @@ class _Printer:
         self.parameters.append(declared)
         self.words.append(word)
 
-    def _type(self, value: int) -> str:
-        return C_TYPES[self.loops.values[value].dtype.name]
-
-    def _pack(self, value: int) -> str:
-        return f"Pack<{self._type(value)}, {self.width}>"
-
     def _mask(self, mask: Mask) -> None:
         n = mask.value
         for what, value in (("seed", mask.seed), ("step", mask.step)):
-            self._parameter(f"const {self._type(value)}* {what}{n}", Address(value))
+            self._parameter(f"const {self.text.type_of(value)}* {what}{n}", Address(value))
         self._parameter(f"const long long stream{n}", Stream(n))
 
     def _argument(self, argument: Argument) -> None:
         n, form = argument.value, self.loops.role(argument.value)
         written = n in self.in_place.values()
         const = "" if written else "const "
-        self._parameter(f"{const}{self._type(n)}* m{n}", Address(n))
+        self._parameter(f"{const}{self.text.type_of(n)}* m{n}", Address(n))
         row = "row"
         if form in (INDEXED, INDEXED_ROW):
             self._parameter(f"const int* i{n}", Table(argument.leading, self.loops.space))
             row = f"i{n}[row]"
         if form == SCALAR:
-            self.once.append(f"const {self._type(n)} s{n} = m{n}[0];")
+            self.once.append(f"const {self.text.type_of(n)} s{n} = m{n}[0];")
         elif form in (ROW, INDEXED_ROW):
-            self.per_row.append(f"const {self._type(n)} s{n} = m{n}[{row}];")
+            self.per_row.append(f"const {self.text.type_of(n)} s{n} = m{n}[{row}];")
         elif form == VECTOR:
-            self.once.append(f"const {self._type(n)}* a{n} = m{n};")
-        elif not self._by_element(n):
-            line = f"{const}{self._type(n)}* a{n} = m{n} + {row} * {self.columns}LL;"
+            self.once.append(f"const {self.text.type_of(n)}* a{n} = m{n};")
+        elif not self.text.is_by_element(n):
+            line = f"{const}{self.text.type_of(n)}* a{n} = m{n} + {row} * {self.columns}LL;"
             self.per_row.append(line)
-
-    def _by_element(self, value: int) -> bool:
-        """Whether the value's elements are found by their number and not by row and column."""
-        return self.geometry.flat and self.loops.role(value) == FULL
 
     def _kept(self, value: int) -> None:
         if value in self.in_place:
-            if not self._by_element(value):
-                self.per_row.append(f"{self._type(value)}* o{value} = a{self.in_place[value]};")
+            if not self.text.is_by_element(value):
+                self.per_row.append(
+                    f"{self.text.type_of(value)}* o{value} = a{self.in_place[value]};"
+                )
             return
-        self._parameter(f"{self._type(value)}* r{value}", Address(value))
-        if self.loops.role(value) == FULL and not self._by_element(value):
-            line = f"{self._type(value)}* o{value} = r{value} + row * {self.columns}LL;"
+        self._parameter(f"{self.text.type_of(value)}* r{value}", Address(value))
+        if self.loops.role(value) == FULL and not self.text.is_by_element(value):
+            line = f"{self.text.type_of(value)}* o{value} = r{value} + row * {self.columns}LL;"
             self.per_row.append(line)
 
     def _collected(self, value: int, place: int) -> None:
-        kind, dtype = self._type(value), self.loops.values[value].dtype
+        kind, dtype = self.text.type_of(value), self.loops.values[value].dtype
         self._parameter(f"{kind}* q{value}", PartialSums(place))
         if self.loops.role(value) == COLUMN:
-            self.once.append(f"{kind} p{value}[{self.own}] = {{}};")
-            self.after += self._over_columns(
-                [f"q{value}[group * {self.columns}LL + column + k] = p{value}[{self._own()}];"]
+            own = self.text.place_of_own()
+            self.once.append(f"{kind} p{value}[{self.text.own}] = {{}};")
+            self.after += self.text.over_columns(
+                [f"q{value}[group * {self.columns}LL + column + k] = p{value}[{own}];"]
             )
         else:
             zero = number(0, dtype)
             self.once.append(f"{kind} total{value} = {zero}, lost{value} = {zero};")
             settled = f"settled(total{value}, lost{value})"
             self.after += [
-                f"total{value} = {self._over_group(settled, 'Plus')};",
+                f"total{value} = {self.text.over_group(settled, 'Plus')};",
                 f"if (lane == 0) q{value}[group] = total{value};",
             ]
-
-    def _statement(self, statement: Statement) -> Sequence[str]:
-        if isinstance(statement, ColumnLoop):
-            return self._column_loop(statement)
-        if isinstance(statement, RowSums):
-            return self._row_sums(statement)
-        if isinstance(statement, Store):
-            return [f"if (lane == 0) r{statement.value}[row] = v{statement.value};"]
-        return [self._assign(statement)]
-
-    def _column_loop(self, loop: ColumnLoop) -> Sequence[str]:
-        extremes = [its for its in loop.body if isinstance(its, Reduce) and its.operation != SUM]
-        starts = [f"{self._type(its.value)} v{its.value} = {self._first(its)};" for its in extremes]
-        stored = [its.value for its in loop.body if isinstance(its, Store)]
-        kept = [value for value in stored if value in self.loops.kept]
-        declared, before = self._loads(loop.body)
-        before += [f"{self._pack(value)} y{value};" for value in kept]
-        body = [line for its in loop.body for line in self._step(its)]
-        after = [f"store<{self.width}>({self._place(value)}, y{value});" for value in kept]
-        declared += [
-            f"{self._type(value)} t{value}[{self.own}];" for value in stored if value in self.back
-        ]
-        ends = [
-            f"v{its.value} = "
-            f"{self._over_group(f'v{its.value}', 'Larger' if its.operation is MAX else 'Smaller')};"
-            for its in extremes
-        ]
-        return [*declared, *starts, *self._over_columns(body, before, after), *ends]
-
-    def _row_sums(self, loop: RowSums) -> Sequence[str]:
-        """Sums along the row, and this row's part of sums of everything."""
-        sums = [its for its in loop.body if isinstance(its, Reduce)]
-        rows = [its.value for its in sums if self.loops.role(its.value) == ROW]
-        exact = self.own > MOST_ADDED
-        declared, before = self._loads(loop.body)
-        starts, ends = [], []
-        for its in sums:
-            n, zero = its.value, number(0, self.loops.values[its.value].dtype)
-            lost = f", lost{n} = {zero}" if exact and n in rows else ""
-            if n in rows or not exact:
-                starts.append(f"{self._type(n)} v{n} = {zero}{lost};")
-            if n in rows:
-                whole = f"settled(v{n}, lost{n})" if exact else f"v{n}"
-                ends.append(f"v{n} = {self._over_group(whole, 'Plus')};")
-            elif not exact:
-                ends.append(f"add_exactly(total{n}, lost{n}, v{n});")
-        body = []
-        for its in sums:
-            n, value = its.value, self._operand(its.operand).text
-            total = f"v{n}" if n in rows else f"total{n}"
-            line = f"add_exactly({total}, lost{n}, {value});" if exact else ""
-            body.append(line or f"v{n} = added(v{n}, {value});")
-        return [*declared, *starts, *self._over_columns(body, before), *ends]
-
-    def _loads(self, body: Iterable[object]) -> tuple[list[str], list[str]]:
-        """What is declared before a loop, and what is loaded in each of its turns."""
-        declared, turns = [], []
-        for its in body:
-            if not isinstance(its, Load) or its.value in self.ready:
-                continue
-            n, pack = its.value, self._pack(its.value)
-            loaded = f"load<{self.width}>({self._place(n)})"
-            if n in self.masks:
-                loaded = self._mask_elements(self.masks[n])
-            if n in self.again:
-                self.ready.add(n)
-                declared.append(f"{pack} x{n}[{self.geometry.items}];")
-                turns.append(f"x{n}[item] = {loaded};")
-            else:
-                turns.append(f"const {pack} x{n} = {loaded};")
-        return declared, turns
-
-    def _mask_elements(self, mask: Mask) -> str:
-        n, dtype = mask.value, self.loops.values[mask.value].dtype
-        return (
-            f"dropout_mask<{self.width}>(row * {self.columns}LL + column, seed{n}[0], step{n}[0], "
-            f"stream{n}, {dropout_threshold(mask.rate)}u, "
-            f"{number(dropout_scale(mask.rate), dtype)})"
-        )
-
-    def _loaded_again(self) -> frozenset[int]:
-        """The arguments that several loops load, and whose elements stay in registers."""
-        loads = [
-            its.value
-            for stage in self.loops.stages
-            for loop in stage
-            if isinstance(loop, ColumnLoop | RowSums)
-            for its in loop.body
-            if isinstance(its, Load)
-        ]
-        few = self.own <= LOADED_AGAIN and not self.geometry.flat
-        return frozenset(value for value in loads if few and loads.count(value) > 1)
-
-    def _over_columns(
-        self, body: Sequence[str], before: Sequence[str] = (), after: Sequence[str] = ()
-    ) -> list[str]:
-        """A loop over the columns of this thread, `width` at a time."""
-        turn = [
-            *before,
-            *(_loop("k", self.width, body, True) if body else ()),
-            *after,
-        ]
-        if self.geometry.flat:
-            return turn
-        geometry = self.geometry
-        if self.own * geometry.threads != self.columns:
-            turn = [f"if (column < {self.columns}) {{", *_indented(turn), "}"]
-        if any("column" in line for line in turn):
-            place = f"(item * {geometry.threads} + lane) * {self.width}"
-            turn = [f"const int column = {place};", *turn]
-        return _loop("item", geometry.items, turn, self.own <= UNROLLED)
-
-    def _step(self, step: Load | Assign | Store | Reduce) -> Sequence[str]:
-        """What is done for one column."""
-        n = step.value
-        if isinstance(step, Assign):
-            return [self._assign(step)]
-        if isinstance(step, Load):
-            return []
-        if isinstance(step, Store):
-            kept = [f"y{n}.at[k] = v{n};"] if n in self.loops.kept else []
-            return kept + ([f"t{n}[{self._own()}] = v{n};"] if n in self.back else [])
-        value = self._operand(step.operand).text
-        if self.loops.role(n) == COLUMN:
-            place = f"p{n}[{self._own()}]"
-            return [f"{place} = added({place}, {value});"]
-        return [f"v{n} = {'maximum' if step.operation is MAX else 'minimum'}(v{n}, {value});"]
-
-    def _assign(self, step: Assign) -> str:
-        operands = {f"h{place}": self._operand(each) for place, each in enumerate(step.operands)}
-        dtype, first = self.loops.values[step.value].dtype, operands["h0"].dtype
-        if step.operation is RESHAPE:
-            result = operands["h0"]
-        else:
-            literal = dtype if dtype.kind != "b" else first
-            result = translate(step.operation.kernel.format(*operands), operands, literal)
-            if step.operation is CAST:
-                result = cast(result, dtype)
-        if result.dtype != dtype.name:
-            name = step.operation.name
-            raise LoopError(f"{name} gives {result.dtype} in a kernel, and {dtype} in the graph")
-        text = result.text
-        if text.startswith("(") and _closes_last(text):
-            text = text[1:-1]
-        return f"const {self._type(step.value)} v{step.value} = {text};"
-
-    def _operand(self, operand: Operand) -> Typed:
-        if isinstance(operand, Number):
-            return Typed(operand.dtype.name, number(operand.digits, operand.dtype))
-        n, dtype = operand.value, self.loops.values[operand.value].dtype.name
-        if isinstance(operand, ReadBack):
-            return Typed(dtype, f"t{n}[{self._own()}]")
-        if n not in self.read:
-            return Typed(dtype, f"v{n}")
-        if self.loops.role(n) in (SCALAR, ROW, INDEXED_ROW):
-            return Typed(dtype, f"s{n}")
-        return Typed(dtype, f"x{n}{'[item]' if n in self.again else ''}.at[k]")
-
-    def _own(self) -> str:
-        """The number of a column among those of its thread."""
-        if self.geometry.flat:
-            return "k"
-        return f"item * {self.width} + k" if self.width > 1 else "item"
-
-    def _place(self, value: int) -> str:
-        """Where the next `width` elements of a value lie."""
-        if self._by_element(value):
-            return f"m{self.in_place.get(value, value)} + element" if (
-                value in self.read or value in self.in_place
-            ) else f"r{value} + element"
-        return f"{'a' if value in self.read else 'o'}{value} + column"
-
-    def _over_group(self, value: str, combine: str) -> str:
-        threads = self.geometry.threads or self.geometry.block
-        shared = "shared" if threads > WARP else "nullptr"
-        return f"over_group<{threads}>({value}, {combine}(), {shared})"
-
-    def _first(self, step: Reduce) -> str:
-        """What a maximum or minimum starts from: no element is beyond it."""
-        largest, dtype = step.operation is MAX, self.loops.values[step.value].dtype
-        if dtype.kind == "f":
-            return number("-inf" if largest else "inf", dtype)
-        if dtype.kind == "b":
-            return number(str(not largest), dtype)
-        limits = np.iinfo(dtype)
-        return number(limits.min if largest else limits.max, dtype)
-
-
-def _loop(counter: str, turns: int, body: Sequence[str], unrolled: bool) -> list[str]:
-    unroll = ["#pragma unroll"] if unrolled else []
-    head = f"for (int {counter} = 0; {counter} < {turns}; ++{counter}) {{"
-    return [*unroll, head, *_indented(body), "}"]
-
-
-def _indented(lines: Iterable[str]) -> list[str]:
-    return [line if line.startswith("#") else f"    {line}" for line in lines]
-
-
-def _closes_last(text: str) -> bool:
-    """Whether the first bracket is closed by the last sign of the text."""
-    depth = 0
-    for place, sign in enumerate(text):
-        depth += (sign == "(") - (sign == ")")
-        if depth == 0:
-            return place == len(text) - 1
-    return False

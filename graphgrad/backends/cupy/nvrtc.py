@@ -1,4 +1,5 @@
-"""NVIDIA's run-time compiler, called by ctypes: from CUDA C to a cubin, without a driver or a device.
+"""NVIDIA's run-time compiler, called by ctypes: from CUDA C to a cubin, without a driver or a
+device.
 
 The library comes with the package nvidia-cuda-nvrtc, or with a CUDA toolkit of the system.
 """
@@ -39,7 +40,13 @@ class Nvrtc:
         """The cubin of a text; `CompileError` with the compiler's log where it is refused."""
         program = ctypes.c_void_p()
         self._call(
-            "nvrtcCreateProgram", ctypes.byref(program), text.encode(), b"graphgrad.cu", 0, None, None
+            "nvrtcCreateProgram",
+            ctypes.byref(program),
+            text.encode(),
+            b"graphgrad.cu",
+            0,
+            None,
+            None,
         )
         try:
             given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
@@ -90,7 +97,9 @@ def _candidates() -> Iterator[str]:
     roots += [Path(os.environ[name]) for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
     for root in roots:
         for pattern in _PATTERNS:
-            yield from (str(path) for path in sorted(root.glob(pattern)) if "builtins" not in path.name)
+            yield from (
+                str(path) for path in sorted(root.glob(pattern)) if "builtins" not in path.name
+            )
     found = ctypes.util.find_library("nvrtc")
     if found:
         yield found

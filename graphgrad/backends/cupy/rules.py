@@ -57,6 +57,11 @@ def viewed(array: Array, view: Callable[[np.ndarray], np.ndarray]) -> Array:
     return Array(array.memory, array.offset + offset, array.dtype, seen.shape, seen.strides)
 
 
+def windowed(array: Array, key: tuple[slice, ...]) -> Array:
+    """A window of the array."""
+    return viewed(array, lambda whole: whole[key])
+
+
 def _copied(lowering: Lowering, node: Node) -> None:
     source, target = lowering.array(node.heads[0]), lowering.array(node)
     if node.operation is RESHAPE:
@@ -72,7 +77,7 @@ def _concatenated(lowering: Lowering, node: Node) -> None:
     for head in node.heads:
         end = start + head.type.sizes[axis]
         key = (*[slice(None)] * axis, slice(start, end))
-        place = viewed(lowering.array(node), lambda y, key=key: y[key])
+        place = windowed(lowering.array(node), key)
         lowering.copy(node, lowering.array(head), place)
         start = end
 
@@ -86,7 +91,7 @@ def _embedded(lowering: Lowering, node: Node) -> None:
         lowering.zeros(node, whole)
     for number_of, (head, (start, step)) in enumerate(zip(node.heads, places, strict=True)):
         key = tuple(map(slice, start, stops_of(start, step, head.type.sizes), step))
-        place = viewed(whole, lambda y, key=key: y[key])
+        place = windowed(whole, key)
         first = number_of == 0 and head.shape == node.shape
         source = lowering.array(head)
         if not (first and source == place):  # else it lies there already
@@ -111,13 +116,11 @@ def _scatter_added(lowering: Lowering, node: Node) -> None:
     lowering.zeros(node, target)
     order, other = (lowering.scratch(TensorType((count,), np.dtype("int32"))) for _ in range(2))
     sort = kernel_text("sort_runs", index=indices.dtype)
-    lowering.launch(
-        node, sort, -(-count // RUN), (count, indices.read, order.written), block=RUN
-    )
+    lowering.launch(node, sort, -(-count // RUN), (count, indices.read, order.written), block=RUN)
     run = RUN
     while run < count:
-        words = (count, run, indices.read, order.read, other.written)
-        lowering.elementwise(node, kernel_text("merge_runs", index=indices.dtype), count, words)
+        merge, merged = kernel_text("merge_runs", index=indices.dtype), other.written
+        lowering.elementwise(node, merge, count, (count, run, indices.read, order.read, merged))
         order, other, run = other, order, 2 * run
     width = int(np.prod(target.shape[1:], dtype=np.int64))
     text = kernel_text("add_rows", element=rows.dtype, index=indices.dtype)

@@ -34,36 +34,37 @@ _HEAD = re.compile(r" (kernel_\w+)\(\n(.*?)\)\n\{\n", re.DOTALL)
 
 def together(actions: Iterable[Action], kernels: dict[str, str]) -> list[Action]:
     """The actions with launches joined; kernels that read a table are added to `kernels`."""
-    joined: list[list[Launch] | Action] = []
+    joined: list[list[Action]] = []
     for action in actions:
         place = _home(action, joined) if isinstance(action, Launch) else None
-        if place is not None:
-            joined[place].append(action)
+        if place is None:
+            joined.append([action])
         else:
-            joined.append([action] if isinstance(action, Launch) else action)
-    return [_one(its, kernels) if isinstance(its, list) else its for its in joined]
+            joined[place].append(action)
+    return [_one(its, kernels) for its in joined]
 
 
-def _home(launch: Launch, joined: Sequence[list[Launch] | Action]) -> int | None:
+def _home(launch: Launch, joined: Sequence[list[Action]]) -> int | None:
     """The place of launches of the same kernel that this one can join."""
     mine = list(pointers_of(launch))
     for place in range(len(joined) - 1, max(-1, len(joined) - 1 - WINDOW), -1):
         others = joined[place]
-        if isinstance(others, Guard):
+        if isinstance(others[0], Guard):
             return None
-        before = others if isinstance(others, list) else [others]
-        theirs = [pointer for action in before for pointer in pointers_of(action)]
+        theirs = [pointer for action in others for pointer in pointers_of(action)]
         if any(pointer.meets(other) for pointer in mine for other in theirs):
             return None
-        if isinstance(others, list) and others[0].kernel == launch.kernel:
+        first = others[0]
+        if isinstance(first, Launch) and first.kernel == launch.kernel:
             return place
     return None
 
 
-def _one(launches: Sequence[Launch], kernels: dict[str, str]) -> Launch:
+def _one(actions: Sequence[Action], kernels: dict[str, str]) -> Action:
+    launches = [action for action in actions if isinstance(action, Launch)]
+    if len(launches) < 2:
+        return actions[0]
     first = launches[0]
-    if len(launches) == 1:
-        return first
     rows: list[tuple[Word, ...]] = []
     grid = 0
     for launch in launches:
@@ -80,8 +81,9 @@ def of_table(text: str) -> tuple[str, str]:
     head = _HEAD.search(text)
     assert head is not None, "a kernel's text has its parameters in lines of their own"
     parameters = [line.strip().removesuffix(",") for line in head[2].splitlines()]
+    length = len(parameters) + 1
     lines = [
-        f"    const long long* given = words_of_block(of_launches, launches, {len(parameters) + 1});",
+        f"    const long long* given = words_of_block(of_launches, launches, {length});",
         "    const long long block = blockIdx.x - given[0];",
     ]
     for number, parameter in enumerate(parameters, 1):
