@@ -15,3 +15,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def small_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuses what is too small to be worth a kernel, too."""
     monkeypatch.setattr("graphgrad.fusion.grouping.SMALLEST_KERNEL", 0)
+
+
+@pytest.fixture
+def no_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the system nor the environment has a program that draws."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sysconfig.get_path", lambda name: "")

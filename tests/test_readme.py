@@ -19,7 +19,7 @@ def block(part: str) -> str:
 
 
 def test_every_block_is_tested():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 1 and len(README.splitlines()) <= 100
 
 
 def test_the_ten_lines_run_and_learn(capsys):
@@ -39,33 +39,6 @@ def test_the_ten_lines_run_and_learn(capsys):
     assert namespace["graph"].contributions("hidden.z")
 
 
-def test_a_classifier_takes_twenty_lines(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = block("gg.fit")
-    assert len([line for line in text.splitlines() if line.strip()]) <= 20
-    namespace: dict = {}
-    exec(compile(text, "README.md", "exec"), namespace)
-    *epochs, held_out = capsys.readouterr().out.strip().splitlines()
-    assert len(epochs) == 10 and epochs[-1].startswith("10 {'loss': 0.0")
-    accuracy = namespace["held_out"]["accuracy"]
-    assert accuracy > 0.97 and held_out == f"held-out accuracy {accuracy:.3f}"
-    assert "# about 0.99" in text
-    assert {"hidden.w", "hidden.b", "output.w", "output.b"} == set(namespace["state"])
-
-
-def test_the_block_of_tanh_is_the_one_in_the_code():
-    code = (Path(__file__).parent.parent / "graphgrad/ops/functions.py").read_text(encoding="utf-8")
-    assert block('"tanh x"').strip().removesuffix(")") in code
-
-
-def test_the_surgery_cuts_what_it_says(capsys):
-    namespace: dict = {}
-    exec(compile(block("gg.surgery"), "README.md", "exec"), namespace)
-    assert capsys.readouterr().out == "True\n"
-    drawn = namespace["cut"].render("txt").decode()
-    assert "clip 0.1" in drawn and "scale 0.5" in drawn
-
-
 @pytest.mark.parametrize("line", COMMANDS)
 def test_the_commands_are_understood(line):
     words = re.findall(r'"[^"]*"|\S+', line)
@@ -79,8 +52,6 @@ def test_files_that_the_readme_names_exist():
     assert len(links) > 15
     for name in links:
         assert (root / name).is_file(), name
-    for name in re.findall(r"`((?:graphgrad|tests)/[\w/.]+)`", README):
-        assert (root / name).exists(), name
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert len(pictures) == 2
     for name in pictures:

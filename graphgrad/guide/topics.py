@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from graphgrad.errors import UnknownNameError, suggestion
+from graphgrad.errors import UnknownNameError
 from graphgrad.guide.api_page import api_page
 from graphgrad.guide.operations_page import operations_page
 from graphgrad.guide.passes_page import passes_page
+from graphgrad.text import suggestion
 
 _FILE = re.compile(r"^```(\w+) file=([\w.]+)\n```$", re.MULTILINE)
 
@@ -48,6 +49,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
     Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),
+    Topic("arrays", OWN, "a classifier on arrays of your own, in twenty lines"),
     Topic("model", OWN, "a model file of your own, trained by `graphgrad train`"),
     Topic("operation", OWN, "an operation of your own, as one block"),
     Topic("rule", OWN, "another delta for a value, and cuts in training"),
@@ -60,6 +62,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic("passes", REFERENCE, "every pass and every rule, in order"),
     Topic("api", REFERENCE, "every public name, with its signature"),
     Topic("words", REFERENCE, "the glossary, and the laws of the house"),
+    Topic("reliability", REFERENCE, "what you can rely on: numbers, runs, memory, safety"),
+    Topic("speed", REFERENCE, "speed beside PyTorch and JAX, and where the time goes"),
 )
 """All topics; each is a file `NAME.md` beside this one, or generated."""
 

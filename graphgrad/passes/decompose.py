@@ -1,8 +1,31 @@
-"""Decomposes composites into elementwise operations and row reductions, for engines that fuse.
+"""Writes composites as elementwise operations and row reductions, which can be fused.
 
 Softmax, standardisation and cross-entropy are one operation each so that their deltas stay short.
-Once deltas are derived, the smaller operations they stand for fuse with their neighbours, and what
-forward and backward both need (the row maximum, the row sum, 1/σ) is shared by hash-consing.
+Once deltas are derived, the smaller operations that they stand for fuse with their neighbours, and
+what forward and backward both need (the row maximum, the row sum, 1/σ) is the same node in both.
+
+    >>> import graphgrad as gg
+    >>> graph = gg.Graph({"y": gg.softmax(gg.input("x", (2, 3)), name="y")})
+
+Before and after:
+
+    >>> print(graph)
+    %0 = input() : float32[2, 3]    # x
+    %1 = softmax(%0, axis=1) : float32[2, 3]    # y
+    output y = %1
+    >>> print(decompose(graph))
+    %0 = input() : float32[2, 3]    # x
+    %1 = max(%0, axes=(1,), keepdims=True) : float32[2, 1]    # y.max
+    %2 = constant(-3.4028234663852886e+38) : float32[]    # ...
+    %3 = maximum(%1, %2) : float32[2, 1]    # y.maximum
+    %4 = subtract(%0, %3) : float32[2, 3]    # y.subtract
+    %5 = exp(%4) : float32[2, 3]    # y.exp
+    %6 = sum(%5, axes=(1,), keepdims=True) : float32[2, 1]    # y.sum
+    %7 = constant(1.1754943508222875e-38) : float32[]    # ...
+    %8 = maximum(%6, %7) : float32[2, 1]    # y.maximum_1
+    %9 = reciprocal(%8) : float32[2, 1]    # y.reciprocal
+    %10 = multiply(%5, %9) : float32[2, 3]    # y
+    output y = %10
 """
 
 from __future__ import annotations

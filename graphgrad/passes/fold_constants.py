@@ -1,7 +1,25 @@
-"""Folds constants: a node whose heads are all constants becomes a constant itself.
+"""Computes at compile time what depends on constants alone.
 
-Large results are left alone where they cost nothing to make (a broadcast is a view) or would only
-move work into memory traffic.
+Large results are left alone where they cost nothing to make (a broadcast is a view), or where
+reading them would take longer than computing them.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import prune
+    >>> graph = gg.Graph({"y": gg.multiply(gg.input("x", 3), gg.exp(gg.constant(1.625)), name="y")})
+
+Before and after:
+
+    >>> print(graph)
+    %0 = input() : float32[3]    # x
+    %1 = constant(1.625) : float32[]    # constant
+    %2 = exp(%1) : float32[]    # exp
+    %3 = multiply(%0, %2) : float32[3]    # y
+    output y = %3
+    >>> print(prune(fold_constants(graph)))
+    %0 = input() : float32[3]    # x
+    %1 = constant(5.078419208526611) : float32[]    # exp
+    %2 = multiply(%0, %1) : float32[3]    # y
+    output y = %2
 """
 
 from __future__ import annotations

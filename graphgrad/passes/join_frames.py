@@ -1,12 +1,30 @@
-"""Joins frames: a sum of values that each fill a part of a frame of zeros becomes one operation.
+"""Turns a sum of values that each fill a part of a frame of zeros into one operation.
 
-What T slices of one value send back to it are T contributions of its whole size, zero but for a
-window each; adding them takes T² where they could be laid side by side. The same holds of rows
-that are looked up one by one. The contributions stay nodes of their own for whoever asks for them;
-their sum no longer needs them:
+The T slices of one value send back T contributions of its whole size, which are zero except for a
+window each. Adding them costs T² where laying them side by side costs T. The same holds for rows
+that are looked up one by one. The contributions stay in the graph for whoever asks for them; their
+sum no longer needs them:
 
-    embed + embed + …            → concatenate, where the windows tile an axis; else embed_all
-    scatter_add + scatter_add …  → one scatter_add of all rows; put_along_axis likewise
+    embed + embed + …             → concatenate where the windows tile an axis, else embed_all
+    scatter_add + scatter_add …   → one scatter_add of all rows; put_along_axis in the same way
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import prune
+    >>> x = gg.input("x", (2, 3))
+    >>> loss = gg.sum(gg.tanh(x[:, :1])) + gg.sum(gg.exp(x[:, 1:]))
+    >>> graph = gg.derive(gg.Graph({"loss": loss}), "loss")
+    >>> graph = prune(graph.with_outputs({"x.delta": graph.delta(x)}))
+
+Before and after, the last lines:
+
+    >>> print("\\n".join(str(graph).splitlines()[-4:]))
+    %13 = embed(%8, starts=(0, 1), steps=(1, 1)) : float32[2, 3]    # x.delta<-slice_1
+    %14 = embed(%12, starts=(0, 0), steps=(1, 1)) : float32[2, 3]    # x.delta<-slice
+    %15 = add(%13, %14) : float32[2, 3]    # x.delta
+    output x.delta = %15
+    >>> print("\\n".join(str(prune(join_frames(graph))).splitlines()[-2:]))
+    %13 = concatenate(%12, %8, axis=1) : float32[2, 3]    # x.delta
+    output x.delta = %13
 """
 
 from __future__ import annotations

@@ -1,6 +1,23 @@
-"""Removes the unneeded: keeps what the outputs and updates are computed from, and its names.
+"""Removes nodes that no output or update depends on; their names go with them.
 
-Asking for a node by name makes it an output, so what was asked for stays.
+A node that is asked for by name becomes an output, so it stays. Inputs stay, too: a program takes
+what its graph takes.
+
+    >>> import graphgrad as gg
+    >>> y = gg.tanh(gg.input("x", 3), name="y")
+    >>> graph = gg.Graph({"y": y, "e": gg.exp(y, name="e")}).with_outputs({"y": y})
+
+Before and after:
+
+    >>> print(graph)
+    %0 = input() : float32[3]    # x
+    %1 = tanh(%0) : float32[3]    # y
+    %2 = exp(%1) : float32[3]    # e
+    output y = %1
+    >>> print(prune(graph))
+    %0 = input() : float32[3]    # x
+    %1 = tanh(%0) : float32[3]    # y
+    output y = %1
 """
 
 from __future__ import annotations

@@ -1,9 +1,29 @@
-"""Simplifies: algebra that leaves every value as it is, and saves work.
+"""Applies algebra that saves work and leaves every value as it is.
 
-No rule here may hide a NaN (x · 0 stays), and no rule may cost accuracy. All are exact to the bit
-and to the sign of a zero (x + 0 stays, where x may be -0), but for these, which round less often
-than what they replace: x · c · d, and the powers that are one multiplication or division. (Of the
-sum of a single -0, which NumPy gives as 0 or -0 by the order of its loops, nothing is promised.)
+No rule hides a NaN (x · 0 stays), and no rule costs accuracy. All are exact to the bit and to the
+sign of a zero (x + 0 stays, since x may be -0), with these exceptions, which round less often than
+what they replace: x · c · d, and the powers that are one multiplication or division. (For the sum
+of a single -0, which NumPy gives as 0 or -0 depending on the order of its loops, nothing is
+promised.)
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import prune
+    >>> x = gg.input("x", (2, 3))
+    >>> graph = gg.Graph({"y": gg.subtract(x, -gg.transpose(x.T), name="y")})
+
+Before and after:
+
+    >>> print(graph)
+    %0 = input() : float32[2, 3]    # x
+    %1 = transpose(%0, axes=(1, 0)) : float32[3, 2]    # transpose
+    %2 = transpose(%1, axes=(1, 0)) : float32[2, 3]    # transpose_1
+    %3 = negative(%2) : float32[2, 3]    # negative
+    %4 = subtract(%0, %3) : float32[2, 3]    # y
+    output y = %4
+    >>> print(prune(simplify(graph)))
+    %0 = input() : float32[2, 3]    # x, transpose_1
+    %1 = add(%0, %0) : float32[2, 3]    # y
+    output y = %1
 """
 
 from __future__ import annotations

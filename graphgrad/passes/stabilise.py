@@ -1,7 +1,24 @@
-"""Stabilises: formulas that lose digits or overflow become operations that do not.
+"""Replaces formulas that lose digits or overflow by operations that do not.
 
-What a person writes by hand (log of a softmax, log of a sum of exponentials, 1/√x) is found in the
-forward graph, and the deltas that were derived from it are freed of what it has replaced.
+A logarithm of a softmax, a logarithm of a sum of exponentials or 1/√x, as written by hand, are
+found in the forward graph. The deltas that were derived from them are rewritten as well, so that
+they no longer use what has been replaced.
+
+    >>> import graphgrad as gg
+    >>> graph = gg.Graph({"y": gg.log(gg.softmax(gg.input("x", (2, 3))), name="y")})
+
+Before and after (`prune` then removes the softmax):
+
+    >>> print(graph)
+    %0 = input() : float32[2, 3]    # x
+    %1 = softmax(%0, axis=1) : float32[2, 3]    # softmax
+    %2 = log(%1) : float32[2, 3]    # y
+    output y = %2
+    >>> print(stabilise(graph))
+    %0 = input() : float32[2, 3]    # x
+    %1 = softmax(%0, axis=1) : float32[2, 3]    # softmax
+    %2 = log_softmax(%0, axis=1) : float32[2, 3]    # y
+    output y = %2
 """
 
 from __future__ import annotations

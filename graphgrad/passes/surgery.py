@@ -1,18 +1,33 @@
 """Surgery on deltas: one named delta is clipped, scaled, stopped or replaced before it flows on.
 
-    surgery(graph, [clip("encoder.0.attention", 1.0), scale("hidden.z<-output.a", 0.5)])
+A node `u` means its whole delta, the sum over its tails; `u<-t` means the one contribution that
+tail t sends back to u; a scope means the one node by which values leave it. Every delta further
+back, towards the parameters, is computed from the changed delta, as with a hook on a tensor in
+other libraries. The deltas before it stay as they are.
 
-What is cut is named as everything is named: a node `u` means its whole delta, the sum over its
-tails; `u<-t` means the one contribution that tail t sends back to u; a scope means the one node by
-which values leave it. Everything behind it, towards the parameters, is computed from what the
-surgery leaves, as with a hook on a tensor in other libraries; everything before it stays.
+    >>> import graphgrad as gg
+    >>> z = gg.tanh(gg.exp(gg.input("x", 3), name="a"), name="z")
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(z, name="loss")}), "loss")
+    >>> cut = surgery(graph, [scale("a", 0.8125)])
 
-- It is visible: the new delta is called `u.delta.clip` besides `u.delta`, what it was before is
-  `u.delta.before`, and for an edge `u.delta.clip<-t`. Formulas and pictures show it.
+Before and after, the last lines:
+
+    >>> print("\\n".join(str(graph).splitlines()[-3:-1]))
+    %9 = multiply(%6, %8) : float32[3]    # a.delta, a.delta<-z
+    %10 = multiply(%9, %1) : float32[3]    # x.delta, x.delta<-a
+    >>> print("\\n".join(str(cut).splitlines()[-5:-1]))
+    %9 = multiply(%6, %8) : float32[3]    # a.delta<-z, a.delta.before
+    %10 = constant(0.8125) : float32[]    # ...
+    %11 = multiply(%9, %10) : float32[3]    # a.delta, a.delta.scale
+    %12 = multiply(%11, %1) : float32[3]    # x.delta, x.delta<-a
+
+- The change is visible: the new delta is called `u.delta.scale` as well as `u.delta`, and what it
+  was before is `u.delta.before`; for an edge it is `u.delta.scale<-t`. Formulas and
+  pictures show it.
 - Equal nodes are one node, so a delta may belong to several nodes at once (an addition hands its
-  delta on unchanged). The surgery therefore does not replace nodes of the graph: it derives again,
-  and the cuts are made on the way (`derive(graph, of, cuts=…)` does both at once).
-- It comes before updates are made of the deltas.
+  delta on unchanged). Surgery therefore does not replace nodes of the graph. It derives the graph
+  again and makes the cuts on the way (`derive(graph, of, cuts=…)` does both at once).
+- It has to come before updates are made of the deltas.
 """
 
 from __future__ import annotations

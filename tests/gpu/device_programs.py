@@ -11,6 +11,7 @@ from graphgrad import Graph
 from graphgrad.backends.cupy.engine import lower
 from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.fusion import fuse
+from graphgrad.options import Options
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
@@ -21,7 +22,7 @@ def device_plan(graph: Graph, guards: Sequence[str] = (), **sizes: int) -> Plan:
     first, _ = optimise(graph, PASSES)
     second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *FUSING_PASSES))
     schedule = make_schedule(second, [second.outputs[name] for name in guards])
-    return make_plan(schedule, fuse(schedule, smallest=1))
+    return make_plan(schedule, fuse(schedule, Options(smallest_kernel=1)))
 
 
 def device_program(
