@@ -42,7 +42,7 @@ class Counting:
         self.real, self.compiled = nvrtc.nvrtc(), 0
         self.version = version or self.real.version
 
-    def compile(self, text: str, options: tuple[str, ...]) -> bytes:
+    def compile(self, text: str, options: tuple[str, ...]) -> tuple[bytes, str]:
         self.compiled += 1
         return self.real.compile(text, options)
 

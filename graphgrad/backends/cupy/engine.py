@@ -21,8 +21,8 @@ from graphgrad.graph import LEAVES
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.plan import Plan, Step
 
-MOST_NUMBERS = 200
-"""Steps of one number each that become one kernel."""
+MOST_NUMBERS = 120
+"""Steps of one number each that become one kernel; a kernel takes 4 kB of parameters at most."""
 
 
 def lower(plan: Plan, joined: bool = True) -> DeviceProgram:

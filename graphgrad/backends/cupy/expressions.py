@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
 from graphgrad.loops.instructions import LoopError
 
 C_TYPES: Mapping[str, str] = {
@@ -33,27 +34,6 @@ C_TYPES: Mapping[str, str] = {
 FLOATS = ("float32", "float64")
 _SIGNED = ("int32", "int64")
 _UNSIGNED = ("uint32", "uint64")
-_OPERATORS: Mapping[type[ast.operator], str] = {
-    ast.Add: "+",
-    ast.Sub: "-",
-    ast.Mult: "*",
-    ast.Div: "/",
-    ast.FloorDiv: "//",
-    ast.Mod: "%",
-    ast.BitAnd: "&",
-    ast.BitOr: "|",
-    ast.BitXor: "^",
-    ast.LShift: "<<",
-    ast.RShift: ">>",
-}
-_RELATIONS: Mapping[type[ast.cmpop], str] = {
-    ast.Lt: "<",
-    ast.LtE: "<=",
-    ast.Gt: ">",
-    ast.GtE: ">=",
-    ast.Eq: "==",
-    ast.NotEq: "!=",
-}
 _WRAPPING = {"+": "added", "-": "subtracted", "*": "multiplied", "<<": "shifted_left"}
 """Of signed integers; C leaves open what an overflow gives."""
 _FLOORED = {"//": "floor_quotient", "%": "floor_rest"}
@@ -168,7 +148,7 @@ class _Expression:
             case ast.Name(id="inf" | "nan" as name):
                 return Typed(self.literal, number(name, self.literal))
             case ast.BinOp(left=left, op=operator, right=right):
-                return _binary(_OPERATORS.get(type(operator), "**"), *self._alike(left, right))
+                return _binary(ARITHMETIC.get(type(operator), "**"), *self._alike(left, right))
             case ast.UnaryOp(op=operator, operand=operand):
                 return _unary(operator, self.value(operand))
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
@@ -179,8 +159,8 @@ class _Expression:
         match part:
             case ast.Compare(left=left, ops=[operator], comparators=[right]):
                 a, b = self._alike(left, right)
-                if type(operator) in _RELATIONS:
-                    return Typed("bool", f"({a.text} {_RELATIONS[type(operator)]} {b.text})")
+                if type(operator) in RELATIONS:
+                    return Typed("bool", f"({a.text} {RELATIONS[type(operator)]} {b.text})")
             case ast.BoolOp(op=operator, values=values):
                 sign = " && " if isinstance(operator, ast.And) else " || "
                 return Typed("bool", f"({sign.join(self._condition(value) for value in values)})")

@@ -47,10 +47,10 @@ class Pointer:
     written: bool = False
 
     def meets(self, other: Pointer) -> bool:
-        """Whether one of the two writes what the other reads or writes."""
+        """Whether one of the two writes what the other reads or writes. (Tables are only read.)"""
         return (
             (self.written or other.written)
-            and self.memory == other.memory
+            and self.memory is other.memory
             and self.offset < other.offset + other.reach
             and other.offset < self.offset + self.reach
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from graphgrad.backends.arguments import Address, PartialSums, Stream, Table
 from graphgrad.backends.arguments import Word as LoopWord
@@ -19,7 +20,7 @@ from graphgrad.backends.cupy.launches import (
     Pointer,
     Word,
 )
-from graphgrad.backends.cupy.nest_text import print_nest
+from graphgrad.backends.cupy.nest_text import Kernel, print_nest
 from graphgrad.fusion import LoopNest
 from graphgrad.fusion.reading import TOTAL, unrepeated
 from graphgrad.fusion.statements import Loops, Mask
@@ -45,6 +46,8 @@ class Lowering:
         self.refusals = 0
         self._taken = 0
         self._numbers: dict[Node, int] = {}
+        self._printed: dict[Any, Kernel] = {}
+        """Equal layers have equal loops, which are printed once."""
 
     # ------------------------------------------------------------ where things lie
 
@@ -171,7 +174,10 @@ class Lowering:
         Where all arrays begin at multiples of 16 bytes, it reads so many at once.
         """
         widest = all(array.offset % VECTOR == 0 for array in arrays.values())
-        kernel = print_nest(loops, in_place, widest)
+        key = loops, tuple((in_place or {}).items()), widest
+        if key not in self._printed:
+            self._printed[key] = print_nest(loops, in_place, widest)
+        kernel = self._printed[key]
         geometry = kernel.geometry
         parts: list[Array] = []
         for value in loops.collected:

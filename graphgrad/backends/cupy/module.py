@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from graphgrad.backends.cupy.kernel_files import device_functions
 from graphgrad.backends.cupy.nvrtc import CompileError, nvrtc
@@ -18,6 +19,11 @@ from graphgrad.kept_code import KeptCode
 OPTIONS = ("--std=c++17", "--fmad=false")
 """Floats are rounded one by one, as on a processor; NVRTC's own functions keep their accuracy."""
 KEPT = KeptCode("cubins", ".cubin")
+_USAGE = re.compile(
+    r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores.*?"
+    r"Used (\d+) registers",
+    re.DOTALL,
+)
 _ARCHITECTURE = re.compile(r"sm_\d{2,3}[a-z]?")
 
 
@@ -39,7 +45,7 @@ def compile_cuda(text: str, architecture: str, nodes: Iterable[str] = ()) -> byt
     code = KEPT.read(name)
     if code is None:
         try:
-            code = compiler.compile(text, options)
+            code, _ = compiler.compile(text, options)
         except CompileError as problem:
             raise PassError(
                 f"NVRTC {compiler.version} refuses the kernels for {architecture}:\n{problem}",
@@ -48,6 +54,26 @@ def compile_cuda(text: str, architecture: str, nodes: Iterable[str] = ()) -> byt
             ) from None
         KEPT.write(name, code)
     return code
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one thread of a kernel takes."""
+
+    registers: int
+    stack_bytes: int
+    spilled_bytes: int
+    """What does not fit into registers and is written to memory."""
+
+
+def usage_of(text: str, architecture: str) -> dict[str, Usage]:
+    """What the threads of each kernel of a text take on an architecture, as ptxas says."""
+    options = (f"--gpu-architecture={architecture}", *OPTIONS, "--ptxas-options=-v")
+    _, log = nvrtc().compile(text, options)
+    return {
+        name: Usage(int(registers), int(stack), int(spilled))
+        for name, stack, spilled, registers in _USAGE.findall(log)
+    }
 
 
 def module_text(kernels: Mapping[str, str]) -> str:

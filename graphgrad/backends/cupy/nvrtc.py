@@ -36,8 +36,9 @@ class Nvrtc:
         self._call("nvrtcVersion", ctypes.byref(major), ctypes.byref(minor))
         self.version = f"{major.value}.{minor.value}"
 
-    def compile(self, text: str, options: Sequence[str]) -> bytes:
-        """The cubin of a text; `CompileError` with the compiler's log where it is refused."""
+    def compile(self, text: str, options: Sequence[str]) -> tuple[bytes, str]:
+        """The cubin of a text and what the compiler says of it; `CompileError` with the same where
+        the text is refused."""
         program = ctypes.c_void_p()
         self._call(
             "nvrtcCreateProgram",
@@ -51,10 +52,10 @@ class Nvrtc:
         try:
             given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
             code = self._library.nvrtcCompileProgram(program, len(options), given)
+            log = self._bytes("nvrtcGetProgramLog", program).decode(errors="replace").strip("\0\n")
             if code:
-                log = self._bytes("nvrtcGetProgramLog", program).decode(errors="replace")
-                raise CompileError(log.strip("\0\n") or self._message(code))
-            return self._bytes("nvrtcGetCUBIN", program)
+                raise CompileError(log or self._message(code))
+            return self._bytes("nvrtcGetCUBIN", program), log
         finally:
             self._call("nvrtcDestroyProgram", ctypes.byref(program))
 

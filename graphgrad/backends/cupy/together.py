@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from graphgrad.backends.cupy.kernel_files import named
 from graphgrad.backends.cupy.launches import (
@@ -32,32 +33,42 @@ WINDOW = 64
 _HEAD = re.compile(r" (kernel_\w+)\(\n(.*?)\)\n\{\n", re.DOTALL)
 
 
+@dataclass
+class _Joined:
+    """Actions that become one, and all addresses that they read or write."""
+
+    actions: list[Action]
+    pointers: list[Pointer]
+
+
 def together(actions: Iterable[Action], kernels: dict[str, str]) -> list[Action]:
     """The actions with launches joined; kernels that read a table are added to `kernels`."""
-    joined: list[list[Action]] = []
+    joined: list[_Joined] = []
+    latest: dict[str, int] = {}
+    """Where the last launch of each kernel is."""
     for action in actions:
-        place = _home(action, joined) if isinstance(action, Launch) else None
-        if place is None:
-            joined.append([action])
-        else:
-            joined[place].append(action)
-    return [_one(its, kernels) for its in joined]
+        own = _Joined([action], list(pointers_of(action)))
+        if isinstance(action, Launch):
+            place = latest.get(action.kernel)
+            if place is not None and _may_join(own, joined[place:]):
+                joined[place].actions.append(action)
+                joined[place].pointers += own.pointers
+                continue
+            latest[action.kernel] = len(joined)
+        joined.append(own)
+    return [_one(its.actions, kernels) for its in joined]
 
 
-def _home(launch: Launch, joined: Sequence[list[Action]]) -> int | None:
-    """The place of launches of the same kernel that this one can join."""
-    mine = list(pointers_of(launch))
-    for place in range(len(joined) - 1, max(-1, len(joined) - 1 - WINDOW), -1):
-        others = joined[place]
-        if isinstance(others[0], Guard):
-            return None
-        theirs = [pointer for action in others for pointer in pointers_of(action)]
-        if any(pointer.meets(other) for pointer in mine for other in theirs):
-            return None
-        first = others[0]
-        if isinstance(first, Launch) and first.kernel == launch.kernel:
-            return place
-    return None
+def _may_join(launch: _Joined, others: Sequence[_Joined]) -> bool:
+    """Whether a launch can be brought forward past the others, to join the first of them."""
+    if len(others) > WINDOW:
+        return False
+    for other in reversed(others):
+        if isinstance(other.actions[0], Guard):
+            return False
+        if any(mine.meets(theirs) for mine in launch.pointers for theirs in other.pointers):
+            return False
+    return True
 
 
 def _one(actions: Sequence[Action], kernels: dict[str, str]) -> Action:
