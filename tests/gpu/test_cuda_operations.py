@@ -1,4 +1,5 @@
-"""Every operation on the device: all samples, alone and in kernels, and all kinds of views."""
+"""Every operation on the device: all samples, alone and in kernels, all kinds of views, and random
+graphs of them."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compare_ways import case_of
 from cpu_device import Bound, needs_compiler
 from delta_check import declare, feeds_of, has_deltas
 from device_programs import device_of, device_program
 from planned import plan_of
+from random_graphs import assert_same_values
 from views import declare_views
 
 import graphgrad as gg
@@ -106,6 +109,33 @@ def test_what_is_left_to_the_array_module_is_left(programs):
     }
     assert left == LEFT_TO_THE_ARRAY_MODULE
     assert {IOTA.name, EXTENT.name} <= left
+
+
+RANDOM = range(24)
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """Random graphs with deltas and updates, some of them fed with extreme values."""
+    cases = {seed: case_of(seed)[0] for seed in RANDOM}
+    return {seed: (case, device_program(case.graph)) for seed, case in cases.items()}
+
+
+@pytest.fixture(scope="module")
+def device_of_grown(grown):
+    return device_of(program for _, program in grown.values())
+
+
+@needs_compiler
+@pytest.mark.parametrize("seed", RANDOM)
+def test_a_random_graph_gives_the_values_and_states_of_the_reference(grown, device_of_grown, seed):
+    case, program = grown[seed]
+    bound = Bound(program, device_of_grown)
+    found = bound.run({**case.feeds, **case.state}, seed=seed)
+    names = [leaf.attributes["label"] for leaf in case.graph.updates]
+    state = {f"next {name}": bound.state()[name] for name in names}
+    with np.errstate(all="ignore"):
+        assert_same_values(found | state, case.values())
 
 
 @pytest.fixture(scope="module")

@@ -150,6 +150,26 @@ def test_no_kernel_leaves_its_memory(tmp_path):
     assert left == b"".join(recorded.wanted)
 
 
+@needs_compiler
+def test_a_new_number_is_read_where_it_is_new_and_an_old_one_where_it_is_old():
+    """Single numbers are computed later than the plan says: never too late, never too early."""
+    count, total = gg.state("count", (), dtype="float64"), gg.state("total", (), dtype="float64")
+    w, x = gg.parameter("w", (3, 5), dtype="float64"), gg.input("x", (3, 5), "float64")
+    new = count + 1.0
+    largest = gg.max(x * new)
+    updates = {count: new, w: w * new + largest, total: total * count + largest + gg.sum(x)}
+    graph = Graph({"old": count * 2.0, "new": gg.tanh(new) * x, "largest": largest}, updates)
+    state = {"count": np.array(3.0), "total": np.array(2.0), "w": np.full((3, 5), 0.5)}
+    feeds, program = {"x": np.linspace(-1, 2, 15).reshape(3, 5)}, device_program(graph)
+    bound, compiled = Bound(program), gg.compile(graph)
+    given = {name: its.copy() for name, its in state.items()}
+    for _ in range(3):
+        found, wanted = bound.run({**given, **feeds}), compiled(state, **feeds)
+        given = {}
+        for name, value in [*wanted.items(), *state.items()]:
+            np.testing.assert_allclose({**bound.state(), **found}[name], value, 1e-12)
+
+
 # ---------------------------------------------------------------- what tests read of a program
 
 

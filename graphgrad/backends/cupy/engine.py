@@ -77,7 +77,8 @@ def _runs(lowering: Lowering, steps: Sequence[Step]) -> Iterator[list[Step]]:
             continue
         read = {places[head].root for head in step.group.inputs}
         stateful = any(places[node].kind == "state" for node in step.group.outputs)
-        if waiting and (stateful or any(its.node in read for its in waiting)):
+        made = {each for its in waiting for each in (its.node, places[its.node].root)}
+        if waiting and (stateful or not made.isdisjoint(read)):
             yield waiting
             waiting = []
         yield [step]
