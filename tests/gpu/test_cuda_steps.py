@@ -153,13 +153,18 @@ def test_no_kernel_leaves_its_memory(tmp_path):
 @needs_compiler
 def test_a_new_number_is_read_where_it_is_new_and_an_old_one_where_it_is_old():
     """Single numbers are computed later than the plan says: never too late, never too early."""
-    count, total = gg.state("count", (), dtype="float64"), gg.state("total", (), dtype="float64")
+    names = ("count", "total", "twice", "kept")
+    count, total, twice, kept = (gg.state(name, (), dtype="float64") for name in names)
     w, x = gg.parameter("w", (3, 5), dtype="float64"), gg.input("x", (3, 5), "float64")
-    new = count + 1.0
+    new, doubled = count + 1.0, 2.0 * twice  # the second is computed in its state's own place
     largest = gg.max(x * new)
-    updates = {count: new, w: w * new + largest, total: total * count + largest + gg.sum(x)}
-    graph = Graph({"old": count * 2.0, "new": gg.tanh(new) * x, "largest": largest}, updates)
-    state = {"count": np.array(3.0), "total": np.array(2.0), "w": np.full((3, 5), 0.5)}
+    moved = gg.matmul(gg.tanh(w * doubled), gg.transpose(x)) @ x
+    tripled = kept * 3.0  # before a sum takes the place of what was kept
+    updates = {count: new, w: w * new + moved, total: total * count + largest + tripled}
+    outputs = {"old": count * 2.0, "new": gg.tanh(new) * x, "largest": largest}
+    graph = Graph(outputs, {**updates, twice: doubled, kept: gg.sum(x * 1.5)})
+    state = {name: np.array(0.5) for name in names}
+    state["w"] = np.full((3, 5), 0.5)
     feeds, program = {"x": np.linspace(-1, 2, 15).reshape(3, 5)}, device_program(graph)
     bound, compiled = Bound(program), gg.compile(graph)
     given = {name: its.copy() for name, its in state.items()}
