@@ -17,7 +17,17 @@ from graphgrad.backends.cupy.module import compile_cuda, module_text
 from graphgrad.errors import ConfigurationError, EnvironmentLimitError, PassError
 
 EMPTY = 'extern "C" __global__ void nothing(int* to) { to[0] = 1; }'
-WRONG = 'extern "C" __global__ void wrong(int* to) { to[0] = there_is_none; }'
+WRONG = """extern "C" __global__ void right(
+    int* to)
+{
+    to[0] = 1;
+}
+extern "C" __global__ void __launch_bounds__(256) wrong(
+    int* to)
+{
+    to[0] = there_is_none;
+}
+"""
 OTHER_PROCESS = f"""
 from graphgrad.backends.cupy import module
 assert module.compile_cuda({EMPTY!r}, "sm_90").startswith(b"\\x7fELF")
@@ -103,10 +113,11 @@ def test_other_processes_find_what_was_compiled(counting, folder):
 @needs_nvrtc
 def test_a_text_that_is_refused_is_told_with_the_log_and_the_nodes(folder):
     with pytest.raises(PassError) as told:
-        compile_cuda(WRONG, "sm_90", ["encoder.0.scores", "loss", "loss"])
+        names = {"right": ["decoder.0.scores"], "wrong": ["encoder.0.scores", "loss"]}
+        compile_cuda(WRONG, "sm_90", names)
     message = str(told.value)
-    assert "there_is_none" in message and "graphgrad.cu(1)" in message and "sm_90" in message
-    assert "where: encoder.0.scores, loss" in message
+    assert "there_is_none" in message and "graphgrad.cu(9)" in message and "sm_90" in message
+    assert "where: encoder.0.scores, loss\n" in message and "decoder" not in message
     assert not list(folder.glob("*.cubin")) if folder.exists() else True
     with pytest.raises(PassError, match="sm_999"):
         compile_cuda(EMPTY, "sm_999")

@@ -244,7 +244,16 @@ def test_a_program_prints_its_launches():
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("model", SIZES)
 def test_every_kernel_of_a_step_compiles_for_a_device(model, architecture):
-    kernels = program_of(model).kernels
-    code = compile_cuda(module_text(kernels), architecture)
+    program = program_of(model)
+    code = compile_cuda(module_text(program.kernels), architecture, program.names)
     assert code.startswith(b"\x7fELF")
-    assert all(name.encode() in code for name in kernels)
+    assert all(name.encode() in code for name in program.kernels)
+
+
+def test_it_is_known_which_nodes_a_kernel_computes():
+    """Names of the graph: all parameters' next values are those of joined kernels."""
+    program = program_of("transformer")
+    assert program.names.keys() == program.kernels.keys()
+    known = {name for names in program.names.values() for name in names}
+    assert "loss" in known and all(program.names.values())
+    assert sum(len(names) > 40 for names in program.names.values()) >= 2

@@ -39,16 +39,22 @@ def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
     actions = lowering.actions
     if joined:
         actions = together(actions, lowering.kernels)
-    used = {action.kernel for action in actions if isinstance(action, Launch)}
+    names: dict[str, dict[str, None]] = {}
+    for action in actions:
+        if isinstance(action, Launch):
+            names.setdefault(action.kernel, {}).update(
+                dict.fromkeys(map(graph.name_of, action.nodes))
+            )
     return DeviceProgram(
         tuple(actions),
-        {name: text for name, text in lowering.kernels.items() if name in used},
+        {name: text for name, text in lowering.kernels.items() if name in names},
         plan.arena_bytes,
         lowering.numbers_bytes,
         lowering.scratch_bytes,
         lowering.refusals,
         outputs,
         {leaf: lowering.array(leaf) for leaf in graph.nodes if leaf.operation in LEAVES},
+        {kernel: tuple(its) for kernel, its in names.items()},
     )
 
 

@@ -38,7 +38,7 @@ WARP = 32
 LARGEST_GROUP = 1024
 WIDTH = 4
 REGISTERS = 48
-"""Numbers of rows that wait in the registers of one thread, as long as there are more threads."""
+"""Numbers that wait in the registers of one thread, unless a row has the largest group already."""
 PARTS = 1024
 """Parts of a collected sum at most, unless they had more than `LONGEST_PART` rows each."""
 LONGEST_PART = 256

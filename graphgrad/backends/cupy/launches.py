@@ -93,11 +93,17 @@ class Array:
 class Launch:
     """A kernel of the program, `grid` blocks of `block` threads, and its parameters."""
 
-    node: Node
+    nodes: tuple[Node, ...]
+    """What it computes for others."""
     kernel: str
     grid: int
     block: int
     words: tuple[Word, ...]
+
+    @property
+    def node(self) -> Node:
+        """The node that stands for it."""
+        return self.nodes[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,8 @@ class DeviceProgram:
     refusals: int
     outputs: Mapping[str, Array]
     leaves: Mapping[Node, Array]
+    names: Mapping[str, tuple[str, ...]]
+    """Which nodes each kernel computes, by their names in the graph."""
 
     def __str__(self) -> str:
         head = (

@@ -97,12 +97,20 @@ class Lowering:
 
     # ------------------------------------------------------------ what is added
 
-    def launch(self, node: Node, text: str, grid: int, words: Sequence[Word], block: int) -> None:
-        """A kernel by its text."""
+    def launch(
+        self,
+        node: Node,
+        text: str,
+        grid: int,
+        words: Sequence[Word],
+        block: int,
+        nodes: tuple[Node, ...] = (),
+    ) -> None:
+        """A kernel by its text; `nodes` are what it computes, if that is more than the node."""
         if grid:
             name, text = named(text)
             self.kernels[name] = text
-            self.actions.append(Launch(node, name, grid, block, tuple(words)))
+            self.actions.append(Launch(nodes or (node,), name, grid, block, tuple(words)))
 
     def elementwise(self, node: Node, text: str, count: int, words: Sequence[Word]) -> None:
         """A kernel of which each thread does one of `count` things."""
@@ -159,7 +167,7 @@ class Lowering:
             for output, argument in (in_place or {}).items()
             if arrays.get(output) == arrays[argument]
         }
-        self.loops(node, loops, arrays, shared, streams)
+        self.loops(node, loops, arrays, shared, streams, nest.outputs)
 
     def loops(
         self,
@@ -168,6 +176,7 @@ class Lowering:
         arrays: Mapping[int, Array],
         in_place: Mapping[int, int] | None = None,
         streams: Mapping[int, int] | None = None,
+        nodes: tuple[Node, ...] = (),
     ) -> None:
         """The kernel of loops over these arrays, and what adds up the parts of its sums.
 
@@ -197,7 +206,7 @@ class Lowering:
             return Pointer(word, 0, 4 * loops.rows) if isinstance(word, Table) else word
 
         words = list(map(word_of, kernel.words))
-        self.launch(node, kernel.text, geometry.grid(loops), words, geometry.block)
+        self.launch(node, kernel.text, geometry.grid(loops), words, geometry.block, nodes)
         self._add_parts(node, [arrays[value] for value in loops.collected], parts)
 
     def _add_parts(self, node: Node, sums: Iterable[Array], parts: Iterable[Array]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgrad.backends.cupy.kernel_files import device_functions
@@ -24,14 +24,19 @@ _USAGE = re.compile(
     r"Used (\d+) registers",
     re.DOTALL,
 )
+_ERROR = re.compile(r"graphgrad\.cu\((\d+)\): (?:catastrophic )?error")
+_KERNEL = re.compile(r"__global__ .*?(\w+)\(\n")
 _ARCHITECTURE = re.compile(r"sm_\d{2,3}[a-z]?")
 
 
-def compile_cuda(text: str, architecture: str, nodes: Iterable[str] = ()) -> bytes:
+def compile_cuda(
+    text: str, architecture: str, names: Mapping[str, Sequence[str]] | None = None
+) -> bytes:
     """The cubin of a text of CUDA C for an architecture such as "sm_90".
 
-    `nodes` are the names of what its kernels compute: where NVRTC refuses the text, the error names
-    them. Raises EnvironmentLimitError where NVRTC is not installed.
+    `names` are those of the nodes that each kernel computes: where NVRTC refuses the text, the
+    error has its log and names the nodes of the kernels that are wrong. Raises
+    EnvironmentLimitError where NVRTC is not installed.
     """
     if not _ARCHITECTURE.fullmatch(architecture):
         raise ConfigurationError(
@@ -49,11 +54,21 @@ def compile_cuda(text: str, architecture: str, nodes: Iterable[str] = ()) -> byt
         except CompileError as problem:
             raise PassError(
                 f"NVRTC {compiler.version} refuses the kernels for {architecture}:\n{problem}",
-                where=", ".join(dict.fromkeys(nodes)),
+                ", ".join(_nodes_of_errors(text, str(problem), names or {})),
                 fix="report this with the graph that it came from",
             ) from None
         KEPT.write(name, code)
     return code
+
+
+def _nodes_of_errors(text: str, log: str, names: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    """The nodes of the kernels in which the errors of a log lie."""
+    lines = text.splitlines()
+    found: dict[str, None] = {}
+    for number in map(int, _ERROR.findall(log)):
+        heads = _KERNEL.findall("\n".join(lines[:number]))
+        found.update(dict.fromkeys(names.get(heads[-1], ()) if heads else ()))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,7 @@ LOADED_AGAIN = 16
 
 
 class StatementText:
-    """The statements of one nest; `in_place` maps an output to the argument whose memory it
-    takes."""
+    """The statements of a nest; `in_place` maps an output to the argument whose memory it takes."""
 
     def __init__(self, loops: Loops, in_place: Mapping[int, int], geometry: Geometry) -> None:
         self.loops, self.in_place, self.geometry = loops, in_place, geometry
@@ -66,8 +65,7 @@ class StatementText:
         self.own = geometry.items * geometry.width
         """Columns of a thread."""
         self.by_number = geometry.flat and (bool(geometry.chunk) or not follows_columns(loops))
-        """Whether rows and columns do not matter, and not even how many there are is in the
-        text."""
+        """Whether rows and columns do not matter; then the text does not say how many there are."""
         self.read = {argument.value for argument in loops.arguments}
         self.masks = {each.value: each for each in loops.arguments if isinstance(each, Mask)}
         self.back = read_back(loops)

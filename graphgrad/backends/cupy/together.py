@@ -84,7 +84,8 @@ def _one(actions: Sequence[Action], kernels: dict[str, str]) -> Action:
     name, text = of_table(kernels[first.kernel])
     kernels[name] = text
     table = Pointer(Rows(tuple(rows)), 0, 8 * len(rows) * len(rows[0]))
-    return Launch(first.node, name, grid, first.block, (len(rows), table))
+    nodes = dict.fromkeys(node for launch in launches for node in launch.nodes)
+    return Launch(tuple(nodes), name, grid, first.block, (len(rows), table))
 
 
 def of_table(text: str) -> tuple[str, str]:
