@@ -56,7 +56,7 @@ def at_edges(operation: Operation, dtypes: tuple[str, ...]) -> tuple[Graph, Any]
     heads = [gg.input(name, its.shape, its.dtype) for name, its in feeds.items()]
     attributes = operation.samples[0].attributes
     try:
-        return Graph({"y": operation(*heads, **attributes)}), feeds
+        return Graph({"y": operation.node(*heads, **attributes)}), feeds
     except GraphgradError:
         return None
 

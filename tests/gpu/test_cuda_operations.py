@@ -20,7 +20,7 @@ import graphgrad as gg
 from graphgrad import Graph, Operation
 from graphgrad.backends.cupy.engine import lower
 from graphgrad.backends.cupy.launches import Computed, DeviceProgram
-from graphgrad.graph import EXTENT, IOTA
+from graphgrad.graph import extent, iota
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.evaluate import evaluate
 
@@ -108,7 +108,7 @@ def test_what_is_left_to_the_array_module_is_left(programs):
         if isinstance(action, Computed)
     }
     assert left == LEFT_TO_THE_ARRAY_MODULE
-    assert {IOTA.name, EXTENT.name} <= left
+    assert {iota.name, extent.name} <= left
 
 
 RANDOM = range(24)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from graphgrad import ops
 from graphgrad.backends.cupy.launches import Computed, DeviceProgram, Guard, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.backends.cupy.rules import rule_of
@@ -18,7 +19,6 @@ from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.reading import FULL
 from graphgrad.fusion.region import Region
 from graphgrad.graph import LEAVES
-from graphgrad.ops.contraction import MATMUL
 from graphgrad.plan import Plan, Step
 
 MOST_NUMBERS = 120
@@ -109,7 +109,7 @@ def _add_step(lowering: Lowering, step: Step) -> None:
         lowering.nest(node, nest, in_place)
         return
     heads, rule = tuple(map(lowering.array, node.heads)), rule_of(node.operation)
-    if node.operation is MATMUL:
+    if node.operation is ops.matmul:
         lowering.actions.append(Product(node, lowering.array(node), heads))
     elif rule is not None:
         rule(lowering, node)

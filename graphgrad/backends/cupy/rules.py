@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.backends.cupy.expressions import number
 from graphgrad.backends.cupy.kernel_files import kernel_text
 from graphgrad.backends.cupy.launches import Array
@@ -25,20 +26,10 @@ from graphgrad.fusion.statements import (
     Value,
 )
 from graphgrad.graph import Node, Operation, TensorType
-from graphgrad.ops.frames import EMBED_ALL
-from graphgrad.ops.indexing import CHECKED, PUT_ALONG_AXIS, SCATTER_ADD, TAKE_ALONG_AXIS, gather
-from graphgrad.ops.movement import (
-    BROADCAST_TO,
-    CONCATENATE,
-    COPY,
-    EMBED,
-    RESHAPE,
-    SLICE,
-    TRANSPOSE,
-    stops_of,
-)
-from graphgrad.ops.random import DROPOUT_MASK
-from graphgrad.ops.reduction import ARGMAX, MAX, MIN, SUM
+from graphgrad.ops.frames import unslice_all
+from graphgrad.ops.indexing import checked
+from graphgrad.ops.movement import copy
+from graphgrad.ops.slices import stops_of, unslice
 from graphgrad.philox import dropout_scale, dropout_threshold
 
 RUN = 1024
@@ -64,7 +55,7 @@ def windowed(array: Array, key: tuple[slice, ...]) -> Array:
 
 def _copied(lowering: Lowering, node: Node) -> None:
     source, target = lowering.array(node.heads[0]), lowering.array(node)
-    if node.operation is RESHAPE:
+    if node.operation is ops.reshape:
         target = viewed(target, lambda y: y.reshape(source.shape))
     elif node.operation.view is not None:
         its_view = node.operation.view
@@ -82,9 +73,9 @@ def _concatenated(lowering: Lowering, node: Node) -> None:
         start = end
 
 
-def _embedded(lowering: Lowering, node: Node) -> None:
+def _unsliced(lowering: Lowering, node: Node) -> None:
     starts, steps = node.attributes["starts"], node.attributes["steps"]
-    several = node.operation is EMBED_ALL
+    several = node.operation is unslice_all
     places = list(zip(starts, steps, strict=True)) if several else [(starts, steps)]
     whole = lowering.array(node)
     if node.heads[0].shape != node.shape:
@@ -220,7 +211,7 @@ def _reduced(lowering: Lowering, node: Node) -> None:
         lowering.zeros(node, target)
         return
     step = Reduce(1, node.operation, Read(0))
-    kind = RowSums if node.operation is SUM else ColumnLoop
+    kind = RowSums if node.operation is ops.sum else ColumnLoop
     loops = Loops(
         (rows, columns),
         (Value(x.dtype, FULL), Value(node.dtype, ROW)),
@@ -235,18 +226,18 @@ def _reduced(lowering: Lowering, node: Node) -> None:
 
 
 RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
-    **dict.fromkeys((RESHAPE, TRANSPOSE, BROADCAST_TO, SLICE, COPY), _copied),
-    CONCATENATE: _concatenated,
-    EMBED: _embedded,
-    EMBED_ALL: _embedded,
-    gather: _gathered,
-    SCATTER_ADD: _scatter_added,
-    TAKE_ALONG_AXIS: _taken_along,
-    PUT_ALONG_AXIS: _put_along,
-    ARGMAX: _argmax,
-    CHECKED: _checked,
-    DROPOUT_MASK: _mask,
-    **dict.fromkeys((SUM, MAX, MIN), _reduced),
+    **dict.fromkeys((ops.reshape, ops.transpose, ops.broadcast_to, ops.slice, copy), _copied),
+    ops.concatenate: _concatenated,
+    unslice: _unsliced,
+    unslice_all: _unsliced,
+    ops.gather: _gathered,
+    ops.scatter_add: _scatter_added,
+    ops.take_along_axis: _taken_along,
+    ops.put_along_axis: _put_along,
+    ops.argmax: _argmax,
+    checked: _checked,
+    ops.dropout_mask: _mask,
+    **dict.fromkeys((ops.sum, ops.max, ops.min), _reduced),
 }
 """By operation; an elementwise one needs no entry, and what has no rule is computed by the array
 module as its block says."""

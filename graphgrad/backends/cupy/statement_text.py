@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.backends.cupy.expressions import C_TYPES, Typed, cast, number, translate
 from graphgrad.backends.cupy.geometry import WARP, Geometry, follows_columns, read_back
 from graphgrad.fusion.reading import COLUMN, FULL, INDEXED_ROW, ROW, SCALAR
@@ -42,12 +43,8 @@ from graphgrad.fusion.statements import (
     Store,
 )
 from graphgrad.loops.instructions import LoopError
-from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.movement import RESHAPE
-from graphgrad.ops.reduction import MAX, SUM
 from graphgrad.philox import dropout_scale, dropout_threshold
 
-CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 MOST_ADDED = 256
 """Numbers that one thread adds up as they come; more are added with what rounding takes away."""
 UNROLLED = 64
@@ -83,10 +80,14 @@ class StatementText:
         return [self._assign(statement)]
 
     def _column_loop(self, loop: ColumnLoop) -> Sequence[str]:
-        extremes = [its for its in loop.body if isinstance(its, Reduce) and its.operation != SUM]
-        starts = [
-            f"{self.type_of(its.value)} v{its.value} = {self._first(its)};" for its in extremes
+        extremes = [
+            its for its in loop.body if isinstance(its, Reduce) and its.operation is not ops.sum
         ]
+        starts, ends = [], []
+        for its in extremes:
+            n, combine = its.value, "Larger" if its.operation is ops.max else "Smaller"
+            starts.append(f"{self.type_of(n)} v{n} = {self._first(its)};")
+            ends.append(f"v{n} = {self.over_group(f'v{n}', combine)};")
         stored = [its.value for its in loop.body if isinstance(its, Store)]
         kept = [value for value in stored if value in self.loops.kept]
         declared, before = self._loads(loop.body)
@@ -95,11 +96,6 @@ class StatementText:
         after = [f"store<{self.width}>({self._place(value)}, y{value});" for value in kept]
         declared += [
             f"{self.type_of(value)} t{value}[{self.own}];" for value in stored if value in self.back
-        ]
-        ends = [
-            f"v{its.value} = "
-            f"{self.over_group(f'v{its.value}', 'Larger' if its.operation is MAX else 'Smaller')};"
-            for its in extremes
         ]
         return [*declared, *starts, *self.over_columns(body, before, after), *ends]
 
@@ -200,17 +196,17 @@ class StatementText:
         if self.loops.role(n) == COLUMN:
             place = f"p{n}[{self.place_of_own()}]"
             return [f"{place} = added({place}, {value});"]
-        return [f"v{n} = {'maximum' if step.operation is MAX else 'minimum'}(v{n}, {value});"]
+        return [f"v{n} = {'maximum' if step.operation is ops.max else 'minimum'}(v{n}, {value});"]
 
     def _assign(self, step: Assign) -> str:
         operands = {f"h{place}": self._operand(each) for place, each in enumerate(step.operands)}
         dtype, first = self.loops.values[step.value].dtype, operands["h0"].dtype
-        if step.operation is RESHAPE:
+        if step.operation is ops.reshape:
             result = operands["h0"]
         else:
             literal = dtype if dtype.kind != "b" else first
             result = translate(step.operation.kernel.format(*operands), operands, literal)
-            if step.operation is CAST:
+            if step.operation is ops.cast:
                 result = cast(result, dtype)
         if result.dtype != dtype.name:
             name = step.operation.name
@@ -259,7 +255,7 @@ class StatementText:
 
     def _first(self, step: Reduce) -> str:
         """What a maximum or minimum starts from: no element is beyond it."""
-        largest, dtype = step.operation is MAX, self.loops.values[step.value].dtype
+        largest, dtype = step.operation is ops.max, self.loops.values[step.value].dtype
         if dtype.kind == "f":
             return number("-inf" if largest else "inf", dtype)
         if dtype.kind == "b":
