@@ -138,11 +138,10 @@ class _Printer:
         geometry = self.geometry
         threads, groups = geometry.threads, geometry.groups
         lines = [f"const int lane = threadIdx.x % {threads};"]
+        if any(", shared)" in line for line in (*body, *self.after)):
+            lines.append(f"__shared__ long long shared[{threads // WARP}];")
         if threads > WARP:
-            lines += [
-                f"__shared__ long long shared[{threads // WARP}];",
-                "const long long group = blockIdx.x;",
-            ]
+            lines.append("const long long group = blockIdx.x;")
         else:
             place = f"blockIdx.x * {groups}LL + threadIdx.x / {threads}"
             lines.append(f"const long long group = {place};")
