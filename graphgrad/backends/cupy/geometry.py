@@ -17,6 +17,7 @@ divided by it, and the arrays begin at multiples of it (`aligned`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphgrad.fusion.reading import FULL, ROW, SCALAR, TOTAL
@@ -29,6 +30,7 @@ from graphgrad.fusion.statements import (
     ReadBack,
     Reduce,
     RowSums,
+    Statement,
     Store,
 )
 
@@ -107,12 +109,41 @@ def geometry_of(loops: Loops, aligned: bool = True) -> Geometry:
     return Geometry(width, threads, -(-packs // threads), height, -(-loops.rows // height))
 
 
+def merged(stage: Sequence[Statement]) -> list[tuple[Statement, RowSums | None]]:
+    """The statements of a stage in order. A loop over columns takes along the sums behind it, if
+    they add up nothing but what it has just computed: that need not wait for them."""
+    found: list[tuple[Statement, RowSums | None]] = []
+    for statement in stage:
+        loop, sums = found[-1] if found else (None, None)
+        if (
+            isinstance(statement, RowSums)
+            and isinstance(loop, ColumnLoop)
+            and sums is None
+            and _adds_up(statement, loop)
+        ):
+            found[-1] = loop, statement
+        else:
+            found.append((statement, None))
+    return found
+
+
+def _adds_up(sums: RowSums, loop: ColumnLoop) -> bool:
+    """Whether the sums are those of values that the loop stores."""
+    stored = {step.value for step in loop.body if isinstance(step, Store)}
+    return all(
+        isinstance(step, Reduce)
+        and isinstance(step.operand, ReadBack)
+        and step.operand.value in stored
+        for step in sums.body
+    )
+
+
 def read_back(loops: Loops) -> frozenset[int]:
     """The values that a later loop reads again."""
     return frozenset(
         operand.value
         for stage in loops.stages
-        for loop in stage
+        for loop, _ in merged(stage)
         if isinstance(loop, ColumnLoop | RowSums)
         for step in loop.body
         for operand in _operands(step)

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
 from graphgrad.backends.cupy.expressions import number
-from graphgrad.backends.cupy.geometry import WARP, Geometry, geometry_of
+from graphgrad.backends.cupy.geometry import WARP, Geometry, geometry_of, merged
 from graphgrad.backends.cupy.statement_text import StatementText, indented
 from graphgrad.fusion.reading import COLUMN, FULL, INDEXED, INDEXED_ROW, ROW, SCALAR, VECTOR
 from graphgrad.fusion.statements import Argument, Loops, Mask
@@ -95,7 +95,10 @@ class _Printer:
         for place, value in enumerate(loops.collected):
             self._collected(value, place)
         body = [
-            line for stage in loops.stages for each in stage for line in self.text.statement(each)
+            line
+            for stage in loops.stages
+            for statement, sums in merged(stage)
+            for line in self.text.statement(statement, sums)
         ]
         form = self._totals if geometry.chunk else self._flat if geometry.flat else self._rows
         whole = form(body)

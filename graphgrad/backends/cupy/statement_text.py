@@ -15,7 +15,8 @@
     }
 
 All loads of a turn come before its stores, and a column is the same thread's in every loop, so no
-loop over columns has to wait for another.
+loop over columns has to wait for another. Sums of what a loop computes are taken in the same loop:
+each thread adds its own columns in their order, here as in a loop of their own.
 """
 
 from __future__ import annotations
@@ -70,16 +71,17 @@ class StatementText:
         self.ready: set[int] = set()
         """What is loaded again and has been loaded."""
 
-    def statement(self, statement: Statement) -> Sequence[str]:
+    def statement(self, statement: Statement, sums: RowSums | None) -> Sequence[str]:
+        """The lines of a statement; `sums` are taken along by a loop over columns."""
         if isinstance(statement, ColumnLoop):
-            return self._column_loop(statement)
+            return self._column_loop(statement, sums)
         if isinstance(statement, RowSums):
             return self._row_sums(statement)
         if isinstance(statement, Store):
             return [f"if (lane == 0) r{statement.value}[row] = v{statement.value};"]
         return [self._assign(statement)]
 
-    def _column_loop(self, loop: ColumnLoop) -> Sequence[str]:
+    def _column_loop(self, loop: ColumnLoop, sums: RowSums | None) -> Sequence[str]:
         extremes = [
             its for its in loop.body if isinstance(its, Reduce) and its.operation is not ops.sum
         ]
@@ -97,32 +99,44 @@ class StatementText:
         declared += [
             f"{self.type_of(value)} t{value}[{self.own}];" for value in stored if value in self.back
         ]
+        if sums is not None:
+            for those, more in zip((starts, body, ends), self._sums(sums, "v{}"), strict=True):
+                those += more
         return [*declared, *starts, *self.over_columns(body, before, after), *ends]
 
     def _row_sums(self, loop: RowSums) -> Sequence[str]:
         """Sums along the row, and this row's part of sums of everything."""
-        sums = [its for its in loop.body if isinstance(its, Reduce)]
-        rows = [its.value for its in sums if self.loops.role(its.value) == ROW]
-        exact = self.own > MOST_ADDED
         declared, before = self._loads(loop.body)
-        starts, ends = [], []
-        for its in sums:
-            n, zero = its.value, number(0, self.loops.values[its.value].dtype)
-            lost = f", lost{n} = {zero}" if exact and n in rows else ""
-            if n in rows or not exact:
+        starts, body, ends = self._sums(loop)
+        return [*declared, *starts, *self.over_columns(body, before), *ends]
+
+    def _sums(self, loop: RowSums, summand: str = "") -> tuple[list[str], list[str], list[str]]:
+        """What is done before sums, for each column and behind it; `summand` is what a value that
+        the turn has computed is called."""
+        exact = self.own > MOST_ADDED
+        starts, body, ends = [], [], []
+        for its in loop.body:
+            if not isinstance(its, Reduce):
+                continue
+            n, along_row = its.value, self.loops.role(its.value) == ROW
+            zero = number(0, self.loops.values[n].dtype)
+            value = self._operand(its.operand).text
+            if summand and isinstance(its.operand, ReadBack):
+                value = summand.format(its.operand.value)
+            if along_row or not exact:
+                lost = f", lost{n} = {zero}" if exact else ""
                 starts.append(f"{self.type_of(n)} v{n} = {zero}{lost};")
-            if n in rows:
+            total = f"v{n}" if along_row else f"total{n}"
+            if exact:
+                body.append(f"add_exactly({total}, lost{n}, {value});")
+            else:
+                body.append(f"v{n} = added(v{n}, {value});")
+            if along_row:
                 whole = f"settled(v{n}, lost{n})" if exact else f"v{n}"
                 ends.append(f"v{n} = {self.over_group(whole, 'Plus')};")
             elif not exact:
                 ends.append(f"add_exactly(total{n}, lost{n}, v{n});")
-        body = []
-        for its in sums:
-            n, value = its.value, self._operand(its.operand).text
-            total = f"v{n}" if n in rows else f"total{n}"
-            line = f"add_exactly({total}, lost{n}, {value});" if exact else ""
-            body.append(line or f"v{n} = added(v{n}, {value});")
-        return [*declared, *starts, *self.over_columns(body, before), *ends]
+        return starts, body, ends
 
     def _loads(self, body: Iterable[object]) -> tuple[list[str], list[str]]:
         """What is declared before a loop, and what is loaded in each of its turns."""

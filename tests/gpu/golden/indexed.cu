@@ -57,6 +57,7 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
         v3 = over_group<32>(v3, Larger(), nullptr);
         const float v4 = maximum(v3, -3.4028235e+38f);
         float t6[12];
+        float v7 = 0.0f;
 #pragma unroll
         for (int item = 0; item < 3; ++item) {
             const int column = (item * 32 + lane) * 4;
@@ -66,17 +67,7 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
                     const float v5 = t2[item * 4 + k] - v4;
                     const float v6 = expf(v5);
                     t6[item * 4 + k] = v6;
-                }
-            }
-        }
-        float v7 = 0.0f;
-#pragma unroll
-        for (int item = 0; item < 3; ++item) {
-            const int column = (item * 32 + lane) * 4;
-            if (column < 300) {
-#pragma unroll
-                for (int k = 0; k < 4; ++k) {
-                    v7 = added(v7, t6[item * 4 + k]);
+                    v7 = added(v7, v6);
                 }
             }
         }

@@ -66,6 +66,7 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
         const float* a0 = m0 + row * 128LL;
         Pack<float, 4> x0[1];
         float t2[4];
+        float v3 = 0.0f;
 #pragma unroll
         for (int item = 0; item < 1; ++item) {
             const int column = (item * 32 + lane) * 4;
@@ -75,20 +76,14 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
             for (int k = 0; k < 4; ++k) {
                 const float v2 = x0[item].at[k] * x1.at[k];
                 t2[item * 4 + k] = v2;
-            }
-        }
-        float v3 = 0.0f;
-#pragma unroll
-        for (int item = 0; item < 1; ++item) {
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                v3 = added(v3, t2[item * 4 + k]);
+                v3 = added(v3, v2);
             }
         }
         v3 = over_group<32>(v3, Plus(), nullptr);
         const float v4 = v3 * 0.0078125f;
         float t5[4];
-        float t6[4];
+        float v7 = 0.0f;
+        float v8 = 0.0f;
 #pragma unroll
         for (int item = 0; item < 1; ++item) {
 #pragma unroll
@@ -96,17 +91,8 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
                 const float v5 = t2[item * 4 + k] - v4;
                 t5[item * 4 + k] = v5;
                 const float v6 = v5 * v5;
-                t6[item * 4 + k] = v6;
-            }
-        }
-        float v7 = 0.0f;
-        float v8 = 0.0f;
-#pragma unroll
-        for (int item = 0; item < 1; ++item) {
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                v7 = added(v7, t5[item * 4 + k]);
-                v8 = added(v8, t6[item * 4 + k]);
+                v7 = added(v7, v5);
+                v8 = added(v8, v6);
             }
         }
         v7 = over_group<32>(v7, Plus(), nullptr);
@@ -120,7 +106,8 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
         const float v15 = reciprocal_root(v14);
         float t17[4];
         float t19[4];
-        float t20[4];
+        float v21 = 0.0f;
+        float v22 = 0.0f;
 #pragma unroll
         for (int item = 0; item < 1; ++item) {
 #pragma unroll
@@ -132,17 +119,8 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
                 const float v19 = 3.0f * v18;
                 t19[item * 4 + k] = v19;
                 const float v20 = v19 * v17;
-                t20[item * 4 + k] = v20;
-            }
-        }
-        float v21 = 0.0f;
-        float v22 = 0.0f;
-#pragma unroll
-        for (int item = 0; item < 1; ++item) {
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                v21 = added(v21, t19[item * 4 + k]);
-                v22 = added(v22, t20[item * 4 + k]);
+                v21 = added(v21, v19);
+                v22 = added(v22, v20);
             }
         }
         v21 = over_group<32>(v21, Plus(), nullptr);

@@ -46,6 +46,7 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
         v0 = over_group<32>(v0, Larger(), nullptr);
         const float v2 = maximum(v0, -3.4028235e+38f);
         float t4[4];
+        float v5 = 0.0f;
 #pragma unroll
         for (int item = 0; item < 1; ++item) {
 #pragma unroll
@@ -53,14 +54,7 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
                 const float v3 = x1[item].at[k] - v2;
                 const float v4 = expf(v3);
                 t4[item * 4 + k] = v4;
-            }
-        }
-        float v5 = 0.0f;
-#pragma unroll
-        for (int item = 0; item < 1; ++item) {
-#pragma unroll
-            for (int k = 0; k < 4; ++k) {
-                v5 = added(v5, t4[item * 4 + k]);
+                v5 = added(v5, v4);
             }
         }
         v5 = over_group<32>(v5, Plus(), nullptr);

@@ -21,17 +21,12 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long first = group * chunk + lane * 4;
     float total2 = 0.0f, lost2 = 0.0f;
     for (long long element = first; element < last; element += 1024) {
-        float t1[4];
+        float v2 = 0.0f;
         const Pack<float, 4> x0 = load<4>(m0 + element);
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
             const float v1 = expf(x0.at[k]);
-            t1[k] = v1;
-        }
-        float v2 = 0.0f;
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            v2 = added(v2, t1[k]);
+            v2 = added(v2, v1);
         }
         add_exactly(total2, lost2, v2);
     }
