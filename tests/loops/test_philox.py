@@ -18,7 +18,9 @@ from graphgrad.errors import ConfigurationError, DeclarationError
 
 compiled = pytest.importorskip("graphgrad.loops.library.philox", exc_type=ImportError)
 SEED, STEP, STREAM = 0xFEDCBA9876543210, 0x123456789ABCDEF0, 0xC0FFEE11
-IMPLEMENTATIONS = pytest.mark.parametrize("implementation", [philox, compiled], ids=["numpy", "compiled"])
+IMPLEMENTATIONS = pytest.mark.parametrize(
+    "implementation", [philox, compiled], ids=["numpy", "compiled"]
+)
 
 
 def words(implementation: ModuleType, count: int, **changed: int) -> np.ndarray:
@@ -26,7 +28,9 @@ def words(implementation: ModuleType, count: int, **changed: int) -> np.ndarray:
     return implementation.random_words(count, **arguments)
 
 
-def mask(implementation: ModuleType, count: int, rate: float, dtype: Any = np.float32, **changed: int):
+def mask(
+    implementation: ModuleType, count: int, rate: float, dtype: Any = np.float32, **changed: int
+):
     arguments = {"seed": SEED, "stream": STREAM, "step": STEP, "start": 0} | changed
     out = np.full(count, np.nan, dtype)
     implementation.fill_dropout_mask(out, rate=rate, **arguments)
