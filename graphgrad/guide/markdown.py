@@ -1,4 +1,4 @@
-"""Pieces of Markdown."""
+"""Makes pieces of Markdown: code and docstrings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 
 
 def code(text: str) -> str:
-    """The text as code, whatever backticks are in it."""
+    """The text as inline code; it may contain backticks."""
     fence = "`" if "`" not in text else "``"
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"
