@@ -1,7 +1,5 @@
 """The history of a run on disk: figures of nodes over the steps, in one file that only grows.
 
-::
-
     history.bin     one line of JSON, padded to 8 bytes: format, version, run, names, statistics,
                     deltas (of which node each name is the delta, where it is one), and a checksum
                     one record after the other: step, checksum, float64 [names, statistics]
@@ -11,8 +9,8 @@ as one array and a crash can tear only its end.
 
 Laws:
 
-- The file is bounded. When there are more than ``RECORDS`` (or ``BYTES``) for a step in every
-  ``every``, only steps divisible by twice as much are kept, and recorded from then on; the first
+- The file is bounded. When there are more than `RECORDS` (or `BYTES`) for a step in every
+  `every`, only steps divisible by twice as much are kept, and recorded from then on; the first
   step stays. Which steps are kept follows from the last step alone, so a run that was interrupted
   has, as soon as it has come as far, the same history as one that was not.
 - What a resumed run gave up is removed before it goes on, by cutting the end off.
@@ -52,7 +50,7 @@ _FIX = "delete the file; the run goes on without the figures of its earlier step
 
 @dataclass(frozen=True)
 class Records:
-    """What a file holds: ``values`` is float64 [steps, names, statistics]."""
+    """What a file holds: `values` is float64 [steps, names, statistics]."""
 
     names: tuple[str, ...]
     statistics: tuple[str, ...]
@@ -65,9 +63,9 @@ class Records:
 
 
 def read_records(path: Path, run: str = "") -> Records:
-    """All whole records of the file, which is that of ``run``; none where it does not exist.
+    """All whole records of the file, which is that of `run`; none where it does not exist.
 
-    Raises ``DataError`` that names the damaged part, ``EnvironmentLimitError``.
+    Raises `DataError` that names the damaged part, `EnvironmentLimitError`.
     """
     if not os.path.lexists(path):
         return Records((), (), np.empty(0, np.int64), np.empty((0, 0, 0)), 0, {})
@@ -114,9 +112,9 @@ class HistoryWriter:
         run: str = "",
         deltas: Mapping[str, str] | None = None,
     ) -> None:
-        """Goes on with the file of ``run``, which is created, or given more columns, as needed.
+        """Goes on with the file of `run`, which is created, or given more columns, as needed.
 
-        ``deltas`` says which of the names are those of deltas, and of which nodes.
+        `deltas` says which of the names are those of deltas, and of which nodes.
         """
         before = read_records(path, run)
         self._path, self._every, self._run = path, every, run
@@ -133,7 +131,7 @@ class HistoryWriter:
         self._stride = self.stride(int(before.steps[-1])) if before.steps.size else every
 
     def stride(self, step: int) -> int:
-        """One step in this many is kept once the run has come to ``step``."""
+        """One step in this many is kept once the run has come to `step`."""
         size = _form(len(self._names), len(self._statistics)).itemsize
         most = max(min(RECORDS, BYTES // size), _FEWEST)
         stride = self._every
@@ -142,14 +140,14 @@ class HistoryWriter:
         return stride
 
     def wants(self, step: int) -> bool:
-        """Whether the figures of ``step`` (counted from 1) are to be recorded."""
+        """Whether the figures of `step` (counted from 1) are to be recorded."""
         return step == 1 or step % self.stride(step) == 0
 
     def append(self, step: int, values: np.ndarray, durable: bool = False) -> None:
-        """Appends the figures of ``step``, float64 [names, statistics] as this writer was given
-        them; with ``durable`` they survive the death of the machine too.
+        """Appends the figures of `step`, float64 [names, statistics] as this writer was given
+        them; with `durable` they survive the death of the machine too.
 
-        Raises ``EnvironmentLimitError``; then the file is as it was.
+        Raises `EnvironmentLimitError`; then the file is as it was.
         """
         if self.stride(step) != self._stride:
             self._thin(self.stride(step))
@@ -161,7 +159,7 @@ class HistoryWriter:
         append_bytes(self._path, record.tobytes(), durable)
 
     def _thin(self, stride: int) -> None:
-        """Keeps the first step and those that ``stride`` divides."""
+        """Keeps the first step and those that `stride` divides."""
         records = read_records(self._path, self._run)
         kept = (records.steps == 1) | (records.steps % stride == 0)
         self._write(records.steps[kept], records.values[kept])
@@ -184,7 +182,7 @@ class HistoryWriter:
 
 
 def _cut(path: Path, size: int) -> None:
-    """Takes away what stands behind the first ``size`` bytes."""
+    """Takes away what stands behind the first `size` bytes."""
     with disk_errors(path, "shorten"):
         if path.stat().st_size > size:
             os.truncate(path, size)
