@@ -17,6 +17,7 @@ from graphgrad.performance.bench_runner import TIME_LIMIT, Bench, Conditions, Co
 from graphgrad.performance.bench_worker import Workload
 from graphgrad.performance.cost import flops_of_graph
 from graphgrad.text import suggestion
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.peers import graphgrad_engine
 from graphgrad.tools.streams import say, tell
 
@@ -61,38 +62,46 @@ PEERS: Mapping[str, Contender] = {
 DEFAULT_PEERS = "torch,jax"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("--size", choices=SIZES, default="small", help="default: small")
-    parser.add_argument(
+_DEFAULT_STEPS = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
+OPTIONS = (
+    Option("--size", choices=SIZES, default="small", help="default: small"),
+    Option(
         "--peers",
         metavar="NAMES",
         default=DEFAULT_PEERS,
         help=f"{', '.join(PEERS)} or none (default: {DEFAULT_PEERS})",
-    )
-    defaults = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
-    parser.add_argument(
-        "--steps", metavar="N", type=int, help=f"timed steps of each engine (default: {defaults})"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="default: one a core")
-    parser.add_argument(
+    ),
+    Option(
+        "--steps",
+        metavar="N",
+        type=int,
+        help=f"timed steps of each engine (default: {_DEFAULT_STEPS})",
+    ),
+    Option("--threads", metavar="N", type=int, help="default: one a core"),
+    Option(
         "--without",
         metavar="CHOICE",
         action="append",
         default=[],
         help="time it without this pass, or without fuse, rematerialise, product_layouts or "
         "eager_updates, as well; may be repeated",
-    )
-    parser.add_argument("--depth", metavar="N,…", default="", help="layers of encoder and decoder")
-    parser.add_argument("--batch", metavar="N,…", default="", help="examples in a batch")
-    parser.add_argument(
+    ),
+    Option("--depth", metavar="N,…", default="", help="layers of encoder and decoder"),
+    Option("--batch", metavar="N,…", default="", help="examples in a batch"),
+    Option(
         "--time-limit",
         metavar="SECONDS",
         type=float,
         default=TIME_LIMIT,
         help="for one answer of an engine (default: %(default)g)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    ),
+    Option("--json", action="store_true", help="print one JSON object"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -21,12 +21,12 @@ from graphgrad.models import BUILTIN
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.opening import (
-    add_model_option,
     is_run,
     model_of,
     refuse_model_option,
     run_of,
 )
+from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
@@ -63,32 +63,35 @@ the place of the derivative.
 _SHAKE = 0.05
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument(
-        "model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"
-    )
-    add_model_option(parser)
-    parser.add_argument(
+OPTIONS = (
+    Option("model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
+    MODEL_OPTION,
+    Option(
         "--node",
         metavar="PATTERN",
         action="append",
         help="a name, or a pattern with * and ?; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="change a setting; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--lint",
         action="store_true",
         help="only look for what is likely to go wrong, without computing: "
         "unguarded log, √ and division, parameters that are never learned, …",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    ),
+    Option("--json", action="store_true", help="print one JSON object"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

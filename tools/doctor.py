@@ -12,6 +12,7 @@ from graphgrad.performance.blas import BlasReport
 from graphgrad.performance.diagnosis import judge, report_dict
 from graphgrad.performance.load import busy_note
 from graphgrad.performance.machine import MachineReport, Package, examine_machine
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 from graphgrad.user_folder import user_folder, why_nothing_is_kept
 
@@ -24,15 +25,20 @@ DESCRIPTION = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.add_argument(
+OPTIONS = (
+    Option("--json", action="store_true", help="print one JSON object instead of text"),
+    Option(
         "--no-measure",
         dest="measure",
         action="store_false",
         help="time no matrix product: faster, but a forced kernel's cost stays unknown",
-    )
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

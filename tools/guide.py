@@ -12,6 +12,7 @@ from rich.markdown import Markdown
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.guide import GROUPS, TOPICS, build_guide, text_of, topics_called
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 
 HELP = "read the guide: a tutorial, how it works, your own parts, reference"
@@ -27,10 +28,15 @@ search.
 """
 
 
+OPTIONS = (
+    Option("topic", nargs="?", help="a topic or a group of topics"),
+    Option("--html", metavar="FILE", help="write the whole guide as one HTML page"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("topic", nargs="?", help="a topic or a group of topics")
-    parser.add_argument("--html", metavar="FILE", help="write the whole guide as one HTML page")
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -26,7 +26,8 @@ from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
-from graphgrad.tools.opening import add_model_option, batch_of, run_of
+from graphgrad.tools.opening import batch_of, run_of
+from graphgrad.tools.options import MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.optimisers import derived_graph
@@ -62,65 +63,70 @@ _HEADINGS = (
 _NUMBERS = 4  # the column from which on figures stand, aligned to the right
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("run", help="a run folder; with --explain also a model")
-    add_model_option(parser)
-    parser.add_argument(
+OPTIONS = (
+    Option("run", help="a run folder; with --explain also a model"),
+    MODEL_OPTION,
+    Option(
         "--node",
         metavar="PATTERN",
         action="append",
         default=[],
         help="a name, or a pattern with * and ?; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--sort",
         choices=RECORDED,
         metavar="FIGURE",
         help=f"largest first: {', '.join(FIGURES)}, or delta_…; with --steps also "
         "update_ratio, of the last step",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--where",
         metavar="CONDITION",
         action="append",
         default=[],
         help="only nodes whose figure is so, such as 'zeros>0.5'; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--steps",
         action="store_true",
         help="show what was recorded by `graphgrad train --inspect-every N`",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--compare",
         metavar="RUN2",
         help="show a figure of each node in both runs, largest difference first",
-    )
-    parser.add_argument(
-        "--figure", metavar="FIGURE", help="with --steps and --compare: which figure (norm)"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="print the first N nodes only")
-    parser.add_argument(
-        "--batch", type=int, metavar="STEP", help="the batch of this step (default: the run's next)"
-    )
-    parser.add_argument(
+    ),
+    Option("--figure", metavar="FIGURE", help="with --steps and --compare: which figure (norm)"),
+    Option("--limit", type=int, metavar="N", help="print the first N nodes only"),
+    Option(
+        "--batch",
+        type=int,
+        metavar="STEP",
+        help="the batch of this step (default: the run's next)",
+    ),
+    Option(
         "--explain",
         metavar="NODE",
         help="derive the delta of this node step by step, each checked by value",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--depth",
         type=int,
         metavar="N",
         default=STEPS,
         help="with --explain: stop after N steps (%(default)s)",
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object")
-    form.add_argument(
-        "--csv", action="store_true", help="print comma-separated values with all digits"
-    )
+    ),
+    OneOf(
+        Option("--json", action="store_true", help="print one JSON object"),
+        Option("--csv", action="store_true", help="print comma-separated values with all digits"),
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import disk_errors
 from graphgrad.guide import guide_file
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 
 HELP = "write a starter model file that trains"
@@ -20,9 +21,12 @@ there already stays as it is.
 """
 
 
+OPTIONS = (Option("file", help="the file to write, which ends with .py"),)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("file", help="the file to write, which ends with .py")
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN
+from graphgrad.tools.options import MODEL_OPTION, add_options
 from graphgrad.tools.streams import tell
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.runs import OpenRun, open_run
@@ -23,13 +24,7 @@ _LISTED = 5
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     """Declare `--model FILE`, with which a user names the file of a run's model."""
-    parser.add_argument(
-        "--model",
-        dest="model_file",
-        metavar="FILE",
-        help="the Python file of the run's model, where it was moved or edited, or "
-        "is not one that you trained with: it is run",
-    )
+    add_options(parser, [MODEL_OPTION])
 
 
 def refuse_model_option(model_file: str | None) -> None:

@@ -18,7 +18,8 @@ from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplo
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
-from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
+from graphgrad.tools.opening import batch_of, folder_of, run_of
+from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
@@ -34,41 +35,6 @@ loss and schedule come from the metrics that every run writes; updates, and flow
 from figures that `graphgrad train --inspect-every N` records; attention, and flow of a run that
 recorded nothing, from one batch with the parameters of the newest checkpoint.
 """
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("run", help="a run folder")
-    add_model_option(parser)
-    parser.add_argument(
-        "--what",
-        choices=(*PLOTS, "all"),
-        default="loss",
-        help=f"{', '.join(PLOTS)}, or all (%(default)s)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="where to (RUN/plots/WHAT.png; with --what all a folder)",
-    )
-    parser.add_argument(
-        "--node",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="only these nodes, for attention, flow and updates; may be repeated",
-    )
-    parser.add_argument(
-        "--batch", type=int, metavar="STEP", help="the batch of this step (default: the run's next)"
-    )
-    parser.add_argument(
-        "--example",
-        type=int,
-        metavar="I",
-        default=0,
-        help="which example of the batch, for attention (%(default)s)",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -170,3 +136,45 @@ PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "updates": _updates,
     "attention": _attention,
 }
+
+OPTIONS = (
+    Option("run", help="a run folder"),
+    MODEL_OPTION,
+    Option(
+        "--what",
+        choices=(*PLOTS, "all"),
+        default="loss",
+        help=f"{', '.join(PLOTS)}, or all (%(default)s)",
+    ),
+    Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="where to (RUN/plots/WHAT.png; with --what all a folder)",
+    ),
+    Option(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only these nodes, for attention, flow and updates; may be repeated",
+    ),
+    Option(
+        "--batch",
+        type=int,
+        metavar="STEP",
+        help="the batch of this step (default: the run's next)",
+    ),
+    Option(
+        "--example",
+        type=int,
+        metavar="I",
+        default=0,
+        help="which example of the batch, for attention (%(default)s)",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)

@@ -19,6 +19,7 @@ from graphgrad.passes import sizes_of
 from graphgrad.performance.kernel_text import kernel_text
 from graphgrad.performance.line_profile import Profile, chrome_trace, profile
 from graphgrad.tools.opening import model_of
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import Feeds
@@ -36,36 +37,37 @@ least, GFLOP/s of matrix products, and the line that declared it.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("model", help=f"{', '.join(BUILTIN)}, or a .py file")
-    parser.add_argument(
+OPTIONS = (
+    Option("model", help=f"{', '.join(BUILTIN)}, or a .py file"),
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="change a setting; may be repeated",
-    )
-    parser.add_argument(
-        "--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"
-    )
-    parser.add_argument(
+    ),
+    Option("--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"),
+    Option(
         "--top",
         metavar="N",
         type=int,
         default=20,
         help="how many nodes are listed (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, with all nodes")
-    parser.add_argument("--trace", metavar="FILE", help="write one step as a Chrome trace")
-    parser.add_argument(
-        "--kernel", metavar="NAME", help="print a kernel of the program instead of times"
-    )
-    parser.add_argument(
+    ),
+    Option("--json", action="store_true", help="print one JSON object, with all nodes"),
+    Option("--trace", metavar="FILE", help="write one step as a Chrome trace"),
+    Option("--kernel", metavar="NAME", help="print a kernel of the program instead of times"),
+    Option(
         "--assembly",
         action="store_true",
         help="with --kernel: what it is in the processor's language",
-    )
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,12 +19,12 @@ from graphgrad.rendering import View
 from graphgrad.rendering.figures import Figures, figures_of
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.opening import (
-    add_model_option,
     is_run,
     model_of,
     refuse_model_option,
     run_of,
 )
+from graphgrad.tools.options import MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
@@ -48,59 +48,63 @@ Pictures of a run say its step and loss, and what every value and delta is on it
 _BINARY = ("png", "pdf")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder")
-    add_model_option(parser)
-    parser.add_argument("--output", "-o", metavar="FILE", help="the file to write (default: print)")
-    parser.add_argument("--format", choices=FORMATS, help="default: FILE's ending, else txt")
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
-        "--deltas",
-        choices=("contributions", "nodes"),
-        nargs="?",
-        const="contributions",
-        default="contributions",
-        help="draw each delta beside its node (the default), or with `nodes` "
-        "everything that the deltas are computed with",
-    )
-    what.add_argument("--forward", action="store_true", help="leave the deltas out")
-    parser.add_argument(
+OPTIONS = (
+    Option("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
+    MODEL_OPTION,
+    Option("--output", "-o", metavar="FILE", help="the file to write (default: print)"),
+    Option("--format", choices=FORMATS, help="default: FILE's ending, else txt"),
+    OneOf(
+        Option(
+            "--deltas",
+            choices=("contributions", "nodes"),
+            nargs="?",
+            const="contributions",
+            default="contributions",
+            help="draw each delta beside its node (the default), or with `nodes` "
+            "everything that the deltas are computed with",
+        ),
+        Option("--forward", action="store_true", help="leave the deltas out"),
+    ),
+    Option(
         "--parameters",
         choices=PARAMETERS,
         default="auto",
         help="as nodes, on edges, or in the boxes that use them",
-    )
-    parser.add_argument(
-        "--depth", type=int, metavar="N", help="make one box of each scope deeper than N"
-    )
-    parser.add_argument(
+    ),
+    Option("--depth", type=int, metavar="N", help="make one box of each scope deeper than N"),
+    Option(
         "--fold",
         action=argparse.BooleanOptionalAction,
         help="draw equal layers once and the whole at a glance (default: equal "
         "layers of large graphs)",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--direction",
         choices=DIRECTIONS,
         default="auto",
         help="the way that values flow (default: down; neurons: right)",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--figures",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="of a run, write the figures of one batch into the picture (the "
         "default), or draw the graph alone",
-    )
-    parser.add_argument("--constants", action="store_true", help="draw constants too")
-    parser.add_argument(
+    ),
+    Option("--constants", action="store_true", help="draw constants too"),
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="change a setting; may be repeated",
-    )
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -35,7 +35,7 @@ def passes_page() -> str:
     """The page as Markdown."""
     lines = [_INTRODUCTION, "## The order\n"]
     for _, when, passes in _STAGES:
-        listed = "\n".join(f"{place}. `{each.__name__}`" for place, each in enumerate(passes, 1))
+        listed = "\n".join(f"{number}. `{each.__name__}`" for number, each in enumerate(passes, 1))
         lines += [when, "", listed, ""]
     every = dict.fromkeys(each for _, _, passes in _STAGES for each in passes)
     for each in every:
@@ -44,7 +44,7 @@ def passes_page() -> str:
 
 
 def rules_of(each: Pass) -> dict[str, tuple[Rule, ...]]:
-    """The rule tables of the module that a pass is in, by the names that they have there."""
+    """The rule tables of the module of a pass, by their names."""
     module: ModuleType = sys.modules[each.__module__]
     return {
         name: value
@@ -59,7 +59,7 @@ def _block(each: Pass) -> Iterator[str]:
     yield docstring_text(inspect.getdoc(module) or "") + "\n"
     yield docstring_text(inspect.getdoc(each) or "") + "\n"
     for rules in rules_of(each).values():
-        yield "| rule | looks for |"
+        yield "| rule | pattern |"
         yield "| --- | --- |"
         for rule in rules:
             yield f"| {_cell(rule.name)} | {_cell(code(pattern_text(rule.pattern)))} |"
@@ -71,7 +71,7 @@ def _cell(text: str) -> str:
 
 
 def pattern_text(pattern: Pattern) -> str:
-    """A pattern as it would be written: `log(softmax(x))`."""
+    """A pattern as a formula: `log(softmax(x))`."""
     if pattern.operation is None:
         return pattern.bind or "·"
     if pattern.operation is constant:
