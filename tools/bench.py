@@ -18,7 +18,7 @@ from graphgrad.performance.bench_worker import Workload
 from graphgrad.performance.cost import flops_of_graph
 from graphgrad.text import suggestion
 from graphgrad.tools.options import Option, add_options
-from graphgrad.tools.peers import graphgrad_engine
+from graphgrad.tools.peers import graphgrad_peer
 from graphgrad.tools.streams import say, tell
 
 HELP = "time a training step, beside PyTorch and JAX where they are installed"
@@ -44,11 +44,11 @@ SIZES: dict[str, Workload] = {
 }
 STEPS: Mapping[str, int] = {"tiny": 200, "small": 20, "base": 5}
 
-GRAPHGRAD = Contender("graphgrad", graphgrad_engine.__file__)
+GRAPHGRAD = Contender("graphgrad", graphgrad_peer.__file__)
 
 
 def _peer(name: str, library: str, variant: str = "", slack: float = 1.0) -> Contender:
-    file = Path(graphgrad_engine.__file__).with_name(f"{library}_engine.py")
+    file = Path(graphgrad_peer.__file__).with_name(f"{library}_peer.py")
     return Contender(name, str(file), variant, library, slack)
 
 
@@ -136,7 +136,7 @@ def measure(
     report: Callable[[str], None] | None = None,
 ) -> Bench:
     """Times the contenders on a workload, from graphgrad's own first weights."""
-    graph = graphgrad_engine.training_graph(workload, workload.dropout)
+    graph = graphgrad_peer.training_graph(workload, workload.dropout)
     sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
     state = initial_state(graph, workload.seed)
     parameters = {name: state[name] for name in graph.parameters}
