@@ -1,4 +1,4 @@
-"""`graphgrad plot`: pictures of a run as PNG, SVG or PDF files."""
+"""`graphgrad plot`: draws plots of a run into PNG, SVG or PDF files."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
 
 HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
-DESCRIPTION = """Draws a picture of RUN into a file: PNG, SVG or PDF, as its name says.
+DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending of its name.
 
     graphgrad plot runs/transformer-001
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
     graphgrad plot runs/transformer-001 --what all
 
-loss and schedule come from the metrics that every run writes; updates, and flow over the steps,
-from figures that `graphgrad train --inspect-every N` records; attention, and flow of a run that
-recorded nothing, from one batch with the parameters of the newest checkpoint.
+loss and schedule use the metrics that every run writes; updates, and flow over the steps, use the
+figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
+recorded figures, use one batch with the parameters of the newest checkpoint.
 """
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draws and writes."""
+    """Draws the plots and writes them."""
     need_matplotlib()
     folder = folder_of(arguments.run)
     if arguments.what == "all":
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     file = Path(arguments.output or folder.path / "plots" / f"{arguments.what}.png")
     if format_of(file) not in FORMATS:
         raise ConfigurationError(
-            f"{file.name} does not say which format to write",
+            f"the name {file.name} has no ending of a known format",
             file,
             f"end it with .{', .'.join(FORMATS)}",
         )
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
-    """What the run has; what it lacks is named with the reason."""
+    """Draws every plot for which the run has data; names the others with the reason."""
     target = Path(arguments.output or folder.path / "plots")
     drawn = 0
     for what in PLOTS:
@@ -101,7 +101,7 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
-    """A history of one step, computed now."""
+    """A history of one step, computed from the newest checkpoint."""
     opened = run_of(arguments.run, model_file=arguments.model_file)
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
@@ -150,7 +150,7 @@ OPTIONS = (
         "-o",
         "--output",
         metavar="FILE",
-        help="where to (RUN/plots/WHAT.png; with --what all a folder)",
+        help="the file to write (RUN/plots/WHAT.png; with --what all a folder)",
     ),
     Option(
         "--node",

@@ -26,8 +26,8 @@ from graphgrad.training.task import Feeds
 
 HELP = "time every operation and every node of a training step"
 DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
-says what each operation and each node costs: milliseconds, share, bytes that it reads and writes at
-least, GFLOP/s of matrix products, and the line that declared it.
+prints the cost of each operation and each node: milliseconds, share, the least bytes that it reads
+and writes, GFLOP/s of matrix products, and the line that declared it.
 
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
@@ -60,7 +60,7 @@ OPTIONS = (
     Option(
         "--assembly",
         action="store_true",
-        help="with --kernel: what it is in the processor's language",
+        help="with --kernel: print its machine code as assembly",
     ),
 )
 
@@ -71,11 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Profiles and prints."""
+    """Profiles the step and prints the result."""
     if arguments.trace and not Path(arguments.trace).absolute().parent.is_dir():
         raise ConfigurationError(f"--trace {arguments.trace}: there is no such folder")
     if arguments.assembly and not arguments.kernel:
-        raise ConfigurationError("--assembly is of one kernel", fix="add --kernel NAME")
+        raise ConfigurationError("--assembly needs a kernel", fix="add --kernel NAME")
     if arguments.kernel:
         say(_kernel(arguments))
         return 0
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"model": arguments.model, **found.to_dict()}, indent=1))
     else:
-        say(format_profile(found, arguments.top))
+        say(profile_text(found, arguments.top))
     return 0
 
 
@@ -109,14 +109,14 @@ def training_program(
     settings = with_assignments(model.settings, assignments)
     task = model.task(settings, {})
     graph = task.step(task.graph, settings)
-    feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
+    feeds = task.feeds(0)  # the same batch for all steps: a program has one set of sizes
     compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     program = compiled.program(**sizes_of(graph, feeds))
     return program, initial_state(graph, settings.seed), feeds
 
 
-def format_profile(found: Profile, top: int) -> str:
-    """All operations and the longest nodes, each with its share."""
+def profile_text(found: Profile, top: int) -> str:
+    """All operations and the slowest nodes, each with its share, as text."""
     seconds = found.seconds or 1.0
     calls = sum(line.calls for line in found.lines)
     columns = f"{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}"
@@ -147,5 +147,5 @@ def _figures(seconds: float, whole: float, size: int, gflops: float) -> str:
 
 
 def _shortened(origin: str) -> str:
-    """A path below the current folder without that folder."""
+    """The path relative to the current folder, if it is below it."""
     return origin.removeprefix(os.getcwd() + os.sep)

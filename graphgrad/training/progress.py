@@ -1,15 +1,15 @@
-"""What a training run shows in the terminal: a living bar, or plain lines where nobody watches.
+"""Shows the progress of a training run: a live progress bar, or plain lines without a terminal.
 
-The design decision: the same numbers, worded by pure functions, go to one of two outputs. On a
-terminal a bar is redrawn in place; into a pipe or a file, with `NO_COLOR` or on a dumb terminal,
-a whole line appears every few seconds and no control character ever.
+The design decision: the same numbers, formatted by pure functions, are shown in one of two ways. On
+a terminal a bar is redrawn in place; into a pipe or a file, with `NO_COLOR` or on a dumb terminal,
+a complete line is printed every few seconds, without control characters.
 
 Laws:
 
-- Text from data is never read as markup, emoji code or control sequence: it shows as it is, with
-  control characters written out, and with what the output's encoding lacks escaped.
-- An output that closes (`| head`, a lost terminal) or is full silences the display; training
-  goes on, and `failure` holds the reason.
+- Text from data is never interpreted as markup, emoji code or control sequence: control characters,
+  and characters that the output's encoding lacks, are escaped.
+- If the output closes (`| head`, a lost terminal) or is full, the display stops; training
+  continues, and `failure` holds the reason.
 - Nothing runs in the background: the display is drawn when `update` or `message` is called.
 """
 
@@ -36,10 +36,10 @@ _REDRAW = 0.1  # seconds between two drawings of the bar at least
 
 @dataclass(frozen=True)
 class Status:
-    """One moment of a run.
+    """The status of a run after a step.
 
     `loss` and `rate` (the learning rate) belong to step `step` of `total`; `speed` is
-    in `unit` a second; `elapsed` and `left` are seconds. None is unknown and not shown.
+    in `unit` a second; `elapsed` and `left` are seconds. None means unknown and is not shown.
     """
 
     step: int
@@ -64,7 +64,7 @@ def format_count(number: float) -> str:
 
 
 def format_loss(loss: float) -> str:
-    """Three digits behind the point, and at least three that count: `2.413`, `0.000612`."""
+    """Three decimals, and at least three significant digits: `2.413`, `0.000612`."""
     return f"{loss:.3f}" if abs(loss) >= 1 else f"{loss:#.3g}" if loss else "0"
 
 
@@ -104,29 +104,31 @@ def format_line(status: Status) -> str:
 
 
 def wants_bar(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """True when `stream` is a terminal that can redraw and the user did not ask for plain."""
+    """Whether `stream` is a terminal that can redraw and the user did not ask for plain text."""
     if environment.get("NO_COLOR") or environment.get("TERM", "").lower() in ("dumb", "unknown"):
         return False
     return stream.isatty()
 
 
 class SpeedMeter:
-    """Steps, and tokens or examples, a second over the last half minute, so that a slow first step
-    is forgotten."""
+    """Measures steps, and tokens or examples, per second.
+
+    The average is that of the last half minute, so a slow first step does not count for long.
+    """
 
     def __init__(self, start: int, now: float) -> None:
         self._count = 0
         self._samples = deque([(now, start, 0)])
 
     def add(self, now: float, step: int, count: int) -> None:
-        """Notes that `step` was reached at `now` seconds with so many more of them."""
+        """Records that `step` was reached at `now` seconds, after `count` more of them."""
         self._count += count
         self._samples.append((now, step, self._count))
         while len(self._samples) > 2 and self._samples[1][0] <= now - _WINDOW:
             self._samples.popleft()
 
     def speed(self) -> tuple[float | None, float | None]:
-        """Steps a second and the others a second; None as long as nothing can be said."""
+        """Steps per second and the others per second; None as long as nothing is known."""
         (begin, first, before), (end, last, after) = self._samples[0], self._samples[-1]
         if end <= begin:
             return None, None
@@ -135,7 +137,7 @@ class SpeedMeter:
 
 
 class Progress:
-    """The display of one run, a context manager around its loop.
+    """The display of one run, used as a context manager around its loop.
 
     `total` is the last step and `start` the step that the run begins after (that of the
     checkpoint on resuming). `every` is the number of seconds between two plain lines; the first
@@ -158,7 +160,7 @@ class Progress:
         self._meter = SpeedMeter(start, self._begin)
         self._shown_at = -math.inf
         self.failure: OSError | ValueError | None = None
-        """Why nothing is shown any more; a ValueError is of a stream that was closed."""
+        """The reason why nothing is shown any more; a ValueError means a closed stream."""
         drawn = wants_bar(self._stream, os.environ) if bar is None else bar
         self._bar = _make_bar(self._stream, total, start) if drawn else None
 
@@ -184,7 +186,7 @@ class Progress:
         count: int = 0,
         unit: str = "examples",
     ) -> None:
-        """Shows that `step` is done, with `count` examples or tokens since the last update."""
+        """Shows that `step` is done, after `count` more examples or tokens."""
         now = self._clock()
         self._meter.add(now, step, count)
         last = step >= self._total
@@ -216,7 +218,7 @@ class Progress:
         self._emit(bar.refresh)
 
     def _emit(self, write: Callable[[], None]) -> None:
-        """Runs `write` unless the output is gone."""
+        """Calls `write`, unless the output has failed."""
         if self.failure is not None:
             return
         try:
