@@ -62,18 +62,10 @@ def fit(
     >>> print(state["line.w"].round(2), state["line.b"].round(2))
     [[2.]] [1.]
     """
-    need_graph(graph, "fit")
-    if not graph.updates:
-        raise DeclarationError(
-            "the graph updates nothing, so there is nothing to fit",
-            current_origin(),
-            "fit(adam(graph, 1e-3), …)",
-        )
+    _need_updates(graph)
     epochs, batch_size = _count(epochs, "epochs"), _count(batch_size, "batch_size")
-    values = {
-        name: given_array(f"input {name!r}", value)
-        for name, value in named_inputs(graph.inputs, arrays, {}).items()
-    }
+    named = named_inputs(graph.inputs, arrays, {})
+    values = {name: given_array(f"input {name!r}", value) for name, value in named.items()}
     examples, count = _examples(graph, values)
     figures = [name for name, node in graph.outputs.items() if node.shape == ()]
     train = _compiled(graph, figures, fuse)
@@ -90,6 +82,16 @@ def fit(
         if report is not None:
             report(epoch + 1, {name: total / count for name, total in totals.items()})
     return state
+
+
+def _need_updates(graph: Graph) -> None:
+    need_graph(graph, "fit")
+    if not graph.updates:
+        raise DeclarationError(
+            "the graph updates nothing, so there is nothing to fit",
+            current_origin(),
+            "fit(adam(graph, 1e-3), …)",
+        )
 
 
 def _compiled(graph: Graph, figures: list[str], fuse: bool) -> Compiled:

@@ -15,7 +15,7 @@ A graph may have several optimisers, each for a part of the parameters and with 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
 from graphgrad.errors import ConfigurationError, DeclarationError
@@ -130,18 +130,12 @@ def optimised(
         number = cast(count, target.dtype, name="number")
         rate = learning_rate(number, settings)
         norm = global_norm(list(gradients.values()))
-        factor = None
-        if settings.clip_norm:
-            # the epsilon is PyTorch's; it keeps a gradient of zeros from dividing 0 by 0
-            factor = minimum(divide(settings.clip_norm, norm + 1e-6), 1.0, name="clip_factor")
-        kept = set(chosen(graph, settings.no_decay)) if settings.no_decay else set()
-        for leaf, gradient in gradients.items():
+        without_decay = chosen(graph, settings.no_decay) if settings.no_decay else []
+        for leaf, gradient in _clipped(gradients, norm, settings.clip_norm).items():
             with placed(scoped(leaf_name(leaf)), leaf.origin):
-                clipped = gradient
-                if factor is not None:
-                    clipped = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
                 own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
-                updates.update(next_values(leaf, clipped, *own, settings, leaf not in kept))
+                decays = leaf not in without_decay
+                updates.update(next_values(leaf, gradient, *own, settings, decays))
         added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
         if again:
             before = cast(graph.outputs[GRADIENT_NORM], norm.dtype)
@@ -149,6 +143,19 @@ def optimised(
             added = {f"{name}.{key}": node for key, node in added.items()}
             added[GRADIENT_NORM] = together
     return derived.with_outputs({**derived.outputs, **added}, updates)
+
+
+def _clipped(gradients: Mapping[Node, Node], norm: Node, limit: float) -> Mapping[Node, Node]:
+    """The gradients, shortened together if their norm exceeds the limit; 0 is no limit."""
+    if not limit:
+        return gradients
+    # the epsilon is PyTorch's; it keeps a gradient of zeros from dividing 0 by 0
+    factor = minimum(divide(limit, norm + 1e-6), 1.0, name="clip_factor")
+    clipped = {}
+    for leaf, gradient in gradients.items():
+        with placed(scoped(leaf_name(leaf)), leaf.origin):
+            clipped[leaf] = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
+    return clipped
 
 
 def chosen(graph: Graph, patterns: Patterns, frozen: Patterns = "") -> list[Node]:
