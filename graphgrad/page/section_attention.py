@@ -20,8 +20,8 @@ import numpy as np
 from graphgrad.figures.attention import (
     Attention,
     attention_values,
-    attentions,
     by_example,
+    find_attentions,
     lengths_of,
 )
 from graphgrad.figures.evaluation import Arrays
@@ -51,7 +51,7 @@ def attention_section(
 
     `examples` of the batch are shown, at most `side` queries and keys of each.
     """
-    found = list(attentions(graph))
+    found = list(find_attentions(graph))
     if not found:
         return None
     arrays = attention_values(graph, found, feeds, state)
