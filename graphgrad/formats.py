@@ -14,10 +14,11 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.graph import Graph
 from graphgrad.page import build_page
+from graphgrad.performance.drawing_program import IMAGES
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
 from graphgrad.rendering.figures import Figures
-from graphgrad.rendering.image import IMAGES, SECONDS, draw_image
+from graphgrad.rendering.image import SECONDS, draw_image
 from graphgrad.rendering.mermaid import write_mermaid
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.text import tree_text

@@ -9,8 +9,9 @@ from __future__ import annotations
 from graphgrad.backends import Program
 from graphgrad.compile import Compiled
 from graphgrad.graph import Graph, Node
+from graphgrad.performance.drawing_program import find_drawing_program
 from graphgrad.rendering.dot import write_dot
-from graphgrad.rendering.image import draw_image, find_drawing_program
+from graphgrad.rendering.image import draw_image
 from graphgrad.rendering.notebook_html import graph_html, node_html, program_html
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.picture import Picture
