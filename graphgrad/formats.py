@@ -17,7 +17,7 @@ from graphgrad.page import build_page
 from graphgrad.performance.drawing_program import IMAGES
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
-from graphgrad.rendering.figures import Figures
+from graphgrad.rendering.annotations import Figures
 from graphgrad.rendering.image import SECONDS, draw_image
 from graphgrad.rendering.mermaid import write_mermaid
 from graphgrad.rendering.paint import picture

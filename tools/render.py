@@ -16,7 +16,7 @@ from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
 from graphgrad.passes import sizes_of
 from graphgrad.rendering import View
-from graphgrad.rendering.figures import Figures, figures_of
+from graphgrad.rendering.annotations import Figures, figures_of
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.opening import (
     add_model_option,

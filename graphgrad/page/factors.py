@@ -1,4 +1,4 @@
-"""What is written at the mirrored lines of deltas, as in every other picture (`rendering.sent`).
+"""What is written at the mirrored lines of deltas, as in every other picture (`rendering.edge_labels`).
 
 In a network of neurons every line bears its factor. Elsewhere the side panel tells it, and only a
 line on which several contributions come back, as x · x sends two, says so in the drawing.
@@ -12,7 +12,7 @@ from typing import Any
 from graphgrad.graph import Node
 from graphgrad.page.scopes import Arrangement
 from graphgrad.rendering.describe import Describer
-from graphgrad.rendering.sent import Senders, Sent
+from graphgrad.rendering.edge_labels import Senders, Sent
 from graphgrad.rendering.view import Key
 
 

@@ -14,7 +14,7 @@ from graphgrad.backprop.formula import contribution_formula, delta_formula, valu
 from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
-from graphgrad.rendering.figures import Figures
+from graphgrad.rendering.annotations import Figures
 from graphgrad.strict_json import format_json
 
 

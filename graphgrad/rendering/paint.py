@@ -14,9 +14,9 @@ from graphgrad.backprop.formula import cuts_of, delta_formula, short_name
 from graphgrad.backprop.selection import owner_of
 from graphgrad.graph import Graph, Node, input, parameter, state
 from graphgrad.rendering.describe import Describer
-from graphgrad.rendering.figures import Figures
+from graphgrad.rendering.annotations import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
-from graphgrad.rendering.sent import Senders, Sent, formulas
+from graphgrad.rendering.edge_labels import Senders, Sent, formulas
 from graphgrad.rendering.view import MANY, Draft, Key, Path, View, decide
 from graphgrad.text import printable
 

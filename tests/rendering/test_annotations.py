@@ -13,7 +13,7 @@ from graphgrad.formats import render
 from graphgrad.graph import Graph
 from graphgrad.models import feedforward
 from graphgrad.rendering import View
-from graphgrad.rendering.figures import Figures, delta_text, figures_of, value_text
+from graphgrad.rendering.annotations import Figures, delta_text, figures_of, value_text
 from graphgrad.rendering.paint import picture
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
