@@ -15,9 +15,9 @@ from graphgrad.files import write_atomically
 from graphgrad.graph import Graph
 from graphgrad.page import build_page
 from graphgrad.performance.drawing_program import IMAGES
+from graphgrad.rendering.annotations import Annotations
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
-from graphgrad.rendering.annotations import Figures
 from graphgrad.rendering.image import SECONDS, draw_image
 from graphgrad.rendering.mermaid import write_mermaid
 from graphgrad.rendering.paint import picture
@@ -36,15 +36,16 @@ def render(
     view: View | None = None,
     format: str | None = None,
     seconds: float = SECONDS,
-    figures: Figures | None = None,
+    annotations: Annotations | None = None,
 ) -> bytes:
     """The graph in a format, as bytes (text as UTF-8), written to a file where `to` is a path.
 
     `to` is a format, or the path of a file whose ending is one; `format` overrides the ending. A
-    `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same
-    graph and view give the same bytes. `figures` (see `figures_of`) are drawn into pictures, with a
-    caption that says of which run they are. Raises ConfigurationError for an unknown format and
-    EnvironmentLimitError where Graphviz or the disk fails; then no file is left or changed.
+    `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same graph
+    and view give the same bytes. `annotations` (see `annotations_of`) are figures of a run, drawn
+    into the boxes, and a caption that names the run. Raises ConfigurationError for an unknown
+    format and EnvironmentLimitError where Graphviz or the disk fails; then no file is left or
+    changed.
     """
     path = _path(to)
     form = format or (str(to) if path is None else _ending(path))
@@ -53,7 +54,7 @@ def render(
             f"there is no format {form!r}" if form else f"{str(to)!r} does not name a format",
             fix=f"formats: {', '.join(FORMATS)}",
         )
-    content = _content(graph, form, view or View(), seconds, figures)
+    content = _content(graph, form, view or View(), seconds, annotations)
     if path is not None:
         write_atomically(path, content)
     return content
@@ -92,15 +93,17 @@ def _ending(path: Path) -> str:
     return ENDINGS.get(ending, ending)
 
 
-def _content(graph: Graph, form: str, view: View, seconds: float, figures: Figures | None) -> bytes:
+def _content(
+    graph: Graph, form: str, view: View, seconds: float, annotations: Annotations | None
+) -> bytes:
     if form == "txt":
-        caption = figures.caption()[:1] if figures else ()
+        caption = annotations.caption()[:1] if annotations else ()
         return tree_text(graph, view, caption).encode()
     if form == "json":
-        return json_text(graph, figures).encode()
+        return json_text(graph, annotations).encode()
     if form == "html":
         return build_page(graph, view=view).encode()
     if form == "mermaid":
-        return write_mermaid(picture(graph, view, figures)).encode()
-    text = write_dot(picture(graph, view, figures))
+        return write_mermaid(picture(graph, view, annotations)).encode()
+    text = write_dot(picture(graph, view, annotations))
     return draw_image(text, form, seconds) if form in IMAGES else text.encode()

@@ -2,7 +2,8 @@
 
 Which nodes are attention is decided in `attention`. An axis that belongs to an input of ids has
 tokens: those of the run's vocabulary for that dimension (`vocabulary-source.json` for `source`), or
-the ids themselves. Any other axis is numbered. Padding at the end, where no query looks, is cut off.
+the ids themselves. Any other axis is numbered. Padding at the end, where no query looks, is cut
+off.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ class Diagnosis:
 def one_line_warning(report: MachineReport | None = None) -> str | None:
     """The problems and their remedies in one line; None if there are no problems.
 
-    Without a report only the BLAS is examined, in milliseconds; if the environment forces its kernel
-    or limits its threads, it is measured too, in two seconds.
+    Without a report only the BLAS is examined, in milliseconds; if the environment forces its
+    kernel or limits its threads, it is measured too, in two seconds.
     """
     if report is None:
         blas = examine_blas(measure=False)

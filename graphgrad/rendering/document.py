@@ -14,22 +14,22 @@ from graphgrad.backprop.formula import contribution_formula, delta_formula, valu
 from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
-from graphgrad.rendering.annotations import Figures
+from graphgrad.rendering.annotations import Annotations
 from graphgrad.strict_json import format_json
 
 
-def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:
+def document(graph: Graph, annotations: Annotations | None = None) -> dict[str, Any]:
     """The graph in plain values, and of a run which it is and how far it has come."""
     parts = parts_of(graph)
     run = (
         {}
-        if figures is None
+        if annotations is None
         else {
             "run": {
-                "name": figures.run,
-                "step": figures.step,
-                "batch": figures.batch,
-                "loss": figures.loss,
+                "name": annotations.run,
+                "step": annotations.step,
+                "batch": annotations.batch,
+                "loss": annotations.loss,
             }
         }
     )
@@ -43,9 +43,9 @@ def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:
     }
 
 
-def json_text(graph: Graph, figures: Figures | None = None) -> str:
+def json_text(graph: Graph, annotations: Annotations | None = None) -> str:
     """The graph as strict JSON text that ends with a line break."""
-    return format_json(document(graph, figures), "the graph") + "\n"
+    return format_json(document(graph, annotations), "the graph") + "\n"
 
 
 def _node(graph: Graph, node: Node) -> dict[str, Any]:
