@@ -11,7 +11,7 @@ from graphgrad.backprop import derive
 from graphgrad.backprop.selection import matching
 from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
-from graphgrad.figures.recording import recorded_figures
+from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
@@ -135,15 +135,13 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
-    """A history of one step, computed now."""
+    """A history of one step, computed from one batch."""
     opened = run_of(arguments.run, model_file=arguments.model_file)
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
-    names, deltas, statistics, values = recorded_figures(
-        derived, opened.task.feeds(step), opened.state
-    )
-    return History((opened.step,), names, statistics, values[None], deltas)
+    names, deltas, figures, values = figure_table(derived, opened.task.feeds(step), opened.state)
+    return History((opened.step,), names, figures, values[None], deltas)
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:

@@ -30,7 +30,7 @@ from graphgrad.checks.reference import (
     wide_values,
 )
 from graphgrad.compile import Compiled
-from graphgrad.figures.watch import Watched
+from graphgrad.figures.watch import WatchedRun
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import sizes_of, specialise
@@ -113,7 +113,7 @@ def compare_program(compiled: Compiled, feeds: Arrays, state: Arrays) -> Agreeme
     started = time.perf_counter()
     sizes = sizes_of(compiled.source_graph, feeds)
     program = compiled.program(**sizes)
-    watched = Watched(program, state, feeds)
+    watched = WatchedRun(program, state, feeds)
     difference = next(_step_differences(watched), None)
     declared = specialise(compiled.source_graph, sizes)
     names = _common_names(declared, watched)
@@ -135,7 +135,7 @@ def compare_program(compiled: Compiled, feeds: Arrays, state: Arrays) -> Agreeme
 # ---------------------------------------------------------------- step by step
 
 
-def _step_differences(watched: Watched) -> Iterator[Difference]:
+def _step_differences(watched: WatchedRun) -> Iterator[Difference]:
     """Every result that the step's own heads do not give, in the order of the program."""
     program, known = watched.program, watched.values
     for step in program.plan.steps:
@@ -204,7 +204,7 @@ def _size(array: np.ndarray) -> float:
 # ---------------------------------------------------------------- by name, as a whole
 
 
-def _common_names(declared: Graph, watched: Watched) -> list[str]:
+def _common_names(declared: Graph, watched: WatchedRun) -> list[str]:
     """The shown names of the declared graph whose values the program holds, in its order."""
     names = []
     for node in declared.nodes:
@@ -216,7 +216,7 @@ def _common_names(declared: Graph, watched: Watched) -> list[str]:
 
 
 def _first_by_name(
-    declared: Graph, names: Sequence[str], watched: Watched, feeds: Arrays, state: Arrays
+    declared: Graph, names: Sequence[str], watched: WatchedRun, feeds: Arrays, state: Arrays
 ) -> Difference | None:
     """The first value that is not the declared graph's, beyond what rounding explains."""
     expected = evaluate(declared, feeds, state)

@@ -1,7 +1,6 @@
-"""Figures of values and deltas, node by node, of one batch (see evaluation.py).
+"""Reports the figures of values, deltas and contributions of one batch, node by node.
 
-- Figures are over the finite elements, in float64; NaN and infinite elements are counted apart.
-- A figure that does not exist (the mean of nothing) is None, never NaN: a report is strict JSON.
+The batch is evaluated once (see `evaluation`); a report is strict JSON.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import numpy as np
 
 from graphgrad.backprop.formula import (
     contribution_formula,
@@ -20,58 +17,15 @@ from graphgrad.backprop.formula import (
     value_formula,
 )
 from graphgrad.backprop.selection import matching, parts_of
-from graphgrad.figures.evaluation import Arrays, values_seen
+from graphgrad.figures.array_figures import Figures, figures_of
+from graphgrad.figures.evaluation import Arrays, distinct_values
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.passes import PASSES, Pass, sizes_of, specialise
-
-FIGURES = ("mean", "std", "norm", "minimum", "maximum", "zeros", "non_finite")
-"""The figures of `Statistics` that reports can be sorted by."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Figures of one array, over its finite elements."""
-
-    shape: tuple[int, ...]
-    mean: float | None
-    std: float | None
-    """The root of the mean squared distance from the mean (divided by n)."""
-    norm: float
-    """The root of the sum of squares."""
-    minimum: float | None
-    maximum: float | None
-    zeros: float
-    """The share of all elements that are exactly 0."""
-    non_finite: int
-    """How many elements are NaN or infinite."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "shape": list(self.shape)}
-
-
-def statistics_of(array: np.ndarray) -> Statistics:
-    """The figures of an array of numbers or booleans (False is 0, True is 1)."""
-    numbers = np.asarray(array, np.float64)
-    finite = numbers[np.isfinite(numbers)]
-    zeros = float(np.count_nonzero(numbers == 0)) / max(numbers.size, 1)
-    lost = numbers.size - finite.size
-    if not finite.size:
-        return Statistics(numbers.shape, None, None, 0.0, None, None, zeros, lost)
-    low, high = float(finite.min()), float(finite.max())
-    scale = max(abs(low), abs(high)) or 1.0  # so that no square overflows
-    with np.errstate(under="ignore"):
-        scaled = finite / scale
-        mean, deviation = float(scaled.mean()), float(scaled.std())
-        norm = float(np.sqrt(np.sum(scaled * scaled)))
-    return Statistics(
-        numbers.shape, mean * scale, deviation * scale, norm * scale, low, high, zeros, lost
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class SentReport:
-    """What one tail sends back: its norm, and its share of the norms of all tails together."""
+    """One contribution: the norm of what a tail sends back, and its share of all norms together."""
 
     tail: str
     formula: str
@@ -81,21 +35,21 @@ class SentReport:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """One node: what it is, the figures of its value and of its delta, and where δ comes from."""
+    """The figures of a node's value, of its delta, and of the contributions to the delta."""
 
     name: str
     operation: str
     shape: tuple[int, ...]
     origin: str
-    value: Statistics
-    delta: Statistics | None
+    value: Figures
+    delta: Figures | None
     formula: str
     """`tanh hidden.a`; empty for a leaf."""
     delta_formula: str
-    """`δ[output.product] · output.w + …`; empty where there is no delta."""
+    """`δ[output.product] · output.w + …`; empty for a node without a delta."""
     contributions: tuple[SentReport, ...]
     delta_name: str = ""
-    """The name of the delta; empty where there is none."""
+    """The name of the delta; empty for a node without a delta."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -119,10 +73,10 @@ def inspect_values(
     patterns: Sequence[str] = ("*",),
     passes: Sequence[Pass] = PASSES,
 ) -> tuple[NodeReport, ...]:
-    """A report for every node of a derived graph that a name or pattern means, in order.
+    """Reports on every node of a derived graph that a name or pattern matches, in order.
 
-    Patterns choose among the forward nodes that are no constants; an exact name means any node.
-    Raises UnknownNameError for a pattern that means nothing.
+    Patterns choose among the forward nodes except constants; an exact name can be that of any node.
+    Raises UnknownNameError for a pattern that matches nothing.
     """
     graph = specialise(graph, sizes_of(graph, feeds))
     parts = parts_of(graph)
@@ -130,12 +84,12 @@ def inspect_values(
         node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
     ]
     chosen = matching(graph, patterns, shown)
-    figures = _figures(graph, _asked(graph, chosen), feeds, state or {}, passes)
+    figures = _figures(graph, _needed(graph, chosen), feeds, state or {}, passes)
     return tuple(_report(graph, node, figures) for node in chosen)
 
 
-def _asked(graph: Graph, chosen: Iterable[Node]) -> Iterator[Node]:
-    """The chosen nodes, their deltas, and what their tails send back."""
+def _needed(graph: Graph, chosen: Iterable[Node]) -> Iterator[Node]:
+    """The chosen nodes, their deltas, and the contributions to these."""
     for node in chosen:
         yield node
         delta = graph.delta_or_none(node)
@@ -145,16 +99,16 @@ def _asked(graph: Graph, chosen: Iterable[Node]) -> Iterator[Node]:
 
 
 def _figures(
-    graph: Graph, asked: Iterable[Node], feeds: Arrays, state: Arrays, passes: Sequence[Pass]
-) -> dict[Node, Statistics]:
-    """The statistics of each asked node, from one run of the optimised graph."""
-    found: dict[Node, Statistics] = {}
-    for nodes, value in values_seen(graph, asked, feeds, state, passes):
-        found.update(dict.fromkeys(nodes, statistics_of(value)))
+    graph: Graph, needed: Iterable[Node], feeds: Arrays, state: Arrays, passes: Sequence[Pass]
+) -> dict[Node, Figures]:
+    """The figures of each needed node, from one evaluation of the optimised graph."""
+    found: dict[Node, Figures] = {}
+    for nodes, value in distinct_values(graph, needed, feeds, state, passes):
+        found.update(dict.fromkeys(nodes, figures_of(value)))
     return found
 
 
-def _report(graph: Graph, node: Node, figures: Mapping[Node, Statistics]) -> NodeReport:
+def _report(graph: Graph, node: Node, figures: Mapping[Node, Figures]) -> NodeReport:
     delta, sent = graph.delta_or_none(node), graph.sent_back(node)
     total = sum(figures[item.value].norm for item in sent)
     return NodeReport(

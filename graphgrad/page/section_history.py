@@ -35,7 +35,7 @@ class Recorded(Protocol):
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
-    def statistics(self) -> tuple[str, ...]: ...
+    def figures(self) -> tuple[str, ...]: ...
     @property
     def values(self) -> np.ndarray: ...
     @property
@@ -52,7 +52,7 @@ def history_section(
     """
     if not history.steps or not history.names:
         return None
-    each = 6 * len(history.statistics)  # bytes of one name at one step, in base64
+    each = 6 * len(history.figures)  # bytes of one name at one step, in base64
     room = budget // each
     most = max(min(FEWEST_STEPS, len(history.steps)), room // len(history.names))
     steps = thinned(len(history.steps), min(most, MOST_STEPS))
@@ -64,7 +64,7 @@ def history_section(
         "steps_recorded": len(history.steps),
         "names": shown,
         "names_recorded": len(history.names),
-        "statistics": list(history.statistics),
+        "statistics": list(history.figures),
         "values": packed(values.transpose(1, 2, 0)),
         **_roles(shown, history.deltas, graph),
     }

@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backprop.formula import contribution_formula
+from graphgrad.figures.array_figures import FIGURES
 from graphgrad.figures.batch import SATURATED, BatchFigures, ValueFigures
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.non_finite import NonFinite
-from graphgrad.figures.statistics import FIGURES
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.page.encoding import number, ratio
 from graphgrad.passes import PASSES, Pass, sizes_of, specialise
@@ -78,8 +78,8 @@ def run_section(
 
 def row_of(found: ValueFigures) -> Row:
     """The figures of a value in the order of `COLUMNS`."""
-    figures = [number(getattr(found.statistics, name)) for name in FIGURES[:-1]]
-    return [*figures, found.statistics.non_finite, found.size, *found.histogram]
+    figures = [number(getattr(found.figures, name)) for name in FIGURES[:-1]]
+    return [*figures, found.figures.non_finite, found.size, *found.histogram]
 
 
 # ---------------------------------------------------------------- in plain values

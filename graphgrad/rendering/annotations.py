@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from graphgrad.figures.array_figures import Figures
 from graphgrad.figures.evaluation import Arrays
-from graphgrad.figures.statistics import Statistics, inspect_values
+from graphgrad.figures.node_report import inspect_values
 from graphgrad.graph import Graph
 
 LEGEND = "values: mean ± standard deviation; deltas: ‖δ‖; single numbers as they are"
@@ -61,7 +62,7 @@ def annotations_of(
     return Annotations(run, step, batch, loss, values, deltas)
 
 
-def value_text(found: Statistics) -> str:
+def value_text(found: Figures) -> str:
     """`0.12 ± 0.3`; a single number as it is; the count of elements that are not finite."""
     if found.non_finite or found.mean is None or found.std is None:
         return f"{found.non_finite:,} not finite" if found.non_finite else ""
@@ -71,7 +72,7 @@ def value_text(found: Statistics) -> str:
     return f"{mean:.3g} ± {found.std:.2g}"
 
 
-def delta_text(found: Statistics) -> str:
+def delta_text(found: Figures) -> str:
     """`‖δ‖ 0.034`."""
     if found.non_finite:
         return f"{found.non_finite:,} not finite"

@@ -16,7 +16,7 @@ from graphgrad.page.section_history import history_section, thinned
 class Recorded:
     steps: tuple[int, ...]
     names: tuple[str, ...]
-    statistics: tuple[str, ...]
+    figures: tuple[str, ...]
     values: np.ndarray
     deltas: dict[str, str]
 

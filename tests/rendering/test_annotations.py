@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.figures.statistics import statistics_of
+from graphgrad.figures.array_figures import figures_of
 from graphgrad.formats import render
 from graphgrad.graph import Graph
 from graphgrad.models import feedforward
@@ -31,7 +31,7 @@ needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is 
     ],
 )
 def test_figures_in_short(values: list[float], value: str, delta: str) -> None:
-    found = statistics_of(np.array(values))
+    found = figures_of(np.array(values))
     assert (value_text(found), delta_text(found)) == (value, delta)
 
 

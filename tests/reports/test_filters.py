@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.figures.statistics import NodeReport, statistics_of
+from graphgrad.figures.array_figures import figures_of
+from graphgrad.figures.node_report import NodeReport
 from graphgrad.reports.filters import (
     REPORTED,
     figures_of_history,
@@ -62,7 +63,7 @@ def test_the_largest_magnitude_comes_first_and_what_is_missing_last():
 
 
 def test_the_figures_of_a_report_and_of_a_history_have_the_same_names():
-    found = statistics_of(np.array([1.0, -2.0, 0.0]))
+    found = figures_of(np.array([1.0, -2.0, 0.0]))
     report = NodeReport("x", "tanh", (3,), "", found, found, "", "", ())
     table = figures_of_report(report)
     assert tuple(table) == REPORTED and table["delta_minimum"] == -2.0
