@@ -42,8 +42,8 @@ def test_a_condition_compares_a_figure_with_a_number(text, holds):
     "text",
     ["", "zeros", "zeros>", "zeros>x", ">1", "zeros>1>2", "zeros>nan", "zeros>__import__('os')"],
 )
-def test_what_is_no_condition_is_refused(text):
-    with pytest.raises(ConfigurationError, match=r"no condition[\s\S]*zeros>0\.5"):
+def test_text_that_is_not_a_condition_is_refused(text):
+    with pytest.raises(ConfigurationError, match=r"not a condition[\s\S]*zeros>0\.5"):
         parse_condition(text)
 
 
