@@ -1,7 +1,7 @@
-"""One function for every format: `render(graph, "svg")` or `render(graph, "network.svg")`.
+"""Renders a graph in any format: `render(graph, "svg")` or `render(graph, "network.svg")`.
 
-`Graph.render` is the same with the options of a view as words; it finds `render_options` through
-the entry point group `graphgrad.render`, as a graph stands far below what draws it.
+`Graph.render` does the same with the fields of a view as keywords. It finds `render_options` by the
+entry point group `graphgrad.render`, as the room of graphs does not import the rooms that draw.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from graphgrad.text import suggestion
 
 FORMATS = ("txt", "dot", "svg", "png", "pdf", "json", "html", "mermaid")
 ENDINGS = {"mmd": "mermaid"}
-"""Endings of file names that mean a format of another name."""
+"""Endings of file names that differ from the name of their format."""
 
 
 def render(
@@ -38,12 +38,12 @@ def render(
     seconds: float = SECONDS,
     annotations: Annotations | None = None,
 ) -> bytes:
-    """The graph in a format, as bytes (text as UTF-8), written to a file where `to` is a path.
+    """Renders the graph as bytes (text as UTF-8), and writes them to a file if `to` is a path.
 
-    `to` is a format, or the path of a file whose ending is one; `format` overrides the ending. A
-    `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same graph
-    and view give the same bytes. `annotations` (see `annotations_of`) are figures of a run, drawn
-    into the boxes, and a caption that names the run. Raises ConfigurationError for an unknown
+    `to` is a format, or the path of a file whose ending is a format; `format` overrides the ending.
+    A `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same
+    graph and view give the same bytes. `annotations` (see `annotations_of`) are figures of a run,
+    drawn into the boxes, and a caption that names the run. Raises ConfigurationError for an unknown
     format and EnvironmentLimitError where Graphviz or the disk fails; then no file is left or
     changed.
     """
@@ -51,7 +51,7 @@ def render(
     form = format or (str(to) if path is None else _ending(path))
     if form not in FORMATS:
         raise ConfigurationError(
-            f"there is no format {form!r}" if form else f"{str(to)!r} does not name a format",
+            f"{form!r} is not a format" if form else f"{str(to)!r} does not name a format",
             fix=f"formats: {', '.join(FORMATS)}",
         )
     content = _content(graph, form, view or View(), seconds, annotations)
@@ -68,9 +68,9 @@ def render_options(
     seconds: float = SECONDS,
     **options: Any,
 ) -> bytes | None:
-    """What `Graph.render` calls: `render` with the fields of `View` as options.
+    """Renders a graph with the fields of `View` as keywords; `Graph.render` calls it.
 
-    None where `to` is a file, which is written. Raises ConfigurationError for an unknown option.
+    Returns None if `to` is a file. Raises ConfigurationError for an unknown option.
     """
     known = [field.name for field in fields(View)]
     for name in options:
@@ -84,7 +84,7 @@ def render_options(
 
 
 def _path(to: str | Path) -> Path | None:
-    """The file that is meant; None for the name of a format."""
+    """The path of the file; None for the name of a format."""
     return None if isinstance(to, str) and to in FORMATS else Path(to)
 
 

@@ -14,7 +14,7 @@ from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.rendering.plot_attention import plot_attention
-from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
+from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
@@ -104,7 +104,7 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
         figure = PLOTS[what](folder, arguments)
-        note = lacking_note(give_fonts(figure))
+        note = lacking_note(set_fonts(figure))
         picture = encoded(figure, format_of(file))
     make_folder(file.parent)
     write_atomically(file, picture)

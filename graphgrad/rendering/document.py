@@ -1,9 +1,9 @@
-"""A graph as one JSON object: nodes in order, heads and deltas by position, formulas as text.
+"""Writes a graph as one JSON object: nodes in order, heads and deltas by position, formulas.
 
     {"nodes": [{"name": …, "operation": …, "heads": [0, 2], "delta": 17, …}, …],
      "outputs": {"loss": 16}, "updates": [[3, 20], …]}
 
-Stable: the same graph gives the same text. Arrays of constants are left out.
+The same graph gives the same text. The arrays of constants are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from graphgrad.strict_json import format_json
 
 
 def document(graph: Graph, annotations: Annotations | None = None) -> dict[str, Any]:
-    """The graph in plain values, and of a run which it is and how far it has come."""
+    """The graph in plain values, with the name, the step and the loss of a run if it is of one."""
     parts = parts_of(graph)
     run = (
         {}

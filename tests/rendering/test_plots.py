@@ -79,7 +79,7 @@ def test_short_and_odd_runs_are_drawn(losses):
 
 def test_a_run_without_metrics_says_so():
     for empty in ([], metrics([math.nan])):
-        with pytest.raises(DataError, match="hold no loss"):
+        with pytest.raises(DataError, match="have no loss"):
             plot_loss(empty, "run")
 
 
