@@ -12,12 +12,12 @@ from graphgrad.ops import expand_dims, matmul, mean, not_equal, softmax
 
 
 def padding(ids):
-    """True at keys that are no padding: [batch, 1, key]."""
+    """True at keys that are not padding: [batch, 1, key]."""
     return expand_dims(not_equal(ids, 0), 1)
 
 
 def model(whole=True):
-    """One head in which the places of `target` look at those of `source`."""
+    """One head in which the positions of `target` look at those of `source`."""
     source, target = (input(name, ("batch", name), "int32") for name in ("source", "target"))
     table = embedding_table(8, 4, "float32")
     with scope("cross"):

@@ -1,4 +1,4 @@
-"""The values of a batch: each once, while it is there."""
+"""The values of a batch: each distinct value once, freed after its last use."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""Recording in a training step: exact figures, and a run that ends as one without recording."""
+"""Recording in a training step: exact figures, and a run that is equal to one without recording."""
 
 import io
 from functools import partial

@@ -1,4 +1,4 @@
-"""The operation `summary`: figures of a value as a node, wherever its elements lie."""
+"""The operation `summary`: figures of a value as a node, for every memory layout."""
 
 import numpy as np
 import pytest

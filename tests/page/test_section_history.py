@@ -1,4 +1,4 @@
-"""The section `history`: the recorded numbers, thinned where there are too many."""
+"""The section `history`: the recorded figures, thinned if there are too many."""
 
 import base64
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Workers: a clean environment, equal processors, answers in time, and nothing left behind."""
+"""Workers: a clean environment, equal processors, answers in time, and no process left behind."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The bench's order of events and its figures, with contenders made for the test."""
+"""The order of a bench and its measurements, with contenders made for the test."""
 
 import itertools
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Annotations in pictures: the numbers are those of the batch, in every box that has any."""
+"""Annotations in pictures: the figures are those of the batch, in every box that has figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`render`: every format, as bytes or into a file, the same every time, and nothing half done."""
+"""`render`: every format, as bytes or into a file, with stable bytes and no partial files."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Fonts are chosen by what they have: those made up for it, and those that matplotlib brings."""
+"""Fonts are chosen by the characters they cover: made-up fonts, and those of matplotlib."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_fonts_are_also_given_by_who_only_writes_the_picture() -> None:
 
 
 def test_what_no_font_has_is_said_in_one_line() -> None:
-    nobody = "\U0001f9ff\ufdd0"  # the second is no character at all
+    nobody = "\U0001f9ff\ufdd0"  # the second is not a character
     with styled():
         figure = new_figure()
         figure.text(0, 0, f"a {nobody}\n")

@@ -1,4 +1,4 @@
-"""Plots of a run's course: what is drawn is what was measured, whatever that is."""
+"""Plots of the training of a run: the drawn values are the measured ones, whatever they are."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""The history of a run, as other code reads it."""
+"""Reading the history of a run."""
 
 import numpy as np
 import pytest
