@@ -80,10 +80,15 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     kept = user_folder("machine_code")
     yield "kernels", str(kept) if kept else f"not kept: {why_nothing_is_kept('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
-    yield "Graphviz", report.dot or "absent"
+    yield "Graphviz", _graphviz_text(report)
     yield "GPU", "; ".join(report.gpus) or "none"
     for name, value in report.environment:
         yield "environment", f"{name}={value}"
+
+
+def _graphviz_text(report: MachineReport) -> str:
+    port = f"graphviz-pure {report.graphviz_pure}" if report.graphviz_pure else ""
+    return report.dot or port or "absent"
 
 
 def _blas_text(blas: BlasReport) -> str:
