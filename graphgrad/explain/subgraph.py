@@ -17,7 +17,7 @@ from graphgrad.backprop.selection import parts_of
 from graphgrad.explain.derivation import Move
 from graphgrad.explain.expression import SILENT
 from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name, placed
-from graphgrad.graph.node import rebuilt
+from graphgrad.graph.node import with_heads
 from graphgrad.ops import add, equal, less, less_equal, not_equal
 from graphgrad.ops.movement import transpose
 
@@ -114,7 +114,7 @@ class Subgraph:
                 self.counts.add(leaf)
             return leaf
         with placed(self.source.name_of(node), node.origin):
-            new = rebuilt(node, tuple(self._new.get(head, head) for head in node.heads))
+            new = with_heads(node, tuple(self._new.get(head, head) for head in node.heads))
         self._new[node] = new
         return new
 

@@ -206,7 +206,7 @@ def apply(
     return _interned_node(key, MappingProxyType(dict(attributes)), result_type, name)
 
 
-def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
+def with_heads(node: Node, heads: tuple[Node, ...]) -> Node:
     """The same operation with the same attributes on other heads.
 
     Where these have the types of the old ones, so has the result: it need not be inferred.

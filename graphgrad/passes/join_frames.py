@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graphgrad.graph import Graph, Node, Operation, placed
 from graphgrad.graph.dimension import product
-from graphgrad.graph.node import rebuilt
+from graphgrad.graph.node import with_heads
 from graphgrad.ops import add, concatenate, reshape
 from graphgrad.ops.frames import unslice_all
 from graphgrad.ops.indexing import put_along_axis, scatter_add
@@ -55,7 +55,7 @@ def join_frames(graph: Graph) -> Graph:
             continue
         with placed(graph.name_of(old), old.origin):
             if terms is None:
-                new = rebuilt(old, tuple(replacement.get(head, head) for head in old.heads))
+                new = with_heads(old, tuple(replacement.get(head, head) for head in old.heads))
             else:
                 new = _joined([replacement.get(term, term) for term in terms])
         replacement[old] = new

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from graphgrad.errors import PassError
 from graphgrad.graph import Graph, Node, Operation, placed
-from graphgrad.graph.node import rebuilt
+from graphgrad.graph.node import with_heads
 from graphgrad.passes.pattern import Pattern
 
 BUDGET_PER_NODE = 20
@@ -113,7 +113,7 @@ def map_nodes(
         new = old
         with placed(graph.name_of(old), old.origin):
             if moved:
-                new = rebuilt(old, tuple([replacement.get(head, head) for head in old.heads]))
+                new = with_heads(old, tuple([replacement.get(head, head) for head in old.heads]))
             better = improve(new)
             while better is not None:
                 new, better = better, improve(better)

@@ -33,7 +33,7 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, placed
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.dimension import substitute
-from graphgrad.graph.node import apply, rebuilt
+from graphgrad.graph.node import apply, with_heads
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import as_size, shape_text
 
@@ -163,7 +163,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
                 attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
                 replacement[old] = apply(old.operation, heads, attributes, None)
             else:
-                replacement[old] = rebuilt(old, heads)
+                replacement[old] = with_heads(old, heads)
     return graph.replaced(replacement)
 
 
