@@ -19,7 +19,7 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.front import operation
 from graphgrad.graph.initial import ZEROS, Initial, full
-from graphgrad.graph.node import Node, Operation, apply, constant
+from graphgrad.graph.node import Node, Operation, constant, make_node
 from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import Shared, current_origin, current_site, in_scope, scoped
 from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape, float_dtype
@@ -116,7 +116,7 @@ def _declared(
     if shared is None:
         with in_scope(scope):
             identity = {"label": scoped(name), "declaration": next(_declarations)}
-            return apply(kind, (), {**identity, **meaning}, name)
+            return make_node(kind, (), {**identity, **meaning}, name)
     scope = shared.scope_of(scope)
     with in_scope(scope):
         full_name = scoped(name)

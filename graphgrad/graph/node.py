@@ -70,12 +70,12 @@ class Operation(Block):
 
         Numbers among the heads become constants; `name` defaults to the operation's.
         """
-        return apply(self, heads, attributes, name)
+        return make_node(self, heads, attributes, name)
 
     def __call__(self, *heads: Any, **attributes: Any) -> Node:
         """Declares the node; the keyword `name` names it."""
         name = attributes.pop("name", None)
-        return apply(self, heads, attributes, name)
+        return make_node(self, heads, attributes, name)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -190,7 +190,7 @@ _interned_lock = threading.Lock()
 _serials = itertools.count()
 
 
-def apply(
+def make_node(
     operation: Operation, heads: tuple[Any, ...], attributes: Mapping[str, Any], name: str | None
 ) -> Node:
     """The node of `operation` on `heads`: the existing one where it was declared before."""
@@ -213,7 +213,7 @@ def with_heads(node: Node, heads: tuple[Node, ...]) -> Node:
     """
     for old, new in zip(node.heads, heads, strict=True):
         if old.type is not new.type and old.type != new.type:
-            return apply(node.operation, heads, node.attributes, None)
+            return make_node(node.operation, heads, node.attributes, None)
     key = node.operation, heads, node.attribute_key
     return _interned_node(key, node.attributes, node.type, None)
 
@@ -270,7 +270,7 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
         value.refuse()
     if isinstance(value, Dimension):
         number = dtype or as_dtype("int32")
-        return apply(extent, (), {"size": value, "dtype": number}, None)
+        return make_node(extent, (), {"size": value, "dtype": number}, None)
     return _constant(*given_operand(value, what, dtype))
 
 
@@ -340,7 +340,7 @@ def _constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
     if dtype is None and type(value) is float:
         dtype = current_site().dtype
     try:
-        return apply(constant, (), {"value": literal(value, dtype)}, name)
+        return make_node(constant, (), {"value": literal(value, dtype)}, name)
     except ValueError as problem:
         reason, _, fix = str(problem).partition("; fix: ")
         raise DeclarationError(
@@ -375,7 +375,7 @@ def _extent(size: int | str | Dimension, dtype: Any = None, name: str | None = N
     dtype = float_dtype(dtype)
     if isinstance(known, int):
         return _constant(known, dtype, name)
-    return apply(extent, (), {"size": known, "dtype": dtype}, name)
+    return make_node(extent, (), {"size": known, "dtype": dtype}, name)
 
 
 extent = TypedOperation(

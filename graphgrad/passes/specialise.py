@@ -33,7 +33,7 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, placed
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.dimension import substitute
-from graphgrad.graph.node import apply, with_heads
+from graphgrad.graph.node import make_node, with_heads
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import as_size, shape_text
 
@@ -161,7 +161,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         with placed(graph.name_of(old), old.origin):
             if sized_anew:
                 attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
-                replacement[old] = apply(old.operation, heads, attributes, None)
+                replacement[old] = make_node(old.operation, heads, attributes, None)
             else:
                 replacement[old] = with_heads(old, heads)
     return graph.replaced(replacement)
