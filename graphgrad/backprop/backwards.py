@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Graph, Node, constant, placed
+from graphgrad.graph import Graph, Node, constant, declared_at
 from graphgrad.graph.deltas import (
     Change,
     Delta,
@@ -66,7 +66,7 @@ class Backwards:
         reached = {delta.node for delta in self.deltas}
         for node in self.leaves:  # a leaf that L does not depend on has the delta 0
             if node.type.is_float and node not in reached:
-                with placed(graph.name_of(node), node.origin):
+                with declared_at(graph.name_of(node), node.origin):
                     zero = broadcast_to(constant(0.0, node.dtype), node.shape)
                 self._write(node, zero, [])
         given = {**self.names, **self.sent_names, **self.cut_names}
@@ -79,7 +79,7 @@ class Backwards:
     def _derive(self, node: Node) -> None:
         """The delta of a node whose tails have all sent theirs, and what it sends back itself."""
         sent = [self._with_cuts(node, item) for item in self.sent.get(node, ())]
-        with placed(self.graph.name_of(node), node.origin):
+        with declared_at(self.graph.name_of(node), node.origin):
             total, *others = [item.value for item in sent] or [self._start()]
             for value in others:
                 total = total + value
@@ -117,7 +117,7 @@ class Backwards:
                 "wrap its head in stop_gradient(), or give it a rule: with_delta(…)",
             )
         sent, inside = [], rule_scope(name, self.label)
-        with placed(inside, node.origin):
+        with declared_at(inside, node.origin):
             given = rule(delta, node, *heads)
             _check_rule(node, given)
             for place, (head, contribution) in enumerate(zip(heads, given, strict=True)):
@@ -170,7 +170,7 @@ class Backwards:
             if plan.node is not node or plan.tail is not tail:
                 continue
             name = self.graph.name_of(node)
-            with placed(delta_name(name, self.label), node.origin):
+            with declared_at(delta_name(name, self.label), node.origin):
                 new = plan.cut.change(value)
             if new.type != value.type:
                 raise DeclarationError(

@@ -30,7 +30,7 @@ from graphgrad.errors import UnknownNameError
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.statistics import FIGURES, Statistics, inspect_values
 from graphgrad.figures.summary import SUMMARY
-from graphgrad.graph import Graph, Node, constant, leaf_name, parameter, placed, state
+from graphgrad.graph import Graph, Node, constant, declared_at, leaf_name, parameter, state
 from graphgrad.ops import concatenate, gather, subtract
 from graphgrad.ops.contraction import matmul
 from graphgrad.ops.indexing import scatter_add
@@ -161,7 +161,7 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
     summaries = [each for found in behind.values() for each in found]
     changes = _summaries_of_changes(graph, leaves, behind, fuse)
     updates = dict(graph.updates)
-    with placed("", None):
+    with declared_at("", None):
         outputs = {**graph.outputs, _FIGURES: concatenate(summaries, name=_FIGURES)}
         if changes:
             own = state(_UPDATES, (len(leaves) * len(FIGURES),), dtype="float64")
@@ -222,7 +222,7 @@ def _origin_of(node: Node) -> Node:
 
 
 def _summary(nodes: Sequence[Node]) -> Node:
-    with placed("recording", nodes[0].origin):
+    with declared_at("recording", nodes[0].origin):
         return SUMMARY(*nodes, name="summary")
 
 
@@ -231,5 +231,5 @@ def _change(graph: Graph, leaf: Node) -> Node:
     after = graph.updates[leaf]
     if after.operation is subtract and after.heads[0] is leaf:
         return after.heads[1]
-    with placed(leaf_name(leaf), leaf.origin):
+    with declared_at(leaf_name(leaf), leaf.origin):
         return subtract(reshape_to(after, leaf.shape), leaf, name="change")

@@ -135,7 +135,7 @@ def _in_force(site: Site) -> Iterator[None]:
         _site.reset(token)
 
 
-class placed:
+class declared_at:
     """Declares on behalf of another node, as passes do: absolute scope, inherited origin.
 
     A class and not a generator, because passes enter it once for every node.

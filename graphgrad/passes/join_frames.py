@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from graphgrad.graph import Graph, Node, Operation, placed
+from graphgrad.graph import Graph, Node, Operation, declared_at
 from graphgrad.graph.dimension import product
 from graphgrad.graph.node import with_heads
 from graphgrad.ops import add, concatenate, reshape
@@ -53,7 +53,7 @@ def join_frames(graph: Graph) -> Graph:
         terms = sums.get(old)
         if terms is None and replacement.keys().isdisjoint(old.heads):
             continue
-        with placed(graph.name_of(old), old.origin):
+        with declared_at(graph.name_of(old), old.origin):
             if terms is None:
                 new = with_heads(old, tuple(replacement.get(head, head) for head in old.heads))
             else:

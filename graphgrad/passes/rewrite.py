@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgrad.errors import PassError
-from graphgrad.graph import Graph, Node, Operation, placed
+from graphgrad.graph import Graph, Node, Operation, declared_at
 from graphgrad.graph.node import with_heads
 from graphgrad.passes.pattern import Pattern
 
@@ -111,7 +111,7 @@ def map_nodes(
         if not moved and concerned is not None and not concerned(old):
             continue
         new = old
-        with placed(graph.name_of(old), old.origin):
+        with declared_at(graph.name_of(old), old.origin):
             if moved:
                 new = with_heads(old, tuple([replacement.get(head, head) for head in old.heads]))
             better = improve(new)

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import Dimension, Graph, Node, placed
+from graphgrad.graph import Dimension, Graph, Node, declared_at
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.node import make_node, with_heads
@@ -158,7 +158,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         if not sized_anew and replacement.keys().isdisjoint(old.heads):
             continue
         heads = tuple([replacement.get(head, head) for head in old.heads])
-        with placed(graph.name_of(old), old.origin):
+        with declared_at(graph.name_of(old), old.origin):
             if sized_anew:
                 attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
                 replacement[old] = make_node(old.operation, heads, attributes, None)

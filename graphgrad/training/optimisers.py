@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.garbage import gc_paused
-from graphgrad.graph import DELTA, Graph, Node, leaf_name, parameter, placed, state
+from graphgrad.graph import DELTA, Graph, Node, declared_at, leaf_name, parameter, state
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
 from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
@@ -43,7 +43,7 @@ GRADIENT_NORM, LEARNING_RATE = "gradient_norm", "learning_rate"
 
 def randomness_of_run() -> Randomness:
     """Dropout driven by the run's seed and step count, which the state keeps."""
-    with placed("", None):
+    with declared_at("", None):
         return Randomness(state(SEED, (), dtype="int64"), state(STEP, (), dtype="int64"))
 
 
@@ -95,7 +95,7 @@ def optimised(
     target, step = derived[loss], _step_count(graph)
     gradients = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
     updates = dict(graph.updates)
-    with placed(scoped(name), target.origin):
+    with declared_at(scoped(name), target.origin):
         count = add(step, 1, name="count")
         updates[step] = count
         number = cast(count, target.dtype, name="number")
@@ -107,7 +107,7 @@ def optimised(
             factor = minimum(divide(settings.clip_norm, norm + 1e-6), 1.0, name="clip_factor")
         kept = set(chosen(graph, settings.no_decay)) if settings.no_decay else set()
         for leaf, gradient in gradients.items():
-            with placed(scoped(leaf_name(leaf)), leaf.origin):
+            with declared_at(scoped(leaf_name(leaf)), leaf.origin):
                 clipped = gradient
                 if factor is not None:
                     clipped = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
@@ -173,7 +173,7 @@ def _step_count(graph: Graph) -> Node:
     known = graph.states.get(STEP)
     if known is not None:
         return known
-    with placed("", None):
+    with declared_at("", None):
         return state(STEP, (), dtype="int64")
 
 
