@@ -181,7 +181,7 @@ class Derivation:
         self.script, self.table = script, tuple(table)
         self.label = script.label
 
-    def replaced(self, replacement: Mapping[Node, Node]) -> Derivation:
+    def replace_nodes(self, replacement: Mapping[Node, Node]) -> Derivation:
         """The same after a pass that puts other nodes in the place of some."""
         new = replacement.get
         return Derivation(

@@ -274,7 +274,7 @@ class Graph(Single, Displayed):
             self.derivations if derivations is None else derivations,
         )
 
-    def replaced(self, replacement: Mapping[Node, Node]) -> Graph:
+    def replace_nodes(self, replacement: Mapping[Node, Node]) -> Graph:
         """This graph with each node replaced by another of the same value, names carried along.
 
         Nodes that `replacement` does not mention stay as they are: rebuilding tails is the
@@ -288,7 +288,7 @@ class Graph(Single, Displayed):
             {name: new(node, node) for name, node in self.names.items()},
             [new(node, node) for node in self.nodes],
             self.retired,
-            [derivation.replaced(replacement) for derivation in self.derivations],
+            [derivation.replace_nodes(replacement) for derivation in self.derivations],
         )
 
     def render(self, to: str | Path, **options: Any) -> bytes | None:

@@ -59,7 +59,7 @@ def join_frames(graph: Graph) -> Graph:
             else:
                 new = _joined([replacement.get(term, term) for term in terms])
         replacement[old] = new
-    return graph.replaced(replacement)
+    return graph.replace_nodes(replacement)
 
 
 def _sums(graph: Graph) -> Mapping[Node, Sequence[Node]]:

@@ -119,4 +119,4 @@ def map_nodes(
                 new, better = better, improve(better)
         if new is not old:
             replacement[old] = new
-    return graph.replaced(replacement) if replacement else graph
+    return graph.replace_nodes(replacement) if replacement else graph

@@ -164,7 +164,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
                 replacement[old] = make_node(old.operation, heads, attributes, None)
             else:
                 replacement[old] = with_heads(old, heads)
-    return graph.replaced(replacement)
+    return graph.replace_nodes(replacement)
 
 
 def _known(name: str, size: Any) -> int:
