@@ -16,8 +16,8 @@ from numbers import Real
 from typing import Any
 
 from graphgrad.errors import DeclarationError
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.front import operation
 from graphgrad.graph.initial import ZEROS, Initial, full
 from graphgrad.graph.node import Node, Operation, constant, make_node
 from graphgrad.graph.samples import sample

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import operation, with_example
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.node import Node, Operand, Operation, extent
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType, normal_axis, real_number, whole_number

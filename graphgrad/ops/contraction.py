@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.dimension import Dimension, product
-from graphgrad.graph.front import operation
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text, truth

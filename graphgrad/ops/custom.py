@@ -48,7 +48,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphgrad.graph.front import with_example
+from graphgrad.graph.decorators import with_example
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.types import TensorType
 

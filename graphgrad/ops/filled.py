@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import with_example
+from graphgrad.graph.decorators import with_example
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, constant
 from graphgrad.graph.types import as_shape, float_dtype

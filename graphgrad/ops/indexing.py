@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.errors import DataError
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample

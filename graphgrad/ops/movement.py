@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.dimension import product, quotient
-from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import real, sample

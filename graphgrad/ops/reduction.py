@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.dimension import product
-from graphgrad.graph.front import operation
 from graphgrad.graph.node import Node, Operation, extent
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import (

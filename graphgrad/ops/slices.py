@@ -10,8 +10,8 @@ import builtins
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.dimension import Dimension, quotient
-from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import (

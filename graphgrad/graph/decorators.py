@@ -29,7 +29,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def declares(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Marks such a function."""
     signature = inspect.signature(function)
     name, operands = function.__name__, node_parameters(signature)
@@ -59,7 +59,7 @@ def with_example(
         described = [formulas(block)] if block is not None else []
         parts = [inspect.getdoc(function) or "", *described, example_text(call, result)]
         function.__doc__ = "\n\n".join(parts)
-        return front(function)
+        return declares(function)
 
     return decorate
 
