@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from graphgrad.graph.arguments import node_parameters
 from graphgrad.graph.block import Block
-from graphgrad.graph.manual import example_text, formulas
+from graphgrad.graph.help_text import example_text, formulas
 from graphgrad.graph.node import Delta, Node, TypedOperation, refusal, with_nodes
 from graphgrad.graph.samples import Sample
 from graphgrad.graph.types import TensorType

@@ -31,8 +31,8 @@ from graphgrad.graph.arrays import Literal, given_operand, literal
 from graphgrad.graph.attribute_key import attribute_key
 from graphgrad.graph.block import Block
 from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.help_text import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.infix import Infix, Sameness
-from graphgrad.graph.manual import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.methods import Methods
 from graphgrad.graph.node_names import add_name, refused, shown_name
 from graphgrad.graph.samples import sample

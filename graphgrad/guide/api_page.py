@@ -12,7 +12,7 @@ from typing import Any
 import graphgrad
 from graphgrad import layers
 from graphgrad.graph import Operation
-from graphgrad.graph.manual import example_text
+from graphgrad.graph.help_text import example_text
 from graphgrad.graph.node import TypedOperation
 from graphgrad.guide.markdown import code, docstring_text
 from graphgrad.passes import surgery as cuts
