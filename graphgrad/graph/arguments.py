@@ -24,7 +24,7 @@ def named_arguments(function: Callable[Parameters, Result]) -> Callable[Paramete
         try:
             return function(*arguments, **keywords)
         except TypeError:
-            wrong = misuse(signature, arguments, keywords)
+            wrong = signature_problem(signature, arguments, keywords)
             if wrong is None:  # a fault of the function itself
                 raise
             reason, _, fix = str(wrong).partition("; fix: ")
@@ -35,7 +35,7 @@ def named_arguments(function: Callable[Parameters, Result]) -> Callable[Paramete
     return call
 
 
-def misuse(
+def signature_problem(
     signature: inspect.Signature, arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> ValueError | None:
     """What is wrong with a call, as a shape rule says it (with the fix behind "; fix: "); None

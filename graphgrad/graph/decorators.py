@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, TypeVar
 from graphgrad.graph.arguments import node_parameters
 from graphgrad.graph.block import Block
 from graphgrad.graph.help_text import example_text, formulas
-from graphgrad.graph.node import Delta, Node, TypedOperation, refusal, with_nodes
+from graphgrad.graph.node import Delta, Node, TypedOperation, call_error, with_nodes
 from graphgrad.graph.samples import Sample
 from graphgrad.graph.types import TensorType
 
@@ -41,7 +41,7 @@ def declares(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
         try:
             return call(*given, **named)
         except (TypeError, ValueError) as problem:
-            error = refusal(name, signature, given, named, problem)
+            error = call_error(name, signature, given, named, problem)
             if error is None:
                 raise
             raise error from None

@@ -26,7 +26,7 @@ import numpy as np
 
 from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.arguments import misuse, node_parameters
+from graphgrad.graph.arguments import node_parameters, signature_problem
 from graphgrad.graph.arrays import Literal, given_operand, literal
 from graphgrad.graph.attribute_key import attribute_key
 from graphgrad.graph.block import Block
@@ -34,7 +34,7 @@ from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.help_text import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.infix import Infix, Sameness
 from graphgrad.graph.methods import Methods
-from graphgrad.graph.node_names import add_name, refused, shown_name
+from graphgrad.graph.node_names import add_name, declaration_error, shown_name
 from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import Origin, current_origin, current_site, scoped
 from graphgrad.graph.single import Single
@@ -117,7 +117,7 @@ class TypedOperation(Operation, Generic[Parameters]):
         try:
             return declare(*given, **named)
         except (TypeError, ValueError) as problem:
-            error = refusal(self.name, inspect.signature(self), given, named, problem)
+            error = call_error(self.name, inspect.signature(self), given, named, problem)
             if error is None:
                 raise
             raise error from None
@@ -281,12 +281,12 @@ def _infer(
     try:
         return operation.infer(*types, **attributes)
     except ValueError as problem:
-        raise refused(operation.name, heads, problem) from None
+        raise declaration_error(operation.name, heads, problem) from None
     except TypeError:
-        wrong = misuse(signature_of(operation), heads, attributes)
+        wrong = signature_problem(signature_of(operation), heads, attributes)
         if wrong is None:  # a fault of the rule itself
             raise
-        raise refused(operation.name, heads, wrong) from None
+        raise declaration_error(operation.name, heads, wrong) from None
 
 
 def with_nodes(
@@ -305,7 +305,7 @@ def with_nodes(
     return given, named
 
 
-def refusal(
+def call_error(
     what: str,
     signature: inspect.Signature,
     arguments: Sequence[Any],
@@ -313,7 +313,11 @@ def refusal(
     problem: TypeError | ValueError,
 ) -> DeclarationError | None:
     """The error for a call that raised `problem`; None where that is a fault of the function."""
-    wrong = misuse(signature, arguments, keywords) if isinstance(problem, TypeError) else problem
+    wrong = (
+        signature_problem(signature, arguments, keywords)
+        if isinstance(problem, TypeError)
+        else problem
+    )
     if wrong is None:
         return None
     listed = (
@@ -321,7 +325,7 @@ def refusal(
         for each in (*arguments, *keywords.values())
         for item in (each if isinstance(each, list | tuple) else [each])
     )
-    return refused(what, (item for item in listed if isinstance(item, Node)), wrong)
+    return declaration_error(what, (item for item in listed if isinstance(item, Node)), wrong)
 
 
 # ---------------------------------------------------------------- known values

@@ -78,7 +78,7 @@ def _holds_data(node: Named) -> bool:
     return False
 
 
-def refused(what: str, heads: Iterable[Named], problem: ValueError) -> DeclarationError:
+def declaration_error(what: str, heads: Iterable[Named], problem: ValueError) -> DeclarationError:
     """The error for what a shape rule or a check of arguments refuses with a ValueError."""
     shown = ", ".join(f"{shown_name(head)}: {head.type}" for head in heads)
     reason, _, fix = str(problem).partition("; fix: ")
