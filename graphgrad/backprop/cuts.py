@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Graph, Node
-from graphgrad.graph.deltas import ARROW, Operated, Planned
+from graphgrad.graph.deltas import ARROW, Cut, LocatedCut
 from graphgrad.text import did_you_mean
 
 
-def plan_cuts(graph: Graph, cuts: Iterable[Operated], label: str) -> list[Planned[Node]]:
+def plan_cuts(graph: Graph, cuts: Iterable[Cut], label: str) -> list[LocatedCut[Node]]:
     """The cuts with the nodes that they mean.
 
     Raises UnknownNameError for a node or edge that is not there or has no delta.
@@ -28,10 +28,10 @@ class _Finder:
             node for node in graph.nodes if graph.delta_or_none(node, label) is not None
         }
 
-    def planned(self, cut: Operated) -> Planned[Node]:
+    def planned(self, cut: Cut) -> LocatedCut[Node]:
         head_name, arrow, tail_name = cut.at.partition(ARROW)
         if not arrow or cut.at in self.graph.names:
-            return Planned(cut, self._node(cut, cut.at.strip()), None)
+            return LocatedCut(cut, self._node(cut, cut.at.strip()), None)
         head = self._node(cut, head_name.strip())
         tail = self._node(cut, tail_name.strip(), with_delta=False)
         tails = list(dict.fromkeys(item.tail for item in self.graph.sent_back(head, self.label)))
@@ -43,9 +43,9 @@ class _Finder:
                 head.origin,
                 f"its delta comes from {names or 'nothing'}",
             )
-        return Planned(cut, head, tail)
+        return LocatedCut(cut, head, tail)
 
-    def _node(self, cut: Operated, name: str, with_delta: bool = True) -> Node:
+    def _node(self, cut: Cut, name: str, with_delta: bool = True) -> Node:
         graph = self.graph
         node = {**graph.outputs, **graph.names}.get(name)
         node = self._exit(cut, name) if node is None else node
@@ -63,7 +63,7 @@ class _Finder:
             )
         return node
 
-    def _exit(self, cut: Operated, scope: str) -> Node | None:
+    def _exit(self, cut: Cut, scope: str) -> Node | None:
         """The one node by which values leave a scope; None where it is no scope."""
         inside = {
             node

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from graphgrad.backprop.backwards import Backwards
+from graphgrad.backprop.backward_walk import BackwardWalk
 from graphgrad.backprop.cuts import need_no_updates, plan_cuts
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import DELTA, Graph, Node, input, parameter
-from graphgrad.graph.deltas import Derivation, Operated, Planned, delta_name
+from graphgrad.graph.deltas import Cut, Derivation, LocatedCut, delta_name
 from graphgrad.graph.verify import need_graph
 
 
@@ -32,7 +32,7 @@ def derive(
     wrt: str | Node | Iterable[str | Node] | None = None,
     seed: Node | None = None,
     label: str = DELTA,
-    cuts: Iterable[Operated] = (),
+    cuts: Iterable[Cut] = (),
 ) -> Graph:
     """The graph with the deltas of the node `of` added, for all nodes between `wrt` and it.
 
@@ -57,7 +57,7 @@ def derive(
             f"the seed is {seed.type}, the node it is the delta of {target.type}"
         )
     leaves = _leaves(graph, wrt)
-    return with_cuts(Backwards(graph, target, leaves, seed, label, ()).derived(), cuts, label)
+    return with_cuts(BackwardWalk(graph, target, leaves, seed, label, ()).derived(), cuts, label)
 
 
 def deltas_of(graph: Graph, nodes: Iterable[Node], label: str = DELTA) -> list[Node]:
@@ -85,7 +85,7 @@ def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list
 # ---------------------------------------------------------------- again, with cuts
 
 
-def with_cuts(graph: Graph, cuts: Iterable[Operated], label: str = DELTA) -> Graph:
+def with_cuts(graph: Graph, cuts: Iterable[Cut], label: str = DELTA) -> Graph:
     """The derived graph, derived again with these cuts after those that it has.
 
     Equal nodes are one node, so a delta may belong to several nodes at once (an addition hands its
@@ -104,7 +104,7 @@ def with_cuts(graph: Graph, cuts: Iterable[Operated], label: str = DELTA) -> Gra
     return graph
 
 
-def _derived_again(graph: Graph, old: Derivation, planned: list[Planned[Node]]) -> Graph:
+def _derived_again(graph: Graph, old: Derivation, planned: list[LocatedCut[Node]]) -> Graph:
     """The graph with the deltas of one derivation made anew."""
     script = old.script
     target, seed = old.at(script.of), None if script.seed is None else old.at(script.seed)
@@ -116,7 +116,7 @@ def _derived_again(graph: Graph, old: Derivation, planned: list[Planned[Node]]) 
     leaves = [node for node in map(old.at, script.leaves) if node is not None]
     before = list(old.planned())
     plain = _without(graph, old, target)
-    new = Backwards(plain, target, leaves, seed, old.label, [*before, *planned]).derived()
+    new = BackwardWalk(plain, target, leaves, seed, old.label, [*before, *planned]).derived()
     return new.changed(
         {name: _renewed(name, node, graph, old, new) for name, node in graph.outputs.items()}
     )

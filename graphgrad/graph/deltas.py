@@ -72,7 +72,7 @@ class Change(NamedTuple, Generic[Ref]):
     after: Ref
 
 
-class Sent(NamedTuple, Generic[Ref]):
+class DeltaTerm(NamedTuple, Generic[Ref]):
     """What a tail sends back to a node that is its head number `place`."""
 
     tail: Ref
@@ -92,7 +92,7 @@ class Delta(NamedTuple, Generic[Ref]):
     """The names that the node had when its delta was derived."""
     called: str
     """The name of the delta, for the first of them."""
-    sent: tuple[Sent[Ref], ...] = ()
+    sent: tuple[DeltaTerm[Ref], ...] = ()
     changes: tuple[Change[Ref], ...] = ()
 
 
@@ -108,7 +108,7 @@ class RuleStep(NamedTuple, Generic[Ref]):
 
 
 @dataclass(frozen=True, slots=True)
-class Operated:
+class Cut:
     """One cut: where, what is done, and the change from the delta's node to the new one."""
 
     at: str
@@ -119,10 +119,10 @@ class Operated:
         return f"{self.kind} {self.at}"
 
 
-class Planned(NamedTuple, Generic[Ref]):
+class LocatedCut(NamedTuple, Generic[Ref]):
     """A cut at a node, or at what a tail sends back to it."""
 
-    cut: Operated
+    cut: Cut
     node: Ref
     tail: Ref | None
 
@@ -149,7 +149,7 @@ class Owner(NamedTuple):
 
 
 @dataclass
-class Script:
+class DerivationRecord:
     """What a derivation says, in numbers of places in its table."""
 
     label: str
@@ -158,7 +158,7 @@ class Script:
     leaves: tuple[int, ...]
     deltas: tuple[Delta[int], ...]
     steps: tuple[RuleStep[int], ...]
-    planned: tuple[Planned[int], ...]
+    planned: tuple[LocatedCut[int], ...]
     names: frozenset[str] = field(repr=False)
     """All names that it gave."""
 
@@ -167,7 +167,7 @@ class Script:
         return {name: delta for delta in self.deltas for name in delta.names}
 
     @cached_property
-    def as_sent(self) -> list[tuple[Delta[int], Sent[int]]]:
+    def as_sent(self) -> list[tuple[Delta[int], DeltaTerm[int]]]:
         """All contributions in the order in which they were sent: the tails from the last on."""
         turn = {delta.node: number for number, delta in enumerate(self.deltas)}
         found = [(delta, sent) for delta in self.deltas for sent in delta.sent]
@@ -177,7 +177,7 @@ class Script:
 class Derivation:
     """The deltas of one call of `derive`, as they stand in one graph."""
 
-    def __init__(self, script: Script, table: Sequence[Node | None]) -> None:
+    def __init__(self, script: DerivationRecord, table: Sequence[Node | None]) -> None:
         self.script, self.table = script, tuple(table)
         self.label = script.label
 
@@ -226,13 +226,13 @@ class Derivation:
             if before is not None and after is not None
         )
 
-    def planned(self) -> Iterator[Planned[Node]]:
+    def planned(self) -> Iterator[LocatedCut[Node]]:
         """The cuts that were made, where what they cut is there."""
         for cut, place, tail_place in self.script.planned:
             node = self.at(place)
             tail = None if tail_place is None else self.at(tail_place)
             if node is not None and (tail is None) == (tail_place is None):
-                yield Planned(cut, node, tail)
+                yield LocatedCut(cut, node, tail)
 
     def values(self) -> Iterator[Node]:
         """All deltas and contributions that are there and whose nodes are."""

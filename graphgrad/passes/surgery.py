@@ -39,7 +39,7 @@ from typing import Literal
 from graphgrad.backprop.derive import with_cuts
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.graph import Graph, Node, constant
-from graphgrad.graph.deltas import Operated, edge_name
+from graphgrad.graph.deltas import Cut, edge_name
 from graphgrad.ops import broadcast_to, maximum, minimum, multiply, sqrt, sum
 from graphgrad.ops.movement import copy
 
@@ -48,13 +48,13 @@ KINDS: tuple[Kind, ...] = ("clip", "clip_norm", "scale", "stop", "replace")
 _TINY = 1e-6
 
 
-def clip(at: str, limit: float) -> Operated:
+def clip(at: str, limit: float) -> Cut:
     """Every element of the delta is held between -limit and limit."""
     limit = _positive("clip", at, limit)
-    return Operated(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
+    return Cut(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
 
 
-def clip_norm(at: str, limit: float) -> Operated:
+def clip_norm(at: str, limit: float) -> Cut:
     """The delta is made shorter where its norm √Σδ² is more than the limit; its direction stays."""
     limit = _positive("clip_norm", at, limit)
 
@@ -63,24 +63,22 @@ def clip_norm(at: str, limit: float) -> Operated:
         factor = minimum(limit / (norm + _TINY), 1.0, name="factor")
         return multiply(delta, factor, name="clip_norm")
 
-    return Operated(at, "clip_norm", change)
+    return Cut(at, "clip_norm", change)
 
 
-def scale(at: str, factor: float) -> Operated:
+def scale(at: str, factor: float) -> Cut:
     """The delta times a factor; -1 turns it round (gradient reversal)."""
     if not math.isfinite(factor):
         raise ConfigurationError(f"scale {at}: the factor {factor} is not finite")
-    return Operated(at, "scale", lambda d: multiply(d, float(factor), name="scale"))
+    return Cut(at, "scale", lambda d: multiply(d, float(factor), name="scale"))
 
 
-def stop(at: str) -> Operated:
+def stop(at: str) -> Cut:
     """The delta becomes 0, whatever it was, NaN included: nothing flows further back from here."""
-    return Operated(
-        at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop")
-    )
+    return Cut(at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop"))
 
 
-def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
+def replace(at: str, by: Node | Callable[[Node], Node]) -> Cut:
     """Another node in the place of the delta, or what a function makes of the delta's node."""
 
     def change(delta: Node) -> Node:
@@ -89,16 +87,16 @@ def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
             raise DeclarationError(f"replace {at}: a node is needed, not {type(given).__name__}")
         return copy(given, name="replace")
 
-    return Operated(at, "replace", change)
+    return Cut(at, "replace", change)
 
 
-def parse_surgery(text: str) -> tuple[Operated, ...]:
+def parse_surgery(text: str) -> tuple[Cut, ...]:
     """`clip u 1.0; scale u<-t 0.5; stop v`: surgery as one line of settings.
 
     Raises ConfigurationError for what is none. `replace` needs a node and so has no text.
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
-    found: list[Operated] = []
+    found: list[Cut] = []
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         kind, *words = entry.split()
         try:
@@ -118,7 +116,7 @@ def parse_surgery(text: str) -> tuple[Operated, ...]:
     return tuple(found)
 
 
-def surgery(graph: Graph, cuts: Iterable[Operated]) -> Graph:
+def surgery(graph: Graph, cuts: Iterable[Cut]) -> Graph:
     """The derived graph with its deltas cut, in the order given.
 
     Raises UnknownNameError for a node or edge that is not there or has no delta, DeclarationError
@@ -138,7 +136,7 @@ def _positive(kind: str, at: str, limit: float) -> float:
 
 __all__: Sequence[str] = [
     "KINDS",
-    "Operated",
+    "Cut",
     "clip",
     "clip_norm",
     "parse_surgery",

@@ -15,11 +15,11 @@ from graphgrad.graph import Graph, Node, constant, declared_at
 from graphgrad.graph.deltas import (
     Change,
     Delta,
+    DeltaTerm,
     Derivation,
-    Planned,
+    DerivationRecord,
+    LocatedCut,
     RuleStep,
-    Script,
-    Sent,
     cut_name,
     delta_name,
     rule_scope,
@@ -29,7 +29,7 @@ from graphgrad.ops import broadcast_to
 from graphgrad.ops.reduction import sum_to
 
 
-class Backwards:
+class BackwardWalk:
     """One walk from a node back to the leaves. The cuts that are `planned` change a delta, or what
     a tail sends back, before anything is made of it."""
 
@@ -40,13 +40,13 @@ class Backwards:
         leaves: Sequence[Node],
         seed: Node | None,
         label: str,
-        planned: Sequence[Planned[Node]],
+        planned: Sequence[LocatedCut[Node]],
     ) -> None:
         self.graph, self.target, self.leaves = graph, target, leaves
         self.seed, self.label, self.planned = seed, label, planned
         self.between = graph.ancestors([target]) & graph.descendants(leaves)
         _need_no_deltas(graph, self.between.union(leaves, [target]), label)
-        self.sent: dict[Node, list[Sent[Node]]] = {}
+        self.sent: dict[Node, list[DeltaTerm[Node]]] = {}
         self.deltas: list[Delta[Node]] = []
         self.steps: list[RuleStep[Node]] = []
         self.known = set(graph.nodes)
@@ -87,13 +87,13 @@ class Backwards:
         delta = self._write(node, total, sent)
         self.order.append(delta)
         for head, place, value in self._send_back(node, delta):
-            self._note_sent(head, Sent(node, place, value, self.graph.name_of(node)))
+            self._note_sent(head, DeltaTerm(node, place, value, self.graph.name_of(node)))
 
     def _start(self) -> Node:
         """What the walk starts with: the delta of the target."""
         return constant(1.0, self.target.dtype) if self.seed is None else self.seed
 
-    def _write(self, node: Node, total: Node, sent: Sequence[Sent[Node]]) -> Node:
+    def _write(self, node: Node, total: Node, sent: Sequence[DeltaTerm[Node]]) -> Node:
         """Writes down the delta of a node, as the cuts there leave it, and its names."""
         changes = self._changes(node, None, total)
         total = changes[-1].after if changes else total
@@ -128,7 +128,7 @@ class Backwards:
             self._own(value, node, inside)
         return sent
 
-    def _note_sent(self, head: Node, item: Sent[Node]) -> None:
+    def _note_sent(self, head: Node, item: DeltaTerm[Node]) -> None:
         """Keeps a contribution for its head; a tail that uses a head twice sends back twice."""
         aliases = declared_names(self.graph, head)
         tail, name, number = item.name, item.name, 1
@@ -152,7 +152,7 @@ class Backwards:
 
     # ------------------------------------------------------------ cuts
 
-    def _with_cuts(self, head: Node, item: Sent[Node]) -> Sent[Node]:
+    def _with_cuts(self, head: Node, item: DeltaTerm[Node]) -> DeltaTerm[Node]:
         """A contribution as the cuts at its edge leave it."""
         changes = self._changes(head, item, item.value)
         if not changes:
@@ -162,7 +162,7 @@ class Backwards:
             self.sent_names[sent_name(alias, item.name, self.label)] = value
         return item._replace(value=value, changes=tuple(changes))
 
-    def _changes(self, node: Node, item: Sent[Node] | None, value: Node) -> list[Change[Node]]:
+    def _changes(self, node: Node, item: DeltaTerm[Node] | None, value: Node) -> list[Change[Node]]:
         """What the cuts make of the delta of a node or of what is sent back to it, one by one."""
         changes: list[Change[Node]] = []
         tail = None if item is None else item.tail
@@ -215,7 +215,7 @@ class Backwards:
         def changes(found: Iterable[Change[Node]]) -> tuple[Change[int], ...]:
             return tuple([Change(kind, at(before), at(after)) for kind, before, after in found])
 
-        script = Script(
+        script = DerivationRecord(
             self.label,
             at(self.target),
             None if self.seed is None else at(self.seed),
@@ -229,7 +229,7 @@ class Backwards:
                         called,
                         tuple(
                             [
-                                Sent(at(tail), place, at(part), name, changes(made))
+                                DeltaTerm(at(tail), place, at(part), name, changes(made))
                                 for tail, place, part, name, made in sent
                             ]
                         ),
@@ -246,7 +246,7 @@ class Backwards:
             ),
             tuple(
                 [
-                    Planned(cut, at(node), None if tail is None else at(tail))
+                    LocatedCut(cut, at(node), None if tail is None else at(tail))
                     for cut, node, tail in self.planned
                 ]
             ),
