@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from graphgrad.graph.deltas import Derivation, sent_name
+from graphgrad.graph.deltas import Derivation, contribution_name
 from graphgrad.graph.node import Node
 from graphgrad.graph.node_names import has_default_name
 from graphgrad.graph.order import own_nodes
@@ -62,9 +62,9 @@ def _borrowed_names(
 def _heads_of_contributions(derivations: Iterable[Derivation]) -> dict[str, str]:
     """The name of each contribution -> that of the node whose delta it is part of."""
     return {
-        sent_name(name, sent.name, each.label): name
+        contribution_name(name, term.name, each.label): name
         for each in derivations
-        for delta in each.script.deltas
+        for delta in each.record.deltas
         for name in delta.names
-        for sent in delta.sent
+        for term in delta.terms
     }

@@ -49,7 +49,7 @@ class Senders:
         """What the tail sends back to its head number `place`; None where nothing."""
         if head not in self.known:
             self.known[head] = {
-                (item.tail, item.place): item for item in self.graph.sent_back(head)
+                (item.tail, item.position): item for item in self.graph.sent_back(head)
             }
         item = self.known[head].get((tail, place))
         if item is None:
