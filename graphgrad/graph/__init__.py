@@ -1,4 +1,4 @@
-"""Nodes, operations, graphs: the one representation that every stage works on."""
+"""Nodes, operations and graphs: the representation that all stages work on."""
 
 from graphgrad.graph.alias import alias
 from graphgrad.graph.arrays import Literal

@@ -25,7 +25,7 @@ from graphgrad.display import Displayed, renderer
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph.delta_queries import DeltaQueries
 from graphgrad.graph.deltas import Derivation
-from graphgrad.graph.interface import check_leaf_names, check_update, wanted_nodes
+from graphgrad.graph.interface import check_leaf_names, check_update, output_nodes
 from graphgrad.graph.leaves import STATEFUL, input, leaf_name, parameter
 from graphgrad.graph.naming import all_names
 from graphgrad.graph.node import Node
@@ -70,7 +70,7 @@ class Graph(DeltaQueries, Single, Displayed):
         """`order` is the preferred order of the nodes; `names`, `retired` names and `derivations`
         are those of the graph that the nodes come from. Records of other nodes are dropped."""
         self.updates: Mapping[Node, Node] = dict(updates or {})
-        wanted = wanted_nodes(outputs)
+        wanted = output_nodes(outputs)
         for leaf, node in self.updates.items():
             check_update(leaf, node)
         roots = [*wanted, *self.updates, *self.updates.values(), *(names or {}).values()]
@@ -288,10 +288,10 @@ class Graph(DeltaQueries, Single, Displayed):
         the package is not installed.
 
         >>> print(gg.Graph({"y": gg.tanh(gg.input("x", 3), name="y")}).render("txt").decode())
-        %0 = input() : float32[3]    # x
-        %1 = tanh(%0) : float32[3]    # y
-        output y = %1
-        <BLANKLINE>
+        2 forward nodes; 0 parameters of 0 numbers
+        ...
+        y  tanh x : float32[3]
+        ...
         """
         return renderer()(self, to, **options)
 

@@ -1,9 +1,9 @@
-"""Surgery on deltas: one named delta is clipped, scaled, stopped or replaced before it flows on.
+"""Cuts deltas: clips, scales, stops or replaces a named delta before it flows on.
 
-A node `u` means its whole delta, the sum over its tails; `u<-t` means the one contribution that
-tail t sends back to u; a scope means the one node by which values leave it. Every delta further
-back, towards the parameters, is computed from the changed delta, as with a hook on a tensor in
-other libraries. The deltas before it stay as they are.
+The name of a node `u` selects its whole delta, the sum over its tails; `u<-t` selects the
+contribution of tail t to it; the name of a scope selects the one node by which values leave it. All
+deltas further back, towards the parameters, are computed from the changed delta, as with a hook on
+a tensor in other libraries. The deltas before it do not change.
 
     >>> import graphgrad as gg
     >>> z = gg.tanh(gg.exp(gg.input("x", 3), name="a"), name="z")
@@ -21,13 +21,13 @@ Before and after, the last lines:
     %11 = multiply(%9, %10) : float32[3]    # a.delta, a.delta.scale
     %12 = multiply(%11, %1) : float32[3]    # x.delta, x.delta<-a
 
-- The change is visible: the new delta is called `u.delta.scale` as well as `u.delta`, and what it
-  was before is `u.delta.before`; for an edge it is `u.delta.scale<-t`. Formulas and
-  pictures show it.
-- Equal nodes are one node, so a delta may belong to several nodes at once (an addition hands its
+- The change is visible: the new delta is called `u.delta.scale` as well as `u.delta`, and the delta
+  before the cut `u.delta.before`; for an edge it is `u.delta.scale<-t`. Formulas and pictures show
+  it.
+- Equal nodes are one node, so a delta may belong to several nodes at once (an addition passes its
   delta on unchanged). Surgery therefore does not replace nodes of the graph. It derives the graph
   again and makes the cuts on the way (`derive(graph, of, cuts=…)` does both at once).
-- It has to come before updates are made of the deltas.
+- Cut before updates are computed from the deltas.
 """
 
 from __future__ import annotations
@@ -49,13 +49,30 @@ _TINY = 1e-6
 
 
 def clip(at: str, limit: float) -> Cut:
-    """Every element of the delta is held between -limit and limit."""
+    """A cut that limits every element of the delta to [-limit, limit].
+
+    `at` is the name of a node, a scope or an edge `u<-t`. Raises ConfigurationError unless the
+    limit is a finite number above 0.
+
+    >>> from graphgrad.passes.surgery import clip
+    >>> graph = gg.Graph({"loss": gg.sum(gg.exp(gg.input("x", 3)), name="loss")})
+    >>> gg.derive(graph, "loss", cuts=[clip("x", 1.0)]).delta("x").operation
+    <operation minimum>
+    """
     limit = _positive("clip", at, limit)
     return Cut(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
 
 
 def clip_norm(at: str, limit: float) -> Cut:
-    """The delta is made shorter where its norm √Σδ² is more than the limit; its direction stays."""
+    """A cut that scales the delta down to the norm `limit` if its norm √Σδ² is larger.
+
+    `at` is the name of a node, a scope or an edge `u<-t`. Raises ConfigurationError unless the
+    limit is a finite number above 0.
+
+    >>> from graphgrad.passes.surgery import clip_norm
+    >>> print(clip_norm("encoder.0", 1.0))
+    clip_norm encoder.0
+    """
     limit = _positive("clip_norm", at, limit)
 
     def change(delta: Node) -> Node:
@@ -67,19 +84,46 @@ def clip_norm(at: str, limit: float) -> Cut:
 
 
 def scale(at: str, factor: float) -> Cut:
-    """The delta times a factor; -1 turns it round (gradient reversal)."""
+    """A cut that multiplies the delta by a factor; -1 reverses the gradient.
+
+    `at` is the name of a node, a scope or an edge `u<-t`. Raises ConfigurationError if the factor
+    is not finite.
+
+    >>> from graphgrad.passes.surgery import scale
+    >>> print(scale("x<-tanh", -1.0))
+    scale x<-tanh
+    """
     if not math.isfinite(factor):
         raise ConfigurationError(f"scale {at}: the factor {factor} is not finite")
     return Cut(at, "scale", lambda d: multiply(d, float(factor), name="scale"))
 
 
 def stop(at: str) -> Cut:
-    """The delta becomes 0, whatever it was, NaN included: nothing flows further back from here."""
+    """A cut that sets the delta to 0, also if it is NaN, so that nothing flows further back.
+
+    `at` is the name of a node, a scope or an edge `u<-t`.
+
+    >>> from graphgrad.passes.surgery import stop
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x * x, name="loss")}), "loss", cuts=[stop("x")])
+    >>> gg.compile(graph, fetch=graph.delta_name("x"))(x=[1, 2])["x.delta"]
+    array([0., 0.], dtype=float32)
+    """
     return Cut(at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop"))
 
 
 def replace(at: str, by: Node | Callable[[Node], Node]) -> Cut:
-    """Another node in the place of the delta, or what a function makes of the delta's node."""
+    """A cut that replaces the delta by the node `by`, or by the result of a function of its node.
+
+    `at` is the name of a node, a scope or an edge `u<-t`. The new delta must have the type of the
+    old one. Raises DeclarationError if it is not a node.
+
+    >>> from graphgrad.passes.surgery import replace
+    >>> graph = gg.Graph({"loss": gg.sum(gg.exp(gg.input("x", 3)), name="loss")})
+    >>> cut = gg.derive(graph, "loss", cuts=[replace("x", lambda delta: gg.sign(delta))])
+    >>> [change.kind for change in cut.cuts("x")]
+    ['replace']
+    """
 
     def change(delta: Node) -> Node:
         given = by if isinstance(by, Node) else by(delta)
@@ -91,9 +135,14 @@ def replace(at: str, by: Node | Callable[[Node], Node]) -> Cut:
 
 
 def parse_surgery(text: str) -> tuple[Cut, ...]:
-    """`clip u 1.0; scale u<-t 0.5; stop v`: surgery as one line of settings.
+    """The cuts of a text such as `clip u 1.0; scale u<-t 0.5; stop v`, a line of settings.
 
-    Raises ConfigurationError for what is none. `replace` needs a node and so has no text.
+    `replace` needs a node and so has no text. Raises ConfigurationError for text that is not a
+    valid cut.
+
+    >>> from graphgrad.passes.surgery import parse_surgery
+    >>> [str(cut) for cut in parse_surgery("clip u 1.0; stop v")]
+    ['clip u', 'stop v']
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
     found: list[Cut] = []
@@ -117,10 +166,19 @@ def parse_surgery(text: str) -> tuple[Cut, ...]:
 
 
 def surgery(graph: Graph, cuts: Iterable[Cut]) -> Graph:
-    """The derived graph with its deltas cut, in the order given.
+    """The derived graph with the cuts made in the order given.
 
-    Raises UnknownNameError for a node or edge that is not there or has no delta, DeclarationError
-    where the new delta has another type, or where updates are made of the deltas already.
+    Cuts are made by `clip`, `clip_norm`, `scale`, `stop` and `replace` of
+    `graphgrad.passes.surgery`. Raises UnknownNameError for a node or edge that is not in the graph
+    or has no delta; DeclarationError if the new delta has another type, or if updates are computed
+    from the deltas already.
+
+    >>> from graphgrad.passes.surgery import scale
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x * x, name="loss")}), "loss")
+    >>> cut = gg.surgery(graph, [scale("x", 0.5)])
+    >>> gg.compile(cut, fetch="x.delta")(x=[1, 2])["x.delta"]
+    array([1., 2.], dtype=float32)
     """
     return with_cuts(graph, cuts)
 

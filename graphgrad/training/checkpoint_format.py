@@ -192,7 +192,7 @@ def _misfit(value: object, form: Any, name: str) -> str:
 
 def _check_state_file(path: Path, entry: dict[str, Any]) -> None:
     state = path.stat()
-    _require(stat.S_ISREG(state.st_mode), f"{STATE} is no regular file")
+    _require(stat.S_ISREG(state.st_mode), f"{STATE} is not a regular file")
     size = state.st_size
     _require(size == entry["bytes"], f"{STATE} has {size:,} bytes instead of {entry['bytes']:,}")
     with open(path, "rb") as file:

@@ -206,7 +206,7 @@ REFUSED = {
     "ignored": (lambda: gg.cross_entropy(X[0], N, ignored=1.5), "ignored target is an integer"),
     "smoothing": (lambda: gg.cross_entropy(X[0], N, np.nan), "label smoothing is a finite"),
     "an attribute": (lambda: gg.tanh(X, axis=1), "there is no argument 'axis'"),
-    "a name": (lambda: gg.tanh(X + 5.0, name=5), "a name is a text, not 5"),
+    "a name": (lambda: gg.tanh(X + 5.0, name=5), "a name is text, not 5"),
     "heads of with_delta": (lambda: gg.with_delta(X, X, lambda d, y, x: (d,)), r"write \(x,\)"),
     "a list of numbers": (lambda: V * [1.0] * 6, "not list"),
     "text": (lambda: gg.sum("x"), "sum takes nodes, numbers and arrays, not str"),

@@ -93,9 +93,9 @@ def test_a_manifest_that_is_wrong_although_sealed_is_damage(two, edit, reason):
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('"step": 2,', '"step": 2, "step": 2,', "the key 'step' stands twice"),
+        ('"step": 2,', '"step": 2, "step": 2,', "the key 'step' is used twice"),
         ('"epoch": 2', '"epoch": 3', "its seal does not fit"),
-        ('"epoch": 2', '"epoch": NaN', "NaN is no finite number"),
+        ('"epoch": 2', '"epoch": NaN', "NaN is not a finite number"),
         ("{", "[" * 5000, "nested too deeply"),
         ("{", "null", "Extra data"),
         ("}", "", "line "),
@@ -226,7 +226,7 @@ def test_what_is_no_file_is_damage_and_is_not_waited_for(two, name, kind):
         os.mkfifo(newest / name)
     else:
         (newest / name).symlink_to("/dev/zero")
-    assert_falls_back(folder, f"{name} is no regular file")
+    assert_falls_back(folder, f"{name} is not a regular file")
 
 
 def test_thousands_of_empty_newer_folders_are_passed_over_soon_and_told_in_short(two, monkeypatch):
