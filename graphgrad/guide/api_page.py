@@ -12,7 +12,7 @@ from typing import Any
 import graphgrad
 from graphgrad import layers
 from graphgrad.graph import Operation
-from graphgrad.graph.help_text import example_text
+from graphgrad.graph.help_text import example_text, operation_example
 from graphgrad.graph.node import TypedOperation
 from graphgrad.guide.markdown import code, docstring_text
 from graphgrad.passes import surgery as cuts
@@ -93,12 +93,12 @@ def _block(name: str, value: Any) -> Iterator[str]:
 
 
 def _documented(value: Any) -> str:
-    """What the value says of itself. The block of an operation is shown already."""
+    """The docstring of the value; of an operation without its formulas, which are shown already."""
     if isinstance(value, TypedOperation):
         example = example_text(*value.example) if value.example else ""
         return f"{inspect.getdoc(value.declare)}\n\n{inspect.cleandoc(example)}".rstrip()
     if isinstance(value, Operation):
-        return ""
+        return inspect.cleandoc(operation_example(value))
     return inspect.cleandoc(value.__doc__) if isinstance(value.__doc__, str) else ""
 
 

@@ -104,7 +104,7 @@ def test_a_masked_array_is_refused(give):
         (["a", "b", "c"], "dtype <U1"),
         (X, "no value while"),
         ([X, X, X], "no value while"),
-        (np.array([1, "a", None], object), "no array of numbers"),
+        (np.array([1, "a", None], object), "not an array of numbers"),
         (1j * np.ones(3), "complex128"),
         (object(), "object is not an array"),
     ],

@@ -117,7 +117,7 @@ def test_a_command_is_no_user():
 
 def test_a_name_is_a_text():
     for wrong in (5, None, ("a",)):
-        with pytest.raises(gg.GraphgradError, match="a name is a text"), gg.scope(wrong):
+        with pytest.raises(gg.GraphgradError, match="a name is text"), gg.scope(wrong):
             pass
-        with pytest.raises(gg.GraphgradError, match="a name is a text"):
+        with pytest.raises(gg.GraphgradError, match="a name is text"):
             gg.input(wrong)
