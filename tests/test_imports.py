@@ -1,8 +1,8 @@
 """Imports point down only, and stand at the top of their file.
 
-errors < text < strict_json < files, garbage, memory, display, philox, user_folder < loops < graph
-< ops < backprop < passes < options < schedule < fusion < plan < backends < compile < performance
-< layers < data < figures < checks < explain < training < reports < rendering < page
+errors < text < strict_json < files, garbage, memory, display, philox, user_folder < kept_code <
+loops < graph < ops < backprop < passes < options < schedule < fusion < plan < backends < compile <
+performance < layers < data < figures < checks < explain < training < reports < rendering < page
 < formats < models < guide < tools
 """
 
@@ -27,6 +27,7 @@ LAYERS = (
     "display",
     "philox",
     "user_folder",
+    "kept_code",
     "loops",
     "graph",
     "ops",
@@ -54,7 +55,7 @@ LAYERS = (
     "tools",
 )
 CORE = {*LAYERS[: LAYERS.index("backends")]} - {"loops"}
-"""What every engine shares; the compiler of loops is one engine's."""
+"""What all backends share; the compiler of loops belongs to the NumPy backend."""
 FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}
 FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))
 OPTIONAL = {

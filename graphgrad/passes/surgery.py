@@ -1,9 +1,9 @@
-"""Cuts deltas: clips, scales, stops or replaces a named delta before it flows on.
+"""Changes deltas: clips, scales, stops or replaces one named delta before it is passed on.
 
-The name of a node `u` selects its whole delta, the sum over its tails; `u<-t` selects the
-contribution of tail t to it; the name of a scope selects the one node by which values leave it. All
-deltas further back, towards the parameters, are computed from the changed delta, as with a hook on
-a tensor in other libraries. The deltas before it do not change.
+A node `u` means its whole delta, the sum over its tails; `u<-t` means the one contribution that
+tail t sends back to u; a scope means the one node by which values leave it. Every delta further
+back, towards the parameters, is computed from the changed delta, as with a hook on a tensor in
+other libraries. The deltas between the loss and u do not change.
 
     >>> import graphgrad as gg
     >>> z = gg.tanh(gg.exp(gg.input("x", 3), name="a"), name="z")
@@ -21,13 +21,13 @@ Before and after, the last lines:
     %11 = multiply(%9, %10) : float32[3]    # a.delta, a.delta.scale
     %12 = multiply(%11, %1) : float32[3]    # x.delta, x.delta<-a
 
-- The change is visible: the new delta is called `u.delta.scale` as well as `u.delta`, and the delta
-  before the cut `u.delta.before`; for an edge it is `u.delta.scale<-t`. Formulas and pictures show
-  it.
-- Equal nodes are one node, so a delta may belong to several nodes at once (an addition passes its
+- The change is visible: the new delta is called `u.delta.scale` as well as `u.delta`, and what it
+  was before is `u.delta.before`; for an edge it is `u.delta.scale<-t`. Formulas and
+  pictures show it.
+- Equal nodes are one node, so a delta may belong to several nodes at once (an addition hands its
   delta on unchanged). Surgery therefore does not replace nodes of the graph. It derives the graph
   again and makes the cuts on the way (`derive(graph, of, cuts=…)` does both at once).
-- Cut before updates are computed from the deltas.
+- It has to come before updates are made of the deltas.
 """
 
 from __future__ import annotations
@@ -49,29 +49,37 @@ _TINY = 1e-6
 
 
 def clip(at: str, limit: float) -> Cut:
-    """A cut that limits every element of the delta to [-limit, limit].
+    """Limits every element of a delta to the range from -limit to limit.
 
-    `at` is the name of a node, a scope or an edge `u<-t`. Raises ConfigurationError unless the
-    limit is a finite number above 0.
+    `at` is the name of a node (`"a"`), of a scope, or of an edge (`"a<-z"`). Returns the cut, for
+    `gg.surgery` or `gg.derive(…, cuts=…)`. Raises ConfigurationError for a limit that is not above
+    0.
 
-    >>> from graphgrad.passes.surgery import clip
-    >>> graph = gg.Graph({"loss": gg.sum(gg.exp(gg.input("x", 3)), name="loss")})
-    >>> gg.derive(graph, "loss", cuts=[clip("x", 1.0)]).delta("x").operation
-    <operation minimum>
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 3)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**3.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.clip("x", 5.0)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[1.0, 2.0, -3.0])["x.delta"]
+    array([3., 5., 5.], dtype=float32)
     """
     limit = _positive("clip", at, limit)
     return Cut(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
 
 
 def clip_norm(at: str, limit: float) -> Cut:
-    """A cut that scales the delta down to the norm `limit` if its norm √Σδ² is larger.
+    """Shortens a delta whose norm √Σδ² exceeds the limit; its direction does not change.
 
-    `at` is the name of a node, a scope or an edge `u<-t`. Raises ConfigurationError unless the
-    limit is a finite number above 0.
+    `at` names a node, a scope or an edge, as in `clip`. The factor is limit / (norm + 10⁻⁶), at
+    most 1. Raises ConfigurationError for a limit that is not above 0.
 
-    >>> from graphgrad.passes.surgery import clip_norm
-    >>> print(clip_norm("encoder.0", 1.0))
-    clip_norm encoder.0
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.clip_norm("x", 5.0)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, 4.0])["x.delta"].round(3)   # was [6, 8]
+    array([3., 4.], dtype=float32)
     """
     limit = _positive("clip_norm", at, limit)
 
@@ -84,14 +92,18 @@ def clip_norm(at: str, limit: float) -> Cut:
 
 
 def scale(at: str, factor: float) -> Cut:
-    """A cut that multiplies the delta by a factor; -1 reverses the gradient.
+    """Multiplies a delta by a factor.
 
-    `at` is the name of a node, a scope or an edge `u<-t`. Raises ConfigurationError if the factor
-    is not finite.
+    The factor -1 reverses the gradient (Ganin and Lempitsky 2015). `at` names a node, a scope or an
+    edge, as in `clip`. Raises ConfigurationError for a factor that is not finite.
 
-    >>> from graphgrad.passes.surgery import scale
-    >>> print(scale("x<-tanh", -1.0))
-    scale x<-tanh
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.scale("x", -1.0)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, 4.0])["x.delta"]
+    array([-6., -8.], dtype=float32)
     """
     if not math.isfinite(factor):
         raise ConfigurationError(f"scale {at}: the factor {factor} is not finite")
@@ -99,30 +111,37 @@ def scale(at: str, factor: float) -> Cut:
 
 
 def stop(at: str) -> Cut:
-    """A cut that sets the delta to 0, also if it is NaN, so that nothing flows further back.
+    """Sets a delta to 0, whatever its value was, NaN included.
 
-    `at` is the name of a node, a scope or an edge `u<-t`.
+    No gradient reaches earlier nodes through it. `at` names a node, a scope or an edge, as in
+    `clip`.
 
-    >>> from graphgrad.passes.surgery import stop
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
     >>> x = gg.input("x", 2)
-    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x * x, name="loss")}), "loss", cuts=[stop("x")])
-    >>> gg.compile(graph, fetch=graph.delta_name("x"))(x=[1, 2])["x.delta"]
-    array([0., 0.], dtype=float32)
+    >>> loss = gg.sum(gg.tanh(x, name="left") + gg.exp(x, name="right"), name="loss")
+    >>> graph = gg.derive(gg.Graph({"loss": loss}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.stop("x<-right")])     # only tanh sends something back
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[0.0, 0.0])["x.delta"]
+    array([1., 1.], dtype=float32)
     """
     return Cut(at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop"))
 
 
 def replace(at: str, by: Node | Callable[[Node], Node]) -> Cut:
-    """A cut that replaces the delta by the node `by`, or by the result of a function of its node.
+    """Puts another node in the place of a delta, or the result of a function of the delta's node.
 
-    `at` is the name of a node, a scope or an edge `u<-t`. The new delta must have the type of the
-    old one. Raises DeclarationError if it is not a node.
+    `at` names a node, a scope or an edge, as in `clip`; `by` is the node, or a function from the
+    delta's node to a node of the same type. Raises DeclarationError, when the cut is made, for a
+    value that is not a node or has another type.
 
-    >>> from graphgrad.passes.surgery import replace
-    >>> graph = gg.Graph({"loss": gg.sum(gg.exp(gg.input("x", 3)), name="loss")})
-    >>> cut = gg.derive(graph, "loss", cuts=[replace("x", lambda delta: gg.sign(delta))])
-    >>> [change.kind for change in cut.cuts("x")]
-    ['replace']
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.replace("x", gg.sign)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, -4.0])["x.delta"]
+    array([ 1., -1.], dtype=float32)
     """
 
     def change(delta: Node) -> Node:
@@ -135,14 +154,10 @@ def replace(at: str, by: Node | Callable[[Node], Node]) -> Cut:
 
 
 def parse_surgery(text: str) -> tuple[Cut, ...]:
-    """The cuts of a text such as `clip u 1.0; scale u<-t 0.5; stop v`, a line of settings.
+    """Reads surgery written as one line of settings: `clip u 1.0; scale u<-t 0.5; stop v`.
 
-    `replace` needs a node and so has no text. Raises ConfigurationError for text that is not a
-    valid cut.
-
-    >>> from graphgrad.passes.surgery import parse_surgery
-    >>> [str(cut) for cut in parse_surgery("clip u 1.0; stop v")]
-    ['clip u', 'stop v']
+    Returns the cuts in order. Raises ConfigurationError for text that is not a valid cut. `replace`
+    needs a node and therefore cannot be written as text.
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
     found: list[Cut] = []
@@ -166,19 +181,18 @@ def parse_surgery(text: str) -> tuple[Cut, ...]:
 
 
 def surgery(graph: Graph, cuts: Iterable[Cut]) -> Graph:
-    """The derived graph with the cuts made in the order given.
+    """Cuts deltas of a derived graph, in the order given; returns the new graph.
 
-    Cuts are made by `clip`, `clip_norm`, `scale`, `stop` and `replace` of
-    `graphgrad.passes.surgery`. Raises UnknownNameError for a node or edge that is not in the graph
-    or has no delta; DeclarationError if the new delta has another type, or if updates are computed
-    from the deltas already.
+    Raises UnknownNameError for a node or edge that does not exist or has no delta, DeclarationError
+    where the new delta has another type, or where updates are computed from the deltas already.
 
-    >>> from graphgrad.passes.surgery import scale
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
     >>> x = gg.input("x", 2)
-    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x * x, name="loss")}), "loss")
-    >>> cut = gg.surgery(graph, [scale("x", 0.5)])
-    >>> gg.compile(cut, fetch="x.delta")(x=[1, 2])["x.delta"]
-    array([1., 2.], dtype=float32)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.scale("x", 0.5), surgery.clip("x", 3.5)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, 4.0])["x.delta"]
+    array([3. , 3.5], dtype=float32)
     """
     return with_cuts(graph, cuts)
 

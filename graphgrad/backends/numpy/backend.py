@@ -1,0 +1,65 @@
+"""The NumPy backend: the operations' own computations, and compiled ones that are faster.
+
+`OVERRIDES` maps operations to compiled functions; all others are computed as their blocks say.
+llvmlite is optional: without it the same program runs without kernels, with masks made by NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from graphgrad.backends.numpy.program_text import render_program
+from graphgrad.backends.program import Program
+from graphgrad.backends.workspaces import Workspaces
+from graphgrad.graph import Operation, Shape
+from graphgrad.graph.types import DType
+from graphgrad.ops.indexing import check_indices, scatter_add
+from graphgrad.ops.random import dropout_mask
+from graphgrad.plan import Plan
+
+try:
+    from graphgrad.backends.numpy.call_table import link
+    from graphgrad.loops.library.philox import fill_dropout_mask
+    from graphgrad.loops.library.rows import add_rows
+    from graphgrad.loops.threads import usable_cores
+except ImportError:  # without llvmlite
+    COMPILES = False
+else:
+    COMPILES = True
+
+
+def _dropout_mask(
+    out: np.ndarray,
+    seed: np.ndarray,
+    step: np.ndarray,
+    shape: Shape,
+    rate: float,
+    stream: int,
+    dtype: DType,
+) -> None:
+    fill_dropout_mask(out, int(seed), int(step), stream, rate)
+
+
+def _scatter_add(out: np.ndarray, indices: np.ndarray, rows: np.ndarray, size: int) -> None:
+    check_indices(indices, size, "scatter_add")
+    if out.dtype.kind != "b":
+        add_rows(out, indices, rows)
+        return
+    out.fill(False)
+    np.logical_or.at(out, indices, rows)  # the sum of booleans, as in NumPy
+
+
+OVERRIDES: Mapping[Operation, Callable[..., None]] = (
+    {dropout_mask: _dropout_mask, scatter_add: _scatter_add} if COMPILES else {}
+)
+"""Computations that are faster than those of the operations' own blocks."""
+
+
+def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
+    """Lowers a plan to a program. `threads` is the number of threads of fused kernels (default: all
+    cores of the process); programs with the same `workspaces` share memory."""
+    source = render_program(plan, OVERRIDES)
+    calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
+    return Program(plan, source, calls, workspaces)
