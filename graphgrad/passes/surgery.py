@@ -158,6 +158,10 @@ def parse_surgery(text: str) -> tuple[Cut, ...]:
 
     Returns the cuts in order. Raises ConfigurationError for text that is not a valid cut. `replace`
     needs a node and therefore cannot be written as text.
+
+    >>> from graphgrad.passes import surgery
+    >>> [str(cut) for cut in surgery.parse_surgery("clip u 1.0; stop v")]
+    ['clip u', 'stop v']
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
     found: list[Cut] = []
