@@ -1,4 +1,4 @@
-"""The loop language: what its statements mean, compiled and as Python, and what is refused."""
+"""The loop language: its statements, compiled and run as Python, and the errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COUNT = 3
 
 @loop_function()
 def divided(a: int64, b: int64):
-    """A quotient and a rest."""
+    """Quotient and remainder."""
     quotient = a // b
     rest = a - quotient * b
     return quotient, rest
@@ -289,7 +289,7 @@ def test_a_name_has_its_value_only_from_its_assignment_on() -> None:
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
 def test_arrays_of_each_type(type_: str) -> None:
-    """Elements are where NumPy has them, in one dimension and in two."""
+    """Elements have the addresses of NumPy's, in one dimension and in two."""
     x = (np.arange(12) % 3).astype(DTYPES[type_])
     body = (
         f"m = array(given[1], {type_}, 4, 3)\nt = empty(3, {type_})\n"
