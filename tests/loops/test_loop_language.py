@@ -17,7 +17,8 @@ from graphgrad.guide import guide_file
 from graphgrad.loops import language
 from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
 from graphgrad.loops.language import Function, float64, int64, loop_function
-from graphgrad.loops.llvm_text import FUNCTIONS, LLVM_TYPES, LoopError
+from graphgrad.loops.llvm_text import LLVM_TYPES, LoopError
+from graphgrad.loops.operations import FUNCTIONS
 from graphgrad.loops.translate import translate_function
 
 HALF = 0.5
