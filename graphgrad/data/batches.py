@@ -39,16 +39,6 @@ class Batch:
     ``<eos>`` as its source and ``<bos>`` as its target input, so that attention never meets a row
     without a single token, and nothing but ``<pad>`` as its target output, so that it counts
     nowhere. ``tokens`` counts the target output's ids that are not ``<pad>``.
-
-    >>> import graphgrad as gg
-    >>> pairs = [("one", "eins"), ("two", "zwei")]
-    >>> source = gg.data.Vocabulary.build([line for line, _ in pairs], "whitespace")
-    >>> target = gg.data.Vocabulary.build([line for _, line in pairs], "whitespace")
-    >>> (batch,) = gg.data.evaluation_batches(pairs, source, target, batch_size=2)
-    >>> batch.source.tolist(), batch.target_input.tolist(), batch.target_output.tolist()
-    ([[4, 2], [5, 2]], [[1, 4], [1, 5]], [[4, 2], [5, 2]])
-    >>> batch.shape, batch.rows, batch.tokens
-    ((2, 2, 2), 2, 4)
     """
 
     source: np.ndarray
@@ -97,14 +87,6 @@ class Batches:
     left out, ``dropped`` counts them and ``notice`` says so in words (empty if there are none).
     Raises `ConfigurationError` for settings that make no sense, and where fewer pairs remain than
     fill one batch: the size of a batch is part of a recipe, so it is never changed silently.
-
-    >>> import graphgrad as gg
-    >>> pairs = [("one", "eins"), ("two", "zwei"), ("three", "drei"), ("four", "vier")]
-    >>> source = gg.data.Vocabulary.build([line for line, _ in pairs], "whitespace")
-    >>> target = gg.data.Vocabulary.build([line for _, line in pairs], "whitespace")
-    >>> batches = gg.data.Batches(pairs, source, target, batch_size=2, seed=0)
-    >>> len(batches), batches.at(0).shape
-    (2, (2, 2, 2))
     """
 
     def __init__(
@@ -189,13 +171,6 @@ def evaluation_batches(
 
     No pair is left out, since a score over the others would mislead: raises `DataError` where one
     is longer than ``maximum_length`` tokens, and where there are no pairs.
-
-    >>> import graphgrad as gg
-    >>> pairs = [("one", "eins"), ("two", "zwei"), ("three", "drei")]
-    >>> source = gg.data.Vocabulary.build([line for line, _ in pairs], "whitespace")
-    >>> target = gg.data.Vocabulary.build([line for _, line in pairs], "whitespace")
-    >>> [batch.rows for batch in gg.data.evaluation_batches(pairs, source, target, batch_size=2)]
-    [2, 1]
     """
     _check_sizes(batch_size, round_to)
     if not len(pairs):

@@ -23,11 +23,6 @@ class Corpus:
     """Pairs of (source line, target line), split three ways; no source is on two sides.
 
     ``notice`` says in words which pairs were read and left out; empty where none was.
-
-    >>> import graphgrad as gg
-    >>> corpus = gg.data.Corpus("numbers", (("one", "1"),), (("two", "2"),), (("three", "3"),))
-    >>> len(corpus.train), corpus.test[0]
-    (1, ('three', '3'))
     """
 
     name: str
@@ -62,12 +57,5 @@ def random_words(count: int, seed: int, stream: int = 0, epoch: int = 0) -> np.n
 
 
 def permutation(count: int, seed: int, stream: int = 0, epoch: int = 0) -> np.ndarray:
-    """A random order of 0 .. count - 1, int64; same arguments, same order, on every machine.
-
-    >>> import graphgrad as gg
-    >>> gg.data.permutation(5, seed=0).tolist() == gg.data.permutation(5, seed=0).tolist()
-    True
-    >>> sorted(gg.data.permutation(5, seed=1).tolist())
-    [0, 1, 2, 3, 4]
-    """
+    """A random order of 0 .. count - 1, int64; same arguments, same order, on every machine."""
     return np.argsort(random_words(count, seed, stream, epoch), kind="stable")

@@ -109,7 +109,7 @@ def read_lines(path: str | Path) -> list[str]:
     >>> import graphgrad as gg
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "lines.txt")
-    ...     _ = path.write_text("one\\ntwo\\n", encoding="utf-8")
+    ...     _ = path.write_text("one\ntwo\n", encoding="utf-8")
     ...     gg.data.read_lines(path)
     ['one', 'two']
     """

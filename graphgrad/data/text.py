@@ -32,23 +32,12 @@ def read_parallel(
     validation: PathPair | None = None,
     test: PathPair | None = None,
 ) -> Corpus:
-    r"""The corpus of two aligned files.
+    """The corpus of two aligned files.
 
     ``validation`` and ``test`` name explicit (source, target) files. Whichever is not given is held
     out: ``validation_share`` of the distinct source lines each, at least one. Raises `DataError`
     for files that cannot be used and for too few lines to split (three distinct source lines are
     enough), `ConfigurationError` for a share outside 0 < share < 0.5.
-
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import graphgrad as gg
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     english, german = Path(folder, "train.en"), Path(folder, "train.de")
-    ...     _ = english.write_text("one\\ntwo\\nthree\\n")
-    ...     _ = german.write_text("eins\\nzwei\\ndrei\\n")
-    ...     corpus = gg.data.read_parallel(english, german)
-    >>> [len(part) for part in (corpus.train, corpus.validation, corpus.test)]
-    [1, 1, 1]
     """
     if not 0 < validation_share < 0.5:
         raise ConfigurationError(
@@ -82,18 +71,7 @@ def _blank_notice(blank: list[int], kept: int, purpose: str = "") -> str:
 def read_pairs(
     source_path: str | Path, target_path: str | Path
 ) -> tuple[tuple[Pair, ...], list[int]]:
-    r"""The pairs of two aligned files in order, and the numbers of the lines with a blank side.
-
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import graphgrad as gg
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     english, german = Path(folder, "train.en"), Path(folder, "train.de")
-    ...     _ = english.write_text("one\\ntwo\\n"), german.write_text("eins\\nzwei\\n")
-    ...     pairs, blank = gg.data.read_pairs(english, german)
-    >>> list(pairs)
-    [('one', 'eins'), ('two', 'zwei')]
-    """
+    """The pairs of two aligned files in order, and the numbers of the lines with a blank side."""
     sources, targets = read_lines(source_path), read_lines(target_path)
     where = f"{source_path}, {target_path}"
     if len(sources) != len(targets):

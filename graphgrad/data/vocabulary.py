@@ -33,13 +33,6 @@ class Vocabulary:
     ``level`` is ``"character"`` (each Unicode code point of the NFC line is a token) or
     ``"whitespace"`` (each word between white space is one). Raises `DataError` where the tokens are
     not text, not distinct, do not start with the four specials, or could not come from a line.
-
-    >>> import graphgrad as gg
-    >>> vocabulary = gg.data.Vocabulary.build(["one two", "one three"], "whitespace")
-    >>> vocabulary.tokens
-    ('<pad>', '<bos>', '<eos>', '<unk>', 'one', 'three', 'two')
-    >>> vocabulary.encode("one four"), vocabulary.decode([4, 6])
-    ([4, 3], 'one two')
     """
 
     tokens: tuple[str, ...]
