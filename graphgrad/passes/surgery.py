@@ -160,6 +160,10 @@ def parse_surgery(text: str) -> tuple[Operated, ...]:
 
     Returns the cuts in order. Raises ConfigurationError for text that is not a valid cut. `replace`
     needs a node and therefore cannot be written as text.
+
+    >>> from graphgrad.passes import surgery
+    >>> [cut.kind for cut in surgery.parse_surgery("clip hidden.z 0.1; stop x<-hidden.a")]
+    ['clip', 'stop']
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
     found: list[Operated] = []
