@@ -12,7 +12,8 @@ from rich.text import Text
 
 from graphgrad.errors import ConfigurationError
 from graphgrad.explain.derivation import STEPS
-from graphgrad.figures.statistics import FIGURES, NodeReport, Statistics, inspect_values
+from graphgrad.figures.array_figures import FIGURES, Figures
+from graphgrad.figures.node_report import NodeReport, inspect_values
 from graphgrad.graph.types import shape_text
 from graphgrad.reports.filters import (
     REPORTED,
@@ -239,17 +240,17 @@ def _rows(report: NodeReport) -> Iterator[tuple[str, ...]]:
         yield ("", "", "", "δ", *_figures(report.delta))
 
 
-def _figures(statistics: Statistics) -> Iterator[str]:
+def _figures(figures: Figures) -> Iterator[str]:
     for figure in (
-        statistics.mean,
-        statistics.std,
-        statistics.norm,
-        statistics.minimum,
-        statistics.maximum,
+        figures.mean,
+        figures.std,
+        figures.norm,
+        figures.minimum,
+        figures.maximum,
     ):
         yield "-" if figure is None else f"{figure:.3g}"
-    yield f"{statistics.zeros:.0%}"
-    yield str(statistics.non_finite)
+    yield f"{figures.zeros:.0%}"
+    yield str(figures.non_finite)
 
 
 def _formula(report: NodeReport) -> Iterator[str]:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO
-from graphgrad.figures.statistics import FIGURES, NodeReport, inspect_values
+from graphgrad.figures.array_figures import FIGURES
+from graphgrad.figures.node_report import NodeReport, inspect_values
+from graphgrad.figures.recording import RECORDED_FIGURES, UPDATE_RATIO
 from graphgrad.reports.comparison import RunComparison, compare
 from graphgrad.reports.filters import (
     REPORTED,
     Condition,
-    Figures,
+    FigureTable,
     figures_of_history,
     figures_of_report,
     known_figure,
@@ -39,7 +40,7 @@ COLUMNS = 6
 def show_steps(arguments: argparse.Namespace) -> int:
     """`--steps`: prints one figure of each node at some recorded steps, or all as CSV or JSON."""
     history = read_history(folder_of(arguments.run)).chosen(arguments.node)
-    figure = known_figure(arguments.figure or "norm", STATISTICS)
+    figure = known_figure(arguments.figure or "norm", RECORDED_FIGURES)
     history = _selected(history, arguments)
     if arguments.csv:
         print_csv(_long_table(history))
@@ -90,7 +91,7 @@ def _long_table(history: History) -> Table:
         for step, table in zip(history.steps, history.values.tolist(), strict=True)
         for name, values in zip(history.names, table, strict=True)
     ]
-    return Table(("step", "node", *history.statistics), rows, numbers=2)
+    return Table(("step", "node", *history.figures), rows, numbers=2)
 
 
 def _as_json(history: History) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def _as_json(history: History) -> dict[str, Any]:
     return {
         "steps": list(history.steps),
         "names": list(history.names),
-        "statistics": list(history.statistics),
+        "statistics": list(history.figures),
         "values": values,
     }
 
@@ -142,8 +143,8 @@ def show_comparison(arguments: argparse.Namespace) -> int:
 
 
 def _kept(
-    tables: Sequence[Mapping[str, Figures]], conditions: Sequence[Condition]
-) -> tuple[Mapping[str, Figures], Mapping[str, Figures]]:
+    tables: Sequence[Mapping[str, FigureTable]], conditions: Sequence[Condition]
+) -> tuple[Mapping[str, FigureTable], Mapping[str, FigureTable]]:
     """The tables without the nodes whose figures in the first run do not meet the conditions."""
     first, second = tables
     excluded = {
@@ -165,7 +166,7 @@ def _tell_unmatched(found: RunComparison) -> None:
             tell(f"only the {which} has {len(names)} nodes: {some}")
 
 
-def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
+def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, FigureTable]]:
     """The recorded figures of both runs at the last step that both have."""
     first, second = (
         read_history(folder_of(path)).chosen(arguments.node)
@@ -181,9 +182,9 @@ def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
     return [figures_of_history(history, common[-1]) for history in (first, second)]
 
 
-def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
+def _computed(arguments: argparse.Namespace) -> list[Mapping[str, FigureTable]]:
     """Figures of the same batch of both runs, with the parameters of each."""
-    tables: list[Mapping[str, Figures]] = []
+    tables: list[Mapping[str, FigureTable]] = []
     step = arguments.batch
     for path in (arguments.run, arguments.compare):
         opened = run_of(path, model_file=arguments.model_file)

@@ -11,10 +11,10 @@ from graphgrad.backprop import derive
 from graphgrad.backprop.selection import matching
 from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
-from graphgrad.figures.recording import recorded_figures
+from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.rendering.plot_attention import plot_attention
-from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
+from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
@@ -70,7 +70,7 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
         figure = PLOTS[what](folder, arguments)
-        note = lacking_note(give_fonts(figure))
+        note = lacking_note(set_fonts(figure))
         picture = encoded(figure, format_of(file))
     make_folder(file.parent)
     write_atomically(file, picture)
@@ -106,10 +106,8 @@ def _of_one_batch(arguments: argparse.Namespace) -> History:
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
-    names, deltas, statistics, values = recorded_figures(
-        derived, opened.task.feeds(step), opened.state
-    )
-    return History((opened.step,), names, statistics, values[None], deltas)
+    names, deltas, figures, values = figure_table(derived, opened.task.feeds(step), opened.state)
+    return History((opened.step,), names, figures, values[None], deltas)
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:

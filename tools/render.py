@@ -16,7 +16,7 @@ from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
 from graphgrad.passes import sizes_of
 from graphgrad.rendering import View
-from graphgrad.rendering.figures import Figures, figures_of
+from graphgrad.rendering.annotations import Annotations, annotations_of
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.opening import (
     is_run,
@@ -131,8 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         found = _run_or_task(arguments)
         graph = _drawn(found, arguments.forward)
-        figures = _figures(found, graph) if arguments.figures else None
-        content = render(graph, output or str(form), view, form, figures=figures)
+        annotations = _annotations(found, graph) if arguments.figures else None
+        content = render(graph, output or str(form), view, form, annotations=annotations)
     if arguments.output:
         say(f"written {arguments.output} ({len(content):,} bytes)")
     else:
@@ -163,12 +163,12 @@ def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
     return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
 
 
-def _figures(found: OpenRun | Task, graph: Graph) -> Figures | None:
-    """Figures of a run on its next batch; None for a model, which is not trained."""
+def _annotations(found: OpenRun | Task, graph: Graph) -> Annotations | None:
+    """Annotations of a run at its next batch; a model has none, as nothing is trained."""
     if not isinstance(found, OpenRun):
         return None
     feeds = found.task.feeds(found.step)
-    return figures_of(graph, feeds, found.state, found.folder.path.name, found.step, found.step)
+    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, found.step)
 
 
 def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:

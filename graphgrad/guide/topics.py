@@ -48,6 +48,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("transformer", TUTORIAL, "the encoder-decoder, built up, trained and looked into"),
     Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
+    Topic("loop_language", INSIDE, "the language of kernels: a kernel, its letters, the grammar"),
     Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),
     Topic("arrays", OWN, "a classifier on arrays of your own, in twenty lines"),
     Topic("model", OWN, "a model file of your own, trained by `graphgrad train`"),

@@ -152,7 +152,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _P
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
-        recorder.statistics,
+        recorder.figures,
         run.settings.inspect_every,
         run.folder.identity,
         recorder.deltas,

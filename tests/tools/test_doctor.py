@@ -34,6 +34,7 @@ REPORT = MachineReport(
     llvmlite=Package("0.65"),
     cupy=Package(),
     dot="",
+    graphviz_pure="",
     gpus=(),
 )
 
