@@ -100,9 +100,18 @@ def decode_line(line: bytes) -> str:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """The lines of one UTF-8 file, plain or gzip, without their ends.
+    r"""The lines of one UTF-8 file, plain or gzip, without their ends.
 
     Raises `DataError` for a file that is missing, unreadable, empty, damaged or not UTF-8.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "lines.txt")
+    ...     _ = path.write_text("one\ntwo\n", encoding="utf-8")
+    ...     gg.data.read_lines(path)
+    ['one', 'two']
     """
     cutter, where = LineCutter(), str(path)
     try:

@@ -79,7 +79,7 @@ class Task:
     """The training step of a graph under the settings of a run. A model with several losses or
     optimisers gives a function of its own that calls `optimised` once for each."""
     notice: str = ""
-    """One line about the data, printed before training starts."""
+    """One line about the data that a person should know at the start."""
 
     @property
     def unit(self) -> str:

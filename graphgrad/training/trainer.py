@@ -236,7 +236,7 @@ def _one_step(
 
 
 def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
-    """Shows figures on held-out data and examples of the model's results.
+    """What the model can do by now: figures on held-out data, and examples.
 
     Returns the figures by their names in the metrics.
     """
