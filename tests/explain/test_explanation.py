@@ -133,7 +133,7 @@ def test_rewrites_of_the_passes_are_on_record() -> None:
     rules = [item.rule for line in found.closed_forms for item in line.form.rewrites]
     assert "p · (δ/p - s) → δ - p · s" in rules and found.agrees and found.complete
     shown = text(found)
-    assert "the passes rewrite" in shown and "→" in shown
+    assert "The passes rewrite" in shown and "→" in shown
 
 
 def test_a_sum_over_tails_is_a_line_for_each_tail() -> None:
@@ -222,14 +222,14 @@ def test_a_mask_and_the_loss_itself_can_be_explained() -> None:
     assert loss.complete and not loss.steps and "δ[loss]" in text(loss)
 
 
-def test_the_walk_ends_after_its_steps() -> None:
+def test_a_derivation_ends_after_its_steps() -> None:
     x = input("x", 3, "float64")
     y = x
     for number in range(30):
         y = tanh(y, name=f"{'abcdefghijklmnopqrstuvwxyzABCD'[number]}")
     graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
-    walk = find_derivation(graph, graph["c"], graph["loss"], "", 4)
-    assert len(walk.moves) == 4 and walk.given == (graph["g"],) and not walk.complete
+    derivation = find_derivation(graph, graph["c"], graph["loss"], "", 4)
+    assert len(derivation.steps) == 4 and derivation.given == (graph["g"],) and not derivation.complete
 
 
 def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
