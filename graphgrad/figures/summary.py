@@ -23,7 +23,7 @@ from graphgrad.figures.array_figures import FIGURES, figures_of
 from graphgrad.graph import Operation, TensorType
 
 try:
-    from graphgrad.loops.summary_compiled import measure_floats
+    from graphgrad.loops.library.summary import measure_floats
 except ImportError:  # without llvmlite
     COMPILED = False
 else:
