@@ -228,8 +228,8 @@ def test_a_derivation_ends_after_its_steps() -> None:
     for number in range(30):
         y = tanh(y, name=f"{'abcdefghijklmnopqrstuvwxyzABCD'[number]}")
     graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
-    derivation = find_derivation(graph, graph["c"], graph["loss"], "", 4)
-    assert len(derivation.steps) == 4 and derivation.given == (graph["g"],) and not derivation.complete
+    found = find_derivation(graph, graph["c"], graph["loss"], "", 4)
+    assert len(found.steps) == 4 and found.given == (graph["g"],) and not found.complete
 
 
 def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
