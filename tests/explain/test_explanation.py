@@ -64,7 +64,7 @@ def text(explanation: Explanation) -> str:
 # ---------------------------------------------------------------- what a student should read
 
 
-def test_the_logits_come_down_to_p_minus_y_over_n() -> None:
+def test_the_delta_of_logits_is_p_minus_y_over_n() -> None:
     found = transformer_explained("decoder.output.logits")
     (line,) = found.closed_forms
     assert line.form.text == "(p - y) / N where target_output ≠ 0, else 0"
@@ -249,7 +249,7 @@ def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
 # ---------------------------------------------------------------- expressions
 
 
-def test_parentheses_stand_where_they_must() -> None:
+def test_parentheses_are_written_only_if_needed() -> None:
     a, b, c = (input(name, 3, "float64") for name in "abc")
     shown = {
         "a - (b - c)": a - (b - c),
