@@ -14,7 +14,7 @@ from graphgrad.performance.load import busy_note
 from graphgrad.performance.machine import MachineReport, Package, examine_machine
 from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
-from graphgrad.user_folder import user_folder, why_nothing_is_kept
+from graphgrad.user_folder import unavailable_reason, user_folder
 
 HELP = "examine this machine: what it has, what slows it down, and the remedy"
 DESCRIPTION = (
@@ -78,7 +78,7 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
         yield "speed", f"{blas.measured.gflops:.0f} GFLOP/s (float32 matrix product)"
     yield "llvmlite", _package_text(report.llvmlite)
     kept = user_folder("machine_code")
-    yield "kernels", str(kept) if kept else f"not kept: {why_nothing_is_kept('machine_code')}"
+    yield "kernels", str(kept) if kept else f"not kept: {unavailable_reason('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
     yield "Graphviz", _graphviz_text(report)
     yield "GPU", "; ".join(report.gpus) or "none"

@@ -114,14 +114,14 @@ def _step(graph: Graph, node: Node, scope: str) -> DeltaStep | None:
 
 def _term(graph: Graph, tail: Node, sent: Sequence[Contribution], scope: str) -> Term:
     sender, passed = _last_with_same_delta(graph, tail)
-    use = value_in(graph, tail, scope, tail.heads[sent[0].place])
+    use = value_in(graph, tail, scope, tail.heads[sent[0].position])
     return Term(
         tail,
         sender,
         passed,
         tuple(sent),
-        tuple(rule_in(graph, tail, item.place, scope, sender) for item in sent),
-        tuple(f"{tail.operation.name}: {rule_of(tail, item.place)}" for item in sent),
+        tuple(rule_in(graph, tail, item.position, scope, sender) for item in sent),
+        tuple(f"{tail.operation.name}: {rule_of(tail, item.position)}" for item in sent),
         f"{short_name(graph, tail, scope)} = {use}" if use else short_name(graph, tail, scope),
     )
 

@@ -16,8 +16,8 @@ from graphgrad.backprop.formula import is_unnamed, short_name
 from graphgrad.backprop.selection import parts_of
 from graphgrad.explain.derivation import DeltaStep
 from graphgrad.explain.expression import SILENT
-from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name, placed
-from graphgrad.graph.node import rebuilt
+from graphgrad.graph import STATEFUL, Graph, Node, constant, declared_at, input, leaf_name
+from graphgrad.graph.node import with_heads
 from graphgrad.ops import add, equal, less, less_equal, not_equal
 from graphgrad.ops.movement import transpose
 
@@ -69,7 +69,7 @@ class Subgraph:
                 self._leaf(delta, f"δ[{short_name(self.source, sender, self.scope)}]")
 
     def _leaf(self, node: Node, text: str) -> Node:
-        with placed("", None):
+        with declared_at("", None):
             leaf = input(f"given {len(self.given)}", node.shape, node.dtype)
         self._new[node] = leaf
         self.given[leaf_name(leaf)] = node
@@ -115,8 +115,8 @@ class Subgraph:
             if node.shape == () and node not in self._learned:
                 self.counts.add(leaf)
             return leaf
-        with placed(self.source.name_of(node), node.origin):
-            new = rebuilt(node, tuple(self._new.get(head, head) for head in node.heads))
+        with declared_at(self.source.name_of(node), node.origin):
+            new = with_heads(node, tuple(self._new.get(head, head) for head in node.heads))
         self._new[node] = new
         return new
 

@@ -124,7 +124,7 @@ def _report(graph: Graph, node: Node, figures: Mapping[Node, Figures]) -> NodeRe
             SentReport(
                 graph.name_of(item.tail),
                 operated(
-                    contribution_formula(graph, item.tail, item.place),
+                    contribution_formula(graph, item.tail, item.position),
                     cuts_of(graph, item.changes),
                 ),
                 figures[item.value].norm,

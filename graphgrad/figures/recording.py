@@ -31,7 +31,7 @@ from graphgrad.figures.array_figures import FIGURES, Figures
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.node_report import inspect_values
 from graphgrad.figures.summary import SUMMARY
-from graphgrad.graph import Graph, Node, constant, leaf_name, parameter, placed, state
+from graphgrad.graph import Graph, Node, constant, declared_at, leaf_name, parameter, state
 from graphgrad.ops import concatenate, gather, subtract
 from graphgrad.ops.contraction import matmul
 from graphgrad.ops.indexing import scatter_add
@@ -166,7 +166,7 @@ def _insert_summaries(graph: Graph, names: Sequence[str], fuse: bool) -> _Record
     summaries = [each for found in inserted.values() for each in found]
     changes = _summaries_of_changes(graph, leaves, inserted, fuse)
     updates = dict(graph.updates)
-    with placed("", None):
+    with declared_at("", None):
         outputs = {**graph.outputs, _FIGURES: concatenate(summaries, name=_FIGURES)}
         if changes:
             own = state(_UPDATES, (len(leaves) * len(FIGURES),), dtype="float64")
@@ -228,7 +228,7 @@ def _origin_of(node: Node) -> Node:
 
 
 def _summary(nodes: Sequence[Node]) -> Node:
-    with placed("recording", nodes[0].origin):
+    with declared_at("recording", nodes[0].origin):
         return SUMMARY(*nodes, name="summary")
 
 
@@ -237,5 +237,5 @@ def _change(graph: Graph, leaf: Node) -> Node:
     after = graph.updates[leaf]
     if after.operation is subtract and after.heads[0] is leaf:
         return after.heads[1]
-    with placed(leaf_name(leaf), leaf.origin):
+    with declared_at(leaf_name(leaf), leaf.origin):
         return subtract(reshape_to(after, leaf.shape), leaf, name="change")

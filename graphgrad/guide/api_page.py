@@ -12,7 +12,7 @@ from typing import Any
 import graphgrad
 from graphgrad import data, layers, training
 from graphgrad.graph import Operation
-from graphgrad.graph.manual import example_text
+from graphgrad.graph.help_text import example_text, operation_example
 from graphgrad.graph.node import TypedOperation
 from graphgrad.guide.markdown import code, docstring_text
 from graphgrad.passes import surgery as cuts
@@ -95,12 +95,12 @@ def _block(name: str, value: Any) -> Iterator[str]:
 
 
 def _documented(value: Any) -> str:
-    """The docstring of the value; empty for an operation, whose block is shown, and for data."""
+    """The docstring of the value; of an operation its example; empty for data."""
     if isinstance(value, TypedOperation):
         example = example_text(*value.example) if value.example else ""
         return f"{inspect.getdoc(value.declare)}\n\n{inspect.cleandoc(example)}".rstrip()
     if isinstance(value, Operation):
-        return ""
+        return inspect.cleandoc(operation_example(value))
     documented = isinstance(value, ModuleType) or callable(value)
     return (inspect.getdoc(value) or "") if documented else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-_EXAMPLE = re.compile(r"^>>> .*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
+_EXAMPLE = re.compile(r"^>>> .*\n?(?:.+\n?)*", re.MULTILINE)
 
 
 def code(text: str) -> str:
@@ -21,6 +21,12 @@ def first_paragraph(docstring: str) -> str:
 
 
 def docstring_text(docstring: str) -> str:
-    """A docstring as Markdown: its examples become blocks of Python."""
-    text = textwrap.dedent(docstring.strip()).replace("``", "`")
-    return _EXAMPLE.sub(lambda example: f"```python\n{example[0]}\n```", text)
+    """A docstring as Markdown: its examples become blocks of code."""
+    return _EXAMPLE.sub(_fenced, textwrap.dedent(docstring.strip())).rstrip()
+
+
+def _fenced(example: re.Match[str]) -> str:
+    """An example as a block of code, with the blank lines that it prints."""
+    lines = example.group().rstrip().splitlines()
+    shown = ["" if line == "<BLANKLINE>" else line for line in lines]
+    return "\n".join(["```python", *shown, "```", ""])

@@ -13,7 +13,7 @@ import math
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Node, iota, scope
-from graphgrad.graph.front import front
+from graphgrad.graph.decorators import declares
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import dense, known_width
 from graphgrad.ops import (
@@ -29,7 +29,7 @@ from graphgrad.ops import (
 )
 
 
-@front
+@declares
 def attention(
     query: Node, key: Node, value: Node, mask: Node | None = None, scaled: bool = True
 ) -> Node:
@@ -58,7 +58,7 @@ def attention(
     return matmul(weights, value, name="values")
 
 
-@front
+@declares
 def multi_head_attention(
     queries: Node, memory: Node, mask: Node | None, heads: int, name: str = "attention"
 ) -> Node:
@@ -90,7 +90,7 @@ def multi_head_attention(
         return dense(joined, width, "output")
 
 
-@front
+@declares
 def split_heads(x: Node, heads: int) -> Node:
     """[batch, position, feature] -> [batch, head, position, feature / heads].
 
@@ -102,7 +102,7 @@ def split_heads(x: Node, heads: int) -> Node:
     return transpose(reshape(x, (batch, position, heads, width // heads)), (0, 2, 1, 3))
 
 
-@front
+@declares
 def join_heads(x: Node) -> Node:
     """[batch, head, position, feature] -> [batch, position, head * feature]; undoes `split_heads`.
 
@@ -114,7 +114,7 @@ def join_heads(x: Node) -> Node:
     return reshape(transpose(x, (0, 2, 1, 3)), (batch, position, heads * width), name="heads")
 
 
-@front
+@declares
 def padding_mask(ids: Node, padding: int = 0, name: str = "padding_mask") -> Node:
     """True at keys that are not padding: ids [batch, key] -> [batch, 1, 1, key].
 
@@ -128,7 +128,7 @@ def padding_mask(ids: Node, padding: int = 0, name: str = "padding_mask") -> Nod
     return expand_dims(expand_dims(not_equal(ids, padding), 1), 1, name=name)
 
 
-@front
+@declares
 def causal_mask(length: int | str | Dimension, name: str = "causal_mask") -> Node:
     """True where the key is not later than the query: [query, key], the lecture's triangle.
 

@@ -162,8 +162,8 @@ class _Writer:
         """[tail, position, value, formula of the rule] for each, and cuts of surgery if any."""
         found: list[list[Any]] = []
         for item in self.graph.sent_back(node):
-            rule = self.formulas.position(rule_of(item.tail, item.place))
-            ids = [self.graph.position(item.tail), item.place, self.graph.position(item.value)]
+            rule = self.formulas.position(rule_of(item.tail, item.position))
+            ids = [self.graph.position(item.tail), item.position, self.graph.position(item.value)]
             cuts = list(cuts_of(self.graph, item.changes))
             found.append([*ids, rule, cuts] if cuts else [*ids, rule])
         return found

@@ -144,7 +144,7 @@ def _contributions(
     listed = [
         {
             "tail": graph.name_of(item.tail),
-            "formula": contribution_formula(graph, item.tail, item.place),
+            "formula": contribution_formula(graph, item.tail, item.position),
             "row": row_of_node[item.value],
             "share": number(ratio(norms[k], sum(norms))),
             "cosine": _cosine(products, k, -1),

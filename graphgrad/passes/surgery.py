@@ -39,7 +39,7 @@ from typing import Literal
 from graphgrad.backprop.derive import with_cuts
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.graph import Graph, Node, constant
-from graphgrad.graph.deltas import Operated, edge_name
+from graphgrad.graph.deltas import Cut, edge_name
 from graphgrad.ops import broadcast_to, maximum, minimum, multiply, sqrt, sum
 from graphgrad.ops.movement import copy
 
@@ -48,7 +48,7 @@ KINDS: tuple[Kind, ...] = ("clip", "clip_norm", "scale", "stop", "replace")
 _TINY = 1e-6
 
 
-def clip(at: str, limit: float) -> Operated:
+def clip(at: str, limit: float) -> Cut:
     """Limits every element of a delta to the range from -limit to limit.
 
     `at` is the name of a node (`"a"`), of a scope, or of an edge (`"a<-z"`). Returns the cut, for
@@ -64,10 +64,10 @@ def clip(at: str, limit: float) -> Operated:
     array([3., 5., 5.], dtype=float32)
     """
     limit = _positive("clip", at, limit)
-    return Operated(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
+    return Cut(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
 
 
-def clip_norm(at: str, limit: float) -> Operated:
+def clip_norm(at: str, limit: float) -> Cut:
     """Shortens a delta whose norm √Σδ² exceeds the limit; its direction does not change.
 
     `at` names a node, a scope or an edge, as in `clip`. The factor is limit / (norm + 10⁻⁶), at
@@ -88,10 +88,10 @@ def clip_norm(at: str, limit: float) -> Operated:
         factor = minimum(limit / (norm + _TINY), 1.0, name="factor")
         return multiply(delta, factor, name="clip_norm")
 
-    return Operated(at, "clip_norm", change)
+    return Cut(at, "clip_norm", change)
 
 
-def scale(at: str, factor: float) -> Operated:
+def scale(at: str, factor: float) -> Cut:
     """Multiplies a delta by a factor.
 
     The factor -1 reverses the gradient (Ganin and Lempitsky 2015). `at` names a node, a scope or an
@@ -107,10 +107,10 @@ def scale(at: str, factor: float) -> Operated:
     """
     if not math.isfinite(factor):
         raise ConfigurationError(f"scale {at}: the factor {factor} is not finite")
-    return Operated(at, "scale", lambda d: multiply(d, float(factor), name="scale"))
+    return Cut(at, "scale", lambda d: multiply(d, float(factor), name="scale"))
 
 
-def stop(at: str) -> Operated:
+def stop(at: str) -> Cut:
     """Sets a delta to 0, whatever its value was, NaN included.
 
     No gradient reaches earlier nodes through it. `at` names a node, a scope or an edge, as in
@@ -125,12 +125,10 @@ def stop(at: str) -> Operated:
     >>> gg.compile(cut, fetch=["x.delta"])({}, x=[0.0, 0.0])["x.delta"]
     array([1., 1.], dtype=float32)
     """
-    return Operated(
-        at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop")
-    )
+    return Cut(at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop"))
 
 
-def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
+def replace(at: str, by: Node | Callable[[Node], Node]) -> Cut:
     """Puts another node in the place of a delta, or the result of a function of the delta's node.
 
     `at` names a node, a scope or an edge, as in `clip`; `by` is the node, or a function from the
@@ -152,17 +150,17 @@ def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
             raise DeclarationError(f"replace {at}: a node is needed, not {type(given).__name__}")
         return copy(given, name="replace")
 
-    return Operated(at, "replace", change)
+    return Cut(at, "replace", change)
 
 
-def parse_surgery(text: str) -> tuple[Operated, ...]:
+def parse_surgery(text: str) -> tuple[Cut, ...]:
     """Reads surgery written as one line of settings: `clip u 1.0; scale u<-t 0.5; stop v`.
 
     Returns the cuts in order. Raises ConfigurationError for text that is not a valid cut. `replace`
     needs a node and therefore cannot be written as text.
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
-    found: list[Operated] = []
+    found: list[Cut] = []
     for entry in filter(None, (part.strip() for part in text.split(";"))):
         kind, *words = entry.split()
         try:
@@ -182,7 +180,7 @@ def parse_surgery(text: str) -> tuple[Operated, ...]:
     return tuple(found)
 
 
-def surgery(graph: Graph, cuts: Iterable[Operated]) -> Graph:
+def surgery(graph: Graph, cuts: Iterable[Cut]) -> Graph:
     """Cuts deltas of a derived graph, in the order given; returns the new graph.
 
     Raises UnknownNameError for a node or edge that does not exist or has no delta, DeclarationError
@@ -210,7 +208,7 @@ def _positive(kind: str, at: str, limit: float) -> float:
 
 __all__: Sequence[str] = [
     "KINDS",
-    "Operated",
+    "Cut",
     "clip",
     "clip_norm",
     "parse_surgery",

@@ -68,9 +68,9 @@ def _node(graph: Graph, node: Node) -> dict[str, Any]:
         "contributions": [
             {
                 "tail": graph.position(item.tail),
-                "place": item.place,
+                "place": item.position,
                 "value": graph.position(item.value),
-                "formula": contribution_formula(graph, item.tail, item.place),
+                "formula": contribution_formula(graph, item.tail, item.position),
             }
             for item in graph.sent_back(node)
         ],

@@ -52,7 +52,7 @@ class EdgeLabels:
         """The contribution of the tail to its head at `position`; None if it sends nothing back."""
         if head not in self._contributions:
             self._contributions[head] = {
-                (item.tail, item.place): item for item in self.graph.sent_back(head)
+                (item.tail, item.position): item for item in self.graph.sent_back(head)
             }
         item = self._contributions[head].get((tail, position))
         if item is None:

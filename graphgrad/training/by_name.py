@@ -35,14 +35,14 @@ from typing import Any
 
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.graph import Graph, Node
-from graphgrad.graph.front import front
+from graphgrad.graph.decorators import declares
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.verify import need_graph
 from graphgrad.training.optimisers import Patterns, optimised
 from graphgrad.training.settings import TrainingSettings
 
 
-@front
+@declares
 def sgd(
     graph: Graph,
     learning_rate: float = 0.01,
@@ -84,7 +84,7 @@ def sgd(
     return _optimised(graph, given, loss, parameters, frozen, "", name)
 
 
-@front
+@declares
 def momentum(
     graph: Graph,
     learning_rate: float = 0.01,
@@ -125,7 +125,7 @@ def momentum(
     return _optimised(graph, given, loss, parameters, frozen, "", name)
 
 
-@front
+@declares
 def adam(
     graph: Graph,
     learning_rate: float = 1e-3,
@@ -171,7 +171,7 @@ def adam(
     return _optimised(graph, given, loss, parameters, frozen, "", name)
 
 
-@front
+@declares
 def adamw(
     graph: Graph,
     learning_rate: float = 1e-3,

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.garbage import gc_paused
-from graphgrad.graph import DELTA, Graph, Node, leaf_name, parameter, placed, state
+from graphgrad.graph import DELTA, Graph, Node, declared_at, leaf_name, parameter, state
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
 from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
@@ -53,7 +53,7 @@ def randomness_of_run() -> Randomness:
     >>> list(gg.Graph({"y": y}).states)
     ['run.seed', 'run.step']
     """
-    with placed("", None):
+    with declared_at("", None):
         return Randomness(state(SEED, (), dtype="int64"), state(STEP, (), dtype="int64"))
 
 
@@ -124,7 +124,7 @@ def optimised(
     target, step = derived[loss], _step_count(graph)
     gradients = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
     updates = dict(graph.updates)
-    with placed(scoped(name), target.origin):
+    with declared_at(scoped(name), target.origin):
         count = add(step, 1, name="count")
         updates[step] = count
         number = cast(count, target.dtype, name="number")
@@ -132,7 +132,7 @@ def optimised(
         norm = global_norm(list(gradients.values()))
         without_decay = chosen(graph, settings.no_decay) if settings.no_decay else []
         for leaf, gradient in _clipped(gradients, norm, settings.clip_norm).items():
-            with placed(scoped(leaf_name(leaf)), leaf.origin):
+            with declared_at(scoped(leaf_name(leaf)), leaf.origin):
                 own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
                 decays = leaf not in without_decay
                 updates.update(next_values(leaf, gradient, *own, settings, decays))
@@ -153,7 +153,7 @@ def _clipped(gradients: Mapping[Node, Node], norm: Node, limit: float) -> Mappin
     factor = minimum(divide(limit, norm + 1e-6), 1.0, name="clip_factor")
     clipped = {}
     for leaf, gradient in gradients.items():
-        with placed(scoped(leaf_name(leaf)), leaf.origin):
+        with declared_at(scoped(leaf_name(leaf)), leaf.origin):
             clipped[leaf] = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
     return clipped
 
@@ -209,7 +209,7 @@ def _step_count(graph: Graph) -> Node:
     known = graph.states.get(STEP)
     if known is not None:
         return known
-    with placed("", None):
+    with declared_at("", None):
         return state(STEP, (), dtype="int64")
 
 

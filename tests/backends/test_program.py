@@ -182,7 +182,7 @@ def test_a_guard_that_is_an_update_is_copied_after_the_check():
 
 def test_guards_must_be_scalar_outputs():
     graph, _ = training()
-    with pytest.raises(UnknownNameError, match="the guard 'los' is no output") as caught:
+    with pytest.raises(UnknownNameError, match="the guard 'los' is not an output") as caught:
         gg.compile(graph, guards=["los"])
     assert "loss" in caught.value.fix
     with pytest.raises(DeclarationError, match=r"the guard 'w' is float32\[2\]; only a scalar"):

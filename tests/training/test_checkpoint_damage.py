@@ -93,9 +93,9 @@ def test_a_manifest_that_is_wrong_although_sealed_is_damage(two, edit, reason):
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ('"step": 2,', '"step": 2, "step": 2,', "the key 'step' stands twice"),
+        ('"step": 2,', '"step": 2, "step": 2,', "the key 'step' is used twice"),
         ('"epoch": 2', '"epoch": 3', "its seal does not match"),
-        ('"epoch": 2', '"epoch": NaN', "NaN is no finite number"),
+        ('"epoch": 2', '"epoch": NaN', "NaN is not a finite number"),
         ("{", "[" * 5000, "nested too deeply"),
         ("{", "null", "Extra data"),
         ("}", "", "line "),

@@ -148,7 +148,7 @@ def test_a_failed_write_keeps_the_old_json(run):
 def test_unreadable_json_names_file_and_line(run):
     path = run.path / "configuration.json"
     path.write_text('{\n  "a": 1,\n  "a": 2\n}')
-    with pytest.raises(DataError, match="lines 2, 3: the key 'a' stands twice") as caught:
+    with pytest.raises(DataError, match="lines 2, 3: the key 'a' is used twice") as caught:
         run.read_json("configuration.json")
     assert caught.value.where == str(path)
     path.write_text('{\n  "a": 1,\n')
@@ -253,12 +253,12 @@ def test_a_line_torn_at_any_byte_is_passed_over_and_mended(run):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"step": 1, "step": 2}', "the key 'step' stands twice"),
+        ('{"step": 1, "step": 2}', "the key 'step' is used twice"),
         ('{"step": 1', "column 11: Expecting ',' delimiter"),
         ('{"step": "1"}', "not a record with a `step`"),
         ("[]", "not a record with a `step`"),
         ("", "Expecting value"),
-        ('{"step": 1, "loss": NaN}', "NaN is no finite number"),
+        ('{"step": 1, "loss": NaN}', "NaN is not a finite number"),
     ],
 )
 def test_any_other_unreadable_line_is_named(run, line, words):
