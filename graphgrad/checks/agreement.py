@@ -24,10 +24,10 @@ import numpy as np
 from graphgrad.backends import Program
 from graphgrad.checks.reference import (
     expected_value,
-    shaken_value,
-    shaken_values,
-    wide_value,
-    wide_values,
+    float64_value,
+    float64_values,
+    perturbed_value,
+    perturbed_values,
 )
 from graphgrad.compile import Compiled
 from graphgrad.figures.watch import WatchedRun
@@ -40,7 +40,7 @@ Arrays = Mapping[str, np.ndarray]
 
 ROUNDINGS = 64
 """Units in the last place by which an element may differ from the reference."""
-SHAKES = 3
+PERTURBATIONS = 3
 """How many times the heads are perturbed to measure rounding."""
 SLACK = 32.0
 """The allowed error of an element, as a multiple of how far perturbed heads move it: a long sum is
@@ -167,11 +167,11 @@ def _compared(
     expected = expected_value(node, known)
     bad = ~_close(actual, expected, _unit(node))
     if bad.any() and node.heads and node.type.is_float:
-        wide = wide_value(node, known)
+        wide = float64_value(node, known)
         moved = np.zeros(wide.shape)
         with np.errstate(all="ignore"):
-            for seed in range(SHAKES):
-                np.fmax(moved, np.abs(shaken_value(node, known, seed) - wide), out=moved)
+            for seed in range(PERTURBATIONS):
+                np.fmax(moved, np.abs(perturbed_value(node, known, seed) - wide), out=moved)
             lost = np.abs(np.asarray(expected, np.float64) - wide)  # the reference's own rounding
         lost = lost[np.isfinite(lost)]
         own = float(np.sqrt(np.mean(lost * lost))) if lost.size else 0.0
@@ -225,17 +225,17 @@ def _first_by_name(
     """The first value that differs from the declared graph by more than rounding explains."""
     expected = evaluate(declared, feeds, state)
     wide: dict[Node, np.ndarray] = {}
-    shaken: dict[Node, np.ndarray] = {}
+    perturbed: dict[Node, np.ndarray] = {}
     for name in names:
         node = declared.names[name]
         actual, right = watched.values[watched.program.graph.names[name]], expected[node]
         allowed = AS_A_WHOLE[node.dtype.itemsize] if node.type.is_float else 0.0
         if _distance(actual, right) <= allowed:
             continue
-        wide = wide or wide_values(declared, expected)
-        shaken = shaken or shaken_values(declared, wide)
+        wide = wide or float64_values(declared, expected)
+        perturbed = perturbed or perturbed_values(declared, wide)
         # the program may have rounding errors as large as those of the reference
-        rounding = max(_distance(right, wide[node]), _distance(shaken[node], wide[node]))
+        rounding = max(_distance(right, wide[node]), _distance(perturbed[node], wide[node]))
         if _distance(actual, wide[node]) <= allowed + _AMPLIFIED * rounding:
             continue
         bad = ~_close(actual, right, 1e-30)

@@ -65,7 +65,7 @@ class LintRules:
             return None
         return LintResult(
             "log",
-            f"log of what can be {_bad(x)}: {'-∞' if x.low >= 0 else 'NaN'}",
+            f"log of a value that can be {_bad(x)}: {'-∞' if x.low >= 0 else 'NaN'}",
             "add a small positive number, or use log_softmax, log1p, softplus or cross_entropy",
         )
 
@@ -81,7 +81,9 @@ class LintRules:
             return None
         what = "NaN" if x.low < 0 else "at 0 its delta δ / 2√x is infinite"
         return LintResult(
-            "sqrt", f"√ of what can be {_bad(x)}: {what}", "add a small positive number inside"
+            "sqrt",
+            f"√ of a value that can be {_bad(x)}: {what}",
+            "add a small positive number to it",
         )
 
     def of_reciprocal(self, node: Node) -> LintResult | None:
@@ -130,7 +132,7 @@ class LintRules:
             return LintResult(
                 "one element",
                 "a softmax over one element is 1 whatever it is given, and its delta 0",
-                "choose the axis that the alternatives lie on",
+                "choose the axis of the alternatives",
             )
         return None
 
@@ -167,8 +169,8 @@ class LintRules:
         if x.high <= 0 and node.heads[0] in self.varies:
             return LintResult(
                 "dead branch",
-                "relu of what is never above 0 is always 0, and so is its delta",
-                "look at the sign before it",
+                "relu of a value that is never above 0 is always 0, and so is its delta",
+                "check the sign of its head",
             )
         return None
 
@@ -193,7 +195,7 @@ class LintRules:
             if _holds_infinity(head) and self.ranges[other].has_zero:
                 return LintResult(
                     "infinity",
-                    "an infinite number times what can be 0 is NaN",
+                    "an infinite number times a value that can be 0 is NaN",
                     "choose by where(mask, x, -∞) instead of multiplying",
                 )
         if node.dtype == np.int32:
@@ -243,11 +245,11 @@ class LintRules:
             return None
         stops = [other for other in self.graph.nodes if other.operation is stop_gradient]
         stopped = node in self.graph.ancestors(stops)
-        why = "all ways lead through stop_gradient" if stopped else "the loss is without it"
+        why = "all paths pass stop_gradient" if stopped else "the loss does not depend on it"
         return LintResult(
             "no loss",
             f"it is never learned: {why}",
-            "use it on the way to the loss, or make it a constant or a state",
+            "use it in the loss, or make it a constant or a state",
         )
 
     def unused(self, node: Node) -> LintResult | None:
@@ -255,7 +257,7 @@ class LintRules:
             return None
         if node.operation is input:
             return LintResult(
-                "unused", "nothing uses this input, yet every run must give it", "leave it out"
+                "unused", "nothing uses this input, but every run has to pass it", "leave it out"
             )
         if node.operation is parameter:
             return None
@@ -275,9 +277,9 @@ class LintRules:
             return None
         return LintResult(
             "same name",
-            f"another node is called {printable(match[1])!r} too, so this one answers "
-            f"to {printable(shown)!r}",
-            "name them apart, or declare one in a scope",
+            f"another node is called {printable(match[1])!r}, too, so this one is called "
+            f"{printable(shown)!r}",
+            "give them different names, or declare one in a scope",
         )
 
 
@@ -297,9 +299,8 @@ def _bad(x: Range) -> str:
 def _twice(head: Node) -> LintResult:
     return LintResult(
         "twice",
-        f"it is given the result of a {head.operation.name} and takes the softmax of that once "
-        "more",
-        "give it the logits themselves",
+        f"its head is the result of a {head.operation.name}, so the softmax is taken twice",
+        "pass the logits themselves",
     )
 
 

@@ -19,7 +19,7 @@ from graphgrad.graph.types import FLOAT64
 from graphgrad.ops.evaluate import evaluate_node
 
 Values = Mapping[Node, np.ndarray]
-SHAKEN_BY = 4.0
+PERTURBED_BY = 4.0
 """Units in the last place; more than one rounding, as a kernel rounds several times."""
 
 
@@ -29,12 +29,12 @@ def expected_value(node: Node, known: Values) -> np.ndarray:
     return _Evaluation(known).result(node)
 
 
-def wide_value(node: Node, known: Values) -> np.ndarray:
+def float64_value(node: Node, known: Values) -> np.ndarray:
     """The value of a node, computed in float64 from the known values of its heads."""
     return _Evaluation(known, wide=True).result(node)
 
 
-def shaken_value(node: Node, known: Values, seed: int) -> np.ndarray:
+def perturbed_value(node: Node, known: Values, seed: int) -> np.ndarray:
     """The value of a node, computed in float64 with every intermediate float perturbed.
 
     With seed 0 all floats are perturbed in one direction, as equal rows are rounded equally.
@@ -59,21 +59,21 @@ class _Evaluation:
 
     def result(self, node: Node) -> np.ndarray:
         """Computes the node from its heads, even if its own value is known."""
-        shaking = self.noise is not None
-        stack: list[tuple[Node, bool, bool]] = [(node, shaking, True)]
+        perturbing = self.noise is not None
+        stack: list[tuple[Node, bool, bool]] = [(node, perturbing, True)]
         while stack:
-            current, shaken, last = stack[-1]
-            key = (current, shaken)
+            current, perturbed, last = stack[-1]
+            key = (current, perturbed)
             if key in self._made and not last:
                 stack.pop()
                 continue
             if current in self.known and not (last and current.heads):
-                self._made[key] = self._known(current, shaken)
+                self._made[key] = self._known(current, perturbed)
                 stack.pop()
                 if last:
                     return self._made[key]
                 continue
-            moving = shaken and current.type.is_float  # a comparison reads unshaken values
+            moving = perturbed and current.type.is_float  # a comparison reads unperturbed values
             missing = [head for head in current.heads if (head, moving) not in self._made]
             if missing:
                 stack += [(head, moving, False) for head in missing]
@@ -83,15 +83,15 @@ class _Evaluation:
             if last:
                 return value
             self._made[key] = self._moved(current, value) if moving else value
-        raise AssertionError("the node that was asked for is computed last")
+        raise AssertionError("the requested node is computed last")
 
     def _known(self, node: Node, moving: bool) -> np.ndarray:
-        value = _widened(node, self.known[node]) if self.wide else self.known[node]
+        value = _in_float64(node, self.known[node]) if self.wide else self.known[node]
         return self._moved(node, value) if moving and node.operation is not constant else value
 
     def _moved(self, node: Node, value: np.ndarray) -> np.ndarray:
         assert self.noise is not None
-        return _shaken(node, value, self.noise) if node.type.is_float else value
+        return _perturbed(node, value, self.noise) if node.type.is_float else value
 
     def _computed(self, node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
         if node.operation.view is not None:
@@ -103,52 +103,56 @@ class _Evaluation:
                 pass
         if not self.wide:
             return evaluate_node(node, heads)
-        return wide_node(node, heads)
+        return float64_result(node, heads)
 
 
-def wide_values(graph: Graph, values: Values) -> dict[Node, np.ndarray]:
+def float64_values(graph: Graph, values: Values) -> dict[Node, np.ndarray]:
     """Every value of a graph with floats in float64, from these values of its leaves."""
     wide: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
         wide[node] = (
-            wide_node(node, [wide[head] for head in node.heads])
+            float64_result(node, [wide[head] for head in node.heads])
             if node.heads
-            else _widened(node, values[node])
+            else _in_float64(node, values[node])
         )
     return wide
 
 
-def shaken_values(graph: Graph, wide: Values, seed: int = 1) -> dict[Node, np.ndarray]:
+def perturbed_values(graph: Graph, wide: Values, seed: int = 1) -> dict[Node, np.ndarray]:
     """The values of a graph with every float perturbed; integers and booleans are unperturbed."""
     noise = _Noise(seed)
-    shaken: dict[Node, np.ndarray] = {}
+    perturbed: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
         if not node.type.is_float or node.operation is constant:
-            shaken[node] = wide[node]
+            perturbed[node] = wide[node]
         else:
             value = (
-                wide_node(node, [shaken[head] for head in node.heads]) if node.heads else wide[node]
+                float64_result(node, [perturbed[head] for head in node.heads])
+                if node.heads
+                else wide[node]
             )
-            shaken[node] = _shaken(node, value, noise)
-    return shaken
+            perturbed[node] = _perturbed(node, value, noise)
+    return perturbed
 
 
-def _widened(node: Node, value: np.ndarray) -> np.ndarray:
+def _in_float64(node: Node, value: np.ndarray) -> np.ndarray:
     return value.astype(np.float64) if node.type.is_float else value
 
 
-def _shaken(node: Node, value: np.ndarray, noise: _Noise) -> np.ndarray:
+def _perturbed(node: Node, value: np.ndarray, noise: _Noise) -> np.ndarray:
     """A value whose elements are each perturbed up or down."""
-    units = SHAKEN_BY * float(np.finfo(node.dtype).eps)
+    units = PERTURBED_BY * float(np.finfo(node.dtype).eps)
     return np.asarray(value * (1.0 + units * noise(value.shape)))
 
 
-def wide_node(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
+def float64_result(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
     """Computes one operation with every float in float64."""
     operation, keywords = node.operation, dict(node.attributes)
     out = np.empty(node.type.sizes, np.float64 if node.type.is_float else node.dtype)
     if operation.scratch is not None:
-        types = operation.scratch(*(_wide(head.type) for head in node.heads), **node.attributes)
+        types = operation.scratch(
+            *(_float64_type(head.type) for head in node.heads), **node.attributes
+        )
         keywords["scratch"] = tuple(np.empty(each.sizes, each.dtype) for each in types)
     assert operation.compute is not None, "what a program computes can be computed"
     with np.errstate(all="ignore"):
@@ -156,5 +160,5 @@ def wide_node(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
     return out
 
 
-def _wide(type_: TensorType) -> TensorType:
+def _float64_type(type_: TensorType) -> TensorType:
     return TensorType(type_.shape, FLOAT64) if type_.is_float else type_

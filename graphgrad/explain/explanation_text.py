@@ -28,11 +28,11 @@ Row = tuple[Piece, ...]
 WIDTH = 100
 _COLUMN = 78  # of the checks, if the formula is not longer
 _OPENING = (
-    "What a node u does to the {of}, it does through its tails t, the nodes that use it. So its "
-    "delta is the sum of what each tail sends back, δ[u] = Σ δ[u←t], and it starts with "
-    "δ[{of}] = ∂{of}/∂{of} = 1. {scope}At the right of each line stands by how much its two sides "
-    "differ on a batch: the left as the graph derived it, the right worked out anew from how the "
-    "tail changes when the head is moved."
+    "A node u influences the {of} only through its tails t, the nodes that use it. So its delta is "
+    "the sum of what each tail sends back, δ[u] = Σ δ[u←t], beginning with δ[{of}] = ∂{of}/∂{of} "
+    "= 1. {scope}The number at the right of a line is the difference of its two sides on a batch: "
+    "the left side is the value in the derived graph, the right side is computed from the change "
+    "of the tail when the head is moved."
 )
 _COUNTS = ("", "once", "twice", "three times", "four times", "five times", "six times")
 
@@ -67,7 +67,9 @@ def _head(explanation: Explanation) -> Iterator[Row]:
         yield (("", "text"),)
         yield ((f"    {short} = {explanation.value}", "formula"),)
     scope = (
-        f"Names of {printable(explanation.scope)} stand without it. " if explanation.scope else ""
+        f"Names in {printable(explanation.scope)} are written without it. "
+        if explanation.scope
+        else ""
     )
     yield (("", "text"),)
     yield from _prose(_OPENING.format(of=of, scope=scope), "")
@@ -125,7 +127,7 @@ def _reasons(step: DerivationStep, of: str, explained: set[str]) -> Iterator[Row
     if chains:
         chain = " = ".join(f"δ[{name}]" for name in chains[0])
         others = ", and so for the others" if len(chains) > 1 else ""
-        yield from _prose(f"What only adds hands δ on unchanged: {chain}{others}.", "    ")
+        yield from _prose(f"Nodes that only add pass δ on unchanged: {chain}{others}.", "    ")
     if any(line.sender == of for line in step.lines):
         yield from _prose(f"And δ[{of}] = 1: this is where it starts.", "    ")
 
@@ -142,9 +144,8 @@ def _given(explanation: Explanation) -> Iterator[Row]:
         yield ()
         listed = ", ".join(f"δ[{name}]" for name in explanation.given)
         yield from _prose(
-            f"Here the derivation stops, and takes as given {listed}. Each comes of "
-            f"its own tails in the same way: explain it in turn, or go on with more "
-            f"steps.",
+            f"Here the derivation stops, with these deltas taken as given: {listed}. Each is the "
+            f"sum over its own tails: explain it next, or allow more steps.",
             "",
         )
 
@@ -156,7 +157,7 @@ def _closed_forms(explanation: Explanation) -> Iterator[Row]:
     for line in explanation.closed_forms:
         form = line.form
         if form.rewrites:
-            yield from _prose("On the way the passes rewrite what the rules give:", "    ")
+            yield from _prose("The passes rewrite the results of the rules:", "    ")
         for item in form.rewrites:
             yield ((f"        {item.before}", "formula"),)
             yield (f"     →  {item.after}", "formula"), (f"    ({item.rule})", "faint")

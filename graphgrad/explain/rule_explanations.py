@@ -41,7 +41,7 @@ from graphgrad.ops.movement import broadcast_to, reshape, transpose
 from graphgrad.ops.reduction import logsumexp, mean, variance
 from graphgrad.ops.slices import concatenate, unslice
 
-_UNCHANGED = "the same elements lie elsewhere, and so does δ"
+_UNCHANGED = "the same elements are at other positions, and so are those of δ"
 
 REASONS: dict[object, str] = {
     add: "a sum grows as each of its terms: ∂(a + b)/∂a = 1",
@@ -59,15 +59,15 @@ REASONS: dict[object, str] = {
     silu: "φ(x) = x s(x), so φ' = s + x s (1 - s)",
     sign: "it is constant wherever it is continuous",
     maximum: "only the larger one moves the maximum",
-    where: "what was not chosen has no influence, so nothing comes back to it",
+    where: "an element that was not chosen has no influence, so nothing is sent back to it",
     stop_gradient: "the value counts as a constant here",
     ops.sum: "each term moves the sum by as much as it moves itself, so each gets the whole δ",
     mean: "each of the n elements moves their mean by 1/n of its own change",
     variance: "∂σ²/∂xᵢ = 2/n · (xᵢ - μ); what xᵢ does to μ cancels",
     ops.max: "only the largest element moves the maximum",
     logsumexp: "∂ log Σ eˣ / ∂xᵢ = eˣⁱ / Σ eˣ, the softmax",
-    matmul: "Y = A B is linear in both: y_ij = Σ_k a_ik b_kj, so what comes back to A is δ Bᵀ and "
-    "to B is Aᵀ δ",
+    matmul: "Y = A B is linear in both: y_ij = Σ_k a_ik b_kj, so δ Bᵀ is sent back to A and Aᵀ δ "
+    "to B",
     softmax: "every weight depends on every score of its row: ∂y_i/∂x_j = y_i · ([i = j] - y_j); "
     "summed over i this is y_j · (δ_j - Σ_i δ_i y_i)",
     log_softmax: "∂ log p_i / ∂x_j = [i = j] - p_j",
@@ -76,14 +76,14 @@ REASONS: dict[object, str] = {
     cross_entropy: "the loss of a row is log Σ eˣ - Σ q x; its first part has the derivative "
     "eˣ / Σ eˣ = softmax(x) = p, its second -q: together p - q",
     half_squared_error: "(½ e²)' = e for every error e = x₁ - x₂: the ½ is there for that",
-    gather: "a row that was looked up several times gets the sum of what comes back",
+    gather: "a row that was looked up several times gets the sum of all that is sent back",
     reshape: _UNCHANGED,
     transpose: _UNCHANGED,
     concatenate: "each part gets back its part of δ",
-    ops.slice: "what lies outside the window has no influence",
+    ops.slice: "elements outside the window have no influence",
     unslice: "only the window is x",
     unslice_all: "each value moves its own window, by as much as it moves itself",
-    broadcast_to: "one number used many times gets the sum of what comes back",
+    broadcast_to: "one number used many times gets the sum of all that is sent back",
 }
 
 

@@ -117,11 +117,11 @@ class Recorder:
     figures = RECORDED_FIGURES
 
     def __init__(self, graph: Graph, patterns: Sequence[str] = (), fuse: bool = False) -> None:
-        asked = recorded_names(graph, patterns)
+        node_names = recorded_names(graph, patterns)
         optimised, _ = optimise(graph, PASSES)
-        self.recording = _insert_summaries(optimised, tuple(asked), fuse)
+        self.recording = _insert_summaries(optimised, tuple(node_names), fuse)
         self.names = self.recording.names
-        self.deltas = {name: asked[name] for name in self.names if asked[name] != name}
+        self.deltas = {name: node_names[name] for name in self.names if node_names[name] != name}
         self._compiled = compile(
             self.recording.graph, guards=("loss", "gradient_norm"), passes=(), fuse=fuse
         )

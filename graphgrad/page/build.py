@@ -31,7 +31,7 @@ from graphgrad.text import printable
 STYLES = ("base.css", "drawing.css", "page.css", "panels/panels.css")
 _TITLE = 120  # characters
 _DEEPEST = 100  # levels of the data of a section
-_UNSAFE = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\x7f"}
+_UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\x7f"}
 _PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 

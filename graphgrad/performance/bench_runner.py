@@ -46,7 +46,7 @@ PAUSE_SECONDS = 0.05
 WARM_STEPS = 2
 """Steps after the first that are not counted, while caches fill and allocators adapt."""
 TIME_LIMIT = 600.0
-"""Seconds that one answer of a worker may take, beside the steps that it was asked for."""
+"""Seconds that one answer of a worker may take, beside the time of the requested steps."""
 
 Report = Callable[[str], None]
 

@@ -180,8 +180,8 @@ def serve(path: str, variant: str) -> int:
             request = json.loads(line)
             try:
                 session = session or Session(load_contender(path), variant)
-                asked = REQUESTS[REQUESTS.index(request.pop("request"))]
-                answer = getattr(session, asked)(**request)
+                method = REQUESTS[REQUESTS.index(request.pop("request"))]
+                answer = getattr(session, method)(**request)
             except Exception as problem:  # any error of a library is an answer
                 traceback.print_exc()
                 answer = {"failure": f"{type(problem).__name__}: {problem}"}

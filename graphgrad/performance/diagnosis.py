@@ -76,7 +76,7 @@ def judge_blas(blas: BlasReport) -> tuple[Diagnosis, ...]:
     """The verdicts on the BLAS: what runs, whether its kernel is forced, whether cores idle."""
     speed = f": {blas.measured.gflops:.0f} GFLOP/s in float32" if blas.measured else ""
     if not blas.threads:
-        text = f"the BLAS of NumPy ({blas.name}) cannot be asked for its kernel and threads{speed}"
+        text = f"the BLAS of NumPy ({blas.name}) does not report its kernel and threads{speed}"
         return (Diagnosis("note", text),)
     judged = tuple(filter(None, (_judge_kernel(blas), _judge_threads(blas))))
     if any(finding.level == "problem" for finding in judged):

@@ -45,14 +45,16 @@ def set_fonts(figure: Any) -> str:
     from matplotlib.text import Text
 
     texts = [item for item in figure.findobj(Text) if item.get_text()]
-    needed = {ord(mark) for item in texts for mark in item.get_text() if _is_drawn(mark)}
+    needed = {
+        ord(character) for item in texts for character in item.get_text() if _is_drawn(character)
+    }
     lacking = needed - _coverage_of(_file_of(FONT))
     if not lacking:
         return ""
     families = system_families()
     chosen, left = chosen_fonts(lacking, families, lambda name: _coverage_of(families[name]))
     for item in texts:
-        if any(ord(mark) in lacking for mark in item.get_text()):
+        if any(ord(character) in lacking for character in item.get_text()):
             item.set_fontfamily([FONT, *chosen])
     return "".join(map(chr, sorted(left)))
 
@@ -116,9 +118,9 @@ def _regular(entries: Sequence[Any]) -> dict[str, str]:
     return found
 
 
-def _is_drawn(mark: str) -> bool:
+def _is_drawn(character: str) -> bool:
     """Whether a character needs a glyph: not a space, control or unassigned code."""
-    return unicodedata.category(mark)[0] not in "ZC"
+    return unicodedata.category(character)[0] not in "ZC"
 
 
 def _file_of(family: str) -> str:

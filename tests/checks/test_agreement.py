@@ -134,7 +134,7 @@ def test_a_plan_that_lets_a_value_be_overwritten_is_found():
         assert difference.step and difference.error > 1e-3
 
 
-def test_values_that_only_rounding_tells_apart_agree():
+def test_values_that_differ_only_by_rounding_agree():
     """Differences of equal numbers, sums that cancel and rows that are constant."""
     x = gg.input("x", (ROWS, 4096))
     loss = gg.sum(gg.sum(x - gg.mean(x, -1, keepdims=True), 0) * 1e-3, name="loss")

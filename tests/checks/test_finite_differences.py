@@ -301,7 +301,7 @@ def wide(activation: Operation) -> tuple[Graph, dict[str, np.ndarray]]:
     return graph, feeds
 
 
-def test_neurons_near_their_kink_are_no_wrong_rule() -> None:
+def test_neurons_near_their_kink_are_not_a_wrong_rule() -> None:
     graph, feeds = wide(relu)
     for verdict in check(graph, "loss", feeds, initial_state(graph, 0)):
         assert verdict.verdict in ("ok", "kink"), verdict

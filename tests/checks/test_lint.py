@@ -247,4 +247,4 @@ def test_findings_are_text_lines_and_json():
     assert "where: " in str(finding) and "fix: " in str(finding)
     assert json.loads(json.dumps(finding.to_dict()))["rule"] == "log"
     lines = warnings_of(Graph({"loss": sum(log(W), name="loss")}))
-    assert len(lines) == 1 and "\n" not in lines[0] and "log of what can be" in lines[0]
+    assert len(lines) == 1 and "\n" not in lines[0] and "log of a value that can be" in lines[0]

@@ -64,7 +64,7 @@ def text(explanation: Explanation) -> str:
 # ---------------------------------------------------------------- what a student should read
 
 
-def test_the_logits_come_down_to_p_minus_y_over_n() -> None:
+def test_the_delta_of_logits_is_p_minus_y_over_n() -> None:
     found = transformer_explained("decoder.output.logits")
     (line,) = found.closed_forms
     assert line.form.text == "(p - y) / N where target_output ≠ 0, else 0"
@@ -133,7 +133,7 @@ def test_rewrites_of_the_passes_are_on_record() -> None:
     rules = [item.rule for line in found.closed_forms for item in line.form.rewrites]
     assert "p · (δ/p - s) → δ - p · s" in rules and found.agrees and found.complete
     shown = text(found)
-    assert "the passes rewrite" in shown and "→" in shown
+    assert "The passes rewrite" in shown and "→" in shown
 
 
 def test_a_sum_over_tails_is_a_line_for_each_tail() -> None:
@@ -222,14 +222,14 @@ def test_a_mask_and_the_loss_itself_can_be_explained() -> None:
     assert loss.complete and not loss.steps and "δ[loss]" in text(loss)
 
 
-def test_the_walk_ends_after_its_steps() -> None:
+def test_a_derivation_ends_after_its_steps() -> None:
     x = input("x", 3, "float64")
     y = x
     for number in range(30):
         y = tanh(y, name=f"{'abcdefghijklmnopqrstuvwxyzABCD'[number]}")
     graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
-    walk = find_derivation(graph, graph["c"], graph["loss"], "", 4)
-    assert len(walk.moves) == 4 and walk.given == (graph["g"],) and not walk.complete
+    found = find_derivation(graph, graph["c"], graph["loss"], "", 4)
+    assert len(found.steps) == 4 and found.given == (graph["g"],) and not found.complete
 
 
 def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
@@ -249,7 +249,7 @@ def test_layer_norm_and_cross_entropy_agree_on_open_sizes() -> None:
 # ---------------------------------------------------------------- expressions
 
 
-def test_parentheses_stand_where_they_must() -> None:
+def test_parentheses_are_written_only_if_needed() -> None:
     a, b, c = (input(name, 3, "float64") for name in "abc")
     shown = {
         "a - (b - c)": a - (b - c),

@@ -45,14 +45,14 @@ def test_all_are_explained_but_those_without_influence():
 
 
 @pytest.mark.parametrize("operation", EXPLAINED, ids=lambda operation: operation.name)
-def test_the_rule_stands_beside_every_line_and_agrees(operation):
+def test_every_line_has_its_rule_and_agrees(operation):
     found = explained(operation)
     line = next(line for step in found.steps for line in step.lines if line.tail == "y")
     assert line.formulas and line.rules and line.reason == reason(operation)
     assert found.agrees
 
 
-def test_the_sentence_is_told_and_its_absence_leaves_the_rule():
+def test_the_sentence_is_written_and_without_one_only_the_rule():
     taught, untaught = ("\n".join(text_lines(explained(item))) for item in (tanh, sin))
     assert reason(tanh) in taught
     assert not reason(sin) and "cos" in untaught

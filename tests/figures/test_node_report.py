@@ -70,7 +70,7 @@ def sum_of_shares(report: NodeReport) -> float:
     return total
 
 
-def test_only_what_is_asked_for_is_reported() -> None:
+def test_only_chosen_nodes_are_reported() -> None:
     graph, feeds, first = network()
     assert list(by_name(inspect_values(graph, feeds, first, ["hidden.*"]))) == [
         "hidden.a",

@@ -47,7 +47,7 @@ def test_the_first_value_that_is_not_finite_is_named() -> None:
     assert first_non_finite(graph, {"x": np.ones(2)}, {"w": np.ones(2)}) is None
 
 
-def test_a_leaf_that_was_given_so_is_named_itself() -> None:
+def test_a_leaf_that_is_not_finite_is_reported_itself() -> None:
     found = first_non_finite(stopped(1.0), {"x": np.ones(2)}, {"w": np.array([NAN, 1.0])})
     assert found is not None and found.name == "w" and "given as parameter" in str(found)
 
@@ -69,7 +69,7 @@ def test_an_update_is_called_the_next_value() -> None:
     assert found is not None and found.part == "update" and "next value" in str(found)
 
 
-def test_masks_of_minus_infinity_are_no_suspects() -> None:
+def test_masks_of_minus_infinity_are_not_suspects() -> None:
     x, ids = input("x", (2, 3), "float64"), input("ids", (2, 3), "int32")
     masked = where(not_equal(ids, 0), x, -INFINITY, name="masked")
     graph = Graph({"loss": sum(log(softmax(masked, 1)[:, 0] - 1.0, name="bad"), name="loss")})

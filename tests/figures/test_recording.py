@@ -259,7 +259,7 @@ def test_a_resumed_run_has_the_history_of_one_that_was_not_stopped(tmp_path, sto
     assert read_history(whole).steps == (1, 2, 4, 6, 8, 10, 12)
 
 
-def test_going_on_without_recording_drops_what_was_given_up(tmp_path):
+def test_resuming_without_recording_drops_discarded_steps(tmp_path):
     folder = trained(tmp_path / "run", every=1, stop=7)
     assert read_history(folder).steps == (1, 2, 3, 4, 5, 6, 7)
     trained(tmp_path / "run", resumed={"inspect_every": 0})
@@ -282,7 +282,7 @@ def test_asking_for_figures_of_no_node_leaves_nothing_behind(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_asked_on_resuming_for_figures_of_no_node_is_as_it_was(tmp_path):
+def test_resuming_with_a_pattern_that_matches_nothing_leaves_the_run_unchanged(tmp_path):
     folder = trained(tmp_path / "run", every=4, stop=9, inspect="hidden.1.a")
     before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
     with pytest.raises(UnknownNameError, match="hidden"):

@@ -119,7 +119,7 @@ def test_sections_reach_the_page_and_odd_numbers_are_texts() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"a": {1: 2}}, {"a": object()}, {"a": [b"x"]}])
-def test_sections_that_are_no_json_are_refused_by_name(bad: dict[str, object]) -> None:
+def test_sections_that_are_not_json_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="sections"):
         build_page(Graph({"y": gg.input("x", 3)}), sections=bad)
 

@@ -87,14 +87,14 @@ def test_equal_numbered_scopes_are_runs_the_nested_ones_too(data: dict[str, Any]
     assert data["folds"] is True
 
 
-def test_scopes_come_after_the_scope_they_stand_in(data: dict[str, Any]) -> None:
+def test_scopes_are_after_the_scope_around_them(data: dict[str, Any]) -> None:
     for place, scope in enumerate(data["scopes"]):
         assert scope["parent"] < place
         outer = data["scopes"][scope["parent"]]["path"] if place else ""
         assert scope["path"] == ".".join(filter(None, [outer, scope["name"]]))
 
 
-def test_parameters_stand_inside_and_masks_are_shared(data: dict[str, Any]) -> None:
+def test_parameters_are_inside_and_masks_are_shared(data: dict[str, Any]) -> None:
     assert name(data, node(data, "layer.1.w")["inside"]) == "layer.1.a"
     assert node(data, "mask")["shared"] is True
     assert "shared" not in node(data, "layer.0.z")
@@ -128,7 +128,7 @@ def test_names_like_those_of_objects_are_names() -> None:
     assert list(data["outputs"]) == ["__proto__"]
 
 
-def test_no_line_of_a_file_that_is_no_program_is_shown(data: dict[str, Any]) -> None:
+def test_only_lines_of_programs_are_shown(data: dict[str, Any]) -> None:
     assert all(source["file"].endswith(".py") or not source["text"] for source in data["sources"])
 
 

@@ -29,7 +29,7 @@ def test_the_details_of_a_node(open_page: Open, small: str) -> None:
     assert title(page) == "matches"
 
 
-def test_a_weight_stands_with_its_arrow(open_page: Open, network: str) -> None:
+def test_a_weight_is_shown_with_its_arrow(open_page: Open, network: str) -> None:
     page = open_page(network, "#node=hidden.1.z")
     formulas = page.locator("#details .formula math")
     assert formulas.nth(0).get_attribute("alttext") == "z = 1 / (1 + e^(−a))"

@@ -17,11 +17,11 @@ def test_a_number_keeps_nine_digits(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
-def test_what_is_no_number_is_none(value: float | None) -> None:
+def test_numbers_that_are_not_finite_are_none(value: float | None) -> None:
     assert number(value) is None
 
 
-def test_packed_numbers_come_back_exactly_in_order() -> None:
+def test_packed_numbers_are_decoded_exactly_and_in_order() -> None:
     array = np.array([[1.5, -0.0, np.nan], [np.inf, 1e-45, 3.0]], ">f4")
     found = np.frombuffer(base64.b64decode(packed(array.T)), "<f4")
     np.testing.assert_array_equal(found, array.T.ravel())

@@ -44,7 +44,7 @@ def test_an_exact_name_is_that_node(open_page: Open, training: str, query: str) 
     assert page.evaluate("decodeURIComponent(location.hash)").startswith(f"#node={wanted['name']}")
 
 
-def test_a_node_comes_before_a_scope_of_the_same_name(open_page: Open) -> None:
+def test_a_node_is_found_before_a_scope_of_the_same_name(open_page: Open) -> None:
     x = gg.tanh(gg.input("x", (2,)), name="same")
     with gg.scope("same"):
         y = gg.exp(gg.sin(x, name="same"), name="inner")

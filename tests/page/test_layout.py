@@ -30,7 +30,7 @@ def overlapping(boxes: list[list[float]]) -> int:
 
 
 @pytest.mark.parametrize("view", ["mirror", "backward"])
-def test_no_box_lies_on_another(open_page: Open, large: str, view: str) -> None:
+def test_boxes_do_not_overlap(open_page: Open, large: str, view: str) -> None:
     page = open_page(large, f"#view={view}")
     page.keyboard.press("e")
     boxes = places(page)

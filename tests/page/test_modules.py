@@ -14,7 +14,7 @@ def written(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def test_each_module_stands_after_those_that_it_imports(tmp_path: Path) -> None:
+def test_each_module_is_after_those_that_it_imports(tmp_path: Path) -> None:
     imports = {
         "main.js": ["core/view.js", "panels/a.js", "core/model.js"],
         "panels/a.js": ["core/model.js", "core/view.js"],

@@ -40,7 +40,7 @@ def test_formulas(text: str, tree: list[object]) -> None:
     assert formula_tree(text) == tree
 
 
-def test_what_is_no_mathematics_stands_as_words() -> None:
+def test_text_that_is_not_mathematics_becomes_words() -> None:
     assert formula_tree("by a rule of the user's")[0] == "row"
     assert formula_tree("<script>") == ["row", o("<"), ["t", "script"], o(">")]
     assert formula_tree(") x (") == ["row", ["o", ")"], X, ["("]]

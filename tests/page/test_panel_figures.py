@@ -125,7 +125,9 @@ def test_the_first_value_that_is_not_finite_is_on_the_page(open_page: Open) -> N
 
 
 @pytest.mark.parametrize(("step", "said"), [(0, "one step moves it by"), (3, "is 0: it does not")])
-def test_a_step_at_rate_zero_is_said_to_move_nothing(open_page: Open, step: int, said: str) -> None:
+def test_a_step_at_rate_zero_is_reported_to_move_nothing(
+    open_page: Open, step: int, said: str
+) -> None:
     """A schedule that has ended gives a rate of 0; ‖Δw‖ = 0 alone would look like a fault."""
     settings = TrainingSettings(steps=3, warmup=0, schedule="linear", optimiser="sgd")
     x, w = input("x", (4, 2)), parameter("w", (2, 3), normal(1.0))

@@ -66,7 +66,7 @@ def test_maps_are_those_of_an_evaluation(transformer: Any) -> None:
             assert (floats(example["weights"], *shape)[mask] > 0).all()
 
 
-def test_masks_hide_padding_and_what_comes_later(transformer: Any) -> None:
+def test_masks_hide_padding_and_later_tokens(transformer: Any) -> None:
     graph, _, feeds, state = transformer
     section = attention_section(graph, feeds, state)
     assert section is not None

@@ -81,5 +81,5 @@ def test_the_graph_gives_depth_and_parameters() -> None:
     assert section["depth"] == ["w", "z"] and section["parameters"] == ["w"]
 
 
-def test_nothing_recorded_is_no_section() -> None:
+def test_without_recorded_figures_there_is_no_section() -> None:
     assert history_section(Recorded((), ("a",), ("mean",), np.zeros((0, 1, 1)), {})) is None

@@ -83,7 +83,7 @@ def test_passes_are_those_of_the_compiler() -> None:
     assert steps[-1]["cost"]["steps"] < section["before"]["steps"]
 
 
-def test_what_became_of_a_node_is_told_as_a_computation() -> None:
+def test_a_changed_node_is_listed_as_a_computation() -> None:
     lists = [step["lists"] for step in pass_section(network(), {"batch": 5})["steps"]]
     listed = {(kind, *item) for each in lists for kind, items in each.items() for item in items}
     assert ("removed", "unused", f"exp({printable('layer.' + HOSTILE, 60)})", "") in listed

@@ -85,7 +85,7 @@ def test_what_cripples_one_contender_is_dropped_and_named() -> None:
     assert not {"OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "XLA_FLAGS"} & set(kept)
 
 
-def test_one_processor_of_every_core_comes_first(tmp_path: Path) -> None:
+def test_one_processor_of_every_core_is_first(tmp_path: Path) -> None:
     for number, siblings in enumerate(("0-1", "0-1", "2-3", "2-3")):
         folder = tmp_path / f"sys/devices/system/cpu/cpu{number}/topology"
         folder.mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_a_failure_is_the_answer(start: Prepare) -> None:
     assert "\n" not in caught.value.problem
 
 
-def test_an_ended_process_is_told_with_its_last_words(start: Prepare) -> None:
+def test_an_ended_process_is_reported_with_its_last_line(start: Prepare) -> None:
     worker, prepare = start("exits")
     with worker:
         for _ in range(2):

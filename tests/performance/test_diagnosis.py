@@ -55,7 +55,7 @@ def levels(report: MachineReport) -> list[str]:
     return [finding.level for finding in judge(report)]
 
 
-def test_nothing_wrong_is_said_plainly() -> None:
+def test_a_report_without_problems_has_only_ok_verdicts() -> None:
     assert set(levels(REPORT)) == {"ok"}
     assert one_line_warning(REPORT) is None
     assert not any(finding.remedy for finding in judge(REPORT))
@@ -72,7 +72,7 @@ def test_a_forced_kernel_is_a_problem_where_it_is_measured_to_be_slow() -> None:
     assert worst(forced(500.0)).level == "ok"
 
 
-def test_a_forced_kernel_that_is_the_own_choice_is_no_problem_however_noisy_the_timing() -> None:
+def test_a_forced_kernel_that_is_the_default_is_ok_however_noisy_the_timing() -> None:
     assert worst(forced(100.0, kernel="SkylakeX")).level == "ok"
 
 
@@ -107,7 +107,7 @@ def test_more_threads_than_a_container_may_run_are_a_note() -> None:
     assert (finding.level, finding.remedy) == ("note", "export OPENBLAS_NUM_THREADS=4")
 
 
-def test_a_blas_that_cannot_be_asked_is_a_note() -> None:
+def test_a_blas_without_known_kernel_and_threads_is_a_note() -> None:
     (finding,) = judge_blas(replace(BLAS, name="accelerate", kernel="", threads=0))
     assert finding.level == "note"
     assert "accelerate" in finding.text and "400" in finding.text

@@ -34,7 +34,7 @@ def machine(tmp_path, monkeypatch):
     return ready
 
 
-def test_as_many_others_as_cores_are_told_with_the_remedy(machine):
+def test_as_many_other_threads_as_cores_are_reported_with_the_remedy(machine):
     note = busy_note(BLAS, machine(CORES + 1))
     assert note is not None and note.startswith(f"{CORES} other programs")
     assert f"on {CORES} cores" in note and "export OPENBLAS_NUM_THREADS=1" in note
@@ -61,7 +61,7 @@ def test_a_system_that_does_not_say_is_not_judged(text, tmp_path):
     assert ready_to_run(tmp_path) is None and busy_note(BLAS, tmp_path) is None
 
 
-def test_a_limit_that_costs_nothing_is_no_problem():
+def test_a_limit_that_costs_nothing_is_not_a_problem():
     limited = replace(
         BLAS,
         threads=1,

@@ -60,7 +60,7 @@ def test_boxes_edges_and_deltas_have_the_numbers_of_the_batch() -> None:
     assert found.caption[0].startswith("my run · after step 1,200 · loss ")
 
 
-def test_without_figures_nothing_is_said_of_a_run() -> None:
+def test_without_annotations_there_is_no_caption() -> None:
     graph, _, _ = trained()
     found = picture(graph)
     assert not found.caption and not any(b.figure for b in found.boxes)

@@ -37,7 +37,7 @@ def test_every_format_is_the_same_as_bytes_and_in_a_file(form: str, tmp_path: Pa
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
-def test_the_format_is_the_ending_or_said_apart(tmp_path: Path) -> None:
+def test_the_format_is_the_ending_or_an_argument(tmp_path: Path) -> None:
     graph = network()
     render(graph, str(tmp_path / "a.TXT"))
     render(graph, tmp_path / "b", format="txt")

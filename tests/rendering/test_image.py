@@ -47,7 +47,7 @@ def test_without_graphviz_the_error_says_how_to_get_it() -> None:
 
 
 @needs_dot
-def test_what_dot_refuses_is_told() -> None:
+def test_an_error_of_dot_is_reported() -> None:
     with pytest.raises(EnvironmentLimitError, match=r"exit code 1: .*syntax error"):
         draw_image("digraph { broken", "svg")
 
@@ -117,6 +117,6 @@ def test_the_port_draws_no_pdf() -> None:
 
 
 @pytest.mark.usefixtures("only_the_port")
-def test_what_the_port_refuses_is_told() -> None:
+def test_an_error_of_the_port_is_reported() -> None:
     with pytest.raises(EnvironmentLimitError, match=r"exit code 1: .*syntax error"):
         draw_image("digraph { broken", "svg")

@@ -115,7 +115,7 @@ def test_large_graphs_are_cut() -> None:
 
 
 @needs_dot
-def test_a_picture_stands_in_an_image() -> None:
+def test_a_picture_is_an_image_element() -> None:
     graph = network(HOSTILE[0])
     bundle = graph._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html", "image/svg+xml"}
@@ -127,7 +127,7 @@ def test_a_picture_stands_in_an_image() -> None:
     assert "image/svg+xml" in gg.compile(graph)._repr_mimebundle_()
 
 
-def test_a_picture_that_fails_is_no_failing_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_does_not_fail_if_its_picture_does(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(graph: gg.Graph, view: object) -> None:
         raise RuntimeError("a fault of the painter")
 
@@ -191,7 +191,7 @@ def test_the_package_offers_what_shows_its_objects() -> None:
     assert DISPLAY.load() is show
 
 
-def test_a_summary_names_no_more_than_a_few() -> None:
+def test_a_summary_has_only_a_few_names() -> None:
     inputs = [gg.input(f"x{number}", 3) for number in range(9)]
     total = inputs[0]
     for item in inputs[1:]:

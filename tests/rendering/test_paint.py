@@ -57,7 +57,7 @@ def between(found: Picture, head: Box, tail: Box, kind: str = "value") -> Edge:
 # ---------------------------------------------------------------- neurons
 
 
-def test_weights_stand_on_edges_and_sums_are_one_box() -> None:
+def test_weights_are_on_edges_and_sums_are_one_box() -> None:
     found = picture(neurons())
     assert found.style == "neurons" and found.direction == "right"
     a, z = box(found, "hidden", "2", "a"), box(found, "hidden", "2", "z")
@@ -82,7 +82,7 @@ def test_deltas_mirror_the_edges_of_values() -> None:
     assert "x1" not in {b.label.index for b in found.boxes}, "an input's delta is not drawn"
 
 
-def test_the_offset_of_a_neuron_stands_in_its_sum() -> None:
+def test_the_bias_of_a_neuron_is_inside_its_sum() -> None:
     found = picture(derive(feedforward.neurons(feedforward.Settings(bias=True)), "loss"))
     a = box(found, "output", "2", "a")
     assert a.tags == ("b.y2",) and delta(found, a).tags == ("δ b.y2",) and a.detail == "Σ"
@@ -157,7 +157,7 @@ def test_large_graphs_are_collapsed_by_themselves() -> None:
     assert len(picture(Graph({"loss": sum(x, name="loss")})).boxes) <= 401
 
 
-def test_constants_and_counters_are_hidden_unless_asked_for() -> None:
+def test_constants_and_counters_are_hidden_by_default() -> None:
     seed, step = (state(name, dtype="int32") for name in ("seed", "step"))
     x = input("x", 2)
     mask = dropout_mask(seed, step, 2, 0.5, 0, name="mask")
@@ -197,7 +197,7 @@ def test_every_node_of_the_deltas_can_be_drawn() -> None:
     assert len(steps) >= len([n for n in graph if parts[n] == "delta" and n in varying])
 
 
-def test_updates_are_drawn_when_asked_for() -> None:
+def test_updates_are_drawn_if_the_view_includes_them() -> None:
     x, w = input("x", (2, 3)), parameter("w", (3, 3), normal(1.0))
     graph = training_step(Graph({"loss": sum(tanh(x @ w), name="loss")}), TrainingSettings())
     found = picture(graph, View(updates=True))
@@ -206,7 +206,7 @@ def test_updates_are_drawn_when_asked_for() -> None:
     assert "update" not in {b.kind for b in picture(graph).boxes}
 
 
-def test_tooltips_tell_formulas_and_lines() -> None:
+def test_tooltips_have_formulas_and_lines() -> None:
     found = picture(derive(layers(1), "loss"))
     text = box(found, "encoder", "0", "z").tooltip
     assert text.startswith("encoder.0.z\ntanh : float32[batch, 4]\n= tanh dense.a\nδ = δ[add]")

@@ -49,7 +49,7 @@ def test_without_any_font_all_is_left() -> None:
     assert chosen_fonts({1, 2}, [], lambda name: set()) == ((), {1, 2})
 
 
-def test_boxes_and_parts_of_formulas_are_no_fonts_for_text() -> None:
+def test_fonts_of_boxes_and_parts_of_formulas_are_not_used_for_text() -> None:
     families = system_families()
     assert FONT in families and "STIXGeneral" in families
     assert not [name for name in families if name.startswith(("Last Resort", "cm", "STIXSize"))]
@@ -83,7 +83,7 @@ def test_a_text_is_drawn_with_the_font_that_has_it() -> None:
         assert f"a{mark}" in svg and family[1] in svg
 
 
-def test_fonts_are_also_given_by_who_only_writes_the_picture() -> None:
+def test_encoding_a_figure_sets_its_fonts() -> None:
     mark = _only_in("STIXGeneral")
     with styled():
         figure = new_figure()
@@ -92,7 +92,7 @@ def test_fonts_are_also_given_by_who_only_writes_the_picture() -> None:
         assert len(text.get_fontfamily()) == 2
 
 
-def test_what_no_font_has_is_said_in_one_line() -> None:
+def test_characters_without_a_font_are_reported_in_one_line() -> None:
     nobody = "\U0001f9ff\ufdd0"  # the second is not a character
     with styled():
         figure = new_figure()

@@ -103,7 +103,7 @@ def test_the_flow_has_a_median_for_each_block():
     assert {"step 1", "step 10", "step 20"} <= set(texts(axes.figure))
 
 
-def test_deltas_that_are_0_but_for_rounding_are_told_not_drawn_to():
+def test_deltas_that_are_0_up_to_rounding_are_counted_and_do_not_set_the_axis():
     found = deltas("a.0.x", "a.0.y", "a.0.z", "a.1.x", "a.1.y")
     found.values[:, 1, RECORDED_FIGURES.index("std")] = 1e-12
     figure = plot_flow(found, "run")

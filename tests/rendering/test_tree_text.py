@@ -41,7 +41,7 @@ def test_the_tree_of_a_forward_graph() -> None:
     assert tree_text(network()) == tree_text(network())
 
 
-def test_deltas_stand_below_their_nodes_a_line_for_each_tail() -> None:
+def test_deltas_are_below_their_nodes_a_line_for_each_tail() -> None:
     graph = derive(network(), "loss")
     lines = tree_text(graph).splitlines()
     assert lines[0].startswith("7 forward nodes, ")
@@ -68,7 +68,7 @@ def test_thousands_of_scopes_do_not_recurse() -> None:
     assert ".s.s.s" in tree_text(Graph({"y": tanh(x, name="y")}))
 
 
-def test_constants_and_updates_are_shown_when_asked_for() -> None:
+def test_constants_and_updates_are_shown_if_the_view_includes_them() -> None:
     x, table = input("x", 2), constant([1.0, 2.0], "float32", name="table")
     graph = Graph({"y": (x * table) + 3.0})
     assert "constant <2 numbers> : float32[2]" in tree_text(graph)

@@ -27,7 +27,7 @@ def test_a_pair_has_a_ratio_and_a_distance(first, second, ratio, distance):
     assert pair.to_dict() == {"name": "x", "first": first, "second": second, "ratio": ratio}
 
 
-def test_the_largest_difference_comes_first_and_the_rest_is_listed():
+def test_the_largest_difference_is_first_and_unmatched_names_are_listed():
     first = {
         "a": {"norm": 1.0},
         "b": {"norm": 1.0},

@@ -54,7 +54,7 @@ def test_an_unknown_figure_is_refused_with_the_nearest():
         known_figure("q", REPORTED)
 
 
-def test_the_largest_magnitude_comes_first_and_what_is_missing_last():
+def test_the_largest_magnitude_is_first_and_missing_figures_are_last():
     items = {"a": {"mean": 1.0}, "b": {"mean": None}, "c": {"mean": -3.0}, "d": {"mean": 2.0}}
     assert ordered(items, items.__getitem__, "mean") == ["c", "d", "a", "b"]
     assert ordered(items, items.__getitem__) == list(items)

@@ -160,7 +160,7 @@ def test_lint_names_what_is_likely_to_go_wrong(
     path.write_text(RISKY)
     assert check.run(parse(str(path), "--lint", "--set", "width=3")) == 1
     shown = capsys.readouterr().out
-    assert shown.startswith("risk (log): log of what can be 0 or negative: NaN\n  where: ")
+    assert shown.startswith("risk (log): log of a value that can be 0 or negative: NaN\n  where: ")
     assert f"{path}:22" in shown and "risky: 1 finding, " in shown
     assert check.run(parse(str(path), "--lint", "--set", "width=3", "--json")) == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["node"] == "risk"

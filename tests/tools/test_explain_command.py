@@ -79,7 +79,7 @@ def test_a_terminal_gets_colour(
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert inspect.run(parse("feedforward", "--explain", "hidden.1.z", "--depth", "2")) == 0
     shown = capsys.readouterr().out
-    assert "\x1b[" in shown and "takes as given" in shown
+    assert "\x1b[" in shown and "taken as given" in shown
 
 
 def test_an_unknown_node_is_named() -> None:

@@ -117,7 +117,7 @@ def test_what_is_likely_to_go_wrong_is_noted_before_the_first_step(place, capsys
     (place / "mine.py").write_text(UNGUARDED, encoding="utf-8")
     assert main(["train", "mine.py", "--run", "mine"]) == 0
     output = capsys.readouterr().out
-    note = re.search(r"^note: logarithm √: log of what .*mine\.py:\d+\)$", output, re.M)
+    note = re.search(r"^note: logarithm √: log of a value .*mine\.py:\d+\)$", output, re.M)
     assert note is not None and note.start() < output.index("step 1/1")
     assert main(["train", "--resume", "mine", "--set", "steps=2"]) == 0
     assert "logarithm" not in capsys.readouterr().out, "said once"
