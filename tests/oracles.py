@@ -23,6 +23,8 @@ from graphgrad.ops import movement as m
 from graphgrad.ops import reduction as r
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.ops.ranking import TOP
+from graphgrad.ops.writing import WRITE_ROWS
 
 
 def matmul(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
@@ -61,6 +63,18 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
         source[axis] = np.broadcast_to(indices, out.shape)[place]
         out[place] = x[tuple(source)]
     return out
+
+
+def top(x: Any, k: int) -> Any:
+    earlier = np.tri(x.shape[-1], k=-1, dtype=bool)
+    above = (x[..., None, :] > x[..., None]) | ((x[..., None, :] == x[..., None]) & earlier)
+    return np.argmax(above.sum(-1)[..., None, :] == np.arange(k)[:, None], -1)
+
+
+def write_rows(x: Any, rows: Any, places: Any) -> Any:
+    hot = one_hot(places, x.shape[1])
+    kept = (1 - hot.sum(1)).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    return x * kept + np.einsum("bns,bn...->bs...", hot, rows)
 
 
 def cross_entropy(logits: Any, targets: Any, smoothing: float, ignored: int) -> Any:
@@ -162,6 +176,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     r.ARGMAX: lambda x, axis, dtype: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
     r.LOGSUMEXP: reduced(special.logsumexp),
     MATMUL: matmul,
+    TOP: top,
+    WRITE_ROWS: write_rows,
     m.RESHAPE: lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),
     m.TRANSPOSE: lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)),
     m.BROADCAST_TO: lambda x, shape: x + np.zeros(shape),

@@ -1,7 +1,7 @@
 """Imports point down only, and stand at the top of their file.
 
 errors < philox, user_folder < loops < graph < ops < backprop < passes < schedule < fusion < plan
-< backends < compile < layers < data < training < inspection < rendering < models < guide < tools
+< backends < compile < layers < data < decoding < training < inspection < rendering < models < guide < tools
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ LAYERS = (
     "compile",
     "layers",
     "data",
+    "decoding",
     "training",
     "inspection",
     "rendering",

@@ -14,6 +14,7 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph import Node, iota, scope
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import dense, known_width
+from graphgrad.layers.cache import Memory
 from graphgrad.ops import (
     expand_dims,
     less_equal,
@@ -46,12 +47,13 @@ def attention(
 
 
 def multi_head_attention(
-    queries: Node, memory: Node, mask: Node | None, heads: int, name: str = "attention"
+    queries: Node, memory: Node | Memory, mask: Node | None, heads: int, name: str = "attention"
 ) -> Node:
     """Concat(head₁, …, head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).
 
     Keys and values come from `memory`; self-attention is `memory is queries`. The matrices of all
-    heads lie side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
+    heads lie side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q. Where
+    decoding keeps keys and values of earlier positions, `memory` says so (cache.py).
     """
     width = known_width(queries)
     if heads < 1 or width % heads:
@@ -60,10 +62,22 @@ def multi_head_attention(
         )
     with scope(name):
         query = split_heads(dense(queries, width, "query"), heads)
-        key = split_heads(dense(memory, width, "key"), heads)
-        value = split_heads(dense(memory, width, "value"), heads)
+        key = split_heads(_recalled(memory, "key", queries), heads)
+        value = split_heads(_recalled(memory, "value", queries), heads)
         joined = join_heads(attention(query, key, value, mask))
         return dense(joined, width, "output")
+
+
+def _recalled(memory: Node | Memory, name: str, queries: Node) -> Node:
+    """The keys or the values of all positions, as wide as the queries."""
+    width = known_width(queries)
+
+    def project(positions: Node) -> Node:
+        return dense(positions, width, name)
+
+    if isinstance(memory, Node):
+        return project(memory)
+    return memory.recall(name, width, queries.dtype, project)
 
 
 def split_heads(x: Node, heads: int) -> Node:

@@ -15,7 +15,9 @@ from graphgrad.ops import (
     indexing,
     movement,
     random,
+    ranking,
     reduction,
+    writing,
 )
 from graphgrad.ops.arithmetic import (
     absolute,
@@ -92,7 +94,9 @@ from graphgrad.ops.movement import (
     transpose,
 )
 from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.ranking import top
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
+from graphgrad.ops.writing import write_rows
 
 FAMILIES = (
     arithmetic,
@@ -102,6 +106,8 @@ FAMILIES = (
     movement,
     frames,
     indexing,
+    ranking,
+    writing,
     random,
     composite,
 )
@@ -184,10 +190,12 @@ __all__ = [
     "sum",
     "take_along_axis",
     "tanh",
+    "top",
     "transpose",
     "variance",
     "where",
     "with_delta",
+    "write_rows",
     "zeros",
     "zeros_like",
 ]

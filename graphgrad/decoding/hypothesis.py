@@ -1,0 +1,25 @@
+"""What decoding gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A sequence of tokens that the model gave."""
+
+    tokens: tuple[int, ...]
+    """Without the prompt; the end, where it came to it, is the last."""
+    log_probability: float = math.nan
+    """The sum of the log-probabilities of its tokens; NaN where scores were not asked for."""
+    score: float = math.nan
+    """The same over the length penalty: what the hypotheses of a beam are ordered by."""
+    ended: bool = True
+    """Whether it came to its end, or was stopped at the limit."""
+
+
+def normalised(log_probability: float, length: int, penalty: float) -> float:
+    """log p / n^α (Wu et al. 2016 with a denominator of their own; as in fairseq)."""
+    return log_probability / max(length, 1) ** penalty
