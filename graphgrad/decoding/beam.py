@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from graphgrad.decoding.decodable import Decodable, Sentence
-from graphgrad.decoding.hypothesis import Hypothesis, normalised
+from graphgrad.decoding.hypothesis import Hypothesis, need_numbers, normalised, nothing_left
 from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Wanted
 from graphgrad.decoding.repetition import repeating
@@ -55,7 +55,10 @@ class BeamSearch:
     def take(self, found: Mapping[str, np.ndarray]) -> None:
         """Chooses the sequences that go on, and finishes those that have come to their end."""
         batch, rows, width = found["token"].shape
-        totals = (self._score[:, :, None] + found["score"]).reshape(batch, rows * width)
+        alive = np.isfinite(self._score) & self.going[:, None]
+        need_numbers(found["score"][alive])
+        gained = np.where(alive[:, :, None], found["score"], -np.inf)
+        totals = (self._score[:, :, None] + gained).reshape(batch, rows * width)
         order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * self._beam]
         totals = np.take_along_axis(totals, order, axis=1)
         tokens = np.take_along_axis(found["token"].reshape(batch, rows * width), order, axis=1)
@@ -77,7 +80,10 @@ class BeamSearch:
         self._tokens[:, :, self._step] = np.take_along_axis(tokens, going_on, axis=1)
         self._step += 1
         over = np.array([len(self._finished[each]) >= self._beam for each in self._sentence])
-        over |= np.isneginf(self._score).all(axis=1)
+        dead_end = np.isneginf(self._score).all(axis=1) & self.going
+        if not all(self._finished[each] for each in self._sentence[dead_end]):
+            raise nothing_left()
+        over |= dead_end
         for row in np.flatnonzero(self.going & last & ~over):
             self._stop(int(row))
         self.going &= ~(over | last)

@@ -19,8 +19,8 @@ ROWS = 256
 class Decoder:
     """Decodes with one model; its programs are compiled when they are first needed, and kept."""
 
-    def __init__(self, decodable: Decodable) -> None:
-        self.programs = Programs(decodable)
+    def __init__(self, decodable: Decodable, rows: int = ROWS) -> None:
+        self.programs, self._rows = Programs(decodable), rows
 
     def __call__(
         self,
@@ -47,7 +47,7 @@ class Decoder:
         for sentence in sentences:
             self._check(sentence)
         order = sorted(range(len(sentences)), key=lambda place: _length(sentences[place]))
-        most = max(ROWS // options.beam, 1)
+        most = max(self._rows // options.beam, 1)
         for start in range(0, len(order), most):
             places = order[start : start + most]
             chosen = [sentences[place] for place in places]

@@ -37,8 +37,9 @@ def drawn(logits: np.ndarray, numbers: np.ndarray, options: Options) -> np.ndarr
     weights = logits - logits.max(axis=1, keepdims=True)
     weights = np.exp(weights / options.temperature)
     if options.top_p < 1:
-        before = np.cumsum(weights, axis=1) - weights
-        weights[before >= options.top_p * weights.sum(axis=1, keepdims=True)] = 0
+        heights = np.cumsum(weights, axis=1)
+        enough = heights[:, :-1] >= options.top_p * heights[:, -1:]
+        weights[:, 1:][enough] = 0
     heights = np.cumsum(weights, axis=1)
     places = (heights <= numbers[:, None] * heights[:, -1:]).sum(axis=1)
     # a product that is rounded up to the whole falls on the last that has a weight

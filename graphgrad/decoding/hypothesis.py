@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from graphgrad.errors import NonFiniteError
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -23,3 +27,20 @@ class Hypothesis:
 def normalised(log_probability: float, length: int, penalty: float) -> float:
     """log p / n^α (Wu et al. 2016 with a denominator of their own; as in fairseq)."""
     return log_probability / max(length, 1) ** penalty
+
+
+def need_numbers(best: np.ndarray) -> None:
+    """NonFiniteError where a model gives something else than numbers to choose by."""
+    if np.isnan(best).any() or np.isposinf(best).any():
+        raise NonFiniteError(
+            "the model's logits are not finite, so there is no next token",
+            fix="use an older checkpoint of the run (`graphgrad inspect` shows which node it is)",
+        )
+
+
+def nothing_left() -> NonFiniteError:
+    """The error for a sentence that no token can follow."""
+    return NonFiniteError(
+        "there is no next token: all are excluded, or the model gives none a probability",
+        fix="where no_repeat is set, use a larger one",
+    )

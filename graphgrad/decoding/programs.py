@@ -43,6 +43,8 @@ class StepProgram:
     caches: Mapping[str, tuple[tuple[int, ...], np.dtype]]
     """Shape and dtype of each by the name of its state."""
     parameters: tuple[str, ...]
+    inputs: frozenset[str]
+    """What the model reads of a step; one without positions does not ask for them."""
     vocabulary: int
 
 
@@ -81,7 +83,8 @@ class Programs:
         parameters = tuple(name for name in graph.states if name not in caches)
         vocabulary = logits.shape[-1]
         assert isinstance(vocabulary, int)
-        return StepProgram(compile(graph, fuse=True), caches, parameters, vocabulary)
+        inputs = frozenset(graph.inputs)
+        return StepProgram(compile(graph, fuse=True), caches, parameters, inputs, vocabulary)
 
     def _outputs(self, logits: Node, wanted: Wanted) -> dict[str, Node]:
         allowed = logits

@@ -15,7 +15,6 @@ from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up, width_for
 from graphgrad.decoding.session import SMALLEST_BATCH, Session
 from graphgrad.decoding.single import SingleSearch
-from graphgrad.errors import NonFiniteError
 
 
 class Search(Protocol):
@@ -55,7 +54,6 @@ def decode_batch(
     wanted = search.wanted
     found = session.prompt(*_prompts(sentences, batch), replace(wanted, banned=False))
     while True:
-        need_finite(found, search.going)
         search.take(found)
         left = np.flatnonzero(search.going)
         going(len(left))
@@ -68,16 +66,6 @@ def decode_batch(
             search.moved(session.keep(left, smaller), len(left))
         banned = search.banned(session.vocabulary) if wanted.banned else None
         found = session.step(search.next_tokens, search.going, wanted, banned)
-
-
-def need_finite(found: Mapping[str, np.ndarray], going: np.ndarray) -> None:
-    """NonFiniteError where the model gives no numbers to choose by."""
-    best = found["score"][..., 0] if "score" in found else found["logits"].max(axis=-1)
-    if not np.isfinite(best[going].max(axis=-1)).all():
-        raise NonFiniteError(
-            "the model's logits are not finite, so there is no next token",
-            fix="use an older checkpoint of the run (`graphgrad inspect` shows which node it is)",
-        )
 
 
 def _sources(

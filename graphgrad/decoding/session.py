@@ -117,7 +117,9 @@ class Session:
             if name not in self._caches:  # not empty(): a weight of 0 times NaN is NaN
                 self._caches[name] = np.zeros(shape, dtype)
         state = {name: self._state[name] for name in program.parameters}
-        return program.compiled({**state, **self._caches}, {**feeds, **self._encoded})
+        given = {**feeds, **self._encoded}
+        inputs = {name: given[name] for name in program.inputs}
+        return program.compiled({**state, **self._caches}, inputs)
 
     def _make_room(self, rows: int, resting: np.ndarray) -> None:
         """Sees to it that so many more slots are free in each sentence that is not resting."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphgrad.decoding.decodable import Decodable, Sentence
 from graphgrad.decoding.drawing import drawn, uniform
-from graphgrad.decoding.hypothesis import Hypothesis, normalised
+from graphgrad.decoding.hypothesis import Hypothesis, need_numbers, normalised, nothing_left
 from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Wanted
 from graphgrad.decoding.repetition import repeating
@@ -42,13 +42,17 @@ class SingleSearch:
     def take(self, found: Mapping[str, np.ndarray]) -> None:
         """Chooses the next token of each sequence."""
         options, rows = self._options, np.arange(len(self.going))
+        logits = found["score" if "score" in found else "logits"][:, 0]
+        best = logits[self.going].max(axis=1)
+        need_numbers(best)
+        if np.isneginf(best).any():
+            raise nothing_left()
         if options.draws:
-            logits = found["logits" if not options.top_k else "score"][:, 0]
             place = drawn(logits, uniform(options.seed, self._number, self._step), options)
             token = place if not options.top_k else found["token"][rows, 0, place]
         else:
             token = found["token"][:, 0, 0]
-            self._score += found["score"][:, 0, 0]
+            self._score += logits[:, 0]
         self._tokens[:, self._step] = token
         self._step += 1
         at_end = np.zeros(len(rows), bool) if self._end is None else token == self._end
