@@ -8,8 +8,16 @@ import pytest
 from graphgrad.backprop import derive
 from graphgrad.compile import compile, initial_state
 from graphgrad.errors import ConfigurationError
+from graphgrad.graph import Graph, leaf_name
+from graphgrad.layers import Step, StepSizes
 from graphgrad.models import transformer
-from graphgrad.models.transformer import Settings, decoding_graph, encoding_graph, training_graph
+from graphgrad.models.transformer import (
+    Settings,
+    decoding_step,
+    encoding_graph,
+    training_graph,
+)
+from graphgrad.ops import log_softmax
 from graphgrad.training.optimisers import SEED, STEP, training_step
 from graphgrad.training.settings import with_values
 
@@ -52,6 +60,13 @@ def batch(source_lengths, target_lengths, source=None, target=None, seed=0):
         feeds["target_input"][row, :answer] = [1, *words]
         feeds["target_output"][row, :answer] = [*words, 2]
     return feeds
+
+
+def parts_of(settings):
+    """The two graphs of use: what is encoded, and a step."""
+    step = Step(StepSizes(2, 1, 16))
+    logits = decoding_step(step, settings, TARGETS)
+    return encoding_graph(settings, SOURCES, TARGETS), Graph({"logits": logits}, step.updates)
 
 
 def values(graph, names, feeds, state=None):
@@ -104,8 +119,7 @@ def test_all_four_graphs_share_their_parameters_by_name():
     settings = small(dropout=0.1)
     complete = graph_of(settings).parameters
     evaluation = graph_of(settings, training=False)
-    parts = {**encoding_graph(settings, SOURCES).parameters,
-             **decoding_graph(settings, TARGETS).parameters}  # fmt: skip
+    parts = {name: leaf for graph in parts_of(settings) for name, leaf in graph.parameters.items()}
     assert complete.keys() == parts.keys() == evaluation.states.keys()
     assert all(complete[name].type == leaf.type for name, leaf in parts.items())
 
@@ -336,10 +350,13 @@ def test_dropout_masks_are_independent_and_have_mean_one():
 
 
 def test_without_dropout_there_is_no_randomness_in_the_graph():
-    for graph in (graph_of(small()), graph_of(small(dropout=0.3), training=False),
-                  encoding_graph(small(dropout=0.3), SOURCES),
-                  decoding_graph(small(dropout=0.3), TARGETS)):  # fmt: skip
-        assert graph.states.keys() == graph.parameters.keys()
+    for graph in (
+        graph_of(small()),
+        graph_of(small(dropout=0.3), training=False),
+        *parts_of(small(dropout=0.3)),
+    ):
+        kept = {leaf_name(leaf) for leaf in graph.updates}  # keys and values, in use
+        assert graph.states.keys() - kept == graph.parameters.keys()
         assert not any(node.operation.name == "dropout_mask" for node in graph)
 
 
@@ -358,18 +375,26 @@ def test_use_agrees_with_teacher_forcing_position_by_position(norm):
     graph = graph_of(settings)
     state, feeds = state_of(graph), batch([5, 3], [6, 4], source=7, target=8)
     logits = values(graph, ["decoder.output.logits"], feeds, state)["decoder.output.logits"]
-    memory = values(encoding_graph(settings, SOURCES), [], {"source": feeds["source"]}, state)
-    decode = compile(decoding_graph(settings, TARGETS), fetch=["log_probabilities"])
+    encoding, step = parts_of(settings)
+    kept = values(encoding, [], {"source": feeds["source"]}, state)
+    log_probabilities = log_softmax(step["logits"], name="log_probabilities")
+    decode = compile(step.with_outputs({"found": log_probabilities}))
+    state = {**state, **initial_state(step, given={
+        name: state[name] for name in step.parameters})}  # fmt: skip
     for place in range(6):
-        so_far = feeds["target_input"].copy()
-        so_far[:, place + 1 :] = 0  # nothing of what comes after
-        found = decode(state, source=feeds["source"], target_input=so_far, **memory)
+        found = decode(
+            state,
+            kept,
+            source=feeds["source"],
+            token=feeds["target_input"][:, place : place + 1],
+            position=np.full((2, 1), place, np.int32),
+            slot=np.full((2, 1), place, np.int32),
+            visible=np.tile(np.arange(16) <= place, (2, 1, 1)),
+        )["found"][:, 0]
         rows = feeds["target_input"][:, place] != 0
         expected = logits[rows, place]
         log_sum = np.log(np.exp(expected).sum(axis=-1, keepdims=True))
-        np.testing.assert_allclose(found["log_probabilities"][rows, place],
-                                   expected - log_sum, rtol=1e-9)  # fmt: skip
-        np.testing.assert_array_equal(found["next"][rows, place], expected.argmax(axis=-1))
+        np.testing.assert_allclose(found[rows], expected - log_sum, rtol=1e-9)
 
 
 @BOTH_NORMS

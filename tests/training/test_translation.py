@@ -12,20 +12,21 @@ import pytest
 
 from graphgrad.compile import compile, initial_state
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from graphgrad.decoding import Decodable, Decoder
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.graph import Graph, input
 from graphgrad.models.transformer import Settings, task
-from graphgrad.ops import cast, equal, less, where
+from graphgrad.ops import equal, less, multiply, one_hot, where
 from graphgrad.training import translation
+from graphgrad.training.task import Rendering
 from graphgrad.training.translation import (
     CORPUS_FILE,
     LENGTH_FILE,
     SOURCE_FILE,
     TARGET_FILE,
-    TranslationData,
-    Translator,
     load_data,
 )
+from graphgrad.training.translator import Languages, Translator
 
 WORDS = ["a", "b", "c", "d", "e", "f"]
 LINES = [" ".join(WORDS[(n * k) % 6] for k in range(1, n % 5 + 2)) for n in range(60)]
@@ -38,15 +39,18 @@ def alphabet(longest=6, maximum_length=12):
     """A translator that starts with the source's first word and says the alphabet from there:
     each token follows from the one before it, and after the last comes <eos>."""
     vocabulary = Vocabulary.build(WORDS, "whitespace")
+    size = len(vocabulary)
+
+    def step(step):
+        first = input("first", (step.sizes.batch, 1), "int32")
+        source = input("source", (step.sizes.batch, "source"), "int32")
+        begin = where(equal(source[:, :1], EOS), EOS, first)
+        after = where(less(step.token, size - 1), step.token + 1, EOS)
+        return one_hot(where(equal(step.token, BOS), begin, after), size)
+
     source = input("source", ("batch", "source"), "int32")
-    target = input("target_input", ("batch", "target"), "int32")
-    memory = input("memory", ("batch", "source"), "float32")
-    begin = where(equal(source[:, :1], EOS), EOS, cast(memory[:, :1], "int32"))
-    after = where(less(target, len(vocabulary) - 1), target + 1, EOS)
-    decoding = Graph({"next": where(equal(target, BOS), begin, after, name="next")})
-    encoding = Graph({"memory": cast(source, "float32", name="memory")})
-    data = TranslationData(vocabulary, vocabulary, longest, batches=None, read=None)
-    return Translator(data, encoding, decoding, maximum_length)
+    decodable = Decodable(step, Graph({"first": multiply(source[:, :1], 1)}), EOS)
+    return Translator(Languages(vocabulary, vocabulary, longest, maximum_length), decodable)
 
 
 @pytest.mark.parametrize(
@@ -61,41 +65,49 @@ def test_every_token_follows_from_the_one_before(text, expected):
 def test_each_text_gets_its_own_translation_in_order():
     texts = ["d a a", "a", "f f f f f", "", "c b", "a"]
     expected = ["d e f", "a b c d e f", "f", "", "c d e f", "a b c d e f"]
-    for group in (1, 2, 3, 200):
-        assert alphabet()({}, texts, group) == expected
+    for rows in (1, 2, 3, 200):
+        translator = alphabet()
+        translator.decoder = Decoder(translator._decodable, rows)
+        assert translator({}, texts) == expected
     assert alphabet()({}, []) == []
 
 
+def noted(translator, rows=200):
+    """The sources that are encoded and the tokens that are read, from now on."""
+    translator.decoder = Decoder(translator._decodable, rows)
+    programs, sources, read = translator.decoder.programs, [], []
+    encoded, step = programs.encoded, programs.step
+
+    def noted_encoded(state, source):
+        sources.append(source)
+        return encoded(state, source)
+
+    def noted_step(sizes, wanted):
+        found = step(sizes, wanted)
+
+        def run(state, feeds):
+            read.append(feeds["token"])
+            return found.compiled(state, feeds)
+
+        return dataclasses.replace(found, compiled=run)
+
+    programs.encoded, programs.step = noted_encoded, noted_step
+    return sources, read
+
+
 def test_similar_lengths_are_decoded_together():
-    translator, widths = alphabet(maximum_length=40), []
-    encode = translator.encode
-
-    def noted(state, source):
-        widths.append(source.shape)
-        return encode(state, source=source)
-
-    noted.graph = encode.graph
-    translator.encode = noted
-    texts = [" ".join(["f"] * length) for length in (30, 1, 28, 2)]
-    translator({}, texts, group=2)
-    assert widths == [(2, 8), (2, 32)]
+    translator = alphabet(maximum_length=40)
+    sources, _ = noted(translator, rows=2)
+    translator({}, [" ".join(["f"] * length) for length in (30, 1, 28, 2)])
+    assert [source.shape for source in sources] == [(2, 8), (2, 32)]
 
 
 def test_decoding_stops_as_soon_as_all_rows_have_ended():
-    translator, calls = alphabet(), []
-    decode = translator.decode
-
-    def counted(state, **inputs):
-        calls.append(inputs["target_input"].copy())
-        return decode(state, **inputs)
-
-    counted.graph = decode.graph
-    translator.decode = counted
+    translator = alphabet()
+    _, read = noted(translator)
     translator({}, ["e", "f"])
-    assert len(calls) == 3  # e f <eos>
-    e, f = (translator.data.target_vocabulary.ids[word] for word in "ef")
-    np.testing.assert_array_equal(calls[-1][:, :3], [[BOS, e, f], [BOS, f, EOS]])
-    assert not calls[-1][:, 3:].any()  # what is not decoded yet is padding
+    e, f = (translator.languages.target.ids[word] for word in "ef")
+    np.testing.assert_array_equal(np.hstack(read), [[BOS, e, f], [BOS, f, EOS]])  # e f <eos>
 
 
 def test_a_model_that_does_not_stop_is_stopped():
@@ -351,8 +363,12 @@ def test_exact_match_is_the_share_of_whole_lines(corpus, monkeypatch):
     held_out = load_data(settings, {}).corpus.test
     answers = {source: answer for source, answer in held_out}
     wrong = held_out[0][0]
-    monkeypatch.setattr(Translator, "__call__", lambda self, state, texts: [
-        "wrong" if text == wrong else answers[text] for text in texts])  # fmt: skip
+
+    def finished(self, state, texts, *others):
+        for place, text in enumerate(texts):
+            yield place, [Rendering("wrong" if text == wrong else answers[text])]
+
+    monkeypatch.setattr(Translator, "finished", finished)
     made = task(settings, {})
     expected = np.mean([source != wrong for source, _ in held_out])
     assert 0 < expected < 1
