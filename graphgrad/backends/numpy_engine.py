@@ -17,11 +17,13 @@ from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation
 from graphgrad.ops.indexing import SCATTER_ADD, check_indices
 from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.ops.ranking import TOP
 from graphgrad.plan import Plan
 
 try:
     from graphgrad.backends.calls import link
     from graphgrad.loops.philox_compiled import fill_dropout_mask
+    from graphgrad.loops.ranking_compiled import top_rows
     from graphgrad.loops.rows_compiled import add_rows
     from graphgrad.loops.threads import usable_cores
 except ImportError:  # without llvmlite the same program runs plain, and NumPy makes the masks
@@ -45,8 +47,17 @@ def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
     np.logical_or.at(out, indices, rows)  # as NumPy adds truth values
 
 
+def _top(out: Any, x: Any, k: int) -> None:
+    size = x.shape[-1]
+    rows, found = np.ascontiguousarray(x).reshape(-1, size), np.empty((x.size // size, k), np.int32)
+    left = top_rows(found, rows)
+    if left.any():
+        found[left] = np.argsort(-rows[left], axis=-1, kind="stable")[:, :k]
+    out[...] = found.reshape(out.shape)
+
+
 OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
-    {DROPOUT_MASK: _dropout_mask, SCATTER_ADD: _scatter_add} if COMPILES else {}
+    {DROPOUT_MASK: _dropout_mask, SCATTER_ADD: _scatter_add, TOP: _top} if COMPILES else {}
 )
 """What this engine computes better than the operation's own block."""
 

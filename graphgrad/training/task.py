@@ -86,8 +86,9 @@ class Task:
     """Texts to texts, where the model translates."""
     translations: Translations | None = None
     """The same with options, one after another, where the model is decoded by this package."""
-    measure: Callable[[State, Options, Stages], Figures] | None = None
-    """What `evaluate` gives, with options of decoding and with somebody who looks on."""
+    measure: Callable[[State, Options, Stages, bool], Figures] | None = None
+    """What `evaluate` gives, with options of decoding and with somebody who looks on; or, where the
+    last is True, what `validate` gives."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step

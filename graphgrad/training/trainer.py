@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.compile import Compiled, compile
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError, NonFiniteError
 from graphgrad.graph import Graph
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
@@ -37,6 +38,7 @@ from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import Arbiter, overflown, verify_first_step
+from graphgrad.training.waiting import Waiting
 
 EVALUATION = "evaluation.json"
 
@@ -118,13 +120,24 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         try:
-            figures = task.evaluate(read_only(run.state))
+            figures = _figures(run, shown, quick=False)
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         _keep_configuration(run)  # where no step was left to train, not before all went well
         run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
         run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
+    """The figures on held-out data, of some of it if `quick`; who waits is told how long it takes.
+    """
+    task, state = run.task, read_only(run.state)
+    if task.measure is not None:
+        return task.measure(state, Options(), Waiting(say=shown.message), quick)
+    if not quick:
+        return task.evaluate(state)
+    return task.validate(state) if task.validate is not None else {}
 
 
 def _keep_configuration(run: OpenRun) -> None:
@@ -252,9 +265,8 @@ def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
 
     Gives the figures under the names that the metrics have them by.
     """
-    figures: dict[str, float] = {}
-    if run.task.validate is not None:
-        figures = run.task.validate(read_only(run.state))
+    figures = _figures(run, progress, quick=True)
+    if figures:
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")

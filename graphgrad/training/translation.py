@@ -37,7 +37,7 @@ SHOWN_LINES = 4
 _MENDING = "restore it from a copy, or start a new run"
 
 
-def _quietly(stage: str, done: int, total: int) -> None:
+def quietly(stage: str, done: int, total: int) -> None:
     """Nobody looks on."""
 
 
@@ -227,6 +227,11 @@ def translation_task(
     translator = Translator(languages, decodable)
     scorer = _Scorer(settings, data, translator, cache(lambda: compile(evaluation)))
 
+    def measure(state: State, options: Options, stages: Stages, quick: bool) -> Figures:
+        corpus = data.corpus
+        held_out = corpus.validation[:VALIDATED] if quick else corpus.test
+        return scorer(state, held_out, options, stages)
+
     def examples(state: State) -> list[str]:
         sources = _shown(settings, data)
         pairs = zip(sources, translator(state, sources), strict=True)
@@ -235,9 +240,9 @@ def translation_task(
     return Task(
         graph=training,
         feeds=lambda step: feeds_of(data.batches().at(step)),
-        evaluate=lambda state: scorer(state, data.corpus.test),
-        validate=lambda state: scorer(state, data.corpus.validation[:VALIDATED]),
-        measure=lambda state, options, stages: scorer(state, data.corpus.test, options, stages),
+        evaluate=lambda state: measure(state, Options(), quietly, False),
+        validate=lambda state: measure(state, Options(), quietly, True),
+        measure=measure,
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=examples,
         translate=translator,
@@ -265,23 +270,22 @@ class _Scorer:
         self,
         state: State,
         held_out: Sequence[Pair],
-        options: Options | None = None,
-        stages: Stages = _quietly,
+        options: Options,
+        stages: Stages,
     ) -> Figures:
         """The figures. Where `stages` ends it, they are of the pairs that are translated by then,
         which are the shortest."""
         pairs = self.data.fitting(held_out, self.settings.maximum_length)
-        total = tokens = done = 0.0
-        for batch in _batches(self.data, pairs):
-            count = int((batch.target_output != PAD).sum())
-            total += float(self.losses()(state, **feeds_of(batch))["loss"]) * count
-            tokens += count
-            done += batch.rows
-            stages("loss", int(done), len(pairs))
+        total, tokens, done = 0.0, 0, 0
         sources = [source for source, _ in pairs]
         wanted = [self.data.target_vocabulary.normal_form(target) for _, target in pairs]
         found: dict[int, str] = {}
         with suppress(Stopped):
+            for batch in _batches(self.data, pairs):
+                total += float(self.losses()(state, **feeds_of(batch))["loss"]) * batch.tokens
+                tokens += batch.tokens
+                done += batch.rows
+                stages("loss", done, len(pairs))
             watch = partial(stages, "translated")
             for place, renderings in self.translator.finished(state, sources, options, watch):
                 found[place] = renderings[0].text
