@@ -20,7 +20,7 @@ from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up
 from graphgrad.layers.cache import StepSizes
 
 FEWEST_SLOTS = 32
-SMALLEST_BATCH = 8
+SMALLEST_BATCH = 32
 """Batches are not halved below that; one of a single sentence is one from the start."""
 
 
