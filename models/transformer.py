@@ -174,9 +174,7 @@ def decoder_layer(
         settings,
         randomness,
         "attention",
-        lambda h: multi_head_attention(
-            h, step.past(h) if step else h, target_mask, settings.heads
-        ),
+        lambda h: multi_head_attention(h, step.past(h) if step else h, target_mask, settings.heads),
     )
     x = sublayer(
         x,

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import graphgrad as gg
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.decoding import Decodable, Sentence
-from graphgrad.graph import Graph, input
+from graphgrad.graph import Graph, initial_state, input
 from graphgrad.models.transformer import (
     Settings,
     decoder,

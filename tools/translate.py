@@ -12,10 +12,10 @@ from functools import partial
 from graphgrad.data.lines import LineCutter, decode_line
 from graphgrad.decoding import Options, Stopped
 from graphgrad.errors import ConfigurationError, DataError
+from graphgrad.text import displayable
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
 from graphgrad.tools.opening import add_model_option, run_of
 from graphgrad.tools.streams import tell
-from graphgrad.training.progress import displayable
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.task import Rendering
 
@@ -154,9 +154,7 @@ class _Work:
     def _cut(self, what: str, translated: Sequence[str | None], left: int) -> list[str]:
         """What stands before the last that is done; of a gap there the user is told."""
         last = max((place for place, line in enumerate(translated) if line is not None), default=-1)
-        missing = [
-            str(self.done + place + 1) for place in range(last) if translated[place] is None
-        ]
+        missing = [str(self.done + place + 1) for place in range(last) if translated[place] is None]
         blank = f"; blank, as they are not done: {what} {', '.join(missing)}" if missing else ""
         tell(f"interrupted after {self.done + last + 1} of {self.done + left} {what}s{blank}")
         return [line or "" for line in translated[: last + 1]]

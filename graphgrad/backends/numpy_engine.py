@@ -7,17 +7,17 @@ is optional: without it the same program runs, with dropout masks made by NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from graphgrad.backends.program import Program
 from graphgrad.backends.source import print_program
 from graphgrad.backends.workspaces import Workspaces
-from graphgrad.graph import Operation
-from graphgrad.ops.indexing import SCATTER_ADD, check_indices
-from graphgrad.ops.random import DROPOUT_MASK
-from graphgrad.ops.ranking import TOP
+from graphgrad.graph import Operation, Shape
+from graphgrad.graph.types import DType
+from graphgrad.ops.indexing import check_indices, scatter_add
+from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.ranking import top
 from graphgrad.plan import Plan
 
 try:
@@ -33,12 +33,18 @@ else:
 
 
 def _dropout_mask(
-    out: Any, seed: Any, step: Any, shape: Any, rate: float, stream: int, dtype: Any
+    out: np.ndarray,
+    seed: np.ndarray,
+    step: np.ndarray,
+    shape: Shape,
+    rate: float,
+    stream: int,
+    dtype: DType,
 ) -> None:
     fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
-def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
+def _scatter_add(out: np.ndarray, indices: np.ndarray, rows: np.ndarray, size: int) -> None:
     check_indices(indices, size, "scatter_add")
     if out.dtype.kind != "b":
         add_rows(out, indices, rows)
@@ -47,7 +53,7 @@ def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
     np.logical_or.at(out, indices, rows)  # as NumPy adds truth values
 
 
-def _top(out: Any, x: Any, k: int) -> None:
+def _top(out: np.ndarray, x: np.ndarray, k: int) -> None:
     size = x.shape[-1]
     rows, found = np.ascontiguousarray(x).reshape(-1, size), np.empty((x.size // size, k), np.int32)
     left = top_rows(found, rows)
@@ -56,8 +62,8 @@ def _top(out: Any, x: Any, k: int) -> None:
     out[...] = found.reshape(out.shape)
 
 
-OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
-    {DROPOUT_MASK: _dropout_mask, SCATTER_ADD: _scatter_add, TOP: _top} if COMPILES else {}
+OVERRIDES: Mapping[Operation, Callable[..., None]] = (
+    {dropout_mask: _dropout_mask, scatter_add: _scatter_add, top: _top} if COMPILES else {}
 )
 """What this engine computes better than the operation's own block."""
 

@@ -15,4 +15,13 @@ from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
 from graphgrad.decoding.watch import Stopped, Watch, nobody
 
-__all__ = ["Decodable", "Decoder", "Hypothesis", "Options", "Sentence", "Stopped", "Watch", "nobody"]
+__all__ = [
+    "Decodable",
+    "Decoder",
+    "Hypothesis",
+    "Options",
+    "Sentence",
+    "Stopped",
+    "Watch",
+    "nobody",
+]

@@ -68,9 +68,7 @@ def decode_batch(
         found = session.step(search.next_tokens, search.going, wanted, banned)
 
 
-def _sources(
-    decodable: Decodable, sentences: Sequence[Sentence], batch: int
-) -> np.ndarray | None:
+def _sources(decodable: Decodable, sentences: Sequence[Sentence], batch: int) -> np.ndarray | None:
     """The tokens to encode, padded; what fills the batch up is a copy of the first sentence."""
     if decodable.encoding is None:
         return None

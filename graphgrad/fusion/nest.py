@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from graphgrad import ops
 from graphgrad.fusion.reading import COLUMN, ROW, TOTAL
 from graphgrad.fusion.statements import (
     Argument,
@@ -37,8 +38,7 @@ from graphgrad.fusion.statements import (
     Statement,
 )
 from graphgrad.graph import Node
-from graphgrad.graph.plain import plain
-from graphgrad.ops.reduction import SUM
+from graphgrad.text import printable
 
 _ALONG = {ROW: "along the row", COLUMN: "over the rows", TOTAL: "in all"}
 _Part = Statement | Load | Reduce
@@ -83,7 +83,7 @@ def _argument(nest: LoopNest, argument: Argument | Mask) -> str:
     n = argument.value
     how = f"is read, {nest.loops.role(n).replace('_', ' ')}"
     if isinstance(argument, Mask):
-        seed, step = (plain(nest.names[m]) for m in (argument.seed, argument.step))
+        seed, step = (printable(nest.names[m]) for m in (argument.seed, argument.step))
         how = f"is made, a mask of rate {argument.rate:g} by {seed} and {step}"
     return f"v{n} {how}{_comment(nest, n)}"
 
@@ -108,7 +108,7 @@ def _part(nest: LoopNest, part: _Part) -> str:
         return f"v{n} = {expression}{_comment(nest, n)}"
     if isinstance(part, Reduce):
         along, value = _ALONG[nest.loops.role(n)], _operand(part.operand)
-        if part.operation is SUM:
+        if part.operation is ops.sum:
             return f"v{n} += {value}, {along}{_comment(nest, n)}"
         return f"v{n} = {part.operation.name}(v{n}, {value}), {along}{_comment(nest, n)}"
     return f"{'keep' if n in nest.loops.kept else 'buffer'} v{n}"
@@ -121,4 +121,4 @@ def _operand(operand: Operand) -> str:
 
 
 def _comment(nest: LoopNest, value: int) -> str:
-    return f" : {nest.loops.values[value].dtype}    # {plain(nest.names[value])}"
+    return f" : {nest.loops.values[value].dtype}    # {printable(nest.names[value])}"

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from graphgrad.graph import CONSTANT, Node
-from graphgrad.ops.movement import BROADCAST_TO
-from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.graph import Node, constant
+from graphgrad.ops.movement import broadcast_to
+from graphgrad.ops.random import dropout_mask
 from graphgrad.schedule import Layouts
 
 Sizes = tuple[int, ...]
@@ -41,20 +41,20 @@ def readable(
     space: Sizes,
     roles: Mapping[Node, str],
     layouts: Layouts,
-    outer: Collection[Node],
+    rematerialised: Collection[Node],
 ) -> bool:
     """Whether a kernel over this space, in which `roles` are computed, can read the value.
 
-    Values that are `outer` are computed again from their own heads wherever they are read.
+    Values that are `rematerialised` are computed again from their own heads wherever they are read.
     """
     shape = aligned(head, space)
     if shape is None:
         return False
-    if head in roles and head not in outer:
+    if head in roles and head not in rematerialised:
         return shape == {FULL: space, ROW: (*space[:-1], 1)}.get(roles[head])
-    if head in outer:
+    if head in rematerialised:
         return head.type.sizes == space and all(
-            readable(its, space, roles, layouts, outer) for its in head.heads
+            readable(its, space, roles, layouts, rematerialised) for its in head.heads
         )
     source = unrepeated(head)
     if is_generator(source):  # numbered by the elements of its own shape
@@ -94,16 +94,16 @@ def form_of(source: Node, space: Sizes) -> str:
 
 def unrepeated(node: Node) -> Node:
     """The value that a repeated one is made of; the value itself where it is not repeated."""
-    while node.operation is BROADCAST_TO:
+    while node.operation is broadcast_to:
         node = node.heads[0]
     return node
 
 
 def is_generator(node: Node) -> bool:
     """A value made of nothing but numbers, cheaper to make again than to read."""
-    return node.operation is DROPOUT_MASK
+    return node.operation is dropout_mask
 
 
 def is_inlined(node: Node) -> bool:
     """A constant of one element is written into the kernel's text."""
-    return node.operation is CONSTANT and node.attributes["value"].array.size == 1
+    return node.operation is constant and node.attributes["value"].array.size == 1

@@ -1,11 +1,11 @@
-"""All operations. Adding one is adding its block to a family and its value to that family's list.
+"""All operations. Adding one is adding its block to a family and its name to that family's list.
 
-`ALL_OPERATIONS` is what the test suite, the documentation and the inspection walk over.
+`ALL_OPERATIONS` is what the test suite, the documentation and the rooms above walk over.
 """
 
 from graphgrad.graph.infix import OPERATORS
-from graphgrad.graph.leaves import EXTENT, IOTA
-from graphgrad.graph.node import CONSTANT, Operation
+from graphgrad.graph.leaves import iota
+from graphgrad.graph.node import Operation, constant, extent
 from graphgrad.ops import (
     arithmetic,
     composite,
@@ -17,6 +17,7 @@ from graphgrad.ops import (
     random,
     ranking,
     reduction,
+    slices,
     writing,
 )
 from graphgrad.ops.arithmetic import (
@@ -83,19 +84,15 @@ from graphgrad.ops.indexing import (
 )
 from graphgrad.ops.movement import (
     broadcast_to,
-    concatenate,
     expand_dims,
-    pad,
     reshape,
-    slice,
-    split,
     squeeze,
-    stack,
     transpose,
 )
 from graphgrad.ops.random import dropout_mask
 from graphgrad.ops.ranking import top
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
+from graphgrad.ops.slices import concatenate, pad, slice, split, stack
 from graphgrad.ops.writing import write_rows
 
 FAMILIES = (
@@ -104,6 +101,7 @@ FAMILIES = (
     reduction,
     contraction,
     movement,
+    slices,
     frames,
     indexing,
     ranking,
@@ -113,9 +111,9 @@ FAMILIES = (
 )
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
-    CONSTANT,
-    IOTA,
-    EXTENT,
+    constant,
+    iota,
+    extent,
     *(operation for family in FAMILIES for operation in family.OPERATIONS),
 )
 

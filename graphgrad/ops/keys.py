@@ -8,7 +8,8 @@ import numpy as np
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.node import Node, shown_name
+from graphgrad.graph.node import Node
+from graphgrad.graph.node_names import shown_name
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import whole_number
 
@@ -65,6 +66,6 @@ def bad_key(x: Node, key: Any, problem: ValueError) -> DeclarationError:
     reason, _, fix = str(problem).partition("; fix: ")
     return DeclarationError(
         f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",
-        str(current_origin() or ""),
+        current_origin(),
         fix,
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import front_of
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.front import operation
+from graphgrad.graph.node import Node
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import INT32, TensorType, whole_number
 from graphgrad.ops.rules import need_floats
@@ -29,28 +29,25 @@ def _compute(xp: Any, out: Any, x: Any, k: int) -> None:
     xp.copyto(out, xp.argsort(-x, axis=-1, kind="stable")[..., :k], casting="unsafe")
 
 
-TOP = Operation(
-    "top",
-    _infer,
-    "the indices of the k largest x",
-    _compute,
+@operation(
+    infer=_infer,
+    formula="the indices of the k largest x",
+    compute=_compute,
     arity=1,
     samples=(
         sample(real(3, 5), k=2, smooth=False),
         sample(real(2, 3, 4), k=4, smooth=False),
         sample(real(6), k=1, smooth=False),
     ),
+    example=("gg.top(x, 2)", "int32[3, 2]"),
 )
-
-
-@front_of(TOP, "gg.top(x, 2)", "int32[3, 2]")
 def top(x: Node, k: int, name: str | None = None) -> Node:
     """The indices of the k largest elements along the last axis, the largest first.
 
     Of equal elements the one with the smaller index comes first; NaN comes last. The elements
     themselves are `take_along_axis(x, top(x, k))`.
     """
-    return TOP(x, k=whole_number(k, "k"), name=name)
+    return top.node(x, k=whole_number(k, "k"), name=name)
 
 
-OPERATIONS = (TOP,)
+OPERATIONS = (top,)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.errors import DataError
-from graphgrad.graph.front import front_of
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.front import operation
+from graphgrad.graph.node import Node
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType
 from graphgrad.ops.filled import zeros_like
@@ -53,11 +53,10 @@ def _delta(delta: Node, y: Node, x: Node, rows: Node, places: Node) -> tuple[Nod
     )
 
 
-WRITE_ROWS = Operation(
-    "write_rows",
-    _infer,
-    "x₁ with the rows x₂ at the places x₃",
-    _compute,
+@operation(
+    infer=_infer,
+    formula="x₁ with the rows x₂ at the places x₃",
+    compute=_compute,
     arity=3,
     delta=_delta,
     delta_formula="δ₁ = δ, 0 at the places; δ₂ = the rows of δ at the places",
@@ -67,16 +66,14 @@ WRITE_ROWS = Operation(
         sample(real(2, 4, 3), real(2, 1, 3), integer(2, 1, below=4)),
         sample(real(3, 5), real(3, 1), integer(3, 1, below=5)),
     ),
+    example=("gg.write_rows(x, x[:, :1], gg.iota(3)[:, None])", "float32[3, 4]"),
 )
-
-
-@front_of(WRITE_ROWS, "gg.write_rows(x, x[:, :1], gg.iota(3)[:, None])", "float32[3, 4]")
 def write_rows(x: Node, rows: Node, places: Node, name: str | None = None) -> Node:
     """x [batch, place, …] with `rows` [batch, row, …] in place of its own at `places` [batch, row].
 
     The places of one example are distinct.
     """
-    return WRITE_ROWS(x, rows, places, name=name)
+    return write_rows.node(x, rows, places, name=name)
 
 
-OPERATIONS = (WRITE_ROWS,)
+OPERATIONS = (write_rows,)

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
-from graphgrad.graph.text import plain
-from graphgrad.inspection.history import History
-from graphgrad.inspection.recording import UPDATE_RATIO
+from graphgrad.figures.recording import UPDATE_RATIO
 from graphgrad.rendering.plot_style import (
     BLUE,
     COLOURS,
@@ -33,6 +31,8 @@ from graphgrad.rendering.plot_style import (
     spread,
     titled,
 )
+from graphgrad.reports.history import History
+from graphgrad.text import printable
 
 Metrics = Sequence[Mapping[str, Any]]
 HELD_OUT_LOSS = "held_out_loss"
@@ -149,7 +149,7 @@ def plot_flow(history: History, run: str) -> Any:
     _flow_lines(axes, history, flow)
     axes.set_xticks(
         range(count),
-        [plain(block, 30) for block in flow.blocks],
+        [printable(block, 30) for block in flow.blocks],
         rotation=35,
         ha="right",
         rotation_mode="anchor",
@@ -280,7 +280,8 @@ def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
     """The mean of the last `window` values at each place; of fewer at the start."""
     total = np.cumsum(np.concatenate([[0.0], values]))
     first = np.maximum(np.arange(len(values)) + 1 - window, 0)
-    return (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
+    means: np.ndarray = (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
+    return means
 
 
 def _vertical(axes: Any, values: np.ndarray, smooth: np.ndarray) -> None:

@@ -16,13 +16,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from graphgrad.errors import CheckpointError, DataError
-from graphgrad.training.files import (
-    explain_os_error,
-    format_json,
-    parse_json,
-    read_file,
-    write_new,
-)
+from graphgrad.files import explain_os_error, read_file, write_new
+from graphgrad.strict_json import format_json, parse_json
 
 FORMAT = "graphgrad checkpoint"
 VERSION = 1
@@ -93,7 +88,7 @@ def write_checkpoint_files(
     if len(content) > _MANIFEST_LIMIT:
         raise CheckpointError(
             f"the manifest of {len(state):,} arrays would be too large",
-            str(folder),
+            folder,
             "keep fewer arrays, or less beside them",
         )
     write_new(folder / MANIFEST, (content,))
@@ -158,7 +153,7 @@ def _require(truth: bool, reason: str) -> None:
 def _read_manifest(path: Path, step: int) -> dict[str, Any]:
     content = read_file(path, _MANIFEST_LIMIT)
     try:
-        body = parse_json(content)
+        body: dict[str, Any] = parse_json(content)
         _require(isinstance(body, dict) and body.get("format") == FORMAT, f"{MANIFEST} is foreign")
         version = body.get("version")
         other = f"{MANIFEST} has format version {version!r}; this program reads version {VERSION}"

@@ -21,7 +21,7 @@ from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
 from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
-from graphgrad.training.files import format_json, parse_json
+from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.task import Feeds, Figures, Stages, State, Task
 from graphgrad.training.translator import Languages, Translator
 

@@ -136,9 +136,9 @@ def counts_of(options, count=4000):
         (Options(temperature=1e-3), {A: 1.0}),
         (Options(temperature=1.0, top_p=1e-9), {A: 1.0}),
     ],
-    ids=lambda value: f"{value.temperature}-{value.top_k}-{value.top_p}"
-    if isinstance(value, Options)
-    else "",
+    ids=lambda value: (
+        f"{value.temperature}-{value.top_k}-{value.top_p}" if isinstance(value, Options) else ""
+    ),
 )
 def test_tokens_are_drawn_as_often_as_they_are_probable(options, expected):
     found = counts_of(options)
@@ -161,7 +161,7 @@ def test_what_is_drawn_depends_on_the_seed_and_the_sentence_alone():
 
 def test_numbers_are_even_and_never_one():
     numbers = uniform(3, np.arange(100_000, dtype=np.uint64), 5)
-    assert 0 <= numbers.min() and numbers.max() < 1
+    assert numbers.min() >= 0 and numbers.max() < 1
     assert numbers.mean() == pytest.approx(0.5, abs=0.005)
     counts = np.bincount((numbers * 10).astype(int), minlength=10)
     assert np.abs(counts - 10_000).max() < 500

@@ -125,7 +125,7 @@ def test_what_was_done_is_not_done_again(lively):
     kept = dict(session._caches)
     session.step(np.array([[5]], np.int32), np.array([True]), Wanted(1))
     assert all(session._caches[name] is array for name, array in kept.items())
-    ((sizes, _), program), = programs._steps.items()
+    (((sizes, _), program),) = programs._steps.items()
     plan = program.compiled.program(source=3).plan
     assert not plan.copies and sizes.rows == 1
     assert {plan.places[node].kind for node in plan.graph.updates.values()} == {"state"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.decoding import Decodable, Decoder, Options, Sentence
-from graphgrad.graph import Graph
+from graphgrad.graph import Graph, initial_state
 from graphgrad.layers import causal_mask, dense, embedding_table, feed_forward, layer_norm
 from graphgrad.layers import multi_head_attention as attention
 

@@ -20,8 +20,10 @@ ROWS = {
 
 def by_hand(row, k):
     """Largest first, of equal ones the first, NaN last."""
-    order = sorted(range(len(row)), key=lambda place: (np.isnan(row[place]), -row[place]
-                                                       if not np.isnan(row[place]) else 0, place))  # fmt: skip
+    order = sorted(
+        range(len(row)), key=lambda place: -row[place] if row[place] == row[place] else 0
+    )
+    order.sort(key=lambda place: row[place] != row[place])
     return order[:k]
 
 

@@ -31,7 +31,11 @@ def test_a_state_is_written_where_it_lies():
 
 @pytest.mark.parametrize(
     ("places", "message"),
-    [([[0, 5], [0, 1]], "outside"), ([[0, -1], [0, 1]], "outside"), ([[0, 1], [3, 3]], "one place")],
+    [
+        ([[0, 5], [0, 1]], "outside"),
+        ([[0, -1], [0, 1]], "outside"),
+        ([[0, 1], [3, 3]], "one place"),
+    ],
 )
 def test_places_that_are_none_are_refused_and_nothing_is_written(places, message):
     array = np.zeros((2, 5, 3), "float32")

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import DeclarationError, NonFiniteError
-from graphgrad.graph import CONSTANT, Graph, constant, full, input, normal, parameter, scope
+from graphgrad.graph import (
+    Graph,
+    constant,
+    full,
+    initial_state,
+    input,
+    normal,
+    parameter,
+    scope,
+)
 from graphgrad.layers import dropout
 from graphgrad.ops import cast, half_squared_error, matmul, tanh
 from graphgrad.ops import sum as total
@@ -302,7 +311,7 @@ def test_what_the_optimiser_adds_has_the_line_of_what_it_serves(optimiser):
     added = [
         node
         for node in step.nodes  # but for numbers, which all graphs share
-        if node.name.startswith("optimiser.") and node.operation is not CONSTANT
+        if node.name.startswith("optimiser.") and node.operation is not constant
     ]
     assert len(added) > 10
     for node in added:

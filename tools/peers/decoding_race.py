@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from graphgrad.compile import initial_state
 from graphgrad.decoding import Decodable, Decoder, Options, Sentence
+from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, decoding_step, encoding_graph, training_graph
 from graphgrad.tools.peers.torch_decoding import Greedy
 
