@@ -91,11 +91,12 @@ class BeamSearch:
     def _finish_ends(self, at_end: np.ndarray, totals: np.ndarray, parents: np.ndarray) -> None:
         best = at_end & (np.arange(at_end.shape[1]) < self._beam) & np.isfinite(totals)
         best &= self.going[:, None]
+        end = -1 if self._end is None else self._end
         for row, place in zip(*np.nonzero(best), strict=True):
             finished = self._finished[self._sentence[row]]
             if len(finished) < self._beam:
                 before = self._tokens[row, parents[row, place], : self._step].tolist()
-                finished.append(self._hypothesis([*before, self._end], totals[row, place], True))
+                finished.append(self._hypothesis([*before, end], totals[row, place], True))
 
     def _stop(self, row: int) -> None:
         """What has not ended at the limit stands behind what has."""

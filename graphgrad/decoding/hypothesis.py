@@ -26,7 +26,7 @@ class Hypothesis:
 
 def normalised(log_probability: float, length: int, penalty: float) -> float:
     """log p / n^α (Wu et al. 2016 with a denominator of their own; as in fairseq)."""
-    return log_probability / max(length, 1) ** penalty
+    return log_probability / float(max(length, 1) ** penalty)
 
 
 def need_numbers(best: np.ndarray) -> None:

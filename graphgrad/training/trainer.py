@@ -120,7 +120,7 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
 
 
 def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
-    """The figures on held-out data, of some of it if `quick`; who waits is told how long it takes."""
+    """The figures on held-out data, of some of it if `quick`; who waits is told how long."""
     task, state = run.task, read_only(run.state)
     if task.measure is not None:
         return task.measure(state, Options(), Waiting(say=shown.message), quick)
