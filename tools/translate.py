@@ -30,6 +30,8 @@ long, no UTF-8) gives an empty one, is named on standard error, and makes the ex
 With --scores a line is the score, a tab and the text; with --n-best N each text has up to N lines,
 each its rank, the score and the text. Ctrl-C prints what is done.
 """
+MIXED = True
+"""Texts may stand behind the options."""
 GROUP = 1000
 """How many lines are sorted by length and translated together, where so many are there."""
 _PIECE = 1 << 16  # bytes read at a time, at most

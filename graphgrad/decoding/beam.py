@@ -123,6 +123,10 @@ class BeamSearch:
             for array in (self._sentence, self._limit, self._tokens, self._score, self._parents)
         )
 
+    def open_sentences(self) -> set[int]:
+        """The sentences that still go on."""
+        return set(self._sentence[self.going].tolist())
+
     def results(self) -> list[list[Hypothesis]]:
         """The best hypotheses of each sentence, when none goes on."""
         return [

@@ -9,7 +9,7 @@ from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Programs, State, rounded_up, width_for
 from graphgrad.decoding.search import decode_batch, search_for
-from graphgrad.decoding.watch import Watch, nobody
+from graphgrad.decoding.watch import Stopped, Watch, nobody
 from graphgrad.errors import DataError
 
 ROWS = 256
@@ -59,8 +59,18 @@ class Decoder:
             def going(count: int, done: int = start) -> None:
                 watch(done - count, len(sentences))
 
-            found = decode_batch(self.programs, state, chosen, search, batch, going)
-            yield from zip(places, found, strict=True)
+            stopped = None
+            try:
+                decode_batch(self.programs, state, chosen, search, batch, going)
+            except Stopped as wish:
+                stopped = wish
+            left = search.open_sentences()
+            for number, hypotheses in enumerate(search.results()):
+                if number not in left:
+                    yield places[number], hypotheses
+            if stopped is not None:
+                raise stopped
+            watch(start, len(sentences))
 
     def _check(self, sentence: Sentence) -> None:
         """DataError for a sentence that the model cannot take."""

@@ -32,6 +32,7 @@ class Search(Protocol):
     def take(self, found: Mapping[str, np.ndarray]) -> None: ...
     def banned(self, vocabulary: int) -> np.ndarray: ...
     def moved(self, rows: np.ndarray, count: int) -> None: ...
+    def open_sentences(self) -> set[int]: ...
     def results(self) -> list[list[Hypothesis]]: ...
 
 
@@ -56,9 +57,9 @@ def decode_batch(
     while True:
         search.take(found)
         left = np.flatnonzero(search.going)
-        going(len(left))
         if not len(left):
             return search.results()
+        going(len(left))
         if search.parents is not None:
             session.reorder(search.parents)
         smaller = max(rounded_up(len(left), 1), SMALLEST_BATCH)

@@ -99,14 +99,19 @@ class Session:
         """Goes on with these sentences in a batch of that size; where its rows come from."""
         rows = np.zeros(batch, np.int64)  # what fills up is a copy of some sentence
         rows[: len(sentences)] = sentences
-        for kept in (self._caches, self._encoded):
-            for name, array in kept.items():
-                kept[name] = array[rows]
+        for name, array in self._encoded.items():
+            self._encoded[name] = array[rows]
+        for name, array in self._caches.items():
+            self._caches[name] = self._by_sentence(array)[rows].reshape(-1, *array.shape[1:])
         self.visible, self.filled, self.length = (
             array[rows] for array in (self.visible, self.filled, self.length)
         )
         self.batch = batch
         return rows
+
+    def _by_sentence(self, array: np.ndarray) -> np.ndarray:
+        """Keys or values [batch · head, slot, feature] with an axis for the sentences."""
+        return array.reshape(self.batch, -1, *array.shape[1:])
 
     def _run(
         self, sizes: StepSizes, wanted: Wanted, feeds: dict[str, np.ndarray]
@@ -134,8 +139,10 @@ class Session:
         slots = rounded_up(most + max(rows, min(4 * rows, 64)), max(self.slots, FEWEST_SLOTS))
         order = np.argsort(~used, axis=1, kind="stable")[:, :most]
         for name, array in self._caches.items():
-            larger = np.zeros((self.batch, slots, array.shape[2]), array.dtype)
-            larger[:, :most] = array[np.arange(self.batch)[:, None], order]
+            larger = np.zeros((len(array), slots, array.shape[2]), array.dtype)
+            heads = len(array) // self.batch
+            index = np.repeat(order, heads, axis=0)[:, :, None]
+            larger[:, :most] = np.take_along_axis(array, index, axis=1)
             self._caches[name] = larger
         visible = np.zeros((*self.visible.shape[:2], slots), bool)
         visible[:, :, :most] = np.take_along_axis(self.visible, order[:, None], axis=2)

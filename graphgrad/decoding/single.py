@@ -93,6 +93,10 @@ class SingleSearch:
             for array in (self._sentence, self._limit, self._number, self._tokens, self._score)
         )
 
+    def open_sentences(self) -> set[int]:
+        """The sentences that still go on."""
+        return set(self._sentence[self.going].tolist())
+
     def results(self) -> list[list[Hypothesis]]:
         """The hypotheses of each sentence, when none goes on."""
         return self._hypotheses

@@ -65,22 +65,22 @@ def multi_head_attention(
         )
     with scope(name):
         query = split_heads(dense(queries, width, "query"), heads)
-        key = split_heads(_recalled(memory, "key", queries), heads)
-        value = split_heads(_recalled(memory, "value", queries), heads)
+        key = _recalled(memory, "key", queries, heads)
+        value = _recalled(memory, "value", queries, heads)
         joined = join_heads(attention(query, key, value, mask))
         return dense(joined, width, "output")
 
 
-def _recalled(memory: Node | Memory, name: str, queries: Node) -> Node:
-    """The keys or the values of all positions, as wide as the queries."""
+def _recalled(memory: Node | Memory, name: str, queries: Node, heads: int) -> Node:
+    """The keys or the values of all positions, as wide as the queries: [batch, head, key, feature]."""
     width = known_width(queries)
 
     def project(positions: Node) -> Node:
-        return dense(positions, width, name)
+        return split_heads(dense(positions, width, name), heads)
 
     if isinstance(memory, Node):
         return project(memory)
-    return memory.recall(name, width, queries.dtype, project)
+    return memory.recall(name, heads, width // heads, queries.dtype, project)
 
 
 @front

@@ -9,8 +9,8 @@ same functions with the same parameters; only where keys and values come from di
     `KeptMemory`       computed once before the first step, and given to each step as inputs
     `Recorder`         projected from a node, and noted down for a `KeptMemory`
 
-Keys and values lie in numbered slots, `[batch, slot, feature]`, in the order in which they were
-computed. Which slots a new position may look at is said by the input `visible`: so the rows of a
+Keys and values lie in numbered slots, `[batch, head, slot, feature]`, in the order in which they
+were computed; those of a head lie side by side, as that is how attention reads them. Which slots a new position may look at is said by the input `visible`: so the rows of a
 beam share the slots of their common past, and nothing is moved when they change places.
 """
 
@@ -23,7 +23,7 @@ from typing import Protocol, runtime_checkable
 from graphgrad.graph import Node, input, state
 from graphgrad.graph.scope import scoped
 from graphgrad.graph.types import DType
-from graphgrad.ops import expand_dims, take_along_axis, write_rows
+from graphgrad.ops import broadcast_to, expand_dims, reshape, take_along_axis, write_rows
 
 Projection = Callable[[Node], Node]
 
@@ -32,11 +32,9 @@ Projection = Callable[[Node], Node]
 class Memory(Protocol):
     """Where an attention's keys and values come from, where that is not a node's positions."""
 
-    def recall(self, name: str, width: int, dtype: DType, project: Projection) -> Node:
-        """All keys or all values (`name`) [batch, slot, width], declared in the attention's scope.
-
-        `project` makes them of the positions that they belong to.
-        """
+    def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
+        """All keys or all values (`name`) [batch, head, slot, width], declared in the attention's
+        scope. `project` makes them of the positions that they belong to."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,11 @@ class Step:
         """What each new position looks at, for all heads: [batch, 1, query, slot]."""
         return expand_dims(self.visible, 1, name=name)
 
+    def slots_of(self, heads: int) -> Node:
+        """The slots of the new positions, once for each head: [batch · head, row]."""
+        shape = (self.sizes.batch, heads, self.sizes.rows)
+        return reshape(broadcast_to(expand_dims(self.slot, 1), shape), (-1, self.sizes.rows))
+
     def past(self, x: Node) -> StepMemory:
         """The memory of self-attention at the new positions x [batch, row, feature]."""
         return StepMemory(self, x)
@@ -93,18 +96,21 @@ class Step:
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Keys and values of all positions so far, kept in states `keys` and `values`."""
+    """Keys and values of all positions so far, kept in states `keys` and `values` [batch · head,
+    slot, feature]."""
 
     step: Step
     x: Node
 
-    def recall(self, name: str, width: int, dtype: DType, project: Projection) -> Node:
+    def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
         """The state, with what belongs to the new positions written into their slots."""
         sizes = self.step.sizes
-        kept = state(f"{name}s", (sizes.batch, sizes.slots, width), dtype=dtype)
-        written = write_rows(kept, project(self.x), self.step.slot, name=f"{name}s_so_far")
+        each = sizes.batch * heads
+        kept = state(f"{name}s", (each, sizes.slots, width), dtype=dtype)
+        new = reshape(project(self.x), (each, sizes.rows, width))
+        written = write_rows(kept, new, self.step.slots_of(heads), name=f"{name}s_so_far")
         self.step.updates[kept] = written
-        return written
+        return reshape(written, (sizes.batch, heads, sizes.slots, width))
 
 
 @dataclass(frozen=True)
@@ -113,9 +119,9 @@ class KeptMemory:
 
     batch: int
 
-    def recall(self, name: str, width: int, dtype: DType, project: Projection) -> Node:
+    def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
         """The input."""
-        return input(f"{name}s", (self.batch, "source", width), dtype)
+        return input(f"{name}s", (self.batch, heads, "source", width), dtype)
 
 
 class Recorder:
@@ -125,7 +131,7 @@ class Recorder:
         self.memory = memory
         self.found: dict[str, Node] = {}
 
-    def recall(self, name: str, width: int, dtype: DType, project: Projection) -> Node:
+    def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
         """What the projection gives."""
         rows = project(self.memory)
         self.found[scoped(f"{name}s")] = rows

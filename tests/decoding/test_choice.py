@@ -217,17 +217,18 @@ def test_a_sentence_that_the_model_has_no_positions_for_is_refused():
         Decoder(model)({}, [Sentence([], 3)])
 
 
-def test_who_looks_on_may_end_it_and_keeps_what_is_done():
+@pytest.mark.parametrize("rows", [4, 12], ids=["between batches", "in a batch"])
+def test_who_looks_on_may_end_it_and_keeps_what_is_done(rows):
     model, seen, kept = chain(GARDEN_PATH, 6), [], {}
 
     def watch(done, total):
         seen.append((done, total))
-        if done >= 6:
+        if done >= 4:
             raise Stopped
 
     sentences = [Sentence([BEGIN], 2 + number % 3, number=number) for number in range(12)]
     with pytest.raises(Stopped):
-        for place, found in Decoder(model, rows=4).finished({}, sentences, watch=watch):
+        for place, found in Decoder(model, rows).finished({}, sentences, watch=watch):
             kept[place] = found[0].tokens
     assert sorted(kept) == [0, 3, 6, 9] and set(kept.values()) == {(A, A)}
-    assert seen[-1][1] == 12 and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert seen[-1] == (4, 12) and [done for done, _ in seen] == sorted(done for done, _ in seen)
