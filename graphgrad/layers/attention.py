@@ -72,7 +72,7 @@ def multi_head_attention(
 
 
 def _recalled(memory: Node | Memory, name: str, queries: Node, heads: int) -> Node:
-    """The keys or the values of all positions, as wide as the queries: [batch, head, key, feature]."""
+    """The keys or the values of all positions, [batch, head, key, feature], as wide as queries."""
     width = known_width(queries)
 
     def project(positions: Node) -> Node:

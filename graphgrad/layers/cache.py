@@ -10,8 +10,9 @@ same functions with the same parameters; only where keys and values come from di
     `Recorder`         projected from a node, and noted down for a `KeptMemory`
 
 Keys and values lie in numbered slots, `[batch, head, slot, feature]`, in the order in which they
-were computed; those of a head lie side by side, as that is how attention reads them. Which slots a new position may look at is said by the input `visible`: so the rows of a
-beam share the slots of their common past, and nothing is moved when they change places.
+were computed; those of a head lie side by side, as that is how attention reads them. Which slots a
+new position may look at is said by the input `visible`: so the rows of a beam share the slots of
+their common past, and nothing is moved when they change places.
 """
 
 from __future__ import annotations
