@@ -9,7 +9,6 @@ by length and decoded in batches, as ours are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -41,8 +40,8 @@ def attend(layer: Attention, x: Tensor, key: Tensor, value: Tensor, mask: Tensor
 class Greedy:
     """The most probable token, again and again."""
 
-    def __init__(self, sizes: SimpleNamespace, state: Any, positions: int) -> None:
-        self.model = Transformer(sizes, 0.0).eval()  # type: ignore[arg-type]
+    def __init__(self, sizes: Any, state: Any, positions: int) -> None:
+        self.model = Transformer(sizes, 0.0).eval()
         load(self.model, state)
         self.positions = sinusoids(positions, sizes.width)
 
