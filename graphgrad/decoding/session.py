@@ -78,7 +78,7 @@ class Session:
         start = np.minimum(self.filled, self.slots - rows)
         slot = start[:, None] + np.arange(rows)
         np.put_along_axis(self.visible, slot[:, :, None], True, axis=2)
-        position = np.minimum(self.length, self.slots - 1)[:, None]
+        position = np.where(going, self.length, 0)[:, None]
         feeds = {
             "token": tokens,
             "position": np.broadcast_to(position, tokens.shape).astype(np.int32),

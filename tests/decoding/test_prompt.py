@@ -87,3 +87,17 @@ def test_the_scores_of_a_beam_behind_prompts_are_true(model):
             rows = rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True))
             total = rows[np.arange(len(rows)), list(each.tokens)].sum()
             assert each.log_probability == pytest.approx(total, abs=1e-10)
+
+
+def test_all_positions_of_the_model_are_used_and_none_beyond_them(model):
+    """A sentence that has come to the last position rests beside others that go on."""
+    decodable, state, _ = model
+    long, short = prompts_of([POSITIONS - 1, 50])
+    sentences = [
+        Sentence(long.prompt, 2),
+        Sentence(short.prompt, POSITIONS - 50 + 1),
+    ]
+    found = Decoder(decodable)(state, sentences)
+    assert [len(each.tokens) for (each,) in found] == [2, POSITIONS - 49]
+    alone = Decoder(decodable, rows=1)(state, sentences)
+    assert [each[0].tokens for each in alone] == [each[0].tokens for each in found]
