@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from graphgrad.decoding.decodable import Decodable, Sentence
 from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
-from graphgrad.decoding.programs import Programs, State, rounded_up, width_for
+from graphgrad.decoding.programs import Programs, State, rounded_up
 from graphgrad.decoding.search import decode_batch, search_for
 from graphgrad.decoding.watch import Stopped, Watch, nobody
 from graphgrad.errors import DataError
@@ -48,15 +48,13 @@ class Decoder:
             self._check(sentence)
         order = sorted(range(len(sentences)), key=lambda place: _length(sentences[place]))
         most = max(self._rows // options.beam, 1)
-        start = 0
-        while start < len(order):
-            chosen = _alike([sentences[place] for place in order[start : start + most]])
-            places = order[start : start + len(chosen)]
-            start += len(chosen)
+        for start in range(0, len(order), most):
+            places = order[start : start + most]
+            chosen = [sentences[place] for place in places]
             batch = min(rounded_up(len(places), 1), most)
             search = search_for(options)(self.programs.decodable, chosen, options, batch)
 
-            def going(count: int, done: int = start) -> None:
+            def going(count: int, done: int = start + len(places)) -> None:
                 watch(done - count, len(sentences))
 
             stopped = None
@@ -70,7 +68,7 @@ class Decoder:
                     yield places[number], hypotheses
             if stopped is not None:
                 raise stopped
-            watch(start, len(sentences))
+            watch(start + len(places), len(sentences))
 
     def _check(self, sentence: Sentence) -> None:
         """DataError for a sentence that the model cannot take."""
@@ -88,22 +86,6 @@ class Decoder:
                 f"positions, and the model has {positions}",
                 fix="shorten the prompt or the limit",
             )
-
-
-def _alike(sentences: Sequence[Sentence]) -> Sequence[Sentence]:
-    """The first of these sentences, which are sorted by length: those that are not padded much
-    beside each other, at least a quarter."""
-    first = _widths(sentences[0])
-    for count in range(max(len(sentences) // 4, 1), len(sentences)):
-        if _widths(sentences[count]) != first and _widths(sentences[count]) != _widths(
-            sentences[count - 1]
-        ):
-            return sentences[:count]
-    return sentences
-
-
-def _widths(sentence: Sentence) -> tuple[int, int]:
-    return width_for(len(sentence.source)), width_for(len(sentence.prompt))
 
 
 def _length(sentence: Sentence) -> tuple[int, int, int]:

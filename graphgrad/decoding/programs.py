@@ -14,11 +14,22 @@ from functools import cached_property
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding.decodable import Decodable
 from graphgrad.graph import Graph, Node, constant, input, leaf_name
 from graphgrad.layers.cache import Step, StepSizes
-from graphgrad.ops import argmax, expand_dims, logsumexp, subtract, take_along_axis, top, where
+from graphgrad.ops import (
+    add,
+    argmax,
+    exp,
+    expand_dims,
+    log1p,
+    subtract,
+    take_along_axis,
+    top,
+    where,
+)
 
 State = Mapping[str, np.ndarray]
 
@@ -105,8 +116,16 @@ class Programs:
             token = top(allowed, min(wanted.candidates, vocabulary), name="token")
         score = take_along_axis(allowed, token, name="candidate_logits")
         if wanted.scores:  # of the model's own distribution, whatever is excluded
-            score = subtract(score, logsumexp(logits, -1, keepdims=True), name="log_probabilities")
+            score = subtract(score, _log_sum(logits), name="log_probabilities")
         return {"token": token, "score": score}
+
+
+def _log_sum(logits: Node) -> Node:
+    """log Σ e^x of each row, in parts that one kernel computes. Beside the largest the sum is at
+    least 1, so log1p loses nothing."""
+    largest = ops.max(logits, -1, keepdims=True)
+    total = ops.sum(exp(subtract(logits, largest)), -1, keepdims=True)
+    return add(log1p(total - 1.0), largest, name="log_sum")
 
 
 def rounded_up(length: int, least: int) -> int:

@@ -13,7 +13,7 @@ from graphgrad.decoding.decodable import Decodable, Sentence
 from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up, width_for
-from graphgrad.decoding.session import SMALLEST_BATCH, Session
+from graphgrad.decoding.session import SMALLEST_ROWS, Session
 from graphgrad.decoding.single import SingleSearch
 
 
@@ -62,8 +62,9 @@ def decode_batch(
         going(len(left))
         if search.parents is not None:
             session.reorder(search.parents)
-        smaller = max(rounded_up(len(left), 1), SMALLEST_BATCH)
-        if 2 * smaller <= session.batch:
+        fewest = max(SMALLEST_ROWS // search.next_tokens.shape[1], 1)
+        smaller = max(rounded_up(len(left), 1), fewest)
+        if 4 * smaller <= 3 * session.batch:
             search.moved(session.keep(left, smaller), len(left))
         banned = search.banned(session.vocabulary) if wanted.banned else None
         found = session.step(search.next_tokens, search.going, wanted, banned)

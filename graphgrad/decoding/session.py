@@ -6,8 +6,8 @@ common, so to reorder them is to reorder their rows of `visible`: keys and value
 are. Where the room is full, slots that no row looks at any more are given up, and only where that
 is not enough the room is doubled.
 
-Sentences that have ended go on being computed until half of the batch has ended; then the others
-move together into a batch of half the size.
+Sentences that have ended go on being computed until the others fit a batch of half the size (or of
+the next smaller power of two); then these move together.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up
 from graphgrad.layers.cache import StepSizes
 
 FEWEST_SLOTS = 32
-SMALLEST_BATCH = 32
-"""Batches are not halved below that; one of a single sentence is one from the start."""
+SMALLEST_ROWS = 32
+"""Batches of fewer rows are not made of larger ones; one of a single sentence is one from the
+start."""
 
 
 class Session:
