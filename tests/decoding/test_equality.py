@@ -104,16 +104,16 @@ def test_a_beam_of_one_is_greedy(lively):
 )
 def test_a_batch_gives_what_its_sentences_give_alone(lively, options):
     """However they are cut into batches and padded, and in their order."""
-    sentences = sentences_of(11, longest=20, limit=20, seed=6)
+    sentences = sentences_of(9, longest=20, limit=16, seed=6)
     together = Decoder(lively.decodable)(lively.state, sentences, options)
     cut = Decoder(lively.decodable, rows=4)(lively.state, sentences, options)
     one_by_one = Decoder(lively.decodable)
-    alone = [one_by_one(lively.state, [sentence], options)[0] for sentence in sentences]
-    for some in (cut, alone):
+    alone = [one_by_one(lively.state, [sentence], options)[0] for sentence in sentences[::2]]
+    for some, whole in ((cut, together), (alone, together[::2])):
         assert [[each.tokens for each in found] for found in some] == [
-            [each.tokens for each in found] for found in together
+            [each.tokens for each in found] for found in whole
         ]
-    assert len({found[0].tokens for found in together}) > 5
+    assert len({found[0].tokens for found in together}) > 4
 
 
 def test_what_was_done_is_not_done_again(lively):
