@@ -1,7 +1,7 @@
 """A word to a person who waits: how much is done, and how much time is left.
 
-Nothing is said in the first two seconds. After that a terminal has one line that changes in place,
-and anything else a line every ten seconds.
+Nothing is said in the first two seconds. After that a terminal has one line that changes in place;
+who is told in lines, or reads a file, gets one every ten seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Waiting:
         self._say, self._stopped, self._clock = say, stopped, clock
         self._drawn = say is None and wants_bar(self._stream, environment)
         self._stage, self._begin, self._base = "", clock(), 0
-        self._next = self._begin + _PATIENCE
+        self._next = self._begin + (_PATIENCE if self._drawn or say is not None else _PLAIN)
         self._shown = self._lost = False
 
     def __enter__(self) -> Self:

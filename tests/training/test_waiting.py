@@ -34,9 +34,9 @@ def test_what_is_quick_says_nothing():
 def test_a_pipe_gets_a_line_every_ten_seconds():
     moments = [(float(second), "translated", 10 * second, 1000) for second in range(31)]
     assert said(io.StringIO(), moments).splitlines() == [
-        "translated 20/1000  left 1:38",
-        "translated 120/1000  left 1:28",
-        "translated 220/1000  left 1:18",
+        "translated 100/1000  left 1:30",
+        "translated 200/1000  left 1:20",
+        "translated 300/1000  left 1:10",
     ]
 
 
