@@ -1,12 +1,11 @@
-"""From a graph to programs: optimise, specialise, schedule, fuse, plan, lower. The whole pipeline
-on one page.
+"""Compiles a graph to programs: optimise, specialise, schedule, fuse, plan, lower.
 
     graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES (, FUSING_PASSES)-->
     --make_schedule--> order and layouts --fuse--> groups --make_plan--> plan --lower--> Program
 
-The passes run once for all sizes; what follows runs once for each set of concrete sizes, and its
-program is kept, as long as not too many others are used more lately. All programs of a graph run in
-one arena, as large as the largest of them needs (one more for each run that overlaps others).
+The passes run once for all sizes; the stages after them run once for each set of concrete sizes.
+The most recently used programs are kept. All programs of a graph share one arena, with the size of
+the largest of them (and one more arena for each run that overlaps others).
 """
 
 from __future__ import annotations
@@ -48,11 +47,16 @@ from graphgrad.schedule import make_schedule
 
 
 class Compiled(Single, Displayed):
-    """A compiled graph: call it with the state and inputs of any size.
+    """A compiled graph: call it with the state and with inputs of any size.
 
-    `graph` is the optimised graph, `reports` say what each pass did, `program(batch=32)` is the
-    program for these sizes with its `source`, `plan` and `peak_bytes`. `options` are what it was
-    compiled with, `open_sizes` the named dimensions that the inputs give a size.
+    `graph` is the optimised graph, `reports` describe the effect of each pass, `program(batch=32)`
+    is the program for these sizes with its `source`, `plan` and `peak_bytes`. `options` are those
+    of the compilation, `open_sizes` the named dimensions, whose sizes are read from the inputs.
+
+    >>> x = gg.input("x", ("batch", 2))
+    >>> run = gg.compile(gg.Graph({"y": gg.sum(x, axis=1)}))
+    >>> run(x=[[1, 2], [3, 4]])["y"]
+    array([3., 7.], dtype=float32)
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Compiled(Single, Displayed):
         self.options, self.open_sizes = options, free_dimensions(graph)
         passes = (*specialised_passes, *FUSING_PASSES) if options.fuse else specialised_passes
         self._guards, self._passes, self._check = tuple(guards), options.remaining(passes), check
-        self._programs: dict[tuple[int, ...], Program] = {}  # the last used last
+        self._programs: dict[tuple[int, ...], Program] = {}  # the most recently used last
         self._workspaces, self._lock = Workspaces(), threading.Lock()
 
     def __call__(
@@ -79,9 +83,13 @@ class Compiled(Single, Displayed):
         /,
         **inputs: Any,
     ) -> dict[str, np.ndarray]:
-        """Runs the program for the sizes of the inputs, compiling it the first time.
+        """Runs the program for the sizes of the inputs; it is compiled on its first run.
 
-        Inputs are given by keyword, or in `feeds` by their full name ("encoder.x") or node.
+        `state` holds the parameters and states by name (`initial_state`) and is updated in place.
+        Inputs are passed by keyword, or in `feeds` by their full name ("encoder.x") or node.
+        Returns the outputs by name. Raises UnknownNameError or DeclarationError for inputs or
+        state that do not fit the graph, NonFiniteError if a guard is not finite (the state is then
+        unchanged), and EnvironmentLimitError if there is not enough memory.
         """
         inputs = named_inputs(self.graph.inputs, feeds or {}, inputs)
         sizes = all_sizes_of(self.graph, self.open_sizes, inputs)
@@ -95,7 +103,12 @@ class Compiled(Single, Displayed):
 
     @gc_paused
     def program(self, /, **sizes: int) -> Program:
-        """The program for these sizes of the named dimensions."""
+        """The program for these sizes of the named dimensions.
+
+        >>> x = gg.input("x", ("batch", 2))
+        >>> gg.compile(gg.Graph({"y": gg.tanh(x)})).program(batch=3).peak_bytes
+        64
+        """
         key = tuple(sizes.get(name, -1) for name in self.open_sizes)
         with self._lock:
             program = self._programs.pop(key, None)
@@ -114,7 +127,7 @@ class Compiled(Single, Displayed):
             schedule = make_schedule(graph, guards, options)
             groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
             return lower(make_plan(schedule, groups), workspaces=self._workspaces)
-        except MemoryError as problem:  # what depends on sizes alone is computed here
+        except MemoryError as problem:  # values that depend on sizes only are computed here
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise EnvironmentLimitError(
                 f"there is not enough memory to compile the program for {listed or 'this graph'}: "
@@ -124,12 +137,29 @@ class Compiled(Single, Displayed):
 
     @property
     def source(self) -> str:
-        """The generated source of a graph without named dimensions."""
+        """The generated source of the program of a graph without named dimensions.
+
+        >>> print(gg.compile(gg.Graph({"y": gg.tanh(gg.input("x", 3), name="y")})).source)
+        # 1 steps, arena 64 bytes, peak 64 bytes
+        v1 = view(0, (3,), 'float32')
+        <BLANKLINE>
+        <BLANKLINE>
+        def run(x0):
+            np.tanh(x0, out=v1)                                         # y : float32[3]
+            return (v1.copy(), )
+        <BLANKLINE>
+        """
         return self.program().source
 
     @property
     def program_count(self) -> int:
-        """How many programs it keeps so far."""
+        """The number of programs that are kept now.
+
+        >>> run = gg.compile(gg.Graph({"y": gg.tanh(gg.input("x", "n"))}))
+        >>> _ = run(x=[1, 2]), run(x=[1, 2, 3]), run(x=[3, 4])
+        >>> run.program_count
+        2
+        """
         return len(self._programs)
 
     def __repr__(self) -> str:
@@ -151,20 +181,29 @@ def compile(
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
 ) -> Compiled:
-    """Compiles a graph; nodes named by `fetch` are returned beside its outputs.
+    """Compiles a graph. Returns an object to be called with the state and the inputs.
 
-    `guards` are names of scalar outputs: where one is not finite, the run raises NonFiniteError and
-    changes no state. `fuse` computes elementwise regions and row reductions by kernels that LLVM
-    compiles (a fraction of a second for each new kernel, kept on disk): for programs that run many
-    times. Without llvmlite it changes nothing. What has fewer elements than `smallest_kernel`
-    (default: 4,096) stays NumPy's, which is as fast there; 1 makes a kernel of everything that can
-    be one. `without` (a name or several) leaves out a pass, or one of the ways to save time and
-    memory: fuse, rematerialise, product_layouts, eager_updates. `debug` gives sample inputs (and
-    `state` the state): then every output is computed before and after every pass, and a pass that
-    changes one is named.
+    - `fetch`: names or nodes whose values are returned besides the outputs.
+    - `guards`: names of scalar outputs; if one is not finite, the run raises NonFiniteError and
+      leaves the state unchanged.
+    - `passes`, `specialised_passes`: the passes that run before and after specialisation.
+    - `fuse`: compute elementwise regions and row reductions by kernels that LLVM compiles (a
+      fraction of a second for each new kernel; they are stored on disk), for programs that run many
+      times. Without llvmlite it has no effect.
+    - `smallest_kernel`: the number of elements (default: 4,096) below which NumPy computes: it is
+      as fast there. With 1 everything that can become a kernel does.
+    - `without`: the name or names of passes to leave out, or of optimisations of time and memory:
+      fuse, rematerialise, product_layouts, eager_updates.
+    - `debug`: sample inputs (and `state`, the state): every output is computed before and after
+      every pass, and a pass that changes one raises PassError.
+    - `programs`: how many programs for different sizes are kept, the most recently used ones.
 
-    Of the programs for different sizes the `programs` that were used last are kept; another one is
-    compiled anew when its sizes come again, in less time, as its kernels are on disk.
+    Raises DeclarationError or UnknownNameError for arguments that do not fit the graph.
+
+    >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
+    >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
+    >>> run(gg.initial_state(run.graph), x=[[1, 2]])
+    {'y': array([[1.5]], dtype=float32), 'x': array([[1., 2.]], dtype=float32)}
     """
     need_graph(graph, "compile")
     options = Options(
@@ -183,7 +222,7 @@ def compile(
 
 
 def _with_fetched(graph: Graph, fetch: Iterable[str | Node]) -> Graph:
-    """The graph with the nodes asked for among its outputs."""
+    """The graph with the fetched nodes among its outputs."""
     outputs = dict(graph.outputs)
     for item in fetch:
         node = graph[item]
@@ -194,10 +233,10 @@ def _with_fetched(graph: Graph, fetch: Iterable[str | Node]) -> Graph:
 def _need_guard(graph: Graph, name: str) -> None:
     if name not in graph.outputs:
         raise UnknownNameError(
-            f"the guard {name!r} is no output", fix=f"outputs: {', '.join(graph.outputs)}"
+            f"the guard {name!r} is not an output", fix=f"outputs: {', '.join(graph.outputs)}"
         )
     node = graph.outputs[name]
     if node.shape != ():
         raise DeclarationError(
-            f"the guard {name!r} is {node.type}; only a scalar guards", node.origin, "sum it first"
+            f"the guard {name!r} is {node.type}; a guard is a scalar", node.origin, "sum it first"
         )

@@ -1,12 +1,12 @@
-"""How a notebook shows an object and how a graph is drawn: by functions that stand far above both.
+"""Displays objects in notebooks and renders graphs, by functions of higher layers.
 
-They offer themselves through entry points of the installed package (pyproject.toml), which are
-looked up when something is to be shown. So nothing here imports upwards, no table of the process is
-written to, and a package of somebody else may show its own objects, or these.
+The functions are entry points of the installed package (pyproject.toml), which are looked up when
+an object is displayed. So nothing here imports upwards, there is no global table to write to, and
+other packages can display their own objects, or these.
 
-- `graphgrad.display`: a function from an object to its texts by MIME type; none where it does not
-  know the object.
-- `graphgrad.render`: what `Graph.render` calls.
+- `graphgrad.display`: functions from an object to its texts by MIME type, none for an unknown type
+  of object.
+- `graphgrad.render`: the function that `Graph.render` calls.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RENDER_GROUP = "graphgrad.render"
 
 
 class Displayed:
-    """What a notebook asks of an object; displaying never fails."""
+    """The methods that a notebook calls to display an object; they never raise an error."""
 
     __slots__ = ()
 
@@ -41,26 +41,26 @@ class Displayed:
 
 
 def _texts(item: object) -> Mapping[str, str]:
-    """What the first function that knows the object makes of it."""
+    """The texts of the object from the first function that supports it."""
     for entry in entry_points(group=DISPLAY_GROUP):
-        texts = _shown_by(entry, item)
+        texts = _texts_from(entry, item)
         if texts:
             return texts
     return {}
 
 
-def _shown_by(entry: EntryPoint, item: object) -> dict[str, str]:
+def _texts_from(entry: EntryPoint, item: object) -> dict[str, str]:
     try:
         return dict(entry.load()(item))
-    except Exception:  # the notebook shows `repr` instead: a failing display is no failing cell
+    except Exception:  # the notebook shows `repr` instead: the cell must not fail
         return {}
 
 
 def renderer() -> Callable[..., bytes | None]:
-    """The function that `Graph.render` calls; EnvironmentLimitError where none is installed."""
+    """The function that `Graph.render` calls; raises EnvironmentLimitError if there is none."""
     for entry in entry_points(group=RENDER_GROUP):
         return cast(Callable[..., bytes | None], entry.load())
     raise EnvironmentLimitError(
-        "no installed package renders graphs: graphgrad is not installed, or was before it could",
+        "no installed package renders graphs: graphgrad is not installed, or an older version is",
         fix="install it (again): pip install -e . — or call graphgrad.formats.render(graph, to)",
     )

@@ -1,16 +1,22 @@
-"""The one family of errors that a user is meant to read.
+"""The errors for users: what is wrong, where, and the likely fix.
 
-Every message answers three questions: what is wrong, where it was declared or read, and what the
-likely fix is. The command line prints such an error without a traceback and exits with code 2;
-anything else that escapes is a bug of graphgrad and keeps its traceback.
+The command line prints such an error without a traceback and exits with code 2. Any other exception
+that reaches a user is a bug of graphgrad and keeps its traceback.
 """
 
 
 class GraphgradError(Exception):
-    """Base of all errors with a message for the user.
+    """The base class of all errors with a message for the user.
 
-    `problem` says what is wrong and `fix` the likely remedy, which may be empty. `where` is
-    anything whose text names the place: the origin of a node, a file, a name; None is unknown.
+    `problem` describes what is wrong and `fix` the likely remedy (it may be empty). The text of
+    `where` is the location: the origin of a node, a file, a name; None if it is unknown.
+
+    >>> try:
+    ...     gg.Graph({"y": gg.input("x")})["z"]
+    ... except gg.GraphgradError as error:
+    ...     print(error)
+    no node is called 'z'
+      fix:   print the graph to see its names
     """
 
     def __init__(self, problem: str, where: object = None, fix: str = "") -> None:
@@ -25,32 +31,70 @@ class GraphgradError(Exception):
 
 
 class DeclarationError(GraphgradError):
-    """A graph was declared wrongly: shapes that do not fit, a dtype that an operation refuses."""
+    """A declaration is not valid: shapes do not fit, or an operation does not support a dtype.
+
+    >>> try:
+    ...     gg.input("x", (3, 4)) @ gg.input("w", (3, 2))
+    ... except gg.DeclarationError as error:
+    ...     print(error.problem)
+    matmul(x: float32[3, 4], w: float32[3, 2]): [3, 4] times [3, 2]: the inner sizes 4 and 3 differ
+    """
 
 
 class UnknownNameError(GraphgradError):
-    """A node, parameter, setting or model was asked for by a name that nothing answers to."""
+    """There is no node, parameter, setting or model of the given name.
+
+    >>> try:
+    ...     gg.Graph({"hidden": gg.exp(gg.input("x"), name="hidden")})["hiden"]
+    ... except gg.UnknownNameError as error:
+    ...     print(error.fix)
+    did you mean 'hidden'?
+    """
 
 
 class PassError(GraphgradError):
-    """An optimisation pass broke the graph or changed a value; the message names the pass."""
+    """A pass has broken the graph or changed a value; the message names the pass."""
 
 
 class NonFiniteError(GraphgradError):
-    """A value or a delta became NaN or infinite; the message names the first such node."""
+    """A value or a delta became NaN or infinite; the message names the first such node.
+
+    >>> run = gg.compile(gg.Graph({"y": gg.log(gg.input("x"), name="y")}), guards="y")
+    >>> try:
+    ...     run(x=-1.0)
+    ... except gg.NonFiniteError as error:
+    ...     print(error.problem)
+    y is nan; no parameter was changed
+    """
 
 
 class DataError(GraphgradError):
-    """A data file is missing, empty, misaligned or not text."""
+    """Data is not valid: a file is missing, empty or not text, or an index is out of range.
+
+    >>> rows = gg.gather(gg.parameter("table", (5, 2)), gg.input("ids", 2, "int32"))
+    >>> run = gg.compile(gg.Graph({"rows": rows}))
+    >>> try:
+    ...     run(gg.initial_state(run.graph), ids=[3, 7])
+    ... except gg.DataError as error:
+    ...     print(error.problem)
+    gather...: an index lies outside [0, 5): they reach from 3 to 7
+    """
 
 
 class CheckpointError(GraphgradError):
-    """A checkpoint is missing, truncated or damaged."""
+    """A file of saved state is missing, truncated or damaged.
+
+    >>> try:
+    ...     gg.load("missing.safetensors")
+    ... except gg.CheckpointError as error:
+    ...     print(error.problem)
+    there is no such file
+    """
 
 
 class ConfigurationError(GraphgradError):
-    """A setting is unknown or has a value that makes no sense."""
+    """A setting is unknown or its value is not valid."""
 
 
 class EnvironmentLimitError(GraphgradError):
-    """The machine cannot do what was asked: a full disk, a missing program, too little memory."""
+    """The machine lacks something: space on the disk, a program, memory."""

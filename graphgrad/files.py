@@ -1,19 +1,19 @@
-"""Durable writing and careful reading of small files: those of a run, and what a user asks for.
+"""Writes small files durably and reads them safely: the files of a run, and a user's.
 
-The design decision: a file is either the old one or the new one, whole, whenever the process or
-the machine dies. So nothing is overwritten in place; a new file is written beside its target,
+The design decision: a file has its complete old or its complete new content, whenever the process
+or the machine dies. So nothing is overwritten in place; a new file is written beside its target,
 flushed to the disk and renamed over it, and the folder is flushed after the rename. Only logs
-grow in place, by one write a line, and a failed append is cut off again.
+grow in place, by one write per line, and a failed append is cut off again.
 
-Laws:
+Rules:
 
-- Every `OSError` of a write reaches the user as an `EnvironmentLimitError` that names the
-  file, the cause and the remedy.
-- What a user names to be written is written where it leads: through a link, into a device or pipe,
-  never in its place; a file that was there keeps its mode. The files of a run are no links.
-- What is read is a regular file of bounded size: for a pipe one would wait without end.
-- A temporary name starts with `TEMPORARY_PREFIX`. What a killed process leaves behind under
-  such a name is never read and may be removed by the next writer of the folder.
+- Every `OSError` of a write is raised as an `EnvironmentLimitError` that names the file, the cause
+  and the remedy.
+- A path from a user is followed: through a link, into a device or pipe, which are not replaced; an
+  existing file keeps its mode. The files of a run must not be links.
+- Only regular files of bounded size are read: reading a pipe might never end.
+- A temporary name starts with `TEMPORARY_PREFIX`. Files with such a name that a killed process has
+  left are never read and may be removed by the next writer of the folder.
 """
 
 import errno
@@ -30,11 +30,11 @@ from graphgrad.errors import DataError, EnvironmentLimitError
 
 TEMPORARY_PREFIX = ".saving-"
 
-_PIECE = 1 << 24  # bytes handed to one os.write: a signal waits no longer than 16 MiB take
+_PIECE = 1 << 24  # bytes of one os.write: a signal waits for at most 16 MiB
 _NO_LINK, _NO_WAITING = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ANOTHER = "choose another place"
-# errno -> (what is wrong, the likely fix); a full disk is worded by _full_disk.
+# errno -> (what is wrong, the likely fix); for a full disk see _full_disk
 _CAUSES = {
     errno.EFBIG: ("the file would be larger than this disk or user may hold", _ANOTHER),
     errno.EACCES: ("this user has no permission", f"change its permissions or {_ANOTHER}"),
@@ -52,7 +52,7 @@ _CAUSES = {
 
 
 def _full_disk(path: Path, needed: int) -> tuple[str, str]:
-    """Problem and fix of a full disk, with the free bytes where they can be asked for."""
+    """Problem and fix of a full disk, with the number of free bytes if it is known."""
     free = ""
     with suppress(OSError):
         free = f" and {shutil.disk_usage(path.parent).free:,} are free"
@@ -63,9 +63,9 @@ def _full_disk(path: Path, needed: int) -> tuple[str, str]:
 def explain_os_error(
     error: OSError, path: Path, action: str, needed: int = 0
 ) -> EnvironmentLimitError:
-    """The error for the user behind `error`, met when trying to `action` (a verb) `path`.
+    """The user's error for `error`, which was raised by the attempt to `action` (a verb) `path`.
 
-    `needed` is the number of bytes to write and is named when the disk is full.
+    `needed` is the number of bytes to write, which is reported if the disk is full.
     """
     number = error.errno or 0
     if number in _FULL:
@@ -87,12 +87,12 @@ def disk_errors(path: Path, action: str, needed: int = 0) -> Iterator[None]:
 
 
 def temporary_name() -> str:
-    """A fresh name for a file or folder that is being written and does not count yet."""
+    """A new name for a file or folder while it is being written."""
     return f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes the entries of `folder` to the disk, where the system can flush a folder."""
+    """Flushes the entries of `folder` to the disk, if the system can flush folders."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -106,7 +106,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Creates `folder` and its parents where they are missing, durably or not at all."""
+    """Creates `folder` and its missing parents, durably or not at all."""
     with disk_errors(folder, "create"):
         missing = [part for part in (folder, *folder.parents) if not part.is_dir()]
         if not missing:
@@ -125,7 +125,7 @@ def make_folder(folder: Path) -> None:
 def write_new(path: Path, pieces: Iterable[bytes | memoryview]) -> tuple[int, str]:
     """Writes a file that does not exist yet, flushes it, returns its bytes and sha256 hex digest.
 
-    Raises `OSError`; what was written until then stays, so `path` should be temporary.
+    Raises `OSError`; the bytes written until then stay, so `path` should be temporary.
     """
     size, digest = 0, hashlib.sha256()
     with open(path, "xb", buffering=0) as file:
@@ -157,13 +157,12 @@ def _utf8(text: str, path: Path) -> bytes:
 def write_atomically(
     path: Path | str, data: bytes | str | Sequence[bytes | memoryview], follow: bool = True
 ) -> None:
-    """Replaces or creates the file `path` by `data` (text as UTF-8, bytes also in pieces),
-    durably and at once.
+    """Writes `data` (text as UTF-8, bytes also in pieces) to `path`, durably and atomically.
 
-    A link is followed to what it names, and a device or a pipe is written into; without
-    `follow` a file takes the place of whatever has the name.
+    Links are followed, and data is written into a device or a pipe. Without `follow`, the file
+    replaces a link, device or pipe of that name.
 
-    Raises `EnvironmentLimitError`; then the old file is untouched and nothing else is left.
+    Raises `EnvironmentLimitError`; then the old file is unchanged, and no other file is left.
     """
     target = Path(path)
     whole = _utf8(data, target) if isinstance(data, str) else data
@@ -179,7 +178,7 @@ def write_atomically(
 
 
 def _mode(path: Path) -> int | None:
-    """Kind and permissions of what `path` leads to; None where nothing is there."""
+    """Type and permissions of the target of `path`; None if it does not exist."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:
@@ -201,27 +200,27 @@ def _replace(target: Path, content: Iterable[bytes | memoryview], mode: int | No
 
 
 def open_own(path: Path, flags: int) -> int:
-    """A descriptor of the regular file `path`, made if `flags` say so; no link, pipe or device.
+    """A descriptor of the regular file `path`, which `flags` may create.
 
-    Raises `OSError`.
+    Raises `OSError`, also for a link, pipe or device.
     """
     descriptor = os.open(path, flags | _NO_LINK | _NO_WAITING, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EEXIST, "it is no regular file", str(path))
+        raise OSError(errno.EEXIST, "it is not a regular file", str(path))
     return descriptor
 
 
 def read_file(path: Path, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes.
 
-    Raises `DataError` for anything else that has the name, and `OSError`.
+    Raises `DataError` for any other file of that name, and `OSError`.
     """
     descriptor = os.open(path, os.O_RDONLY | _NO_WAITING)
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            raise DataError(f"{path.name} is no regular file", path, "put the file back")
+            raise DataError(f"{path.name} is not a regular file", path, "put the file back")
         if state.st_size > limit:
             raise DataError(
                 f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "
@@ -236,11 +235,11 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def append_line(path: Path | str, text: str, durable: bool = False) -> None:
-    """Appends `text` and a line break to the file `path`, which is created when missing.
+    """Appends `text` and a line break to the file `path`, which is created if missing.
 
-    The line survives the death of the process as soon as this returns; with `durable` it is
-    flushed and survives the death of the machine too (a few milliseconds on a local disk). A
-    line that a crash left without its line break is ended first, so lines never run together.
+    The line is kept if the process dies after this returns; with `durable` it is flushed and kept
+    if the machine dies, too (a few milliseconds on a local disk). If a crash has left the last line
+    without a line break, that is added first, so lines are never joined.
 
     Raises `EnvironmentLimitError`; then the file has its old length again.
     """
@@ -249,7 +248,8 @@ def append_line(path: Path | str, text: str, durable: bool = False) -> None:
 
 
 def append_bytes(path: Path, data: bytes, durable: bool = False, lines: bool = False) -> None:
-    """Appends the bytes to the file, or nothing; see `append_line`, which does it with `lines`."""
+    """Appends all of the bytes to the file or none; with `lines`, after a line break if the file
+    does not end in one."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
     with (
         disk_errors(path, "append to", len(data)),

@@ -1,8 +1,8 @@
-"""Lets the cyclic garbage collector rest while graphs are worked on.
+"""Pauses cyclic garbage collection while a graph is built or rewritten.
 
-Nodes hold their heads and graphs hold nodes, never the other way round, so what a pass drops is
-freed at once by its reference count. The collector finds nothing there, but would walk all of it
-again and again while thousands of nodes are made: a third of the time of compiling.
+Nodes refer to their heads and graphs to nodes, never the other way round, so the nodes that a pass
+drops are freed at once by reference counting. The collector finds nothing in them, but would
+traverse all of them repeatedly while thousands are created: a third of the time of compilation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 
 def gc_paused(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """No cyclic collection while the function runs; afterwards as before."""
+    """Pauses cyclic garbage collection while the function runs."""
 
     @functools.wraps(function)
     def run(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:

@@ -1,7 +1,8 @@
-"""How much memory this process may still take, asked before it is taken.
+"""Checks that enough memory is available before it is allocated.
 
-Memory that is not there shows late: an array can be had, and the process is killed where it writes
-to it. What a program needs is known beforehand, so it is compared with what there is.
+The system reports missing memory late: an allocation succeeds, and the process is killed when it
+writes to the array. The memory of a program is known in advance, so it is compared with the memory
+that is available.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from pathlib import Path
 
 from graphgrad.errors import EnvironmentLimitError
 
-UNASKED = 1 << 26
-"""Bytes that are taken without a look at what there is."""
+UNCHECKED = 1 << 26
+"""Bytes that are allocated without a check."""
 
 
 def need_memory(size: int, what: str, fix: str, root: Path = Path("/")) -> None:
-    """EnvironmentLimitError unless `size` bytes can be had; `what` takes them."""
-    if size <= UNASKED:
+    """Raises EnvironmentLimitError if the `size` bytes that `what` needs are not available."""
+    if size <= UNCHECKED:
         return
     available = available_memory(root)
     if available is not None and size > available:
@@ -28,10 +29,10 @@ def need_memory(size: int, what: str, fix: str, root: Path = Path("/")) -> None:
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that can be taken before something has to give; None where the system does not say.
+    """The bytes that can be allocated; None if the system does not report them.
 
-    What the kernel of Linux estimates, swap included, and less where a control group (version 1 or
-    2) allows less. Read from `proc` and `sys` under `root`.
+    This is the estimate of the Linux kernel, swap included, or the rest of the limit of a control
+    group (version 1 or 2) if that is less. It is read from `proc` and `sys` under `root`.
     """
     meminfo = dict(re.findall(r"(?m)^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo")))
     if "MemAvailable" not in meminfo:
@@ -48,7 +49,7 @@ def available_memory(root: Path = Path("/")) -> int | None:
 
 
 def _left_in_group(folder: Path) -> int | None:
-    """Bytes below the limit of a control group; files that are only cached count as free."""
+    """The bytes left below the limit of a control group; cached files count as free."""
     for limit, used, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -61,7 +62,7 @@ def _left_in_group(folder: Path) -> int | None:
 
 
 def size_text(size: int) -> str:
-    """Bytes as a person reads them: 74.5 GiB."""
+    """A number of bytes as text for people: 74.5 GiB."""
     amount, unit = float(size), "bytes"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if amount < 1024:

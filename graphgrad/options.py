@@ -1,7 +1,6 @@
-"""How a graph is compiled: what a user can choose, as one object.
+"""The options of a compilation, as one object.
 
-`compile` makes it of its arguments and hands it on whole; each stage reads the fields that concern
-it.
+`compile` creates it from its arguments and passes it to the stages; each reads its own fields.
 """
 
 from __future__ import annotations
@@ -14,41 +13,42 @@ from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, Pass
 from graphgrad.text import suggestion
 
 PROGRAMS = 128
-"""How many programs, each for one set of sizes, a compiled graph keeps unless told otherwise; one
-takes some two kilobytes a node."""
+"""The default number of programs, each for one set of sizes, that a compiled graph keeps; a program
+needs some two kilobytes per node."""
 
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
 CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")
-"""What `compile(…, without=…)` can leave out, to see what it is worth or which one is guilty."""
+"""The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The choices of one compilation."""
+    """The options of one compilation."""
 
     fuse: bool = False
-    """Compute regions of operations by kernels, instead of one operation after another."""
+    """Compute regions of operations by kernels, instead of operation by operation."""
     rematerialise: bool = True
-    """Make values that are larger than anything they are made of again where they are read."""
+    """Recompute values that are larger than all their heads where they are read."""
     product_layouts: bool = True
-    """Write matrix products in the order of axes in which they are read."""
+    """Store matrix products in the order of axes in which they are read."""
     eager_updates: bool = True
-    """Let the update of a parameter follow its delta."""
+    """Compute the update of a parameter directly after its delta."""
     smallest_kernel: int | None = None
-    """The number of elements from which a kernel is made; None leaves it to fusion."""
+    """The smallest number of elements of a kernel; None for the default of fusion."""
     programs: int = PROGRAMS
-    """How many programs for different sizes are kept."""
+    """The number of programs for different sizes that are kept."""
     passes_left_out: frozenset[str] = frozenset()
     """The names of passes that do not run."""
 
     def __post_init__(self) -> None:
         if self.programs < 1:
             raise DeclarationError(
-                f"programs is {self.programs}: nothing could run", fix="1 or more"
+                f"programs is {self.programs}, so no program could run", fix="1 or more"
             )
 
     def without(self, names: Iterable[str]) -> Options:
-        """These options without what is named, out of `CHOICES`; else UnknownNameError."""
+        """The options without the named passes and optimisations of `CHOICES`; raises
+        UnknownNameError for any other name."""
         left_out = frozenset(names)
         for name in left_out.difference(CHOICES):
             raise UnknownNameError(
@@ -65,7 +65,7 @@ class Options:
         )
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
-        """The passes but for those that are left out."""
+        """The passes without those that are left out."""
         return tuple(each for each in passes if each.__name__ not in self.passes_left_out)
 
 

@@ -1,11 +1,11 @@
-"""Philox4x32-10: the random numbers of every engine, and dropout masks made of them.
+"""Generates the random numbers of all backends by Philox4x32-10, and dropout masks from them.
 
 Philox (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011) is a
 function from a counter and a key to four words of 32 bits. It has no state: any word of any step
-can be computed alone, in any order, on any engine, and again in the backward pass.
+can be computed alone, in any order, on any backend, and again in the backward pass.
 
-The layout below is the law. NumPy (this file, the reference), compiled CPU code and CUDA reproduce
-it bit for bit::
+The layout is fixed. NumPy (this file, the reference), compiled CPU code and CUDA reproduce it bit
+for bit:
 
     word i of a stream = output word (i mod 4) of philox4x32-10 with
         counter = (i div 4 mod 2**32, stream, step mod 2**32, step div 2**32)
@@ -15,12 +15,12 @@ it bit for bit::
         threshold = floor(rate * 2**32)               an unsigned integer of 32 bits
         scale     = 1 / (1 - rate)                    in float64, then rounded to the mask's dtype
 
-- ``seed`` and ``step`` have 64 bits, ``stream`` (which node draws) has 32. Other values are
-  refused, never truncated.
+- `seed` and `step` have 64 bits, `stream` (which node draws) has 32. Other values are
+  an error, never truncated.
 - The elements of an array are numbered in C order. A stream has 2**34 words, then it repeats.
-- The mask is decided by an integer comparison alone: rounding cannot differ between engines.
-  ``rate * 2**32`` is exact in float64, so the floor is exact too.
-- A part of an array is filled by passing that part and ``start``, the number of its first element:
+- The mask is decided by an integer comparison alone: rounding cannot differ between backends.
+  `rate * 2**32` is exact in float64, so the floor is exact too.
+- A part of an array is filled by passing that part and `start`, the number of its first element:
   parts may be filled in any order and by any thread.
 """
 
@@ -55,7 +55,7 @@ def philox4x32(
 ) -> tuple[NDArray[np.uint32], ...]:
     """The four output words of each counter, as arrays of the common broadcast shape.
 
-    ``counter`` and ``key`` hold unsigned 32-bit integers, scalars or arrays that broadcast
+    `counter` and `key` hold unsigned 32-bit integers, scalars or arrays that broadcast
     together. Products of two 32-bit words are taken in 64 bits, so nothing ever overflows.
     """
     c0, c1, c2, c3 = (np.asarray(word, dtype=np.uint64) for word in counter)
@@ -72,7 +72,7 @@ def philox4x32(
 def random_words(
     count: int, seed: int, *, stream: int, step: int, start: int = 0
 ) -> NDArray[np.uint32]:
-    """Words ``start`` to ``start + count - 1`` of a stream, ``uint32[count]``."""
+    """Words `start` to `start + count - 1` of a stream, `uint32[count]`."""
     words = np.empty(check_count(count), dtype=np.uint32)
     for first, block in _word_blocks(count, seed, stream, step, start):
         words[first : first + block.size] = block
@@ -82,10 +82,10 @@ def random_words(
 def fill_dropout_mask(
     out: NDArray[Any], seed: int, step: int, stream: int, rate: float, start: int = 0
 ) -> None:
-    """Write the mask of a dropout of ``rate`` into ``out``: the scale where kept, else 0.
+    """Writes the mask of a dropout of `rate` into `out`: the scale where kept, else 0.
 
-    ``out`` is a C-contiguous array of float32 or float64 of any shape; its first element is
-    number ``start`` of the stream. Raises `DeclarationError` for another array and
+    `out` is a C-contiguous array of float32 or float64 of any shape; its first element is
+    number `start` of the stream. Raises `DeclarationError` for another array and
     `ConfigurationError` for a number out of range.
     """
     flat = flat_mask(out)
@@ -96,7 +96,7 @@ def fill_dropout_mask(
 
 
 def dropout_threshold(rate: float) -> int:
-    """``floor(rate * 2**32)``: a word below it drops its element."""
+    """`floor(rate * 2**32)`: a word below it drops its element."""
     if not 0.0 <= rate < 1.0:
         raise ConfigurationError(
             f"a dropout rate of {rate!r} is not in [0, 1)",
@@ -106,7 +106,7 @@ def dropout_threshold(rate: float) -> int:
 
 
 def dropout_scale(rate: float) -> float:
-    """``1 / (1 - rate)``: what a kept element is multiplied by, so that the mean stays."""
+    """`1 / (1 - rate)`: the factor of a kept element, which preserves the mean."""
     return 1.0 / (1.0 - float(rate))
 
 
@@ -126,21 +126,21 @@ def counter_words(stream: int, step: int) -> tuple[int, int, int]:
 
 
 def check_count(count: int) -> int:
-    """``count`` itself, refused where it is negative."""
+    """`count` itself; raises ConfigurationError if it is negative."""
     if count < 0:
         raise ConfigurationError(f"cannot draw {count} words", fix="ask for 0 or more")
     return count
 
 
 def check_start(start: int) -> int:
-    """The number of the first element, brought into one period of the stream."""
+    """The number of the first element, modulo the period of the stream."""
     if start < 0:
         raise ConfigurationError(f"element {start} of a stream does not exist", fix="start at 0")
     return int(start) % PERIOD
 
 
 def flat_mask(out: NDArray[Any]) -> NDArray[Any]:
-    """``out`` as one row without a copy, refused where no mask can be written into it."""
+    """`out` as one row without a copy; raises DeclarationError if it cannot hold a mask."""
     if out.dtype not in (np.float32, np.float64):
         raise DeclarationError(
             f"a dropout mask of dtype {out.dtype} is not supported",
@@ -167,7 +167,7 @@ def _word_blocks(
 ) -> Iterator[tuple[int, NDArray[np.uint32]]]:
     """The words of a range, a cache-sized block at a time: (position in the range, words).
 
-    Each block is valid until the next is asked for: all share one buffer.
+    Each block is valid until the next one is requested: all share one buffer.
     """
     key = key_words(seed)
     counter = counter_words(stream, step)

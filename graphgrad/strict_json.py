@@ -1,6 +1,6 @@
-"""JSON as the package writes and reads it: strictly, so that what is written comes back equal.
+"""Reads and writes strict JSON, so that a value that is written is read back as an equal value.
 
-It is UTF-8 without a key twice in one object; NaN, infinity and numbers that overflow are refused.
+The text is UTF-8. A duplicate key in an object, NaN, infinity and numbers that overflow are errors.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ _DEPTH = 100  # nesting allowed in JSON that is written
 def parse_json(data: bytes) -> Any:
     """The value of the strict JSON text `data`.
 
-    Raises `ValueError` whose text begins with the line, where one can be named.
+    Raises `ValueError` with a text that begins with the line, if it is known.
     """
 
     def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) < len(pairs):
             keys = [key for key, _ in pairs]
-            raise ValueError(_twice(text, next(key for key in keys if keys.count(key) > 1)))
+            raise ValueError(
+                _duplicate_text(text, next(key for key in keys if keys.count(key) > 1))
+            )
         return result
 
     def finite(number: str) -> float:
         value = float(number)
         if not math.isfinite(value):
-            raise ValueError(f"{number} is no finite number")
+            raise ValueError(f"{number} is not a finite number")
         return value
 
     try:
@@ -49,20 +51,20 @@ def parse_json(data: bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def _twice(text: str, key: str) -> str:
-    places = re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
-    lines = [text.count("\n", 0, place.start()) + 1 for place in places]
+def _duplicate_text(text: str, key: str) -> str:
+    matches = re.finditer(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:", text)
+    lines = [text.count("\n", 0, match.start()) + 1 for match in matches]
     where = f"lines {', '.join(map(str, lines))}: " if lines else ""
-    return f"{where}the key {key!r} stands twice in one object"
+    return f"{where}the key {key!r} is used twice in one object"
 
 
 def format_json(value: object, name: str, indent: int | None = 2) -> str:
     """Strict JSON text of `value` that `parse_json` reads back as an equal value.
 
-    `name` is how errors call the value. Tuples become lists. Characters beyond ASCII stay
+    `name` is the name of the value in errors. Tuples become lists. Characters beyond ASCII stay
     readable; only text with lone surrogates (a file name that is not UTF-8) is escaped.
 
-    Raises `DataError` that names the part that is no JSON (`details.best is nan`).
+    Raises `DataError` that names the part that is not JSON (`details.best is nan`).
     """
     _check_json(value, name, 0)
     text = json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False)

@@ -1,8 +1,8 @@
-"""Text for people: made safe to print, and names that a mistyped one may have meant.
+"""Makes text safe to print, and finds the names that are similar to a mistyped one.
 
-Names and tokens come from data and may hold anything. Where one stands on a line of its own kind (a
-message, a picture, a comment of generated code) it goes through `printable`; where whole text goes
-to a terminal or a log, through `show_controls` or `displayable`.
+Names and tokens come from data and may contain any character. A name inside a line (of a message, a
+picture, a comment of generated code) is made safe by `printable`; whole text for a terminal or a
+log by `show_controls` or `displayable`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import difflib
 import unicodedata
 from collections.abc import Iterable
 
-_ALIKE = 0.65  # how alike two names are, from 0 to 1, before one is taken for the other
-_SIMILAR = 0.4  # and before it is one of several that are offered
+_ALIKE = 0.65  # the least similarity, from 0 to 1, of a name that is suggested alone
+_SIMILAR = 0.4  # and of one among several suggestions
 # Characters that reorder or break a line without being control characters by category.
 _REORDERING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c"
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """A user's text on one line: what cannot be printed is escaped, what is too long is cut.
+    """A user's text on one line: other characters are escaped, and long text is shortened.
 
-    Newlines, escape sequences and direction marks of a name can thus neither leave a comment of
-    generated code nor disturb a terminal.
+    So newlines, escape sequences and direction marks of a name cannot end a comment of generated
+    code or disturb a terminal.
     """
     shown = text
     if not text.isprintable():
@@ -30,10 +30,10 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 def show_controls(text: str) -> str:
-    """`text` with every control character written out (`\\x1b`), so a terminal shows it.
+    """`text` with every control character escaped (`\\x1b`), so that a terminal shows it.
 
-    Line breaks and tabs stay. Written out are the categories Cc (control), Cs (lone surrogate),
-    Zl and Zp (line and paragraph separator) and the marks that reverse the writing direction.
+    Line breaks and tabs stay. Escaped are the categories Cc (control), Cs (lone surrogate), Zl and
+    Zp (line and paragraph separator) and the marks that reverse the writing direction.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -51,15 +51,15 @@ def _shown(character: str) -> str:
 
 
 def displayable(text: str, encoding: str | None) -> str:
-    """`text` as a terminal or file of `encoding` can show it, controls written out."""
+    """`text` with controls escaped, and all characters that `encoding` lacks."""
     name = encoding or "utf-8"
     return show_controls(text).encode(name, "backslashreplace").decode(name)
 
 
 def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
-    """The known names most like `name`, at most `count` of them, upper and lower case alike.
+    """The known names most similar to `name`, at most `count`; upper and lower case are equal.
 
-    One alone must be very much like it; of several, each may be less so.
+    A single suggestion must be more similar than each of several.
     """
     lower = {each.lower(): each for each in reversed(list(known))}
     likeness = _ALIKE if count == 1 else _SIMILAR
@@ -67,13 +67,13 @@ def nearest(name: str, known: Iterable[str], count: int = 1) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str, count: int = 1) -> str:
-    """The fix for a name that nothing answers to: the nearest names, or `otherwise`."""
+    """The fix for an unknown name: the nearest names, or `otherwise`."""
     near = nearest(name, known, count)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else otherwise
 
 
 def suggestion(name: str, known: Iterable[str], listed: str) -> str:
-    """The fix for a name that nothing answers to: the nearest one, or all of them after `listed`,
-    which says what they are."""
+    """The fix for an unknown name: the nearest one, or all of them after their description
+    `listed`."""
     names = list(known)
     return did_you_mean(name, names, f"{listed}: {', '.join(names)}")

@@ -1,12 +1,12 @@
-"""What this user keeps outside of any run: machine code, and which model files were trained.
+"""Stores files of this user outside of any run: machine code, and the list of trained models.
 
-Both are believed later, machine code to the point of being run, so the folder has laws of its own:
+Both are trusted later (machine code is executed), so the folder has rules of its own:
 
-- It is `GRAPHGRAD_CACHE`, else `graphgrad` in `XDG_CACHE_HOME`, else in `~/.cache`. A path that is
-  not absolute (the home is unknown, or the variable says so) is no folder: nothing is kept.
-- A folder or a file counts only if it is this user's own, of the right kind, and nobody else may
-  write it; it is opened without following a link and without waiting for a pipe, and asked then.
-- A file is written under a random new name and renamed: whole, or not there.
+- It is `GRAPHGRAD_CACHE`, else `graphgrad` in `XDG_CACHE_HOME`, else in `~/.cache`. If the path is
+  not absolute (the home is unknown, or the variable is relative), nothing is stored.
+- A folder or file is used only if it belongs to this user, has the right type, and nobody else may
+  write it. It is opened without following links or waiting for a pipe, and checked after that.
+- A file is written under a random new name and then renamed, so it is complete or missing.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from functools import cache
 from pathlib import Path
 
 LIMIT = 64 << 20
-"""Bytes: a larger file in the folder is none of ours."""
+"""Bytes; no file of graphgrad in the folder is larger."""
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def user_folder(name: str) -> Path | None:
-    """The folder `name` of what this user keeps, or None where nothing can be kept."""
+    """The folder `name` among this user's files, or None if nothing can be stored there."""
     base = _base()
     return _opened(base / name) if base is not None else None
 
 
-def why_nothing_is_kept(name: str) -> str:
-    """The reason why there is no folder `name`, for a person; empty where there is one."""
+def unavailable_reason(name: str) -> str:
+    """The reason why there is no folder `name`, as text for people; empty if there is one."""
     if user_folder(name) is not None:
         return ""
     base = _base()
@@ -45,9 +45,9 @@ def why_nothing_is_kept(name: str) -> str:
 
 
 def read_own(path: Path, limit: int = LIMIT) -> bytes | None:
-    """The content of a file that this user alone can have written; None where it is no such file.
+    """The content of a file that only this user can have written; None for any other file.
 
-    The bytes read are those of the file that was asked: no other can be put in its place.
+    The file is checked after it was opened, so it cannot be exchanged between check and reading.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | _NO_FOLLOW)
@@ -66,9 +66,9 @@ def read_own(path: Path, limit: int = LIMIT) -> bytes | None:
 
 
 def write_own(path: Path, content: bytes, new: bool = False) -> bool:
-    """Keeps the content in a file of mode 0600; false where the disk refuses it.
+    """Stores the content in a file of mode 0600. Returns whether that was possible.
 
-    With `new` a file that is there already stays, and the answer is false.
+    With `new`, an existing file is kept, and the result is false.
     """
     temporary = path.with_name(f".{secrets.token_hex(16)}")
     try:
@@ -93,7 +93,7 @@ def write_own(path: Path, content: bytes, new: bool = False) -> bool:
 def _base() -> Path | None:
     chosen = os.environ.get("GRAPHGRAD_CACHE")
     home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):  # the standard says that a relative one is to be ignored
+    if not os.path.isabs(home):  # the standard: a relative path is ignored
         home = "~/.cache"
     path = os.path.expanduser(chosen or os.path.join(home, "graphgrad"))
     return Path(path) if os.path.isabs(path) else None
@@ -101,7 +101,7 @@ def _base() -> Path | None:
 
 @cache
 def _opened(folder: Path) -> Path | None:
-    """The folder, made where it is missing, if it is this user's alone and can be written."""
+    """The folder, created if missing; None unless it is only this user's and can be written."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
@@ -114,6 +114,6 @@ def _opened(folder: Path) -> Path | None:
 
 
 def _own(state: os.stat_result) -> bool:
-    if sys.platform == "win32":  # no such owners and modes; a profile is its user's
+    if sys.platform == "win32":  # without owners and modes; a profile belongs to its user
         return True
     return state.st_uid == os.geteuid() and not state.st_mode & _WRITABLE_BY_OTHERS

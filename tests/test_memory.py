@@ -85,7 +85,7 @@ def test_a_control_group_of_version_1_too(tmp_path):
 def test_more_than_there_is_is_refused_with_both_figures(tmp_path):
     root = machine(tmp_path, 2 * GIB)
     need_memory(2 * GIB, "it", "less", root)
-    need_memory(memory.UNASKED, "it", "less", machine(tmp_path / "full", 0))
+    need_memory(memory.UNCHECKED, "it", "less", machine(tmp_path / "full", 0))
     with pytest.raises(EnvironmentLimitError, match=r"it needs 3\.0 GiB .* 2\.0 GiB are") as error:
         need_memory(3 * GIB, "it", "less", root)
     assert error.value.fix == "less"

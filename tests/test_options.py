@@ -58,5 +58,5 @@ def test_what_a_graph_was_compiled_with_can_be_read_and_not_changed():
     with pytest.raises(FrozenInstanceError):
         compiled.options.programs = 4
     assert gg.compile(graph).options == DEFAULTS
-    with pytest.raises(DeclarationError, match="programs is 0: nothing could run"):
+    with pytest.raises(DeclarationError, match="programs is 0, so no program could run"):
         Options(programs=0)

@@ -11,11 +11,11 @@ from graphgrad.strict_json import format_json, parse_json
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b'{"a": 1,\n "a": 2}', "lines 1, 2: the key 'a' stands twice"),
+        (b'{"a": 1,\n "a": 2}', "lines 1, 2: the key 'a' is used twice"),
         (b'{"a": 1,\n "b" 2}', "line 2, column 6: Expecting ':' delimiter"),
-        (b'{"a": NaN}', "NaN is no finite number"),
-        (b"[Infinity]", "Infinity is no finite number"),
-        (b"[1e999]", "1e999 is no finite number"),
+        (b'{"a": NaN}', "NaN is not a finite number"),
+        (b"[Infinity]", "Infinity is not a finite number"),
+        (b"[1e999]", "1e999 is not a finite number"),
         (b"[1,\n\xff]", "line 2: byte 0xff is not UTF-8"),
         (b"\xef\xbb\xbf{}", "line 1, column 1"),
         (b"", "line 1, column 1: Expecting value"),

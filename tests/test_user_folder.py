@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("llvmlite", reason="it is what compiles")
 
 from graphgrad.loops.machine_code import Code, kernel_folder
-from graphgrad.user_folder import read_own, user_folder, why_nothing_is_kept, write_own
+from graphgrad.user_folder import read_own, unavailable_reason, user_folder, write_own
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_folder_and_its_files_are_the_users_alone(base: Path) -> None:
     folder = base / "machine_code"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
-    assert why_nothing_is_kept("machine_code") == ""
+    assert unavailable_reason("machine_code") == ""
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
@@ -59,7 +59,7 @@ def test_a_folder_that_others_may_write_is_not_used(base: Path, mode: int) -> No
     assert kernel_folder() is None
     assert [adds(Code(), 2, asked) for _ in range(2)] == [102, 102] and asked == [2, 2]
     assert not list(folder.iterdir())
-    assert "not this user's alone" in why_nothing_is_kept("machine_code")
+    assert "not this user's alone" in unavailable_reason("machine_code")
 
 
 def test_a_folder_of_another_user_is_not_used(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,5 +182,5 @@ def test_an_unknown_home_makes_no_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert kernel_folder() is None
-    assert "home folder is unknown" in why_nothing_is_kept("machine_code")
+    assert "home folder is unknown" in unavailable_reason("machine_code")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""From a graph to its deltas, and the products that come of them."""
+"""Backpropagation: derives the deltas of a graph, gradients, and products with Jacobians."""
 
 from graphgrad.backprop.derive import deltas_of, derive, has_deltas, is_derived_from
 from graphgrad.backprop.products import grad, hessian_vector, jacobian_vector, vector_jacobian

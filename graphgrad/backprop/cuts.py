@@ -1,4 +1,4 @@
-"""Where a cut is made: what `u`, `u<-t` or the name of a scope means in a graph with deltas."""
+"""Finds the nodes of cuts: of `u`, `u<-t` or the name of a scope in a graph with deltas."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterable
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Graph, Node
-from graphgrad.graph.deltas import ARROW, Operated, Planned
+from graphgrad.graph.deltas import ARROW, Cut, LocatedCut
 from graphgrad.text import did_you_mean
 
 
-def plan_cuts(graph: Graph, cuts: Iterable[Operated], label: str) -> list[Planned[Node]]:
-    """The cuts with the nodes that they mean.
+def locate_cuts(graph: Graph, cuts: Iterable[Cut], label: str) -> list[LocatedCut[Node]]:
+    """The cuts with their nodes.
 
-    Raises UnknownNameError for a node or edge that is not there or has no delta.
+    Raises UnknownNameError for a node or edge that is not in the graph or has no delta.
     """
-    finder = _Finder(graph, label)
-    return [finder.planned(cut) for cut in cuts]
+    finder = _CutFinder(graph, label)
+    return [finder.located(cut) for cut in cuts]
 
 
-class _Finder:
-    """Finds what is cut among the nodes that have a delta of the label."""
+class _CutFinder:
+    """Finds the nodes of cuts among those that have a delta of the label."""
 
     def __init__(self, graph: Graph, label: str) -> None:
         self.graph, self.label = graph, label
@@ -28,10 +28,10 @@ class _Finder:
             node for node in graph.nodes if graph.delta_or_none(node, label) is not None
         }
 
-    def planned(self, cut: Operated) -> Planned[Node]:
+    def located(self, cut: Cut) -> LocatedCut[Node]:
         head_name, arrow, tail_name = cut.at.partition(ARROW)
         if not arrow or cut.at in self.graph.names:
-            return Planned(cut, self._node(cut, cut.at.strip()), None)
+            return LocatedCut(cut, self._node(cut, cut.at.strip()), None)
         head = self._node(cut, head_name.strip())
         tail = self._node(cut, tail_name.strip(), with_delta=False)
         tails = list(dict.fromkeys(item.tail for item in self.graph.sent_back(head, self.label)))
@@ -43,9 +43,9 @@ class _Finder:
                 head.origin,
                 f"its delta comes from {names or 'nothing'}",
             )
-        return Planned(cut, head, tail)
+        return LocatedCut(cut, head, tail)
 
-    def _node(self, cut: Operated, name: str, with_delta: bool = True) -> Node:
+    def _node(self, cut: Cut, name: str, with_delta: bool = True) -> Node:
         graph = self.graph
         node = {**graph.outputs, **graph.names}.get(name)
         node = self._exit(cut, name) if node is None else node
@@ -63,8 +63,8 @@ class _Finder:
             )
         return node
 
-    def _exit(self, cut: Operated, scope: str) -> Node | None:
-        """The one node by which values leave a scope; None where it is no scope."""
+    def _exit(self, cut: Cut, scope: str) -> Node | None:
+        """The one node by which values leave a scope; None if no scope has this name."""
         inside = {
             node
             for node in self.with_delta
@@ -87,13 +87,13 @@ class _Finder:
 
 
 def need_no_updates(graph: Graph, label: str) -> None:
-    """DeclarationError where updates are made of the deltas already."""
+    """Raises DeclarationError if updates are computed from the deltas already."""
     found = (graph.delta_or_none(node, label) for node in graph.nodes)
     made = graph.descendants([delta for delta in found if delta is not None])
     for leaf, node in graph.updates.items():
         if node in made:
             raise DeclarationError(
-                f"the update of {graph.name_of(leaf)!r} is made of the deltas already",
+                f"the update of {graph.name_of(leaf)!r} is computed from the deltas already",
                 leaf.origin,
                 "cut first, then declare updates: training_step(graph, settings) does with "
                 "settings.surgery",

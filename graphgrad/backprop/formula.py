@@ -1,13 +1,13 @@
-"""Formulas of values and deltas as readable text, with the names of the nodes in them.
+"""Writes the formulas of values and deltas as text, with the names of the nodes in them.
 
-An operation says `δ · (1 - y²)`; of a node it becomes `δ[hidden.z] · (1 - hidden.z²)`, and a delta
-the sum over its tails:
+The formula of an operation, `δ · (1 - y²)`, becomes that of a node,
+`δ[hidden.z] · (1 - hidden.z²)`. The formula of a delta is the sum over its tails:
 
     δ[hidden.z] = δ[output.1.product] · output.1.w + δ[output.2.product] · output.2.w
 
-A name in the scope of the node that the formula is about stands without that scope, unless it would
-then be another node's name. The text is made for people: it is never parsed again, and names in it
-are escaped and cut.
+Names in the scope of the node of the formula are written without that scope, unless that would be
+the name of another node. The text is for display only: it is never parsed, and the names in it are
+escaped and shortened.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ _SYMBOL = re.compile(
 )
 _LONGEST = 60  # characters of one name in a formula
 _MOST = 6  # heads of one concatenation
-_NUMBERED = ("clip", "scale")  # surgery that stands as a constant beside the delta
+_NUMBERED = ("clip", "scale")  # cuts whose number is a constant head of the new delta
 Called = Callable[[Node], str]
 
 
 def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
-    """How a formula in this scope calls the node: by name, or a constant number by its value.
+    """The text for the node in a formula of this scope: its name, or a scalar constant's value.
 
-    None is for pictures, which show the scope otherwise: there only the last part of a name stands.
+    With the scope None, for pictures that show scopes by other means, it is the last part of the
+    name.
     """
     if node.operation is constant and node.attributes["value"].array.size == 1:
         return f"{node.attributes['value'].array.reshape(()).item():.6g}"
@@ -46,7 +47,7 @@ def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
 
 
 def is_unnamed(graph: Graph, node: Node) -> bool:
-    """Whether nobody chose the node's name in this graph: it is called by its operation."""
+    """Whether the node has the default name, that of its operation, in this graph."""
     last = graph.name_of(node).rpartition(".")[2]
     return re.fullmatch(rf"{re.escape(node.operation.name)}(_\d+)?", last) is not None
 
@@ -57,35 +58,37 @@ def scope_of(name: str) -> str:
 
 
 def value_formula(graph: Graph, node: Node, called: Called | None = None) -> str:
-    """`tanh hidden.a`, with the names that `called` gives to nodes; empty for a leaf."""
+    """`tanh hidden.a`, with the names from `called`, if given; empty for a leaf."""
     if node.operation in LEAVES:
         return ""
     scope = scope_of(graph.name_of(node))
     return _named(graph, node, 0, formula_of(node), scope, called=called)
 
 
-def delta_rule(operation: Operation, place: int) -> str:
-    """What the operation sends back to its head number `place`, as it says itself: `δ x₂ᵀ`."""
+def delta_rule(operation: Operation, position: int) -> str:
+    """The formula of the operation's contribution to its head number `position`: `δ x₂ᵀ`."""
     rules = {match[1]: match[2] for match in _RULE.finditer(operation.delta_formula)}
-    mark = _SUBSCRIPTS[place] if place < len(_SUBSCRIPTS) else "ᵢ"
+    mark = _SUBSCRIPTS[position] if position < len(_SUBSCRIPTS) else "ᵢ"
     return rules.get(mark) or rules.get("ᵢ") or operation.delta_formula
 
 
 def formula_of(node: Node) -> str:
-    """What the operation of this node computes: of a product, which sides are transposed."""
+    """The formula of the node's operation; of a product, with the transposes of its sides."""
     if node.operation is not matmul:
         return node.operation.formula
     left, right = _transposed(node)
     return f"x₁{'ᵀ' if left else ''} x₂{'ᵀ' if right else ''}"
 
 
-def rule_of(node: Node, place: int) -> str:
-    """What this node sends back to its head number `place`; y = A B gives δ Bᵀ and Aᵀ δ, whatever
-    of A and B was transposed before."""
+def rule_of(node: Node, position: int) -> str:
+    """The formula of this node's contribution to its head number `position`.
+
+    A product with transposed sides has its own formulas.
+    """
     if node.operation is not matmul or not any(_transposed(node)):
-        return delta_rule(node.operation, place)
+        return delta_rule(node.operation, position)
     left, right = _transposed(node)
-    if place == 0:
+    if position == 0:
         return f"x₂{'ᵀ' if right else ''} δᵀ" if left else f"δ x₂{'' if right else 'ᵀ'}"
     return f"δᵀ x₁{'ᵀ' if left else ''}" if right else f"x₁{'' if left else 'ᵀ'} δ"
 
@@ -94,56 +97,63 @@ def _transposed(product: Node) -> tuple[bool, bool]:
     return product.attributes["transpose_a"], product.attributes["transpose_b"]
 
 
-def contribution_formula(graph: Graph, tail: Node, place: int) -> str:
-    """`δ[hidden.z] · (1 - hidden.z²)`: what the tail sends back to its head number `place`."""
-    scope = scope_of(graph.name_of(tail.heads[place]))
-    return _named(graph, tail, place, rule_of(tail, place), scope)
+def contribution_formula(graph: Graph, tail: Node, position: int) -> str:
+    """`δ[hidden.z] · (1 - hidden.z²)`: the contribution of a tail to its head number `position`."""
+    scope = scope_of(graph.name_of(tail.heads[position]))
+    return _named(graph, tail, position, rule_of(tail, position), scope)
 
 
-def rule_in(graph: Graph, tail: Node, place: int, scope: str, sender: Node) -> str:
-    """The contribution as a text in this scope calls it, with δ of `sender` in the place of δ of
-    the tail: where an addition passes δ on unchanged, the two are one node."""
-    text = rule_of(tail, place)
+def rule_in(graph: Graph, tail: Node, position: int, scope: str, sender: Node) -> str:
+    """The formula of a contribution in this scope, with δ of `sender` instead of δ of the tail.
+
+    If an addition passes δ on unchanged, the two are one node.
+    """
+    text = rule_of(tail, position)
     own = short_name(graph, sender, scope)
-    return _named(graph, tail, place, text, scope, own, tail.heads[place])
+    return _named(graph, tail, position, text, scope, own, tail.heads[position])
 
 
 def value_in(graph: Graph, node: Node, scope: str, head: Node | None = None) -> str:
-    """The formula of the value as a text about this head writes it; empty for a leaf."""
+    """The formula of the value in a text about the node `head`; empty for a leaf."""
     if node.operation in LEAVES:
         return ""
     return _named(graph, node, 0, formula_of(node), scope, keep=head)
 
 
-def factor_text(graph: Graph, tail: Node, place: int, called: Called | None = None) -> str:
-    """The same in short, for an edge from δ of the tail: `δ · (1 - z²)`, last parts of names, or
-    what `called` says of a node that is no constant number."""
-    return _named(graph, tail, place, rule_of(tail, place), None, called=called)
+def factor_text(graph: Graph, tail: Node, position: int, called: Called | None = None) -> str:
+    """The short formula of a contribution, for an edge from δ of the tail: `δ · (1 - z²)`.
+
+    Nodes have the last part of their name, or the name from `called` unless they are scalars.
+    """
+    return _named(graph, tail, position, rule_of(tail, position), None, called=called)
 
 
 def numbered(terms: Iterable[tuple[str, int, Node]]) -> list[str]:
-    """Texts of contributions (with their places and values); those that read alike and are not the
-    same value, as of concatenate([x, x]), say which head they are for."""
+    """The texts of contributions, given as (text, position, value).
+
+    Equal texts of different values, as for concatenate([x, x]), get the number of the head.
+    """
     terms = list(terms)
     values: dict[str, set[Node]] = {}
     for text, _, value in terms:
         values.setdefault(text, set()).add(value)
     return [
-        f"{text} (as head {place + 1})" if len(values[text]) > 1 else text
-        for text, place, _ in terms
+        f"{text} (as head {position + 1})" if len(values[text]) > 1 else text
+        for text, position, _ in terms
     ]
 
 
 def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
-    """What each tail sends back, as formulas; nothing where the node has no delta."""
+    """The formulas of the contributions of all tails; none if the node has no delta."""
     sent = graph.sent_back(node)
     if sent:
         terms = numbered(
             (
                 operated(
-                    contribution_formula(graph, item.tail, item.place), cuts_of(graph, item.changes)
+                    contribution_formula(graph, item.tail, item.position),
+                    cuts_of(graph, item.changes),
                 ),
-                item.place,
+                item.position,
                 item.value,
             )
             for item in sent
@@ -157,7 +167,7 @@ def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
 
 
 def cuts_of(graph: Graph, changes: Iterable[Change[Node]]) -> tuple[str, ...]:
-    """What surgery did to a delta, or to what a tail sends back, first what was first: `clip 1`."""
+    """The changes by cuts as text, in the order in which they were made: `clip 1`."""
     found = []
     for change in changes:
         numbers = [
@@ -170,21 +180,21 @@ def cuts_of(graph: Graph, changes: Iterable[Change[Node]]) -> tuple[str, ...]:
 
 
 def operated(text: str, cuts: tuple[str, ...]) -> str:
-    """A formula with what surgery does to its value around it: `clip 1 (…)`."""
+    """A formula inside the cuts that change its value: `clip 1 (…)`."""
     for cut in cuts:
         text = f"{cut} ({text})"
     return text
 
 
 def delta_formula(graph: Graph, node: Node) -> str:
-    """The sum of what the tails send back; empty where the node has no delta."""
+    """The formula of the node's delta, a sum over its tails; empty if it has none."""
     return " + ".join(delta_terms(graph, node))
 
 
 def _named(
     graph: Graph,
     node: Node,
-    place: int,
+    position: int,
     formula: str,
     scope: str | None,
     sender: str = "",
@@ -193,9 +203,9 @@ def _named(
 ) -> str:
     """The formula with δ, y and x replaced by the names of this node and its heads.
 
-    With the scope None it is for an edge from the delta of the node, and δ stands alone. `sender`
-    is what δ is the delta of, where that is not the node itself. In a text about the head `keep`,
-    another head that only lies elsewhere and has no name of its own is called by what it moves.
+    With the scope None it is for an edge from the delta of the node, and δ is not replaced.
+    `sender` is the name of the node of δ, if it is not this node. In a text about the head `keep`,
+    an unnamed view among the other heads has the name of the node that it views.
     """
     own = called(node) if called is not None else short_name(graph, node, scope)
 
@@ -226,7 +236,7 @@ def _named(
             return ", ".join(map(head, range(min(len(node.heads), _MOST)))) + more
         else:
             number = _SUBSCRIPTS.find(symbol[1:]) if symbol[1:] else -1
-            text = head(number if number >= 0 else place) if node.heads else symbol
+            text = head(number if number >= 0 else position) if node.heads else symbol
         return f"^{text}" if symbol in "ˣʸ" else text
 
     return _SYMBOL.sub(name, formula)

@@ -1,12 +1,12 @@
-"""Which nodes of a graph are meant: by part, by name pattern, by what they send back.
+"""Classifies nodes as forward, delta or update, and finds nodes by name or pattern.
 
 After `derive` one graph holds the forward nodes, their deltas and perhaps the updates of an
-optimiser. What belongs to which part follows from what `derive` has written down and from who needs
-whom, never from how a node, an operation or a scope happens to be called:
+optimiser. The part of a node follows from the records of `derive` and from the edges of the graph,
+never from the name of a node, an operation or a scope:
 
-    forward   what a node that has a delta is computed from, and whatever else is no delta or update
-    delta     what the deltas and contributions are computed from, and is not forward
-    update    what only the next values of parameters and states need, and what follows from deltas
+    forward   the ancestors of nodes that have a delta, and all nodes of neither other part
+    delta     the ancestors of deltas and contributions that are not forward
+    update    the other ancestors of updates, and all other descendants of deltas
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def parts_of(graph: Graph) -> dict[Node, Part]:
 
 def owner_of(graph: Graph, node: Node, parts: Mapping[Node, Part]) -> Owner | None:
     """The forward node that a node of another part belongs to: as its delta, as a contribution to
-    that, or as a step of its rule or its sum.
+    that, or as an intermediate node of its rule or its sum. None for a forward node.
 
-    What a pass computes on the way to such a node is in its scope and belongs to the same.
+    Intermediate nodes that a pass has added are in the scope of such a node and have its owner.
     """
     seen: set[Node] = set()
     first: Owner | None = None
@@ -69,10 +69,10 @@ def _next_owner(graph: Graph, node: Node) -> Owner | None:
 
 
 def matching(graph: Graph, patterns: Iterable[str], among: Iterable[Node]) -> tuple[Node, ...]:
-    """The nodes that a name or a pattern with `*` and `?` means, in the order of the graph.
+    """The nodes that match names or patterns with `*` and `?`, in the order of the graph.
 
-    An exact name means its node wherever it is; a pattern only chooses from `among`. Raises
-    UnknownNameError for a name or pattern that means nothing.
+    An exact name finds its node anywhere in the graph; a pattern only chooses from `among`. Raises
+    UnknownNameError for a name or pattern without a match.
     """
     candidates = [(node, graph.names_of(node)) for node in among]
     chosen: set[Node] = set()

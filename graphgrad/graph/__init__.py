@@ -1,4 +1,4 @@
-"""Nodes, operations, graphs: the one representation that every stage works on."""
+"""Nodes, operations and graphs: the representation that all stages work on."""
 
 from graphgrad.graph.alias import alias
 from graphgrad.graph.arrays import Literal
@@ -18,7 +18,7 @@ from graphgrad.graph.leaves import (
 )
 from graphgrad.graph.node import Node, Operation, constant, extent
 from graphgrad.graph.samples import Sample, sample
-from graphgrad.graph.scope import Origin, default_dtype, placed, scope
+from graphgrad.graph.scope import Origin, declared_at, default_dtype, scope
 from graphgrad.graph.types import Shape, TensorType
 from graphgrad.graph.verify import verify
 
@@ -40,6 +40,7 @@ __all__ = [
     "TensorType",
     "alias",
     "constant",
+    "declared_at",
     "default_dtype",
     "dimension",
     "extent",
@@ -51,7 +52,6 @@ __all__ = [
     "leaf_name",
     "normal",
     "parameter",
-    "placed",
     "sample",
     "scope",
     "state",

@@ -1,4 +1,4 @@
-"""A further name for a value: no operation, so nothing is computed and nothing is drawn for it."""
+"""Gives a node a further name. No operation is added, so nothing more is computed or drawn."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from graphgrad.graph.scope import current_origin, scoped
 
 
 def alias(node: Node, name: str) -> Node:
-    """Lets a node answer to `name`, in the current scope, as well as to the names that it has.
+    """Gives a node the further name `name`, prefixed by the current scope. Returns the node.
 
-        logits = alias(dense(x, 10), "logits")        # graph["logits"] is graph["dense.a"]
+    Text and pictures show the most recent alias, since it was chosen for a value that had a name
+    already. (Inputs, parameters and states are still shown by the name under which they are fed or
+    stored.) Names are read when a graph is created: existing graphs do not change.
 
-    The name that was given last this way is the one that texts and pictures show, as somebody chose
-    it for a value that had a name already. Inputs, parameters and states are still shown by the
-    name that they are fed and kept under. Returns the node itself. Names are read when a graph is
-    made: graphs that exist already do not change. Raises DeclarationError where `node` is no node
-    or `name` is empty.
+    Raises DeclarationError if `node` is not a node or `name` is empty.
+
+    >>> logits = gg.alias(gg.input("x", 3) * 2.0, "logits")
+    >>> gg.Graph({"y": logits})["logits"]
+    <logits = multiply : float32[3]>
     """
     if not isinstance(node, Node) or not isinstance(name, str) or not name:
         raise DeclarationError(

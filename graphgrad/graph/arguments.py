@@ -1,4 +1,4 @@
-"""Calls with arguments that a function does not have: one error, with the nearest name."""
+"""Reports calls with unknown or missing arguments as one error, with the nearest name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def named_arguments(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Makes a DeclarationError of a call that does not fit the signature."""
+    """Turns the TypeError of a call that does not fit the signature into a DeclarationError."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -24,8 +24,8 @@ def named_arguments(function: Callable[Parameters, Result]) -> Callable[Paramete
         try:
             return function(*arguments, **keywords)
         except TypeError:
-            wrong = misuse(signature, arguments, keywords)
-            if wrong is None:  # a fault of the function itself
+            wrong = signature_problem(signature, arguments, keywords)
+            if wrong is None:  # the function itself is wrong
                 raise
             reason, _, fix = str(wrong).partition("; fix: ")
             raise DeclarationError(
@@ -35,11 +35,13 @@ def named_arguments(function: Callable[Parameters, Result]) -> Callable[Paramete
     return call
 
 
-def misuse(
+def signature_problem(
     signature: inspect.Signature, arguments: Sequence[Any], keywords: Mapping[str, Any]
 ) -> ValueError | None:
-    """What is wrong with a call, as a shape rule says it (with the fix behind "; fix: "); None
-    where the call fits the signature."""
+    """The problem of a call, in the form of a shape rule's error (the fix follows "; fix: ").
+
+    None if the call fits the signature.
+    """
     parameters = signature.parameters
     known = [
         name
@@ -60,6 +62,6 @@ def misuse(
 
 
 def node_parameters(signature: inspect.Signature) -> tuple[tuple[str, int], ...]:
-    """The parameters that are annotated `Node`, by name and place."""
+    """The name and position of each parameter that is annotated `Node`."""
     parameters = enumerate(signature.parameters.values())
-    return tuple((each.name, place) for place, each in parameters if each.annotation == "Node")
+    return tuple((each.name, number) for number, each in parameters if each.annotation == "Node")

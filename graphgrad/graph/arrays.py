@@ -1,7 +1,7 @@
-"""A user's arrays: what counts as the value of a node, what is converted, what is refused.
+"""Converts a user's numbers and arrays to values of nodes, and rejects everything else.
 
-Numbers, NumPy's scalars, arrays and nested lists are values. A masked array is none (nobody can say
-what stands behind its mask), and neither is anything that would become an array of objects.
+Accepted are numbers, NumPy's scalars and arrays, and nested lists. Rejected are masked arrays (the
+values behind the mask are undefined) and everything that would become an array of objects.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import DType, as_dtype
 
 _FITTING = {"f": "fiub", "i": "iub", "b": "b"}
-"""The kinds of dtype whose arrays can become one of this kind."""
+"""The kinds of dtype that can be converted to each kind."""
 
 
 def plain_array(value: Any, dtype: DType | None = None) -> np.ndarray:
-    """The value as an array, of `dtype` where one is given; ValueError where it is none."""
+    """The value as an array, of `dtype` if given; raises ValueError if it is not numeric."""
     if type(value) is np.ndarray and dtype is None and not value.dtype.hasobject:
-        return value  # as almost always: a step is fed many times
+        return value  # the usual case, in every step
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(
             "a masked array has no values where it is masked; fix: fill it, as in "
             "array.filled(0.0), and give the mask as a value of its own"
         )
     try:
-        with np.errstate(over="raise"):  # 1e300 is no float32
+        with np.errstate(over="raise"):  # 1e300 is not a float32
             array = np.asarray(value, dtype)
     except (TypeError, ValueError, ArithmeticError) as problem:
         if "inhomogeneous" in str(problem):
             problem = ValueError("its rows have different lengths; fix: pad them to one length")
         raise ValueError(str(problem)) from None
     if array.dtype.hasobject:
-        raise ValueError(f"{type(value).__name__} is no array of numbers")
+        raise ValueError(f"{type(value).__name__} is not an array of numbers")
     return array
 
 
 def converted(array: np.ndarray, dtype: DType) -> np.ndarray:
-    """The array as `dtype`; ValueError where that loses more than digits."""
+    """The array as `dtype`; raises ValueError if that changes values by more than rounding."""
     if array.dtype == dtype:
         return array
     if array.dtype.kind not in _FITTING[dtype.kind]:
@@ -59,8 +59,10 @@ def converted(array: np.ndarray, dtype: DType) -> np.ndarray:
 
 
 def given_array(what: str, value: Any, dtype: DType | None = None) -> np.ndarray:
-    """What a user gives for `what` ("input 'x'"), as `dtype` where one is said; DeclarationError
-    where it is no array, or would lose more than digits."""
+    """A user's value for `what` ("input 'x'") as an array, of `dtype` if given.
+
+    Raises DeclarationError if it is not numeric or does not fit the dtype.
+    """
     try:
         array = plain_array(value)
     except ValueError as problem:
@@ -73,13 +75,13 @@ def given_array(what: str, value: Any, dtype: DType | None = None) -> np.ndarray
 
 
 def given_operand(value: Any, what: str, dtype: DType | None) -> tuple[Any, DType | None]:
-    """The constant that a user's number or array is, beside nodes of `dtype` in the operation
-    called `what`: its value and the dtype to give it. DeclarationError where it is neither."""
+    """The value and dtype of the constant for a user's number or array, which is an operand of the
+    operation `what` beside nodes of `dtype`. Raises DeclarationError for anything else."""
     if not isinstance(value, bool | int | float | np.ndarray | np.generic):
         raise DeclarationError(
             f"{what} takes nodes, numbers and arrays, not {type(value).__name__}",
             current_origin(),
-            "make an array of it: numpy.array(…), or stack(…) where it holds nodes"
+            "make it an array: numpy.array(…), or stack(…) for nodes"
             if isinstance(value, list | tuple)
             else "declare the value with input(), parameter() or constant()",
         )
@@ -101,7 +103,7 @@ def given_operand(value: Any, what: str, dtype: DType | None) -> tuple[Any, DTyp
 
 @dataclass(frozen=True, eq=False)
 class Literal:
-    """The value of a constant: an array that nobody can write to, equal by content."""
+    """The value of a constant: a read-only array, compared by content."""
 
     array: np.ndarray
     key: tuple[DType, tuple[int, ...], bytes] = field(init=False, repr=False)
@@ -125,7 +127,7 @@ class Literal:
 
 
 def literal(value: Any, dtype: Any = None) -> Literal:
-    """The value of `constant(value, dtype)`; ValueError where it is none."""
+    """The value of `constant(value, dtype)`; raises ValueError if it is not numeric."""
     if dtype is None and isinstance(value, int | float) and not isinstance(value, np.generic):
         whole = "bool" if isinstance(value, bool) else "int32"
         dtype = whole if isinstance(value, int) else "float32"

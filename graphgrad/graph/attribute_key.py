@@ -1,4 +1,4 @@
-"""What tells the attributes of one node from those of another in hash-consing."""
+"""Computes the key by which hash-consing compares the attributes of nodes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FLOATS = (float, np.floating)
 
 
 def attribute_key(attributes: Mapping[str, Any]) -> Hashable:
-    """Equal for the same attributes with the same values, whatever their order."""
+    """The key of some attributes: equal for equal names and values in any order."""
     if not attributes:
         return ()
     return tuple([(name, _value_key(attributes[name])) for name in sorted(attributes)])
 
 
 def _value_key(value: Any) -> Hashable:
-    """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
+    """The key of a value. 1, 1.0 and True differ, and so do 0.0 and -0.0, unlike in Python."""
     kind = type(value)
     if kind is int or kind is bool:
         return kind, value

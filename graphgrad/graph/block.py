@@ -1,4 +1,4 @@
-"""The block of an operation: all that is said of it, in one place."""
+"""The block of an operation: formula, rules, computation and samples in one place."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from graphgrad.graph.types import TensorType
 
 @dataclass(frozen=True, eq=False)
 class Block(Single):
-    """What an operation is made of: its formula, shape rule, delta rule, computation and samples.
+    """The block of an operation: its formula, shape rule, delta rule, computation and samples.
 
-    `infer(*types, **attributes)` gives the type of the result or raises ValueError with the reason.
-    `delta(delta, y, *heads)` gives, for each head, the contribution that `y` sends back to it, as
-    nodes, or None; `y.attributes` holds the attributes. A contribution may have the shape of `y`:
-    axes along which the head was broadcast are summed by the deriving pass.
-    `compute(xp, out, *heads, **attributes)` writes the result into `out`, allocating nothing, for
-    any array module `xp` that follows NumPy; arrays named by `scratch` come as one more keyword.
+    `infer(*types, **attributes)` returns the type of the result or raises ValueError with the
+    reason. `delta(delta, y, *heads)` returns the contribution of `y` to each head as a node, or
+    None for no contribution; `y.attributes` holds the attributes. A contribution may have the shape
+    of `y`: `derive` sums the axes along which the head was broadcast.
+    `compute(xp, out, *heads, **attributes)` writes the result into `out` without allocating, for
+    any array module `xp` that follows NumPy; the arrays of `scratch` are passed by that keyword.
     """
 
     name: str
@@ -31,13 +31,13 @@ class Block(Single):
     delta_formula: str = ""
     samples: tuple[Sample, ...] = ()
     arity: int | None = None
-    """How many heads; None where any number will do."""
+    """The number of heads; None for any number."""
     ufunc: str = ""
-    """The NumPy ufunc that computes it, where one does: printed and called directly."""
+    """The name of the NumPy ufunc that computes it, if there is one: it is called directly."""
     kernel: str = ""
     """The value of one element as an expression of `{0}`, `{1}`, …, for fused kernels."""
     view: Callable[..., Any] | None = None
-    """Where the result is the head's memory seen otherwise: `view(x, **attributes)`."""
+    """`view(x, **attributes)`: set if the result is a view of the head's memory."""
     scratch: Callable[..., tuple[TensorType, ...]] | None = None
     """Types of the working arrays that `compute` needs, from the same arguments as `infer`."""
     in_place: bool = False

@@ -1,12 +1,13 @@
-"""Deltas as structure: which node is the delta of which, and which tail sent back which part of it.
+"""Records which node is the delta of which, and which tail contributed which part of it.
 
-`derive` writes a `Derivation`; a graph holds those it came from and every pass carries them. Names
-like `u.delta` are made here and nowhere else, to be shown and to be asked for. Nothing is ever read
-off them: a node that a user calls `u.delta` is a node like any other.
+`derive` writes a `Derivation`; a graph holds the derivations that its nodes came from, and every
+pass carries them along. Names like `u.delta` are composed here and nowhere else, for display and
+for look-up. They are never parsed: a node that a user calls `u.delta` is a node like any other.
 
-A derivation is written once, in numbers of places in a table of nodes, and graphs share it. A pass
-only gives a new table, so carrying a derivation costs no more than carrying one name a node. Two
-nodes that become one keep the delta that each of them had; a node that is gone leaves None.
+A derivation is written once, with nodes given by their index in a table, and graphs share it. A
+pass only replaces the table, so carrying a derivation costs no more than carrying one name per
+node. If two nodes become one, it keeps the delta that each of them had; the entry of a removed node
+is None.
 """
 
 from __future__ import annotations
@@ -21,38 +22,41 @@ from graphgrad.graph.node import Node
 DELTA = "delta"
 """The label of a first derivation; a second one of the same nodes needs another."""
 ARROW = "<-"
-"""Between a head and the tail that sends something back to it."""
+"""Between a head and the tail that contributes to its delta."""
 
 
 def delta_name(name: str, label: str = DELTA) -> str:
-    """What the delta of the node called `name` is called."""
+    """The name of the delta of the node called `name`."""
     return f"{name}.{label}"
 
 
 def edge_name(head: str, tail: str) -> str:
-    """What the edge from a tail back to a head is called, in settings and in names."""
+    """The name of the edge from a tail back to a head, in settings and in names of nodes."""
     return f"{head}{ARROW}{tail}"
 
 
-def sent_name(name: str, tail: str, label: str = DELTA) -> str:
-    """What the contribution of `tail` to the delta of `name` is called."""
+def contribution_name(name: str, tail: str, label: str = DELTA) -> str:
+    """The name of the contribution of `tail` to the delta of `name`."""
     return edge_name(delta_name(name, label), tail)
 
 
 def cut_name(name: str, what: str, tail: str = "", label: str = DELTA) -> str:
-    """What a delta, or the contribution of a tail, is called as a cut leaves it (or `before`)."""
+    """The name of a delta, or of the contribution of a tail, after a cut (or `before` it)."""
     changed = f"{delta_name(name, label)}.{what}"
     return edge_name(changed, tail) if tail else changed
 
 
 def rule_scope(name: str, label: str = DELTA) -> str:
-    """The scope of what the delta rule of `name` computes on the way."""
+    """The scope of the intermediate nodes of the delta rule of `name`."""
     return f"{name}.{'rule' if label == DELTA else label + '_rule'}"
 
 
 def recorded_by_name(names: Sequence[str]) -> dict[str, str]:
-    """Which recorded rows are deltas, and of which node: for histories of before they said so
-    themselves, when no other node could be called like a delta."""
+    """The recorded rows that are deltas, each with the name of its node.
+
+    For histories that were recorded before they stored this themselves. At that time no other node
+    could have a name like that of a delta.
+    """
     ending = delta_name("")
     return {
         name: name.removesuffix(ending)
@@ -62,29 +66,30 @@ def recorded_by_name(names: Sequence[str]) -> dict[str, str]:
 
 
 Ref = TypeVar("Ref")
+"""A node, or the index of a node in the table of a derivation."""
 
 
 class Change(NamedTuple, Generic[Ref]):
-    """What a cut did to a delta or a contribution."""
+    """The effect of one cut on a delta or a contribution."""
 
     kind: str
     before: Ref
     after: Ref
 
 
-class Sent(NamedTuple, Generic[Ref]):
-    """What a tail sends back to a node that is its head number `place`."""
+class DeltaTerm(NamedTuple, Generic[Ref]):
+    """One term of a delta: the contribution of a tail to its head number `position`."""
 
     tail: Ref
-    place: int
+    position: int
     value: Ref
     name: str
-    """The tail's name, with a number where it sends back more than once."""
+    """The tail's name, with a number if it contributes more than once."""
     changes: tuple[Change[Ref], ...] = ()
 
 
 class Delta(NamedTuple, Generic[Ref]):
-    """The delta of one node, and what it is the sum of, in the order of the sum."""
+    """The delta of one node and the terms that it is the sum of, in the order of the sum."""
 
     node: Ref
     value: Ref
@@ -92,13 +97,13 @@ class Delta(NamedTuple, Generic[Ref]):
     """The names that the node had when its delta was derived."""
     called: str
     """The name of the delta, for the first of them."""
-    sent: tuple[Sent[Ref], ...] = ()
+    terms: tuple[DeltaTerm[Ref], ...] = ()
     changes: tuple[Change[Ref], ...] = ()
 
 
 class RuleStep(NamedTuple, Generic[Ref]):
-    """A node that is computed on the way to a delta: by the rule of `owner`, which was called
-    `name`, or in the sum of what its tails send back."""
+    """An intermediate node of a delta, computed by the rule of `owner` (called `name`), or in the
+    sum of the contributions of its tails."""
 
     node: Ref
     owner: Ref
@@ -108,8 +113,16 @@ class RuleStep(NamedTuple, Generic[Ref]):
 
 
 @dataclass(frozen=True, slots=True)
-class Operated:
-    """One cut: where, what is done, and the change from the delta's node to the new one."""
+class Cut:
+    """A change of one delta or contribution before it flows on; made by `clip`, `scale` and so on.
+
+    `at` is the name of a node, a scope or an edge `u<-t`, `kind` the name of the change, and
+    `change` the function from the node of the delta to the node that replaces it.
+
+    >>> from graphgrad.passes.surgery import Cut
+    >>> print(Cut("z", "halve", lambda delta: 0.5 * delta))
+    halve z
+    """
 
     at: str
     kind: str
@@ -119,38 +132,38 @@ class Operated:
         return f"{self.kind} {self.at}"
 
 
-class Planned(NamedTuple, Generic[Ref]):
-    """A cut at a node, or at what a tail sends back to it."""
+class LocatedCut(NamedTuple, Generic[Ref]):
+    """A cut with its node, and with the tail if it cuts one contribution."""
 
-    cut: Operated
+    cut: Cut
     node: Ref
     tail: Ref | None
 
 
 class Contribution(NamedTuple):
-    """What a tail sends back to a node that is its head number `place`, and the value of that."""
+    """The contribution of a tail to the delta of its head number `position`."""
 
     tail: Node
-    place: int
+    position: int
     value: Node
     changes: tuple[Change[Node], ...] = ()
 
 
 class Owner(NamedTuple):
-    """The node that a delta, a contribution or a step belongs to."""
+    """The node that a delta, a contribution or an intermediate node of a rule belongs to."""
 
     node: Node
     name: str
     """The node's name when its delta was derived."""
     tail: str
-    """Of a contribution: the name of the tail that sends it."""
+    """Of a contribution: the name of the tail that it comes from."""
     scope: str
-    """Of what a rule computes: the scope of the rule."""
+    """Of an intermediate node of a rule: the scope of the rule."""
 
 
 @dataclass
-class Script:
-    """What a derivation says, in numbers of places in its table."""
+class DerivationRecord:
+    """The result of one call of `derive`, with nodes given by their index in a table."""
 
     label: str
     of: int
@@ -158,67 +171,67 @@ class Script:
     leaves: tuple[int, ...]
     deltas: tuple[Delta[int], ...]
     steps: tuple[RuleStep[int], ...]
-    planned: tuple[Planned[int], ...]
+    cuts: tuple[LocatedCut[int], ...]
     names: frozenset[str] = field(repr=False)
-    """All names that it gave."""
+    """All names that this derivation introduced."""
 
     @cached_property
     def by_name(self) -> dict[str, Delta[int]]:
         return {name: delta for delta in self.deltas for name in delta.names}
 
     @cached_property
-    def as_sent(self) -> list[tuple[Delta[int], Sent[int]]]:
-        """All contributions in the order in which they were sent: the tails from the last on."""
-        turn = {delta.node: number for number, delta in enumerate(self.deltas)}
-        found = [(delta, sent) for delta in self.deltas for sent in delta.sent]
-        return sorted(found, key=lambda pair: (turn[pair[1].tail], pair[1].place))
+    def terms_in_order(self) -> list[tuple[Delta[int], DeltaTerm[int]]]:
+        """All contributions in the order of their computation: by tail, from the last tail on."""
+        rank = {delta.node: number for number, delta in enumerate(self.deltas)}
+        found = [(delta, term) for delta in self.deltas for term in delta.terms]
+        return sorted(found, key=lambda pair: (rank[pair[1].tail], pair[1].position))
 
 
 class Derivation:
-    """The deltas of one call of `derive`, as they stand in one graph."""
+    """The deltas of one call of `derive` in one graph: a shared record and this graph's table."""
 
-    def __init__(self, script: Script, table: Sequence[Node | None]) -> None:
-        self.script, self.table = script, tuple(table)
-        self.label = script.label
+    def __init__(self, record: DerivationRecord, table: Sequence[Node | None]) -> None:
+        self.record, self.table = record, tuple(table)
+        self.label = record.label
 
-    def replaced(self, replacement: Mapping[Node, Node]) -> Derivation:
-        """The same after a pass that puts other nodes in the place of some."""
+    def replace_nodes(self, replacement: Mapping[Node, Node]) -> Derivation:
+        """This derivation after a pass that replaced some nodes by others."""
         new = replacement.get
         return Derivation(
-            self.script, [None if node is None else new(node, node) for node in self.table]
+            self.record, [None if node is None else new(node, node) for node in self.table]
         )
 
     def within(self, nodes: Set[Node]) -> Derivation:
-        """The same for a graph of these nodes only."""
+        """This derivation for a graph that has these nodes only."""
         if not set(self.table).difference(nodes, (None,)):
             return self
-        return Derivation(self.script, [node if node in nodes else None for node in self.table])
+        return Derivation(self.record, [node if node in nodes else None for node in self.table])
 
-    def at(self, place: int) -> Node | None:
-        """The node at a place of the table; None where it is gone."""
-        return self.table[place]
+    def at(self, index: int) -> Node | None:
+        """The node at an index of the table; None if it was removed."""
+        return self.table[index]
 
     def value(self, delta: Delta[int]) -> Node | None:
-        """The delta's node; None where it is gone."""
+        """The node of a delta; None if it was removed."""
         return self.table[delta.value]
 
     def named(self, name: str) -> Delta[int] | None:
-        """The delta of the node that had this name, where it still is there."""
-        found = self.script.by_name.get(name)
+        """The delta of the node that had this name, unless it was removed."""
+        found = self.record.by_name.get(name)
         return None if found is None or self.value(found) is None else found
 
     @cached_property
     def of_node(self) -> dict[Node, Delta[int]]:
-        """Of each node that is there its delta; the first where several nodes became one."""
+        """The delta of each node; the first one if several nodes became one."""
         found: dict[Node, Delta[int]] = {}
-        for delta in self.script.deltas:
+        for delta in self.record.deltas:
             node = self.at(delta.node)
             if node is not None and self.value(delta) is not None:
                 found.setdefault(node, delta)
         return found
 
     def changes(self, found: Sequence[Change[int]]) -> tuple[Change[Node], ...]:
-        """What cuts did, as far as it still is to be seen."""
+        """The changes made by cuts whose nodes before and after are still part of the graph."""
         made = [(change.kind, self.at(change.before), self.at(change.after)) for change in found]
         return tuple(
             Change(kind, before, after)
@@ -226,38 +239,41 @@ class Derivation:
             if before is not None and after is not None
         )
 
-    def planned(self) -> Iterator[Planned[Node]]:
-        """The cuts that were made, where what they cut is there."""
-        for cut, place, tail_place in self.script.planned:
-            node = self.at(place)
-            tail = None if tail_place is None else self.at(tail_place)
-            if node is not None and (tail is None) == (tail_place is None):
-                yield Planned(cut, node, tail)
+    def cuts(self) -> Iterator[LocatedCut[Node]]:
+        """The cuts that were made, if the nodes that they cut are part of the graph."""
+        for cut, index, tail_index in self.record.cuts:
+            node = self.at(index)
+            tail = None if tail_index is None else self.at(tail_index)
+            if node is not None and (tail is None) == (tail_index is None):
+                yield LocatedCut(cut, node, tail)
 
     def values(self) -> Iterator[Node]:
-        """All deltas and contributions that are there and whose nodes are."""
-        for delta in self.script.deltas:
+        """All deltas and contributions that are part of the graph, and whose nodes are."""
+        for delta in self.record.deltas:
             if self.at(delta.node) is not None:
-                for place in (delta.value, *[sent.value for sent in delta.sent]):
-                    node = self.at(place)
+                for index in (delta.value, *[term.value for term in delta.terms]):
+                    node = self.at(index)
                     if node is not None:
                         yield node
 
     @cached_property
     def owners(self) -> dict[Node, Owner]:
-        """What each delta, contribution and step belongs to; a node that is several of these is
-        first of all a delta, then a contribution, as its names say too."""
+        """The owner of each delta, contribution and intermediate node.
+
+        A node that is several of these counts as a delta first, then as a contribution, as its
+        names do.
+        """
         found: dict[Node, Owner] = {}
 
-        def add(place: int, owner: int, name: str, tail: str, scope: str) -> None:
-            node, belongs_to = self.at(place), self.at(owner)
+        def add(index: int, owner: int, name: str, tail: str, scope: str) -> None:
+            node, belongs_to = self.at(index), self.at(owner)
             if node is not None and belongs_to is not None and node not in found:
                 found[node] = Owner(belongs_to, name, tail, scope)
 
-        for delta in self.script.deltas:
+        for delta in self.record.deltas:
             add(delta.value, delta.node, delta.names[0], "", "")
-        for delta, sent in self.script.as_sent:
-            add(sent.value, delta.node, delta.names[0], sent.name, "")
-        for step in self.script.steps:
+        for delta, term in self.record.terms_in_order:
+            add(term.value, delta.node, delta.names[0], term.name, "")
+        for step in self.record.steps:
             add(step.node, step.owner, step.name, "", step.scope)
         return found

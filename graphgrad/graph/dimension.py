@@ -1,13 +1,12 @@
-"""Dimensions: integers, names, and the sums and products of names.
+"""Dimensions: named sizes, and sums and products of them.
 
-A graph is declared once for every size: `batch`, `source` and `target` are names, and a shape such
+A graph is declared once for all sizes: `batch`, `source` and `target` are names, and a shape such
 as `(batch * target, 512)` is exact arithmetic on them. A `Dimension` is a polynomial with integer
-coefficients, kept in normal form, so two equal dimensions compare equal however they were reached.
-A polynomial without names is a plain `int`; code that asks `isinstance(size, int)` asks whether the
-size is known.
+coefficients in normal form, so equal dimensions compare equal however they were computed. A
+polynomial without names is a plain `int`: a size is known if `isinstance(size, int)`.
 
-A name is assumed to stand for a size that does not broadcast: `(batch, 3)` meets `(1, 3)` but never
-`(5, 3)`. What a name finally is, is said when the program is specialised.
+A named size is assumed not to broadcast: `(batch, 3)` meets `(1, 3)` but never `(5, 3)`. A named
+size gets its value when the program is specialised.
 """
 
 from __future__ import annotations
@@ -32,11 +31,20 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """A size that is not known yet: `terms` maps products of names to their coefficients."""
+    """A size that is not known yet: a polynomial of names with integer coefficients.
+
+    `terms` are pairs of a product of names and its coefficient. Sums, differences, products and
+    exact quotients (`//`) with integers and other dimensions are dimensions again, or integers. A
+    quotient that is not exact for all sizes raises ValueError, other arithmetic DeclarationError.
+
+    >>> batch, target = gg.dimension("batch"), gg.dimension("target")
+    >>> 2 * batch * target // batch
+    2*target
+    """
 
     terms: tuple[tuple[Monomial, int], ...]
 
-    __array_ufunc__ = None  # an integer of NumPy's leaves the arithmetic to the dimension
+    __array_ufunc__ = None  # NumPy's integers leave the arithmetic to the dimension
 
     def __add__(self, other: int | Dimension) -> int | Dimension:
         return _normal([*self.terms, *_terms(other)]) if self._meets(other) else NotImplemented
@@ -68,7 +76,7 @@ class Dimension:
     __rmul__ = __mul__
 
     def __floordiv__(self, other: int | Dimension) -> int | Dimension:
-        """The exact quotient; ValueError where it does not divide for every size."""
+        """The exact quotient; raises ValueError if it is not exact for all sizes."""
         if not self._meets(other):
             return NotImplemented
         divisor = _terms(other)
@@ -86,7 +94,7 @@ class Dimension:
     __rtruediv__ = __truediv__
 
     def _meets(self, other: Any) -> bool:
-        """Whether there is a sum or product with `other`; an error where it is no whole number."""
+        """Whether `other` can be added or multiplied; raises an error for other numbers."""
         if type(other) is int or isinstance(other, Dimension | Integral):
             return True
         if isinstance(other, Number):
@@ -95,8 +103,7 @@ class Dimension:
 
     def _no_number(self, other: object) -> NoReturn:
         raise DeclarationError(
-            f"the size {self} is not known yet, so it is no number that {other!r:.40} could be "
-            "reckoned with",
+            f"the size {self} is not known yet, so it cannot be combined with {other!r:.40}",
             current_origin(),
             "use // for a part of a size; extent(size) is the size as a node: x / extent(size)",
         )
@@ -119,7 +126,13 @@ class Dimension:
 
 
 def dimension(name: str) -> Dimension:
-    """The dimension called `name`; equal names are the same dimension."""
+    """The dimension called `name`; equal names are the same dimension.
+
+    Raises DeclarationError if the name is not an identifier.
+
+    >>> gg.dimension("batch") + 1
+    1+batch
+    """
     try:
         return named(name)
     except ValueError as problem:
@@ -127,14 +140,14 @@ def dimension(name: str) -> Dimension:
 
 
 def named(name: str) -> Dimension:
-    """The same within the package; ValueError where the name is none."""
+    """The dimension called `name`; raises ValueError if the name is not an identifier."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a dimension's name must be an identifier, not {name!r:.60}")
     return Dimension((((name,), 1),))
 
 
 def substitute(size: int | Dimension, sizes: Mapping[str, int]) -> int | Dimension:
-    """`size` with every name that `sizes` knows replaced by its integer."""
+    """`size` with every name that is in `sizes` replaced by its integer."""
     if isinstance(size, int):
         return size
     total: int | Dimension = 0
@@ -155,7 +168,7 @@ def product(shape: Iterable[int | Dimension]) -> int | Dimension:
 
 
 def quotient(size: int | Dimension, by: int | Dimension) -> int | Dimension:
-    """`size / by`, exact for every size; ValueError where it is not."""
+    """`size / by`; raises ValueError if it is not exact for all sizes."""
     if size == by:
         return 1
     if isinstance(size, int):

@@ -1,17 +1,17 @@
 """A graph: outputs, updates and names over a set of nodes, in one stable topological order.
 
-    graph   = outputs: name -> node       what a run returns
+    graph   = outputs: name -> node       the result of a run
             + updates: leaf -> node       the next value of each parameter and state
-            + names:   name -> node       what a person can ask for
+            + names:   name -> node       the names for look-up
             + derivations                 which node is the delta of which (deltas.py)
     node    = operation(heads; attributes) : dtype[shape]
 
 A graph holds every node that its outputs, updates and names need; the pass `prune` keeps only what
 outputs and updates need. Names survive every pass: a pass returns a new graph in which each name
-points to the node that now has that value. A name whose node is no longer needed is `retired`: no
-other node gets it, so that it never means another value than in the graph it was read from. The
-order is the order of declaration, heads before tails; a rewritten node stands where the old one
-stood. Nothing here recurses, so a chain of 100,000 nodes is as good as any other graph.
+points to the node that now has that value. The name of a removed node is `retired`: it is never
+reused, so it cannot mean another value than in the graph it was read from. The order is the order
+of declaration, heads before tails; a rewritten node takes the position of the old one. Nothing here
+recurses, so a chain of 100,000 nodes works like any other graph.
 """
 
 from __future__ import annotations
@@ -23,14 +23,9 @@ from typing import Any, TypeVar
 
 from graphgrad.display import Displayed, renderer
 from graphgrad.errors import UnknownNameError
-from graphgrad.graph.deltas import (
-    DELTA,
-    Change,
-    Contribution,
-    Delta,
-    Derivation,
-)
-from graphgrad.graph.interface import check_leaf_names, check_update, wanted_nodes
+from graphgrad.graph.delta_queries import DeltaQueries
+from graphgrad.graph.deltas import Derivation
+from graphgrad.graph.interface import check_leaf_names, check_update, output_nodes
 from graphgrad.graph.leaves import STATEFUL, input, leaf_name, parameter
 from graphgrad.graph.naming import all_names
 from graphgrad.graph.node import Node
@@ -42,8 +37,26 @@ from graphgrad.text import did_you_mean
 Entry = TypeVar("Entry")
 
 
-class Graph(Single, Displayed):
-    """Immutable; every change is a new graph."""
+class Graph(DeltaQueries, Single, Displayed):
+    """The nodes that some outputs depend on; immutable, so every change gives a new graph.
+
+    `outputs` is a node, several nodes or a mapping from names to nodes; unnamed outputs are listed
+    under their node's name. `updates` gives the next value of parameters and states. `names` are
+    further names of nodes. `str(graph)` is one line per node, and `compile(graph)` runs it. A graph
+    has `nodes` (in order), `outputs`, `updates`, `names` and `derivations`.
+
+    Raises DeclarationError if an output or an update is not a node, if an update has another type
+    than its parameter or state, or if two leaves share a name.
+
+    >>> x = gg.input("x", ("batch", 3))
+    >>> graph = gg.Graph({"y": gg.tanh(x, name="y")})
+    >>> print(graph)
+    %0 = input() : float32[batch, 3]    # x
+    %1 = tanh(%0) : float32[batch, 3]    # y
+    output y = %1
+    >>> graph["y"]
+    <y = tanh : float32[batch, 3]>
+    """
 
     def __init__(
         self,
@@ -54,13 +67,10 @@ class Graph(Single, Displayed):
         retired: Iterable[str] = (),
         derivations: Iterable[Derivation] = (),
     ) -> None:
-        """`outputs` without names are called by their own. `order` is the preferred order.
-
-        `retired` are names that no node may be given without being asked for by them. `derivations`
-        are those that the nodes came from; what they say of other nodes is forgotten.
-        """
+        """`order` is the preferred order of the nodes; `names`, `retired` names and `derivations`
+        are those of the graph that the nodes come from. Records of other nodes are dropped."""
         self.updates: Mapping[Node, Node] = dict(updates or {})
-        wanted = wanted_nodes(outputs)
+        wanted = output_nodes(outputs)
         for leaf, node in self.updates.items():
             check_update(leaf, node)
         roots = [*wanted, *self.updates, *self.updates.values(), *(names or {}).values()]
@@ -89,14 +99,14 @@ class Graph(Single, Displayed):
         return node in self._positions
 
     def __getitem__(self, name: str | Node) -> Node:
-        """The node of that name; UnknownNameError with the nearest names where there is none."""
+        """The node of that name; raises UnknownNameError with the nearest names otherwise."""
         if isinstance(name, Node):
             if name not in self:
                 raise UnknownNameError(f"node {name.name!r} is not part of this graph")
             return name
         if not isinstance(name, str):
             raise UnknownNameError(
-                f"a node is asked for by its name, not by {type(name).__name__} {name!r:.40}",
+                f"a node is looked up by its name, not by {type(name).__name__} {name!r:.40}",
                 fix="graph.nodes is all nodes in order",
             )
         found = self.names.get(name, self.outputs.get(name))
@@ -109,129 +119,87 @@ class Graph(Single, Displayed):
             fix=did_you_mean(name, known, "print the graph to see its names", 3),
         )
 
-    @cached_property
-    def deltas(self) -> Mapping[Node, Node]:
-        """δ_u of every node u that has one, in order; of a second derivation, see `delta`."""
-        found = ((node, self.delta_or_none(node)) for node in self.nodes)
-        return {node: delta for node, delta in found if delta is not None}
-
-    def delta(self, node: str | Node, label: str = DELTA) -> Node:
-        """δ_u = ∂L/∂u for the node `u` or the name of one, after `derive` and any pass."""
-        found = self._derived(node, label)
-        delta = None if found is None else found[0].value(found[1])
-        if found is None or delta is None:
-            raise self._without_delta(node)
-        delta.asked = found[1].called
-        return delta
-
-    def _without_delta(self, node: str | Node) -> UnknownNameError:
-        name = node if isinstance(node, str) else self.name_of(node)
-        return UnknownNameError(
-            f"node {name!r} has no delta in this graph",
-            fix="derive(graph, loss) first; a node that the loss does not depend on has none",
-        )
-
-    def delta_or_none(self, node: str | Node, label: str = DELTA) -> Node | None:
-        """The same; None where the node has no delta."""
-        found = self._derived(node, label)
-        return None if found is None else found[0].value(found[1])
-
-    def delta_name(self, node: str | Node, label: str = DELTA) -> str:
-        """The name that δ_u can be asked for by: `u.delta`, where no other node is called so."""
-        found = self._derived(node, label)
-        if found is None:
-            raise self._without_delta(node)
-        return found[1].called
-
-    def contributions(self, node: str | Node, label: str = DELTA) -> dict[str, Node]:
-        """What each tail sends back to u: the name of tail t -> δ_{u←t}; their sum is δ_u."""
-        found = self._derived(node, label)
-        if found is None:
-            return {}
-        derivation, delta = found
-        values = {sent.name: derivation.at(sent.value) for sent in delta.sent}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def sent_back(self, node: str | Node, label: str = DELTA) -> tuple[Contribution, ...]:
-        """The same with the tails themselves, in order, and with the head's place in each."""
-        found = self._derived(node, label)
-        if found is None:
-            return ()
-        derivation, delta = found
-        head, contributions = derivation.at(delta.node), []
-        for sent in delta.sent:
-            tail, value = derivation.at(sent.tail), derivation.at(sent.value)
-            if head is None or tail is None or value is None or head not in tail.heads:
-                continue  # a pass made it something that does not come from the node any more
-            place = sent.place
-            if tail.heads[place : place + 1] != (head,):
-                place = tail.heads.index(head)
-            changes = derivation.changes(sent.changes)
-            contributions.append(Contribution(tail, place, value, changes))
-        return tuple(sorted(contributions, key=lambda item: (self.position(item.tail), item.place)))
-
-    def cuts(self, node: str | Node, label: str = DELTA) -> tuple[Change[Node], ...]:
-        """What cuts did to δ_u, the first of them first (`surgery`)."""
-        found = self._derived(node, label)
-        return () if found is None else found[0].changes(found[1].changes)
-
-    def _derived(self, node: str | Node, label: str) -> tuple[Derivation, Delta[int]] | None:
-        """Where δ_u was derived. A name means the node that had it then, whatever it became."""
-        derivations = [each for each in self.derivations if each.label == label]
-        if isinstance(node, str):
-            for derivation in derivations:
-                delta = derivation.named(node)
-                if delta is not None:
-                    return derivation, delta
-        node = self[node]
-        shown = self.name_of(node)
-        for derivation in derivations:
-            delta = derivation.named(shown)
-            if delta is None or derivation.at(delta.node) is not node:
-                delta = derivation.of_node.get(node)
-            if delta is not None:
-                return derivation, delta
-        return None
-
     def heads(self, node: str | Node) -> tuple[Node, ...]:
-        """The operands of a node or of the name of one, in order."""
+        """The operands of a node, given by itself or by name, in order.
+
+        >>> gg.Graph({"y": gg.add(gg.input("a"), gg.input("b"), name="y")}).heads("y")
+        (<a = input : float32[]>, <b = input : float32[]>)
+        """
         return self[node].heads
 
     def name_of(self, node: Node) -> str:
-        """The name under which this graph shows the node."""
+        """The name by which this graph shows the node.
+
+        >>> x = gg.input("x")
+        >>> gg.Graph({"y": gg.exp(x, name="y")}).name_of(x)
+        'x'
+        """
         return _found(self._shown_names, node)
 
     def names_of(self, node: Node) -> tuple[str, ...]:
-        """All names that the node answers to in this graph."""
+        """All names of the node in this graph, first the one that is shown.
+
+        >>> x = gg.input("x")
+        >>> y = gg.alias(gg.exp(x, name="y"), "result")
+        >>> gg.Graph({"y": y}).names_of(y)
+        ('result', 'y')
+        """
         return _found(self._names_by_node, node)
 
     def tails(self, node: str | Node) -> tuple[Node, ...]:
-        """The nodes of this graph that use a node or the name of one, each once, in order."""
+        """The nodes of this graph that use a node, given by itself or by name, each once, in order.
+
+        >>> x = gg.input("x")
+        >>> gg.Graph([gg.exp(x, name="a"), gg.tanh(x, name="b")]).tails("x")
+        (<a = exp : float32[]>, <b = tanh : float32[]>)
+        """
         return _found(self._tails, self[node] if isinstance(node, str) else node)
 
     def position(self, node: Node) -> int:
-        """Where the node stands in the order."""
+        """The position of the node in the order, from 0.
+
+        >>> x = gg.input("x")
+        >>> gg.Graph({"y": gg.exp(x)}).position(x)
+        0
+        """
         return _found(self._positions, node)
 
     @cached_property
     def inputs(self) -> Mapping[str, Node]:
-        """The inputs by the name they are fed under."""
+        """The inputs by the name under which they are fed.
+
+        >>> gg.Graph({"y": gg.exp(gg.input("x"))}).inputs
+        {'x': <x = input : float32[]>}
+        """
         return {leaf_name(node): node for node in self.nodes if node.operation is input}
 
     @cached_property
     def parameters(self) -> Mapping[str, Node]:
-        """The parameters by name."""
+        """The parameters by name.
+
+        >>> list(gg.Graph({"y": gg.exp(gg.parameter("w", 3))}).parameters)
+        ['w']
+        """
         return {leaf_name(node): node for node in self.nodes if node.operation is parameter}
 
     @cached_property
     def states(self) -> Mapping[str, Node]:
-        """Everything that lives between runs by name: parameters first, then states."""
+        """All that is kept between runs, by name: parameters first, then states.
+
+        >>> list(gg.Graph({"y": gg.state("s") * gg.parameter("w")}).states)
+        ['w', 's']
+        """
         kept = [node for node in self.nodes if node.operation in STATEFUL]
         kept.sort(key=lambda node: node.operation is not parameter)
         return {leaf_name(node): node for node in kept}
 
     def ancestors(self, roots: Iterable[Node]) -> set[Node]:
-        """The roots and all nodes that they are computed from."""
+        """The roots and all nodes that they are computed from.
+
+        >>> x = gg.input("x")
+        >>> gg.Graph({"y": gg.exp(x)}).ancestors([x]) == {x}
+        True
+        """
         seen = set(roots)
         stack = list(seen)
         while stack:
@@ -242,7 +210,12 @@ class Graph(Single, Displayed):
         return seen
 
     def descendants(self, roots: Iterable[Node]) -> set[Node]:
-        """The roots and all nodes of this graph that are computed from them."""
+        """The roots and all nodes of this graph that are computed from them.
+
+        >>> x = gg.input("x")
+        >>> len(gg.Graph({"y": gg.exp(gg.tanh(x))}).descendants([x]))
+        3
+        """
         seen = set(roots)
         for node in self.nodes:
             if node not in seen and not seen.isdisjoint(node.heads):
@@ -252,7 +225,12 @@ class Graph(Single, Displayed):
     def with_outputs(
         self, outputs: Mapping[str, Node], updates: Mapping[Node, Node] | None = None
     ) -> Graph:
-        """The same nodes and names with other outputs (and updates, where given)."""
+        """The same nodes and names with other outputs (and other updates, if given).
+
+        >>> graph = gg.Graph({"y": gg.exp(gg.tanh(gg.input("x"), name="z"))})
+        >>> graph.with_outputs({"z": graph["z"]})
+        <graph of 3 nodes: inputs x; outputs z>
+        """
         return self.changed(outputs, updates)
 
     def changed(
@@ -264,7 +242,12 @@ class Graph(Single, Displayed):
         retired: Iterable[str] | None = None,
         derivations: Iterable[Derivation] | None = None,
     ) -> Graph:
-        """The same graph but for what is given: what a pass does not speak of is carried along."""
+        """A copy of the graph with the given parts replaced; all other parts are carried along.
+
+        >>> graph = gg.Graph({"y": gg.exp(gg.input("x"))})
+        >>> graph.changed(updates={}).outputs == graph.outputs
+        True
+        """
         return Graph(
             self.outputs if outputs is None else outputs,
             self.updates if updates is None else updates,
@@ -274,13 +257,17 @@ class Graph(Single, Displayed):
             self.derivations if derivations is None else derivations,
         )
 
-    def replaced(self, replacement: Mapping[Node, Node]) -> Graph:
-        """This graph with each node replaced by another of the same value, names carried along.
+    def replace_nodes(self, replacement: Mapping[Node, Node]) -> Graph:
+        """The graph with nodes replaced by others of the same value; names are carried along.
 
-        Nodes that `replacement` does not mention stay as they are: rebuilding tails is the
-        rewriting driver's work.
+        Tails of a replaced node must be in `replacement` too: `graphgrad.passes.rewrite` rebuilds
+        them.
+
+        >>> x = gg.input("x")
+        >>> y = gg.multiply(x, x, name="y")
+        >>> gg.Graph({"y": y}).replace_nodes({y: gg.power(x, 2.0)})["y"].operation
+        <operation power>
         """
-
         new = replacement.get
         return Graph(
             {name: new(node, node) for name, node in self.outputs.items()},
@@ -288,21 +275,23 @@ class Graph(Single, Displayed):
             {name: new(node, node) for name, node in self.names.items()},
             [new(node, node) for node in self.nodes],
             self.retired,
-            [derivation.replaced(replacement) for derivation in self.derivations],
+            [derivation.replace_nodes(replacement) for derivation in self.derivations],
         )
 
     def render(self, to: str | Path, **options: Any) -> bytes | None:
-        """Draw this graph: the bytes of a format, or None where `to` is a file, which is written.
+        """Draws the graph. Returns the bytes of a format, or writes the file `to` and returns None.
 
-            graph.render("network.html")
-            graph.render("network.svg", deltas="none", fold=True, direction="up")
-            text = graph.render("txt").decode()
+        `to` is a format (txt, dot, svg, png, pdf, json, html, mermaid) or a path that ends in one;
+        `format=` overrides the ending. Further options are those of `graphgrad.rendering.View`
+        (`graph.render("y.svg", fold=True, direction="up")`) and `seconds`, the time limit for svg,
+        png and pdf. Raises the errors of `graphgrad.formats.render`, and EnvironmentLimitError if
+        the package is not installed.
 
-        `to` is a format (txt, dot, svg, png, pdf, json, html, mermaid) or a path whose ending is
-        one; `format=` overrides the ending. Further options are those of
-        `graphgrad.rendering.View` and `seconds`, the limit of time for svg, png and pdf. The errors
-        are those of `graphgrad.formats.render`, and EnvironmentLimitError where the package is
-        not installed.
+        >>> print(gg.Graph({"y": gg.tanh(gg.input("x", 3), name="y")}).render("txt").decode())
+        2 forward nodes; 0 parameters of 0 numbers
+        ...
+        y  tanh x : float32[3]
+        ...
         """
         return renderer()(self, to, **options)
 
@@ -340,4 +329,4 @@ def _found(table: Mapping[Node, Entry], node: Node) -> Entry:
     try:
         return table[node]
     except KeyError:
-        raise UnknownNameError(f"{node!r} is no node of this graph") from None
+        raise UnknownNameError(f"{node!r} is not a node of this graph") from None

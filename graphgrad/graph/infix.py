@@ -1,18 +1,18 @@
-"""What Python's operators mean between nodes, and what they must not mean.
+"""Defines Python's operators on nodes, and rejects those that cannot have a meaning.
 
-`+`, `@`, `<`, `&`, `x[…]` declare operations. Two things look like mathematics and cannot be:
+`+`, `@`, `<`, `&`, `x[…]` declare operations. Two kinds of expression cannot:
 
-- `==` and `!=`. Hash-consing, dictionaries and `in` ask whether two nodes are the same node, which
-  is a question about the graph, not about values; a node in the place of the answer would break all
-  of them. So between nodes the answer is a `Sameness`: true or false for Python, and refused by
-  everything that declares, so that it is never taken for a mask. Between a node and a number or an
-  array there is nothing to ask, and the comparison raises; lists and tuples, which may be keys
-  beside nodes, are other things than the node. Values are compared by `equal` and `not_equal`.
-- The truth of a node, which `if`, `and`, `or`, `not` and chains such as `0 < x < 1` ask for.
+- `==` and `!=`. Hash-consing, dictionaries and `in` need to know whether two nodes are the same
+  node, and would break if the result were a node. So the comparison of two nodes gives a
+  `Sameness`: true or false for Python, and rejected wherever a node is expected, so that it is not
+  mistaken for a mask. The comparison of a node with a number or an array raises an error; lists and
+  tuples, which may be keys beside nodes, are unequal to a node. `equal` and `not_equal` compare
+  values.
+- The truth value of a node, which `if`, `and`, `or`, `not` and chains such as `0 < x < 1` need.
 
-NumPy asks an operand what a ufunc or a function means before it looks inside. Arrays on the left of
-an operator thus mean the operation; everything else of NumPy's is refused by its name, since it
-would make an array of Python objects.
+NumPy lets an operand define the result of a ufunc or a function. So an array on the left of an
+operator declares the operation; all other functions of NumPy are rejected by name, since they would
+make an array of Python objects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from graphgrad.graph.scope import current_origin
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 """The public operations by name, `add` and `matmul` among them; filled once by `graphgrad.ops`,
-which stands above."""
+which is imported after this module."""
 
 _UFUNCS = {
     "add": "add",
@@ -42,19 +42,19 @@ _UFUNCS = {
     "bitwise_and": "logical_and",
     "bitwise_or": "logical_or",
 }
-"""The ufuncs that NumPy calls for an operator, and the operation that the operator means."""
+"""The ufunc that NumPy calls for each operator, and the operation of that operator."""
 
 _SWAPPED = {"greater": "less", "greater_equal": "less_equal"}
 
 _VALUES = (int, float, complex, np.ndarray, np.generic, Dimension)
 
 _HOLDERS = (list, tuple)
-"""May be keys or entries beside nodes, so that comparing with them must be possible."""
+"""Types that may be keys or entries beside nodes, so nodes must be comparable with them."""
 
 
 class Sameness:
-    """Whether two nodes are one: the answer of `a == b` and `a != b`. It has a truth value, and
-    declares nothing."""
+    """Whether two nodes are the same: the result of `a == b` and `a != b`. It has a truth value and
+    cannot be used as a node."""
 
     __slots__ = ("_answer",)
 
@@ -68,9 +68,9 @@ class Sameness:
         return f"<{self._answer}: whether two nodes are the same node>"
 
     def refuse(self, *_: Any, **__: Any) -> NoReturn:
-        """Every use but as a truth value."""
+        """Raises the error for every use other than as a truth value."""
         raise DeclarationError(
-            "== and != of two nodes say whether they are the same node; they compare no values",
+            "== and != of two nodes say whether they are the same node; they do not compare values",
             current_origin(),
             "write equal(a, b) or not_equal(a, b) for a mask, and where(mask, a, 0.0) to use it",
         )
@@ -85,7 +85,7 @@ _SAME, _OTHER = Sameness(True), Sameness(False)
 
 
 class Infix:
-    """The operators of a node; `Node` is what has them."""
+    """The operators of a node; a base class of `Node`."""
 
     __slots__ = ()
 
@@ -179,7 +179,7 @@ class Infix:
     def _compared(self, other: object, sign: str, operation: str) -> Any:
         if isinstance(other, _VALUES):
             raise DeclarationError(
-                f"{self!r} {sign} {other!r:.40} compares no values: {sign} between nodes says "
+                f"{self!r} {sign} {other!r:.40} does not compare values: {sign} between nodes says "
                 "whether they are the same node",
                 current_origin(),
                 f"write {operation}(x, value) for a mask, and where(mask, a, 0.0) to use it",
@@ -210,22 +210,22 @@ class Infix:
                 return OPERATORS[_UFUNCS[name]](*operands)
             if name in _SWAPPED:
                 return OPERATORS[_SWAPPED[name]](*operands[::-1])
-        raise _numpys(name if method == "__call__" else f"{name}.{method}", keywords)
+        raise _numpy_error(name if method == "__call__" else f"{name}.{method}", keywords)
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> NoReturn:
-        raise _numpys(function.__name__, keywords)
+        raise _numpy_error(function.__name__, keywords)
 
     __iter__ = None  # a node is not a sequence; without this, __getitem__ would loop for ever
 
 
-def _numpys(name: str, keywords: Any) -> DeclarationError:
-    """What is said where a function of NumPy's is called with a node."""
+def _numpy_error(name: str, keywords: Any) -> DeclarationError:
+    """The error for a call of NumPy's function `name` on a node."""
     own = {"amax": "max", "amin": "min", "abs": "absolute", "negative": "negative"}.get(name, name)
     fix = "compute with graphgrad's operations"
     if keywords.get("out") is not None:
-        fix = "a node is no memory to write into or from: write a = a * x, not a *= x"
+        fix = "a node is not memory to write into: write a = a * x, not a *= x"
     elif own in OPERATORS:
         fix = f"write gg.{own}(…)"
     return DeclarationError(
-        f"numpy.{name} computes arrays, and a node is none", current_origin(), fix
+        f"numpy.{name} computes arrays; a node is not an array", current_origin(), fix
     )

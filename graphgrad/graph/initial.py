@@ -1,9 +1,8 @@
-"""How a parameter or state gets its first value.
+"""Draws the initial values of parameters and states.
 
-An initialiser is data on the node, so a graph alone is enough to start a training run. What is
-drawn depends on the run's seed and the parameter's name only: neither the order of declaration nor
-what other parameters exist changes it. The generator is NumPy's Philox, keyed by a hash of the
-name.
+An initialiser is data on the node, so a graph alone is enough to start a training run. The values
+depend on the run's seed and the parameter's name only, not on the order of declaration or on other
+parameters. The generator is NumPy's Philox, keyed by a hash of seed and name.
 """
 
 from __future__ import annotations
@@ -25,19 +24,28 @@ BLOCK = 1 << 14
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """A distribution: `constant` of a value, `normal` of a deviation, `uniform` of a limit."""
+    """The distribution of initial values: made by `full`, `normal`, `uniform` or `glorot_uniform`.
+
+    `kind` is "constant", "normal" or "uniform"; `scale` is the value, the standard deviation or the
+    limit.
+
+    >>> gg.normal(0.02)
+    Initial(kind='normal', scale=0.02)
+    >>> gg.uniform(0.5).draw((2,), np.dtype("float32"), seed=0, name="w").shape
+    (2,)
+    """
 
     kind: str
     scale: float
 
     def draw(self, shape: tuple[int, ...], dtype: DType, seed: int, name: str) -> np.ndarray:
-        """The first value of the parameter called `name` in a run with this seed."""
+        """The initial value of the parameter called `name` in a run with this seed."""
         values = np.empty(shape, dtype)
         self.draw_into(values, seed, name)
         return values
 
     def draw_into(self, values: np.ndarray, seed: int, name: str) -> None:
-        """Writes it into a contiguous array."""
+        """Draws the initial value into `values`, a contiguous array."""
         if self.kind == "constant":
             values.fill(self.scale)
             return
@@ -54,22 +62,44 @@ class Initial:
 
 
 def full(value: float) -> Initial:
-    """Every element is `value`."""
-    return Initial("constant", _number(value, "a first value"))
+    """An initial value with `value` for every element.
+
+    >>> w = gg.parameter("w", (2,), gg.full(0.5))
+    >>> gg.initial_state(gg.Graph({"w": w}))
+    {'w': array([0.5, 0.5], dtype=float32)}
+    """
+    return Initial("constant", _number(value, "an initial value"))
 
 
 def normal(deviation: float) -> Initial:
-    """N(0, deviation²)."""
+    """Initial values from N(0, deviation²).
+
+    >>> w = gg.parameter("w", (4, 3), gg.normal(0.02))
+    >>> gg.initial_state(gg.Graph({"w": w}), seed=1)["w"].shape
+    (4, 3)
+    """
     return Initial("normal", _number(deviation, "a deviation", 0.0))
 
 
 def uniform(limit: float) -> Initial:
-    """Uniform in [-limit, limit]."""
+    """Initial values from the uniform distribution over [-limit, limit).
+
+    >>> w = gg.parameter("w", (4, 3), gg.uniform(0.1))
+    >>> bool((abs(gg.initial_state(gg.Graph({"w": w}))["w"]) <= 0.1).all())
+    True
+    """
     return Initial("uniform", _number(limit, "a limit", 0.0))
 
 
 def glorot_uniform(fan_in: int, fan_out: int) -> Initial:
-    """Uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, equation 16)."""
+    """Uniform initial values of variance 2 / (fan_in + fan_out).
+
+    `fan_in` and `fan_out` are the numbers of inputs and outputs of a layer (Glorot and Bengio 2010,
+    equation 16).
+
+    >>> gg.glorot_uniform(3, 3)
+    Initial(kind='uniform', scale=1.0)
+    """
     fans = _number(fan_in, "a fan", 0.0) + _number(fan_out, "a fan", 0.0)
     return uniform((6.0 / fans) ** 0.5 if fans else 0.0)
 

@@ -1,4 +1,4 @@
-"""The state that a run starts from: the first value of every parameter and state of a graph."""
+"""Computes the initial state of a graph: the initial values of its parameters and states."""
 
 from __future__ import annotations
 
@@ -18,16 +18,22 @@ from graphgrad.memory import need_memory
 from graphgrad.text import did_you_mean
 
 _THREADS = 8
-"""At most: a value depends on its name and the seed alone, so they can be drawn side by side."""
+"""The largest number of threads; values depend on name and seed only, so the order is free."""
 
 
 def initial_state(
     graph: Graph, seed: int = 0, given: Mapping[str, Any] | None = None
 ) -> dict[str, np.ndarray]:
-    """The first value of every parameter and state of a graph, drawn from the seed.
+    """The initial value of every parameter and state of a graph, by name, drawn from the seed.
 
-    What is `given` by name is copied, not drawn: it must have the declared shape, and takes the
-    declared dtype as an input does. A name that the graph lacks is an error.
+    Values `given` by name are copied instead of drawn; they must have the declared shape and are
+    converted to the declared dtype. Raises UnknownNameError for a name that is not in the graph,
+    DeclarationError for a value that does not fit, and EnvironmentLimitError if there is not enough
+    memory.
+
+    >>> w = gg.parameter("w", (2,), gg.normal(1.0))
+    >>> gg.initial_state(gg.Graph({"w": w}), given={"w": [1, 2]})
+    {'w': array([1., 2.], dtype=float32)}
     """
     need_graph(graph, "initial_state")
     known = _given_state(graph, given or {})
@@ -45,7 +51,7 @@ def initial_state(
 
 
 def _memory_of(graph: Graph, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What is known, and arrays without values for the rest."""
+    """The given arrays, and uninitialised arrays for all other names."""
     size = sum(node.type.nbytes for node in graph.states.values())
     need_memory(size, f"the state of {len(graph.states)} arrays", "a smaller model")
     try:
@@ -60,7 +66,7 @@ def _memory_of(graph: Graph, known: Mapping[str, np.ndarray]) -> dict[str, np.nd
 
 
 def _given_state(graph: Graph, given: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Copies of what is given, each as the parameter or state of its name is declared."""
+    """Copies of the given values, with the shape and dtype that are declared for their names."""
     found: dict[str, np.ndarray] = {}
     for name, value in given.items():
         if name not in graph.states:

@@ -1,5 +1,4 @@
-"""What a graph may be made of: nodes as outputs, updates that fit, leaves with names; and what its
-inputs are fed by."""
+"""Checks the outputs, updates and leaf names of a graph, and names the values fed to its inputs."""
 
 from __future__ import annotations
 
@@ -20,12 +19,12 @@ Given = Mapping[str, Any] | Mapping[Node, Any] | Mapping[str | Node, Any]
 
 
 def is_data(node: Node) -> bool:
-    """Whether the node is a leaf that holds a user's data."""
+    """Whether the node is a leaf that holds a user's data: an input, parameter or state."""
     return node.operation is input or node.operation in STATEFUL
 
 
-def wanted_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[Node]:
-    """The nodes that are outputs; DeclarationError where one is none."""
+def output_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[Node]:
+    """The nodes of the outputs; raises DeclarationError if one is not a node."""
     named: Mapping[Any, Any]
     if isinstance(outputs, Mapping):
         named = outputs
@@ -37,7 +36,7 @@ def wanted_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[No
         _need_node(node, f"output {name!r}")
         if isinstance(outputs, Mapping) and not isinstance(name, str):
             raise DeclarationError(
-                f"an output is called by a text, not by {name!r:.60}",
+                f"the name of an output is text, not {name!r:.60}",
                 current_origin(),
                 "Graph({'y': node})",
             )
@@ -49,12 +48,12 @@ def _need_node(item: object, what: str) -> None:
         raise DeclarationError(
             f"{what} is {type(item).__name__}, not a node",
             current_origin(),
-            "make a node of a number or an array: constant(value)",
+            "turn a number or an array into a node: constant(value)",
         )
 
 
 def check_update(leaf: Node, node: Node) -> None:
-    """An update gives a parameter or state a value of its own type."""
+    """Raises DeclarationError unless `leaf` is a parameter or state, and `node` has its type."""
     _need_node(leaf, "what is updated")
     _need_node(node, f"the update of {leaf.name!r}")
     if leaf.operation not in STATEFUL:
@@ -66,14 +65,14 @@ def check_update(leaf: Node, node: Node) -> None:
         )
     if leaf.type != node.type:
         raise DeclarationError(
-            f"the update of {leaf.name!r} is {node.type}; it must be {leaf.type} as that is",
+            f"the update of {leaf.name!r} is {node.type}; it must be {leaf.type}, its own type",
             node.origin,
             "sum, reshape or cast the update",
         )
 
 
 def check_leaf_names(nodes: Sequence[Node]) -> None:
-    """No two inputs, parameters or states of one graph share a name."""
+    """Raises DeclarationError if two inputs, parameters or states of a graph share a name."""
     known: dict[str, Node] = {}
     for node in nodes:
         if not node.heads and is_data(node):
@@ -87,7 +86,7 @@ def check_leaf_names(nodes: Sequence[Node]) -> None:
 
 
 def named_inputs(known: Iterable[str], feeds: Given, inputs: dict[str, Any]) -> dict[str, Any]:
-    """All inputs by name. A node stands for the name that it is fed by."""
+    """The values of all inputs by name; a key may be the input itself instead of its name."""
     named = dict(inputs)
     for key, value in feeds.items():
         name = leaf_name(key) if isinstance(key, Node) and key.operation is input else key

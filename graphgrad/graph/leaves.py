@@ -1,11 +1,11 @@
-"""The leaves of a graph: what a user's data flows in by.
+"""Inputs, parameters, states and constants: the leaves of a graph.
 
-`input` is given anew at every run. `parameter` and `state` live between runs in a state that is
-kept apart from the program: parameters are what training learns, states are what it remembers
-beside them (the optimiser's moments, the step count). `iota` counts along an axis and is the source
-of positions and causal masks. Every declaration of an input, parameter or state is a node of its
-own: its attributes hold a number that no other declaration has. A graph in which two of them share
-a name is refused.
+The value of an `input` is passed to every run. The values of parameters and states are kept between
+runs, separately from the program: parameters are learned, states are everything else that training
+needs to keep (the optimiser's moments, the step count). `iota` counts along an axis and is the
+source of positions and causal masks. Every declaration of an input, parameter or state is a node of
+its own: its attributes hold a number that no other declaration has. Two of them may not share a
+name in one graph.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numbers import Real
 from typing import Any
 
 from graphgrad.errors import DeclarationError
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.front import operation
 from graphgrad.graph.initial import ZEROS, Initial, full
-from graphgrad.graph.node import Node, Operation, apply, constant
+from graphgrad.graph.node import Node, Operation, constant, make_node
 from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import Shared, current_origin, current_site, in_scope, scoped
 from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape, float_dtype
@@ -39,10 +39,14 @@ def _compute_iota(xp: Any, out: Any, **_: Any) -> None:
 
 @operation(infer=_infer_leaf, formula="x", arity=0)
 def input(name: str, shape: Sizes = (), dtype: Any = None) -> Node:
-    """A value given at every run. Text in `shape` names a dimension: `("batch", 3)`.
+    """A value that is passed to every run, by its full name (in a scope: "encoder.x").
 
-    It is fed by its name: of an input in a scope, the full one ("encoder.x"). Without `dtype` it is
-    float32, or what `default_dtype` says.
+    `shape` is one size or several: integers, dimensions, or text that names a dimension. The dtype
+    is float32 by default, or that of `default_dtype`. Raises DeclarationError for a shape or dtype
+    that is not valid.
+
+    >>> gg.input("x", ("batch", 3))
+    <x = input : float32[batch, 3]>
     """
     return _leaf(input, name, shape, dtype, {})
 
@@ -51,8 +55,15 @@ def input(name: str, shape: Sizes = (), dtype: Any = None) -> Node:
 def parameter(
     name: str, shape: Sizes = (), initial: Initial | float = ZEROS, dtype: Any = None
 ) -> Node:
-    """A learned value. Its sizes are integers; `initial` says how a new run draws it: `normal(…)`,
-    `uniform(…)`, `glorot_uniform(…)`, or a number for all elements."""
+    """A learned value, whose sizes are integers.
+
+    `initial` is the distribution of its initial value, `normal(…)`, `uniform(…)` or
+    `glorot_uniform(…)`, or one number for all elements. The dtype is float32 by default, or that of
+    `default_dtype`. Raises DeclarationError for a shape, dtype or initial value that is not valid.
+
+    >>> gg.parameter("w", (3, 2), gg.normal(0.02))
+    <w = parameter : float32[3, 2]>
+    """
     return _leaf(parameter, name, shape, dtype, {"initial": initial})
 
 
@@ -60,7 +71,18 @@ def parameter(
 def state(
     name: str, shape: Sizes = (), initial: Initial | float = ZEROS, dtype: Any = None
 ) -> Node:
-    """A value that lives between runs and is not learned: a moment, a step count."""
+    """A value that is kept between runs and not learned: a moment, a step count.
+
+    The arguments are those of `parameter`. `Graph(outputs, updates={state: node})` gives it its
+    next value.
+
+    >>> step = gg.state("step", (), 0, "int32")
+    >>> run = gg.compile(gg.Graph({"step": step}, updates={step: step + 1}))
+    >>> kept = gg.initial_state(run.graph)
+    >>> _ = run(kept)
+    >>> int(run(kept)["step"])
+    1
+    """
     return _leaf(state, name, shape, dtype, {"initial": initial})
 
 
@@ -72,7 +94,11 @@ def state(
     samples=(sample(shape=(5,), dtype=INT32), sample(shape=(0,), dtype=FLOAT32)),
 )
 def iota(size: int | str | Dimension, dtype: Any = "int32", name: str | None = None) -> Node:
-    """`[0, 1, …, size - 1]`, shape [size]."""
+    """`[0, 1, …, size - 1]`, with the shape [size]. The size may be a named dimension.
+
+    >>> gg.compile(gg.Graph({"y": gg.iota(4)}))()["y"]
+    array([0, 1, 2, 3], dtype=int32)
+    """
     (length,) = as_shape(size)
     return iota.node(shape=(length,), dtype=as_dtype(dtype), name=name)
 
@@ -82,7 +108,7 @@ STATEFUL: tuple[Operation, ...] = (parameter, state)
 
 
 def leaf_name(leaf: Node) -> str:
-    """The full name under which an input is fed and a parameter or state is kept."""
+    """The full name under which an input is fed and a parameter or state is stored."""
     label: str = leaf.attributes["label"]
     return label
 
@@ -99,7 +125,7 @@ def _leaf(kind: Operation, name: str, shape: Sizes, dtype: Any, attributes: dict
         raise DeclarationError(
             f"{kind.name} {name!r} has an unknown size in its shape {list(map(str, shape))}",
             current_origin(),
-            "a value that lives between runs needs integers",
+            "a value that is kept between runs needs integers",
         )
     meaning = {"shape": shape, "dtype": dtype, **attributes}
     shared = None if kind is input else site.shared
@@ -112,11 +138,11 @@ def _leaf(kind: Operation, name: str, shape: Sizes, dtype: Any, attributes: dict
 def _declared(
     kind: Operation, name: str, meaning: dict[str, Any], scope: str, shared: Shared | None
 ) -> Node:
-    """A new leaf, or the one that layers which share it have declared before."""
+    """A new leaf, or the existing one in a further use of layers that share their parameters."""
     if shared is None:
         with in_scope(scope):
             identity = {"label": scoped(name), "declaration": next(_declarations)}
-            return apply(kind, (), {**identity, **meaning}, name)
+            return make_node(kind, (), {**identity, **meaning}, name)
     scope = shared.scope_of(scope)
     with in_scope(scope):
         full_name = scoped(name)
@@ -128,26 +154,26 @@ def _declared(
 
 
 def _initial(kind: Operation, name: str, initial: Any) -> Initial:
-    """How the first value is drawn; a number is that of every element."""
+    """The distribution of the initial value; a number is the value of all elements."""
     if isinstance(initial, Real) and not isinstance(initial, bool):
         return full(float(initial))
     if isinstance(initial, Initial):
         return initial
     raise DeclarationError(
-        f"{kind.name} {name!r}: its first value is {type(initial).__name__}",
+        f"{kind.name} {name!r}: its initial value is {type(initial).__name__}",
         current_origin(),
-        "write a number, normal(0.02) or uniform(0.1); arrays are given to initial_state",
+        "write a number, normal(0.02) or uniform(0.1); arrays are passed to initial_state",
     )
 
 
 def _need_same(known: Node, kind: Operation, meaning: dict[str, Any]) -> None:
-    """DeclarationError where a shared parameter is declared as another one than the first time."""
+    """Raises DeclarationError if a shared leaf is not declared as in its first use."""
     differing = [key for key, value in meaning.items() if known.attributes[key] != value]
     if known.operation is not kind or differing:
         raise DeclarationError(
             f"{leaf_name(known)!r} is shared as {known.operation.name} of type {known.type}; here "
             f"it is declared as {kind.name} with another {' and '.join(differing) or 'kind'}",
             current_origin(),
-            "what layers share has one shape, dtype and first value; give other inputs a layer of "
+            "shared values have one shape, dtype and initial value; give other inputs a layer of "
             "their own",
         )

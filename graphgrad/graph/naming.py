@@ -1,10 +1,10 @@
-"""Names of the nodes of a graph: those it is given, and those they were declared with."""
+"""Assigns the names of a graph's nodes, from the names given and those of the declarations."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from graphgrad.graph.deltas import Derivation, sent_name
+from graphgrad.graph.deltas import Derivation, contribution_name
 from graphgrad.graph.node import Node
 from graphgrad.graph.node_names import has_default_name
 from graphgrad.graph.order import own_nodes
@@ -16,10 +16,10 @@ def all_names(
     retired: Collection[str],
     derivations: Sequence[Derivation],
 ) -> dict[str, Node]:
-    """The given names, and for every node without one the names it was declared with.
+    """The given names, and for every other node the names it was declared with.
 
-    Where two nodes were declared with the same name, or one with a name that is retired, the later
-    one gets a number.
+    If two nodes were declared with the same name, the later one gets a number, and so does a node
+    that was declared with a retired name.
     """
     names = dict(given)
     named = set(given.values())
@@ -39,8 +39,10 @@ def all_names(
 def _borrowed_names(
     nodes: Sequence[Node], given: Mapping[str, Node], derivations: Sequence[Derivation]
 ) -> dict[Node, tuple[str, ...]]:
-    """Names for what is shared and has none of its own: in the scope of its first tail, whatever
-    model declared it first. So a graph has the same names in every process."""
+    """Names for shared nodes without a name of their own: in the scope of the first tail.
+
+    Any model may have declared them first; so a graph has the same names in every process.
+    """
     own = own_nodes(nodes)
     shown = {name_of: name for name, name_of in reversed(list(given.items()))}
     heads: dict[str, str] | None = None
@@ -60,11 +62,11 @@ def _borrowed_names(
 
 
 def _heads_of_contributions(derivations: Iterable[Derivation]) -> dict[str, str]:
-    """The name of each contribution -> that of the node whose delta it is part of."""
+    """The name of each contribution -> the name of the node whose delta it is a term of."""
     return {
-        sent_name(name, sent.name, each.label): name
+        contribution_name(name, term.name, each.label): name
         for each in derivations
-        for delta in each.script.deltas
+        for delta in each.record.deltas
         for name in delta.names
-        for sent in delta.sent
+        for term in delta.terms
     }

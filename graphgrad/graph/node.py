@@ -1,14 +1,13 @@
-"""Operations and nodes: the two things a graph is made of.
+"""Operations and nodes, the parts of a graph.
 
-An `Operation` is one block: name, formula, shape rule, delta rule, computation and samples stand
-beside each other in `graphgrad.ops`, and nothing about an operation stands anywhere else. A `Node`
-is an operation applied to its heads. Nodes are immutable and hash-consed: an operation with equal
-heads and equal attributes is the same node, so a common subexpression cannot be written. Only
-leaves that hold a user's data (inputs, parameters, states) are distinct each time they are
-declared, so two models never share nodes and one cannot lend its names to the other.
+An `Operation` is one block in `graphgrad.ops`: name, formula, shape rule, delta rule, computation
+and samples. A `Node` is an operation applied to its heads. Nodes are immutable and hash-consed: an
+operation with equal heads and equal attributes is the same node, so there are no common
+subexpressions. Only leaves with a user's data (inputs, parameters, states) are distinct each time
+they are declared, so two models never share nodes that depend on data.
 
-A node knows its heads, never its tails: tails belong to a graph. Its names are labels that take no
-part in its identity; a node that is declared twice answers to both names.
+A node stores its heads, not its tails: tails belong to a graph. Names are labels and not part of
+the identity of a node; a node that is declared twice has both names.
 """
 
 from __future__ import annotations
@@ -22,43 +21,56 @@ from types import MappingProxyType
 from typing import Any, Generic, ParamSpec
 from weakref import WeakValueDictionary
 
-import numpy as np
-
 from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.arguments import misuse, node_parameters
-from graphgrad.graph.arrays import Literal, given_operand, literal
+from graphgrad.graph.arguments import node_parameters, signature_problem
+from graphgrad.graph.arrays import given_operand, literal
 from graphgrad.graph.attribute_key import attribute_key
 from graphgrad.graph.block import Block
 from graphgrad.graph.dimension import Dimension
+from graphgrad.graph.help_text import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.infix import Infix, Sameness
-from graphgrad.graph.manual import describe, operation_text, signature_of, typed_text
+from graphgrad.graph.known import (
+    CONSTANT_SAMPLES,
+    EXTENT_SAMPLES,
+    compute_extent,
+    infer_constant,
+    infer_extent,
+)
 from graphgrad.graph.methods import Methods
-from graphgrad.graph.node_names import add_name, refused, shown_name
-from graphgrad.graph.samples import sample
+from graphgrad.graph.node_names import add_name, declaration_error, shown_name
 from graphgrad.graph.scope import Origin, current_origin, current_site, scoped
 from graphgrad.graph.single import Single
-from graphgrad.graph.types import (
-    FLOAT32,
-    INT64,
-    DType,
-    Shape,
-    TensorType,
-    as_dtype,
-    as_shape,
-    float_dtype,
-)
+from graphgrad.graph.types import DType, TensorType, as_dtype, as_shape, float_dtype
 
 Parameters = ParamSpec("Parameters")
 Delta = Callable[..., "tuple[Node | None, ...]"]
 Operand = Any
-"""What may stand where a node is meant: a node, a number, an array, a size. Beside nodes it takes
-their dtype (`as_nodes`)."""
+"""A node, or a number, an array or a size that becomes a node. Beside nodes it gets their dtype
+(`as_nodes`)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Operation(Block):
-    """An operation: its block, and the call that declares a node of it."""
+    """An operation: its formula, shape rule, delta rule and computation. A call declares a node.
+
+    For an operation of your own that is not elementwise (see `elementwise` for those): `name`,
+    `infer` (the shape rule: from the `TensorType` of each head to that of the result, or ValueError
+    with the reason), `formula` (text), `compute(xp, out, *heads)` (writes into `out`),
+    `delta(delta, y, *heads)` (the contribution to each head as a node, or None), `delta_formula`
+    and `arity`, the number of heads. Keyword arguments of a call are the attributes of the node:
+    the functions get them as keywords, and a delta rule finds them in `y.attributes`.
+
+    >>> def infer(x):
+    ...     return gg.TensorType(x.shape[:1], x.dtype)
+    >>> def compute(xp, out, x):
+    ...     xp.sum(x, axis=1, out=out)
+    >>> def delta(delta, y, x):
+    ...     return (gg.broadcast_to(delta[:, None], x.shape),)
+    >>> row_sum = gg.Operation("row_sum", infer, "Σ of a row", compute, delta, "δ", arity=1)
+    >>> row_sum(gg.input("x", (3, 4)))
+    <row_sum = row_sum : float32[3]>
+    """
 
     delta: Delta | None = None
 
@@ -66,16 +78,16 @@ class Operation(Block):
         describe(self, operation_text(self), signature_of(self))
 
     def node(self, *heads: Operand, name: str | None = None, **attributes: Any) -> Node:
-        """The node on these heads with exactly these attributes, which are those of the shape rule.
+        """The node with these heads and exactly these attributes, those of the shape rule.
 
         Numbers among the heads become constants; `name` defaults to the operation's.
         """
-        return apply(self, heads, attributes, name)
+        return make_node(self, heads, attributes, name)
 
     def __call__(self, *heads: Any, **attributes: Any) -> Node:
         """Declares the node; the keyword `name` names it."""
         name = attributes.pop("name", None)
-        return apply(self, heads, attributes, name)
+        return make_node(self, heads, attributes, name)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
@@ -83,22 +95,22 @@ class Operation(Block):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TypedOperation(Operation, Generic[Parameters]):
-    """An operation that is called by a signature of its own, as `softmax(x, axis=-1)`.
+    """An operation with a signature of its own, as `softmax(x, axis=-1)`.
 
-    A call runs `declare`, which checks its arguments, brings them to the one form that the block of
-    the operation knows, and declares the node by `softmax.node(x, axis=1)`. It may give another
-    node where that is the same value: `reshape` to the shape that x has is x.
+    A call runs `declare`, which checks and normalises its arguments and declares the node by
+    `softmax.node(x, axis=1)`. It may return another node of the same value: `reshape` to the shape
+    of x returns x.
 
-    A copy with changes (`dataclasses.replace`) declares by its own `node`: its call would still run
-    the function, which declares a node of the original.
+    A changed copy (`dataclasses.replace`) declares nodes by its `node` only: its call would still
+    run the function, which declares a node of the original.
     """
 
     declare: Callable[Parameters, Node] = field(kw_only=True)
     example: tuple[str, str] | None = field(default=None, kw_only=True)
-    """A call on x, of shape [3, 4], and the type that it gives."""
+    """A call on x, of shape [3, 4], and the type of its result."""
 
     operands: tuple[tuple[str, int], ...] = field(init=False, repr=False)
-    """The arguments that are nodes, by name and place."""
+    """The name and position of each argument that is a node."""
 
     def __post_init__(self) -> None:
         signature = inspect.signature(self.declare)
@@ -110,21 +122,31 @@ class TypedOperation(Operation, Generic[Parameters]):
         declare: Callable[..., Node] = self.declare
         given: Sequence[Any] = arguments
         named: Mapping[str, Any] = keywords
-        for _, place in self.operands:
-            if place >= len(given) or not isinstance(given[place], Node):
+        for _, position in self.operands:
+            if position >= len(given) or not isinstance(given[position], Node):
                 given, named = with_nodes(self.name, self.operands, given, named)
                 break
         try:
             return declare(*given, **named)
         except (TypeError, ValueError) as problem:
-            error = refusal(self.name, inspect.signature(self), given, named, problem)
+            error = call_error(self.name, inspect.signature(self), given, named, problem)
             if error is None:
                 raise
             raise error from None
 
 
 class Node(Methods, Infix, Single, Displayed):
-    """One value of a graph: an operation applied to its heads."""
+    """One value of a graph: an operation applied to its heads. Immutable.
+
+    Operations declare nodes; Python's operators and the methods of arrays work on them. A node has
+    `operation`, `heads`, `attributes`, `type` (`shape` and `dtype`), `names` and `origin`, the line
+    of the user's code that declared it. Equal declarations are the same node.
+
+    >>> x = gg.input("x", ("batch", 3))
+    >>> y = gg.tanh(x @ gg.parameter("w", (3, 2)), name="y")
+    >>> y, y.heads[0].operation.name
+    (<y = tanh : float32[batch, 2]>, 'matmul')
+    """
 
     __slots__ = (
         "__weakref__",
@@ -143,41 +165,23 @@ class Node(Methods, Infix, Single, Displayed):
     heads: tuple[Node, ...]
     attributes: Mapping[str, Any]
     attribute_key: Hashable
-    """What tells these attributes from others in hash-consing."""
+    """The key by which hash-consing compares the attributes."""
     type: TensorType
     serial: int
     """Grows with every declaration, so heads have smaller serials than their tails."""
     names: tuple[str, ...]
-    """The scoped names given so far; the default name (the operation's) where none was."""
+    """The scoped names given so far, or the default name, that of the operation."""
     origin: Origin | None
     asked: str
-    """The name by which a graph was last asked for the node; shown by `repr`, and only there."""
-
-    @property
-    def shape(self) -> Shape:
-        return self.type.shape
-
-    @property
-    def dtype(self) -> DType:
-        return self.type.dtype
-
-    @property
-    def rank(self) -> int:
-        return len(self.type.shape)
-
-    @property
-    def ndim(self) -> int:
-        """The same under NumPy's name."""
-        return len(self.type.shape)
-
-    @property
-    def size(self) -> int | Dimension:
-        """The number of elements."""
-        return self.type.size
+    """The name of the last look-up of the node in a graph; used by `repr` only."""
 
     @property
     def name(self) -> str:
-        """The first name; a graph may add a number to it to keep names apart."""
+        """The first name; a graph adds a number to it if another node has the name.
+
+        >>> gg.tanh(gg.input("x"), name="z").name
+        'z'
+        """
         return self.names[0]
 
     def __repr__(self) -> str:
@@ -190,10 +194,10 @@ _interned_lock = threading.Lock()
 _serials = itertools.count()
 
 
-def apply(
+def make_node(
     operation: Operation, heads: tuple[Any, ...], attributes: Mapping[str, Any], name: str | None
 ) -> Node:
-    """The node of `operation` on `heads`: the existing one where it was declared before."""
+    """The node of `operation` on `heads`: the existing one if it was declared before."""
     nodes = as_nodes(operation, heads)
     key = operation, nodes, attribute_key(attributes)
     with _interned_lock:
@@ -206,14 +210,15 @@ def apply(
     return _interned_node(key, MappingProxyType(dict(attributes)), result_type, name)
 
 
-def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
-    """The same operation with the same attributes on other heads.
+def with_heads(node: Node, heads: tuple[Node, ...]) -> Node:
+    """The node of the same operation with the same attributes on other heads.
 
-    Where these have the types of the old ones, so has the result: it need not be inferred.
+    If the new heads have the types of the old ones, the result has the type of the old node, and
+    the shape rule is not run.
     """
     for old, new in zip(node.heads, heads, strict=True):
         if old.type is not new.type and old.type != new.type:
-            return apply(node.operation, heads, node.attributes, None)
+            return make_node(node.operation, heads, node.attributes, None)
     key = node.operation, heads, node.attribute_key
     return _interned_node(key, node.attributes, node.type, None)
 
@@ -224,7 +229,7 @@ def _interned_node(
     result_type: TensorType,
     name: str | None,
 ) -> Node:
-    """The node of this operation, these heads and attributes: a new one where there is none."""
+    """The node of this operation, these heads and attributes; created if there is none."""
     with _interned_lock:
         node = _interned.get(key)  # another thread may have come first
         if node is None:
@@ -238,7 +243,7 @@ def _interned_node(
 
 
 def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
-    """The heads as nodes: numbers and arrays become constants, sizes become numbers."""
+    """The heads as nodes: numbers and arrays become constants, sizes become `extent` nodes."""
     if operation.arity is not None and len(heads) != operation.arity:
         raise DeclarationError(
             f"{operation.name} takes {operation.arity} head(s), not {len(heads)}",
@@ -257,20 +262,20 @@ def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
 
 
 def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
-    """The operand `value` of the operation called `what`, beside nodes of `dtype`.
+    """The operand `value` of the operation `what` as a node, beside nodes of `dtype`.
 
-    Numbers, arrays and sizes take that dtype, as what is fed to an input takes the input's; a
-    float never becomes an integer, and a truth value never a number.
+    Numbers, arrays and sizes get that dtype, as the values of inputs do; a float never becomes an
+    integer, and a truth value never becomes a number.
     """
     if isinstance(value, Node):
         return value
     if type(value) is float and dtype is not None and dtype.kind == "f":
-        return _constant(value, dtype)  # as almost always
+        return _constant(value, dtype)  # the usual case
     if isinstance(value, Sameness):
         value.refuse()
     if isinstance(value, Dimension):
         number = dtype or as_dtype("int32")
-        return apply(extent, (), {"size": value, "dtype": number}, None)
+        return make_node(extent, (), {"size": value, "dtype": number}, None)
     return _constant(*given_operand(value, what, dtype))
 
 
@@ -281,12 +286,12 @@ def _infer(
     try:
         return operation.infer(*types, **attributes)
     except ValueError as problem:
-        raise refused(operation.name, heads, problem) from None
+        raise declaration_error(operation.name, heads, problem) from None
     except TypeError:
-        wrong = misuse(signature_of(operation), heads, attributes)
-        if wrong is None:  # a fault of the rule itself
+        wrong = signature_problem(signature_of(operation), heads, attributes)
+        if wrong is None:  # the shape rule itself is wrong
             raise
-        raise refused(operation.name, heads, wrong) from None
+        raise declaration_error(operation.name, heads, wrong) from None
 
 
 def with_nodes(
@@ -295,25 +300,29 @@ def with_nodes(
     arguments: Sequence[Any],
     keywords: Mapping[str, Any],
 ) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments of the function called `what`, with nodes where it takes nodes."""
+    """The arguments of the function `what`, with those for its node parameters as nodes."""
     given, named = list(arguments), dict(keywords)
-    for name, place in operands:
-        if place < len(given):
-            given[place] = as_node(given[place], what)
+    for name, position in operands:
+        if position < len(given):
+            given[position] = as_node(given[position], what)
         elif name in named:
             named[name] = as_node(named[name], what)
     return given, named
 
 
-def refusal(
+def call_error(
     what: str,
     signature: inspect.Signature,
     arguments: Sequence[Any],
     keywords: Mapping[str, Any],
     problem: TypeError | ValueError,
 ) -> DeclarationError | None:
-    """The error for a call that raised `problem`; None where that is a fault of the function."""
-    wrong = misuse(signature, arguments, keywords) if isinstance(problem, TypeError) else problem
+    """The error for a call that raised `problem`; None if the function itself is wrong."""
+    wrong = (
+        signature_problem(signature, arguments, keywords)
+        if isinstance(problem, TypeError)
+        else problem
+    )
     if wrong is None:
         return None
     listed = (
@@ -321,26 +330,26 @@ def refusal(
         for each in (*arguments, *keywords.values())
         for item in (each if isinstance(each, list | tuple) else [each])
     )
-    return refused(what, (item for item in listed if isinstance(item, Node)), wrong)
+    return declaration_error(what, (item for item in listed if isinstance(item, Node)), wrong)
 
 
 # ---------------------------------------------------------------- known values
 
 
-def _infer_constant(value: Literal) -> TensorType:
-    return TensorType(value.array.shape, value.array.dtype)
-
-
 def _constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
-    """A node whose value is known: a number or an array (copied, so later changes do not show).
+    """A node with a known value: a number, an array or nested lists. Arrays are copied.
 
-    Python floats become float32 (or what `default_dtype` says), integers int32 and booleans bool
-    unless `dtype` says otherwise; NumPy's scalars and arrays keep their own dtype.
+    Without `dtype`, Python's floats become float32 (or the dtype of `default_dtype`), integers
+    int32 and booleans bool; NumPy's scalars and arrays keep their dtype. Raises DeclarationError
+    for a value that is not numeric.
+
+    >>> gg.constant([[1, 2], [3, 4]])
+    <<4 numbers> = constant : int64[2, 2]>
     """
     if dtype is None and type(value) is float:
         dtype = current_site().dtype
     try:
-        return apply(constant, (), {"value": literal(value, dtype)}, name)
+        return make_node(constant, (), {"value": literal(value, dtype)}, name)
     except ValueError as problem:
         reason, _, fix = str(problem).partition("; fix: ")
         raise DeclarationError(
@@ -350,40 +359,37 @@ def _constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
 
 constant = TypedOperation(
     "constant",
-    _infer_constant,
+    infer_constant,
     "c",
     arity=0,
-    samples=(
-        sample(value=Literal(np.arange(6.0).reshape(2, 3))),
-        sample(value=Literal(np.array(True))),
-    ),
+    samples=CONSTANT_SAMPLES,
     declare=_constant,
 )
 
 
-def _infer_extent(size: int | Dimension, dtype: DType) -> TensorType:
-    return TensorType((), dtype)
-
-
-def _compute_extent(xp: Any, out: Any, size: int, dtype: DType) -> None:
-    out.fill(size)
-
-
 def _extent(size: int | str | Dimension, dtype: Any = None, name: str | None = None) -> Node:
-    """The number `size` itself, as a scalar; a constant where it is known already."""
+    """A size as a scalar node: the number of elements along an axis, also of a named dimension.
+
+    The dtype is float32 by default, or that of `default_dtype`. A known size is a constant.
+
+    >>> x = gg.input("x", ("batch", 3))
+    >>> mean = gg.sum(x, axis=0) / gg.extent(x.shape[0])
+    >>> gg.compile(gg.Graph({"mean": mean}))(x=np.ones((4, 3)))["mean"]
+    array([1., 1., 1.], dtype=float32)
+    """
     (known,) = as_shape(size)
     dtype = float_dtype(dtype)
     if isinstance(known, int):
         return _constant(known, dtype, name)
-    return apply(extent, (), {"size": known, "dtype": dtype}, name)
+    return make_node(extent, (), {"size": known, "dtype": dtype}, name)
 
 
 extent = TypedOperation(
     "extent",
-    _infer_extent,
+    infer_extent,
     "n",
-    _compute_extent,
+    compute_extent,
     arity=0,
-    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
+    samples=EXTENT_SAMPLES,
     declare=_extent,
 )

@@ -1,4 +1,4 @@
-"""The names that a node was declared with, and what a message calls it."""
+"""The names of a node, and its name in error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from graphgrad.graph.types import TensorType
 
 
 class Named(Protocol):
-    """What is read of a node here; `Node` itself stands above."""
+    """The attributes of a node that are used here; `Node` is in a higher module."""
 
     names: tuple[str, ...]
     type: TensorType
@@ -30,10 +30,10 @@ AnyNode = TypeVar("AnyNode", bound=Named)
 
 
 def add_name(node: Named, full_name: str, first: bool = False) -> None:
-    """Lets `node` answer to one more name; a default name gives way to a chosen one.
+    """Adds a name to a node; a default name is replaced.
 
-    A graph shows a node by the first of its names: the one it was declared with, or with `first`
-    this one.
+    A graph shows a node by its first name, which is the one it was declared with, or with `first`
+    the new one.
     """
     if full_name in node.names and not first:
         return
@@ -43,20 +43,23 @@ def add_name(node: Named, full_name: str, first: bool = False) -> None:
 
 
 def also_called(node: AnyNode, name: str | None) -> AnyNode:
-    """The node itself, where a function has nothing to do but to give it the name asked for."""
+    """The node itself, with a further name if one is given."""
     if name is not None:
         add_name(node, scoped(name))
     return node
 
 
 def has_default_name(node: Named) -> bool:
-    """Whether nobody chose a name: it is called by its operation."""
+    """Whether the node has no chosen name, only that of its operation."""
     return len(node.names) == 1 and node.names[0].rpartition(".")[2] == node.operation.name
 
 
 def shown_name(node: Named) -> str:
-    """What a message calls the node: its names, the value of a constant. The default name of what
-    is made of numbers only may come from another model and is given without its scope."""
+    """The node's name in a message: its names, or the value of a constant.
+
+    A node computed from constants only may have been declared by another model, so its default name
+    is shown without the scope.
+    """
     value = node.attributes.get("value")
     if isinstance(value, Literal):
         return repr(value)
@@ -66,7 +69,7 @@ def shown_name(node: Named) -> str:
 
 
 def _holds_data(node: Named) -> bool:
-    """Whether anything that a user declared as its own flows into the node."""
+    """Whether the node depends on an input, parameter or state."""
     seen: set[Named] = {node}
     stack = [node]
     while stack:
@@ -78,8 +81,8 @@ def _holds_data(node: Named) -> bool:
     return False
 
 
-def refused(what: str, heads: Iterable[Named], problem: ValueError) -> DeclarationError:
-    """The error for what a shape rule or a check of arguments refuses with a ValueError."""
+def declaration_error(what: str, heads: Iterable[Named], problem: ValueError) -> DeclarationError:
+    """The error for a ValueError of a shape rule or of a check of arguments."""
     shown = ", ".join(f"{shown_name(head)}: {head.type}" for head in heads)
     reason, _, fix = str(problem).partition("; fix: ")
     return DeclarationError(f"{what}({shown}): {reason}", current_origin(), fix)

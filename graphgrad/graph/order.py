@@ -1,4 +1,4 @@
-"""The order of a graph's nodes: heads before tails, as they were declared, the same everywhere."""
+"""Orders the nodes of a graph: heads before tails, by declaration, equal in every process."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from graphgrad.graph.node import Node
 
 
 def topological(order: Iterable[Node], roots: Iterable[Node]) -> tuple[Node, ...]:
-    """All nodes that the roots need, heads before tails, as near to `order` as that allows.
+    """The roots and all their ancestors, heads before tails, otherwise in the order of `order`.
 
-    Nodes outside `order` come in the order of their declaration, just before they are needed.
+    Nodes that are not in `order` are placed by declaration, just before their first tail.
     """
     preferred = dict.fromkeys(order)
     extra = [node for node in dict.fromkeys(roots) if node not in preferred]
-    placed = _heads_first([*preferred, *sorted(extra, key=_serial)])
+    ordered = _heads_first([*preferred, *sorted(extra, key=_serial)])
     if preferred:
-        return tuple(placed)
-    # what is shared stands where it is first needed, so that a model which declared it earlier
+        return tuple(ordered)
+    # shared nodes are placed before their first tail, so that a model which declared them earlier
     # cannot change the order of this one
-    return tuple(_heads_first([*sorted(own_nodes(placed), key=_serial), *placed]))
+    return tuple(_heads_first([*sorted(own_nodes(ordered), key=_serial), *ordered]))
 
 
 def _heads_first(roots: Iterable[Node]) -> dict[Node, None]:
-    placed: dict[Node, None] = {}
+    ordered: dict[Node, None] = {}
     for root in roots:
         for head in root.heads:
-            if head not in placed:
+            if head not in ordered:
                 break
-        else:  # as everywhere in an order that was valid before
-            placed[root] = None
+        else:  # always the case in an order that was valid before
+            ordered[root] = None
             continue
         stack = [root]
         while stack:
             node = stack[-1]
-            missing = [head for head in node.heads if head not in placed]
+            missing = [head for head in node.heads if head not in ordered]
             if missing:
                 stack.extend(reversed(missing))
             else:
-                placed[stack.pop()] = None
-    return placed
+                ordered[stack.pop()] = None
+    return ordered
 
 
 def own_nodes(nodes: Iterable[Node]) -> set[Node]:
-    """The nodes (given heads first) that a user's data flows into; all others, made of numbers
-    only, are shared by all models that are alive."""
+    """The nodes (given heads first) that depend on a user's data.
+
+    All others are computed from constants only and shared by all models of the process.
+    """
     own: set[Node] = set()
     for node in nodes:
         if not own.isdisjoint(node.heads) or is_data(node):

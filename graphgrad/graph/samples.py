@@ -1,8 +1,8 @@
-"""Sample inputs of an operation: what the one suite over all operations draws and checks.
+"""Sample inputs of operations, for the test suite that checks all operations.
 
-A sample says how to draw each head and which attributes to use. `smooth` is False where finite
-differences mean nothing (ties, kinks, integers); `real` values keep a distance from zero so that
-kinks at zero are not straddled by a finite difference.
+A sample gives the distribution of each head and the attributes. `smooth` is False where finite
+differences are meaningless (ties, kinks, integers). `real` values keep a distance from zero, so
+that no finite difference crosses a kink at zero.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Draw:
     high: float = 2.0
 
     def array(self, generator: np.random.Generator, dtype: Any = np.float64) -> np.ndarray:
-        """A fresh array; `dtype` is the float type, other kinds have their own."""
+        """A new array; `dtype` is that of float kinds, other kinds have their own."""
         if self.kind == "integer":
             return generator.integers(int(self.low), int(self.high), self.shape, dtype=np.int32)
         if self.kind == "boolean":
@@ -65,5 +65,13 @@ class Sample:
 
 
 def sample(*heads: Draw, smooth: bool = True, **attributes: Any) -> Sample:
-    """Shorthand: `sample(real(3, 4), axis=1)`."""
+    """A sample call of an operation: its heads, then its attributes by keyword.
+
+    Heads are drawn by `real`, `positive`, `integer` and `boolean` of `graphgrad.graph.samples`.
+    `smooth` is False if the operation has no derivative there.
+
+    >>> from graphgrad.graph.samples import real
+    >>> gg.sample(real(3, 4), axis=1).attributes
+    {'axis': 1}
+    """
     return Sample(heads, attributes, smooth)

@@ -1,8 +1,8 @@
-"""Where a node is being declared: the scope that prefixes its name and the user's line.
+"""The context in which nodes are declared: the scope of their names and the user's line.
 
-The scope is what declaring code does not pass along by hand, and with it go the float dtype of a
-model and the parameters that its layers share. It lives in a context variable, so threads and tasks
-do not see each other's. It decides what is declared, and never changes a node that is there.
+The context also holds the float dtype of a model and the parameters that its layers share. It is a
+context variable, so it need not be passed along, and threads and tasks do not see each other's. It
+has an effect on new declarations only and never changes an existing node.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FLOATS = ("float32", "float64")
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _MODELS = _PACKAGE + "models" + os.sep
 _COMMANDS = "graphgrad.tools."
-"""The modules of the commands: what they declare themselves has no line of a user's."""
+"""The modules of the commands; nodes that they declare have no line in a user's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,53 +42,63 @@ class Origin:
 
 @dataclass(frozen=True)
 class Shared:
-    """One use of layers that share parameters and states, which are named as of the first use."""
+    """One use of layers that share parameters and states, which have the names of the first use."""
 
     first: str
     """The scope of the first use."""
     use: str
     """The scope of this use."""
     leaves: dict[str, Any]
-    """What was declared so far in all uses, by full name."""
+    """The leaves declared so far in all uses, by full name."""
     outer: Shared | None
-    """Where these layers were declared in a use of others."""
+    """The enclosing use, if these layers are declared within other shared layers."""
 
     def scope_of(self, scope: str) -> str:
-        """What was called by this scope of this use in the first one."""
+        """The scope of the first use that corresponds to a scope of this use."""
         return f"{self.first}{scope[len(self.use) :]}".removeprefix(".")
 
 
 class Site(NamedTuple):
-    """What is in force where a node is declared."""
+    """The context of a declaration."""
 
     scope: str = ""
     origin: Origin | None = None
     """The line that derived nodes inherit."""
     dtype: str = "float32"
-    """The dtype of floats that are declared without one."""
+    """The dtype of floats that are declared without a dtype."""
     shared: Shared | None = None
-    """Where layers share parameters and states: those declared so far."""
+    """The shared parameters and states of the current use of layers, if they are shared."""
 
 
-_site = ContextVar("graphgrad_site", default=Site())  # noqa: B039 (a Site is a tuple)
+_OUTSIDE = Site()
+_site = ContextVar("graphgrad_site", default=_OUTSIDE)
 
 
 @contextmanager
 def scope(name: str) -> Iterator[None]:
-    """Prefixes the names of all nodes declared inside: `with scope("encoder.0"): …`."""
+    """A context in which the names of declared nodes get the prefix `name`. Scopes nest.
+
+    >>> with gg.scope("encoder"), gg.scope("layer.0"):
+    ...     x = gg.input("x", 3)
+    >>> x.name
+    'encoder.layer.0.x'
+    """
     with _in_force(_site.get()._replace(scope=scoped(name))):
         yield
 
 
 @contextmanager
 def default_dtype(dtype: Any) -> Iterator[None]:
-    """Gives inputs, parameters, states and constants this dtype, where they are not given another.
+    """A context in which inputs, parameters, states and constants have this float dtype by default.
 
-        with gg.default_dtype("float64"):
-            graph = my_model()
+    `dtype` is float32 or float64; another one raises DeclarationError. It applies to floats that
+    are declared inside without `dtype=`, and to nothing else: nodes that are derived or optimised
+    later keep the dtypes of the model.
 
-    It holds for floats that are declared inside, without `dtype=`, and for nothing else: what is
-    derived or optimised later keeps the dtypes that the model has.
+    >>> with gg.default_dtype("float64"):
+    ...     w = gg.parameter("w", (3, 2))
+    >>> w
+    <w = parameter : float64[3, 2]>
     """
     try:
         name = str(np.dtype("none" if dtype is None else dtype))  # NumPy takes None for float64
@@ -105,9 +115,11 @@ def default_dtype(dtype: Any) -> Iterator[None]:
 
 @contextmanager
 def sharing(site: Site, leaves: dict[str, Any], number: int) -> Iterator[None]:
-    """Use `number` (from 1) of layers that were declared in `site`: parameters and states that are
-    among `leaves` are those, and others become part of them. Other nodes of a further use have a
-    scope of their own, `use_2` and so on."""
+    """The context of use `number` (from 1) of layers that were declared in `site`.
+
+    Parameters and states that are in `leaves` are reused, new ones are added to it. The other nodes
+    of a further use have a scope of their own, `use_2` and so on.
+    """
     use = site.scope if number == 1 else f"{site.scope}.use_{number}".removeprefix(".")
     shared = Shared(site.scope, use, leaves, site.shared)
     with _in_force(_site.get()._replace(scope=use, shared=shared)):
@@ -116,13 +128,13 @@ def sharing(site: Site, leaves: dict[str, Any], number: int) -> Iterator[None]:
 
 @contextmanager
 def in_scope(name: str) -> Iterator[None]:
-    """Declares in the scope of this full name, whatever scope is in force."""
+    """The context of the scope with this full name, independent of the current scope."""
     with _in_force(_site.get()._replace(scope=name)):
         yield
 
 
 def current_site() -> Site:
-    """What is in force."""
+    """The current context."""
     return _site.get()
 
 
@@ -135,10 +147,10 @@ def _in_force(site: Site) -> Iterator[None]:
         _site.reset(token)
 
 
-class placed:
-    """Declares on behalf of another node, as passes do: absolute scope, inherited origin.
+class declared_at:
+    """The context in which passes declare nodes for another node: absolute scope, inherited origin.
 
-    A class and not a generator, because passes enter it once for every node.
+    A class instead of a generator, because it is faster and passes enter it once for every node.
     """
 
     __slots__ = ("_site", "_token")
@@ -157,7 +169,7 @@ def scoped(name: str) -> str:
     """`name` with the current scope before it."""
     if not isinstance(name, str):
         raise DeclarationError(
-            f"a name is a text, not {name!r:.60}", current_origin(), "write name='…'"
+            f"a name is text, not {name!r:.60}", current_origin(), "write name='…'"
         )
     prefix = _site.get().scope
     return f"{prefix}.{name}" if prefix else name
@@ -169,8 +181,10 @@ def _is_users(file: str) -> bool:
 
 
 def current_origin() -> Origin | None:
-    """The inherited origin, or the nearest line up the stack that is not graphgrad's own; None
-    where a command declares."""
+    """The inherited origin, or the nearest line up the stack that is not graphgrad's own.
+
+    None for declarations of a command.
+    """
     inherited = _site.get().origin
     if inherited is not None:
         return inherited

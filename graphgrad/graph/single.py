@@ -1,9 +1,9 @@
-"""Objects that exist once: a copy of one is itself, and none is sent to another process.
+"""Objects that are never duplicated: a copy is the object itself, and pickling is an error.
 
-A node is what it is by identity (equal declarations are the same node, leaves are distinct), and so
-is an operation; graphs, plans and programs are immutable and hold nodes. A second object that looks
-the same would be another value, so `copy` and `deepcopy` give the object itself: a model that holds
-nodes and arrays can be deep-copied, and only its arrays are.
+Nodes and operations are compared by identity (equal declarations are the same node, leaves are
+distinct); graphs, plans and programs are immutable and hold nodes. A duplicate would be a different
+value, so `copy` and `deepcopy` return the object itself: in a deep copy of a model that holds nodes
+and arrays, only the arrays are new.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from graphgrad.errors import DeclarationError
 
 
 class Single:
-    """Copied as itself, and not to be pickled."""
+    """A base class of objects that are copied as themselves and cannot be pickled."""
 
     __slots__ = ()
 
@@ -27,6 +27,6 @@ class Single:
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         raise DeclarationError(
             f"{type(self).__name__} objects cannot be pickled or sent to another process",
-            fix="declare and compile the model in each process; what a run learns is its state, "
-            "a dictionary of arrays, which can be saved and sent",
+            fix="declare and compile the model in each process; its state, a dictionary of arrays, "
+            "can be saved and sent",
         )

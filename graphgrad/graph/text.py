@@ -1,4 +1,4 @@
-"""The stable text of a graph: one line a node, fit to read, to diff and to test.
+"""Prints a graph as stable text, one line per node, to read, compare and test.
 
     %4 = tanh(%3) : float32[batch, 3]    # hidden.z
 
@@ -20,7 +20,7 @@ _HIDDEN = ("declaration", "label", "shape", "dtype")
 
 
 class GraphLike(Protocol):
-    """What the text of a graph is made of: `Graph`, which is printed by it, stands above."""
+    """The attributes of a graph that are used here; `Graph` is in a higher module."""
 
     nodes: tuple[Node, ...]
     outputs: Mapping[str, Node]
@@ -40,7 +40,7 @@ class GraphLike(Protocol):
 
 
 def graph_text(graph: GraphLike) -> str:
-    """The whole graph: its nodes, then its outputs and updates."""
+    """The text of the whole graph: its nodes, then its outputs and updates."""
     lines = [node_line(graph, node) for node in graph.nodes]
     for name, node in graph.outputs.items():
         lines.append(f"output {printable(name)} = %{graph.position(node)}")
@@ -74,8 +74,8 @@ def node_line(graph: GraphLike, node: Node) -> str:
 
 
 def attributes_text(node: Node) -> str:
-    """`axes=(1,), keepdims=True`: the attributes that the type does not show already."""
-    hidden = () if node.operation.view is not None else _HIDDEN  # what a view was asked for
+    """`axes=(1,), keepdims=True`: the attributes, without those that the type shows."""
+    hidden = () if node.operation.view is not None else _HIDDEN  # a view shows its arguments
     shown = {name: value for name, value in node.attributes.items() if name not in hidden}
     if node.operation is constant:
         return repr(shown["value"])

@@ -1,7 +1,7 @@
-"""What is known of a value before it is computed: its shape and its dtype.
+"""The static type of a value: shape and dtype.
 
-Dtypes never promote silently: an operation on float32 and float64 is an error that names `cast`.
-Numbers and arrays that are written beside a node take its dtype.
+Dtypes are not promoted silently: an operation on float32 and float64 is an error that suggests
+`cast`. Numbers and arrays beside a node get its dtype.
 """
 
 from __future__ import annotations
@@ -29,13 +29,18 @@ INT64 = np.dtype("int64")
 BOOL = np.dtype("bool")
 DTYPES = (FLOAT32, FLOAT64, INT32, INT64, BOOL)
 DTYPE_NAMES = {dtype: str(dtype) for dtype in DTYPES}
-"""NumPy makes the name anew at every `str`, which takes longer than looking it up."""
+"""The name of each dtype: a look-up is faster than NumPy's `str`."""
 
 
 @dataclass(frozen=True)
 class TensorType:
-    """Shape and dtype of a value. What follows from them is worked out once: rebuilt nodes share
-    the type of the old ones."""
+    """The shape (integers and dimensions) and dtype of a value, known before it is computed.
+
+    Shape rules of operations are functions from the types of the heads to the type of the result.
+
+    >>> print(gg.TensorType((gg.dimension("batch"), 3), np.dtype("float32")))
+    float32[batch, 3]
+    """
 
     shape: Shape
     dtype: DType
@@ -57,7 +62,7 @@ class TensorType:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """The shape of a specialised value, all integers; ValueError where one is still open."""
+        """The shape as integers; raises ValueError if a size is not known yet."""
         known: list[int] = []
         for size in self.shape:
             if not isinstance(size, int):
@@ -76,7 +81,7 @@ class TensorType:
 
 
 def as_dtype(dtype: Any) -> DType:
-    """A dtype that graphgrad computes with; ValueError for any other."""
+    """The dtype, if graphgrad supports it; raises ValueError otherwise."""
     found: DType | None
     try:
         found = np.dtype(dtype)
@@ -88,12 +93,12 @@ def as_dtype(dtype: Any) -> DType:
 
 
 def float_dtype(dtype: Any) -> DType:
-    """The dtype that is given; where none is, that of the model which is being declared."""
+    """The given dtype, or the default dtype of the model that is being declared."""
     return as_dtype(current_site().dtype if dtype is None else dtype)
 
 
 def whole_number(value: Any, what: str, wanted: str = "an integer") -> int:
-    """A whole number of any kind as Python's own; ValueError where `value` is none."""
+    """An integer of any type as Python's int; raises ValueError if `value` is not an integer."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -103,28 +108,28 @@ def whole_number(value: Any, what: str, wanted: str = "an integer") -> int:
 
 
 def real_number(value: Any, what: str) -> float:
-    """A finite number of any kind as Python's float; ValueError where `value` is none."""
+    """A finite number of any type as Python's float; raises ValueError if `value` is not one."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{what} is a finite number, not {value!r:.60}")
     return float(value)
 
 
 def truth(value: Any, what: str) -> bool:
-    """A yes or no as Python's own; ValueError where it is none, as an axis in its place."""
+    """A truth value as Python's bool; raises ValueError for anything else, such as an axis."""
     if not isinstance(value, bool | np.bool_) and not (isinstance(value, int) and value in (0, 1)):
         raise ValueError(f"{what} is True or False, not {value!r:.60}")
     return bool(value)
 
 
 def as_shape(shape: int | str | Dimension | Iterable[int | str | Dimension]) -> Shape:
-    """A shape of integers and dimensions; text is the name of a dimension."""
+    """The shape as integers and dimensions; text is the name of a dimension."""
     if isinstance(shape, str | Dimension) or not isinstance(shape, Iterable):
         return (as_size(shape),)
     return tuple(map(as_size, shape))
 
 
 def as_size(item: int | str | Dimension) -> int | Dimension:
-    """One size: an integer, or a dimension by its name or itself."""
+    """One size as an integer or a dimension; text is the name of a dimension."""
     if isinstance(item, str):
         return named(item)
     if isinstance(item, Dimension):
@@ -136,12 +141,12 @@ def as_size(item: int | str | Dimension) -> int | Dimension:
 
 
 def shape_text(shape: Sequence[object]) -> str:
-    """`[batch, 3]`, the form in which every message and picture shows a shape."""
+    """`[batch, 3]`, the text of a shape in messages and pictures."""
     return "[" + ", ".join(map(str, shape)) + "]"
 
 
 def broadcast(shapes: Sequence[Shape]) -> Shape:
-    """NumPy's broadcasting; ValueError where two sizes differ and neither is 1."""
+    """The shape by NumPy's broadcasting; raises ValueError if two sizes differ, neither being 1."""
     for shape in shapes:
         if shape != shapes[0]:
             break
@@ -164,7 +169,7 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
 
 
 def normal_axis(axis: int, rank: int) -> int:
-    """`axis` counted from the front; ValueError where the value has no such axis."""
+    """`axis` counted from the front; raises ValueError if there is no such axis."""
     axis = whole_number(axis, "an axis")
     if not -rank <= axis < rank:
         raise ValueError(f"axis {axis} of a value with {rank} axes")
@@ -172,7 +177,7 @@ def normal_axis(axis: int, rank: int) -> int:
 
 
 def normal_axes(axes: int | Iterable[int] | None, rank: int) -> tuple[int, ...]:
-    """Sorted axes counted from the front; None means all of them."""
+    """The axes counted from the front and sorted; None means all of them."""
     if axes is None:
         return tuple(range(rank))
     chosen = [normal_axis(a, rank) for a in (axes if isinstance(axes, Iterable) else (axes,))]

@@ -1,4 +1,4 @@
-"""Whether a graph is in order: what every pass promises, checked anew after each."""
+"""Verifies the invariants of a graph, after every pass."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from graphgrad.graph.scope import current_origin
 
 
 def need_graph(value: object, what: str) -> None:
-    """DeclarationError where the function called `what` is given something else."""
+    """Raises DeclarationError if the argument of the function `what` is not a graph."""
     if not isinstance(value, Graph):
         raise DeclarationError(
             f"{what} takes a graph, not {type(value).__name__}",
             current_origin(),
-            "give it the nodes that you want as outputs: Graph({'y': y})",
+            "make a graph of the nodes that you want as outputs: Graph({'y': y})",
         )
 
 
 @dataclass
 class Verified:
-    """What was found in order before. Nodes never change, and an operation infers one type from
-    equal types and attributes, so neither is looked at again."""
+    """Nodes and types that have been verified before. Nodes are immutable, and an operation infers
+    equal types from equal types and attributes, so neither is verified again."""
 
     nodes: set[Node] = field(default_factory=set)
     inferred: set[Hashable] = field(default_factory=set)
 
 
 def verify(graph: Graph, stage: str = "the graph", known: Verified | None = None) -> None:
-    """Raises PassError, naming `stage`, unless heads come first, every operation has its arity,
-    every type is what the operation infers anew, and updates keep the type of what they update.
+    """Raises PassError, naming `stage`, if the graph breaks an invariant.
 
-    What is `known` to be in order is not inferred again; what is found in order is added to it.
+    The invariants: heads precede tails, every operation has its arity, every type is the one that
+    the operation infers, and every update has the type of its parameter or state. Nodes and types
+    in `known` are not verified again, and those verified here are added to it.
+
+    >>> gg.verify(gg.Graph({"y": gg.tanh(gg.input("x", 3))}))
     """
     known = known or Verified()
-    placed: set[Node] = set()
+    seen: set[Node] = set()
     for node in graph.nodes:
-        if not placed.issuperset(node.heads):
-            head = next(head for head in node.heads if head not in placed)
+        if not seen.issuperset(node.heads):
+            head = next(head for head in node.heads if head not in seen)
             raise _broken(stage, graph, node, f"its head {head!r} does not come before it")
-        placed.add(node)
+        seen.add(node)
         if node in known.nodes:
             continue
         head_types = [head.type for head in node.heads]
@@ -51,10 +54,10 @@ def verify(graph: Graph, stage: str = "the graph", known: Verified | None = None
         if inference not in known.inferred:
             _verify_type(stage, graph, node)
             known.inferred.add(inference)
-    known.nodes |= placed
+    known.nodes |= seen
     for leaf, node in graph.updates.items():
         if leaf.operation not in STATEFUL:
-            raise _broken(stage, graph, leaf, "it is updated but is no parameter or state")
+            raise _broken(stage, graph, leaf, "it is updated but is not a parameter or state")
         if leaf.type != node.type:
             raise _broken(stage, graph, leaf, f"its update has another type, {node.type}")
 
@@ -72,8 +75,5 @@ def _verify_type(stage: str, graph: Graph, node: Node) -> None:
 
 
 def _broken(stage: str, graph: Graph, node: Node, reason: str) -> PassError:
-    place = f"node {graph.name_of(node)!r} ({node.operation.name})"
-    return PassError(
-        f"{stage} is not in order at {place}: {reason}",
-        node.origin,
-    )
+    where = f"node {graph.name_of(node)!r} ({node.operation.name})"
+    return PassError(f"{stage} is not in order at {where}: {reason}", node.origin)

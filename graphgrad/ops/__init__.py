@@ -1,6 +1,6 @@
-"""All operations. Adding one is adding its block to a family and its name to that family's list.
+"""All operations. To add one, add its block to a family and its name to that family's list.
 
-`ALL_OPERATIONS` is what the test suite, the documentation and the rooms above walk over.
+The test suite, the documentation and the higher layers iterate over `ALL_OPERATIONS`.
 """
 
 from graphgrad.graph.infix import OPERATORS
@@ -65,7 +65,7 @@ from graphgrad.ops.functions import (
     log,
     log1p,
     power,
-    raised,
+    power_operator,
     relu,
     rsqrt,
     sigmoid,
@@ -198,6 +198,6 @@ __all__ = [
     "zeros_like",
 ]
 
-# the one late binding: infix on nodes means operations, which stand above nodes
+# the one late binding: Python's operators on nodes declare operations, which are imported later
 OPERATORS.update({name: globals()[name] for name in __all__ if name.islower()})
-OPERATORS["power"] = raised  # x ** 0.5 is a square root
+OPERATORS["power"] = power_operator  # x ** 0.5 is a square root

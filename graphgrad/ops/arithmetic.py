@@ -1,15 +1,15 @@
 """Elementwise arithmetic, comparison and choice.
 
-Each block reads: name, formula, kernel expression; then the delta rule as it stands in a textbook,
-the formula of it, and samples. `δ` is the delta of the result `y`; where a head was broadcast, the
-deriving pass sums.
+Each block has a name, a formula and a kernel expression, then the delta rule as in a textbook, its
+formula, and samples. `δ` is the delta of the result `y`; if a head was broadcast, `derive` sums
+over the repeated axes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import operation
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.node_names import also_called
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
@@ -128,7 +128,7 @@ sign: Unary = elementwise(
 
 
 def _share(delta: Node, wins: Node, a: Node, b: Node) -> Node:
-    """The delta of the side that wins a maximum or minimum; a tie gives each side half."""
+    """The delta of one side of a maximum or minimum, where `wins` is true; half of it on a tie."""
     return delta * where(equal(a, b), 0.5, cast(wins, delta.dtype))
 
 
@@ -252,7 +252,7 @@ def _compute_clip(xp: Any, out: Any, x: Any, low: Any, high: Any) -> None:
 
 
 def _delta_clip(delta: Node, y: Node, x: Node, low: Node, high: Node) -> tuple[Node, ...]:
-    """Each δ goes to the one of the three that y is; x is held where it meets a bound, too."""
+    """δ goes to the head that y is equal to, and to the bound if x is equal to it."""
     above, below = less_equal(high, maximum(x, low)), less_equal(x, low)
     rest = where(above, 0.0, delta)
     return where(below, 0.0, rest), where(below, rest, 0.0), where(above, delta, 0.0)
@@ -277,7 +277,6 @@ clip: Ternary = elementwise(
         sample(real(3, 4), real(), real()),
     ),
 )
-"""x held between two bounds, numbers or nodes: `clip(x, 0, 1)`."""
 
 
 def _infer_where(condition: TensorType, a: TensorType, b: TensorType) -> TensorType:
@@ -314,7 +313,7 @@ def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
 
 def _compute_cast(xp: Any, out: Any, x: Any, dtype: DType) -> None:
     xp.copyto(out, x, casting="unsafe")
-    if x.dtype.kind == "f" and out.dtype.kind == "i":  # what does not fit is undefined in C
+    if x.dtype.kind == "f" and out.dtype.kind == "i":  # overflow is undefined in C
         limits = xp.iinfo(out.dtype)
         xp.copyto(out, limits.max, where=x >= -float(limits.min))
         xp.copyto(out, limits.min, where=x < float(limits.min))
@@ -341,7 +340,7 @@ def _delta_cast(delta: Node, y: Node, x: Node) -> tuple[Node | None]:
     example=('gg.cast(x, "int32")', "int32[3, 4]"),
 )
 def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
-    """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0.
+    """x as another dtype. Floats become integers by truncation, numbers become bool by x ≠ 0.
 
     A float that is too large for an integer becomes the largest or smallest one, and NaN becomes 0.
     """

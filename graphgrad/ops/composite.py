@@ -1,16 +1,16 @@
-"""Composites: softmax, layer normalisation, cross-entropy, losses.
+"""Composites: softmax, layer normalisation, cross-entropy and other losses.
 
-Softmax, log-softmax, standardisation, cross-entropy and the squared error are operations of their
-own although they could be written with smaller ones: so their deltas stay short enough to read, and
-no rewriting is needed to make them stable. The rest is written with operations, so that each step
-has a name.
+Softmax, log-softmax, standardisation, cross-entropy and the squared error could be composed of
+smaller operations. They are operations of their own so that their deltas are short enough to read,
+and so that they are numerically stable without rewriting. The other functions are composed of
+operations, so that each step has a name.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import operation, with_example
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.node import Node, Operand, Operation, extent
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType, normal_axis, real_number, whole_number
@@ -38,7 +38,7 @@ def _row_scratch(x: TensorType, axis: int) -> tuple[TensorType, ...]:
 
 
 def _shift(xp: Any, out: Any, x: Any, axis: int, row: Any) -> None:
-    """out = x - max x; a row that is all -∞ stays -∞ instead of NaN."""
+    """out = x - max x. A row of -∞ stays -∞ instead of becoming NaN."""
     xp.amax(x, axis=axis, keepdims=True, out=row)
     xp.maximum(row, xp.finfo(row.dtype).min, out=row)
     xp.subtract(x, row, out=out)
@@ -70,7 +70,7 @@ def _delta_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.softmax(x)", "float32[3, 4]"),
 )
 def softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
-    """eˣ / Σ eˣ along `axis`. -∞ gives exactly 0; a row of nothing but -∞ gives zeros."""
+    """eˣ / Σ eˣ along `axis`. -∞ gives exactly 0, and a row of -∞ gives zeros."""
     return softmax.node(x, axis=normal_axis(axis, x.rank), name=name)
 
 
@@ -83,7 +83,7 @@ def _compute_log_softmax(xp: Any, out: Any, x: Any, axis: int, scratch: Any) -> 
     _shift(xp, out, x, axis, row)
     xp.exp(out, out=exponentials)
     xp.sum(exponentials, axis=axis, keepdims=True, out=row)
-    xp.maximum(row, xp.finfo(row.dtype).tiny, out=row)  # all masked: -∞ and no NaN
+    xp.maximum(row, xp.finfo(row.dtype).tiny, out=row)  # all masked: -∞ instead of NaN
     xp.log(row, out=row)
     # (x - max) - log Σ and not x - (max + log Σ): a large max would swallow the logarithm
     xp.subtract(out, row, out=out)
@@ -106,7 +106,7 @@ def _delta_log_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.log_softmax(x, axis=0)", "float32[3, 4]"),
 )
 def log_softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
-    """log of softmax along `axis`, computed without taking the log of a small number."""
+    """log softmax along `axis`, computed without the logarithm of a small number."""
     return log_softmax.node(x, axis=normal_axis(axis, x.rank), name=name)
 
 
@@ -130,7 +130,7 @@ def _compute_standardise(xp: Any, out: Any, x: Any, epsilon: float, scratch: Any
     xp.sum(x, axis=-1, keepdims=True, out=row)
     xp.divide(row, size, out=row)
     xp.subtract(x, row, out=out)
-    # the mean was rounded; what it leaves has a mean of its own, which makes constant rows 0
+    # the mean was rounded, so the rest has a mean again; subtracting it makes constant rows 0
     xp.sum(out, axis=-1, keepdims=True, out=row)
     xp.divide(row, size, out=row)
     xp.subtract(out, row, out=out)
@@ -161,7 +161,10 @@ def _delta_standardise(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.standardise(x)", "float32[3, 4]"),
 )
 def standardise(x: Node, epsilon: float = 1e-5, name: str | None = None) -> Node:
-    """x with mean 0 and variance 1 along the last axis (σ² is the mean of squares, over n)."""
+    """x with mean 0 and variance 1 along the last axis (layer normalisation, Ba et al. 2016).
+
+    The variance σ² is divided by n; `epsilon` is added to it.
+    """
     return standardise.node(x, epsilon=real_number(epsilon, "epsilon"), name=name)
 
 
@@ -242,12 +245,13 @@ def cross_entropy(
     ignored: int = -1,
     name: str | None = None,
 ) -> Node:
-    """The cross-entropy of each target, from logits [..., vocabulary] and targets [...].
+    """The cross-entropy of each target, from logits [..., vocabulary] and integer targets [...].
 
     With label smoothing ε the target distribution is (1 - ε) on the target plus ε / vocabulary on
-    every token (Szegedy et al. 2016, section 7). Where the target is `ignored` the loss and its
-    delta are exactly 0. The result keeps one loss a target: sum or average it as you need. The
-    vocabulary may be a named dimension, as where each example of a batch is told from all others.
+    every token (Szegedy et al. 2016, section 7). If a target is equal to `ignored`, its loss and
+    delta are exactly 0. The result has one loss per target; `mean_over_targets` averages them. The
+    vocabulary may be a named dimension, for example the batch in contrastive learning. A target
+    outside of the vocabulary raises DataError when the program runs.
     """
     return cross_entropy.node(
         logits,
@@ -262,7 +266,7 @@ def cross_entropy(
 def mean_over_targets(
     losses: Node, targets: Node, ignored: int = -1, name: str | None = None
 ) -> Node:
-    """The mean of the losses over the targets that are not ignored."""
+    """The mean of the losses over the targets that are not equal to `ignored`."""
     count = sum(cast(not_equal(targets, ignored), losses.dtype), name="tokens")
     return divide(sum(losses, name="total"), count, name=name)
 
@@ -308,7 +312,7 @@ def _delta_half_squared_error(delta: Node, y: Node, x: Node, truth: Node) -> tup
     example=("gg.half_squared_error(x, 1.0)", "float32[]"),
 )
 def half_squared_error(y: Operand, truth: Operand, name: str | None = None) -> Node:
-    """½ Σ (x₁ - x₂)² over all elements: the lecture's loss, whose delta is x₁ - x₂."""
+    """½ Σ (x₁ - x₂)² over all elements; the delta of x₁ is x₁ - x₂."""
     return half_squared_error.node(y, truth, name=name)
 
 

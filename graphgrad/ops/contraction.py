@@ -1,12 +1,12 @@
-"""Contraction: the matrix product, the operation that training spends its time in."""
+"""The matrix product, which needs most of the time of training."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.dimension import Dimension, product
-from graphgrad.graph.front import operation
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text, truth
@@ -93,9 +93,10 @@ def matmul(
     transpose_b: bool = False,
     name: str | None = None,
 ) -> Node:
-    """The matrix product over the last two axes, broadcast over the others.
+    """The matrix product over the last two axes; the other axes broadcast.
 
-    A vector on the left counts as a row, on the right as a column, and is a vector again after.
+    `transpose_a` and `transpose_b` exchange the last two axes of a side first. A vector is a row on
+    the left and a column on the right, and its axis is removed from the result, as in NumPy.
     """
     a, b = as_nodes(matmul, (a, b))
     if not (a.rank and b.rank):

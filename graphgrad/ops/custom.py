@@ -1,7 +1,6 @@
-"""A user's own operations and delta rules.
+"""Operations and delta rules of a user's own.
 
-A function of each element is one `elementwise` block; what it says is all that graphgrad knows of
-it, and what all its own operations are made of:
+A function of each element is one `elementwise` block, as graphgrad's own elementwise operations:
 
     softsign = gg.elementwise(
         "softsign", "x / (1 + |x|)", "{0} / (1 + abs({0}))",
@@ -10,15 +9,14 @@ it, and what all its own operations are made of:
         delta_formula="δ / (1 + |x|)²",
     )
 
-The first three are its name, its formula for people, and the value of one element in the loop
-language, of which kernels are made (empty text: it is computed by `compute` only). `compute`
-writes into `out`, for any module of arrays `xp` that follows NumPy. `delta` gives one contribution
-for each head, as nodes, so second derivatives come of it too. Such an operation is derived, checked
-by finite differences (`graphgrad check`), drawn and explained like any other.
+The first three arguments are the name, the formula for people, and the value of one element in the
+loop language, from which kernels are made (empty: only `compute` computes it). `compute` writes
+into `out`, for any array module `xp` that follows NumPy. `delta` returns one contribution per head,
+as nodes, so there are second derivatives, too. Such an operation is derived, checked by finite
+differences (`graphgrad check`), drawn and explained like any other.
 
-What is not elementwise is an `Operation`: the same block with a shape rule, which gives the
-`TensorType` of the result from those of the heads, and raises ValueError with the reason where
-there is none:
+Other operations are an `Operation`: the same block with a shape rule, which returns the
+`TensorType` of the result from the types of the heads, or raises ValueError with the reason:
 
     def infer(x):
         if len(x.shape) != 2:
@@ -33,12 +31,11 @@ there is none:
         delta=lambda delta, y, x: (gg.broadcast_to(delta[:, None], x.shape),),
     )
 
-Keyword arguments of a call are its attributes: each function takes them by keyword, after the
-heads (`infer(x, axis)`), and a delta rule finds them in `y.attributes`. They are numbers, texts and
-tuples of them.
+Keyword arguments of a call are the attributes of the node: each function gets them as keywords
+after the heads (`infer(x, axis)`), and a delta rule finds them in `y.attributes`. They are numbers,
+texts and tuples of them.
 
-Where only the delta is to be another one, `with_delta` keeps a value as it was declared and
-replaces what it sends back:
+`with_delta` keeps the value of a node and replaces its delta rule:
 
     y = gg.with_delta(gg.sign(x), (x,), lambda delta, y, x: (delta,))     # straight-through
 """
@@ -48,13 +45,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphgrad.graph.front import with_example
+from graphgrad.graph.decorators import with_example
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.types import TensorType
 
 
 class ReplacedDelta(Operation):
-    """The operation of one call of `with_delta`: its value is its first head."""
+    """The operation of one call of `with_delta`: its value is that of its first head."""
 
 
 def _infer(value: TensorType, *heads: TensorType) -> TensorType:
@@ -72,9 +69,10 @@ def with_delta(
     rule: Callable[..., Sequence[Node | None]],
     name: str | None = None,
 ) -> Node:
-    """`value`, whose delta goes to `heads` by `rule(delta, y, *heads)` and not the way it was made.
+    """`value` with another delta rule: its contributions go to `heads` by `rule(delta, y, *heads)`.
 
-    The rule gives one contribution for each head, as nodes, or None for no delta.
+    The rule returns one contribution for each head, as a node of the head's shape, or None for no
+    contribution. The delta does not flow through the operations that compute `value`.
     """
 
     if isinstance(heads, Node):

@@ -1,7 +1,7 @@
-"""The value of one node from the values of its heads, with fresh memory: the reference engine.
+"""Evaluates a graph node by node with new memory for every value: the reference backend.
 
-No plan, no reuse, no fusion: what constants are folded with, and what every faster way of running a
-graph is compared against.
+It has no plan, no reuse of memory and no fusion. Constants are folded with it, and tests compare
+the other backends with it.
 """
 
 from __future__ import annotations

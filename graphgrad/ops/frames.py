@@ -1,8 +1,8 @@
-"""Frames: many small values added up in one large one.
+"""Adds many small values into windows of one array of zeros, a frame.
 
-What T slices of one value send back to it are T frames of zeros with a window each. `unslice_all`
-is their sum as one operation that never makes the frames, so its time and memory grow with T and
-not with T².
+The contributions of T slices of one value are T frames of zeros with one window each. `unslice_all`
+computes their sum in one operation without the frames, so its time and memory grow with T instead
+of T².
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType
 from graphgrad.ops.slices import slice, stops_of, unslice, window
 
-Places = tuple[Shape, ...]
+Starts = tuple[Shape, ...]
 Steps = tuple[tuple[int, ...], ...]
 
 
 def _infer_unslice_all(
-    *heads: TensorType, shape: Shape, starts: Places, steps: Steps
+    *heads: TensorType, shape: Shape, starts: Starts, steps: Steps
 ) -> TensorType:
     if not heads or not len(heads) == len(starts) == len(steps):
         raise ValueError("needs a start and a step for each of at least one value")
@@ -33,7 +33,7 @@ def _infer_unslice_all(
 
 
 def _compute_unslice_all(
-    xp: Any, out: Any, *heads: Any, shape: Shape, starts: Places, steps: Steps
+    xp: Any, out: Any, *heads: Any, shape: Shape, starts: Starts, steps: Steps
 ) -> None:
     first = int(heads[0].shape == shape)
     if first:
@@ -41,8 +41,8 @@ def _compute_unslice_all(
     else:
         out.fill(0)
     for head, start, step in zip(heads[first:], starts[first:], steps[first:], strict=True):
-        place = out[window(start, stops_of(start, step, head.shape), step)]
-        xp.add(place, head, out=place)
+        part = out[window(start, stops_of(start, step, head.shape), step)]
+        xp.add(part, head, out=part)
 
 
 def _delta_unslice_all(delta: Node, y: Node, *heads: Node) -> tuple[Node, ...]:

@@ -1,4 +1,4 @@
-"""Elementwise functions and activations; see `arithmetic` for how a block reads."""
+"""Elementwise functions and activations; `arithmetic` explains the parts of a block."""
 
 from __future__ import annotations
 
@@ -94,18 +94,18 @@ rsqrt = elementwise(
 
 def _delta_power(delta: Node, y: Node, base: Node, exponent: Node) -> tuple[Node, Node]:
     slope = exponent * power(_safe_base(base, exponent), exponent - 1.0)
-    # a base below 0 has no logarithm: the exponent's delta is then 0. That of 0 is -∞, and the
-    # delta is 0 all the same where y is 0 or, at 0 ^ 0, taken as constant
+    # a base below 0 has no logarithm: the exponent's delta is then 0. The logarithm of 0 is -∞, but
+    # the delta is 0 if y is 0, and at 0 ^ 0, which is taken as constant
     grows = logical_and(equal(base, 0.0), less(exponent, 0.0))
     logarithm = log(where(logical_or(base > 0, grows), base, 1.0))
     return delta * slope, delta * y * logarithm
 
 
 def _safe_base(base: Node, exponent: Node) -> Node:
-    """The base with 1 in the place of what has no reciprocal, where the exponent is 0.
+    """The base, with 1 for elements without a reciprocal if their exponent is 0.
 
-    x ^ 0 is 1 everywhere: its delta there is 0 and not 0 · x ^ -1 = 0 · ∞. It is the base that is
-    another, so that the delta by the exponent of this one is still 1 / x elsewhere.
+    x ^ 0 is 1 everywhere, so its delta is 0 instead of 0 · x ^ -1 = 0 · ∞. The base is changed
+    instead of the slope, so that the derivative of the slope by the exponent is still 1 / x.
     """
     if exponent.operation is constant and exponent.attributes["value"].array.all():
         return base
@@ -125,8 +125,8 @@ power = elementwise(
 )
 
 
-def raised(base: Any, exponent: Any) -> Node:
-    """What `x ** n` means: roots by their own operations, as NumPy and PyTorch take them.
+def power_operator(base: Any, exponent: Any) -> Node:
+    """`x ** n`. Roots are operations of their own, as in NumPy and PyTorch.
 
     (`power` gives ∞ for the root of -∞ and 0 for that of -0, as C does.)
     """
@@ -285,7 +285,7 @@ def _compute_gelu_tanh(xp: Any, out: Any, x: Any) -> None:
 
 
 def _delta_gelu_tanh(delta: Node, y: Node, x: Node) -> tuple[Node]:
-    held = clip(x, -100.0, 100.0)  # t is ±1 long before; x² may be ∞, and (1 - t²) · ∞ is NaN
+    held = clip(x, -100.0, 100.0)  # t is ±1 there; x² may be ∞, and (1 - t²) · ∞ is NaN
     square = held * held
     t = tanh(held * (_GELU_SCALE + _GELU_SCALE * _GELU_CUBE * square))
     slope = _GELU_SCALE + 3.0 * _GELU_SCALE * _GELU_CUBE * square

@@ -1,7 +1,7 @@
-"""Indexing: elements chosen by integers that are values of the graph themselves.
+"""Selects and adds elements by indices that are computed in the graph.
 
-Indices count from 0; one that is negative or too large is an error when the program runs, never
-another element silently.
+Indices count from 0. A negative index or one that is too large raises an error when the program
+runs; it never selects another element.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.errors import DataError
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
@@ -23,12 +23,12 @@ _OR = {
     "scatter_add": " (or the delta of gather)",
     "put_along_axis": " (or the delta of take_along_axis)",
 }
-"""What else an operation that met a bad index may be: where only deltas are computed, it is the
-first to meet it."""
+"""The operation that a user has declared if only deltas are computed: the delta of it is then the
+first operation with a bad index."""
 
 
 def check_indices(indices: Any, size: int, what: str) -> None:
-    """DataError unless all indices are in [0, size)."""
+    """Raises DataError unless all indices are in [0, size)."""
     if indices.size and (int(indices.min()) < 0 or int(indices.max()) >= size):
         raise DataError(
             f"{what}{_OR.get(what, '')}: an index lies outside [0, {size}): they reach from "
@@ -64,11 +64,11 @@ def _compute_checked(
     ),
 )
 def checked(indices: Node, size: int | Dimension, what: str, ignored: int | None = None) -> Node:
-    """The indices themselves; where they are computed, DataError unless they are in [0, size).
+    """The indices themselves; the run raises DataError unless they are in [0, size).
 
-    What only compares indices (`one_hot`, a cross-entropy written out) would take one that is no
-    index as one that is never met. It compares these instead, so the check is part of the graph and
-    stays with whatever is computed from it. The index `ignored` passes.
+    Operations that only compare indices (`one_hot`, a decomposed cross-entropy) would treat a wrong
+    index as one that matches nothing. They compare the checked ones instead, so the check is part
+    of the graph. The index `ignored` is allowed.
     """
     return checked.node(indices, size=size, ignored=ignored, what=what)
 
@@ -104,7 +104,10 @@ def _delta_gather(delta: Node, y: Node, table: Node, indices: Node) -> tuple[Nod
     example=("gg.gather(x, gg.constant([[2, 0]]))", "float32[1, 2, 4]"),
 )
 def gather(table: Node, indices: Node, name: str | None = None) -> Node:
-    """The rows of a table that the indices choose: the shape of the indices, then that of a row."""
+    """The rows of `table` selected by integer indices: the shape of the indices, then of a row.
+
+    An index outside of the table raises DataError when the program runs.
+    """
     return gather.node(table, indices, name=name)
 
 
@@ -120,9 +123,9 @@ def _compute_scatter(xp: Any, out: Any, indices: Any, rows: Any, size: int) -> N
     check_indices(indices, size, "scatter_add")
     out.fill(0)
     flat = rows.reshape(indices.size, *out.shape[1:])
-    # row by row in order: the same sum on every run, and many times faster than add.at
-    for place, row in zip(indices.reshape(-1).tolist(), flat, strict=True):
-        out[place] += row
+    # row by row in order: the same sum in every run, and many times faster than add.at
+    for index, row in zip(indices.reshape(-1).tolist(), flat, strict=True):
+        out[index] += row
 
 
 @operation(
@@ -139,7 +142,11 @@ def _compute_scatter(xp: Any, out: Any, indices: Any, rows: Any, size: int) -> N
     example=("gg.scatter_add(gg.iota(3), x, 5)", "float32[5, 4]"),
 )
 def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | None = None) -> Node:
-    """A table of `size` rows, zero but for the rows added at the indices; repeated ones add up."""
+    """A table of `size` rows: zeros with the rows added at their indices; equal indices add up.
+
+    `rows` has the shape of the indices, then that of a row. An index outside of the table raises
+    DataError when the program runs.
+    """
     return scatter_add.node(indices, rows, size=as_size(size), name=name)
 
 
@@ -147,7 +154,11 @@ def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | No
 def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = None, name: str | None = None
 ) -> Node:
-    """1 at the index and 0 elsewhere along a new last axis of size `depth`."""
+    """1 at the index and 0 elsewhere, along a new last axis of size `depth`.
+
+    The dtype is float32 by default, or that of `default_dtype`. An index that is not below `depth`
+    raises DataError when the program runs.
+    """
     need_integers(indices.type)
     depth = as_size(depth)
     hot = is_at(checked(indices, depth, "one_hot"), depth)
@@ -155,7 +166,7 @@ def one_hot(
 
 
 def is_at(indices: Node, depth: int | Dimension) -> Node:
-    """Where each index is, as truth values along a new last axis of size `depth`."""
+    """True at the index and false elsewhere, along a new last axis of size `depth`."""
     return equal(expand_dims(indices, indices.rank), iota(depth, indices.dtype))
 
 
@@ -197,7 +208,10 @@ def _delta_take(delta: Node, y: Node, x: Node, indices: Node) -> tuple[Node, Non
     example=("gg.take_along_axis(x, gg.argmax(x, keepdims=True))", "float32[3, 1]"),
 )
 def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
-    """Elements of x chosen along `axis`; away from it, indices and x broadcast to each other."""
+    """The elements of x at integer indices along `axis`; the other axes broadcast to each other.
+
+    An index outside of the axis raises DataError when the program runs.
+    """
     axis = normal_axis(axis, x.rank)
     x, indices = _broadcast_around(x, indices, axis)
     return take_along_axis.node(x, indices, axis=axis, name=name)
@@ -216,9 +230,9 @@ def _infer_put(
 def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: int) -> None:
     check_indices(indices, size, "put_along_axis")
     out.fill(0)
-    places = list(xp.indices(indices.shape, sparse=True))
-    places[axis] = indices
-    xp.add.at(out, tuple(places), values)
+    grid = list(xp.indices(indices.shape, sparse=True))
+    grid[axis] = indices
+    xp.add.at(out, tuple(grid), values)
 
 
 @operation(
@@ -237,9 +251,10 @@ def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: 
 def put_along_axis(
     indices: Node, values: Node, size: int | Dimension, axis: int = -1, name: str | None = None
 ) -> Node:
-    """Zeros, with the values added at the indices along `axis`, which gets `size` elements.
+    """Zeros with the values added at the indices along `axis`, whose size is `size`.
 
-    Indices and values broadcast to each other.
+    Indices and values broadcast to each other; equal indices add up. An index outside of the axis
+    raises DataError when the program runs.
     """
     shape = broadcast([indices.shape, values.shape])
     axis = normal_axis(axis, len(shape))
@@ -250,9 +265,9 @@ def put_along_axis(
 
 
 def _broadcast_around(x: Node, indices: Node, axis: int) -> tuple[Node, Node]:
-    """Both with the sizes that they broadcast to on all axes but one."""
+    """Both nodes, broadcast to each other on all axes but one."""
     if x.rank != indices.rank:
-        return x, indices  # the shape rule says what is wrong
+        return x, indices  # the shape rule raises the error
     around = broadcast([(*n.shape[:axis], 1, *n.shape[axis + 1 :]) for n in (x, indices)])
     wide = [(*around[:axis], n.shape[axis], *around[axis + 1 :]) for n in (x, indices)]
     x, indices = (

@@ -1,4 +1,4 @@
-"""What `x[key]` takes: integers, slices, None and `...`, read as windows counted from the front."""
+"""Converts the key of `x[key]` (integers, slices, None and `...`) to windows on the axes of x."""
 
 from __future__ import annotations
 
@@ -14,42 +14,43 @@ from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import whole_number
 
 Window = tuple[Any, Any, int]
-"""Start, stop and step on one axis; start and stop may be dimensions."""
+"""Start, stop and step on one axis, counted from the front; start and stop may be dimensions."""
 
 
-def whole_key(key: Any, rank: int) -> list[Any]:
-    """The key with a slice or an index for every axis, and None for every new one."""
+def expanded_key(key: Any, rank: int) -> list[Any]:
+    """The key with a slice or an index for every axis of x, and None for every new axis."""
     items = list(key) if isinstance(key, tuple) else [key]
     taken = sum(item is not None and item is not Ellipsis for item in items)
     if taken > rank:
         raise ValueError(f"{taken} indices for {rank} axes")
-    dots = [place for place, item in enumerate(items) if item is Ellipsis]
+    dots = [position for position, item in enumerate(items) if item is Ellipsis]
     if len(dots) > 1:
-        raise ValueError("the ellipsis ... can stand once only")
-    place = dots[0] if dots else len(items)
-    items[place : place + 1] = [slice(None)] * (rank - taken)
+        raise ValueError("the ellipsis ... can be used once only")
+    position = dots[0] if dots else len(items)
+    items[position : position + 1] = [slice(None)] * (rank - taken)
     return items
 
 
-def bounds(item: Any, size: int | Dimension) -> Window:
-    """Start, stop and step of an index or a slice, counted from the front."""
+def window_of(item: Any, size: int | Dimension) -> Window:
+    """The window of an index or a slice on an axis of this size."""
     if not isinstance(item, slice):
-        start = _place(item, size, "an index")
+        start = _from_front(item, size, "an index")
         if isinstance(start, int) and (start < 0 or (isinstance(size, int) and start >= size)):
             raise ValueError(f"index {item} of an axis of size {size}")
         return start, start + 1, 1
-    start = 0 if item.start is None else _place(item.start, size, "a slice's start")
-    stop = size if item.stop is None else _place(item.stop, size, "a slice's stop")
+    start = 0 if item.start is None else _from_front(item.start, size, "a slice's start")
+    stop = size if item.stop is None else _from_front(item.stop, size, "a slice's stop")
     step = 1 if item.step is None else whole_number(item.step, "a slice's step")
     for bound, given in ((start, item.start), (stop, item.stop)):
         if isinstance(bound, int) and bound < 0:
-            raise ValueError(f"{given} lies before the first element of an axis of size {size}")
+            raise ValueError(f"{given} is before the first element of an axis of size {size}")
     if isinstance(stop, int) and isinstance(size, int):
         stop = min(stop, size)
     return start, stop, step
 
 
-def _place(item: Any, size: int | Dimension, what: str) -> int | Dimension:
+def _from_front(item: Any, size: int | Dimension, what: str) -> int | Dimension:
+    """An index counted from the front."""
     if isinstance(item, Dimension):
         return item
     if isinstance(item, Node | np.ndarray | list):
@@ -57,12 +58,12 @@ def _place(item: Any, size: int | Dimension, what: str) -> int | Dimension:
             f"{what} is an integer, not {type(item).__name__}; fix: take elements with "
             "gather(x, indices) or take_along_axis(x, indices, axis), or where(mask, x, 0.0)"
         )
-    place = whole_number(item, what)
-    return size + place if place < 0 else place
+    index = whole_number(item, what)
+    return size + index if index < 0 else index
 
 
-def bad_key(x: Node, key: Any, problem: ValueError) -> DeclarationError:
-    """The error for a key that makes no sense."""
+def key_error(x: Node, key: Any, problem: ValueError) -> DeclarationError:
+    """The error for a key that is not valid."""
     reason, _, fix = str(problem).partition("; fix: ")
     return DeclarationError(
         f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",

@@ -1,7 +1,7 @@
-"""Movement: the same elements in another shape or order.
+"""Changes the shape or the order of elements.
 
-`reshape`, `transpose` and `broadcast_to` are views: they cost nothing where the engine can see the
-head's memory in the new way. Sizes may be dimensions wherever they may be integers.
+`reshape`, `transpose` and `broadcast_to` are views: they cost nothing if the backend can use the
+head's memory in the new shape. Sizes are integers or dimensions.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.dimension import product, quotient
-from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import real, sample
@@ -58,50 +58,48 @@ def _compute_reshape(xp: Any, out: Any, x: Any, shape: Shape) -> None:
     example=("gg.reshape(x, (2, -1))", "float32[2, 6]"),
 )
 def reshape(x: Node, shape: Sizes, name: str | None = None) -> Node:
-    """x with another shape of as many elements; one size may be -1: what is left."""
+    """x in another shape with the same number of elements; one size may be -1, for the rest."""
     sizes = tuple(shape) if isinstance(shape, Iterable) and not isinstance(shape, str) else (shape,)
     unknown = [
-        place
-        for place, size in enumerate(sizes)
-        if isinstance(size, int | np.integer) and size == -1
+        axis for axis, size in enumerate(sizes) if isinstance(size, int | np.integer) and size == -1
     ]
     if unknown:
-        place = unknown[0]
-        others = as_shape((*sizes[:place], *sizes[place + 1 :]))
+        axis = unknown[0]
+        others = as_shape((*sizes[:axis], *sizes[axis + 1 :]))
         try:
             left = quotient(product(x.shape), product(others))
         except ValueError as problem:
             raise ValueError(f"to {shape_text(sizes)}: {problem}") from None
-        sizes = (*sizes[:place], left, *sizes[place + 1 :])
+        sizes = (*sizes[:axis], left, *sizes[axis + 1 :])
     return reshape_to(x, as_shape(sizes), name)
 
 
 def reshape_to(x: Node, shape: Shape, name: str | None = None) -> Node:
-    """x with exactly this shape; x itself where it has it already."""
+    """x with exactly this shape; x itself if it has this shape already."""
     return x if x.shape == shape and name is None else reshape.node(x, shape=shape, name=name)
 
 
 @with_example("gg.expand_dims(x, 0)", "float32[1, 3, 4]")
 def expand_dims(x: Node, axis: int | Sequence[int], name: str | None = None) -> Node:
-    """x with one more axis of size 1 at `axis` of the result, or at each of several."""
+    """x with a new axis of size 1 at the position `axis` of the result, or at several."""
     axes = axis if isinstance(axis, Sequence) else [whole_number(axis, "an axis")]
     count = len(axes)
-    places = normal_axes(axes, x.rank + count)
+    new = normal_axes(axes, x.rank + count)
     left = iter(x.shape)
-    shape = tuple(1 if place in places else next(left) for place in range(x.rank + count))
+    shape = tuple(1 if each in new else next(left) for each in range(x.rank + count))
     return reshape_to(x, shape, name)
 
 
 @with_example("gg.squeeze(x[:, :1], 1)", "float32[3]")
 def squeeze(x: Node, axis: int | Sequence[int] | None = None, name: str | None = None) -> Node:
-    """x without `axis` (or each of several), whose size must be 1; by default, without all such."""
-    places = normal_axes(axis, x.rank)
+    """x without the axis or axes `axis`, of size 1; by default, without all axes of size 1."""
+    removed = normal_axes(axis, x.rank)
     if axis is None:
-        places = tuple(place for place in places if x.shape[place] == 1)
-    for place in places:
-        if x.shape[place] != 1:
-            raise ValueError(f"axis {place} has size {x.shape[place]}, not 1")
-    return reshape_to(x, tuple(s for place, s in enumerate(x.shape) if place not in places), name)
+        removed = tuple(each for each in removed if x.shape[each] == 1)
+    for each in removed:
+        if x.shape[each] != 1:
+            raise ValueError(f"axis {each} has size {x.shape[each]}, not 1")
+    return reshape_to(x, tuple(s for each, s in enumerate(x.shape) if each not in removed), name)
 
 
 # ---------------------------------------------------------------- transpose
@@ -135,7 +133,7 @@ def _delta_transpose(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.transpose(x)", "float32[4, 3]"),
 )
 def transpose(x: Node, axes: Sequence[int] | None = None, name: str | None = None) -> Node:
-    """x with its axes in the given order; without `axes`, in reverse order."""
+    """x with its axes in the order `axes`, by default in reverse order."""
     order = tuple(range(x.rank))[::-1] if axes is None else axes
     return transpose.node(x, axes=tuple(normal_axis(axis, x.rank) for axis in order), name=name)
 
@@ -165,7 +163,7 @@ def _compute_broadcast(xp: Any, out: Any, x: Any, shape: Shape) -> None:
     example=('gg.broadcast_to(x, ("batch", 3, 4))', "float32[batch, 3, 4]"),
 )
 def broadcast_to(x: Node, shape: Sizes, name: str | None = None) -> Node:
-    """x repeated along new axes in front and along axes of size 1."""
+    """x repeated to this shape, along new first axes and along axes of size 1."""
     return broadcast_to.node(x, shape=as_shape(shape), name=name)
 
 
@@ -190,6 +188,6 @@ copy = Operation(
     delta_formula="δ",
     samples=(sample(real(3, 4)),),
 )
-"""x in memory of its own; what the plan takes a snapshot with."""
+"""x in memory of its own, for snapshots in the plan."""
 
 OPERATIONS: tuple[Operation, ...] = (reshape, transpose, broadcast_to, copy)

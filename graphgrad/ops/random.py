@@ -1,15 +1,15 @@
-"""Randomness: the dropout mask, counter-based.
+"""Draws dropout masks with counter-based random numbers.
 
-A mask is a pure function of (seed, step, stream, element), by Philox4x32-10: the same on every
-engine, whatever the order of execution, and free to be computed again where it is needed again.
-Nothing about it has to be saved. `stream` tells the places of a model apart.
+A mask is a pure function of (seed, step, stream, element), by Philox4x32-10. So it is equal on all
+backends and in any order of execution, it can be recomputed, and nothing needs to be saved. Each
+use of dropout in a model has its own `stream`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import operation
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, sample
@@ -72,9 +72,10 @@ def dropout_mask(
     dtype: Any = None,
     name: str | None = None,
 ) -> Node:
-    """Zeros with probability `rate`, 1 / (1 - rate) otherwise, so that the mean is 1.
+    """0 with probability `rate`, otherwise 1 / (1 - rate), so that the mean is 1 (Srivastava 2014).
 
-    `seed` and `step` are integer scalars; `stream` is a number of the place in the model.
+    `seed` and `step` are integer scalars, which `layers.dropout` declares; `stream` is a number
+    below 2³² that differs for each mask of a model.
     """
     return dropout_mask.node(
         seed,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import operation
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.node import Node
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import INT32, TensorType, whole_number

@@ -1,8 +1,8 @@
-"""Reductions: many elements become one.
+"""Reductions: sum, mean, variance, maximum and others over axes.
 
-`axis` is one axis or several, negative ones counted from the back; None means all. With `keepdims`
-the reduced axes stay with size 1. In the attributes of a node, `axes` are counted from the front
-and sorted.
+`axis` is one axis or several; negative ones are counted from the back, and None means all axes.
+With `keepdims` the reduced axes are kept with size 1. In the attributes of a node, `axes` are
+counted from the front and sorted.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.dimension import product
-from graphgrad.graph.front import operation
 from graphgrad.graph.node import Node, Operation, extent
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import (
@@ -76,13 +76,13 @@ def _infer_extreme(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> Tens
 
 
 def _expanded(value: Node, y: Node, x: Node) -> Node:
-    """`value`, of the shape of the reduction `y`, with the axes of x back as size 1."""
+    """`value`, which has the shape of the reduction `y`, with the reduced axes of x as size 1."""
     axes = y.attributes["axes"]
     return reshape_to(value, tuple(1 if a in axes else s for a, s in enumerate(x.shape)))
 
 
 def _count(x: Any, axes: tuple[int, ...]) -> int:
-    """How many elements are reduced to one."""
+    """The number of elements that are reduced to one."""
     count = 1
     for axis in axes:
         count *= x.shape[axis]
@@ -90,7 +90,7 @@ def _count(x: Any, axes: tuple[int, ...]) -> int:
 
 
 def _over_axes(operation: Operation, x: Node, axis: Axes, keepdims: bool, name: str | None) -> Node:
-    """The reduction of x over `axis` as a user gives it."""
+    """The reduction of x over a user's `axis`."""
     axes = normal_axes(axis, x.rank)
     return operation.node(x, axes=axes, keepdims=truth(keepdims, "keepdims"), name=name)
 
@@ -113,7 +113,7 @@ def _compute_sum(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: boo
     example=("gg.sum(x, axis=1)", "float32[3]"),
 )
 def sum(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """Σ x over the axes."""
+    """Σ x over one axis, several axes, or all by default."""
     return _over_axes(sum, x, axis, keepdims, name)
 
 
@@ -142,7 +142,7 @@ def _extent(y: Node, x: Node) -> Node:
     example=("gg.mean(x, axis=1, keepdims=True)", "float32[3, 1]"),
 )
 def mean(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The mean of x over the axes."""
+    """The mean of x over one axis, several axes, or all by default."""
     return _over_axes(mean, x, axis, keepdims, name)
 
 
@@ -156,7 +156,7 @@ def _compute_variance(
     average, centred = scratch
     _compute_mean(xp, average, x, axes, True)
     xp.subtract(x, average, out=centred)
-    # the mean was rounded; what it leaves has a mean of its own, which makes constant rows 0
+    # the mean was rounded, so the rest has a mean again; subtracting it makes constant rows 0
     _compute_mean(xp, average, centred, axes, True)
     xp.subtract(centred, average, out=centred)
     xp.multiply(centred, centred, out=centred)
@@ -180,7 +180,7 @@ def _delta_variance(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.variance(x, axis=-1)", "float32[3]"),
 )
 def variance(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
+    """The variance of x over the axes, by default all, divided by n (instead of n - 1)."""
     return _over_axes(variance, x, axis, keepdims, name)
 
 
@@ -212,7 +212,7 @@ def _delta_extreme(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.max(x, axis=0)", "float32[4]"),
 )
 def max(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The largest element; elements that tie share the delta equally."""
+    """The largest element over the axes, by default all. Equal elements share the delta."""
     return _over_axes(max, x, axis, keepdims, name)
 
 
@@ -227,7 +227,7 @@ def max(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = N
     example=("gg.min(x)", "float32[]"),
 )
 def min(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The smallest element; elements that tie share the delta equally."""
+    """The smallest element over the axes, by default all. Equal elements share the delta."""
     return _over_axes(min, x, axis, keepdims, name)
 
 
@@ -249,9 +249,9 @@ def _argmax_scratch(x: TensorType, axis: int, dtype: DType) -> tuple[TensorType,
 
 
 def _compute_argmax(xp: Any, out: Any, x: Any, axis: int, dtype: DType, scratch: Any) -> None:
-    (places,) = scratch  # NumPy counts in int64 only
-    xp.argmax(x, axis=axis, out=places)
-    xp.copyto(out, places, casting="unsafe")
+    (indices,) = scratch  # NumPy's indices are int64 only
+    xp.argmax(x, axis=axis, out=indices)
+    xp.copyto(out, indices, casting="unsafe")
 
 
 @operation(
@@ -273,17 +273,17 @@ def argmax(
     dtype: Any = "int32",
     name: str | None = None,
 ) -> Node:
-    """The index of the largest element along one axis, the first on a tie; of all elements, in
-    order, where `axis` is None.
+    """The index of the largest element along one axis, by default the last; the first on a tie.
 
-    The dtype is that of all indices here (`iota`, integer constants): int32, so that
-    `mean(cast(equal(argmax(x), ids), "float32"))` is an accuracy. For ids in int64, say so.
+    With `axis=None` it is the index among all elements, in C order. The dtype is int32 by default,
+    like that of `iota` and of integer constants; an accuracy is then
+    `mean(cast(equal(argmax(x), ids), "float32"))`. For ids of int64, pass `dtype="int64"`.
     """
     keepdims = truth(keepdims, "keepdims")
     whole, axis = (x, axis) if axis is not None else (reshape_to(x, (x.type.size,)), 0)
-    place = normal_axis(axis, whole.rank)
-    kept = [1] * x.rank if whole is not x else [*x.shape[:place], 1, *x.shape[place + 1 :]]
-    y = argmax.node(whole, axis=place, dtype=as_dtype(dtype), name=None if keepdims else name)
+    along = normal_axis(axis, whole.rank)
+    kept = [1] * x.rank if whole is not x else [*x.shape[:along], 1, *x.shape[along + 1 :]]
+    y = argmax.node(whole, axis=along, dtype=as_dtype(dtype), name=None if keepdims else name)
     return reshape_to(y, tuple(kept), name) if keepdims else y
 
 
@@ -308,10 +308,10 @@ def _compute_logsumexp(
     xp.add(out, largest.reshape(out.shape), out=out)
 
 
-def share_of(x: Node, y: Node, axes: tuple[int, ...]) -> Node:
-    """eˣ / Σ eˣ for y = log Σ eˣ, kept as axes of size 1; zeros where everything is -∞.
+def softmax_from_logsumexp(x: Node, y: Node, axes: tuple[int, ...]) -> Node:
+    """eˣ / Σ eˣ for y = log Σ eˣ with the reduced axes as size 1; zeros for -∞ everywhere.
 
-    Divided by its own sum, since y may have been rounded by more than its logarithm is worth.
+    It is divided by its own sum, since the rounding error of a large y may exceed its logarithm.
     """
     level = stop_gradient(where(is_finite(y), y, 0.0))
     part = exp(x - level)
@@ -319,7 +319,10 @@ def share_of(x: Node, y: Node, axes: tuple[int, ...]) -> Node:
 
 
 def _delta_logsumexp(delta: Node, y: Node, x: Node) -> tuple[Node]:
-    return (_expanded(delta, y, x) * share_of(x, _expanded(y, y, x), y.attributes["axes"]),)
+    return (
+        _expanded(delta, y, x)
+        * softmax_from_logsumexp(x, _expanded(y, y, x), y.attributes["axes"]),
+    )
 
 
 @operation(
@@ -334,12 +337,12 @@ def _delta_logsumexp(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("gg.logsumexp(x, axis=1)", "float32[3]"),
 )
 def logsumexp(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """log Σ eˣ, computed without overflow."""
+    """log Σ eˣ over the axes, by default all, computed without overflow."""
     return _over_axes(logsumexp, x, axis, keepdims, name)
 
 
 def sum_to(x: Node, shape: Shape) -> Node:
-    """x summed along the axes in which `shape` was broadcast to the shape of x."""
+    """x summed along the axes along which `shape` was broadcast to the shape of x."""
     if x.shape == shape:
         return x
     extra = x.rank - len(shape)

@@ -1,4 +1,4 @@
-"""Shape rules and computations that several operations share."""
+"""Shape rules that several operations share, and `elementwise`, which makes operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from graphgrad.graph.types import BOOL, TensorType, broadcast
 
 
 def infer_elementwise(*heads: TensorType) -> TensorType:
-    """Broadcast shapes, one dtype for all."""
+    """The shape rule of heads that broadcast and have one dtype."""
     first = heads[0]
     for head in heads:
         if head.dtype != first.dtype:
@@ -24,24 +24,24 @@ def infer_elementwise(*heads: TensorType) -> TensorType:
 
 
 def infer_numbers(*heads: TensorType) -> TensorType:
-    """Broadcast shapes, floats and integers only: truth values are not added or multiplied."""
+    """The shape rule of heads that broadcast and are floats or integers, not truth values."""
     need_numbers(*heads)
     return infer_elementwise(*heads)
 
 
 def infer_float(*heads: TensorType) -> TensorType:
-    """Broadcast shapes, floats only."""
+    """The shape rule of heads that broadcast and are floats."""
     need_floats(*heads)
     return infer_elementwise(*heads)
 
 
 def infer_comparison(*heads: TensorType) -> TensorType:
-    """Broadcast shapes, result bool."""
+    """The shape rule of comparisons: heads broadcast, the result is bool."""
     return TensorType(infer_elementwise(*heads).shape, BOOL)
 
 
 def infer_logical(*heads: TensorType) -> TensorType:
-    """Broadcast shapes, bool in and out."""
+    """The shape rule of logic: heads broadcast, heads and result are bool."""
     for head in heads:
         if head.dtype != BOOL:
             raise ValueError(
@@ -52,14 +52,14 @@ def infer_logical(*heads: TensorType) -> TensorType:
 
 
 def need_floats(*heads: TensorType) -> None:
-    """ValueError unless all heads are floats."""
+    """Raises ValueError unless all heads are floats."""
     for head in heads:
         if not head.is_float:
             raise ValueError(f"needs floats, not {head.dtype}; fix: cast(x, 'float32')")
 
 
 def need_numbers(*heads: TensorType) -> None:
-    """ValueError where a head holds truth values."""
+    """Raises ValueError if a head holds truth values."""
     for head in heads:
         if head.dtype == BOOL:
             raise ValueError(
@@ -68,7 +68,7 @@ def need_numbers(*heads: TensorType) -> None:
 
 
 def need_integers(head: TensorType) -> None:
-    """ValueError unless the head holds integers."""
+    """Raises ValueError unless the head holds integers."""
     if head.dtype.kind != "i":
         raise ValueError(f"indices must be integers, not {head.dtype}; fix: cast(x, 'int32')")
 
@@ -103,7 +103,7 @@ _BY_ARITY: Mapping[int, type[Operation]] = {1: Unary, 2: Binary, 3: Ternary}
 
 
 class Block(TypedDict, total=False):
-    """What `elementwise` takes beside name, formula, kernel and arity."""
+    """The keywords of `elementwise` without the arity."""
 
     ufunc: str
     compute: Callable[..., object] | None
@@ -148,7 +148,29 @@ def elementwise(
     commutative: bool = False,
     scratch: Callable[..., tuple[TensorType, ...]] | None = None,
 ) -> Operation:
-    """An operation that treats every element alike; by a NumPy ufunc, or by its own `compute`."""
+    """An operation on each element of its heads, which broadcast to each other.
+
+    - `name`, `formula`: its name, and its formula as text.
+    - `kernel`: the value of one element as an expression of `{0}`, `{1}`, … in the loop language,
+      from which kernels are made; empty if only `compute` computes it.
+    - `ufunc`, or `compute(xp, out, *heads)`: the name of NumPy's ufunc, or a function that writes
+      the result into `out`, for any array module `xp` that follows NumPy.
+    - `infer`: the shape rule; by default all heads are floats of one dtype.
+    - `delta(delta, y, *heads)`: the contribution to each head as a node, or None. `delta_formula`
+      is its text.
+    - `arity`: the number of heads. `in_place`: whether `out` may be the memory of a head.
+      `commutative`: whether heads may be swapped. `samples`: inputs for tests. `scratch`: the types
+      of working arrays that `compute` gets.
+
+    >>> softsign = gg.elementwise(
+    ...     "softsign", "x / (1 + |x|)", "{0} / (1 + abs({0}))",
+    ...     compute=lambda xp, out, x: xp.divide(x, 1 + xp.absolute(x), out=out),
+    ...     delta=lambda delta, y, x: (delta / (1.0 + abs(x)) ** 2.0,),
+    ...     delta_formula="δ / (1 + |x|)²",
+    ... )
+    >>> gg.compile(gg.Graph({"y": softsign(gg.input("x", 2))}))(x=[1, -3])["y"]
+    array([ 0.5 , -0.75], dtype=float32)
+    """
 
     def compute_by_ufunc(xp: Any, out: Any, *heads: Any) -> None:
         getattr(xp, ufunc)(*heads, out=out)

@@ -1,7 +1,7 @@
-"""Slices: windows of a value, values in a frame of zeros, values cut apart and joined.
+"""Slices, pads, splits and joins values.
 
-`slice` is a view, as those of `movement`. `unslice` is its opposite: it puts a value into a frame
-of zeros; `pad` is written with it.
+`slice` is a view: it selects a window. `unslice` is its opposite: it writes a value into a window
+of zeros, a frame; `pad` uses it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import builtins
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphgrad.graph.decorators import operation, with_example
 from graphgrad.graph.dimension import Dimension, quotient
-from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import (
@@ -22,11 +22,11 @@ from graphgrad.graph.types import (
     shape_text,
     whole_number,
 )
-from graphgrad.ops.keys import Window, bad_key, bounds, whole_key
+from graphgrad.ops.keys import Window, expanded_key, key_error, window_of
 from graphgrad.ops.movement import expand_dims, reshape_to
 
 Slice = builtins.slice
-"""Python's own; the name `slice` is the operation's here."""
+"""Python's `slice`; the name is that of the operation in this module."""
 
 # ---------------------------------------------------------------- slice and unslice
 
@@ -39,13 +39,13 @@ def _infer_slice(x: TensorType, starts: Shape, stops: Shape, steps: tuple[int, .
 
 
 def _length(start: Any, stop: Any, step: int, size: int | Dimension) -> int | Dimension:
-    """How many elements `start:stop:step` takes of an axis; ValueError outside of it."""
+    """The number of elements of `start:stop:step`; raises ValueError if it is not in the axis."""
     known = [bound for bound in (start, stop, size) if isinstance(bound, int)]
     if step < 1 or any(bound < 0 for bound in known):
         raise ValueError("slices count from the front, with a positive step")
     for low, high in ((start, stop), (stop, size)):
         if isinstance(low, int) and isinstance(high, int) and low > high:
-            raise ValueError(f"slice {start}:{stop} does not lie within an axis of size {size}")
+            raise ValueError(f"slice {start}:{stop} is not within an axis of size {size}")
     span: int | Dimension = stop - start
     if step == 1:
         return span
@@ -53,7 +53,7 @@ def _length(start: Any, stop: Any, step: int, size: int | Dimension) -> int | Di
 
 
 def window(starts: Any, stops: Any, steps: Any) -> tuple[Slice, ...]:
-    """The key by which an array gives the elements of a window."""
+    """The key of a window of an array."""
     return tuple(map(Slice, starts, stops, steps))
 
 
@@ -81,20 +81,23 @@ def _delta_slice(delta: Node, y: Node, x: Node) -> tuple[Node]:
     example=("x[1:, :2]", "float32[2, 2]"),
 )
 def slice(x: Node, key: Any, name: str | None = None) -> Node:
-    """`x[key]` with integers, slices with a positive step, None and `...`; no negative steps."""
+    """`x[key]` for integers, slices with a positive step, None and `...`, as in NumPy.
+
+    Start and stop may be dimensions. The function form can name the node.
+    """
     windows: list[Window] = []
     shape: list[int | Dimension] = []
     try:
-        for item in whole_key(key, x.rank):
+        for item in expanded_key(key, x.rank):
             if item is None:
                 shape.append(1)
                 continue
             size = x.shape[len(windows)]
-            windows.append(bounds(item, size))
+            windows.append(window_of(item, size))
             if isinstance(item, Slice):
                 shape.append(_length(*windows[-1], size))
     except ValueError as problem:
-        raise bad_key(x, key, problem) from None
+        raise key_error(x, key, problem) from None
     starts, stops, steps = zip(*windows, strict=True) if windows else ((), (), ())
     whole = all(w == (0, size, 1) for w, size in zip(windows, x.shape, strict=True))
     part = x if whole else slice.node(x, starts=starts, stops=stops, steps=steps)
@@ -127,7 +130,7 @@ def _delta_unslice(delta: Node, y: Node, x: Node) -> tuple[Node]:
 
 
 def stops_of(starts: Shape, steps: Sequence[int], sizes: Shape) -> Shape:
-    """Where windows of these sizes end, just behind their last element."""
+    """The ends of windows of these sizes, directly after their last elements."""
     return tuple(
         start + (size - 1) * step + 1 if step > 1 and size != 0 else start + size
         for start, size, step in zip(starts, sizes, steps, strict=True)
@@ -148,7 +151,7 @@ unslice = Operation(
 
 @with_example("gg.pad(x, [(0, 0), (1, 1)])", "float32[3, 6]", unslice)
 def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> Node:
-    """x with zeros around it; `widths` gives (before, after) for every axis."""
+    """x with zeros around it; `widths` has the numbers (before, after) for every axis."""
     if len(widths) != x.rank:
         raise ValueError(f"needs (before, after) for each of {x.rank} axes, not {len(widths)}")
     pairs = [as_shape(width) for width in widths]
@@ -163,7 +166,7 @@ def pad(x: Node, widths: Sequence[tuple[Any, Any]], name: str | None = None) -> 
 
 @with_example("gg.split(x, 2)[0]", "float32[3, 2]")
 def split(x: Node, sections: int | Sequence[int], axis: int = -1) -> tuple[Node, ...]:
-    """x cut along `axis`: into `sections` equal parts, or into parts of the given sizes."""
+    """The parts of x along `axis`: `sections` equal parts, or parts of the sizes `sections`."""
     axis = normal_axis(axis, x.rank)
     whole = x.shape[axis]
     if not isinstance(sections, Iterable):
@@ -194,7 +197,7 @@ def _infer_concatenate(*heads: TensorType, axis: int) -> TensorType:
     total: int | Dimension = 0
     for head in heads:
         sizes = zip(head.shape, first.shape, strict=False)
-        same = [a == b for place, (a, b) in enumerate(sizes) if place != axis]
+        same = [a == b for number, (a, b) in enumerate(sizes) if number != axis]
         if len(head.shape) != len(first.shape) or not all(same) or head.dtype != first.dtype:
             raise ValueError(f"{head} does not join {first} along axis {axis}")
         total = total + head.shape[axis]
@@ -220,7 +223,7 @@ def _delta_concatenate(delta: Node, y: Node, *heads: Node) -> tuple[Node, ...]:
     example=("gg.concatenate([x, x], axis=1)", "float32[3, 8]"),
 )
 def concatenate(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
-    """The values one after another along an axis that exists."""
+    """The values joined along an existing axis."""
     nodes = as_nodes(concatenate, _several(values))
     axis = normal_axis(axis, nodes[0].rank) if nodes else whole_number(axis, "an axis")
     return concatenate.node(*nodes, axis=axis, name=name)
@@ -228,7 +231,7 @@ def concatenate(values: Sequence[Operand], axis: int = 0, name: str | None = Non
 
 @with_example("gg.stack([x, x])", "float32[2, 3, 4]")
 def stack(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> Node:
-    """The values one after another along a new axis."""
+    """The values, of one shape, joined along a new axis."""
     nodes = as_nodes(concatenate, _several(values))
     for node in nodes:
         if node.shape != nodes[0].shape:
@@ -237,7 +240,7 @@ def stack(values: Sequence[Operand], axis: int = 0, name: str | None = None) -> 
 
 
 def _several(values: Any) -> tuple[Any, ...]:
-    """The values of a list, or of anything that gives one after another."""
+    """The values of a list or another iterable."""
     if isinstance(values, Node) or not isinstance(values, Iterable):
         raise ValueError("takes several values in a list; fix: write [x, y]")
     return tuple(values)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.errors import DataError
-from graphgrad.graph.front import operation
+from graphgrad.graph.decorators import operation
 from graphgrad.graph.node import Node
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType

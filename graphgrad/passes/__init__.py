@@ -1,7 +1,7 @@
-"""Passes: `Graph -> Graph`, one file each, in one visible order.
+"""The passes, functions `Graph -> Graph`, in the order in which they run.
 
-A pass never changes what an output is, keeps the names, and leaves a graph that verifies. Adding
-one is one file and one line in `PASSES`.
+A pass keeps the values of outputs and updates and all names, and its result passes `verify`. To add
+a pass, write a file and add a line to `PASSES`.
 """
 
 from graphgrad.passes.decompose import decompose
@@ -15,29 +15,29 @@ from graphgrad.passes.stabilise import stabilise
 from graphgrad.passes.value_check import ValueCheck
 
 PASSES: tuple[Pass, ...] = (
-    prune,  # first, so that nothing is done for deltas that nobody asked for
-    stabilise,  # before algebra can hide the patterns that it looks for
+    prune,  # first, so that no work is done for deltas that are not needed
+    stabilise,  # before algebra can hide its patterns
     fold_constants,
     simplify,
-    join_frames,  # what many slices of one value send back to it is laid side by side
-    prune,  # what the rules left behind
+    join_frames,  # the contributions of many slices of one value become one operation
+    prune,  # the nodes that the rules have replaced
 )
-"""What every graph goes through, for all sizes at once."""
+"""The passes for every graph, which run once for all sizes."""
 
 SPECIALISED_PASSES: tuple[Pass, ...] = (
     fold_constants,  # positions, masks and counts are constants once the sizes are known
     simplify,
     prune,
 )
-"""What it goes through again once its sizes are known."""
+"""The passes that run again when the sizes are known."""
 
 FUSING_PASSES: tuple[Pass, ...] = (
-    decompose,  # what a composite stands for fuses with its neighbours
+    decompose,  # the parts of composites fuse with their neighbours
     fold_constants,
     simplify,
     prune,
 )
-"""What it goes through last where an engine fuses."""
+"""The passes that run last if operations are fused."""
 
 __all__ = [
     "FUSING_PASSES",

@@ -1,9 +1,9 @@
-"""Cancels: products in which a division meets what it divides by.
+"""Cancels factors of a product against divisions by the same factor.
 
-Where a formula is made stable after its deltas were derived, these still go the way it was written:
-the delta of eˣ / Σ eˣ divides by Σ eˣ and then multiplies by eˣ, which are ∞ and ∞ (or 0 and 0)
-where the softmax itself is finite. Between the two there may be sums, negations, other factors and
-repetitions. `cancelled` follows a factor through all of these to the divisions behind them:
+If a formula is made stable after its deltas were derived, the deltas still use the formula as
+written: the delta of eˣ / Σ eˣ divides by Σ eˣ and then multiplies by eˣ, which are ∞ and ∞ (or 0
+and 0) although the softmax is finite. Between division and product there may be sums, negations,
+other factors and repetitions. `cancelled` follows a factor through all of these to the divisions:
 
     (δ / p) · p → δ      (δ / Σ eˣ) · eˣ → δ · softmax x      (δ / (1 + eˣ)) · eˣ → δ · sigmoid x
 """
@@ -29,11 +29,11 @@ from graphgrad.ops import (
     subtract,
 )
 from graphgrad.ops.movement import reshape, reshape_to
-from graphgrad.ops.reduction import share_of
+from graphgrad.ops.reduction import softmax_from_logsumexp
 from graphgrad.passes.pattern import is_number, number, pattern
 
 DEPTH = 8
-"""Operations between a product and the division; more would only cost time."""
+"""The largest number of operations between a product and the division, to limit the time."""
 
 _COMPLEMENT = pattern(subtract, number(1), pattern(sigmoid))
 _SUM_OF_EXP = pattern(ops.sum, pattern(exp), bind="total")
@@ -42,20 +42,20 @@ _ELEMENTWISE = (add, subtract, multiply, divide, negative, reciprocal)
 
 
 def may_vanish(node: Node) -> bool:
-    """Positive in exact arithmetic, but it may round to 0 (or ∞): then p · (δ / p) is NaN."""
+    """Whether the value is positive but may round to 0 or ∞, so that p · (δ / p) would be NaN."""
     if node.operation in (softmax, sigmoid, exp) or _inverted(node) is not None:
         return True
     return _COMPLEMENT.match(node, {}) is not None
 
 
 def _inverted(node: Node) -> Node | None:
-    """Σ eˣ, where the node is 1 / Σ eˣ."""
+    """Σ eˣ if the node is 1 / Σ eˣ, otherwise None."""
     found = _INVERSE.match(node, {}) or _RECIPROCAL.match(node, {})
     return found["total"] if found else None
 
 
 def product_without_division(a: Node, b: Node) -> Node | None:
-    """a · b, where one of them may vanish and the other is divided by it; else None."""
+    """a · b without the division, if one may vanish and the other is divided by it; else None."""
     for factor, other in ((b, a), (a, b)):
         if may_vanish(factor):
             found = cancelled(other, factor)
@@ -65,9 +65,9 @@ def product_without_division(a: Node, b: Node) -> Node | None:
 
 
 def cancelled(a: Node, p: Node, depth: int = DEPTH) -> Node | None:
-    """a · p, where a is divided by p or by a sum that p is a term of; None where it is not.
+    """a · p without the division, if a is divided by p or by a sum with the term p; else None.
 
-    It has the shape of the product, also where only one side had it and has been cancelled.
+    The result has the shape of the product, even if the side that had this shape was cancelled.
     """
     clause = _CLAUSES.get(a.operation)
     found = clause(a, p, depth - 1) if clause is not None and depth else None
@@ -81,7 +81,7 @@ def softmax_over(x: Node, axes: tuple[int, ...]) -> Node:
     """eˣ / Σ eˣ over one or more axes."""
     if len(axes) == 1:
         return softmax(x, axes[0])
-    return share_of(x, logsumexp(x, axes, keepdims=True), axes)
+    return softmax_from_logsumexp(x, logsumexp(x, axes, keepdims=True), axes)
 
 
 def _times(a: Node, p: Node, depth: int) -> Node:
@@ -105,7 +105,7 @@ def _of_reciprocal(a: Node, p: Node, depth: int) -> Node | None:
 
 
 def _share(p: Node, total: Node) -> Node | None:
-    """p / total, for p = eˣ and a total that is Σ eˣ or 1 + eˣ."""
+    """p / total for p = eˣ and a total that is Σ eˣ or 1 + eˣ; otherwise None."""
     if p.operation is not exp:
         return None
     (x,) = p.heads
@@ -119,7 +119,7 @@ def _share(p: Node, total: Node) -> Node | None:
 
 
 def _keeps_axes(total: Node) -> bool:
-    """Whether a sum broadcasts with its head as one number for each of what it sums over."""
+    """Whether a sum broadcasts with its head along the summed axes."""
     return total.attributes["keepdims"] or not total.shape
 
 
@@ -137,7 +137,7 @@ def _of_product(a: Node, p: Node, depth: int) -> Node | None:
 
 
 def _of_sum(a: Node, p: Node, depth: int) -> Node | None:
-    """(b ± c) · p → b · p ± c · p, where that is worth it."""
+    """(b ± c) · p → b · p ± c · p, if at least one of the products is cancelled."""
     parts = [cancelled(head, p, depth) for head in a.heads]
     if parts == [None] * len(parts):
         return None
@@ -155,7 +155,7 @@ def _of_reshaped(a: Node, p: Node, depth: int) -> Node | None:
 
 
 def _reshaped(node: Node, shape: Shape) -> Node:
-    """The node in another shape, its heads reshaped rather than itself where that is the same."""
+    """The node in another shape; its heads are reshaped instead if the result is the same."""
     if node.operation is ops.sum:
         (x,), axes = node.heads, node.attributes["axes"]
         if tuple(1 if axis in axes else size for axis, size in enumerate(x.shape)) == shape:
@@ -171,7 +171,7 @@ def _reshaped(node: Node, shape: Shape) -> Node:
 def _of_total(a: Node, p: Node, depth: int) -> Node | None:
     """Σ (u / Σ eˣ) · eˣ → Σ u · softmax x, and Σ (u · eˣ) · 1 / Σ eˣ → Σ (u · softmax x).
 
-    What is summed may be divided first, since all of it is divided by the same.
+    The terms may be divided before they are summed, since the divisor is the same for all.
     """
     if not _keeps_axes(a):
         return None

@@ -1,11 +1,11 @@
-"""What a pass did to each node, found by comparing the graphs before and after it.
+"""Lists the changes that a pass made, by comparing the graphs before and after it.
 
-Names survive passes, so they say what became of a node:
+Names survive passes, so they identify the new node of each old node:
 
-    removed    nothing needs it any more           folded     it became a constant
+    removed    it is not needed any more           folded     it became a constant
     merged     another node has its value          rewritten  another operation computes it
     rebuilt    the same operation on heads that changed
-    added      nodes that no node of the graph before stands for
+    added      nodes that correspond to no node of the graph before
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KINDS = ("added", "removed", "merged", "folded", "rewritten", "rebuilt")
 
 
 class NodeChange(NamedTuple):
-    """A name, and the nodes that it means before and after; None where there is none."""
+    """A name, and its nodes before and after the pass; None if there is no such node."""
 
     name: str
     before: Node | None
@@ -26,7 +26,7 @@ class NodeChange(NamedTuple):
 
 
 def changes(before: Graph, after: Graph) -> dict[str, list[NodeChange]]:
-    """What a pass did, by kind: the nodes of the graph before in their order, then those added."""
+    """The changes by kind: the nodes of the graph before in their order, then those added."""
     found: dict[str, list[NodeChange]] = {kind: [] for kind in KINDS}
     if same_graph(before, after):
         return found
@@ -43,7 +43,7 @@ def changes(before: Graph, after: Graph) -> dict[str, list[NodeChange]]:
 
 
 def same_graph(before: Graph, after: Graph) -> bool:
-    """Whether a pass found nothing to do: nodes are equal where they are the same."""
+    """Whether a pass changed nothing; equal nodes are the same node."""
     return before is after or (before.nodes == after.nodes and before.names == after.names)
 
 

@@ -1,8 +1,8 @@
-"""Writes composites as elementwise operations and row reductions, which can be fused.
+"""Decomposes composites into elementwise operations and row reductions, which can be fused.
 
 Softmax, standardisation and cross-entropy are one operation each so that their deltas stay short.
-Once deltas are derived, the smaller operations that they stand for fuse with their neighbours, and
-what forward and backward both need (the row maximum, the row sum, 1/σ) is the same node in both.
+Once the deltas are derived, the smaller operations fuse with their neighbours, and values that
+forward and backward both use (the row maximum, the row sum, 1/σ) are the same node in both.
 
     >>> import graphgrad as gg
     >>> graph = gg.Graph({"y": gg.softmax(gg.input("x", (2, 3)), name="y")})
@@ -69,11 +69,11 @@ COMPOSITES = (
 
 
 def decompose(graph: Graph) -> Graph:
-    """The graph with composites along the last axis written out."""
-    return map_nodes(graph, _written_out, lambda node: node.operation in COMPOSITES)
+    """The graph with composites along the last axis decomposed."""
+    return map_nodes(graph, _decomposed, lambda node: node.operation in COMPOSITES)
 
 
-def _written_out(node: Node) -> Node | None:
+def _decomposed(node: Node) -> Node | None:
     x = node.heads[0] if node.heads else node
     last = x.rank - 1
     if node.operation is softmax and node.attributes["axis"] == last:
@@ -104,9 +104,9 @@ def variance_of(x: Node) -> Node:
 def _moments(x: Node) -> tuple[Node, Node]:
     """x without its row mean, and the row variance.
 
-    The mean was rounded, so what it leaves has a mean of its own, which is taken off as well (the
-    corrected algorithm of Chan, Golub and LeVeque 1983): it is 0 where all of a row is equal.
-    Both sums are collected in one walk along the row.
+    The mean was rounded, so the differences have a mean again, which is subtracted as well (the
+    corrected algorithm of Chan, Golub and LeVeque 1983): the variance of a constant row is 0. Both
+    sums are computed in one loop over the row.
     """
     left = x - _mean(x)
     rest = _mean(left)
@@ -118,9 +118,9 @@ def _mean(x: Node, keepdims: bool = True) -> Node:
 
 
 def _row_parts(x: Node) -> tuple[Node, Node, Node]:
-    """x - max x along the row, the exponentials of that and their sum.
+    """x - max x along the row, the exponentials of these differences, and their sum.
 
-    -∞ everywhere gives -∞ and 0, never NaN.
+    A row of -∞ gives -∞ and 0, never NaN.
     """
     limits = np.finfo(x.dtype)
     shifted = x - maximum(ops.max(x, -1, keepdims=True), constant(float(limits.min), x.dtype))
@@ -135,13 +135,13 @@ def _softmax(x: Node) -> Node:
 
 
 def _cross_entropy(node: Node) -> Node:
-    """log Σ eˣ - (1 - ε) x[target] - ε · mean x for x less its maximum, 0 where it is ignored."""
+    """log Σ eˣ - (1 - ε) x[target] - ε · mean x for x minus its maximum; 0 for ignored targets."""
     logits, targets = node.heads
     smoothing, ignored = node.attributes["smoothing"], node.attributes["ignored"]
     size = logits.type.sizes[-1]
     shifted, _, total = _row_parts(logits)
     targets = checked(targets, size, "cross_entropy", ignored)
-    # a choice and no product with 0 and 1: the logit of another class may be -∞
+    # `where` instead of a product with 0 and 1: the logit of another class may be -∞
     chosen = where(is_at(targets, size), shifted, 0.0)
     loss = log(total) - ops.sum(chosen, -1, keepdims=True) * (1.0 - smoothing)
     if smoothing:

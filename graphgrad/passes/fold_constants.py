@@ -1,7 +1,7 @@
-"""Computes at compile time what depends on constants alone.
+"""Computes nodes that depend on constants only at compile time.
 
-Large results are left alone where they cost nothing to make (a broadcast is a view), or where
-reading them would take longer than computing them.
+Large results are not folded if they cost nothing (a broadcast is a view), or if reading them would
+take longer than computing them.
 
     >>> import graphgrad as gg
     >>> from graphgrad.passes import prune
@@ -31,11 +31,11 @@ from graphgrad.passes.rewrite import map_nodes
 from graphgrad.passes.specialise import is_open
 
 LARGEST = 1 << 22
-"""Elements; a causal mask of 2048 × 2048 still folds."""
+"""Elements; a causal mask of 2048 × 2048 is folded."""
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """The graph with everything computed that does not depend on any input, parameter or state."""
+    """The graph with constants instead of nodes that depend on constants and sizes only."""
     return map_nodes(graph, _folded, _is_known)
 
 
@@ -53,7 +53,7 @@ def _folded(node: Node) -> Node | None:
 
 
 def _is_known(node: Node) -> bool:
-    """Whether the value depends on nothing but numbers and sizes."""
+    """Whether the value depends on constants and sizes only."""
     for head in node.heads:
         if head.operation is not constant:
             return False

@@ -1,9 +1,9 @@
-"""Turns a sum of values that each fill a part of a frame of zeros into one operation.
+"""Joins a sum of values that are zero except in one window each into one operation.
 
-The T slices of one value send back T contributions of its whole size, which are zero except for a
-window each. Adding them costs T² where laying them side by side costs T. The same holds for rows
-that are looked up one by one. The contributions stay in the graph for whoever asks for them; their
-sum no longer needs them:
+The contributions of T slices of one value have its whole size and are zero except in one window
+each. Adding them costs T², joining the windows costs T. Rows that are looked up one by one have
+contributions of the same kind. The contributions stay in the graph for look-up; their sum does not
+depend on them any more:
 
     unslice + unslice + …         → concatenate where the windows tile an axis, else unslice_all
     scatter_add + scatter_add …   → one scatter_add of all rows; put_along_axis in the same way
@@ -31,16 +31,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from graphgrad.graph import Graph, Node, Operation, placed
+from graphgrad.graph import Graph, Node, Operation, declared_at
 from graphgrad.graph.dimension import product
-from graphgrad.graph.node import rebuilt
+from graphgrad.graph.node import with_heads
 from graphgrad.ops import add, concatenate, reshape
 from graphgrad.ops.frames import unslice_all
 from graphgrad.ops.indexing import put_along_axis, scatter_add
 from graphgrad.ops.slices import unslice
 
 FEWEST = 2
-"""Frames in one sum that are worth joining."""
+"""The smallest number of frames that are joined."""
 
 
 def join_frames(graph: Graph) -> Graph:
@@ -53,24 +53,24 @@ def join_frames(graph: Graph) -> Graph:
         terms = sums.get(old)
         if terms is None and replacement.keys().isdisjoint(old.heads):
             continue
-        with placed(graph.name_of(old), old.origin):
+        with declared_at(graph.name_of(old), old.origin):
             if terms is None:
-                new = rebuilt(old, tuple(replacement.get(head, head) for head in old.heads))
+                new = with_heads(old, tuple(replacement.get(head, head) for head in old.heads))
             else:
                 new = _joined([replacement.get(term, term) for term in terms])
         replacement[old] = new
-    return graph.replaced(replacement)
+    return graph.replace_nodes(replacement)
 
 
 def _sums(graph: Graph) -> Mapping[Node, Sequence[Node]]:
-    """The terms of the needed sums that have frames among them."""
+    """The needed sums with at least two frames among their terms, and these terms."""
     if not any(node.operation in _JOINERS for node in graph):
         return {}
     kept = {*graph.outputs.values(), *graph.updates.values()}
     needed = graph.ancestors(kept)
 
     def is_part(node: Node) -> bool:
-        """Whether nothing but one other sum reads the node."""
+        """Whether the only tail of the node is another sum."""
         if node.operation is not add or node in kept or node.heads[0] is node.heads[1]:
             return False
         tails = [tail for tail in graph.tails(node) if tail in needed]
@@ -86,7 +86,7 @@ def _sums(graph: Graph) -> Mapping[Node, Sequence[Node]]:
 
 
 def _terms(top: Node, is_part: Callable[[Node], bool]) -> list[Node]:
-    """What a sum of sums adds up, from left to right."""
+    """The terms of a sum of sums, from left to right."""
     terms, stack = [], [*reversed(top.heads)]
     while stack:
         node = stack.pop()
@@ -98,7 +98,7 @@ def _terms(top: Node, is_part: Callable[[Node], bool]) -> list[Node]:
 
 
 def _joined(terms: Sequence[Node]) -> Node:
-    """The sum of the terms, with those frames joined that can be."""
+    """The sum of the terms, with the frames joined that can be."""
     groups: dict[tuple[object, ...], list[Node]] = {}
     for term in terms:
         groups.setdefault(_kind(term), []).append(term)
@@ -117,7 +117,7 @@ def _joined(terms: Sequence[Node]) -> Node:
 
 
 def _kind(term: Node) -> tuple[object, ...]:
-    """Frames of one kind can be joined; () is any other value."""
+    """The kind of a term: frames of one kind can be joined; () is a value that is not a frame."""
     if term.operation is unslice and term.heads[0].shape != term.shape:
         return (unslice, term.shape)
     if term.operation in (scatter_add, put_along_axis):
@@ -134,23 +134,23 @@ def _total(terms: Sequence[Node]) -> Node | None:
 
 
 def _join_windows(frames: Sequence[Node], whole: Node | None) -> Node:
-    """The sum of framed values and of a value as large as the frame, where there is one."""
+    """The sum of framed values and of the value `whole`, which may have the size of the frame."""
     shape = frames[0].shape
     axis = _tiled_axis(frames)
     if axis is not None:
         parts = sorted(frames, key=lambda frame: frame.attributes["starts"][axis])
         tiled = concatenate([part.heads[0] for part in parts], axis)
         return tiled if whole is None else whole + tiled
-    places = [(f.heads[0], f.attributes["starts"], f.attributes["steps"]) for f in frames]
+    windows = [(f.heads[0], f.attributes["starts"], f.attributes["steps"]) for f in frames]
     if whole is not None and whole.shape == shape:
-        places.insert(0, (whole, (0,) * len(shape), (1,) * len(shape)))
-    values, starts, steps = zip(*places, strict=True)
+        windows.insert(0, (whole, (0,) * len(shape), (1,) * len(shape)))
+    values, starts, steps = zip(*windows, strict=True)
     joined = unslice_all(*values, shape=shape, starts=starts, steps=steps)
     return joined if whole is None or whole.shape == shape else whole + joined
 
 
 def _tiled_axis(frames: Sequence[Node]) -> int | None:
-    """The axis along which the windows lie side by side and fill the frame, where they do."""
+    """The axis along which the windows tile the frame; None if they do not."""
     shape = frames[0].shape
     inner = [frame.heads[0].shape for frame in frames]
     axes = [axis for axis, size in enumerate(shape) if any(sizes[axis] != size for sizes in inner)]
@@ -176,10 +176,10 @@ def _join_rows(frames: Sequence[Node]) -> Node:
     """One scatter_add of all rows."""
     indices, rows = [], []
     for frame in frames:
-        places, values = frame.heads
-        count = product(places.shape)
-        indices.append(reshape(places, (count,)))
-        rows.append(reshape(values, (count, *values.shape[places.rank :])))
+        index, values = frame.heads
+        count = product(index.shape)
+        indices.append(reshape(index, (count,)))
+        rows.append(reshape(values, (count, *values.shape[index.rank :])))
     return scatter_add.node(concatenate(indices), concatenate(rows), **frames[0].attributes)
 
 

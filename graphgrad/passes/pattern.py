@@ -1,10 +1,10 @@
-"""Patterns: what a rewrite rule looks for, as data.
+"""Patterns of rewrite rules, as data.
 
     pattern(log, pattern(softmax, any_node("x")))        matches log(softmax(x)) and binds x
 
-A pattern matches from the tail down its heads, as deep as it is written and no deeper. Commutative
-operations are tried both ways. The same variable twice must be the same node, which hash-consing
-makes a comparison of identities.
+A pattern is matched from the tail to its heads, exactly as deep as it is written. Commutative
+operations are tried in both orders. A variable that is used twice must match the same node; equal
+nodes are identical by hash-consing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Bindings = dict[str, Node]
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """An operation on patterns; `bind` gives the matched node a name as well."""
+    """An operation on patterns; `bind` is a variable for the matched node."""
 
     operation: Operation | None
     heads: tuple[Pattern, ...] = ()
@@ -32,11 +32,11 @@ class Pattern:
 
     @cached_property
     def needs(self) -> frozenset[Operation]:
-        """The operations that the heads of a match have among them: quick to look for."""
+        """The operations that a match must have among its heads: a fast first test."""
         return frozenset(head.operation for head in self.heads if head.operation is not None)
 
     def match(self, node: Node, bindings: Bindings) -> Bindings | None:
-        """The bindings extended by this match, or None."""
+        """The bindings extended by this match; None if the node does not match."""
         if self.operation is not None and node.operation is not self.operation:
             return None
         if self.condition is not None and not self.condition(node):
@@ -68,23 +68,23 @@ def _match_all(
 
 
 def pattern(operation: Operation, *heads: Pattern, bind: str = "") -> Pattern:
-    """The operation on heads that match."""
+    """A pattern of an operation on heads that match their patterns."""
     return Pattern(operation, heads, bind)
 
 
 def any_node(bind: str, condition: Callable[[Node], bool] | None = None) -> Pattern:
-    """Any node (for which the condition holds)."""
+    """A pattern of any node, or of any that fulfils the condition."""
     return Pattern(None, (), bind, condition)
 
 
 def number(value: float) -> Pattern:
-    """A constant all of whose elements are `value`."""
+    """A pattern of a constant whose elements are all `value`."""
     return Pattern(constant, (), "", lambda node: is_number(node, value))
 
 
 def zero(sign: str) -> Pattern:
-    """A constant of zeros that leaves alone what it is added to ("-") or taken from ("+"): of
-    integers, any zero; of floats, one of this sign, since -0 + 0 is 0."""
+    """A pattern of zeros that do not change a value to which they are added ("-") or from which
+    they are subtracted ("+"): any integer zero, or a float zero of this sign, since -0 + 0 is 0."""
     return Pattern(constant, (), "", lambda node: is_number(node, 0) and _has_sign(node, sign))
 
 
@@ -94,7 +94,7 @@ def _has_sign(node: Node, sign: str) -> bool:
 
 
 def any_number(bind: str) -> Pattern:
-    """A constant with one element."""
+    """A pattern of a constant with one element."""
     return Pattern(constant, (), bind, lambda node: node.attributes["value"].array.size == 1)
 
 

@@ -1,7 +1,7 @@
-"""Runs passes one after another, verifies after each, and reports what each did.
+"""Runs passes in order, verifies the graph after each, and reports the changes.
 
-`check`, where given, is called with the graph before and after each pass: it is how the debug mode
-compares values and how a pass that changes one is named.
+`check`, if given, is called with the graph before and after each pass: the debug mode uses it to
+compare values and to name a pass that changes one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Check = Callable[[str, Graph, Graph], None]
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """What one pass did: node counts before and after, nodes that are new, seconds."""
+    """The report of one pass: nodes before and after, new nodes, seconds."""
 
     name: str
     nodes_before: int
@@ -36,7 +36,7 @@ class PassReport:
 
 
 def _need_same_interface(name: str, before: Graph, after: Graph) -> None:
-    """A pass keeps the outputs, the updates and their types."""
+    """Raises PassError unless the pass has kept the outputs, the updates and their types."""
     if _types(before) == _types(after):
         return
     old, new = _interface(before), _interface(after)

@@ -1,7 +1,6 @@
 """Removes nodes that no output or update depends on; their names go with them.
 
-A node that is asked for by name becomes an output, so it stays. Inputs stay, too: a program takes
-what its graph takes.
+A fetched node is an output, so it stays. Inputs stay, too: a program has the inputs of its graph.
 
     >>> import graphgrad as gg
     >>> y = gg.tanh(gg.input("x", 3), name="y")
@@ -26,7 +25,7 @@ from graphgrad.graph import Graph
 
 
 def prune(graph: Graph) -> Graph:
-    """The graph without nodes that neither an output nor an update needs; inputs stay."""
+    """The graph without nodes that no output or update depends on; inputs stay."""
     roots = [*graph.outputs.values(), *graph.updates, *graph.updates.values()]
     needed = graph.ancestors(roots)
     needed.update(graph.inputs.values())
@@ -34,6 +33,6 @@ def prune(graph: Graph) -> Graph:
         return graph
     names = {name: node for name, node in graph.names.items() if node in needed}
     order = [node for node in graph.nodes if node in needed]
-    # what later passes declare must not be called as something was that is gone
+    # nodes that later passes declare must not get the name of a removed node
     retired = graph.retired.union(graph.names.keys() - names.keys())
     return graph.changed(names=names, order=order, retired=retired)

@@ -1,9 +1,10 @@
-"""The one driver of all rewriting: rules are data, the walk is iterative, the work is bounded.
+"""Rewrites graphs by rules, which are data, until no rule matches.
 
-A rule is a pattern, a result and a name. The driver walks the graph in order, rebuilds every node
-whose heads have changed, and applies the first rule that matches until none does; it walks again
-while anything changed. A result must have the type of what it replaces, otherwise the rule does not
-apply there. A rule that does not come to rest is stopped by the budget, and the error names it.
+A rule is a pattern, a result and a name. The driver visits the nodes in order, rebuilds every node
+whose heads have changed, and applies the first rule that matches until none does; it repeats this
+while anything changes. A result must have the type of the node that it replaces, otherwise the rule
+does not apply. The number of rewrites is limited; if rules do not reach a fixed point, the error
+names the most frequent one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgrad.errors import PassError
-from graphgrad.graph import Graph, Node, Operation, placed
-from graphgrad.graph.node import rebuilt
+from graphgrad.graph import Graph, Node, Operation, declared_at
+from graphgrad.graph.node import with_heads
 from graphgrad.passes.pattern import Pattern
 
 BUDGET_PER_NODE = 20
@@ -22,7 +23,7 @@ BUDGET_PER_NODE = 20
 
 @dataclass(frozen=True)
 class Rule:
-    """`result` takes the bindings of the pattern by name; None means that it does not apply."""
+    """A rule. `result` gets the bindings of the pattern by name; None means: does not apply."""
 
     name: str
     pattern: Pattern
@@ -33,7 +34,7 @@ RulesByOperation = Mapping[Operation, Sequence[Rule]]
 
 
 def by_operation(rules: Sequence[Rule]) -> RulesByOperation:
-    """The rules, keyed by the operation that their patterns start with."""
+    """The rules by the operation that their patterns start with."""
     table: dict[Operation, list[Rule]] = {}
     for rule in rules:
         if rule.pattern.operation is None:
@@ -45,8 +46,8 @@ def by_operation(rules: Sequence[Rule]) -> RulesByOperation:
 def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
     """The graph with the rules applied until none matches."""
 
-    def possible(node: Node) -> Sequence[Rule]:
-        """The rules that operations like these, in the node and its heads, do not rule out."""
+    def candidates(node: Node) -> Sequence[Rule]:
+        """The rules that are possible with the operations of the node and its heads."""
         kinds = (node.operation, *[head.operation for head in node.heads])
         found = rules_by_kinds.get(kinds)
         if found is None:
@@ -59,7 +60,7 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
         return found
 
     def improve(node: Node) -> Node | None:
-        for rule in possible(node):
+        for rule in candidates(node):
             bindings = rule.pattern.match(node, {})
             if bindings is None:
                 continue
@@ -67,30 +68,30 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
             if result is not None and result is not node and result.type == node.type:
                 fired[rule.name] += 1
                 if fired.total() > budget:
-                    raise _restless(stage, budget, fired)
+                    raise _no_fixed_point(stage, budget, fired)
                 return result
-        at_rest.add(node)
+        final.add(node)
         return None
 
-    def concerned(node: Node) -> bool:
-        return node not in at_rest and bool(possible(node))
+    def may_change(node: Node) -> bool:
+        return node not in final and bool(candidates(node))
 
     rules_by_kinds: dict[tuple[Operation, ...], Sequence[Rule]] = {}
     fired: Counter[str] = Counter()
-    at_rest: set[Node] = set()  # no rule matches these, in this walk or any other
+    final: set[Node] = set()  # no rule matches these nodes, now or later
     budget = BUDGET_PER_NODE * (len(graph) + 100)
     while True:
         before = fired.total()
-        graph = map_nodes(graph, improve, concerned)
+        graph = map_nodes(graph, improve, may_change)
         if fired.total() == before:
             return graph
-        at_rest.intersection_update(graph.nodes)
+        final.intersection_update(graph.nodes)
 
 
-def _restless(stage: str, budget: int, fired: Counter[str]) -> PassError:
+def _no_fixed_point(stage: str, budget: int, fired: Counter[str]) -> PassError:
     culprit, times = fired.most_common(1)[0]
     return PassError(
-        f"{stage}: the rewriting did not come to rest within {budget} steps",
+        f"{stage}: rewriting did not reach a fixed point within {budget} steps",
         fix=f"rule {culprit!r} fired {times} times; its result must not match it again",
     )
 
@@ -98,25 +99,25 @@ def _restless(stage: str, budget: int, fired: Counter[str]) -> PassError:
 def map_nodes(
     graph: Graph,
     improve: Callable[[Node], Node | None],
-    concerned: Callable[[Node], bool] | None = None,
+    may_change: Callable[[Node], bool] | None = None,
 ) -> Graph:
-    """The graph with every node rebuilt on the new heads and then improved while it can be.
+    """The graph with every node rebuilt on its new heads and then improved until `improve` is None.
 
-    `concerned` says of a node whose heads stay whether `improve` may do something about it; None
-    means that it may about any.
+    `may_change` tells whether `improve` may change a node whose heads have not changed; without it,
+    every node is tried.
     """
     replacement: dict[Node, Node] = {}
     for old in graph.nodes:
         moved = not replacement.keys().isdisjoint(old.heads)
-        if not moved and concerned is not None and not concerned(old):
+        if not moved and may_change is not None and not may_change(old):
             continue
         new = old
-        with placed(graph.name_of(old), old.origin):
+        with declared_at(graph.name_of(old), old.origin):
             if moved:
-                new = rebuilt(old, tuple([replacement.get(head, head) for head in old.heads]))
+                new = with_heads(old, tuple([replacement.get(head, head) for head in old.heads]))
             better = improve(new)
             while better is not None:
                 new, better = better, improve(better)
         if new is not old:
             replacement[old] = new
-    return graph.replaced(replacement) if replacement else graph
+    return graph.replace_nodes(replacement) if replacement else graph

@@ -1,10 +1,9 @@
-"""Applies algebra that saves work and leaves every value as it is.
+"""Simplifies a graph by algebra that does not change values.
 
-No rule hides a NaN (x · 0 stays), and no rule costs accuracy. All are exact to the bit and to the
-sign of a zero (x + 0 stays, since x may be -0), with these exceptions, which round less often than
-what they replace: x · c · d, and the powers that are one multiplication or division. (For the sum
-of a single -0, which NumPy gives as 0 or -0 depending on the order of its loops, nothing is
-promised.)
+No rule hides a NaN (x · 0 stays), and no rule loses accuracy. All are exact to the bit and to the
+sign of a zero (x + 0 stays, since x may be -0), except for those that round less often than the
+original: x · c · d, and the powers that become one multiplication or division. (The sign of the sum
+of a single -0 is not preserved: NumPy computes 0 or -0, depending on the order of its loops.)
 
     >>> import graphgrad as gg
     >>> from graphgrad.passes import prune
@@ -78,23 +77,23 @@ def _identity_transpose(x: Node, outer: Node) -> Node | None:
     return x if outer.attributes["axes"] == tuple(range(x.rank)) else None
 
 
-def _transposed_head(product: Node, place: int) -> Node | None:
-    """A product of a transposed matrix is a product with the flag turned."""
+def _transposed_head(product: Node, side: int) -> Node | None:
+    """The product of a transposed matrix, as a product with the opposite flag."""
     heads = list(product.heads)
-    inner = heads[place]
+    inner = heads[side]
     axes = inner.attributes["axes"]
     rank = len(axes)
     if axes != (*range(rank - 2), rank - 1, rank - 2):
         return None
-    heads[place] = inner.heads[0]
+    heads[side] = inner.heads[0]
     flags = dict(product.attributes)
-    flag = "transpose_b" if place else "transpose_a"
+    flag = "transpose_b" if side else "transpose_a"
     flags[flag] = not flags[flag]
     return matmul.node(*heads, **flags)
 
 
 def _single_sum(x: Node, total: Node) -> Node | None:
-    """A sum over axes of size 1 is a reshape."""
+    """A sum over axes of size 1, as a reshape."""
     alone = all(x.shape[axis] == 1 for axis in total.attributes["axes"])
     return reshape_to(x, total.shape) if alone else None
 
@@ -105,7 +104,7 @@ def _product_of_numbers(x: Node, c: Node, d: Node) -> Node | None:
 
 
 def _exact_reciprocal(x: Node, c: Node) -> Node | None:
-    """Dividing by a power of two is multiplying by its reciprocal, to the last bit."""
+    """A division by a power of two, as a product with its reciprocal, exact to the bit."""
     value = number_of(c)
     if not isinstance(value, float) or abs(math.frexp(value)[0]) != 0.5:
         return None
@@ -113,20 +112,20 @@ def _exact_reciprocal(x: Node, c: Node) -> Node | None:
 
 
 def _fits(value: float, dtype: DType) -> bool:
-    """Whether the dtype holds the number with all its digits: no overflow, no underflow."""
+    """Whether the number is in the range of the dtype, without overflow or underflow."""
     if dtype.kind == "f":
         limits = np.finfo(dtype)
         return float(limits.smallest_normal) <= abs(value) <= float(limits.max)
     return int(np.iinfo(dtype).min) <= value <= int(np.iinfo(dtype).max)
 
 
-def _broadcast_head_rules(operation: Operation, place: int) -> Rule:
-    """Elementwise operations broadcast by themselves: a head need not be repeated first."""
+def _broadcast_head_rule(operation: Operation, position: int) -> Rule:
+    """The rule that removes the broadcast of a head of an operation that broadcasts itself."""
     heads = [any_node(f"head{i}") for i in range(operation.arity or 0)]
-    heads[place] = pattern(broadcast_to, X)
+    heads[position] = pattern(broadcast_to, X)
 
     def result(whole: Node, x: Node, **others: Node) -> Node:
-        # what the pattern bound and not `whole.heads`: a commutative one may have matched swapped
+        # not `whole.heads`: the heads of a commutative operation may have matched in reverse order
         given = [others.get(f"head{i}", x) for i in range(len(heads))]
         return operation.node(*given, **whole.attributes)
 
@@ -163,7 +162,7 @@ RULES: tuple[Rule, ...] = (
     Rule("¬¬x → x", pattern(logical_not, pattern(logical_not, X)), lambda x: x),
     Rule("x where true", pattern(where, number(True), X, Y), lambda x, y: x),
     Rule("y where false", pattern(where, number(False), X, Y), lambda x, y: y),
-    # derivation is over: what only steered it is the value itself
+    # deltas are derived already, so stop_gradient has no further effect
     Rule("stop_gradient(x) → x", pattern(stop_gradient, X), lambda x: x),
     Rule(
         "reshape of reshape",
@@ -197,15 +196,15 @@ RULES: tuple[Rule, ...] = (
 )
 
 BROADCASTING: tuple[Rule, ...] = tuple(
-    _broadcast_head_rules(operation, place)
+    _broadcast_head_rule(operation, position)
     for operation in (*ARITHMETIC, *FUNCTIONS)
     if (operation.arity or 0) > 1
-    for place in range(operation.arity or 0)
+    for position in range(operation.arity or 0)
 )
 
 _TABLE = by_operation(RULES + BROADCASTING)
 
 
 def simplify(graph: Graph) -> Graph:
-    """The graph with the rules above applied."""
+    """The graph after rewriting by `RULES` and `BROADCASTING`."""
     return rewrite(graph, _TABLE, "simplify")

@@ -1,8 +1,8 @@
 """Replaces named dimensions by integers, in shapes and attributes alike.
 
-The sizes are read off the arrays that are fed. Inputs get a known shape. Every other node is
-made again, so its shape is inferred anew, and what depended on sizes alone (positions, masks, the n
-of a mean) becomes a constant.
+The sizes are read from the shapes of the input arrays. Inputs get a known shape, and the types of
+all other nodes are inferred again. Nodes that depend on sizes only (positions, masks, the n of a
+mean) can then be folded to constants.
 
     >>> import graphgrad as gg
     >>> x = gg.input("x", ("batch", 3))
@@ -30,16 +30,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import Dimension, Graph, Node, placed
+from graphgrad.graph import Dimension, Graph, Node, declared_at
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.dimension import substitute
-from graphgrad.graph.node import apply, rebuilt
+from graphgrad.graph.node import make_node, with_heads
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import as_size, shape_text
 
 
 def free_dimensions(graph: Graph) -> tuple[str, ...]:
-    """The names of dimensions that the graph leaves open, sorted."""
+    """The names of the dimensions of the graph, sorted."""
     names: set[str] = set()
     for node in graph.nodes:
         for value in (node.shape, *node.attributes.values()):
@@ -64,12 +64,12 @@ def is_open(value: Any) -> bool:
 
 
 def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
-    """The sizes of the named dimensions, read off the shapes of the inputs."""
+    """The sizes of the named dimensions, read from the shapes of the inputs."""
     sizes: dict[str, int] = {}
     open_sizes: list[tuple[str, Node, Dimension, int]] = []
     for name, node in graph.inputs.items():
         if name not in feeds:
-            continue  # the program says which inputs are missing
+            continue  # the program reports missing inputs
         shape = given_array(f"input {name!r}", feeds[name]).shape
         if len(shape) != node.rank:
             raise DeclarationError(
@@ -79,7 +79,7 @@ def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
         for declared, size in zip(node.shape, shape, strict=True):
             if not isinstance(declared, Dimension):
                 continue
-            if str(declared) not in declared.names:  # 2 * n: when all plain names are known
+            if str(declared) not in declared.names:  # 2 * n: after all plain names
                 open_sizes.append((name, node, declared, size))
                 continue
             known = sizes.setdefault(str(declared), size)
@@ -94,7 +94,7 @@ def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
 
 
 def all_sizes_of(graph: Graph, names: Sequence[str], feeds: Mapping[str, Any]) -> dict[str, int]:
-    """The sizes read off the inputs; UnknownNameError where they do not show those of all names."""
+    """The sizes of all names, read from the inputs; raises UnknownNameError if one is missing."""
     sizes = sizes_of(graph, feeds)
     unknown = [name for name in names if name not in sizes]
     if not unknown:
@@ -106,26 +106,26 @@ def all_sizes_of(graph: Graph, names: Sequence[str], feeds: Mapping[str, Any]) -
             fix=f"it takes {', '.join(graph.inputs)}",
         )
     raise UnknownNameError(
-        f"no input shows the size of the dimension(s) {', '.join(unknown)}",
+        f"no input has the size of the dimension(s) {', '.join(unknown)}",
         fix=f"{_with_sizes(names)} runs the program for sizes of your own",
     )
 
 
 def _with_sizes(names: Sequence[str]) -> str:
-    """How a program is asked for by sizes."""
+    """The text of a call of a program for given sizes."""
     return f"compiled.program({', '.join(f'{name}=…' for name in names)})(state, …)"
 
 
 def _solve(
     name: str, node: Node, declared: int | Dimension, size: int, sizes: dict[str, int]
 ) -> None:
-    """Adds to `sizes` what follows of `declared` = `size` for the one name that is not known."""
+    """Solves `declared` = `size` for the one unknown name, and adds it to `sizes`."""
     if isinstance(declared, Dimension):
         coefficients = dict(declared.terms)
         constant = coefficients.pop((), 0)
         (names, factor), *more = coefficients.items()
         if more or len(names) != 1:
-            return  # two unknown names, or a square: another input may give them
+            return  # two unknown names, or a square: another input may have them
         left, rest = divmod(size - constant, factor)
         if not rest and left >= 0:
             sizes[names[0]] = left
@@ -140,14 +140,14 @@ def _solve(
 
 
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
-    """The graph for these sizes; every dimension of the graph must be among them."""
+    """The graph for these sizes; raises UnknownNameError if one of a dimension is missing."""
     sizes = {name: _known(name, size) for name, size in sizes.items()}
     needed = free_dimensions(graph)
     missing = [name for name in needed if name not in sizes]
     if missing:
         raise UnknownNameError(
             f"no size is given for the dimension(s) {', '.join(missing)}",
-            fix="an input whose shape holds the dimension gives its size; without one, say it: "
+            fix="an input with the dimension in its shape gives the size; without one, pass it: "
             f"{_with_sizes(needed)}",
         )
     if not needed:
@@ -158,13 +158,13 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         if not sized_anew and replacement.keys().isdisjoint(old.heads):
             continue
         heads = tuple([replacement.get(head, head) for head in old.heads])
-        with placed(graph.name_of(old), old.origin):
+        with declared_at(graph.name_of(old), old.origin):
             if sized_anew:
                 attributes = {k: _substituted(v, sizes) for k, v in old.attributes.items()}
-                replacement[old] = apply(old.operation, heads, attributes, None)
+                replacement[old] = make_node(old.operation, heads, attributes, None)
             else:
-                replacement[old] = rebuilt(old, heads)
-    return graph.replaced(replacement)
+                replacement[old] = with_heads(old, heads)
+    return graph.replace_nodes(replacement)
 
 
 def _known(name: str, size: Any) -> int:

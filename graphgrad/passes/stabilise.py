@@ -1,8 +1,8 @@
-"""Replaces formulas that lose digits or overflow by operations that do not.
+"""Replaces formulas that lose digits or overflow by numerically stable operations.
 
-A logarithm of a softmax, a logarithm of a sum of exponentials or 1/√x, as written by hand, are
-found in the forward graph. The deltas that were derived from them are rewritten as well, so that
-they no longer use what has been replaced.
+Examples are the logarithm of a softmax, the logarithm of a sum of exponentials, and 1/√x. The
+deltas that were derived from such formulas are rewritten as well, so that they do not use the
+replaced nodes any more.
 
     >>> import graphgrad as gg
     >>> graph = gg.Graph({"y": gg.log(gg.softmax(gg.input("x", (2, 3))), name="y")})
@@ -126,5 +126,5 @@ _TABLE = by_operation(RULES)
 
 
 def stabilise(graph: Graph) -> Graph:
-    """The graph with the rules above applied."""
+    """The graph after rewriting by `RULES`."""
     return rewrite(graph, _TABLE, "stabilise")

@@ -17,7 +17,7 @@ class ValueCheck:
         self.feeds, self.state = feeds, state
 
     def __call__(self, name: str, before: Graph, after: Graph) -> None:
-        """PassError where the pass of this name changes a value."""
+        """Raises PassError if the pass of this name has changed a value."""
         old, new = (evaluate(graph, self.feeds, self.state) for graph in (before, after))
         pairs = [(key, before.outputs[key], after.outputs[key]) for key in before.outputs]
         pairs += [
@@ -32,5 +32,5 @@ class ValueCheck:
                 raise PassError(
                     f"pass {name!r} changes the value of {label!r} by up to {error:.3g}",
                     a.origin,
-                    f"leave {name!r} out of `passes` and look at the rules it applied",
+                    f"leave {name!r} out of `passes`, and check the rules that it has applied",
                 )

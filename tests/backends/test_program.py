@@ -182,7 +182,7 @@ def test_a_guard_that_is_an_update_is_copied_after_the_check():
 
 def test_guards_must_be_scalar_outputs():
     graph, _ = training()
-    with pytest.raises(UnknownNameError, match="the guard 'los' is no output") as caught:
+    with pytest.raises(UnknownNameError, match="the guard 'los' is not an output") as caught:
         gg.compile(graph, guards=["los"])
     assert "loss" in caught.value.fix
     with pytest.raises(DeclarationError, match=r"the guard 'w' is float32\[2\]; only a scalar"):
@@ -293,8 +293,8 @@ def test_eight_threads_give_what_one_gives():
         return [run(state, x=feed) for feed in feeds[first::8]]
 
     with ThreadPoolExecutor(8) as pool:
-        shares = list(pool.map(work, range(8)))
-    for first, share in enumerate(shares):
+        results = list(pool.map(work, range(8)))
+    for first, share in enumerate(results):
         for expected, found in zip(serial[first::8], share, strict=True):
             for name in expected:
                 np.testing.assert_array_equal(found[name], expected[name])

@@ -155,7 +155,7 @@ def test_what_has_no_delta_is_refused():
     assert "seed" in caught.value.fix and __file__ in caught.value.where
     with pytest.raises(DeclarationError, match=r"the seed is float32\[4\]"):
         derive(Graph(y), "y", seed=gg.input("seed", 4))
-    with pytest.raises(DeclarationError, match="no float, no delta"):
+    with pytest.raises(DeclarationError, match="only floats have deltas"):
         derive(Graph(gg.sum(gg.argmax(y, name="best"), name="n")), "n")
     with pytest.raises(UnknownNameError, match="'lost'"):
         derive(Graph(y), "lost")

@@ -58,7 +58,11 @@ def test_contributions_add_up_to_the_delta() -> None:
     z = tanh(x * w, name="z")
     graph = derive(Graph({"loss": sum(z * z + 2.0 * z, name="loss")}), "loss")
     found = graph.sent_back("z")
-    assert [item.place for item in found] == [0, 1, 1] or [i.place for i in found] == [1, 0, 1]
+    assert [item.position for item in found] == [0, 1, 1] or [i.position for i in found] == [
+        1,
+        0,
+        1,
+    ]
     values = evaluate(graph, {"x": np.arange(3.0)}, {"w": np.ones(3)})
     total = np.sum([values[item.value] for item in found], axis=0)
     assert np.allclose(total, values[graph.delta("z")])
@@ -69,7 +73,7 @@ def test_a_rule_of_the_users_own_sends_to_the_given_head() -> None:
     y = with_delta(x, (x,), lambda delta, y, x: (delta * 3.0,), name="y")
     graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
     (sent,) = graph.sent_back("x")
-    assert (graph.name_of(sent.tail), sent.place) == ("y", 1)
+    assert (graph.name_of(sent.tail), sent.position) == ("y", 1)
 
 
 def test_patterns_choose_among_nodes_and_exact_names_anywhere() -> None:

@@ -1,4 +1,4 @@
-"""The program against the reference: what is wrong is named, what is rounding is not."""
+"""The program against the reference: wrong values are reported, rounding is not."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_wrong_kernel_of_a_delta_is_found_where_the_loss_is_right():
 def test_a_pass_that_changes_a_value_is_found():
     def doubles(graph):
         loss = graph.outputs["loss"]
-        return graph.replaced({loss: loss * 1.01})
+        return graph.replace_nodes({loss: loss * 1.01})
 
     def by_name(graph):
         changed = doubles(graph)

@@ -100,13 +100,13 @@ def test_a_masked_array_is_refused(give):
     ("value", "reason"),
     [
         (RAGGED, "rows have different lengths"),
-        (None, "NoneType is no array|dtype object"),
+        (None, "NoneType is not an array|dtype object"),
         (["a", "b", "c"], "dtype <U1"),
         (X, "no value while"),
         ([X, X, X], "no value while"),
-        (np.array([1, "a", None], object), "no array of numbers"),
+        (np.array([1, "a", None], object), "not an array of numbers"),
         (1j * np.ones(3), "complex128"),
-        (object(), "object is no array"),
+        (object(), "object is not an array"),
     ],
     ids=["ragged", "None", "text", "node", "nodes", "objects", "complex", "object"],
 )

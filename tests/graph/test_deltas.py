@@ -14,8 +14,8 @@ from graphgrad.backprop import derive
 from graphgrad.backprop.formula import delta_formula
 from graphgrad.backprop.selection import owner_of, parts_of
 from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.figures.node_report import inspect_values
 from graphgrad.figures.recording import Recorder, recorded_names
-from graphgrad.figures.statistics import inspect_values
 from graphgrad.graph import Graph
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.page.data import page_data
@@ -63,7 +63,7 @@ def test_a_graph_with_such_a_node_is_derived_and_nothing_changes_its_name() -> N
     assert derived[called] is derived.delta("wheel") and called not in graph.names
     assert list(derived.contributions("wheel")) == ["wheel.delta"]
     (sent,) = derived.sent_back("wheel")
-    assert (sent.tail, sent.place) == (own, 0)
+    assert (sent.tail, sent.position) == (own, 0)
     data = page_data(derived)
     nodes = {node["name"]: node for node in data["nodes"]}
     assert nodes["wheel"]["delta"] == derived.position(derived.delta("wheel"))
@@ -116,7 +116,7 @@ def fan() -> Graph:
 
 def test_contributions_know_their_tails_and_places() -> None:
     graph = derive(fan(), "loss")
-    found = [(graph.name_of(item.tail), item.place) for item in graph.sent_back("u")]
+    found = [(graph.name_of(item.tail), item.position) for item in graph.sent_back("u")]
     assert found == [("square", 0), ("square", 1), ("same", 0), ("bent", 0)]
     assert set(graph.contributions("u")) == {"square", "square#2", "same", "bent"}
     assert graph.deltas[graph["u"]] is graph.delta("u") is graph["u.delta"]
@@ -124,7 +124,7 @@ def test_contributions_know_their_tails_and_places() -> None:
     assert graph.heads("square") == (graph["u"], graph["u"])
     assert graph.tails("u") == graph.tails(graph["u"])
     for item in graph.sent_back("u"):
-        assert item.tail.heads[item.place] is graph["u"] and item.tail in graph.tails("u")
+        assert item.tail.heads[item.position] is graph["u"] and item.tail in graph.tails("u")
 
 
 def test_nodes_that_become_one_keep_the_delta_of_each() -> None:

@@ -154,7 +154,7 @@ def test_with_outputs_keeps_nodes_and_names(model):
 def test_replaced_carries_the_names_along(model):
     z = model["z"]
     y = gg.sin(model["a"])
-    graph = Graph({"z": z}).replaced({z: y})
+    graph = Graph({"z": z}).replace_nodes({z: y})
     assert graph["z"] is y and graph.outputs["z"] is y and z not in graph
 
 

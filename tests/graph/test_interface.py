@@ -22,7 +22,7 @@ def test_an_output_is_a_node(outputs):
 
 
 def test_an_output_has_a_text_for_a_name():
-    with pytest.raises(DeclarationError, match="not by 1"):
+    with pytest.raises(DeclarationError, match="not 1"):
         Graph({1: X})
 
 

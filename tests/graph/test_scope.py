@@ -9,7 +9,7 @@ import threading
 import pytest
 
 import graphgrad as gg
-from graphgrad.graph import Origin, placed
+from graphgrad.graph import Origin, declared_at
 from graphgrad.graph.scope import current_origin
 
 
@@ -74,7 +74,7 @@ def test_derived_nodes_inherit_line_and_scope():
 
 def test_placed_is_absolute_and_gives_its_origin():
     origin = Origin("elsewhere.py", 7)
-    with gg.scope("outer"), placed("absolute", origin):
+    with gg.scope("outer"), declared_at("absolute", origin):
         x = gg.input("x")
         assert current_origin() == origin
     assert x.name == "absolute.x" and x.origin == origin
@@ -117,7 +117,7 @@ def test_a_command_is_no_user():
 
 def test_a_name_is_a_text():
     for wrong in (5, None, ("a",)):
-        with pytest.raises(gg.GraphgradError, match="a name is a text"), gg.scope(wrong):
+        with pytest.raises(gg.GraphgradError, match="a name is text"), gg.scope(wrong):
             pass
-        with pytest.raises(gg.GraphgradError, match="a name is a text"):
+        with pytest.raises(gg.GraphgradError, match="a name is text"):
             gg.input(wrong)

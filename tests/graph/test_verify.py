@@ -66,7 +66,7 @@ def test_updates_are_of_states_and_of_their_type():
     w = gg.parameter("w", 3)
     graph = Graph({"y": Y, "total": gg.sum(Y), "w": w})
     graph.updates = {X: Y}
-    with pytest.raises(PassError, match="is no parameter or state"):
+    with pytest.raises(PassError, match="is not a parameter or state"):
         verify(graph)
     graph.updates = {w: graph["total"]}
     with pytest.raises(PassError, match=r"another type, float32\[\]"):

@@ -302,7 +302,7 @@ REFUSALS = {
     "too many indices": (lambda: X[0, 0, 0], "3 indices for 2 axes"),
     "node as index": (lambda: X[N], "gather"),
     "step": (lambda: X[::-1], "positive step"),
-    "outside": (lambda: X[1:1, 5:], "does not lie within"),
+    "outside": (lambda: X[1:1, 5:], "is not within"),
     "inner sizes": (lambda: X @ X, r"inner sizes 3 and 2 differ"),
     "scalar product": (lambda: gg.sum(X) @ X, "a scalar has no rows"),
     "integers in exp": (lambda: gg.exp(N), "needs floats, not int32"),

@@ -39,7 +39,7 @@ def test_each_pass_says_what_it_did() -> None:
 
 def test_nodes_without_a_counterpart_are_added() -> None:
     graph = Graph({"y": tanh(input("x", (2,), "float32"), name="y")})
-    after = graph.replaced({graph["y"]: exp(exp(graph["x"], name="new"), name="outer")})
+    after = graph.replace_nodes({graph["y"]: exp(exp(graph["x"], name="new"), name="outer")})
     found = changes(graph, after)
     assert [name for name, *_ in found["added"]] == ["new"]
     assert [item.after for item in found["rewritten"]] == [after["y"]]

@@ -10,7 +10,7 @@ import pytest
 import graphgrad as gg
 from graphgrad import Graph
 from graphgrad.errors import PassError
-from graphgrad.graph import placed
+from graphgrad.graph import declared_at
 from graphgrad.passes import PASSES, fold_constants, optimise, prune, simplify
 from graphgrad.passes.rewrite import map_nodes
 
@@ -118,7 +118,7 @@ def test_a_pass_that_breaks_the_graph_is_named():
 def test_adding_a_pass_is_writing_a_function():
     def doubled(graph: Graph) -> Graph:
         def improve(node: gg.Node) -> gg.Node | None:
-            with placed("mine", node.origin):
+            with declared_at("mine", node.origin):
                 return gg.add(node.heads[0], node.heads[0]) if is_twice(node) else None
 
         def is_twice(node: gg.Node) -> bool:

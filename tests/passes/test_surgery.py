@@ -195,7 +195,7 @@ def test_a_node_without_a_delta_is_refused():
 
 def test_cuts_come_before_updates():
     complete = training_step(network(), TrainingSettings(dtype="float64"))
-    with pytest.raises(DeclarationError, match="made of the deltas already"):
+    with pytest.raises(DeclarationError, match="computed from the deltas already"):
         surgery(complete, [stop("hidden.z")])
 
 

@@ -1,7 +1,18 @@
-"""The largest elements of rows."""
+"""Finds the indices of the largest elements of rows: one look at each element, where sorting takes
+many.
+
+NaN is never among them; rows with too few elements above -∞ are left to the caller.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from graphgrad.loops.compiled_functions import compile_function
 from graphgrad.loops.language import (
     INFINITY,
     array,
@@ -26,9 +37,9 @@ def above(x, first: int64, least: real):
 
 
 @loop_function()
-def top_rows(numbers: int64, places: int64, rows: int64, columns: int64, wanted: int64):
-    """The indices of the largest elements of each row, the largest first and of equal ones the
-    first; -1 where there are too few that are more than -∞."""
+def top_rows_at(numbers: int64, places: int64, rows: int64, columns: int64, wanted: int64):
+    """Writes the indices of the largest elements of each row, the largest first and of equal ones
+    the first; -1 where too few are more than -∞. Takes addresses."""
     x = array(numbers, real, rows, columns)
     chosen = array(places, int32, rows, wanted)
     values = empty(wanted, real)
@@ -60,3 +71,16 @@ def top_rows(numbers: int64, places: int64, rows: int64, columns: int64, wanted:
                         values[rank] = value
                         chosen[row, rank] = int32(column)
             start = stop
+
+
+def top_rows(out: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Writes the indices of the largest of each row of x [row, column], in C order, into `out`
+    int32[row, k]; True at the rows that are left to the caller."""
+    if x.size:
+        _compiled(str(x.dtype))(x.ctypes.data, out.ctypes.data, *x.shape, out.shape[1])
+    return out[:, -1] < 0
+
+
+@cache
+def _compiled(dtype: str) -> Callable[..., Any]:
+    return compile_function(top_rows_at, real=dtype)

@@ -1,7 +1,7 @@
-"""The text that `help()` shows for an operation: formula, delta formula, shapes and an example.
+"""Composes the text of `help()` for an operation: formula, delta formula, shapes, an example.
 
-It is made of what the operation's block says anyway. The example is real code: the suite runs it
-for every operation, and the result that it prints was inferred by the operation's own shape rule.
+The text is made from the block of the operation. The example is code that runs (the suite runs it
+for every operation); its result is computed by the operation's shape rule.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ _KINDS = {"integer": INT32, "boolean": BOOL}
 
 
 def describe(operation: Block, text: str, signature: inspect.Signature) -> None:
-    """Gives the operation what `help()` and editors ask a function for."""
+    """Sets the attributes that `help()` and editors read from a function."""
     object.__setattr__(operation, "__name__", operation.name)
     object.__setattr__(operation, "__doc__", text)
     object.__setattr__(operation, "__signature__", signature)
 
 
 def operation_text(operation: Block) -> str:
-    """What `help(gg.tanh)` shows below the name."""
-    parts = [_called(operation), formulas(operation)]
-    example = next((each for each in operation.samples if not each.attributes), None)
-    if example is not None:
-        parts.append(_example(operation, example))
+    """The text of `help(gg.tanh)`."""
+    parts = [_call_text(operation), formulas(operation)]
+    parts.append(operation_example(operation))
     return "\n\n".join(filter(None, parts))
+
+
+def operation_example(operation: Block) -> str:
+    """A call on the heads of a sample that has no attributes; empty if there is no such sample."""
+    example = next((each for each in operation.samples if not each.attributes), None)
+    return "" if example is None else _example(operation, example)
 
 
 def typed_text(
     operation: Block, declare: Callable[..., object], example: tuple[str, str] | None
 ) -> str:
-    """What `help(gg.softmax)` shows below the name: how it is called, what the function `declare`
-    says of itself, then the block and an example."""
+    """The text of `help(gg.softmax)`: the signature and docstring of the function `declare`, then
+    the formulas of the block and an example."""
     call = operation.name + str(inspect.signature(declare)).replace("'", "")
     parts = [call, inspect.getdoc(declare) or ""]
     if operation.arity != 0:  # a leaf has no heads to send deltas to
@@ -60,7 +64,7 @@ def formulas(operation: Block) -> str:
 
 
 def signature_of(operation: Block) -> inspect.Signature:
-    """How the operation is called: its heads, then `name` and the attributes by keyword."""
+    """The signature of the operation: its heads, then `name` and the attributes by keyword."""
     kind = inspect.Parameter
     if operation.arity is None:
         heads = [kind("heads", kind.VAR_POSITIONAL)]
@@ -72,21 +76,21 @@ def signature_of(operation: Block) -> inspect.Signature:
 
 
 def head_names(count: int) -> list[str]:
-    """`x` for one head, `x1`, `x2`, … for several, as the formulas call them."""
+    """`x` for one head, `x1`, `x2`, … for several, as in the formulas."""
     return ["x"] if count == 1 else [f"x{number}" for number in range(1, count + 1)]
 
 
 def attribute_names(operation: Block) -> list[str]:
-    """The keywords that the operation's shape rule takes beside the types of the heads."""
+    """The keyword arguments of the operation's shape rule, without the types of the heads."""
     parameters = list(inspect.signature(operation.infer).parameters.values())
     named = [
         each for each in parameters if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
     ]
     by_keyword = [each.name for each in named if each.kind is each.KEYWORD_ONLY]
-    by_place = [each.name for each in named if each.kind is not each.KEYWORD_ONLY]
+    by_position = [each.name for each in named if each.kind is not each.KEYWORD_ONLY]
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return by_keyword
-    return by_place[operation.arity or 0 :] + by_keyword
+    return by_position[operation.arity or 0 :] + by_keyword
 
 
 def example_text(call: str, result: str) -> str:
@@ -94,7 +98,7 @@ def example_text(call: str, result: str) -> str:
     return f'    >>> x = gg.input("x", (3, 4))\n    >>> print({call}.type)\n    {result}'
 
 
-def _called(operation: Block) -> str:
+def _call_text(operation: Block) -> str:
     heads = head_names(operation.arity) if operation.arity is not None else ["x1", "x2", "…"]
     keywords = [f"{name}=…" for name in attribute_names(operation)]
     return f"{operation.name}({', '.join([*heads, *keywords, 'name=None'])})"

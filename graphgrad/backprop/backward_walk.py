@@ -1,8 +1,9 @@
-"""The walk of backpropagation: from a node back to the leaves, one delta after the other.
+"""Walks a graph from a node back to the leaves and computes one delta after the other.
 
     δ_u = Σ_{t ∈ tails(u)} δ_{u←t},        δ_{u←t} = the delta rule of t applied to δ_t
 
-Linear in the graph and without recursion. What was found is written down as a `Derivation`.
+The time is linear in the size of the graph, and nothing recurses. The result is recorded as a
+`Derivation`.
 """
 
 from __future__ import annotations
@@ -11,27 +12,27 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Graph, Node, constant, placed
+from graphgrad.graph import Graph, Node, constant, declared_at
 from graphgrad.graph.deltas import (
     Change,
     Delta,
+    DeltaTerm,
     Derivation,
-    Planned,
+    DerivationRecord,
+    LocatedCut,
     RuleStep,
-    Script,
-    Sent,
+    contribution_name,
     cut_name,
     delta_name,
     rule_scope,
-    sent_name,
 )
 from graphgrad.ops import broadcast_to
 from graphgrad.ops.reduction import sum_to
 
 
-class Backwards:
-    """One walk from a node back to the leaves. The cuts that are `planned` change a delta, or what
-    a tail sends back, before anything is made of it."""
+class BackwardWalk:
+    """One walk from a node back to the leaves. The given cuts change a delta or a contribution
+    before anything is computed from it."""
 
     def __init__(
         self,
@@ -40,19 +41,19 @@ class Backwards:
         leaves: Sequence[Node],
         seed: Node | None,
         label: str,
-        planned: Sequence[Planned[Node]],
+        cuts: Sequence[LocatedCut[Node]],
     ) -> None:
         self.graph, self.target, self.leaves = graph, target, leaves
-        self.seed, self.label, self.planned = seed, label, planned
+        self.seed, self.label, self.cuts = seed, label, cuts
         self.between = graph.ancestors([target]) & graph.descendants(leaves)
         _need_no_deltas(graph, self.between.union(leaves, [target]), label)
-        self.sent: dict[Node, list[Sent[Node]]] = {}
+        self.terms: dict[Node, list[DeltaTerm[Node]]] = {}
         self.deltas: list[Delta[Node]] = []
         self.steps: list[RuleStep[Node]] = []
         self.known = set(graph.nodes)
         # deltas before contributions: a node that is both is shown as the delta
         self.names: dict[str, Node] = {}
-        self.sent_names: dict[str, Node] = {}
+        self.contribution_names: dict[str, Node] = {}
         self.cut_names: dict[str, Node] = {}
         self.order = list(graph.nodes)
 
@@ -61,15 +62,15 @@ class Backwards:
         graph = self.graph
         self.known |= graph.ancestors([] if self.seed is None else [self.seed])
         for node in reversed(graph.nodes):
-            if node in self.between and (node is self.target or node in self.sent):
+            if node in self.between and (node is self.target or node in self.terms):
                 self._derive(node)
         reached = {delta.node for delta in self.deltas}
         for node in self.leaves:  # a leaf that L does not depend on has the delta 0
             if node.type.is_float and node not in reached:
-                with placed(graph.name_of(node), node.origin):
+                with declared_at(graph.name_of(node), node.origin):
                     zero = broadcast_to(constant(0.0, node.dtype), node.shape)
-                self._write(node, zero, [])
-        given = {**self.names, **self.sent_names, **self.cut_names}
+                self._record(node, zero, [])
+        given = {**self.names, **self.contribution_names, **self.cut_names}
         return graph.changed(
             names={**graph.names, **given},
             order=self.order,
@@ -77,35 +78,36 @@ class Backwards:
         )
 
     def _derive(self, node: Node) -> None:
-        """The delta of a node whose tails have all sent theirs, and what it sends back itself."""
-        sent = [self._with_cuts(node, item) for item in self.sent.get(node, ())]
-        with placed(self.graph.name_of(node), node.origin):
-            total, *others = [item.value for item in sent] or [self._start()]
+        """Computes the delta of a node whose tails are done, and its contributions."""
+        terms = [self._with_cuts(node, term) for term in self.terms.get(node, ())]
+        with declared_at(self.graph.name_of(node), node.origin):
+            total, *others = [term.value for term in terms] or [self._start()]
             for value in others:
                 total = total + value
-        self._own(total, node, "")
-        delta = self._write(node, total, sent)
+        self._add_steps(total, node, "")
+        delta = self._record(node, total, terms)
         self.order.append(delta)
-        for head, place, value in self._send_back(node, delta):
-            self._note_sent(head, Sent(node, place, value, self.graph.name_of(node)))
+        for head, position, value in self._contributions(node, delta):
+            self._add_term(head, DeltaTerm(node, position, value, self.graph.name_of(node)))
 
     def _start(self) -> Node:
-        """What the walk starts with: the delta of the target."""
+        """The delta of the target, with which the walk starts."""
         return constant(1.0, self.target.dtype) if self.seed is None else self.seed
 
-    def _write(self, node: Node, total: Node, sent: Sequence[Sent[Node]]) -> Node:
-        """Writes down the delta of a node, as the cuts there leave it, and its names."""
+    def _record(self, node: Node, total: Node, terms: Sequence[DeltaTerm[Node]]) -> Node:
+        """Records the delta of a node after its cuts, and names it. Returns the delta."""
         changes = self._changes(node, None, total)
         total = changes[-1].after if changes else total
         names = declared_names(self.graph, node)
         called = [self._free_name(delta_name(name, self.label), total) for name in names]
         self.names.update(dict.fromkeys(called, total))
-        self.deltas.append(Delta(node, total, tuple(names), called[0], tuple(sent), tuple(changes)))
+        self.deltas.append(
+            Delta(node, total, tuple(names), called[0], tuple(terms), tuple(changes))
+        )
         return total
 
-    def _send_back(self, node: Node, delta: Node) -> list[tuple[Node, int, Node]]:
-        """The contributions of `node` to those of its heads that have a delta, each with the place
-        of the head."""
+    def _contributions(self, node: Node, delta: Node) -> list[tuple[Node, int, Node]]:
+        """The contributions of `node` to its heads: (head, position, contribution)."""
         heads, between = node.heads, self.between
         if not any(head in between and head.type.is_float for head in heads):
             return []
@@ -116,32 +118,34 @@ class Backwards:
                 node.origin,
                 "wrap its head in stop_gradient(), or give it a rule: with_delta(…)",
             )
-        sent, inside = [], rule_scope(name, self.label)
-        with placed(inside, node.origin):
+        terms, inside = [], rule_scope(name, self.label)
+        with declared_at(inside, node.origin):
             given = rule(delta, node, *heads)
             _check_rule(node, given)
-            for place, (head, contribution) in enumerate(zip(heads, given, strict=True)):
+            for position, (head, contribution) in enumerate(zip(heads, given, strict=True)):
                 if contribution is None or head not in between or not head.type.is_float:
                     continue
-                sent.append((head, place, _same_type(node, head, contribution)))
-        for _, _, value in sent:
-            self._own(value, node, inside)
-        return sent
+                terms.append((head, position, _same_type(node, head, contribution)))
+        for _, _, value in terms:
+            self._add_steps(value, node, inside)
+        return terms
 
-    def _note_sent(self, head: Node, item: Sent[Node]) -> None:
-        """Keeps a contribution for its head; a tail that uses a head twice sends back twice."""
+    def _add_term(self, head: Node, term: DeltaTerm[Node]) -> None:
+        """Adds a contribution to those of its head; a tail that uses a head twice has two."""
         aliases = declared_names(self.graph, head)
-        tail, name, number = item.name, item.name, 1
-        names = [sent_name(alias, name, self.label) for alias in aliases]
-        while any(full in self.sent_names or self._is_taken(full, item.value) for full in names):
+        tail, name, number = term.name, term.name, 1
+        names = [contribution_name(alias, name, self.label) for alias in aliases]
+        while any(
+            full in self.contribution_names or self._is_taken(full, term.value) for full in names
+        ):
             number += 1
             name = f"{tail}#{number}"
-            names = [sent_name(alias, name, self.label) for alias in aliases]
-        self.sent_names.update(dict.fromkeys(names, item.value))
-        self.sent.setdefault(head, []).append(item._replace(name=name))
+            names = [contribution_name(alias, name, self.label) for alias in aliases]
+        self.contribution_names.update(dict.fromkeys(names, term.value))
+        self.terms.setdefault(head, []).append(term._replace(name=name))
 
-    def _own(self, node: Node, owner: Node, scope: str) -> None:
-        """Writes down for whom the node, and what else is new of what it is made of, is there."""
+    def _add_steps(self, node: Node, owner: Node, scope: str) -> None:
+        """Records `node` and its new ancestors as intermediate nodes of the delta of `owner`."""
         name, waiting = self.graph.name_of(owner), [node]
         while waiting:
             node = waiting.pop()
@@ -152,48 +156,48 @@ class Backwards:
 
     # ------------------------------------------------------------ cuts
 
-    def _with_cuts(self, head: Node, item: Sent[Node]) -> Sent[Node]:
-        """A contribution as the cuts at its edge leave it."""
-        changes = self._changes(head, item, item.value)
+    def _with_cuts(self, head: Node, term: DeltaTerm[Node]) -> DeltaTerm[Node]:
+        """A contribution after the cuts of its edge."""
+        changes = self._changes(head, term, term.value)
         if not changes:
-            return item
+            return term
         value = changes[-1].after
         for alias in declared_names(self.graph, head):
-            self.sent_names[sent_name(alias, item.name, self.label)] = value
-        return item._replace(value=value, changes=tuple(changes))
+            self.contribution_names[contribution_name(alias, term.name, self.label)] = value
+        return term._replace(value=value, changes=tuple(changes))
 
-    def _changes(self, node: Node, item: Sent[Node] | None, value: Node) -> list[Change[Node]]:
-        """What the cuts make of the delta of a node or of what is sent back to it, one by one."""
+    def _changes(self, node: Node, term: DeltaTerm[Node] | None, value: Node) -> list[Change[Node]]:
+        """The changes that cuts make, one by one, to the delta of a node or one term of it."""
         changes: list[Change[Node]] = []
-        tail = None if item is None else item.tail
-        for plan in self.planned:
-            if plan.node is not node or plan.tail is not tail:
+        tail = None if term is None else term.tail
+        for located in self.cuts:
+            if located.node is not node or located.tail is not tail:
                 continue
             name = self.graph.name_of(node)
-            with placed(delta_name(name, self.label), node.origin):
-                new = plan.cut.change(value)
+            with declared_at(delta_name(name, self.label), node.origin):
+                new = located.cut.change(value)
             if new.type != value.type:
                 raise DeclarationError(
-                    f"surgery {plan.cut}: the delta is {value.type}, its replacement {new.type}",
+                    f"surgery {located.cut}: the delta is {value.type}, its replacement {new.type}",
                     node.origin,
                     "a delta has the shape and dtype of its node",
                 )
-            self._own(new, node, "")
+            self._add_steps(new, node, "")
             sender = "" if tail is None else self.graph.name_of(tail)
-            self._name_cut(cut_name(name, plan.cut.kind, sender, self.label), new)
+            self._name_cut(cut_name(name, located.cut.kind, sender, self.label), new)
             if tail is None:
                 self._name_cut(cut_name(name, "before", label=self.label), value)
-            changes.append(Change(plan.cut.kind, value, new))
+            changes.append(Change(located.cut.kind, value, new))
             value = new
         return changes
 
     def _name_cut(self, name: str, node: Node) -> None:
         self.cut_names[self._free_name(name, None)] = node
 
-    # ------------------------------------------------------------ names and places
+    # ------------------------------------------------------------ names and record
 
     def _free_name(self, name: str, node: Node | None) -> str:
-        """The name, with a number where another node is called so: a user may call one anything."""
+        """The name, with a number if another node has it already: a user may choose any name."""
         free, number = name, 1
         while self._is_taken(free, node):
             number += 1
@@ -201,12 +205,12 @@ class Backwards:
         return free
 
     def _is_taken(self, name: str, node: Node | None) -> bool:
-        """Whether a node other than this one is called so."""
-        known = (self.graph.names, self.names, self.sent_names, self.cut_names)
+        """Whether a node other than this one has the name."""
+        known = (self.graph.names, self.names, self.contribution_names, self.cut_names)
         return any(names.get(name, node) is not node for names in known)
 
     def _derivation(self, names: frozenset[str]) -> Derivation:
-        """All of this, in numbers of places in a table of nodes."""
+        """The derivation: a record with nodes given by their index in a table, and the table."""
         table: dict[Node, int] = {}
 
         def at(node: Node) -> int:
@@ -215,7 +219,7 @@ class Backwards:
         def changes(found: Iterable[Change[Node]]) -> tuple[Change[int], ...]:
             return tuple([Change(kind, at(before), at(after)) for kind, before, after in found])
 
-        script = Script(
+        record = DerivationRecord(
             self.label,
             at(self.target),
             None if self.seed is None else at(self.seed),
@@ -229,13 +233,13 @@ class Backwards:
                         called,
                         tuple(
                             [
-                                Sent(at(tail), place, at(part), name, changes(made))
-                                for tail, place, part, name, made in sent
+                                DeltaTerm(at(tail), position, at(part), name, changes(made))
+                                for tail, position, part, name, made in terms
                             ]
                         ),
                         changes(cut),
                     )
-                    for node, value, names, called, sent, cut in self.deltas
+                    for node, value, names, called, terms, cut in self.deltas
                 ]
             ),
             tuple(
@@ -246,17 +250,17 @@ class Backwards:
             ),
             tuple(
                 [
-                    Planned(cut, at(node), None if tail is None else at(tail))
-                    for cut, node, tail in self.planned
+                    LocatedCut(cut, at(node), None if tail is None else at(tail))
+                    for cut, node, tail in self.cuts
                 ]
             ),
             names,
         )
-        return Derivation(script, list(table))
+        return Derivation(record, list(table))
 
 
 def declared_names(graph: Graph, node: Node) -> list[str]:
-    """The name that the graph shows, and all others that the node was declared with."""
+    """The name that the graph shows, then all others that the node was declared with."""
     shown = graph.name_of(node)
     return [shown, *(n for n in graph.names_of(node) if n in node.names and n != shown)]
 
@@ -275,7 +279,7 @@ def _need_no_deltas(graph: Graph, nodes: set[Node], label: str) -> None:
 
 
 def _check_rule(node: Node, given: Any) -> None:
-    """A rule gives a contribution, a node or None, for each head."""
+    """Raises DeclarationError unless a rule has given a node or None for each head."""
     reason = ""
     if not isinstance(given, tuple | list):
         reason = f"gives {type(given).__name__} and not a tuple of contributions"

@@ -1,14 +1,14 @@
-"""Functions that check their arguments before they declare nodes, and operations made of them.
+"""Decorators of functions that declare nodes: `@declares`, `@with_example`, `@operation`.
 
-A front is a public function on nodes. One that declares several, as `stack(values, axis)`, stays a
-function; one that declares a node of its own operation, as `softmax(x, axis)`, becomes that
-operation by `@operation(…)`.
+A public function that declares several nodes, as `stack(values, axis)`, is marked by `@declares`.
+One that declares a node of its own operation, as `softmax(x, axis)`, becomes that operation by
+`@operation(…)`.
 
-A parameter that is annotated `Node` takes what an operator takes: a number or an array becomes a
-constant of its own dtype, a size becomes a number. (A parameter that stands beside nodes and takes
-their dtype is an `Operand`, and left to the operation.) What the function refuses with a
-ValueError, as a shape rule does, reaches the user as a DeclarationError that names the function,
-the nodes given to it and the user's line, and so does a call with arguments that it does not have.
+An argument of a parameter annotated `Node` is converted as an operand of an operator is: a number
+or an array becomes a constant of its own dtype, a size becomes a number. (An `Operand` has the
+dtype of the nodes beside it and is converted by the operation.) A ValueError of the function, as of
+a shape rule, is turned into a DeclarationError that names the function, its nodes and the user's
+line, and so is a call that does not fit the signature.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from graphgrad.graph.arguments import node_parameters
 from graphgrad.graph.block import Block
-from graphgrad.graph.manual import example_text, formulas
-from graphgrad.graph.node import Delta, Node, TypedOperation, refusal, with_nodes
+from graphgrad.graph.help_text import example_text, formulas
+from graphgrad.graph.node import Delta, Node, TypedOperation, call_error, with_nodes
 from graphgrad.graph.samples import Sample
 from graphgrad.graph.types import TensorType
 
@@ -29,8 +29,9 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Marks such a function."""
+def declares(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Converts the arguments of `function` to nodes, and turns a ValueError raised in it into a
+    DeclarationError with the user's line."""
     signature = inspect.signature(function)
     name, operands = function.__name__, node_parameters(signature)
     call: Callable[..., Result] = function
@@ -41,7 +42,7 @@ def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
         try:
             return call(*given, **named)
         except (TypeError, ValueError) as problem:
-            error = refusal(name, signature, given, named, problem)
+            error = call_error(name, signature, given, named, problem)
             if error is None:
                 raise
             raise error from None
@@ -52,14 +53,14 @@ def front(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
 def with_example(
     call: str, result: str, block: Block | None = None
 ) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Marks a front, and adds to its documentation an example: a call on x, of shape [3, 4], with
-    the type that it gives. Before it stands what the block of the operation behind it says."""
+    """`@declares`, and adds an example to the docstring: a call on x, of shape [3, 4], and the type
+    of its result. The formulas of a `block`, if given, precede the example."""
 
     def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         described = [formulas(block)] if block is not None else []
         parts = [inspect.getdoc(function) or "", *described, example_text(call, result)]
         function.__doc__ = "\n\n".join(parts)
-        return front(function)
+        return declares(function)
 
     return decorate
 
@@ -80,10 +81,9 @@ def operation(
     samples: tuple[Sample, ...] = (),
     example: tuple[str, str] | None = None,
 ) -> Callable[[Callable[Parameters, Node]], TypedOperation[Parameters]]:
-    """Makes an operation of the function that declares it; its fields are those of `Operation`.
+    """Makes the function that declares a node its operation; the fields are those of `Operation`.
 
-    The function checks its arguments and declares the node by `name.node(…)`, where `name` is its
-    own.
+    The function checks its arguments and declares the node by `name.node(…)`, with its own name.
     """
 
     def decorate(function: Callable[Parameters, Node]) -> TypedOperation[Parameters]:
