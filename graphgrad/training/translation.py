@@ -1,19 +1,16 @@
 """Translation: the data and the uses of any encoder–decoder, whatever graphs it declares.
 
-Teacher forcing needs the graph of the loss; use needs one graph that encodes the source once and
-one that gives the next token at every position of the target so far. Decoding is greedy: the most
-probable token, until <eos> or the maximum length.
+Teacher forcing needs the graph of the loss; in use the model is decoded (`graphgrad.decoding`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
 
 from graphgrad.compile import Compiled, compile
 from graphgrad.data.batches import Batch, Batches, evaluation_batches
@@ -21,21 +18,27 @@ from graphgrad.data.corpus import Corpus, Pair
 from graphgrad.data.dates import EXAMPLE_DAY, dates_corpus, write_date
 from graphgrad.data.text import read_parallel
 from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
 from graphgrad.strict_json import format_json, parse_json
-from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.task import Feeds, Figures, Stages, State, Task
+from graphgrad.training.translator import Languages, Translator
 
-PADDING = PAD
+PADDING, BEGIN, END = PAD, BOS, EOS
 SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"
 LENGTH_FILE, CORPUS_FILE = "longest-target.json", "corpus.json"
 GROUP = 200
-"""How many texts are decoded, and how many pairs evaluated, at a time."""
+"""How many pairs are evaluated at a time."""
 VALIDATED = 200
 """How many held-out pairs are looked at while training goes on."""
 SHOWN_LOCALES = ("de", "fr", "zh", "ru")
 SHOWN_LINES = 4
 _MENDING = "restore it from a copy, or start a new run"
+
+
+def quietly(stage: str, done: int, total: int) -> None:
+    """Nobody looks on."""
 
 
 class TranslationSettings(Protocol):
@@ -212,34 +215,22 @@ def translation_task(
     data: TranslationData,
     training: Graph,
     evaluation: Graph,
-    encoding: Graph,
-    decoding: Graph,
+    decodable: Decodable,
 ) -> Task:
-    """The task of a model that declares these four graphs."""
-    translator = Translator(data, encoding, decoding, settings.maximum_length)
-    scored = cache(lambda: compile(evaluation))
+    """The task of a model that declares these two graphs, and can be decoded."""
+    languages = Languages(
+        data.source_vocabulary,
+        data.target_vocabulary,
+        data.longest_target,
+        settings.maximum_length,
+    )
+    translator = Translator(languages, decodable)
+    scorer = _Scorer(settings, data, translator, cache(lambda: compile(evaluation)))
 
-    def evaluate(state: State) -> dict[str, float]:
-        return score(state, data.corpus.test)
-
-    def validate(state: State) -> dict[str, float]:
-        return score(state, data.corpus.validation[:VALIDATED])
-
-    def score(state: State, held_out: Sequence[Pair]) -> dict[str, float]:
-        pairs = data.fitting(held_out, settings.maximum_length)
-        total = tokens = 0.0
-        for batch in _batches(data, pairs):
-            count = int((batch.target_output != PAD).sum())
-            total += float(scored()(state, **feeds_of(batch))["loss"]) * count
-            tokens += count
-        translated = translator(state, [source for source, _ in pairs])
-        wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
-        right = sum(a == b for a, b in zip(translated, wanted, strict=True))
-        return {
-            "loss": total / max(tokens, 1),
-            "exact_match": right / max(len(pairs), 1),
-            "examples": len(pairs),
-        }
+    def measure(state: State, options: Options, stages: Stages, quick: bool) -> Figures:
+        corpus = data.corpus
+        held_out = corpus.validation[:VALIDATED] if quick else corpus.test
+        return scorer(state, held_out, options, stages)
 
     def examples(state: State) -> list[str]:
         sources = _shown(settings, data)
@@ -249,11 +240,13 @@ def translation_task(
     return Task(
         graph=training,
         feeds=lambda step: feeds_of(data.batches().at(step)),
-        evaluate=evaluate,
-        validate=validate,
+        evaluate=lambda state: measure(state, Options(), quietly, False),
+        validate=lambda state: measure(state, Options(), quietly, True),
+        measure=measure,
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=examples,
         translate=translator,
+        translations=translator.finished,
         files={
             SOURCE_FILE: data.source_vocabulary.to_json(),
             TARGET_FILE: data.target_vocabulary.to_json(),
@@ -264,74 +257,44 @@ def translation_task(
     )
 
 
-class Translator:
-    """Greedy autoregressive decoding: `translator(state, texts)`."""
+@dataclass(frozen=True)
+class _Scorer:
+    """Figures on held-out pairs: the loss of each next token, and whole translations."""
 
-    def __init__(
-        self, data: TranslationData, encoding: Graph, decoding: Graph, maximum_length: int
-    ) -> None:
-        self.data, self.maximum_length = data, maximum_length
-        longest = data.longest_target
-        # a quarter more than was ever seen; a model that does not stop is stopped there
-        self.target_length = min(maximum_length, longest + longest // 4 + 2)
-        self._graphs = encoding, decoding
+    settings: TranslationSettings
+    data: TranslationData
+    translator: Translator
+    losses: Callable[[], Compiled]
 
-    @cached_property
-    def encode(self) -> Compiled:
-        """The encoder, compiled when it is first used: training may never translate."""
-        return compile(self._graphs[0])
-
-    @cached_property
-    def decode(self) -> Compiled:
-        """The decoder, likewise."""
-        return compile(self._graphs[1])
-
-    def __call__(self, state: State, texts: Sequence[str], group: int = GROUP) -> list[str]:
-        """One translation for each text, in order; similar lengths are decoded together.
-
-        What is blank stays blank: no model is trained on it.
-        """
-        ids = [self._encoded(text) for text in texts]
-        told = [place for place, text in enumerate(texts) if text.strip()]
-        order = sorted(told, key=lambda place: len(ids[place]))
-        translated = [""] * len(texts)
-        for start in range(0, len(order), group):
-            places = order[start : start + group]
-            results = self._decoded(state, [ids[place] for place in places])
-            for place, result in zip(places, results, strict=True):
-                translated[place] = self.data.target_vocabulary.decode(result)
-        return translated
-
-    def _encoded(self, text: str) -> list[int]:
-        ids = [*self.data.source_vocabulary.encode(text), EOS]
-        if len(ids) > self.maximum_length:
-            raise DataError(
-                f"the text has {len(ids) - 1} tokens, the model takes {self.maximum_length - 1}: "
-                f"{text[:60]!r}",
-                fix="split it, or train with --set maximum_length=…",
-            )
-        return ids
-
-    def _decoded(self, state: State, ids: list[list[int]]) -> list[list[int]]:
-        width = -(-max(map(len, ids)) // 8) * 8
-        source = np.full((len(ids), width), PAD, np.int32)
-        for row, tokens in zip(source, ids, strict=True):
-            row[: len(tokens)] = tokens
-        memory = self.encode(_of(self.encode.graph, state), source=source)["memory"]
-        target = np.full((len(ids), self.target_length), PAD, np.int32)
-        target[:, 0] = BOS
-        done = np.zeros(len(ids), bool)
-        decoder_state = _of(self.decode.graph, state)
-        for place in range(1, self.target_length):
-            # the causal mask hides what is not written yet, so one program serves every length
-            following = self.decode(
-                decoder_state, source=source, target_input=target, memory=memory
-            )["next"]
-            target[:, place] = np.where(done, PAD, following[:, place - 1])
-            done |= target[:, place] == EOS
-            if done.all():
-                break
-        return [row[1:].tolist() for row in target]
+    def __call__(
+        self,
+        state: State,
+        held_out: Sequence[Pair],
+        options: Options,
+        stages: Stages,
+    ) -> Figures:
+        """The figures. Where `stages` ends it, they are of the pairs that are translated by then,
+        which are the shortest."""
+        pairs = self.data.fitting(held_out, self.settings.maximum_length)
+        total, tokens, done = 0.0, 0, 0
+        sources = [source for source, _ in pairs]
+        wanted = [self.data.target_vocabulary.normal_form(target) for _, target in pairs]
+        found: dict[int, str] = {}
+        with suppress(Stopped):
+            for batch in _batches(self.data, pairs):
+                total += float(self.losses()(state, **feeds_of(batch))["loss"]) * batch.tokens
+                tokens += batch.tokens
+                done += batch.rows
+                stages("loss", done, len(pairs))
+            watch = partial(stages, "translated")
+            for place, renderings in self.translator.finished(state, sources, options, watch):
+                found[place] = renderings[0].text
+        right = sum(wanted[place] == text for place, text in found.items())
+        return {
+            "loss": total / max(tokens, 1),
+            "exact_match": right / max(len(found), 1),
+            "examples": len(found),
+        }
 
 
 def feeds_of(batch: Batch) -> Feeds:
@@ -341,11 +304,6 @@ def feeds_of(batch: Batch) -> Feeds:
         "target_input": batch.target_input,
         "target_output": batch.target_output,
     }
-
-
-def _of(graph: Graph, state: State) -> State:
-    """The part of a training state that another graph of the same model needs."""
-    return {name: state[name] for name in graph.states}
 
 
 def _fitting(
