@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from graphgrad.models import attention, feedforward, transformer
+from graphgrad.models import attention, feedforward, gpt, transformer
 
 BUILTIN: Mapping[str, ModuleType] = {
     "transformer": transformer,
+    "gpt": gpt,
     "feedforward": feedforward,
     "attention": attention,
 }

@@ -20,7 +20,7 @@ from graphgrad.layers.embedding import embed, embedding_table, sinusoidal_positi
 from graphgrad.layers.gated import gated_feed_forward
 from graphgrad.layers.grouped import grouped_attention, repeat_heads
 from graphgrad.layers.norms import rms_norm
-from graphgrad.layers.positions import learned_positions, rotate
+from graphgrad.layers.positions import learned_positions, picked, rotate
 from graphgrad.layers.shared import shared
 from graphgrad.layers.sublayer import sublayer
 
@@ -41,6 +41,7 @@ __all__ = [
     "learned_positions",
     "multi_head_attention",
     "padding_mask",
+    "picked",
     "repeat_heads",
     "rms_norm",
     "rotate",

@@ -6,7 +6,18 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Initial, Node, constant, iota, parameter
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import known_width
-from graphgrad.ops import cast, concatenate, cos, expand_dims, gather, multiply, sin, split
+from graphgrad.ops import (
+    cast,
+    concatenate,
+    cos,
+    expand_dims,
+    gather,
+    matmul,
+    multiply,
+    one_hot,
+    sin,
+    split,
+)
 
 ROTARY_BASE = 10000.0
 
@@ -51,3 +62,11 @@ def rotate(
     return concatenate(
         [first * cosine - second * sine, second * cosine + first * sine], -1, name=name
     )
+
+
+def picked(x: Node, places: Node, name: str = "picked") -> Node:
+    """The vectors at some places: x [batch, position, feature], places [batch, n] -> [batch, n, …].
+
+    A product with one row a place, which is 1 there: so what is sent back is a product too.
+    """
+    return matmul(one_hot(places, x.shape[1], x.dtype), x, name=name)

@@ -31,10 +31,13 @@ from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
 from graphgrad.graph import Graph
 from graphgrad.training.files import disk_errors, read_file
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.sampling import Sampling
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
 State = Mapping[str, np.ndarray]
+Gap = Sequence[tuple[str, float]]
+"""Words that may stand in a gap, with their probabilities, the most probable first."""
 _LIMIT = 1 << 26  # bytes: a larger file is no model
 
 
@@ -59,6 +62,11 @@ class Task:
     """Lines that show what the model can do by now."""
     translate: Callable[[State, Sequence[str]], list[str]] | None = None
     """Texts to texts, where the model translates."""
+    generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
+    """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
+    on."""
+    fill: Callable[[State, str, int], list[Gap]] | None = None
+    """A text to the so many most probable words for each gap in it, where the model fills gaps."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step
