@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from types import ModuleType
 
-from graphgrad.models import attention, feedforward, gpt, transformer
+from graphgrad.models import attention, bert, feedforward, gpt, transformer
 
 BUILTIN: Mapping[str, ModuleType] = {
     "transformer": transformer,
     "gpt": gpt,
+    "bert": bert,
     "feedforward": feedforward,
     "attention": attention,
 }

@@ -65,9 +65,11 @@ class Settings(TrainingSettings):
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
+    least_rate: float = 0.1
     beta2: float = 0.99
     weight_decay: float = 0.1
-    no_decay: str = "*.b,*.bias,*.gain"
+    no_decay: str = ""
+    """adamw: parameters without it, by names or patterns; empty: all that are no matrices."""
     layers: int = 4
     """Layers of the decoder."""
     width: int = 128

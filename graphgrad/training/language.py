@@ -27,6 +27,7 @@ from graphgrad.data.text_tokens import TextTokens
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.files import format_json, parse_json
 from graphgrad.training.generation import Reader, Recomputed, generate
 from graphgrad.training.sampling import Sampling
@@ -233,6 +234,7 @@ def language_task(
         generate=writer,
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
+        step=step_that_decays_matrices,
     )
 
 

@@ -21,6 +21,7 @@ from graphgrad.data.text_tokens import TextTokens
 from graphgrad.data.vocabulary import EOS, PAD
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.generation import Recomputed, generate
 from graphgrad.training.language import SILENT, VOCABULARY_FILE, Score, Writer
 from graphgrad.training.sampling import Sampling
@@ -94,6 +95,7 @@ def sorting_task(
         examples=examples,
         generate=Writer(tokens, reader, offset, LENGTH),
         files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
+        step=step_that_decays_matrices,
     )
 
 
