@@ -20,11 +20,14 @@ from graphgrad.tools import (
     check,
     doctor,
     evaluate,
+    fill,
+    generate,
     guide,
     inspect,
     new,
     plot,
     profile,
+    recipes,
     render,
     train,
     translate,
@@ -34,6 +37,8 @@ from graphgrad.tools.streams import abandon, output_failure, standard_streams, t
 COMMANDS: Mapping[str, ModuleType] = {
     "train": train,
     "translate": translate,
+    "generate": generate,
+    "fill": fill,
     "evaluate": evaluate,
     "render": render,
     "inspect": inspect,
@@ -44,6 +49,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "doctor": doctor,
     "guide": guide,
     "new": new,
+    "recipes": recipes,
 }
 
 DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the

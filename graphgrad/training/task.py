@@ -105,10 +105,12 @@ class ModelFile:
     check: Mapping[str, Any]
     digest: str = ""
     """The sha256 of the file that was run; empty of a built-in model."""
+    recipe: str = ""
+    """The recipe that the settings are of, where one was named."""
 
     @property
     def short_name(self) -> str:
-        return Path(self.name).stem
+        return self.recipe or Path(self.name).stem
 
 
 def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
