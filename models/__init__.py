@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from types import ModuleType
 
-from graphgrad.errors import UnknownNameError, suggestion
+from graphgrad.errors import UnknownNameError
 from graphgrad.models import attention, bert, feedforward, gpt, transformer
+from graphgrad.text import suggestion
 from graphgrad.training.recipe import Recipe, read_recipe
 
 BUILTIN: Mapping[str, ModuleType] = {

@@ -21,17 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import CheckpointError, ConfigurationError, suggestion
+from graphgrad.errors import CheckpointError, ConfigurationError
+from graphgrad.files import disk_errors, read_file, write_atomically
 from graphgrad.graph import Graph
 from graphgrad.models import bert, gpt
+from graphgrad.strict_json import format_json, parse_json
+from graphgrad.text import suggestion
 from graphgrad.training.checkpoint_format import checked_array, safetensors_pieces
-from graphgrad.training.files import (
-    disk_errors,
-    format_json,
-    parse_json,
-    read_file,
-    write_atomically,
-)
 from graphgrad.training.state_file import load
 
 CONFIGURATION, WEIGHTS = "config.json", "model.safetensors"

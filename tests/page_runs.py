@@ -16,15 +16,13 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.graph import Graph
-from graphgrad.inspection.history import History, read_history
-from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
+from graphgrad.reports.history import History, read_history
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
@@ -85,7 +83,7 @@ def train_transformer(folder: Path, values: dict[str, Any]) -> OpenRun:
     settings = with_values(model.settings, values)
     run = create_run(model, settings, folder)
     progress = Progress(settings.steps, 0, stream=io.StringIO())
-    train(run, progress=progress, recorder=make_recorder(run.graph))
+    train(run, progress=progress)
     return open_run(folder, BUILTIN)
 
 

@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
+from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.files import disk_errors, read_file
 from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
+from graphgrad.text import suggestion
 from graphgrad.tools.streams import tell
-from graphgrad.training.files import disk_errors, read_file
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.runs import OpenRun, open_run

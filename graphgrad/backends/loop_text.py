@@ -76,7 +76,7 @@ def print_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> Loop
     `in_place` maps an output to the argument whose memory it takes: the kernel is given that array
     once, so the compiler need not ask whether two arrays overlap.
     """
-    return _Printer(loops, in_place or {}).printed()
+    return _LoopPrinter(loops, in_place or {}).printed()
 
 
 class LoopTexts:
@@ -94,7 +94,7 @@ class LoopTexts:
         return found
 
 
-class _Printer:
+class _LoopPrinter:
     def __init__(self, loops: Loops, in_place: Mapping[int, int]) -> None:
         self.loops, self.in_place = loops, in_place
         self.columns = loops.columns

@@ -23,14 +23,17 @@ import numpy as np
 from graphgrad.backends.overlap import StateRanges
 from graphgrad.backends.source import Source
 from graphgrad.backends.workspaces import Run, Workspace, Workspaces
+from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.graph.arrays import given_array
-from graphgrad.graph.display import summary
-from graphgrad.graph.html import program_html
 from graphgrad.graph.single import Single
+from graphgrad.graph.text import summary
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
+
+PROGRAM_FILE = "<graphgrad program>"
+"""The file that a program's code gives as its own: those who trace lines know it by that."""
 
 
 class BoundCalls(Protocol):
@@ -56,7 +59,7 @@ class LinkedCalls(Protocol):
         """A kernel in the processor's own language."""
 
 
-class Program(Single):
+class Program(Single, Displayed):
     """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`.
 
     `workspaces` are what it runs in, shared with other programs where they are given.
@@ -72,7 +75,7 @@ class Program(Single):
         self.plan = plan
         self._printed, self._calls = printed, calls
         self._workspaces = workspaces or Workspaces()
-        self._code = builtins.compile(printed.text, "<graphgrad program>", "exec")
+        self._code = builtins.compile(printed.text, PROGRAM_FILE, "exec")
         self._inputs = tuple(
             (name, node.shape, node.dtype) for name, node in self.graph.inputs.items()
         )
@@ -111,14 +114,6 @@ class Program(Single):
     def peak_bytes(self) -> int:
         """Bytes held while it runs: arena, constants and state."""
         return self.plan.peak_bytes
-
-    def _repr_html_(self) -> str:
-        figures = [
-            ("nodes", str(len(self.graph))),
-            ("bytes at the peak", f"{self.peak_bytes:,}"),
-            ("of which arena", f"{self.plan.arena_bytes:,}"),
-        ]
-        return program_html("program", figures, {"source": self.source, "plan": str(self.plan)})
 
     def __repr__(self) -> str:
         return (
@@ -212,7 +207,7 @@ def _guard(graph: Graph, value: np.ndarray, position: int) -> None:
         node = graph.nodes[position]
         raise NonFiniteError(
             f"{graph.name_of(node)} is {value.item()}; no parameter was changed",
-            str(node.origin or ""),
+            node.origin,
         )
 
 

@@ -17,9 +17,9 @@ from graphgrad.graph.deltas import (
     Delta,
     Derivation,
     Planned,
+    RuleStep,
     Script,
     Sent,
-    Step,
     cut_name,
     delta_name,
     rule_scope,
@@ -48,7 +48,7 @@ class Backwards:
         _need_no_deltas(graph, self.between.union(leaves, [target]), label)
         self.sent: dict[Node, list[Sent[Node]]] = {}
         self.deltas: list[Delta[Node]] = []
-        self.steps: list[Step[Node]] = []
+        self.steps: list[RuleStep[Node]] = []
         self.known = set(graph.nodes)
         # deltas before contributions: a node that is both is shown as the delta
         self.names: dict[str, Node] = {}
@@ -113,7 +113,7 @@ class Backwards:
         if rule is None:
             raise DeclarationError(
                 f"{name!r}: the operation {node.operation.name} has no delta rule",
-                str(node.origin or ""),
+                node.origin,
                 "wrap its head in stop_gradient(), or give it a rule: with_delta(…)",
             )
         sent, inside = [], rule_scope(name, self.label)
@@ -147,7 +147,7 @@ class Backwards:
             node = waiting.pop()
             if node not in self.known:
                 self.known.add(node)
-                self.steps.append(Step(node, owner, name, scope))
+                self.steps.append(RuleStep(node, owner, name, scope))
                 waiting.extend(node.heads)
 
     # ------------------------------------------------------------ cuts
@@ -175,7 +175,7 @@ class Backwards:
             if new.type != value.type:
                 raise DeclarationError(
                     f"surgery {plan.cut}: the delta is {value.type}, its replacement {new.type}",
-                    str(node.origin or ""),
+                    node.origin,
                     "a delta has the shape and dtype of its node",
                 )
             self._own(new, node, "")
@@ -239,7 +239,10 @@ class Backwards:
                 ]
             ),
             tuple(
-                [Step(at(node), at(owner), name, scope) for node, owner, name, scope in self.steps]
+                [
+                    RuleStep(at(node), at(owner), name, scope)
+                    for node, owner, name, scope in self.steps
+                ]
             ),
             tuple(
                 [
@@ -266,7 +269,7 @@ def _need_no_deltas(graph: Graph, nodes: set[Node], label: str) -> None:
             if node in nodes and node in derivation.of_node:
                 raise DeclarationError(
                     f"this graph already has a {label} of {graph.name_of(node)!r}",
-                    str(node.origin or ""),
+                    node.origin,
                     f'derive with another label: derive(graph, of, label="{label}2")',
                 )
 
@@ -283,7 +286,7 @@ def _check_rule(node: Node, given: Any) -> None:
     if reason:
         raise DeclarationError(
             f"the delta rule of {node.operation.name} {reason}",
-            str(node.origin or ""),
+            node.origin,
             "give (delta_1, delta_2, …): a node for each head, or None where nothing is sent",
         )
 
@@ -298,7 +301,7 @@ def _same_type(node: Node, head: Node, contribution: Node) -> Node:
         raise DeclarationError(
             f"the delta rule of {node.operation.name} gives {contribution.type} for a head of "
             f"type {head.type}",
-            str(node.origin or ""),
+            node.origin,
             "a contribution has the shape of the head or of the result",
         )
     fitted = sum_to(

@@ -18,7 +18,8 @@ from functools import cached_property
 import numpy as np
 
 from graphgrad.data.vocabulary import EOS, SPECIALS, UNK, Vocabulary
-from graphgrad.errors import ConfigurationError, DataError, suggestion
+from graphgrad.errors import ConfigurationError, DataError
+from graphgrad.text import suggestion
 
 KINDS = ("byte", "character", "word")
 _WORD = re.compile(r"\w+|[^\w\s]")

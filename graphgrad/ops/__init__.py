@@ -1,6 +1,6 @@
 """All operations. Adding one is adding its block to a family and its value to that family's list.
 
-`ALL_OPERATIONS` is what the test suite, the documentation and the inspection walk over.
+`ALL_OPERATIONS` is what the test suite, the documentation and the rooms above walk over.
 """
 
 from graphgrad.graph.infix import OPERATORS

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from graphgrad.backprop.selection import Part, owner_of, parts_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, STATEFUL, Graph, Node
-from graphgrad.inspection.selection import Part, owner_of, parts_of
 from graphgrad.ops import add, half_squared_error, multiply
 
 Path = tuple[str, ...]

@@ -37,6 +37,15 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import CheckpointError
+from graphgrad.files import (
+    TEMPORARY_PREFIX,
+    disk_errors,
+    explain_os_error,
+    make_folder,
+    sync_folder,
+    temporary_name,
+)
+from graphgrad.strict_json import format_json
 from graphgrad.training.checkpoint_format import (
     FORMAT,
     VERSION,
@@ -44,15 +53,6 @@ from graphgrad.training.checkpoint_format import (
     checked_array,
     read_checkpoint_files,
     write_checkpoint_files,
-)
-from graphgrad.training.files import (
-    TEMPORARY_PREFIX,
-    disk_errors,
-    explain_os_error,
-    format_json,
-    make_folder,
-    sync_folder,
-    temporary_name,
 )
 
 _FOLDER = re.compile(r"step-(\d{9,15})(?:-([1-9]\d{0,8}))?")
@@ -77,7 +77,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, order=True)
-class _Place:
+class _CheckpointFolder:
     """A folder that has the name of a checkpoint; the larger, the newer."""
 
     step: int
@@ -213,7 +213,7 @@ def _remove_surplus(folder: Path, newest: Path, step: int, keep: int) -> None:
             _remove(place)
 
 
-def _remove(place: _Place) -> None:
+def _remove(place: _CheckpointFolder) -> None:
     """Renamed first: half a removed checkpoint must not look like a damaged one."""
     doomed = place.path.parent / temporary_name().replace(TEMPORARY_PREFIX, _REMOVING_PREFIX)
     os.rename(place.path, doomed)
@@ -229,7 +229,7 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _listed(folder: Path) -> list[_Place]:
+def _listed(folder: Path) -> list[_CheckpointFolder]:
     """Every folder with the name of a checkpoint, in no order."""
     try:
         names = os.listdir(folder)
@@ -238,7 +238,7 @@ def _listed(folder: Path) -> list[_Place]:
     except OSError as error:
         raise explain_os_error(error, folder, "list") from error
     matches = map(_FOLDER.fullmatch, names)
-    places = [_Place(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
+    places = [_CheckpointFolder(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
     return [place for place in places if place.path.is_dir()]
 
 
@@ -258,4 +258,4 @@ def _nothing_usable(folder: Path, step: int | None, warnings: list[str]) -> Chec
         fix = f"leave the step out to take the newest whole one; there are those of step {others}"
     else:
         fix = "copy one back from a backup, or start a new run"
-    return CheckpointError(problem, str(folder), fix)
+    return CheckpointError(problem, folder, fix)

@@ -27,8 +27,8 @@ from graphgrad.data.text_tokens import TextTokens
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
+from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
-from graphgrad.training.files import format_json, parse_json
 from graphgrad.training.generation import Reader, Recomputed, generate
 from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import Feeds, State, Task

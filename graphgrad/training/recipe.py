@@ -21,7 +21,8 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from graphgrad.errors import ConfigurationError, suggestion
+from graphgrad.errors import ConfigurationError
+from graphgrad.text import suggestion
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import ModelFile, Task, load_model
 

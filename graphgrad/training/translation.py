@@ -23,7 +23,7 @@ from graphgrad.data.text import read_parallel
 from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
-from graphgrad.training.files import format_json, parse_json
+from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.task import Feeds, State, Task
 
 PADDING = PAD

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
+from graphgrad.graph import initial_state
 from graphgrad.models.gpt import Settings, following_graph, training_graph
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.optimisers import SEED, STEP

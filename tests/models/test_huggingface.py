@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import CheckpointError, ConfigurationError
+from graphgrad.graph import initial_state
 from graphgrad.models import bert, gpt
 from graphgrad.models.huggingface import CONFIGURATION, WEIGHTS, read_weights, write_weights
 from graphgrad.training.state_file import load, save

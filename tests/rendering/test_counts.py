@@ -12,8 +12,8 @@ import pytest
 from page_driver import Open
 
 import graphgrad as gg
+from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import CONSTANT, Graph
-from graphgrad.inspection.selection import parts_of
 from graphgrad.models import BUILTIN, feedforward, transformer
 from graphgrad.rendering import View, render
 from graphgrad.rendering.page import build_page

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
+from graphgrad.figures.statistics import statistics_of
 from graphgrad.graph import Graph
-from graphgrad.inspection.statistics import statistics_of
 from graphgrad.models import feedforward
 from graphgrad.rendering import View, render
 from graphgrad.rendering.figures import Figures, delta_text, figures_of, value_text

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hostile_names import HOSTILE, hostile_graph
 
 import graphgrad as gg
 from graphgrad.errors import ConfigurationError
@@ -16,47 +17,6 @@ from graphgrad.graph import Graph
 from graphgrad.rendering import View, render
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.build import json_block, page_script, page_style
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script><img src=x onerror=alert(1)>",
-    "]]>",
-    "<!--",
-    "-->",
-    "\"'`",
-    "\\N",
-    "n0:port",
-    "javascript:alert(1)",
-    "{{data}}",
-    "{{script}}",
-    "${alert(1)}",
-    "\u202egnp.exe",
-    "\u2066\u200f",
-    "x" * 10_000,
-    "&lt;b&gt;",
-    "\u2028\u2029",
-    "a\nb\tc",
-    "\x00",
-    "__proto__",
-    "constructor",
-    "toString",
-    "%s%n",
-    "\ud800",
-    "😀",
-    "#node=x&view=y",
-]
-
-
-def hostile_graph() -> Graph:
-    """Every name of the corpus as that of an input, a scope and a value."""
-    total = None
-    w = gg.parameter("w<b>", (3,))
-    for number, name in enumerate(HOSTILE):
-        with gg.scope(name):
-            value = gg.tanh(gg.input(f"x{100 + number} {name}", ("batch", 3)) * w, name=name)
-        total = value if total is None else total + value
-    assert total is not None
-    return gg.derive(Graph({"loss": gg.sum(total, name="loss")}), "loss")
 
 
 def data_of(html: str) -> dict[str, Any]:

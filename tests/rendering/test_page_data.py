@@ -6,9 +6,9 @@ import pytest
 
 import graphgrad as gg
 from graphgrad.graph import ZEROS, Graph
-from graphgrad.inspection.cost import flops_of
 from graphgrad.models import feedforward
 from graphgrad.passes import specialise
+from graphgrad.performance.cost import flops_of
 from graphgrad.rendering.page.data import page_data
 from graphgrad.rendering.page.scopes import FORWARD
 

@@ -1,18 +1,18 @@
 """Hostile names in a browser: text and nothing else, in the picture and in every panel."""
 
 import numpy as np
+from hostile_names import HOSTILE, hostile_graph
 from page_driver import Open, follow, title
 from page_runs import HOSTILE_WORDS
-from test_page_build import HOSTILE, hostile_graph
 
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph, input, parameter, scope
-from graphgrad.inspection.history import History
 from graphgrad.ops import matmul, sum, tanh
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.section_history import history_section
 from graphgrad.rendering.page.section_passes import pass_section
 from graphgrad.rendering.page.section_run import run_section
+from graphgrad.reports.history import History
 
 
 def test_hostile_names_show_as_text(open_page: Open) -> None:

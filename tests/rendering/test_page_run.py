@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state, sizes_of
-from graphgrad.graph import Graph, input, normal, parameter, scope
-from graphgrad.inspection.statistics import FIGURES, statistics_of
+from graphgrad.figures.batch import ValueFigures, histogram_of
+from graphgrad.figures.statistics import FIGURES, statistics_of
+from graphgrad.graph import Graph, initial_state, input, normal, parameter, scope
 from graphgrad.models import BUILTIN
 from graphgrad.ops import log, matmul, relu, sigmoid, sqrt, subtract, sum, tanh
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
-from graphgrad.rendering.page.section_run import BINS, COLUMNS, histogram_of, row_of, run_section
+from graphgrad.passes import sizes_of, specialise
+from graphgrad.rendering.page.section_run import COLUMNS, row_of, run_section
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.runs import first_state
 from graphgrad.training.settings import TrainingSettings, with_values
@@ -115,27 +113,10 @@ def test_every_node_of_a_transformer_has_the_figures_of_its_value() -> None:
     )
 
 
-@given(st.lists(st.floats(allow_nan=True, width=64), min_size=0, max_size=50))
-def test_a_histogram_counts_every_finite_element_in_its_binade(values: list[float]) -> None:
-    first, positive, negative = histogram_of(np.array(values))
-    counted = [x for x in values if math.isfinite(x) and x != 0]
-    assert math.fsum(positive) + math.fsum(negative) == len(counted)
-    assert len(positive) == len(negative) <= BINS
-    for sign, counts in ((1, positive), (-1, negative)):
-        for k, count in enumerate(counts):
-            low, high = math.ldexp(1.0, first + k) if k else 0.0, first + k + 1
-            inside = [
-                x
-                for x in counted
-                if x * sign > 0
-                and abs(x) >= low
-                and (high > 1023 or abs(x) < math.ldexp(1.0, high))
-            ]
-            assert count == len(inside)
-
-
 def test_a_row_of_nothing_has_no_figures() -> None:
-    row = dict(zip(COLUMNS, row_of(np.array([math.nan, math.inf])), strict=True))
+    array = np.array([math.nan, math.inf])
+    found = ValueFigures(statistics_of(array), array.size, histogram_of(array))
+    row = dict(zip(COLUMNS, row_of(found), strict=True))
     assert row["mean"] is None and row["non_finite"] == 2 and row["positive"] == []
 
 

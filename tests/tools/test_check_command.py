@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphgrad.compile import initial_state
+from graphgrad.checks.finite_differences import Verdict
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.graph import ONES, Graph, input, normal, parameter, state
-from graphgrad.inspection.check import Verdict
+from graphgrad.graph import ONES, Graph, initial_state, input, normal, parameter, state
 from graphgrad.ops import sum
 from graphgrad.tools import check
 

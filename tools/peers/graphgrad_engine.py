@@ -9,13 +9,13 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import graphgrad
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import Graph
+from graphgrad.compile import compile
+from graphgrad.graph import Graph, initial_state
 from graphgrad.models import transformer
 from graphgrad.training.optimisers import training_step
 
 if TYPE_CHECKING:
-    from graphgrad.inspection.bench_worker import Workload
+    from graphgrad.performance.bench_worker import Workload
 
 
 def settings_of(workload: Workload, dropout: float) -> transformer.Settings:

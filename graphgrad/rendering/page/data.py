@@ -14,11 +14,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from graphgrad.backprop.formula import cuts_of, formula_of, rule_of
+from graphgrad.backprop.selection import owner_of, parts_of
 from graphgrad.graph import CONSTANT, LEAVES, PARAMETER, Dimension, Graph, Node
 from graphgrad.graph.dimension import product
 from graphgrad.graph.text import value_text
-from graphgrad.inspection.formula import cuts_of, formula_of, rule_of
-from graphgrad.inspection.selection import owner_of, parts_of
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.page.factors import factors
@@ -182,7 +182,7 @@ def _terms(size: int | Dimension) -> list[list[Any]]:
 
 
 def _flops(node: Node) -> list[list[Any]] | None:
-    """2 m n k of a matrix product, times its batch (as `inspection.cost` counts), else None."""
+    """2 m n k of a matrix product, times its batch (as `performance.cost` counts), else None."""
     if node.operation is not MATMUL:
         return None
     inner = node.heads[0].shape[-2 if node.attributes["transpose_a"] else -1]

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import UnknownNameError
-from graphgrad.inspection.history import History, read_history
+from graphgrad.passes import sizes_of
 from graphgrad.rendering.page.section_attention import attention_section
 from graphgrad.rendering.page.section_history import history_section
 from graphgrad.rendering.page.section_passes import pass_section
 from graphgrad.rendering.page.section_run import run_section
+from graphgrad.reports.history import History, read_history
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE

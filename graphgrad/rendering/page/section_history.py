@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import Graph
-from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.page.encoding import packed
 
 BUDGET = 6_000_000  # bytes of text in the page

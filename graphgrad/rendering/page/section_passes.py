@@ -8,29 +8,25 @@ after each; the program is the one that `compile` makes, so its lines are those 
     forward    for each source line the optimised line that has its value, or -1
     lines      for each optimised line the program's line that computes it (from 1), or 0
 
-Names survive passes, so they say what became of a node:
-
-    removed    nothing needs it any more           folded     it became a constant
-    merged     another node has its value          rewritten  another operation computes it
-    rebuilt    the same operation on heads that changed
-    added      nodes that no node of the graph before stands for
+What became of a node is one of `passes.changes.KINDS`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphgrad.backends import COMPILES, Program
 from graphgrad.compile import compile
-from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node
-from graphgrad.graph.text import attributes_text, node_line, plain
-from graphgrad.inspection.cost import bytes_of, flops_of
+from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node
+from graphgrad.graph.text import attributes_text, node_line
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.passes.changes import KINDS, NodeChange, changes, same_graph
+from graphgrad.performance.cost import cost_of
+from graphgrad.text import printable
 
-KINDS = ("added", "removed", "merged", "folded", "rewritten", "rebuilt")
 LISTED = 150  # nodes of one kind and pass that are listed by name
 LINES = 12_000  # of each of the three texts
 WIDEST = 240  # characters of a line
@@ -87,79 +83,27 @@ class _Watch:
                 "name": name,
                 "nodes": [len(before), len(after)],
                 "cost": self.steps[-1]["cost"]
-                if self.steps and _same(before, after)
-                else self._cost(after),
+                if self.steps and same_graph(before, after)
+                else {"nodes": len(after), **asdict(cost_of(after, self.sizes))},
                 "counts": {kind: len(items) for kind, items in found.items()},
                 "lists": {
-                    kind: items[:LISTED] for kind, items in found.items() if kind != "rebuilt"
+                    kind: [_listed(before, item, after) for item in items[:LISTED]]
+                    for kind, items in found.items()
+                    if kind != "rebuilt"
                 },
             }
         )
 
-    def _cost(self, graph: Graph) -> dict[str, int]:
-        """Nodes, matrix products and bytes moved of what outputs and updates need."""
-        sized = specialise(graph, self.sizes)
-        needed = sized.ancestors([*sized.outputs.values(), *sized.updates.values()])
-        computed = [
-            node for node in needed if node.operation not in LEAVES and node.operation.view is None
-        ]
-        return {
-            "nodes": len(graph),
-            "steps": len(computed),
-            "flops": sum(map(flops_of, computed)),
-            "bytes": sum(map(bytes_of, computed)),
-        }
 
-
-def changes(before: Graph, after: Graph) -> dict[str, list[list[str]]]:
-    """What a pass did to each node, by kind: [name, what it was, what it is now].
-
-    Of rebuilt nodes there is only the name.
-    """
-    found: dict[str, list[list[str]]] = {kind: [] for kind in KINDS}
-    if _same(before, after):
-        return found
-    for node in before.nodes:
-        name = before.name_of(node)
-        new = after.names.get(name)
-        if new is node:
-            continue
-        kind = "removed" if new is None else _kind(before, node, new)
-        if kind == "rebuilt":  # only counted
-            found[kind].append([name])
-            continue
-        now = "" if new is None else _computation(after, new)
-        found[kind].append([name, _computation(before, node), now])
-    for node in after.nodes:
-        if node not in before and not any(name in before.names for name in after.names_of(node)):
-            found["added"].append([after.name_of(node), "", _computation(after, node)])
-    return found
-
-
-def _same(before: Graph, after: Graph) -> bool:
-    """Whether a pass found nothing to do: nodes are equal where they are the same."""
-    return before is after or (before.nodes == after.nodes and before.names == after.names)
-
-
-def _kind(before: Graph, old: Node, new: Node) -> str:
-    if new.operation is CONSTANT:
-        return "folded"
-    if new in before:
-        return "merged"
-    same = new.operation is old.operation and len(new.heads) == len(old.heads)
-    if same and (new.operation in LEAVES or _attributes(old) == _attributes(new)):
-        return "rebuilt"
-    return "rewritten"
-
-
-def _attributes(node: Node) -> list[str]:
-    """The attributes without sizes, which change when a graph is specialised."""
-    return [name for name, value in node.attributes.items() if isinstance(value, bool) and value]
+def _listed(before: Graph, item: NodeChange, after: Graph) -> list[str]:
+    """A node that changed: its name, what it was, what it is now."""
+    was = "" if item.before is None else _computation(before, item.before)
+    return [item.name, was, "" if item.after is None else _computation(after, item.after)]
 
 
 def _computation(graph: Graph, node: Node) -> str:
     """`matmul(encoder.x, w, transpose_b=True)`: the operation on the names of its heads."""
-    heads = [plain(graph.name_of(head), 60) for head in node.heads[:6]]
+    heads = [printable(graph.name_of(head), 60) for head in node.heads[:6]]
     heads += ["…"] if len(node.heads) > 6 else []
     arguments = ", ".join(filter(None, [*heads, attributes_text(node)]))
     return _cut(f"{node.operation.name}({arguments})")
@@ -186,7 +130,7 @@ def _place(program: Program, node: Node) -> str:
     place = program.plan.places.get(node)
     if place is None:
         return ""
-    owner = plain(program.graph.name_of(place.root), 80)
+    owner = printable(program.graph.name_of(place.root), 80)
     if place.kind == "arena":
         return f"arena, from byte {place.offset:,}"
     if place.kind == "view":

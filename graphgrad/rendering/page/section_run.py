@@ -1,7 +1,7 @@
 """The section `run` of a page: figures of every value and every delta from one real batch.
 
 The graph goes through the passes of training and is evaluated once, node by node (see
-`inspection.statistics`); what is shown is therefore what a run computes.
+`figures.batch`); what is shown is therefore what a run computes.
 
     rows     one for each distinct value: figures, size, histogram of binades
     nodes    name -> {"value": row, "delta": row, "contributions": […], "unit": …, "update": …}
@@ -19,32 +19,22 @@ Of the nodes that only updates need there are the states and their next values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
-from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
-from graphgrad.inspection.formula import contribution_formula
-from graphgrad.inspection.selection import parts_of
-from graphgrad.inspection.statistics import (
-    FIGURES,
-    Arrays,
-    NonFinite,
-    first_non_finite,
-    statistics_of,
-    walk,
-)
-from graphgrad.ops import relu, sigmoid, tanh
-from graphgrad.passes import PASSES, Pass, optimise, specialise
+from graphgrad.backprop.formula import contribution_formula
+from graphgrad.figures.batch import SATURATED, BatchFigures, ValueFigures
+from graphgrad.figures.evaluation import Arrays
+from graphgrad.figures.non_finite import NonFinite
+from graphgrad.figures.statistics import FIGURES
+from graphgrad.graph import CONSTANT, Graph, Node
+from graphgrad.passes import PASSES, Pass, sizes_of, specialise
 from graphgrad.rendering.page.encoding import number, ratio
 
 COLUMNS = (*FIGURES, "size", "lowest", "positive", "negative")
 """What a row holds; `lowest` is the exponent of the first bin, the last two are its counts."""
-BINS = 44  # binades of one histogram; what is smaller counts in the first
-SATURATED = 0.01  # how near to its bounds a sigmoid is called saturated
 LISTED_UNITS = 24
 PAIRED = 8  # contributions of which all cosines are given
 ANCESTORS = 30  # of the first node that is not finite
@@ -66,254 +56,90 @@ def run_section(
     `label` names the run, `step` is what its state has behind it and `batch` which batch it is.
     Raises what `inspect_values` raises for feeds or states that do not fit.
     """
-    known = specialise(graph, sizes_of(graph, feeds))
-    figures = _Figures(known, state)
-    optimised, _ = optimise(known.with_outputs(figures.wanted(), {}), passes)
-    figures.follow(optimised)
-    walk(optimised, feeds, state, figures.note)
+    figures = BatchFigures(specialise(graph, sizes_of(graph, feeds)), feeds, state, passes)
     rows, place = _rows(figures)
-    nodes = {known.name_of(node): _entry(figures, node, place) for node in figures.shown}
-    found = first_non_finite(_with_deltas(known), feeds, state, passes) if _lost(rows) else None
+    nodes = {
+        figures.graph.name_of(node): _entry(figures, node, rows, place) for node in figures.shown
+    }
+    found = figures.non_finite
     return {
         "run": label,
         "step": step,
         "batch": batch,
         "sizes": sizes_of(graph, feeds),
-        "outputs": _scalars(figures),
+        "outputs": _scalars(figures, rows, place),
         "columns": list(COLUMNS),
         "rows": rows,
         "nodes": nodes,
         "saturated": SATURATED,
-        "non_finite": None if found is None else _explained(known, found),
+        "non_finite": None if found is None else _explained(figures.graph, found),
     }
 
 
-def histogram_of(array: np.ndarray) -> tuple[int, list[int], list[int]]:
-    """The exponent of the first bin, and how many positive and negative elements each bin has.
-
-    Bin number k counts the elements x with 2^(first + k) <= |x| < 2^(first + k + 1); the first also
-    those that are smaller. Empty for an array without finite elements other than 0.
-    """
-    numbers = np.asarray(array, np.float64).ravel()
-    numbers = numbers[np.isfinite(numbers) & (numbers != 0)]
-    if not numbers.size:
-        return 0, [], []
-    exponents = np.frexp(numbers)[1].astype(np.int64) - 1
-    last = int(exponents.max())
-    first = max(int(exponents.min()), last - BINS + 1)
-    places, count = np.maximum(exponents, first) - first, last - first + 1
-    positive = np.bincount(places[numbers > 0], minlength=count)
-    negative = np.bincount(places[numbers < 0], minlength=count)
-    return first, positive.tolist(), negative.tolist()
-
-
-def row_of(array: np.ndarray) -> Row:
-    """The figures of an array in the order of `COLUMNS`."""
-    found = statistics_of(array)
-    figures = [number(getattr(found, name)) for name in FIGURES[:-1]]
-    return [*figures, found.non_finite, int(np.size(array)), *histogram_of(array)]
-
-
-# ---------------------------------------------------------------- one evaluation
-
-
-@dataclass
-class _Sum:
-    """A delta with what each of its tails sends back, until all of them have been seen."""
-
-    delta: Node
-    sent: list[Node]
-    values: dict[Node, np.ndarray] = field(default_factory=dict)
-    products: np.ndarray | None = None
-    """Inner products of the contributions and, last, the delta."""
-
-    def note(self, node: Node, value: np.ndarray) -> None:
-        self.values[node] = np.asarray(value, np.float64).ravel()
-        if len(self.values) == len({self.delta, *self.sent}):
-            vectors = [self.values[item] for item in (*self.sent, self.delta)]
-            with np.errstate(all="ignore"):
-                self.products = np.array([[np.dot(a, b) for b in vectors] for a in vectors])
-            self.values.clear()
-
-
-class _Figures:
-    """What one evaluation is asked for, and what it found, by node of the specialised graph."""
-
-    def __init__(self, graph: Graph, state: Arrays) -> None:
-        self.graph, self.state = graph, state
-        parts = parts_of(graph)
-        kept = {*graph.updates, *graph.updates.values(), *graph.outputs.values()}
-        self.shown = [
-            node
-            for node in graph.nodes
-            if (parts[node] != "update" or node in kept) and node.operation is not CONSTANT
-        ]
-        self.next = {
-            node: leaf for leaf, node in graph.updates.items() if leaf.operation is PARAMETER
-        }
-        self.sums: dict[Node, _Sum] = {}
-        for node in self.shown:
-            delta, sent = graph.delta_or_none(node), graph.sent_back(node)
-            if delta is not None and len(sent) > 1:
-                self.sums[node] = _Sum(delta, [item.value for item in sent])
-        self.rows: dict[Node, Row] = {}
-        self.units: dict[Node, dict[str, Any]] = {}
-        self.updates: dict[Node, dict[str, Any]] = {}
-        self._asked: dict[Node, list[Node]] = {}
-        self._sums: dict[Node, list[_Sum]] = {}
-
-    def wanted(self) -> dict[str, Node]:
-        """The nodes to compute, as outputs under their positions: names may be anything."""
-        nodes = dict.fromkeys(self.shown)
-        for node in self.shown:
-            delta = self.graph.delta_or_none(node)
-            if delta is not None:
-                nodes[delta] = None
-            nodes.update(dict.fromkeys(item.value for item in self.graph.sent_back(node)))
-        nodes.update(dict.fromkeys(self.next))
-        return {str(self.graph.position(node)): node for node in nodes}
-
-    def follow(self, optimised: Graph) -> None:
-        """Notes which node of the optimised graph has the value of which asked ones."""
-        stands_for: dict[Node, Node] = {}
-        for key, node in optimised.outputs.items():
-            asked = self.graph.nodes[int(key)]
-            stands_for[asked] = node
-            self._asked.setdefault(node, []).append(asked)
-        for item in self.sums.values():
-            item.delta = stands_for[item.delta]
-            item.sent = [stands_for[node] for node in item.sent]
-            for node in {item.delta, *item.sent}:
-                self._sums.setdefault(node, []).append(item)
-
-    def note(self, node: Node, value: np.ndarray) -> None:
-        """Called with each value of the optimised graph while it is there."""
-        if node not in self._asked:
-            return
-        row = row_of(value)
-        for asked in self._asked[node]:
-            self.rows[asked] = row
-            if asked.operation in _UNITS:
-                self.units[asked] = _UNITS[asked.operation](asked, value)
-            if asked in self.next:
-                leaf = self.next[asked]
-                self.updates[leaf] = _update(self.state[leaf_name(leaf)], value)
-        for item in self._sums.get(node, ()):
-            item.note(node, value)
-
-
-def _update(old: np.ndarray, new: np.ndarray) -> dict[str, Any]:
-    """How far one step moves a parameter, beside the parameter's own norm."""
-    before = np.asarray(old, np.float64)
-    change = float(np.linalg.norm(np.asarray(new, np.float64) - before))
-    weight = float(np.linalg.norm(before))
-    return {"norm": number(change), "ratio": number(ratio(change, weight))}
-
-
-# ---------------------------------------------------------------- units of an activation
-
-
-def _units(node: Node, stuck: np.ndarray) -> tuple[int, np.ndarray]:
-    """How many units the node has, and the numbers of those that are stuck for the whole batch.
-
-    A unit is a place along the last axis; of a node with one axis, the batch, all is one unit.
-    """
-    wide = node.rank > 1
-    table = stuck.reshape(-1, stuck.shape[-1]) if wide else stuck.reshape(-1, 1)
-    return table.shape[1], np.flatnonzero(table.all(axis=0))
-
-
-def _unit_figures(node: Node, stuck: np.ndarray, kind: str) -> dict[str, Any]:
-    count, units = _units(node, stuck)
-    return {
-        "kind": kind,
-        "units": count,
-        "stuck": len(units),
-        "first": units[:LISTED_UNITS].tolist(),
-        "share": number(float(np.mean(stuck)) if stuck.size else None),
-    }
-
-
-def _relu_units(node: Node, value: np.ndarray) -> dict[str, Any]:
-    return _unit_figures(node, value == 0, "relu")
-
-
-def _sigmoid_units(node: Node, value: np.ndarray) -> dict[str, Any]:
-    return _unit_figures(node, np.minimum(value, 1 - value) < SATURATED, "sigmoid")
-
-
-def _tanh_units(node: Node, value: np.ndarray) -> dict[str, Any]:
-    return _unit_figures(node, 1 - np.abs(value) < SATURATED, "tanh")
-
-
-_UNITS: Mapping[Operation, Callable[[Node, np.ndarray], dict[str, Any]]] = {
-    relu: _relu_units,
-    sigmoid: _sigmoid_units,
-    tanh: _tanh_units,
-}
+def row_of(found: ValueFigures) -> Row:
+    """The figures of a value in the order of `COLUMNS`."""
+    figures = [number(getattr(found.statistics, name)) for name in FIGURES[:-1]]
+    return [*figures, found.statistics.non_finite, found.size, *found.histogram]
 
 
 # ---------------------------------------------------------------- in plain values
 
 
-def _rows(figures: _Figures) -> tuple[list[Row], dict[Node, int]]:
+def _rows(figures: BatchFigures) -> tuple[list[Row], dict[Node, int]]:
     """Each row once, and where the row of each node stands."""
     rows: list[Row] = []
     known: dict[int, int] = {}
     place: dict[Node, int] = {}
-    for node, row in figures.rows.items():
-        if id(row) not in known:
-            known[id(row)] = len(rows)
-            rows.append(row)
-        place[node] = known[id(row)]
+    for node, found in figures.values.items():
+        if id(found) not in known:
+            known[id(found)] = len(rows)
+            rows.append(row_of(found))
+        place[node] = known[id(found)]
     return rows, place
 
 
-def _with_deltas(graph: Graph) -> Graph:
-    """The graph with its deltas as outputs where no update needs them: none is pruned."""
-    if graph.updates:
-        return graph
-    deltas = {
-        str(graph.position(node)): delta
-        for node in graph.nodes
-        if (delta := graph.delta_or_none(node)) is not None
-    }
-    return graph.with_outputs({**graph.outputs, **deltas})
-
-
-def _scalars(figures: _Figures) -> dict[str, float | None]:
+def _scalars(
+    figures: BatchFigures, rows: Sequence[Row], place: Mapping[Node, int]
+) -> dict[str, float | None]:
     """The outputs that are one number: the loss, and what an optimiser gives beside it."""
     mean = FIGURES.index("mean")
     return {
-        name: figures.rows[node][mean]
+        name: rows[place[node]][mean]
         for name, node in figures.graph.outputs.items()
-        if node.shape == () and node in figures.rows
+        if node.shape == () and node in place
     }
 
 
-def _lost(rows: Sequence[Row]) -> bool:
-    return any(row[COLUMNS.index("non_finite")] for row in rows)
-
-
-def _entry(figures: _Figures, node: Node, place: Mapping[Node, int]) -> dict[str, Any]:
+def _entry(
+    figures: BatchFigures, node: Node, rows: Sequence[Row], place: Mapping[Node, int]
+) -> dict[str, Any]:
     entry: dict[str, Any] = {"value": place[node]}
     delta = figures.graph.delta_or_none(node)
     if delta is not None:
         entry["delta"] = place[delta]
-        entry |= _contributions(figures, node, place)
+        entry |= _contributions(figures, node, rows, place)
     if node in figures.units:
-        entry["unit"] = figures.units[node]
+        found = figures.units[node]
+        entry["unit"] = {
+            "kind": found.kind,
+            "units": found.units,
+            "stuck": len(found.stuck),
+            "first": list(found.stuck[:LISTED_UNITS]),
+            "share": number(found.share),
+        }
     if node in figures.updates:
-        entry["update"] = figures.updates[node]
+        change, weight = figures.updates[node]
+        entry["update"] = {"norm": number(change), "ratio": number(ratio(change, weight))}
     return entry
 
 
-def _contributions(figures: _Figures, node: Node, place: Mapping[Node, int]) -> dict[str, Any]:
+def _contributions(
+    figures: BatchFigures, node: Node, rows: Sequence[Row], place: Mapping[Node, int]
+) -> dict[str, Any]:
     """What each tail sends back, and the cosines between them where they are not too many."""
     graph, sent = figures.graph, figures.graph.sent_back(node)
-    norms = [figures.rows[item.value][FIGURES.index("norm")] or 0.0 for item in sent]
-    item_sum = figures.sums.get(node)
-    products = None if item_sum is None else item_sum.products
+    norms = [rows[place[item.value]][FIGURES.index("norm")] or 0.0 for item in sent]
+    products = figures.products.get(node)
     listed = [
         {
             "tail": graph.name_of(item.tail),
