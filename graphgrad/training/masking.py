@@ -215,11 +215,11 @@ class Filler:
         padded[:, : ids.shape[1]] = ids
         feeds = {"ids": padded, "segments": np.zeros_like(padded)}
         own = {name: state[name] for name in self._graph.states}
-        gaps = []
+        gaps: list[Gap] = []
         for place in places:  # one at a time: a program for one place serves any number
             found = self._program(own, **feeds, places=np.array([[place]], np.int32))
             row = np.array(found["probabilities"])[0, 0]
-            row[: len(SPECIALS)] = 0.0
+            row[: len(SPECIALS)] = row[len(self._tokens) :] = 0.0  # neither is a word
             best = np.argsort(-row, kind="stable")[:count].tolist()
             gaps.append([(self._tokens.decode([number]), float(row[number])) for number in best])
         return gaps
