@@ -65,7 +65,7 @@ class Settings(TrainingSettings):
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
     schedule: str = "cosine"
-    least_rate: float = 0.1
+    final_share: float = 0.1
     beta2: float = 0.99
     weight_decay: float = 0.1
     no_decay: str = ""

@@ -41,7 +41,7 @@ def learning_rate(number: Node, settings: TrainingSettings) -> Node:
 
     noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
     (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to the share
-    `least_rate` at the step after `steps`, so that even with 0 the last one moves something.
+    `final_share` at the step after `steps`, so that even with 0 the last one moves something.
     """
     warmup, peak = max(settings.warmup, 1), settings.learning_rate
     rising = minimum(number / float(warmup), 1.0)
@@ -60,7 +60,7 @@ def learning_rate(number: Node, settings: TrainingSettings) -> Node:
 
 def _above(settings: TrainingSettings, falling: Node) -> Node:
     """What falls from 1 to 0, from 1 to the least rate."""
-    least = settings.least_rate
+    least = settings.final_share
     return least + (1.0 - least) * falling if least else falling
 
 
