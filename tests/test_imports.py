@@ -2,8 +2,8 @@
 
 errors < text < strict_json < files, garbage, memory, display, philox, user_folder < loops < graph
 < ops < backprop < passes < options < schedule < fusion < plan < backends < compile < performance
-< layers < data < figures < checks < explain < training < reports < rendering < models < guide
-< tools
+< layers < data < figures < checks < explain < training < reports < rendering < page
+< formats < models < guide < tools
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ LAYERS = (
     "training",
     "reports",
     "rendering",
+    "page",
+    "formats",
     "models",
     "guide",
     "tools",

@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from graphgrad.graph import CONSTANT, LEAVES, Graph, Node, Operation
+from graphgrad.graph import LEAVES, Graph, Node, Operation, constant
 from graphgrad.graph.deltas import Change
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.text import printable
 
 _SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
@@ -36,7 +36,7 @@ def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
 
     None is for pictures, which show the scope otherwise: there only the last part of a name stands.
     """
-    if node.operation is CONSTANT and node.attributes["value"].array.size == 1:
+    if node.operation is constant and node.attributes["value"].array.size == 1:
         return f"{node.attributes['value'].array.reshape(()).item():.6g}"
     name = graph.name_of(node)
     if scope is None:
@@ -73,7 +73,7 @@ def delta_rule(operation: Operation, place: int) -> str:
 
 def formula_of(node: Node) -> str:
     """What the operation of this node computes: of a product, which sides are transposed."""
-    if node.operation is not MATMUL:
+    if node.operation is not matmul:
         return node.operation.formula
     left, right = _transposed(node)
     return f"x₁{'ᵀ' if left else ''} x₂{'ᵀ' if right else ''}"
@@ -82,7 +82,7 @@ def formula_of(node: Node) -> str:
 def rule_of(node: Node, place: int) -> str:
     """What this node sends back to its head number `place`; y = A B gives δ Bᵀ and Aᵀ δ, whatever
     of A and B was transposed before."""
-    if node.operation is not MATMUL or not any(_transposed(node)):
+    if node.operation is not matmul or not any(_transposed(node)):
         return delta_rule(node.operation, place)
     left, right = _transposed(node)
     if place == 0:
@@ -153,7 +153,7 @@ def delta_terms(graph: Graph, node: Node) -> tuple[str, ...]:
     delta = graph.delta_or_none(node)
     if delta is None:
         return ()
-    return (short_name(graph, delta) if delta.operation is CONSTANT else "0",)
+    return (short_name(graph, delta) if delta.operation is constant else "0",)
 
 
 def cuts_of(graph: Graph, changes: Iterable[Change[Node]]) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def cuts_of(graph: Graph, changes: Iterable[Change[Node]]) -> tuple[str, ...]:
         numbers = [
             short_name(graph, head)
             for head in change.after.heads
-            if head.operation is CONSTANT and change.kind in _NUMBERED
+            if head.operation is constant and change.kind in _NUMBERED
         ]
         found.append(" ".join([change.kind, *numbers[:1]]))
     return tuple(found)
@@ -209,7 +209,7 @@ def _named(
             and is_unnamed(graph, found)
         ):
             found = found.heads[0]
-        if called is not None and found.operation is not CONSTANT:
+        if called is not None and found.operation is not constant:
             return called(found)
         return short_name(graph, found, scope)
 

@@ -36,7 +36,8 @@ from graphgrad.backprop.selection import matching
 from graphgrad.checks.perturbation import Perturbation
 from graphgrad.checks.slopes import FACTORS, TOLERANCE, SlopeComparison, compare_slopes
 from graphgrad.errors import DeclarationError, NonFiniteError
-from graphgrad.graph import CONSTANT, Graph, Node, Operation
+from graphgrad.graph import Graph, Node, Operation, constant
+from graphgrad.ops.custom import ReplacedDelta
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import sizes_of, specialise
 
@@ -141,7 +142,7 @@ def check(
     candidates = [
         node
         for node in checker.perturbation.nodes
-        if node.type.is_float and node.operation is not CONSTANT
+        if node.type.is_float and node.operation is not constant
     ]
     chosen = candidates if nodes is None else matching(derived, nodes, candidates)
     with np.errstate(all="ignore"):
@@ -221,7 +222,7 @@ class _Checker:
             if tail not in self.perturbation.position or self.graph.delta_or_none(tail) is None:
                 continue
             result = self._local(tail, node)
-            custom = result.judgement == "wrong" and tail.operation.name == "with_delta"
+            custom = result.judgement == "wrong" and isinstance(tail.operation, ReplacedDelta)
             rule = rule_of(tail, tail.heads.index(node))
             found.append(
                 TailVerdict(
@@ -273,7 +274,7 @@ class _Checker:
             for head in dict.fromkeys(tail.heads):
                 if head not in here or not head.type.is_float or self._rule_holds(tail, head):
                     continue
-                if tail.operation.name != "with_delta":
+                if not isinstance(tail.operation, ReplacedDelta):
                     return "wrong", (tail, head)
                 replaced = replaced or (tail, head)
         if replaced is None and self._kinked.intersection(here) and self._sums_hold(here):

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from graphgrad.checks.ranges import Range, ranges_of
-from graphgrad.graph import CONSTANT, INPUT, PARAMETER, Graph, Node
-from graphgrad.graph.node import has_default_name
+from graphgrad.graph import Graph, Node, constant, input, parameter
+from graphgrad.graph.node_names import has_default_name
 from graphgrad.ops import (
     divide,
     gather,
@@ -30,9 +30,9 @@ from graphgrad.ops import (
     stop_gradient,
     where,
 )
-from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.reduction import VARIANCE
+from graphgrad.ops.composite import cross_entropy, log_softmax, softmax, standardise
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.reduction import variance
 from graphgrad.text import printable
 
 _INT32 = 2**31
@@ -55,7 +55,7 @@ class LintRules:
         target = graph.outputs.get(of) if of else None
         self.target = target
         self.flowing = _flowing(graph, target) if target is not None else set()
-        data = [node for node in graph.nodes if node.operation is INPUT and node.type.is_float]
+        data = [node for node in graph.nodes if node.operation is input and node.type.is_float]
         self.varies = graph.descendants([*data, *graph.parameters.values()])
 
     # ------------------------------------------------------------ domains
@@ -125,7 +125,7 @@ class LintRules:
     # ------------------------------------------------------------ values that say nothing
 
     def of_softmax(self, node: Node) -> LintResult | None:
-        if node.heads[0].operation in (SOFTMAX, LOG_SOFTMAX):
+        if node.heads[0].operation in (softmax, log_softmax):
             return _twice(node.heads[0])
         if node.heads[0].shape[node.attributes["axis"]] == 1:
             return LintResult(
@@ -137,7 +137,7 @@ class LintRules:
 
     def of_cross_entropy(self, node: Node) -> LintResult | None:
         logits = node.heads[0]
-        if logits.operation in (SOFTMAX, LOG_SOFTMAX, sigmoid):
+        if logits.operation in (softmax, log_softmax, sigmoid):
             return _twice(logits)
         if logits.shape[-1] == 1:
             return LintResult(
@@ -179,7 +179,7 @@ class LintRules:
             return LintResult(
                 "dead branch", "both sides of the choice are the same", "leave it out"
             )
-        if condition.operation is CONSTANT:
+        if condition.operation is constant:
             array = condition.attributes["value"].array
             if array.size and (array.all() or not array.any()):
                 return LintResult(
@@ -211,7 +211,7 @@ class LintRules:
 
     def of_matmul(self, node: Node) -> LintResult | None:
         for head in node.heads:
-            if head.operation is not PARAMETER or min(head.type.sizes) < 2:
+            if head.operation is not parameter or min(head.type.sizes) < 2:
                 continue
             initial = head.attributes["initial"]
             if initial.kind == "constant" and initial.scale != 0:
@@ -240,7 +240,7 @@ class LintRules:
     # ------------------------------------------------------------ whole graph
 
     def unreached(self, node: Node) -> LintResult | None:
-        if node.operation is not PARAMETER or self.target is None or node in self.flowing:
+        if node.operation is not parameter or self.target is None or node in self.flowing:
             return None
         stops = [other for other in self.graph.nodes if other.operation is stop_gradient]
         stopped = node in self.graph.ancestors(stops)
@@ -252,13 +252,13 @@ class LintRules:
         )
 
     def unused(self, node: Node) -> LintResult | None:
-        if self.graph.tails(node) or node in self._ends() or node.operation is CONSTANT:
+        if self.graph.tails(node) or node in self._ends() or node.operation is constant:
             return None
-        if node.operation is INPUT:
+        if node.operation is input:
             return LintResult(
                 "unused", "nothing uses this input, yet every run must give it", "leave it out"
             )
-        if node.operation is PARAMETER:
+        if node.operation is parameter:
             return None
         return LintResult(
             "unused", "no output and no update needs it", "make it an output, or leave it out"
@@ -305,7 +305,7 @@ def _twice(head: Node) -> LintResult:
 
 
 def _holds_infinity(node: Node) -> bool:
-    if node.operation is not CONSTANT or not node.type.is_float:
+    if node.operation is not constant or not node.type.is_float:
         return False
     return bool(np.isinf(node.attributes["value"].array).any())
 
@@ -319,15 +319,15 @@ RULES: Mapping[object, Callable[[LintRules, Node], LintResult | None]] = {
     reciprocal: LintRules.of_reciprocal,
     divide: LintRules.of_divide,
     power: LintRules.of_power,
-    SOFTMAX: LintRules.of_softmax,
-    LOG_SOFTMAX: LintRules.of_softmax,
-    CROSS_ENTROPY: LintRules.of_cross_entropy,
-    STANDARDISE: LintRules.of_standardise,
-    VARIANCE: LintRules.of_variance,
+    softmax: LintRules.of_softmax,
+    log_softmax: LintRules.of_softmax,
+    cross_entropy: LintRules.of_cross_entropy,
+    standardise: LintRules.of_standardise,
+    variance: LintRules.of_variance,
     relu: LintRules.of_relu,
     where: LintRules.of_where,
     multiply: LintRules.of_multiply,
-    MATMUL: LintRules.of_matmul,
+    matmul: LintRules.of_matmul,
     gather: LintRules.of_gather,
 }
 EVERYWHERE = (LintRules.unreached, LintRules.unused, LintRules.same_name)

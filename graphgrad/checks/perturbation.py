@@ -58,7 +58,8 @@ class Perturbation:
             self.values[place] = before
         old = self.values[position]
         growth = np.zeros(old.shape)  # -∞ that stays -∞ did not grow
-        return np.subtract(after, old, out=growth, where=after != old)
+        np.subtract(after, old, out=growth, where=after != old)
+        return growth
 
 
 def _recompute(node: Node, position: Mapping[Node, int]) -> Recompute:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT, EXTENT, IOTA, Graph, Node
+from graphgrad import ops
+from graphgrad.graph import Graph, Node, constant, extent, iota
 from graphgrad.graph.types import BOOL
 from graphgrad.ops import (
     absolute,
@@ -50,25 +51,17 @@ from graphgrad.ops import (
     tanh,
     where,
 )
-from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.composite import CROSS_ENTROPY, SOFTMAX, half_squared_error
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.frames import EMBED_ALL
-from graphgrad.ops.indexing import CHECKED
-from graphgrad.ops.movement import (
-    BROADCAST_TO,
-    CONCATENATE,
-    COPY,
-    EMBED,
-    RESHAPE,
-    SLICE,
-    TRANSPOSE,
-)
+from graphgrad.ops.arithmetic import cast
+from graphgrad.ops.composite import cross_entropy, half_squared_error, softmax
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.frames import unslice_all
+from graphgrad.ops.indexing import checked
+from graphgrad.ops.movement import broadcast_to, copy, reshape, transpose
 from graphgrad.ops.random import OPERATIONS as RANDOM
-from graphgrad.ops.reduction import MAX, MEAN, MIN, SUM, VARIANCE
+from graphgrad.ops.reduction import mean, variance
+from graphgrad.ops.slices import concatenate, unslice
 
 INFINITY = math.inf
-CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,9 +287,9 @@ def _fixed(value: Range) -> Rule:
 
 
 _RULES: dict[object, Rule] = {
-    CONSTANT: _constant,
-    EXTENT: _fixed(COUNT),
-    IOTA: _counted,
+    constant: _constant,
+    extent: _fixed(COUNT),
+    iota: _counted,
     add: _add,
     subtract: _subtract,
     multiply: _multiply,
@@ -315,7 +308,7 @@ _RULES: dict[object, Rule] = {
     rsqrt: _fixed(POSITIVE),
     softplus: _fixed(POSITIVE),
     sigmoid: _fixed(Range(0.0, 1.0, False)),
-    SOFTMAX: _fixed(Range(0.0, 1.0, False)),
+    softmax: _fixed(Range(0.0, 1.0, False)),
     expm1: _fixed(Range(-1.0)),
     tanh: _fixed(UNIT),
     sin: _fixed(UNIT),
@@ -324,25 +317,25 @@ _RULES: dict[object, Rule] = {
     gelu: _fixed(Range(-0.2)),
     gelu_tanh: _fixed(Range(-0.2)),
     silu: _fixed(Range(-0.3)),
-    VARIANCE: _fixed(NOT_NEGATIVE),
-    CROSS_ENTROPY: _fixed(NOT_NEGATIVE),
+    variance: _fixed(NOT_NEGATIVE),
+    cross_entropy: _fixed(NOT_NEGATIVE),
     half_squared_error: _fixed(NOT_NEGATIVE),
-    SUM: _summed,
-    MEAN: _same,
-    MAX: _same,
-    MIN: _same,
-    MATMUL: _product_of_matrices,
-    RESHAPE: _same,
-    TRANSPOSE: _same,
-    BROADCAST_TO: _same,
-    SLICE: _same,
-    COPY: _same,
-    CAST: _same,
+    ops.sum: _summed,
+    mean: _same,
+    ops.max: _same,
+    ops.min: _same,
+    matmul: _product_of_matrices,
+    reshape: _same,
+    transpose: _same,
+    broadcast_to: _same,
+    ops.slice: _same,
+    copy: _same,
+    cast: _same,
     stop_gradient: _same,
-    CHECKED: _same,
+    checked: _same,
     gather: _same,
-    CONCATENATE: _joined,
-    EMBED: _framed,
-    EMBED_ALL: _framed_sum,
+    concatenate: _joined,
+    unslice: _framed,
+    unslice_all: _framed_sum,
     **{operation: _fixed(NOT_NEGATIVE) for operation in RANDOM},
 }

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT, Graph, Node, TensorType
+from graphgrad.graph import Graph, Node, TensorType, constant
 from graphgrad.graph.types import FLOAT64
 from graphgrad.ops.evaluate import evaluate_node
 
@@ -84,7 +84,7 @@ class _Evaluation:
 
     def _known(self, node: Node, moving: bool) -> np.ndarray:
         value = _widened(node, self.known[node]) if self.wide else self.known[node]
-        return self._moved(node, value) if moving and node.operation is not CONSTANT else value
+        return self._moved(node, value) if moving and node.operation is not constant else value
 
     def _moved(self, node: Node, value: np.ndarray) -> np.ndarray:
         assert self.noise is not None
@@ -120,7 +120,7 @@ def shaken_values(graph: Graph, wide: Values, seed: int = 1) -> dict[Node, np.nd
     noise = _Noise(seed)
     shaken: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
-        if not node.type.is_float or node.operation is CONSTANT:
+        if not node.type.is_float or node.operation is constant:
             shaken[node] = wide[node]
         else:
             value = (

@@ -154,8 +154,9 @@ class Batches:
         order = order[: count * self.batch_size]
         chunk = np.arange(len(order)) // (CHUNK_BATCHES * self.batch_size)
         keys = (examples.target_widths[order], examples.source_widths[order], chunk)
-        alike = order[np.lexsort(keys)].reshape(count, self.batch_size)
-        return alike[permutation(count, self.seed, _BATCH_STREAM, epoch)]
+        alike: np.ndarray = order[np.lexsort(keys)].reshape(count, self.batch_size)
+        shuffled: np.ndarray = alike[permutation(count, self.seed, _BATCH_STREAM, epoch)]
+        return shuffled
 
 
 def evaluation_batches(
@@ -210,7 +211,8 @@ def _too_long(
 ) -> np.ndarray:
     if maximum_length is None:
         return np.zeros(len(sources), bool)
-    return np.maximum(_lengths(sources), _lengths(targets)) > maximum_length
+    longest: np.ndarray = np.maximum(_lengths(sources), _lengths(targets))
+    return longest > maximum_length
 
 
 def _lengths(sequences: list[np.ndarray]) -> np.ndarray:
@@ -228,4 +230,5 @@ def _examples(
 def _widths(sequences: list[np.ndarray], round_to: int) -> np.ndarray:
     """Lengths rounded up to a multiple of ``round_to``, but not beyond the longest of all."""
     lengths = _lengths(sequences)
-    return np.minimum(-(-lengths // round_to) * round_to, lengths.max(initial=0))
+    widths: np.ndarray = np.minimum(-(-lengths // round_to) * round_to, lengths.max(initial=0))
+    return widths

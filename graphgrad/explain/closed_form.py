@@ -18,9 +18,9 @@ from graphgrad.explain.derivation import Move, Walk
 from graphgrad.explain.expression import Writer, is_one_hot
 from graphgrad.explain.subgraph import ROOT, Subgraph
 from graphgrad.explain.textbook import QUIET, ordered, rewritten
-from graphgrad.graph import CONSTANT, Graph, Node
+from graphgrad.graph import Graph, Node, constant
 from graphgrad.ops import add, divide, multiply
-from graphgrad.ops.composite import SOFTMAX, STANDARDISE
+from graphgrad.ops.composite import softmax, standardise
 from graphgrad.ops.evaluate import evaluate
 
 WIDEST = 132
@@ -140,7 +140,7 @@ class Candidate:
         x̂ for what a layer normalisation made."""
         known = self.subgraph.symbols(self.graph)
         deltas = [node for node, text in known.items() if text.startswith("δ[")]
-        normal = [node for node in known if node.operation is STANDARDISE]
+        normal = [node for node in known if node.operation is standardise]
         return {
             found[0]: letter for letter, found in (("δ", deltas), ("x̂", normal)) if len(found) == 1
         }
@@ -152,7 +152,7 @@ class Candidate:
         """p, y and N, each where the expression has exactly one such node."""
         known = self.subgraph.symbols(self.graph)
         inner = _inner(self.node, known)
-        soft = [node for node in inner if node.operation is SOFTMAX and node not in known]
+        soft = [node for node in inner if node.operation is softmax and node not in known]
         truths = [node for node in inner if _is_truth(node)]
         truths = [node for node in truths if not any(node in other.heads for other in truths)]
         counts = dict.fromkeys(node.heads[1] for node in inner if node.operation is divide)
@@ -202,8 +202,8 @@ def _is_truth(node: Node) -> bool:
         return True
     if node.operation in (add, multiply) and len(node.heads) == 2:
         first, second = node.heads
-        constant = second.operation is CONSTANT or first.operation is CONSTANT
-        return constant and (_is_truth(first) or _is_truth(second))
+        known = second.operation is constant or first.operation is constant
+        return known and (_is_truth(first) or _is_truth(second))
     return False
 
 

@@ -31,7 +31,8 @@ from graphgrad.explain.derivation import STEPS, Move, Term, Walk, walk_back
 from graphgrad.explain.expression import Writer
 from graphgrad.explain.rule_explanations import reason
 from graphgrad.graph import Graph, Node
-from graphgrad.ops import add, multiply, subtract, with_delta
+from graphgrad.ops import add, multiply, subtract
+from graphgrad.ops.custom import ReplacedDelta
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import sizes_of, specialise
 
@@ -293,7 +294,7 @@ class _Values:
     def term(self, node: Node, term: Term) -> LineAgreement | None:
         """What the tail sends back by its rule, against the change of the tail."""
         delta = self.graph.delta_or_none(term.tail)
-        if term.tail.operation.name == with_delta.__name__ or delta is None:
+        if isinstance(term.tail.operation, ReplacedDelta) or delta is None:
             return None
         sent = np.sum([self.values[item.value] for item in term.sent], axis=0)
         weight, value = self.values[delta], self.values[node]

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.backprop.formula import short_name
-from graphgrad.graph import CONSTANT, EXTENT, IOTA, Graph, Node
+from graphgrad.graph import Graph, Node, constant, extent, iota
 from graphgrad.graph.text import attributes_text
 from graphgrad.ops import equal, less, less_equal, logical_and, logical_not, not_equal, where
-from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
 from graphgrad.ops.arithmetic import (
     add,
+    cast,
     divide,
     multiply,
     negative,
@@ -27,18 +28,16 @@ from graphgrad.ops.arithmetic import (
     stop_gradient,
     subtract,
 )
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.ops.functions import power, rsqrt, sqrt
-from graphgrad.ops.indexing import CHECKED
-from graphgrad.ops.movement import BROADCAST_TO, COPY, RESHAPE, TRANSPOSE
-from graphgrad.ops.reduction import SUM
+from graphgrad.ops.indexing import checked
+from graphgrad.ops.movement import broadcast_to, copy, reshape, transpose
 from graphgrad.text import printable
 
 CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
 """How strongly a text holds together: a sum is a TERM, a product a FACTOR, a name an ATOM."""
 
-CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
-SILENT = (RESHAPE, BROADCAST_TO, COPY, stop_gradient, CAST, CHECKED)
+SILENT = (reshape, broadcast_to, copy, stop_gradient, cast, checked)
 _DEEPEST = 60
 
 Bound = tuple[str, int]
@@ -59,7 +58,7 @@ _INFIX = {
     reciprocal: ("1 / {0}", FACTOR, PRODUCT, ATOM),
     rsqrt: ("1 / √{0}", FACTOR, ATOM, ATOM),
     sqrt: ("√{0}", POWER, ATOM, ATOM),
-    SUM: ("Σ {0}", TERM, PRODUCT, ATOM),
+    ops.sum: ("Σ {0}", TERM, PRODUCT, ATOM),
     power: ("{0}^{1}", POWER, ATOM, ATOM),
 }
 """For an operation: the text, how it holds together, and what its heads must at least hold."""
@@ -98,15 +97,15 @@ class Writer:
     def _atom(self, node: Node) -> Bound:
         if node in self.symbols:
             return self.symbols[node], ATOM
-        if node.operation is EXTENT:
+        if node.operation is extent:
             return str(node.attributes["size"]), ATOM
-        if node.operation is IOTA:
+        if node.operation is iota:
             return "(0, 1, 2, …)", ATOM
-        if node.operation is CONSTANT and node.attributes["value"].array.size > 1:
+        if node.operation is constant and node.attributes["value"].array.size > 1:
             return f"[{attributes_text(node)}]", ATOM
         if node in self.graph:
             text = short_name(self.graph, node, self.scope)
-        elif node.operation is CONSTANT:
+        elif node.operation is constant:
             text = f"{node.attributes['value'].array.reshape(()).item():.6g}"
         else:
             text = printable(node.name, 60)
@@ -119,7 +118,7 @@ class Writer:
 
     def _silent(self, node: Node, depth: int) -> Bound:
         (inner,) = node.heads
-        if node.operation is CAST and inner.operation is equal and _is_one_hot(inner):
+        if node.operation is cast and inner.operation is equal and _is_one_hot(inner):
             return f"one_hot({self._bound(inner.heads[0], depth + 1)[0]})", ATOM
         return self._bound(inner, depth + 1)
 
@@ -127,7 +126,7 @@ class Writer:
         if node.operation is multiply and node.heads[0] is node.heads[1]:
             return f"{self.held(node.heads[0], ATOM, depth)}²", POWER
         form, strength, *least = _INFIX[node.operation]
-        if node.operation is less and node.heads[0].operation is CONSTANT:
+        if node.operation is less and node.heads[0].operation is constant:
             first, second = (self.held(head, TERM, depth) for head in node.heads)
             return f"{second} > {first}", COMPARISON
         heads = [self.held(h, w, depth) for h, w in zip(node.heads, least, strict=False)]
@@ -156,17 +155,17 @@ class Writer:
 
 _SPECIAL: dict[object, Callable[[Writer, Node, int], Bound]] = {
     where: Writer._where,
-    MATMUL: Writer._product,
-    TRANSPOSE: Writer._transpose,
+    matmul: Writer._product,
+    transpose: Writer._transpose,
 }
 
 
 def _is_one_hot(comparison: Node) -> bool:
     """Whether rows of numbers are compared with 0, 1, 2, …: True at one place of each row."""
     _, places = comparison.heads
-    if places.operation is IOTA:
+    if places.operation is iota:
         return True
-    if places.operation is not CONSTANT or places.rank != 1:
+    if places.operation is not constant or places.rank != 1:
         return False
     array = np.asarray(places.attributes["value"].array)
     return array.dtype.kind == "i" and array.tolist() == list(range(array.size))
@@ -175,5 +174,5 @@ def _is_one_hot(comparison: Node) -> bool:
 def is_one_hot(node: Node) -> bool:
     """Whether the node is the one-hot form of integers, as numbers."""
     return (
-        node.operation is CAST and node.heads[0].operation is equal and _is_one_hot(node.heads[0])
+        node.operation is cast and node.heads[0].operation is equal and _is_one_hot(node.heads[0])
     )

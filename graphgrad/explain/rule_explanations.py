@@ -6,6 +6,7 @@ people adds. An operation without a sentence is explained by its rule alone.
 
 from __future__ import annotations
 
+from graphgrad import ops
 from graphgrad.graph import Operation
 from graphgrad.ops import (
     add,
@@ -28,16 +29,17 @@ from graphgrad.ops import (
     where,
 )
 from graphgrad.ops.composite import (
-    CROSS_ENTROPY,
-    LOG_SOFTMAX,
-    SOFTMAX,
-    STANDARDISE,
+    cross_entropy,
     half_squared_error,
+    log_softmax,
+    softmax,
+    standardise,
 )
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.frames import EMBED_ALL
-from graphgrad.ops.movement import BROADCAST_TO, CONCATENATE, EMBED, RESHAPE, SLICE, TRANSPOSE
-from graphgrad.ops.reduction import LOGSUMEXP, MAX, MEAN, SUM, VARIANCE
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.frames import unslice_all
+from graphgrad.ops.movement import broadcast_to, reshape, transpose
+from graphgrad.ops.reduction import logsumexp, mean, variance
+from graphgrad.ops.slices import concatenate, unslice
 
 _UNCHANGED = "the same elements lie elsewhere, and so does δ"
 
@@ -59,29 +61,29 @@ REASONS: dict[object, str] = {
     maximum: "only the larger one moves the maximum",
     where: "what was not chosen has no influence, so nothing comes back to it",
     stop_gradient: "the value counts as a constant here",
-    SUM: "each term moves the sum by as much as it moves itself, so each gets the whole δ",
-    MEAN: "each of the n elements moves their mean by 1/n of its own change",
-    VARIANCE: "∂σ²/∂xᵢ = 2/n · (xᵢ - μ); what xᵢ does to μ cancels",
-    MAX: "only the largest element moves the maximum",
-    LOGSUMEXP: "∂ log Σ eˣ / ∂xᵢ = eˣⁱ / Σ eˣ, the softmax",
-    MATMUL: "Y = A B is linear in both: y_ij = Σ_k a_ik b_kj, so what comes back to A is δ Bᵀ and "
+    ops.sum: "each term moves the sum by as much as it moves itself, so each gets the whole δ",
+    mean: "each of the n elements moves their mean by 1/n of its own change",
+    variance: "∂σ²/∂xᵢ = 2/n · (xᵢ - μ); what xᵢ does to μ cancels",
+    ops.max: "only the largest element moves the maximum",
+    logsumexp: "∂ log Σ eˣ / ∂xᵢ = eˣⁱ / Σ eˣ, the softmax",
+    matmul: "Y = A B is linear in both: y_ij = Σ_k a_ik b_kj, so what comes back to A is δ Bᵀ and "
     "to B is Aᵀ δ",
-    SOFTMAX: "every weight depends on every score of its row: ∂y_i/∂x_j = y_i · ([i = j] - y_j); "
+    softmax: "every weight depends on every score of its row: ∂y_i/∂x_j = y_i · ([i = j] - y_j); "
     "summed over i this is y_j · (δ_j - Σ_i δ_i y_i)",
-    LOG_SOFTMAX: "∂ log p_i / ∂x_j = [i = j] - p_j",
-    STANDARDISE: "x moves its own y, and through μ and σ every y of its row: the two means are "
+    log_softmax: "∂ log p_i / ∂x_j = [i = j] - p_j",
+    standardise: "x moves its own y, and through μ and σ every y of its row: the two means are "
     "what μ and σ take away",
-    CROSS_ENTROPY: "the loss of a row is log Σ eˣ - Σ q x; its first part has the derivative "
+    cross_entropy: "the loss of a row is log Σ eˣ - Σ q x; its first part has the derivative "
     "eˣ / Σ eˣ = softmax(x) = p, its second -q: together p - q",
     half_squared_error: "(½ e²)' = e for every error e = x₁ - x₂: the ½ is there for that",
     gather: "a row that was looked up several times gets the sum of what comes back",
-    RESHAPE: _UNCHANGED,
-    TRANSPOSE: _UNCHANGED,
-    CONCATENATE: "each part gets back its part of δ",
-    SLICE: "what lies outside the window has no influence",
-    EMBED: "only the window is x",
-    EMBED_ALL: "each value moves its own window, by as much as it moves itself",
-    BROADCAST_TO: "one number used many times gets the sum of what comes back",
+    reshape: _UNCHANGED,
+    transpose: _UNCHANGED,
+    concatenate: "each part gets back its part of δ",
+    ops.slice: "what lies outside the window has no influence",
+    unslice: "only the window is x",
+    unslice_all: "each value moves its own window, by as much as it moves itself",
+    broadcast_to: "one number used many times gets the sum of what comes back",
 }
 
 

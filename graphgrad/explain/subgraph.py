@@ -16,13 +16,13 @@ from graphgrad.backprop.formula import is_unnamed, short_name
 from graphgrad.backprop.selection import parts_of
 from graphgrad.explain.derivation import Move
 from graphgrad.explain.expression import SILENT
-from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, input, leaf_name, placed
+from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name, placed
+from graphgrad.graph.node import rebuilt
 from graphgrad.ops import add, equal, less, less_equal, not_equal
-from graphgrad.ops.movement import TRANSPOSE
-from graphgrad.passes.rewrite import rebuilt
+from graphgrad.ops.movement import transpose
 
 ROOT = "δ"
-_OPEN = (*SILENT, TRANSPOSE, equal, not_equal, less, less_equal)
+_OPEN = (*SILENT, transpose, equal, not_equal, less, less_equal)
 """What a reader would rather see opened than called `not_equal_3`."""
 
 
@@ -55,14 +55,14 @@ class Subgraph:
         texts = {node: self._texts[leaf_name(node)] for node in graph.inputs.values()}
         for name, text in self._names.items():
             node = graph.outputs.get(name)
-            if node is not None and node.operation is not CONSTANT:
+            if node is not None and node.operation is not constant:
                 texts.setdefault(node, text)
         return texts
 
     def _leave_deltas_out(self, moves: list[Move], inside: set[Node], root: Node) -> None:
         for sender in (term.sender for move in moves for term in move.terms):
             delta = self.source.delta_or_none(sender)
-            if sender in inside or delta is None or delta is root or delta.operation is CONSTANT:
+            if sender in inside or delta is None or delta is root or delta.operation is constant:
                 continue
             if delta not in self._new:
                 self._leaf(delta, f"δ[{short_name(self.source, sender, self.scope)}]")
@@ -122,7 +122,7 @@ class Subgraph:
         """Whether a forward value is taken as it is."""
         if self._parts[node] != "forward" or node in self._region:
             return False
-        if node.operation is INPUT or node.operation in STATEFUL:
+        if node.operation is input or node.operation in STATEFUL:
             return True
         return bool(node.heads) and not self._is_open(node)
 

@@ -25,7 +25,7 @@ from graphgrad.ops import (
     where,
 )
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, reshape_to
+from graphgrad.ops.movement import broadcast_to, reshape, reshape_to
 from graphgrad.passes import fold_constants, prune, simplify, stabilise
 from graphgrad.passes.pattern import Pattern, any_node, number, pattern
 from graphgrad.passes.rewrite import Rule, by_operation, rewrite
@@ -44,13 +44,13 @@ def _where_of_scalar(c: Node, a: Node, outer: Node) -> Node | None:
 def _scalar_head(operation: Operation, place: int) -> Rule:
     """Elementwise operations take a scalar as it is, whatever shape it was given."""
     heads = [any_node(f"head{i}") for i in range(operation.arity or 0)]
-    heads[place] = pattern(RESHAPE, any_node("x"))
+    heads[place] = pattern(reshape, any_node("x"))
 
     def result(whole: Node, x: Node, **others: Node) -> Node | None:
         if x.shape != ():
             return None
         given = [others.get(f"head{i}", x) for i in range(len(heads))]
-        return whole.operation(*given, **whole.attributes)
+        return whole.operation.node(*given, **whole.attributes)
 
     return Rule(
         f"{operation.name} of a reshaped scalar", Pattern(operation, tuple(heads), "whole"), result
@@ -86,7 +86,7 @@ ORDERED: tuple[Rule, ...] = (
     ),
     Rule(
         "the condition in another shape",
-        pattern(RESHAPE, pattern(where, C, A, number(0)), bind="outer"),
+        pattern(reshape, pattern(where, C, A, number(0)), bind="outer"),
         _where_of_scalar,
     ),
     Rule(
@@ -106,8 +106,8 @@ ORDERED: tuple[Rule, ...] = (
     ),
     Rule(
         "reshape of a repeated scalar",
-        pattern(RESHAPE, pattern(BROADCAST_TO, A), bind="outer"),
-        lambda a, outer: BROADCAST_TO(a, shape=outer.shape) if a.shape == () else None,
+        pattern(reshape, pattern(broadcast_to, A), bind="outer"),
+        lambda a, outer: broadcast_to.node(a, shape=outer.shape) if a.shape == () else None,
     ),
     *(
         _scalar_head(operation, place)

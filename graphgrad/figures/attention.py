@@ -14,10 +14,10 @@ import numpy as np
 
 from graphgrad.backprop.selection import parts_of
 from graphgrad.figures.evaluation import Arrays, values_of
-from graphgrad.graph import CONSTANT, Dimension, Graph, Node, Operation
+from graphgrad.graph import Dimension, Graph, Node, Operation, constant
 from graphgrad.ops import where
-from graphgrad.ops.composite import SOFTMAX
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.composite import softmax
+from graphgrad.ops.contraction import matmul
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def attentions(graph: Graph) -> Iterator[Attention]:
     for node in graph.nodes:
         last = node.rank - 1
         if (
-            node.operation is SOFTMAX
+            node.operation is softmax
             and parts[node] == "forward"
             and node.rank >= 2
             and node.attributes["axis"] == last
@@ -56,7 +56,7 @@ def _weighs(graph: Graph, weights: Node, steps: int = 4) -> bool:
         following = []
         for node in front:
             for tail in graph.tails(node):
-                if tail.operation is MATMUL and tail.heads[0] is node:
+                if tail.operation is matmul and tail.heads[0] is node:
                     return True
                 if _is_simple(tail.operation) and tail.shape == weights.shape:
                     following.append(tail)
@@ -70,7 +70,7 @@ def _is_simple(operation: Operation) -> bool:
 
 def _unmasked(scores: Node) -> tuple[Node, Node | None]:
     """The scores before the mask and the mask, True where a query may look."""
-    if scores.operation is where and scores.heads[2].operation is CONSTANT:
+    if scores.operation is where and scores.heads[2].operation is constant:
         return scores.heads[1], scores.heads[0]
     return scores, None
 

@@ -18,7 +18,7 @@ from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.evaluation import values_of
 from graphgrad.graph import Dimension, Graph, Node
-from graphgrad.ops.composite import SOFTMAX
+from graphgrad.ops.composite import softmax
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -63,7 +63,7 @@ def _softmaxes(graph: Graph) -> list[Node]:
     return [
         node
         for node in graph.nodes
-        if node.operation is SOFTMAX
+        if node.operation is softmax
         and node.rank >= 3
         and node.attributes["axis"] == node.rank - 1
         and parts[node] == "forward"

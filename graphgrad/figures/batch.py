@@ -19,7 +19,7 @@ from graphgrad.backprop.selection import parts_of
 from graphgrad.figures.evaluation import Arrays, values_seen
 from graphgrad.figures.non_finite import NonFinite, first_non_finite
 from graphgrad.figures.statistics import Statistics, statistics_of
-from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
+from graphgrad.graph import Graph, Node, Operation, constant, leaf_name, parameter
 from graphgrad.ops import relu, sigmoid, tanh
 from graphgrad.passes import PASSES, Pass
 
@@ -67,14 +67,14 @@ class BatchFigures:
         self.shown = [
             node
             for node in graph.nodes
-            if (parts[node] != "update" or node in kept) and node.operation is not CONSTANT
+            if (parts[node] != "update" or node in kept) and node.operation is not constant
         ]
         self.values: dict[Node, ValueFigures] = {}
         self.products: dict[Node, np.ndarray] = {}
         self.units: dict[Node, Units] = {}
         self.updates: dict[Node, tuple[float, float]] = {}
         leaf_of = {
-            node: leaf for leaf, node in graph.updates.items() if leaf.operation is PARAMETER
+            node: leaf for leaf, node in graph.updates.items() if leaf.operation is parameter
         }
         sums = self._sums()
         asked = dict.fromkeys([*self._asked(), *leaf_of])

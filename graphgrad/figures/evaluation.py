@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
+from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name
 from graphgrad.ops.evaluate import evaluate_node
 from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
 
@@ -71,10 +71,11 @@ def walk(graph: Graph, feeds: Arrays, state: Arrays) -> Iterator[tuple[Node, np.
 def _value(
     node: Node, values: Mapping[Node, np.ndarray], feeds: Arrays, state: Arrays
 ) -> np.ndarray:
-    if node.operation is CONSTANT:
-        return node.attributes["value"].array
-    if node.operation is INPUT or node.operation in STATEFUL:
-        source = feeds if node.operation is INPUT else state
+    if node.operation is constant:
+        value: np.ndarray = node.attributes["value"].array
+        return value
+    if node.operation is input or node.operation in STATEFUL:
+        source = feeds if node.operation is input else state
         if leaf_name(node) not in source:
             raise UnknownNameError(f"no value is given for {leaf_name(node)!r}")
         return np.asarray(source[leaf_name(node)], node.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphgrad.backprop.selection import Part, parts_of
 from graphgrad.figures.evaluation import Arrays, walk
-from graphgrad.graph import CONSTANT, Graph, Node
+from graphgrad.graph import Graph, Node, constant
 from graphgrad.graph.types import shape_text
 from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
 from graphgrad.text import printable
@@ -88,7 +88,7 @@ def _leading_to(ends: Sequence[Node], lost: Mapping[Node, object]) -> set[Node]:
 
 
 def _arises(node: Node, lost: Mapping[Node, tuple[int, int]]) -> bool:
-    if node.operation is CONSTANT:
+    if node.operation is constant:
         return False
     heads = [lost[head] for head in node.heads if head in lost]
     return not heads or (lost[node][0] > 0 and not any(nan for nan, _ in heads))

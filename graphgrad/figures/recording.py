@@ -30,11 +30,11 @@ from graphgrad.errors import UnknownNameError
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.statistics import FIGURES, Statistics, inspect_values
 from graphgrad.figures.summary import SUMMARY
-from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, leaf_name, placed, state
+from graphgrad.graph import Graph, Node, constant, leaf_name, parameter, placed, state
 from graphgrad.ops import concatenate, gather, subtract
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.indexing import SCATTER_ADD
-from graphgrad.ops.movement import COPY, RESHAPE, TRANSPOSE, reshape_to
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.indexing import scatter_add
+from graphgrad.ops.movement import copy, reshape, reshape_to, transpose
 from graphgrad.passes import PASSES, optimise
 
 UPDATE_RATIO = "update_ratio"
@@ -43,8 +43,8 @@ STATISTICS = (*FIGURES, UPDATE_RATIO)
 
 _FIGURES, _UPDATES = "recording.figures", "recording.updates"
 _NORM = FIGURES.index("norm")
-_SAME_ELEMENTS = (RESHAPE, TRANSPOSE, COPY)
-_ENDING = (MATMUL, SCATTER_ADD, gather)
+_SAME_ELEMENTS = (reshape, transpose, copy)
+_ENDING = (matmul, scatter_add, gather)
 
 
 def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]:
@@ -55,7 +55,7 @@ def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]
     """
     parts = parts_of(graph)
     shown = [
-        node for node in graph.nodes if parts[node] == "forward" and node.operation is not CONSTANT
+        node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
     ]
     names: dict[str, str] = {}
     for node in matching(graph, patterns or ("*",), shown):
@@ -155,7 +155,7 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
     leaves = [
         leaf
         for leaf in graph.updates
-        if leaf.operation is PARAMETER and leaf_name(leaf) in measured
+        if leaf.operation is parameter and leaf_name(leaf) in measured
     ]
     behind = {node: [_summary(group)] for node, group in groups.items()}
     summaries = [each for found in behind.values() for each in found]
@@ -211,7 +211,7 @@ def _summaries_of_changes(
 
 def _is_computed(graph: Graph, name: str, computed: set[Node]) -> bool:
     node = graph.names.get(name)
-    return node is not None and node in computed and node.operation is not CONSTANT
+    return node is not None and node in computed and node.operation is not constant
 
 
 def _origin_of(node: Node) -> Node:

@@ -21,7 +21,7 @@ from graphgrad.backprop.formula import (
 )
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.figures.evaluation import Arrays, values_seen
-from graphgrad.graph import CONSTANT, Graph, Node
+from graphgrad.graph import Graph, Node, constant
 from graphgrad.passes import PASSES, Pass, sizes_of, specialise
 
 FIGURES = ("mean", "std", "norm", "minimum", "maximum", "zeros", "non_finite")
@@ -127,7 +127,7 @@ def inspect_values(
     graph = specialise(graph, sizes_of(graph, feeds))
     parts = parts_of(graph)
     shown = [
-        node for node in graph.nodes if parts[node] == "forward" and node.operation is not CONSTANT
+        node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
     ]
     chosen = matching(graph, patterns, shown)
     figures = _figures(graph, _asked(graph, chosen), feeds, state or {}, passes)

@@ -15,7 +15,7 @@ import numpy as np
 
 from graphgrad.backends import PROGRAM_FILE, Program
 from graphgrad.errors import NonFiniteError
-from graphgrad.graph import CONSTANT, Node, leaf_name
+from graphgrad.graph import Node, constant, leaf_name
 from graphgrad.memory import need_memory
 
 Arrays = Mapping[str, np.ndarray]
@@ -40,7 +40,7 @@ class Watched:
             **{
                 node: node.attributes["value"].array
                 for node in graph.nodes
-                if node.operation is CONSTANT
+                if node.operation is constant
             },
             **{node: np.asarray(feeds[name], node.dtype) for name, node in graph.inputs.items()},
             **{node: state[name].copy() for name, node in graph.states.items()},

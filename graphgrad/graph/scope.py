@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -173,12 +174,12 @@ def current_origin() -> Origin | None:
     inherited = _site.get().origin
     if inherited is not None:
         return inherited
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if frame.f_globals.get("__name__", "").startswith(_COMMANDS):
             return None
         if _is_users(file):
             return Origin(file, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None

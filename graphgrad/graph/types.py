@@ -77,6 +77,7 @@ class TensorType:
 
 def as_dtype(dtype: Any) -> DType:
     """A dtype that graphgrad computes with; ValueError for any other."""
+    found: DType | None
     try:
         found = np.dtype(dtype)
     except TypeError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from graphgrad.graph import Initial, Node, scope
+from graphgrad.graph.front import front
 from graphgrad.layers.basic import dense, known_width
 from graphgrad.ops import multiply, silu
 
 
+@front
 def gated_feed_forward(
     x: Node,
     inner: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Initial, Node, scope
+from graphgrad.graph.front import front
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.attention import attention, join_heads, split_heads
 from graphgrad.layers.basic import dense, known_width
@@ -12,6 +13,7 @@ from graphgrad.layers.positions import rotate
 from graphgrad.ops import broadcast_to, expand_dims, reshape
 
 
+@front
 def grouped_attention(
     x: Node,
     mask: Node | None,
@@ -48,6 +50,7 @@ def grouped_attention(
         return dense(join_heads(mixed), width, "output", bias, output_initial)
 
 
+@front
 def repeat_heads(x: Node, times: int) -> Node:
     """[batch, head, position, feature] -> [batch, head · times, …]: each head `times` in a row.
 

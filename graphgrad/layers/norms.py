@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from graphgrad.graph import ONES, Node, parameter, scope
+from graphgrad.graph.front import front
 from graphgrad.layers.basic import known_width
 from graphgrad.ops import add, mean, multiply, rsqrt
 
 
+@front
 def rms_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
     """gain · x / √(mean x² + ε) over the last axis: `layer_norm` without μ and without a bias.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Initial, Node, constant, iota, parameter
+from graphgrad.graph.front import front
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import known_width
 from graphgrad.ops import (
@@ -22,6 +23,7 @@ from graphgrad.ops import (
 ROTARY_BASE = 10000.0
 
 
+@front
 def learned_positions(
     length: int | Dimension,
     places: int,
@@ -37,6 +39,7 @@ def learned_positions(
     return gather(parameter(name, (places, width), initial, dtype), iota(length))
 
 
+@front
 def rotate(
     x: Node, positions: Node | None = None, base: float = ROTARY_BASE, name: str = "rotated"
 ) -> Node:
@@ -64,6 +67,7 @@ def rotate(
     )
 
 
+@front
 def picked(x: Node, places: Node, name: str = "picked") -> Node:
     """The vectors at some places: x [batch, position, feature], places [batch, n] -> [batch, n, …].
 

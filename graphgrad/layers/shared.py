@@ -17,12 +17,14 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from graphgrad.graph import Node
+from graphgrad.graph.front import front
 from graphgrad.graph.scope import current_site, sharing
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+@front
 def shared(layer: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """`layer` with one set of parameters and states, however often it is applied.
 

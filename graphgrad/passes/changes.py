@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
+from graphgrad.graph import LEAVES, Graph, Node, constant
 
 KINDS = ("added", "removed", "merged", "folded", "rewritten", "rebuilt")
 
@@ -48,7 +48,7 @@ def same_graph(before: Graph, after: Graph) -> bool:
 
 
 def _kind(before: Graph, old: Node, new: Node) -> str:
-    if new.operation is CONSTANT:
+    if new.operation is constant:
         return "folded"
     if new in before:
         return "merged"

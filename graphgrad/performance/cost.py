@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphgrad.graph import LEAVES, Graph, Node
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.passes import specialise
 
 
 def flops_of(node: Node) -> int:
     """2 m n k for a matrix product [m, k] [k, n] of known shapes, times its batch; else 0."""
-    if node.operation is not MATMUL:
+    if node.operation is not matmul:
         return 0
     inner = node.heads[0].type.sizes[-2 if node.attributes["transpose_a"] else -1]
     return 2 * math.prod(node.type.sizes) * inner

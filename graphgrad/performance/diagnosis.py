@@ -115,4 +115,5 @@ def report_dict(report: MachineReport) -> dict[str, Any]:
     """Facts and findings as JSON's own types."""
     findings = [asdict(finding) for finding in judge(report)]
     whole = asdict(report) | {"environment": dict(report.environment), "findings": findings}
-    return json.loads(json.dumps(whole))
+    plain: dict[str, Any] = json.loads(json.dumps(whole))
+    return plain

@@ -280,7 +280,8 @@ def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
     """The mean of the last `window` values at each place; of fewer at the start."""
     total = np.cumsum(np.concatenate([[0.0], values]))
     first = np.maximum(np.arange(len(values)) + 1 - window, 0)
-    return (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
+    means: np.ndarray = (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
+    return means
 
 
 def _vertical(axes: Any, values: np.ndarray, smooth: np.ndarray) -> None:

@@ -144,7 +144,7 @@ def _kept(files: Mapping[str, str], name: str) -> str:
     return files[name]
 
 
-def _record(files: Mapping[str, str]) -> dict[str, object]:
+def _record(files: Mapping[str, str]) -> Mapping[str, object]:
     """What `TEXT_FILE` says. Raises DataError where it is damaged."""
     try:
         record = parse_json(_kept(files, TEXT_FILE).encode())
@@ -152,7 +152,7 @@ def _record(files: Mapping[str, str]) -> dict[str, object]:
         record = None
     match record:
         case {"sha256": str(), "whole": bool(), "train": int(), "held_out": int()}:
-            return record
+            return dict(record)
     raise DataError("the file does not describe a text", TEXT_FILE, _MENDING)
 
 

@@ -95,7 +95,7 @@ def test_no_formula_of_an_operation_keeps_a_letter_for_a_name(operation: Operati
         input(f"H{n}", draw.shape, dtypes.get(draw.kind, "float64"))
         for n, draw in enumerate(drawn.heads)
     ]
-    t = operation(*heads, name="T", **drawn.attributes)
+    t = operation.node(*heads, name="T", **drawn.attributes)
     graph = Graph({"T": t})
     texts = [value_formula(graph, t)]
     texts += [contribution_formula(graph, t, place) for place in range(len(heads))]

@@ -14,7 +14,6 @@ from graphgrad.explain.explanation import Explanation, explain
 from graphgrad.explain.explanation_text import text_lines
 from graphgrad.explain.expression import Writer
 from graphgrad.graph import (
-    CONSTANT,
     Graph,
     constant,
     initial_state,
@@ -279,7 +278,7 @@ def test_every_node_of_our_models_can_be_explained() -> None:
     feeds = {name: generator.integers(0, 9, (2, 4), dtype=np.int32) for name in graph.inputs}
     state = initial_state(graph, 0)
     names = [graph.name_of(node) for node in graph.nodes[::9] if node.type.is_float]
-    number = next(node for node in graph if node.operation is CONSTANT and node.type.is_float)
+    number = next(node for node in graph if node.operation is constant and node.type.is_float)
     count = 0
     for name in [*names, graph.name_of(number)]:
         try:

@@ -18,9 +18,9 @@ from graphgrad.figures.recording import Recorder, recorded_names
 from graphgrad.figures.statistics import inspect_values
 from graphgrad.graph import Graph
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page.data import page_data
 from graphgrad.passes import PASSES, optimise, prune, specialise
 from graphgrad.passes.surgery import clip, scale, surgery
-from graphgrad.rendering.page.data import page_data
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 
