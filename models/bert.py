@@ -54,11 +54,11 @@ EPSILON = 1e-12
 class Settings(TrainingSettings):
     """The keys of `--set`; the defaults are a small BERT for the prose that Python ships."""
 
-    steps: int = 4000
+    steps: int = 2000
     batch_size: int = 32
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
-    warmup: int = 400
+    warmup: int = 200
     beta2: float = 0.99
     weight_decay: float = 0.01
     no_decay: str = ""

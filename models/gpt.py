@@ -60,7 +60,7 @@ DEVIATION = 0.02
 class Settings(TrainingSettings):
     """The keys of `--set`; the defaults are a small GPT for the text that Python ships."""
 
-    steps: int = 3000
+    steps: int = 2000
     batch_size: int = 16
     optimiser: str = "adamw"
     learning_rate: float = 1e-3

@@ -21,6 +21,7 @@ from graphgrad.tools import (
     check,
     doctor,
     evaluate,
+    export,
     fill,
     generate,
     guide,
@@ -50,6 +51,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "doctor": doctor,
     "guide": guide,
     "new": new,
+    "export": export,
     "recipes": recipes,
 }
 

@@ -119,7 +119,8 @@ def masking_task(
 
     def examples(state: State) -> list[str]:
         batch = next(held_out())
-        return [_shown(data.tokens, filler, state, batch, row) for row in range(_SHOWN)]
+        rows = np.linspace(0, len(batch["ids"]) - 1, _SHOWN + 2).astype(int)[1:-1]
+        return [_shown(data.tokens, filler, state, batch, row) for row in rows.tolist()]
 
     return Task(
         graph=training,

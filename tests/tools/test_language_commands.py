@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from graphgrad.models import BUILTIN
+from graphgrad.models.huggingface import read_weights
 from graphgrad.tools.main import main
+from graphgrad.training.runs import open_run
 
 SMALL = ("layers=1", "heads=2", "width=16", "inner=16", "steps=4", "context=16", "fuse=false")
 
@@ -123,6 +126,20 @@ def test_what_cannot_be_done_is_said(command, named, gpt_run, bert_run, capsys):
     runs = {"GPT": gpt_run, "BERT": bert_run}
     code, shown = output(capsys, *(runs.get(word, word) for word in command))
     assert code == 2 and named in shown.err
+
+
+def test_weights_are_exported_once(gpt_run, bert_run, tmp_path, capsys):
+    for number, run in enumerate((gpt_run, bert_run)):
+        folder = tmp_path / str(number)
+        code, shown = output(capsys, "export", run, str(folder))
+        assert code == 0 and "step 4, a vocabulary of" in shown.out
+        state = open_run(run, BUILTIN).state
+        weights = read_weights(folder)
+        assert weights.settings.width == 16
+        for name, array in weights.state.items():
+            np.testing.assert_array_equal(array, state[name], err_msg=name)
+        code, shown = output(capsys, "export", run, str(folder))
+        assert code == 2 and "holds a model already" in shown.err
 
 
 def test_recipes_are_listed_and_shown_with_their_meaning(capsys):
