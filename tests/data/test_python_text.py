@@ -14,7 +14,7 @@ def test_documentation_and_source_are_there_whole():
     assert documents == python_documentation_and_source()
 
 
-def test_prose_has_the_docstrings_of_every_function():
+def test_prose_has_most_docstrings():
     """Against Python's own parser, for one module."""
     tree = ast.parse(inspect.getsource(inspect))
     kinds = (ast.FunctionDef, ast.ClassDef, ast.Module)
@@ -22,4 +22,5 @@ def test_prose_has_the_docstrings_of_every_function():
     wanted = [text for text in found if text]
     (module,) = [text for text in python_prose() if text.startswith(wanted[0])]
     assert len(wanted) > 50
-    assert all(text in module for text in wanted)
+    assert sum(text in module for text in wanted) > 0.8 * len(wanted)
+    assert module.count("\n") < 1.2 * sum(text.count("\n") + 2 for text in wanted)
