@@ -208,7 +208,7 @@ def open_own(path: Path, flags: int) -> int:
     descriptor = os.open(path, flags | _NO_LINK | _NO_WAITING, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EEXIST, "it is no regular file", str(path))
+        raise OSError(errno.EEXIST, "it is not a regular file", str(path))
     return descriptor
 
 
@@ -221,7 +221,7 @@ def read_file(path: Path, limit: int) -> bytes:
     try:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
-            raise DataError(f"{path.name} is no regular file", path, "put the file back")
+            raise DataError(f"{path.name} is not a regular file", path, "put the file back")
         if state.st_size > limit:
             raise DataError(
                 f"{path.name} is far too large: {state.st_size:,} bytes, where at most {limit:,} "

@@ -1,7 +1,7 @@
-"""One function for every format: `render(graph, "svg")` or `render(graph, "network.svg")`.
+"""Renders a graph in any format: `render(graph, "svg")` or `render(graph, "network.svg")`.
 
-`Graph.render` is the same with the options of a view as words; it finds `render_options` through
-the entry point group `graphgrad.render`, as a graph stands far below what draws it.
+`Graph.render` does the same with the fields of a view as keywords. It finds `render_options` by the
+entry point group `graphgrad.render`, as the room of graphs does not import the rooms that draw.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.graph import Graph
 from graphgrad.page import build_page
+from graphgrad.performance.drawing_program import IMAGES
+from graphgrad.rendering.annotations import Annotations
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
-from graphgrad.rendering.figures import Figures
-from graphgrad.rendering.image import IMAGES, SECONDS, draw_image
+from graphgrad.rendering.image import SECONDS, draw_image
 from graphgrad.rendering.mermaid import write_mermaid
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.text import tree_text
@@ -26,7 +27,7 @@ from graphgrad.text import suggestion
 
 FORMATS = ("txt", "dot", "svg", "png", "pdf", "json", "html", "mermaid")
 ENDINGS = {"mmd": "mermaid"}
-"""Endings of file names that mean a format of another name."""
+"""Endings of file names that differ from the name of their format."""
 
 
 def render(
@@ -35,24 +36,25 @@ def render(
     view: View | None = None,
     format: str | None = None,
     seconds: float = SECONDS,
-    figures: Figures | None = None,
+    annotations: Annotations | None = None,
 ) -> bytes:
-    """The graph in a format, as bytes (text as UTF-8), written to a file where `to` is a path.
+    """Renders the graph as bytes (text as UTF-8), and writes them to a file if `to` is a path.
 
-    `to` is a format, or the path of a file whose ending is one; `format` overrides the ending. A
-    `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same
-    graph and view give the same bytes. `figures` (see `figures_of`) are drawn into pictures, with a
-    caption that says of which run they are. Raises ConfigurationError for an unknown format and
-    EnvironmentLimitError where Graphviz or the disk fails; then no file is left or changed.
+    `to` is a format, or the path of a file whose ending is a format; `format` overrides the ending.
+    A `Path` is always a file. svg, png and pdf need Graphviz and stop after `seconds`. The same
+    graph and view give the same bytes. `annotations` (see `annotations_of`) are figures of a run,
+    drawn into the boxes, and a caption that names the run. Raises ConfigurationError for an unknown
+    format and EnvironmentLimitError where Graphviz or the disk fails; then no file is left or
+    changed.
     """
     path = _path(to)
     form = format or (str(to) if path is None else _ending(path))
     if form not in FORMATS:
         raise ConfigurationError(
-            f"there is no format {form!r}" if form else f"{str(to)!r} does not name a format",
+            f"{form!r} is not a format" if form else f"{str(to)!r} does not name a format",
             fix=f"formats: {', '.join(FORMATS)}",
         )
-    content = _content(graph, form, view or View(), seconds, figures)
+    content = _content(graph, form, view or View(), seconds, annotations)
     if path is not None:
         write_atomically(path, content)
     return content
@@ -66,9 +68,9 @@ def render_options(
     seconds: float = SECONDS,
     **options: Any,
 ) -> bytes | None:
-    """What `Graph.render` calls: `render` with the fields of `View` as options.
+    """Renders a graph with the fields of `View` as keywords; `Graph.render` calls it.
 
-    None where `to` is a file, which is written. Raises ConfigurationError for an unknown option.
+    Returns None if `to` is a file. Raises ConfigurationError for an unknown option.
     """
     known = [field.name for field in fields(View)]
     for name in options:
@@ -82,7 +84,7 @@ def render_options(
 
 
 def _path(to: str | Path) -> Path | None:
-    """The file that is meant; None for the name of a format."""
+    """The path of the file; None for the name of a format."""
     return None if isinstance(to, str) and to in FORMATS else Path(to)
 
 
@@ -91,15 +93,17 @@ def _ending(path: Path) -> str:
     return ENDINGS.get(ending, ending)
 
 
-def _content(graph: Graph, form: str, view: View, seconds: float, figures: Figures | None) -> bytes:
+def _content(
+    graph: Graph, form: str, view: View, seconds: float, annotations: Annotations | None
+) -> bytes:
     if form == "txt":
-        caption = figures.caption()[:1] if figures else ()
+        caption = annotations.caption()[:1] if annotations else ()
         return tree_text(graph, view, caption).encode()
     if form == "json":
-        return json_text(graph, figures).encode()
+        return json_text(graph, annotations).encode()
     if form == "html":
         return build_page(graph, view=view).encode()
     if form == "mermaid":
-        return write_mermaid(picture(graph, view, figures)).encode()
-    text = write_dot(picture(graph, view, figures))
+        return write_mermaid(picture(graph, view, annotations)).encode()
+    text = write_dot(picture(graph, view, annotations))
     return draw_image(text, form, seconds) if form in IMAGES else text.encode()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphgrad.backends.arguments import Table
+from graphgrad.backends.arguments import RowTable
 from graphgrad.backends.cupy.kernel_files import device_functions
 from graphgrad.backends.cupy.launches import (
     ARENA,
@@ -172,9 +172,9 @@ class Bound:
         memory = self.memory[array.memory]
         return np.ndarray(array.shape, array.dtype, memory.data, array.offset, array.strides)
 
-    def table(self, table: Table | Rows) -> np.ndarray:
+    def table(self, table: RowTable | Rows) -> np.ndarray:
         """A table that a kernel reads."""
-        if isinstance(table, Table):
+        if isinstance(table, RowTable):
             return table.array()
         return np.array([list(map(self.word, row)) for row in table.rows], np.int64)
 
@@ -182,7 +182,7 @@ class Bound:
         """A parameter as a number."""
         if not isinstance(word, Pointer):
             return word
-        if isinstance(word.memory, Table | Rows) and word.memory not in self.memory:
+        if isinstance(word.memory, RowTable | Rows) and word.memory not in self.memory:
             self.memory[word.memory] = self.table(word.memory)
         return int(self.memory[word.memory].ctypes.data) + word.offset
 

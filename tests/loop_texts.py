@@ -13,14 +13,14 @@ import numpy as np
 from scipy import special
 
 from graphgrad.loops import language
-from graphgrad.loops.export import exported
-from graphgrad.loops.expressions import Name
-from graphgrad.loops.instructions import LLVM_TYPES, Number
+from graphgrad.loops.compiled_functions import compile_function
+from graphgrad.loops.expressions import Symbol
 from graphgrad.loops.language import Function
+from graphgrad.loops.llvm_text import LLVM_TYPES, Literal
 from graphgrad.loops.machine_code import machine_code
 from graphgrad.loops.translate import translate
 
-CONSTANTS: Mapping[str, Name] = {"inf": Number(np.inf), "nan": Number(np.nan)}
+CONSTANTS: Mapping[str, Symbol] = {"inf": Literal(np.inf), "nan": Literal(np.nan)}
 DTYPES = {name: np.dtype(name.removesuffix("_")) for name in LLVM_TYPES}
 _SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)
 
@@ -42,7 +42,7 @@ def kernel(body: str, *arrays: str) -> str:
 
 
 def llvm_of(
-    text: str, library: Mapping[str, Name] = CONSTANTS, types: Mapping[str, str] | None = None
+    text: str, library: Mapping[str, Symbol] = CONSTANTS, types: Mapping[str, str] | None = None
 ) -> str:
     """The text of LLVM, whose function is called `kernel`."""
     definition = ast.parse(text).body[0]
@@ -53,14 +53,14 @@ def llvm_of(
 def run_compiled(
     text: str,
     given: list[Any],
-    library: Mapping[str, Name] = CONSTANTS,
+    library: Mapping[str, Symbol] = CONSTANTS,
     last: int = 1,
     types: Mapping[str, str] | None = None,
 ) -> None:
     """Runs the kernel over arrays and words, which it may write to."""
     for its in library.values():
         if isinstance(its, Function) and its.separate:
-            exported(its)
+            compile_function(its)
     printed = llvm_of(text, library, types)
     name = machine_code().name_of(printed)  # what it is made of says all about it
     address = machine_code().address(name, lambda: printed.replace("@kernel(", f"@{name}("))
@@ -71,7 +71,7 @@ def run_compiled(
 def run_as_python(
     text: str,
     given: list[Any],
-    library: Mapping[str, Name] = CONSTANTS,
+    library: Mapping[str, Symbol] = CONSTANTS,
     last: int = 1,
     types: Mapping[str, str] | None = None,
 ) -> None:
@@ -85,7 +85,7 @@ def run_as_python(
         **stands_for,
     }
     for name, its in library.items():
-        namespace[name] = its.value if isinstance(its, Number) else its
+        namespace[name] = its.value if isinstance(its, Literal) else its
     exec(compile(text.replace("from __future__", ""), "<kernel>", "exec"), namespace)
     words = _words(given)
     with ExitStack() as stack:
@@ -99,7 +99,7 @@ def run_as_python(
 def run_both(
     text: str,
     *given: Any,
-    library: Mapping[str, Name] = CONSTANTS,
+    library: Mapping[str, Symbol] = CONSTANTS,
     last: int = 1,
     types: Mapping[str, str] | None = None,
 ) -> list[list[Any]]:

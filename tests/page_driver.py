@@ -1,4 +1,4 @@
-"""What the tests of the page read of it and do on it, by the `open_page` of page/conftest.py.
+"""Reads and operates a page for tests, which open it by the `open_page` of page/conftest.py.
 
     page = open_page(html); follow(page, "encoder.0.y"); assert title(page) == "y"
 
@@ -37,7 +37,7 @@ def chosen_lines(page: Any) -> dict[str, list[str]]:
 
 
 def number(text: str) -> float:
-    """What a cell says: 1,024, −3.2e−5, 12 %, ∞, and – where there is none."""
+    """The number in a cell: 1,024, −3.2e−5, 12 %, ∞, or – for a missing one."""
     plain = text.replace("−", "-").replace("–", "nan").replace(",", "").replace("∞", "inf").strip()
     return float(plain[:-1]) / 100 if plain.endswith("%") else float(plain)
 

@@ -1,4 +1,4 @@
-"""Trained runs whose pages are tested, and what an evaluation says of the same batch.
+"""Trains the runs whose pages are tested, and evaluates the same batches for comparison.
 
 Each costs seconds: tests take them from the fixtures of page/conftest.py, which build each
 once in a session.

@@ -55,7 +55,7 @@ LAYERS = (
     "tools",
 )
 CORE = {*LAYERS[: LAYERS.index("backends")]} - {"loops"}
-"""What every engine shares; the compiler of loops is one engine's."""
+"""What all backends share; the compiler of loops belongs to the NumPy backend."""
 FOLDERS = {"graphgrad": ROOT / "graphgrad", "models": ROOT / "models", "tools": ROOT / "tools"}
 FILES = sorted(file for folder in FOLDERS.values() for file in folder.rglob("*.py"))
 OPTIONAL = {

@@ -1,4 +1,4 @@
-"""`graphgrad bench`: the training step of the Transformer, timed beside the same step elsewhere."""
+"""`graphgrad bench`: times the training step of the Transformer, beside other libraries."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from graphgrad.performance.bench_runner import TIME_LIMIT, Bench, Conditions, Co
 from graphgrad.performance.bench_worker import Workload
 from graphgrad.performance.cost import flops_of_graph
 from graphgrad.text import suggestion
-from graphgrad.tools.peers import graphgrad_engine
+from graphgrad.tools.options import Option, add_options
+from graphgrad.tools.peers import graphgrad_peer
 from graphgrad.tools.streams import say, tell
 
 HELP = "time a training step, beside PyTorch and JAX where they are installed"
 DESCRIPTION = """Times the training step of the Transformer (post-norm, dropout 0.1, label smoothing
-0.1, Adam, float32): each engine in a process of its own, turn by turn, with equal threads and in an
-environment without settings that slow one of them. That they compute the same is checked first.
-A peer that is not installed is named and left out.
+0.1, Adam, float32) in graphgrad and in its peers, other libraries: each in a process of its own, in
+turns, with equal threads and in an environment without settings that slow one of them. First it
+checks that all compute the same losses. A peer that is not installed is named and left out.
 
     graphgrad bench                                       graphgrad, PyTorch and JAX
     graphgrad bench --size base --peers jax --steps 3
-    graphgrad bench --peers none --without fuse           what a pass is worth
-    graphgrad bench --size tiny --depth 2,4,8,16,24       how time grows with the layers
+    graphgrad bench --peers none --without fuse           the effect of a pass
+    graphgrad bench --size tiny --depth 2,4,8,16,24       the time of more layers
 
 ratio is the median over graphgrad's: 2 is twice as slow. MFU is the share of the peak (NumPy's
-matrix product, measured here) that the matrix products of a step reach. first is building,
-compiling and the first step; memory is the most that the process held, libraries included.
+matrix product, measured here) that the matrix products of a step reach. first includes building,
+compiling and the first step; memory is the peak of the process, libraries included.
 """
 
 SIZES: dict[str, Workload] = {
@@ -43,11 +44,11 @@ SIZES: dict[str, Workload] = {
 }
 STEPS: Mapping[str, int] = {"tiny": 200, "small": 20, "base": 5}
 
-GRAPHGRAD = Contender("graphgrad", graphgrad_engine.__file__)
+GRAPHGRAD = Contender("graphgrad", graphgrad_peer.__file__)
 
 
 def _peer(name: str, library: str, variant: str = "", slack: float = 1.0) -> Contender:
-    file = Path(graphgrad_engine.__file__).with_name(f"{library}_engine.py")
+    file = Path(graphgrad_peer.__file__).with_name(f"{library}_peer.py")
     return Contender(name, str(file), variant, library, slack)
 
 
@@ -61,38 +62,46 @@ PEERS: Mapping[str, Contender] = {
 DEFAULT_PEERS = "torch,jax"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("--size", choices=SIZES, default="small", help="default: small")
-    parser.add_argument(
+_DEFAULT_STEPS = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
+OPTIONS = (
+    Option("--size", choices=SIZES, default="small", help="default: small"),
+    Option(
         "--peers",
         metavar="NAMES",
         default=DEFAULT_PEERS,
         help=f"{', '.join(PEERS)} or none (default: {DEFAULT_PEERS})",
-    )
-    defaults = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
-    parser.add_argument(
-        "--steps", metavar="N", type=int, help=f"timed steps of each engine (default: {defaults})"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="default: one a core")
-    parser.add_argument(
+    ),
+    Option(
+        "--steps",
+        metavar="N",
+        type=int,
+        help=f"timed steps of each library (default: {_DEFAULT_STEPS})",
+    ),
+    Option("--threads", metavar="N", type=int, help="default: one per core"),
+    Option(
         "--without",
         metavar="CHOICE",
         action="append",
         default=[],
         help="time it without this pass, or without fuse, rematerialise, product_layouts or "
         "eager_updates, as well; may be repeated",
-    )
-    parser.add_argument("--depth", metavar="N,…", default="", help="layers of encoder and decoder")
-    parser.add_argument("--batch", metavar="N,…", default="", help="examples in a batch")
-    parser.add_argument(
+    ),
+    Option("--depth", metavar="N,…", default="", help="layers of encoder and decoder"),
+    Option("--batch", metavar="N,…", default="", help="examples in a batch"),
+    Option(
         "--time-limit",
         metavar="SECONDS",
         type=float,
         default=TIME_LIMIT,
-        help="for one answer of an engine (default: %(default)g)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+        help="for one answer of a library's process (default: %(default)g)",
+    ),
+    Option("--json", action="store_true", help="print one JSON object"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -114,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = measure(workload, contenders, conditions)
         found.append({"size": arguments.size, **result.to_dict()})
         if not arguments.json:
-            say(format_bench(arguments.size, result))
+            say(bench_text(arguments.size, result))
     if arguments.json:
         print(json.dumps(found[0] if len(found) == 1 else {"cases": found}, indent=2))
     return 0
@@ -126,8 +135,8 @@ def measure(
     conditions: Conditions,
     report: Callable[[str], None] | None = None,
 ) -> Bench:
-    """Times the contenders on a workload, from graphgrad's own first weights."""
-    graph = graphgrad_engine.training_graph(workload, workload.dropout)
+    """Times the contenders on a workload, from the initial weights of graphgrad."""
+    graph = graphgrad_peer.training_graph(workload, workload.dropout)
     sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
     state = initial_state(graph, workload.seed)
     parameters = {name: state[name] for name in graph.parameters}
@@ -141,8 +150,8 @@ def measure(
     )
 
 
-def format_bench(size: str, result: Bench) -> str:
-    """The conditions, one line an engine, and what is missing."""
+def bench_text(size: str, result: Bench) -> str:
+    """The conditions, one line per contender, and the missing ones, as text."""
     workload = result.workload
     lines = [
         f"{size}: width {workload.width}, inner {workload.inner}, heads {workload.heads}, layers "

@@ -1,5 +1,7 @@
-"""`graphgrad check`: every delta of a model against finite differences, and the program that trains
-against the reference."""
+"""`graphgrad check`: compares every delta of a model with finite differences.
+
+It also compares every value of the training program with the reference.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,12 @@ from graphgrad.models import BUILTIN
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.opening import (
-    add_model_option,
     is_run,
     model_of,
     refuse_model_option,
     run_of,
 )
+from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
@@ -41,13 +43,14 @@ from graphgrad.training.task import ModelFile
 HELP = "check every delta against finite differences, and the program that trains"
 DESCRIPTION = """Cuts the graph of MODEL at every node, moves the node's value a little in random
 directions, recomputes what depends on it, and compares the change of the loss with the delta. A
-wrong delta is traced to the delta rule that made it; of nodes asked for by name, what each tail
-sends back is compared on its own. The model is made small by its own CHECK
-settings and computed in float64; parameters that start as one constant are shaken a little.
+wrong delta is traced to the delta rule that made it. With --node, the contribution of each tail is
+compared as well. The model is made small by its own CHECK settings and computed in float64; random
+numbers are added to parameters that start as one constant.
 
-Then the program that `graphgrad train` makes of the model, at its own sizes, runs one real batch,
-and every value and delta that it computes is compared with the reference engine's; the first that
-differs is named. A RUN is compared from the state of its newest checkpoint, on its next batch.
+Then the program with which `graphgrad train` trains the model, at its full size, runs one batch.
+Every value and delta that it computes is compared with the reference, which computes one operation
+after another; the first that differs is named. A RUN is compared from the state of its newest
+checkpoint, on its next batch.
 
     graphgrad check transformer
     graphgrad check transformer --set layers=2 --node "decoder.*"
@@ -57,42 +60,45 @@ differs is named. A RUN is compared from the state of its newest checkpoint, on 
     graphgrad check runs/transformer-001
 
 The exit code is 1 where a delta or the program is wrong, else 0. `kink`: the loss has no
-derivative there (relu at 0, a tie of a maximum). `replaced`: a rule of the model's own stands in
-the place of the derivative.
+derivative there (relu at 0, a tie of a maximum). `replaced`: the model replaces the derivative by a
+rule of its own.
 """
 _SHAKE = 0.05
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument(
-        "model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"
-    )
-    add_model_option(parser)
-    parser.add_argument(
+OPTIONS = (
+    Option("model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
+    MODEL_OPTION,
+    Option(
         "--node",
         metavar="PATTERN",
         action="append",
         help="a name, or a pattern with * and ?; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="change a setting; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--lint",
         action="store_true",
         help="only look for what is likely to go wrong, without computing: "
         "unguarded log, √ and division, parameters that are never learned, …",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    ),
+    Option("--json", action="store_true", help="print one JSON object"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Checks and prints; 1 where a delta is wrong."""
+    """Checks and prints; returns 1 if a delta or the program is wrong."""
     subject = _subject(arguments)
     model = subject.model
     if arguments.lint:
@@ -133,7 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is checked: a model with the settings that it is trained with, or a run of one."""
+    """The model to check, with the settings that it is trained with, and perhaps its run."""
 
     model: ModelFile
     settings: TrainingSettings
@@ -151,7 +157,7 @@ def _subject(arguments: argparse.Namespace) -> _Subject:
 
 
 def _agreement(subject: _Subject) -> Agreement:
-    """The comparison of the program that trains: from the run's state, or from a first state."""
+    """Compares the training program: from the state of the run, or from an initial state."""
     settings, run = subject.settings, subject.run
     if run is not None:
         graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.step)
@@ -164,10 +170,10 @@ def _agreement(subject: _Subject) -> Agreement:
 
 
 def agreement_lines(found: Agreement) -> Iterator[str]:
-    """One line where the program agrees, else what differs, its figures and its line."""
+    """One line if the program agrees, else the node that differs, by how much, and its line."""
     counted = (
         f"{found.steps} steps, {found.kernels} of them kernels; {found.values} values by "
-        f"name, the others of {found.nodes} nodes lie inside of them"
+        f"name, the others of {found.nodes} nodes are inside of them"
     )
     if found.difference is None:
         yield f"the program that trains agrees with the reference ({counted})"
@@ -180,7 +186,7 @@ def agreement_lines(found: Agreement) -> Iterator[str]:
 
 
 def _lint(subject: _Subject, arguments: argparse.Namespace) -> int:
-    """Prints what is likely to go wrong in the model as it is trained; 1 where there is any."""
+    """Prints what is likely to go wrong in the model as it is trained; returns 1 if anything."""
     model = subject.model
     graph = (subject.run.task if subject.run else model.task(subject.settings, {})).graph
     findings = lint(graph)
@@ -196,7 +202,7 @@ def _lint(subject: _Subject, arguments: argparse.Namespace) -> int:
 
 
 def shaken(graph: Graph, seed: int) -> dict[str, np.ndarray]:
-    """A first state in which no parameter is one constant: zeros would hide what they multiply."""
+    """An initial state without constant parameters: zeros would hide wrong deltas."""
     state = initial_state(graph, seed)
     generator = np.random.default_rng(seed)
     for name in graph.parameters:
@@ -207,8 +213,10 @@ def shaken(graph: Graph, seed: int) -> dict[str, np.ndarray]:
 
 
 def text_lines(verdicts: Sequence[Verdict], tails: bool = False) -> Iterator[str]:
-    """A line a node; below a delta that is not right, what is known of it; a line for each tail,
-    where they are asked for."""
+    """One line per node, with details below a delta that is not right.
+
+    With `tails`, one line for the contribution of each tail.
+    """
     rows = [
         (v.verdict, printable(v.name), v.operation, shape_text(v.shape), _error(v))
         for v in verdicts
@@ -242,7 +250,7 @@ def _details(verdict: Verdict) -> Iterator[str]:
 
 
 def _tails(verdict: Verdict) -> Iterator[str]:
-    """A line for what each tail sends back, compared with the change of that tail alone."""
+    """A line for each contribution, compared with the change through that tail alone."""
     width = max((len(printable(tail.tail)) for tail in verdict.tails), default=0)
     for tail in verdict.tails:
         yield (

@@ -1,6 +1,6 @@
-"""`graphgrad doctor`: what this machine is, what slows NumPy down on it, and the remedy.
+"""`graphgrad doctor`: describes this machine, and what slows NumPy down on it, with the remedy.
 
-The facts are `graphgrad.performance.machine`'s, the verdicts those of `diagnosis` beside it; this
+The facts are from `graphgrad.performance.machine`, the verdicts from `diagnosis` beside it; this
 file prints them, as aligned text or as one JSON object.
 """
 
@@ -12,10 +12,11 @@ from graphgrad.performance.blas import BlasReport
 from graphgrad.performance.diagnosis import judge, report_dict
 from graphgrad.performance.load import busy_note
 from graphgrad.performance.machine import MachineReport, Package, examine_machine
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 from graphgrad.user_folder import user_folder, why_nothing_is_kept
 
-HELP = "examine this machine: what runs, what slows it down, and the remedy"
+HELP = "examine this machine: what it has, what slows it down, and the remedy"
 DESCRIPTION = (
     "Examine the processor, the BLAS behind NumPy, LLVM, Graphviz and the GPU. Where an "
     "environment variable forces the kernel of the BLAS or limits its threads, time a matrix "
@@ -24,30 +25,35 @@ DESCRIPTION = (
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.add_argument(
+OPTIONS = (
+    Option("--json", action="store_true", help="print one JSON object instead of text"),
+    Option(
         "--no-measure",
         dest="measure",
         action="store_false",
-        help="time no matrix product: faster, but a forced kernel's cost stays unknown",
-    )
+        help="do not time matrix products: faster, but the cost of a forced kernel is not known",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Examine and print; 1 where there is a problem, else 0."""
-    busy = busy_note()  # looked at first: what is measured below keeps cores busy too
+    """Examines the machine and prints the result; returns 1 if there is a problem, else 0."""
+    busy = busy_note()  # first, as the measurement below keeps cores busy as well
     report = examine_machine(arguments.measure)
     if arguments.json:
         say(json.dumps({**report_dict(report), "busy": busy}, indent=2))
     else:
-        say(format_report(report, busy))
+        say(report_text(report, busy))
     return int(any(finding.level == "problem" for finding in judge(report)))
 
 
-def format_report(report: MachineReport, busy: str | None = None) -> str:
-    """The facts, one a line, then the findings, each with its remedy; `busy` is one more."""
+def report_text(report: MachineReport, busy: str | None = None) -> str:
+    """The facts, one per line, then the findings with their remedies, and the note `busy`."""
     lines = [f"{name:<12}{value}" for name, value in _facts(report)]
     lines.append("")
     for finding in judge(report):
@@ -74,10 +80,15 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     kept = user_folder("machine_code")
     yield "kernels", str(kept) if kept else f"not kept: {why_nothing_is_kept('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
-    yield "Graphviz", report.dot or "absent"
+    yield "Graphviz", _graphviz_text(report)
     yield "GPU", "; ".join(report.gpus) or "none"
     for name, value in report.environment:
         yield "environment", f"{name}={value}"
+
+
+def _graphviz_text(report: MachineReport) -> str:
+    port = f"graphviz-pure {report.graphviz_pure}" if report.graphviz_pure else ""
+    return report.dot or port or "absent"
 
 
 def _blas_text(blas: BlasReport) -> str:

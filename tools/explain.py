@@ -1,7 +1,8 @@
-"""What `graphgrad inspect --explain` does: the delta of one node, derived step by step.
+"""`graphgrad inspect --explain`: derives the delta of one node step by step.
 
-A run is explained on a batch of its own, with the parameters of its newest checkpoint, computed
-again in float64; a model on the small batch and the shaken parameters of `graphgrad check`.
+For a run, the values are those of one batch with the parameters of its newest checkpoint,
+recomputed in float64; for a model, those of the small batch and the parameters of `graphgrad
+check`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Subject = tuple[Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 
 
 def explain_node(arguments: argparse.Namespace) -> int:
-    """Derives and prints; 1 where a line does not agree with the numbers."""
+    """Derives and prints; returns 1 if a line does not agree with the numbers."""
     graph, feeds, state = _subject(arguments.run, arguments.batch, arguments.model_file)
     explanation = explain(graph, arguments.explain, feeds, state, steps=arguments.depth)
     if arguments.json:

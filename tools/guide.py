@@ -1,4 +1,4 @@
-"""`graphgrad guide`: the guide in the terminal, or as one HTML page."""
+"""`graphgrad guide`: prints the guide in the terminal, or writes it as one HTML page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rich.markdown import Markdown
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.guide import GROUPS, TOPICS, build_guide, text_of, topics_called
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 
-HELP = "read the guide: a tutorial, how it works, your own parts, reference"
+HELP = "read the guide: tutorial, how it works, parts of your own, reference"
 DESCRIPTION = """Without a topic, lists the topics. With one (or a group of them), prints its pages:
-laid out in a terminal, as Markdown into a pipe. --html writes all of it as one offline page with a
-search.
+laid out in a terminal, as Markdown into a pipe. --html writes the whole guide as one offline page
+with a search.
 
     graphgrad guide
     graphgrad guide neuron
@@ -27,14 +28,19 @@ search.
 """
 
 
+OPTIONS = (
+    Option("topic", nargs="?", help="a topic or a group of topics"),
+    Option("--html", metavar="FILE", help="write the whole guide as one HTML page"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("topic", nargs="?", help="a topic or a group of topics")
-    parser.add_argument("--html", metavar="FILE", help="write the whole guide as one HTML page")
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Lists, prints or writes."""
+    """Lists the topics, prints pages or writes the HTML page."""
     if arguments.html is not None:
         _write(arguments.html, arguments.topic)
     elif arguments.topic is None:
@@ -66,7 +72,7 @@ def _list() -> None:
             if topic.group == group:
                 say(f"  {topic.name:<{width}}  {topic.summary}")
         say("")
-    say("graphgrad guide TOPIC prints one; graphgrad guide --html guide.html writes all of it")
+    say("graphgrad guide TOPIC prints one; graphgrad guide --html guide.html writes all of them")
 
 
 def _print(text: str) -> None:

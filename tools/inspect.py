@@ -1,4 +1,4 @@
-"""`graphgrad inspect`: the value and the delta of every node of a run, in figures."""
+"""`graphgrad inspect`: prints figures of the value and the delta of every node of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from rich.text import Text
 
 from graphgrad.errors import ConfigurationError
 from graphgrad.explain.derivation import STEPS
-from graphgrad.figures.statistics import FIGURES, NodeReport, Statistics, inspect_values
+from graphgrad.figures.array_figures import FIGURES, Figures
+from graphgrad.figures.node_report import NodeReport, inspect_values
 from graphgrad.graph.types import shape_text
 from graphgrad.reports.filters import (
     REPORTED,
@@ -26,17 +27,17 @@ from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
-from graphgrad.tools.opening import add_model_option, batch_of, run_of
+from graphgrad.tools.opening import batch_of, run_of
+from graphgrad.tools.options import MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.optimisers import derived_graph
 
 HELP = "show the value and the delta of every node of a run, in figures"
 DESCRIPTION = """Computes one batch of RUN with the parameters of its newest checkpoint and prints,
-for every node, figures of its value z and of its delta δ = ∂L/∂z, and where δ comes from: the sum
-of what each tail sends back, with its share. --explain derives one delta in symbols instead,
---steps shows what was recorded in training, --compare a second run beside this one. Nothing of the
-run is changed.
+for every node, figures of its value z and of its delta δ = ∂L/∂z, and the contributions whose sum
+is δ, each with its share. --explain derives one delta in symbols instead, --steps shows the figures
+that were recorded in training, --compare a second run beside this one. The run is not changed.
 
     graphgrad inspect runs/transformer-001 --node "decoder.0.cross_attention.*"
     graphgrad inspect runs/transformer-001 --sort delta_norm --limit 10
@@ -59,73 +60,80 @@ _HEADINGS = (
     "zeros",
     "not finite",
 )
-_NUMBERS = 4  # the column from which on figures stand, aligned to the right
+_NUMBERS = 4  # columns from this one on are figures, aligned to the right
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("run", help="a run folder; with --explain also a model")
-    add_model_option(parser)
-    parser.add_argument(
+OPTIONS = (
+    Option("run", help="a run folder; with --explain also a model"),
+    MODEL_OPTION,
+    Option(
         "--node",
         metavar="PATTERN",
         action="append",
         default=[],
         help="a name, or a pattern with * and ?; may be repeated",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--sort",
         choices=RECORDED,
         metavar="FIGURE",
         help=f"largest first: {', '.join(FIGURES)}, or delta_…; with --steps also "
         "update_ratio, of the last step",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--where",
         metavar="CONDITION",
         action="append",
         default=[],
-        help="only nodes whose figure is so, such as 'zeros>0.5'; may be repeated",
-    )
-    parser.add_argument(
+        help="only nodes that meet this, such as 'zeros>0.5'; may be repeated",
+    ),
+    Option(
         "--steps",
         action="store_true",
         help="show what was recorded by `graphgrad train --inspect-every N`",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--compare",
         metavar="RUN2",
         help="show a figure of each node in both runs, largest difference first",
-    )
-    parser.add_argument(
-        "--figure", metavar="FIGURE", help="with --steps and --compare: which figure (norm)"
-    )
-    parser.add_argument("--limit", type=int, metavar="N", help="print the first N nodes only")
-    parser.add_argument(
-        "--batch", type=int, metavar="STEP", help="the batch of this step (default: the run's next)"
-    )
-    parser.add_argument(
+    ),
+    Option(
+        "--figure", metavar="FIGURE", help="with --steps and --compare: the figure to show (norm)"
+    ),
+    Option("--limit", type=int, metavar="N", help="print the first N nodes only"),
+    Option(
+        "--batch",
+        type=int,
+        metavar="STEP",
+        help="the batch of this step (default: the run's next)",
+    ),
+    Option(
         "--explain",
         metavar="NODE",
         help="derive the delta of this node step by step, each checked by value",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--depth",
         type=int,
         metavar="N",
         default=STEPS,
         help="with --explain: stop after N steps (%(default)s)",
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print one JSON object")
-    form.add_argument(
-        "--csv", action="store_true", help="print comma-separated values with all digits"
-    )
+    ),
+    OneOf(
+        Option("--json", action="store_true", help="print one JSON object"),
+        Option("--csv", action="store_true", help="print comma-separated values with all digits"),
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Computes and prints."""
-    _refuse_what_does_nothing(arguments)
+    """Computes and prints the figures."""
+    _reject_ignored_options(arguments)
     if arguments.explain:
         return explain_node(arguments)
     if arguments.compare:
@@ -167,8 +175,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
-    """An option without effect is a misunderstanding: ConfigurationError says so."""
+def _reject_ignored_options(arguments: argparse.Namespace) -> None:
+    """Raises ConfigurationError for an option that would have no effect."""
     if arguments.explain:
         for name in ("node", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
             value = getattr(arguments, name)
@@ -185,7 +193,7 @@ def _refuse_what_does_nothing(arguments: argparse.Namespace) -> None:
         )
     if arguments.limit is not None and arguments.limit < 0:
         raise ConfigurationError(
-            f"--limit {arguments.limit}: there are no fewer than 0 nodes", fix="--limit 10"
+            f"--limit must be at least 0, not {arguments.limit}", fix="--limit 10"
         )
 
 
@@ -195,12 +203,12 @@ def ordered(
     limit: int | None,
     conditions: Sequence[Condition] = (),
 ) -> Sequence[NodeReport]:
-    """Those that meet the conditions, largest figures first; the first `limit` of them."""
+    """The reports that meet the conditions, largest figures first, at most `limit` of them."""
     return ordered_items(reports, figures_of_report, sort, limit, conditions)
 
 
 def text_lines(reports: Sequence[NodeReport]) -> Iterator[str]:
-    """Aligned text: a line of the value, a line of the delta, a line for each tail."""
+    """Aligned text: one line for the value, one for the delta, one for each contribution."""
     rows = [row for report in reports for row in _rows(report)]
     table = [_HEADINGS, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEADINGS))]
@@ -208,8 +216,8 @@ def text_lines(reports: Sequence[NodeReport]) -> Iterator[str]:
     for report in reports:
         for row in _rows(report):
             yield _aligned(row, widths)
-        for place, line in enumerate(_formula(report)):
-            yield f"    {'  +' if place else 'δ ='} {line}"
+        for number, line in enumerate(_formula(report)):
+            yield f"    {'  +' if number else 'δ ='} {line}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -232,21 +240,21 @@ def _rows(report: NodeReport) -> Iterator[tuple[str, ...]]:
         yield ("", "", "", "δ", *_figures(report.delta))
 
 
-def _figures(statistics: Statistics) -> Iterator[str]:
+def _figures(figures: Figures) -> Iterator[str]:
     for figure in (
-        statistics.mean,
-        statistics.std,
-        statistics.norm,
-        statistics.minimum,
-        statistics.maximum,
+        figures.mean,
+        figures.std,
+        figures.norm,
+        figures.minimum,
+        figures.maximum,
     ):
         yield "-" if figure is None else f"{figure:.3g}"
-    yield f"{statistics.zeros:.0%}"
-    yield str(statistics.non_finite)
+    yield f"{figures.zeros:.0%}"
+    yield str(figures.non_finite)
 
 
 def _formula(report: NodeReport) -> Iterator[str]:
-    """What each tail sends back, with its share where there are several."""
+    """The contribution of each tail, with its share if there are several."""
     for sent in report.contributions:
         share = f"   ({sent.share:.0%})" if len(report.contributions) > 1 else ""
         yield f"{sent.formula}{share}"
@@ -255,13 +263,13 @@ def _formula(report: NodeReport) -> Iterator[str]:
 
 
 def blocks(reports: Sequence[NodeReport]) -> Iterator[RenderableType]:
-    """The same for a terminal, narrow enough for 80 columns: a block a node."""
+    """The reports for a terminal of 80 columns, one block per node."""
     for report in reports:
         shape = f"  {report.operation} {shape_text(report.shape)}"
         yield Text.assemble((printable(report.name), "bold"), (shape, "dim"))
         yield _figure_table(report)
-        for place, line in enumerate(_formula(report)):
-            yield Text(f"  {'  +' if place else 'δ ='} {line}", "magenta")
+        for number, line in enumerate(_formula(report)):
+            yield Text(f"  {'  +' if number else 'δ ='} {line}", "magenta")
         yield Text("")
 
 

@@ -1,4 +1,4 @@
-"""What `graphgrad inspect` shows beyond one batch: recorded steps, and two runs side by side."""
+"""The tables of `graphgrad inspect` beyond one batch: recorded steps, and two runs compared."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO
-from graphgrad.figures.statistics import FIGURES, NodeReport, inspect_values
+from graphgrad.figures.array_figures import FIGURES
+from graphgrad.figures.node_report import NodeReport, inspect_values
+from graphgrad.figures.recording import RECORDED_FIGURES, UPDATE_RATIO
 from graphgrad.reports.comparison import RunComparison, compare
 from graphgrad.reports.filters import (
     REPORTED,
     Condition,
-    Figures,
+    FigureTable,
     figures_of_history,
     figures_of_report,
     known_figure,
@@ -31,15 +32,15 @@ from graphgrad.tools.tables import Table, print_csv, print_table, sparkline
 from graphgrad.training.optimisers import derived_graph
 
 RECORDED = (*REPORTED, UPDATE_RATIO)
-"""The figures of a node that was recorded."""
+"""The figures of a recorded node."""
 COLUMNS = 6
-"""How many of the recorded steps a table shows."""
+"""The number of recorded steps in a table."""
 
 
 def show_steps(arguments: argparse.Namespace) -> int:
-    """`--steps`: one figure of each node at some of the recorded steps, or all as CSV and JSON."""
+    """`--steps`: prints one figure of each node at some recorded steps, or all as CSV or JSON."""
     history = read_history(folder_of(arguments.run)).chosen(arguments.node)
-    figure = known_figure(arguments.figure or "norm", STATISTICS)
+    figure = known_figure(arguments.figure or "norm", RECORDED_FIGURES)
     history = _selected(history, arguments)
     if arguments.csv:
         print_csv(_long_table(history))
@@ -65,21 +66,21 @@ def _selected(history: History, arguments: argparse.Namespace) -> History:
         arguments.limit,
         _conditions(arguments, RECORDED),
     )
-    rank = {node: place for place, node in enumerate(nodes)}
+    rank = {node: number for number, node in enumerate(nodes)}
     chosen = [name for name in history.names if history.node_of(name) in rank]
     return history.of_names(sorted(chosen, key=lambda name: rank[history.node_of(name)]))
 
 
 def steps_table(history: History, figure: str) -> Table:
-    """A row a value or delta: its course, and the figure at evenly spaced steps."""
+    """One row per value or delta: its bars, and the figure at evenly spaced steps."""
     count = min(COLUMNS, len(history.steps))
-    places = np.unique(np.linspace(0, len(history.steps) - 1, count).round().astype(int))
+    positions = np.unique(np.linspace(0, len(history.steps) - 1, count).round().astype(int))
     rows = []
     for name in history.names:
         course = history.of(name, figure)
         if not np.all(np.isnan(course)):
-            rows.append((name, sparkline(course.tolist()), *course[places].tolist()))
-    headings = ("node", "course", *(f"step {history.steps[place]}" for place in places))
+            rows.append((name, sparkline(course.tolist()), *course[positions].tolist()))
+    headings = ("node", "course", *(f"step {history.steps[position]}" for position in positions))
     return Table(headings, rows, numbers=2, deltas=history.deltas)
 
 
@@ -90,7 +91,7 @@ def _long_table(history: History) -> Table:
         for step, table in zip(history.steps, history.values.tolist(), strict=True)
         for name, values in zip(history.names, table, strict=True)
     ]
-    return Table(("step", "node", *history.statistics), rows, numbers=2)
+    return Table(("step", "node", *history.figures), rows, numbers=2)
 
 
 def _as_json(history: History) -> dict[str, Any]:
@@ -101,13 +102,13 @@ def _as_json(history: History) -> dict[str, Any]:
     return {
         "steps": list(history.steps),
         "names": list(history.names),
-        "statistics": list(history.statistics),
+        "statistics": list(history.figures),
         "values": values,
     }
 
 
 def show_comparison(arguments: argparse.Namespace) -> int:
-    """`--compare`: one figure of each node in two runs, the largest difference first."""
+    """`--compare`: prints one figure of each node in two runs, largest difference first."""
     known = RECORDED if arguments.steps else REPORTED
     figure = known_figure(arguments.figure or "norm", known)
     if arguments.sort:
@@ -137,36 +138,36 @@ def show_comparison(arguments: argparse.Namespace) -> int:
     else:
         tell(f"{figure} of each node: first {arguments.run}, second {arguments.compare}")
         print_table(table)
-        _tell_of_the_rest(found)
+        _tell_unmatched(found)
     return 0
 
 
 def _kept(
-    tables: Sequence[Mapping[str, Figures]], conditions: Sequence[Condition]
-) -> tuple[Mapping[str, Figures], Mapping[str, Figures]]:
-    """Without the nodes whose figures in the first run do not meet the conditions."""
+    tables: Sequence[Mapping[str, FigureTable]], conditions: Sequence[Condition]
+) -> tuple[Mapping[str, FigureTable], Mapping[str, FigureTable]]:
+    """The tables without the nodes whose figures in the first run do not meet the conditions."""
     first, second = tables
-    refused = {
+    excluded = {
         name
         for name, figures in first.items()
         if not all(condition.holds(figures) for condition in conditions)
     }
     one, other = (
-        {name: figures for name, figures in table.items() if name not in refused}
+        {name: figures for name, figures in table.items() if name not in excluded}
         for table in (first, second)
     )
     return one, other
 
 
-def _tell_of_the_rest(found: RunComparison) -> None:
+def _tell_unmatched(found: RunComparison) -> None:
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
             tell(f"only the {which} has {len(names)} nodes: {some}")
 
 
-def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
-    """What both runs have recorded, at the last step that both have."""
+def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, FigureTable]]:
+    """The recorded figures of both runs at the last step that both have."""
     first, second = (
         read_history(folder_of(path)).chosen(arguments.node)
         for path in (arguments.run, arguments.compare)
@@ -181,9 +182,9 @@ def _recorded(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
     return [figures_of_history(history, common[-1]) for history in (first, second)]
 
 
-def _computed(arguments: argparse.Namespace) -> list[Mapping[str, Figures]]:
+def _computed(arguments: argparse.Namespace) -> list[Mapping[str, FigureTable]]:
     """Figures of the same batch of both runs, with the parameters of each."""
-    tables: list[Mapping[str, Figures]] = []
+    tables: list[Mapping[str, FigureTable]] = []
     step = arguments.batch
     for path in (arguments.run, arguments.compare):
         opened = run_of(path, model_file=arguments.model_file)
@@ -208,7 +209,7 @@ def _conditions(arguments: argparse.Namespace, known: Sequence[str]) -> list[Con
 
 
 def batch_table(reports: Sequence[NodeReport]) -> Table:
-    """A row for each value and delta of one batch, a column for each figure: for CSV."""
+    """One row for each value and delta of one batch, one column for each figure, for CSV."""
     rows: list[tuple[str | float | None, ...]] = []
     for report in reports:
         for name, found in ((report.name, report.value), (report.delta_name, report.delta)):

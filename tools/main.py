@@ -1,8 +1,8 @@
-"""The `graphgrad` program: one command a file, each thin over the package.
+"""The `graphgrad` program: one file per command, each a thin layer over the package.
 
-An error that is meant for the user is printed without a traceback, with exit code 2; so are too
-little memory and an output that cannot be written. A reader that goes away (`| head`) ends the
-program with exit code 1 and no word. Anything else is a bug and shows its traceback.
+An error for the user is printed without a traceback, with exit code 2; so are too little memory and
+an output that cannot be written. If a reader closes the output (`| head`), the program ends with
+exit code 1 and no message. Any other exception is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ A model of your own:  graphgrad new my_model.py
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the words of a command without passing their control characters on.
+    """Reports errors of the command line, with control characters escaped.
 
-    An option that is not known gets the nearest one.
+    For an unknown option it names the nearest one.
     """
 
     def error(self, message: str) -> NoReturn:
@@ -95,7 +95,7 @@ def parser() -> _Parser:
 
 
 def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
-    """The parser of all commands, and that of each."""
+    """The parser of all commands, and the parser of each."""
     whole = _Parser(
         "graphgrad", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -103,7 +103,7 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     each = {}
     for name, module in COMMANDS.items():
-        laid_out = "\n" in module.DESCRIPTION  # else it is one paragraph, to be filled
+        laid_out = "\n" in module.DESCRIPTION  # else argparse fills it as one paragraph
         each[name] = commands.add_parser(
             name,
             help=module.HELP,
@@ -117,7 +117,7 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and gives its exit code."""
+    """Runs one command and returns its exit code."""
     with standard_streams():
         try:
             try:
@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    """Reads the words and runs the command; what is meant for the user is printed."""
+    """Parses the command line and runs the command; prints errors that are for the user."""
     whole, each = _parsers()
     if not words:
         whole.print_help()
@@ -166,7 +166,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _check_command(words: Sequence[str]) -> None:
-    """UnknownNameError for a command that there is not."""
+    """Raises UnknownNameError for an unknown command."""
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         raise UnknownNameError(
@@ -175,7 +175,7 @@ def _check_command(words: Sequence[str]) -> None:
 
 
 def _refuse(command: _Parser, unknown: Sequence[str]) -> NoReturn:
-    """Ends with what the command does not take."""
+    """Ends the program with an error about the first unknown argument."""
     word = unknown[0]
     if word.startswith("--"):
         name = word.partition("=")[0]

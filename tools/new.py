@@ -1,4 +1,4 @@
-"""`graphgrad new`: a starter model file, ready to be trained and changed."""
+"""`graphgrad new`: writes a starter model file, ready to be trained and changed."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ from pathlib import Path
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import disk_errors
 from graphgrad.guide import guide_file
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 
 HELP = "write a starter model file that trains"
-DESCRIPTION = """Writes a small model with its data as one Python file to begin with; a file that is
-there already stays as it is.
+DESCRIPTION = """Writes a small model with its data as one Python file to start from. A file that
+exists is not overwritten.
 
     graphgrad new my_model.py
     graphgrad train my_model.py
 """
 
 
+OPTIONS = (Option("file", help="the file to write, which ends with .py"),)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("file", help="the file to write, which ends with .py")
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the file and says what to do with it."""
+    """Writes the file and prints the next commands."""
     path = Path(arguments.file)
     if path.suffix != ".py":
         raise ConfigurationError(
@@ -38,13 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
             file = path.open("x", encoding="utf-8")
         except FileExistsError:
             raise ConfigurationError(
-                f"{arguments.file} is there already", fix="another name; nothing is overwritten"
+                f"{arguments.file} exists already",
+                fix="choose another name; nothing is overwritten",
             ) from None
         try:
             with file:
                 file.write(guide_file("starter.py"))
         except BaseException:
-            path.unlink(missing_ok=True)  # no half of a file stays
+            path.unlink(missing_ok=True)  # so that no partial file remains
             raise
     quoted = shlex.quote(arguments.file)
     say(

@@ -1,4 +1,4 @@
-"""How commands open what they are given: a run or a model, and a word where it is the other one."""
+"""Opens the run or the model that a command is given, with an error if it is the other one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
 from graphgrad.text import suggestion
+from graphgrad.tools.options import MODEL_OPTION, add_options
 from graphgrad.tools.streams import tell
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
@@ -26,18 +27,12 @@ _LONGEST_RECIPE = 1 << 20  # bytes
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Declare `--model FILE`, with which a user names the file of a run's model."""
-    parser.add_argument(
-        "--model",
-        dest="model_file",
-        metavar="FILE",
-        help="the Python file of the run's model, where it was moved or edited, or "
-        "is not one that you trained with: it is run",
-    )
+    """Adds `--model FILE`, by which a user names the file of a run's model, to a parser."""
+    add_options(parser, [MODEL_OPTION])
 
 
 def refuse_model_option(model_file: str | None) -> None:
-    """ConfigurationError where `--model` is given and no run."""
+    """Raises ConfigurationError if `--model` is given without a run."""
     if model_file is not None:
         raise ConfigurationError(
             "--model names the model of a run, and there is no run", fix="leave --model out"
@@ -51,7 +46,7 @@ def run_of(
     told: bool = True,
     model_file: str | None = None,
 ) -> OpenRun:
-    """The run of a folder; what is to be known of its state (`warnings`) is told, if `told`."""
+    """The run of a folder; prints the warnings about its state, if `told`."""
     _refuse_a_model(path)
     opened = open_run(path, BUILTIN, values, step, model_file)
     for warning in opened.warnings if told else ():
@@ -60,13 +55,13 @@ def run_of(
 
 
 def folder_of(path: str) -> RunFolder:
-    """The folder of a run whose state is not needed."""
+    """The folder of a run, for commands that do not need its state."""
     _refuse_a_model(path)
     return RunFolder.open(path)
 
 
 def is_run(name: str) -> bool:
-    """Whether a name that may be a model's or a run's is to be opened as a run."""
+    """Whether a name, of a model or a run, is opened as a run."""
     return name not in BUILTIN and Path(name).is_dir()
 
 
@@ -116,7 +111,7 @@ def _model_of_file(path: Path) -> ModelFile:
 
 
 def batch_of(batch: int | None, step: int) -> int:
-    """The batch that `--batch` asks for, else that of the step."""
+    """The number of `--batch`, or that of the step without it."""
     if batch is not None and not 0 <= batch < 2**63:
         raise ConfigurationError(
             f"--batch {batch}: the batches of a run are counted from 0",
@@ -126,7 +121,7 @@ def batch_of(batch: int | None, step: int) -> int:
 
 
 def _refuse_a_model(path: str) -> None:
-    """UnknownNameError where a model stands in the place of a run."""
+    """Raises UnknownNameError if a model is given instead of a run."""
     if Path(path).is_dir() or not (path in BUILTIN or path.endswith(".py")):
         return
     name = Path(path).stem
@@ -136,7 +131,7 @@ def _refuse_a_model(path: str) -> None:
 
 
 def _runs_of(model: str) -> list[str]:
-    """The newest runs in `RUNS` that are named after a model."""
+    """The newest runs in `RUNS` with the name of a model."""
     found: list[Path] = []
     with suppress(OSError):
         found = [file.parent for file in RUNS.glob(f"{glob.escape(model)}-*/{CONFIGURATION}")]

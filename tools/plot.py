@@ -1,4 +1,4 @@
-"""`graphgrad plot`: pictures of a run as PNG, SVG or PDF files."""
+"""`graphgrad plot`: draws plots of a run into PNG, SVG or PDF files."""
 
 from __future__ import annotations
 
@@ -11,68 +11,34 @@ from graphgrad.backprop import derive
 from graphgrad.backprop.selection import matching
 from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
-from graphgrad.figures.recording import recorded_figures
+from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.rendering.plot_attention import plot_attention
-from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
+from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
-from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
+from graphgrad.tools.opening import batch_of, folder_of, run_of
+from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
 
 HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
-DESCRIPTION = """Draws a picture of RUN into a file: PNG, SVG or PDF, as its name says.
+DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending of its name.
 
     graphgrad plot runs/transformer-001
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
     graphgrad plot runs/transformer-001 --what all
 
-loss and schedule come from the metrics that every run writes; updates, and flow over the steps,
-from figures that `graphgrad train --inspect-every N` records; attention, and flow of a run that
-recorded nothing, from one batch with the parameters of the newest checkpoint.
+loss and schedule use the metrics that every run writes; updates, and flow over the steps, use the
+figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
+recorded figures, use one batch with the parameters of the newest checkpoint.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("run", help="a run folder")
-    add_model_option(parser)
-    parser.add_argument(
-        "--what",
-        choices=(*PLOTS, "all"),
-        default="loss",
-        help=f"{', '.join(PLOTS)}, or all (%(default)s)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="where to (RUN/plots/WHAT.png; with --what all a folder)",
-    )
-    parser.add_argument(
-        "--node",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="only these nodes, for attention, flow and updates; may be repeated",
-    )
-    parser.add_argument(
-        "--batch", type=int, metavar="STEP", help="the batch of this step (default: the run's next)"
-    )
-    parser.add_argument(
-        "--example",
-        type=int,
-        metavar="I",
-        default=0,
-        help="which example of the batch, for attention (%(default)s)",
-    )
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Draws and writes."""
+    """Draws the plots and writes them."""
     need_matplotlib()
     folder = folder_of(arguments.run)
     if arguments.what == "all":
@@ -80,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     file = Path(arguments.output or folder.path / "plots" / f"{arguments.what}.png")
     if format_of(file) not in FORMATS:
         raise ConfigurationError(
-            f"{file.name} does not say which format to write",
+            f"the name {file.name} has no ending of a known format",
             file,
             f"end it with .{', .'.join(FORMATS)}",
         )
@@ -89,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
-    """What the run has; what it lacks is named with the reason."""
+    """Draws every plot for which the run has data; names the others with the reason."""
     target = Path(arguments.output or folder.path / "plots")
     drawn = 0
     for what in PLOTS:
@@ -104,7 +70,7 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
         figure = PLOTS[what](folder, arguments)
-        note = lacking_note(give_fonts(figure))
+        note = lacking_note(set_fonts(figure))
         picture = encoded(figure, format_of(file))
     make_folder(file.parent)
     write_atomically(file, picture)
@@ -135,15 +101,13 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
-    """A history of one step, computed now."""
+    """A history of one step, computed from the newest checkpoint."""
     opened = run_of(arguments.run, model_file=arguments.model_file)
     step = batch_of(arguments.batch, opened.step)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
-    names, deltas, statistics, values = recorded_figures(
-        derived, opened.task.feeds(step), opened.state
-    )
-    return History((opened.step,), names, statistics, values[None], deltas)
+    names, deltas, figures, values = figure_table(derived, opened.task.feeds(step), opened.state)
+    return History((opened.step,), names, figures, values[None], deltas)
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
@@ -170,3 +134,45 @@ PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "updates": _updates,
     "attention": _attention,
 }
+
+OPTIONS = (
+    Option("run", help="a run folder"),
+    MODEL_OPTION,
+    Option(
+        "--what",
+        choices=(*PLOTS, "all"),
+        default="loss",
+        help=f"{', '.join(PLOTS)}, or all (%(default)s)",
+    ),
+    Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the file to write (RUN/plots/WHAT.png; with --what all a folder)",
+    ),
+    Option(
+        "--node",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only these nodes, for attention, flow and updates; may be repeated",
+    ),
+    Option(
+        "--batch",
+        type=int,
+        metavar="STEP",
+        help="the batch of this step (default: the run's next)",
+    ),
+    Option(
+        "--example",
+        type=int,
+        metavar="I",
+        default=0,
+        help="which example of the batch, for attention (%(default)s)",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)

@@ -19,14 +19,15 @@ from graphgrad.passes import sizes_of
 from graphgrad.performance.kernel_text import kernel_text
 from graphgrad.performance.line_profile import Profile, chrome_trace, profile
 from graphgrad.tools.opening import model_of
+from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.streams import say
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import Feeds
 
 HELP = "time every operation and every node of a training step"
 DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
-says what each operation and each node costs: milliseconds, share, bytes that it reads and writes at
-least, GFLOP/s of matrix products, and the line that declared it.
+prints the cost of each operation and each node: milliseconds, share, the least bytes that it reads
+and writes, GFLOP/s of matrix products, and the line that declared it.
 
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
@@ -36,44 +37,45 @@ least, GFLOP/s of matrix products, and the line that declared it.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument("model", help=f"{', '.join(BUILTIN)}, or a .py file")
-    parser.add_argument(
+OPTIONS = (
+    Option("model", help=f"{', '.join(BUILTIN)}, or a .py file"),
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="change a setting; may be repeated",
-    )
-    parser.add_argument(
-        "--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"
-    )
-    parser.add_argument(
+    ),
+    Option("--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"),
+    Option(
         "--top",
         metavar="N",
         type=int,
         default=20,
         help="how many nodes are listed (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object, with all nodes")
-    parser.add_argument("--trace", metavar="FILE", help="write one step as a Chrome trace")
-    parser.add_argument(
-        "--kernel", metavar="NAME", help="print a kernel of the program instead of times"
-    )
-    parser.add_argument(
+    ),
+    Option("--json", action="store_true", help="print one JSON object, with all nodes"),
+    Option("--trace", metavar="FILE", help="write one step as a Chrome trace"),
+    Option("--kernel", metavar="NAME", help="print a kernel of the program instead of times"),
+    Option(
         "--assembly",
         action="store_true",
-        help="with --kernel: what it is in the processor's language",
-    )
+        help="with --kernel: print its machine code as assembly",
+    ),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Profiles and prints."""
+    """Profiles the step and prints the result."""
     if arguments.trace and not Path(arguments.trace).absolute().parent.is_dir():
         raise ConfigurationError(f"--trace {arguments.trace}: there is no such folder")
     if arguments.assembly and not arguments.kernel:
-        raise ConfigurationError("--assembly is of one kernel", fix="add --kernel NAME")
+        raise ConfigurationError("--assembly needs a kernel", fix="add --kernel NAME")
     if arguments.kernel:
         say(_kernel(arguments))
         return 0
@@ -83,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"model": arguments.model, **found.to_dict()}, indent=1))
     else:
-        say(format_profile(found, arguments.top))
+        say(profile_text(found, arguments.top))
     return 0
 
 
@@ -107,14 +109,14 @@ def training_program(
     settings = with_assignments(model.settings, assignments)
     task = model.task(settings, {})
     graph = task.step(task.graph, settings)
-    feeds = task.feeds(0)  # one batch throughout: a program is for one set of sizes
+    feeds = task.feeds(0)  # the same batch for all steps: a program has one set of sizes
     compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     program = compiled.program(**sizes_of(graph, feeds))
     return program, initial_state(graph, settings.seed), feeds
 
 
-def format_profile(found: Profile, top: int) -> str:
-    """All operations and the longest nodes, each with its share."""
+def profile_text(found: Profile, top: int) -> str:
+    """All operations and the slowest nodes, each with its share, as text."""
     seconds = found.seconds or 1.0
     calls = sum(line.calls for line in found.lines)
     columns = f"{'ms':>10}{'share':>7}{'MB':>9}{'GB/s':>7}{'GFLOP/s':>9}"
@@ -145,5 +147,5 @@ def _figures(seconds: float, whole: float, size: int, gflops: float) -> str:
 
 
 def _shortened(origin: str) -> str:
-    """A path below the current folder without that folder."""
+    """The path relative to the current folder, if it is below it."""
     return origin.removeprefix(os.getcwd() + os.sep)

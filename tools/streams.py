@@ -1,14 +1,14 @@
-"""Standard input, output and error of the program, whatever they are connected to.
+"""Prepares standard input, output and error of the program, whatever they are connected to.
 
 Laws:
 
-- Every character can be written: what the output's encoding lacks is escaped. Formats that other
-  programs read (JSON, CSV, pictures) are UTF-8 whatever the encoding.
-- A failed write to standard output is told from a fault of any other file, and never lost: `main`
-  flushes before it ends.
-- A stream that was closed from the start (`>&-`) fails like one whose disk is full, and no other
-  file ever takes its place.
-- Text from data reaches a terminal only with its control characters written out.
+- Every character can be written: one that the output's encoding lacks is escaped. Formats for other
+  programs (JSON, CSV, pictures) are UTF-8 whatever the encoding.
+- A failed write to standard output is distinguished from errors of other files, and never lost:
+  `main` flushes before it ends.
+- A stream that was closed from the start (`>&-`) fails like one whose disk is full, and its
+  descriptor is not reused for another file.
+- Control characters in text from data are escaped before they reach a terminal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from graphgrad.text import displayable, show_controls
 
 
 class _Output(io.FileIO):
-    """The file behind standard output; it remembers the error of a write."""
+    """The file behind standard output, which records the error of a failed write."""
 
     failure: OSError | None = None
 
@@ -38,7 +38,7 @@ class _Output(io.FileIO):
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """The three streams as the laws above want them, while the block runs."""
+    """Makes the three streams follow the laws above while the block runs."""
     kept = sys.stdin, sys.stdout, sys.stderr
     if kept[0] is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(_absent(os.O_WRONLY))))
@@ -54,7 +54,7 @@ def standard_streams() -> Iterator[None]:
 
 @contextmanager
 def _escaping(stream: TextIO) -> Iterator[None]:
-    """Lets the stream escape what its encoding lacks, while the block runs."""
+    """Makes the stream escape characters that its encoding lacks while the block runs."""
     if not isinstance(stream, io.TextIOWrapper):
         yield
         return
@@ -68,14 +68,18 @@ def _escaping(stream: TextIO) -> Iterator[None]:
 
 
 def _absent(flags: int) -> int:
-    """A descriptor in the place of a closed one; opened the wrong way round, so that its use fails
-    as that of a closed one does."""
+    """A descriptor to replace a closed one; every use fails, as of a closed one.
+
+    The null device is opened for the opposite of its use: for reading, where the stream writes.
+    """
     return os.open(os.devnull, flags)
 
 
 def _output(stream: Any) -> Any:
-    """Standard output as `_Output` under the same encoding; what has no file of its own (a test's
-    or a notebook's) stays as it is."""
+    """Standard output as an `_Output` of the same encoding.
+
+    A stream without a file of its own (in a test or a notebook) is returned unchanged.
+    """
     if stream is None:
         raw = _Output(_absent(os.O_RDONLY), "w")
         return io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace")
@@ -93,13 +97,13 @@ def _output(stream: Any) -> Any:
 
 
 def output_failure() -> OSError | None:
-    """The error of the last write to standard output that failed; None where none has."""
+    """The error of the last failed write to standard output; None if none has failed."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return raw.failure if isinstance(raw, _Output) else None
 
 
 def abandon(stream: TextIO) -> None:
-    """Lets what is still to be written to the stream go nowhere."""
+    """Discards the text that is still to be written to the stream."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -108,12 +112,12 @@ def abandon(stream: TextIO) -> None:
 
 
 def say(text: str) -> None:
-    """Prints for a person, on standard output."""
+    """Prints text for a person on standard output."""
     print(displayable(text, sys.stdout.encoding))
 
 
 def tell(text: str) -> None:
-    """Prints for a person, beside the output, on standard error; where that fails nobody reads."""
+    """Prints text for a person on standard error; errors are ignored."""
     try:
         print(show_controls(text), file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -121,7 +125,7 @@ def tell(text: str) -> None:
 
 
 def write_document(content: str | bytes) -> None:
-    """Writes for a program, on standard output: bytes as they are, text as UTF-8."""
+    """Writes data for a program to standard output: bytes unchanged, text as UTF-8."""
     sys.stdout.flush()
     sys.stdout.buffer.write(content.encode("utf-8") if isinstance(content, str) else content)
     sys.stdout.buffer.flush()

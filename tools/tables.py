@@ -1,6 +1,6 @@
-"""Tables that commands print: rich in a terminal, aligned text into a pipe, CSV where asked for.
+"""Prints the tables of commands: rich in a terminal, aligned text into a pipe, CSV on request.
 
-Text from data is never read as markup or control sequence.
+Text from data is never interpreted as markup or as a control sequence.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows; columns from `numbers` on are figures, aligned to the right."""
+    """Headings and rows; columns from number `numbers` on are figures, aligned to the right."""
 
     headings: tuple[str, ...]
     rows: Sequence[Sequence[Cell]]
     numbers: int = 1
     deltas: Collection[str] = ()
-    """First cells of the rows that are those of deltas: a terminal shows them in colour."""
+    """The first cells of the rows of deltas, which a terminal shows in colour."""
 
 
 def print_table(table: Table) -> None:
-    """Prints the table in the form that the output asks for."""
+    """Prints the table: with colours in a terminal, as plain text elsewhere."""
     if sys.stdout.isatty():
         Console(highlight=False).print(rich_table(table))
     else:
@@ -44,7 +44,7 @@ def print_table(table: Table) -> None:
 
 
 def print_csv(table: Table) -> None:
-    """Prints the table as CSV, numbers with all their digits; what does not exist is empty."""
+    """Prints the table as CSV, numbers with all their digits, missing values as empty cells."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.headings)
@@ -56,7 +56,7 @@ def print_csv(table: Table) -> None:
 
 
 def text_lines(table: Table) -> Iterator[str]:
-    """Aligned plain text, a line a row."""
+    """The table as aligned plain text, one line per row."""
     rows = [table.headings, *([shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.headings))]
     for row in rows:
@@ -68,7 +68,7 @@ def text_lines(table: Table) -> Iterator[str]:
 
 
 def rich_table(table: Table) -> RichTable:
-    """The same for a terminal."""
+    """The table for a terminal, with colours."""
     drawn = RichTable(box=None, padding=(0, 0, 0, 2), header_style="dim", pad_edge=False)
     for column, heading in enumerate(table.headings):
         right = column >= table.numbers
@@ -82,7 +82,7 @@ def rich_table(table: Table) -> RichTable:
 
 
 def shown(cell: Cell) -> str:
-    """A cell as a person reads it: three digits of a number, - for what does not exist."""
+    """The text of a cell: three digits of a number, - for a missing value."""
     if isinstance(cell, str):
         return printable(cell)
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
@@ -91,13 +91,13 @@ def shown(cell: Cell) -> str:
 
 
 def sparkline(values: Sequence[float], width: int = 16) -> str:
-    """The course of a figure in at most `width` characters, from its smallest to its largest."""
+    """A figure over the steps as a row of at most `width` bars, from its minimum to its maximum."""
     count = min(width, len(values))
     picked = [
-        values[round(place * (len(values) - 1) / max(count - 1, 1))] for place in range(count)
+        values[round(number * (len(values) - 1) / max(count - 1, 1))] for number in range(count)
     ]
     finite = [value for value in picked if math.isfinite(value)]
-    # halves, so that no difference overflows
+    # halved, so that the difference cannot overflow
     low, high = (min(finite) / 2, max(finite) / 2) if finite else (0.0, 0.0)
     scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(

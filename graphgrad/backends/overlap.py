@@ -1,6 +1,6 @@
-"""Which of the caller's arrays share memory with a state that a run writes to.
+"""Finds arrays of the caller that share memory with a state that a run writes to.
 
-All arrays are contiguous when they come here, so each is one range of addresses.
+All arrays are contiguous, so each is one range of addresses.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from graphgrad.errors import DeclarationError
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The states as they were seen last, and the ranges that are written to, in order."""
+class _KnownStates:
+    """The states of the last run, and the ranges of those that are written to, in order."""
 
     arrays: tuple[weakref.ref[np.ndarray], ...]
     starts: list[int]
@@ -25,35 +25,38 @@ class _Known:
 
 
 class StateRanges:
-    """The ranges of a program's states; looked at again where the caller brings other arrays."""
+    """The memory ranges of a program's states; found again when the caller passes other arrays."""
 
     def __init__(self, names: Sequence[str], updated: Collection[str]) -> None:
         self._names = names
         self._updated = [name in updated for name in names]
         self._any = bool(updated)
-        self._known = _Known((), [], [])
+        self._known = _KnownStates((), [], [])
 
-    def apart(self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The inputs, copied where a state that is updated overlaps them.
+    def without_overlap(
+        self, inputs: Sequence[np.ndarray], states: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The inputs, with copies of those that overlap an updated state.
 
-        DeclarationError where such a state overlaps another state.
+        Raises `DeclarationError` if an updated state overlaps another state.
         """
         if not self._any:
             return list(inputs)
         known = self._known
         if len(known.arrays) != len(states) or any(
-            seen() is not array for seen, array in zip(known.arrays, states, strict=True)
+            known_array() is not array
+            for known_array, array in zip(known.arrays, states, strict=True)
         ):
             known = self._known = self._examined(states)
         return [array.copy() if _overlaps(array, known) else array for array in inputs]
 
-    def _examined(self, states: Sequence[np.ndarray]) -> _Known:
+    def _examined(self, states: Sequence[np.ndarray]) -> _KnownStates:
         ranges = sorted(
             (*_range(array), updated, name)
             for array, updated, name in zip(states, self._updated, self._names, strict=True)
             if array.nbytes
         )
-        furthest, written = (0, ""), (0, "")  # where the ranges so far end, and whose that is
+        furthest, written = (0, ""), (0, "")  # the largest end so far, and the state's name
         for start, end, updated, name in ranges:
             before, other = furthest if updated else written
             if start < before:
@@ -64,17 +67,17 @@ class StateRanges:
             furthest = max(furthest, (end, name))
             if updated:
                 written = max(written, (end, name))
-        return _Known(
+        return _KnownStates(
             tuple(map(weakref.ref, states)),
             [start for start, _, updated, _ in ranges if updated],
             [end for _, end, updated, _ in ranges if updated],
         )
 
 
-def _overlaps(array: np.ndarray, known: _Known) -> bool:
+def _overlaps(array: np.ndarray, known: _KnownStates) -> bool:
     start, end = _range(array)
-    place = bisect_right(known.starts, end - 1)  # the ranges before it start below the end
-    return start < end and place > 0 and known.ends[place - 1] > start
+    index = bisect_right(known.starts, end - 1)  # the ranges before it start below the end
+    return start < end and index > 0 and known.ends[index - 1] > start
 
 
 def _range(array: np.ndarray) -> tuple[int, int]:

@@ -1,12 +1,13 @@
-"""A program: the generated source, compiled, with memory to run in.
+"""A program: generated source, compiled to Python code, with memory to run in.
 
 The state (parameters, the optimiser's moments, the step count) is a dictionary of arrays that the
-caller owns; a run writes the next values into those arrays. A program keeps no values between runs.
+caller owns; a run writes the next values to those arrays. A program stores no values between runs.
 Each run borrows a workspace (an arena and the functions bound to it, see workspaces.py), so two
-threads may call one program. What a run returns is never memory of the workspace or of the state.
+threads may call one program. The results of a run never share memory with the workspace or the
+state.
 
-No array that a run writes to is any other array that it reads: an input that overlaps a state is
-copied, and states that overlap each other are refused.
+An array that a run writes to never overlaps another that it reads: an input that overlaps a state
+is copied, and states that overlap each other are refused.
 """
 
 from __future__ import annotations
@@ -34,49 +35,49 @@ from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 
 PROGRAM_FILE = "<graphgrad program>"
-"""The file that a program's code gives as its own: those who trace lines know it by that."""
+"""The file name in a program's code, by which tracers of lines recognise it."""
 
 
 class BoundCalls(Protocol):
-    """The kernels of a program over the memory of one workspace."""
+    """The kernels of a program with the addresses of one workspace."""
 
     def run(self, begin: int, end: int, /) -> None:
-        """Runs the calls from the first to before the second number."""
+        """Runs the rows of the call table from `begin` to before `end`."""
 
-    def point(self, *arrays: np.ndarray) -> None:
-        """Tells where the caller's arrays lie."""
+    def set_addresses(self, *arrays: np.ndarray) -> None:
+        """Sets the addresses of the caller's arrays."""
 
 
 class LinkedCalls(Protocol):
-    """The compiled kernels of a program; an engine brings them."""
+    """The compiled kernels of a program, which the backend provides."""
 
     def bind(self, arena: np.ndarray) -> BoundCalls:
-        """The kernels over an arena."""
+        """The kernels with the addresses of an arena."""
 
     def llvm(self, text: str) -> str:
-        """A kernel as LLVM reads it."""
+        """The LLVM text of a kernel."""
 
     def assembly(self, text: str) -> str:
-        """A kernel in the processor's own language."""
+        """The assembly of a kernel."""
 
 
 class Program(Single, Displayed):
-    """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`.
+    """A compiled graph for one set of sizes: `outputs = program(state, x=…, y=…)`.
 
-    `workspaces` are what it runs in, shared with other programs where they are given.
+    Programs that are given the same `workspaces` share memory.
     """
 
     def __init__(
         self,
         plan: Plan,
-        printed: Source,
+        source: Source,
         calls: LinkedCalls | None = None,
         workspaces: Workspaces | None = None,
     ) -> None:
         self.plan = plan
-        self._printed, self._calls = printed, calls
+        self._source, self._calls = source, calls
         self._workspaces = workspaces or Workspaces()
-        self._code = builtins.compile(printed.text, PROGRAM_FILE, "exec")
+        self._code = builtins.compile(source.text, PROGRAM_FILE, "exec")
         self._inputs = tuple(
             (name, node.shape, node.dtype) for name, node in self.graph.inputs.items()
         )
@@ -94,26 +95,26 @@ class Program(Single, Displayed):
     @property
     def source(self) -> str:
         """The generated Python text."""
-        return self._printed.text
+        return self._source.text
 
     @property
     def kernels(self) -> Mapping[str, str]:
-        """The text of every fused kernel, by the name that `source` calls it by."""
-        return self._printed.kernels
+        """The text of each fused kernel, by its name in `source`."""
+        return self._source.kernels
 
     def llvm(self, kernel: str) -> str:
-        """The kernel of this name as LLVM reads it."""
+        """The LLVM text of the kernel of this name."""
         assert self._calls is not None, "there are no kernels"
         return self._calls.llvm(self.kernels[kernel])
 
     def assembly(self, kernel: str) -> str:
-        """The kernel of this name in the processor's own language."""
+        """The assembly of the kernel of this name."""
         assert self._calls is not None, "there are no kernels"
         return self._calls.assembly(self.kernels[kernel])
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes held while it runs: arena, constants and state."""
+        """Bytes of memory during a run: arena, constants and state."""
         return self.plan.peak_bytes
 
     def __repr__(self) -> str:
@@ -123,15 +124,21 @@ class Program(Single, Displayed):
         )
 
     def line_of(self, node: Node) -> int | None:
-        """The line of `source` that computes the node."""
-        return self._printed.line_of.get(node)
+        """The line of `source`, from 1, that computes the node; None if there is none."""
+        return self._source.line_of.get(node)
 
     def __call__(
         self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: ArrayLike
     ) -> dict[str, np.ndarray]:
-        """Runs once: updates the state in place and returns the outputs by name."""
+        """Runs the program once: updates the state in place and returns the outputs by name.
+
+        `state` maps the name of each parameter and state to its array; `inputs` are the arrays of
+        the graph's inputs by name. Raises `UnknownNameError` for names that are missing or not in
+        the graph, `DeclarationError` for wrong shapes or dtypes, and `NonFiniteError`, before any
+        state is written, if a guard is not finite.
+        """
         arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
-        arguments = [*self._ranges.apart(arrays, states), *states]
+        arguments = [*self._ranges.without_overlap(arrays, states), *states]
         workspace = self._workspaces.borrow(self.plan.arena_bytes)
         try:
             run = workspace.runs.get(self)
@@ -144,22 +151,22 @@ class Program(Single, Displayed):
         return dict(zip(self.graph.outputs, results, strict=True))
 
     def _bound(self, workspace: Workspace) -> Run:
-        """The program's functions over the arena of a workspace."""
+        """The program's function with the arena of a workspace."""
         arena = workspace.arena
         calls = self._calls.bind(arena) if self._calls is not None else None
-        kernels = dict.fromkeys(self._printed.kernels, calls.run) if calls else {}
+        kernels = dict.fromkeys(self._source.kernels, calls.run) if calls else {}
         namespace: dict[str, object] = {
             "__builtins__": {"float": float},
             "np": np,
-            "op": SimpleNamespace(**self._printed.operations, **kernels),
-            "point": calls.point if calls else None,
+            "op": SimpleNamespace(**self._source.operations, **kernels),
+            "set_addresses": calls.set_addresses if calls else None,
             "view": partial(_view, arena),
             "guard": partial(_guard, self.graph),
-            "constants": self._printed.constants,
+            "constants": self._source.constants,
         }
-        # the text is our own: numbers, names of operations, attributes that are numbers
+        # the generated text holds numbers and names of operations, nothing that a user wrote
         exec(self._code, namespace)
-        # nothing here holds what holds it, so the arena is free with its last user
+        # there are no reference cycles, so the arena is freed with its last user
         return cast(Run, namespace.pop("run"))
 
     def _checked_inputs(self, inputs: Mapping[str, ArrayLike]) -> list[np.ndarray]:
@@ -174,7 +181,7 @@ class Program(Single, Displayed):
                     f"{shape_text(shape)}"
                 )
             array = given_array(f"input {name!r}", array, dtype)
-            # a scalar is contiguous, and ascontiguousarray would give it an axis
+            # a scalar is contiguous, but ascontiguousarray would add an axis
             arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
         return arrays
 
@@ -189,8 +196,8 @@ class Program(Single, Displayed):
             if name in self._updated and not array.flags.writeable:
                 raise DeclarationError(
                     f"state {name!r} cannot be written to",
-                    fix="to look without a change, compile graph.with_outputs(outputs, {}); to "
-                    "change it, pass a copy",
+                    fix="to run without updates, compile graph.with_outputs(outputs, {}); to "
+                    "update it, pass a copy",
                 )
             if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
                 raise DeclarationError(
@@ -212,7 +219,7 @@ def _guard(graph: Graph, value: np.ndarray, position: int) -> None:
 
 
 def _view(arena: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """An array of this type in the arena, from `offset` bytes on."""
+    """The array of this type at `offset` bytes in the arena."""
     count = math.prod(shape)
     size = count * np.dtype(dtype).itemsize
     return arena[offset : offset + size].view(dtype).reshape(shape)

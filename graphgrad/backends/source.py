@@ -1,39 +1,14 @@
-"""Prints a plan as a Python program: one line a step, with the node's name beside it.
-
-    v4 = view(0, (64, 32), 'float32')
-
-    def run(x0, w1):
-        np.tanh(v3, out=v4)                              # hidden.z : float32[64, 32]
-
-The upper part is executed once for each workspace and makes every view of its arena; `run` only
-calls. (Module-level names and not a closure's: Python compiles thousands of cells in quadratic
-time.) What enters the text are numbers of our
-own, names of operations that are identifiers, and attributes that are numbers: nothing a user wrote
-becomes code. Names of nodes stand in comments, with everything unprintable escaped.
-
-A region that was fused is one call, with what goes in and what comes out beside it:
-
-        op.kernel_0(0, 2)    # 7 nodes for hidden.z (in place of hidden.a), loss from hidden.a, x
-
-Its numbers are the rows of the call table, from the first to before the second; calls.py compiles
-the kernels and fills the table. Printing needs no compiler.
-"""
+"""The generated Python text of a program, and the objects that its names refer to."""
 
 from __future__ import annotations
 
-import keyword
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from graphgrad.backends.arguments import LoopText
-from graphgrad.backends.loop_text import LoopTexts
 from graphgrad.fusion import LoopNest
-from graphgrad.graph import Node, Operation, TensorType, constant
-from graphgrad.plan import Plan, Step
-from graphgrad.text import printable
+from graphgrad.graph import Node
+from graphgrad.plan import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,275 +19,24 @@ class KernelCall:
     nest: LoopNest
     kernel: LoopText
     first_row: int
-    """Of the call table: the kernel itself; a row for each sum follows, to add up its parts."""
+    """The kernel's row in the call table; a row to add up each of its partial sums follows."""
 
     @property
     def end_row(self) -> int:
-        return self.first_row + 1 + len(self.nest.loops.collected)
+        """The row after the last of this call."""
+        return self.first_row + 1 + len(self.nest.loops.partial_sums)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The text, and what its names stand for."""
+    """The text of a program, and the objects that its names refer to."""
 
     text: str
     operations: Mapping[str, Callable[..., object]]
     constants: tuple[object, ...]
     line_of: Mapping[Node, int]
-    """The line (from 1) on which each node is computed or viewed."""
+    """The line (from 1) that computes each node or makes its view."""
     kernels: Mapping[str, str]
-    """The text of each fused kernel by the name that the program calls it by."""
+    """The text of each fused kernel, by its name in the program."""
     calls: tuple[KernelCall, ...]
     """The calls of kernels, in order."""
-
-
-def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> Source:
-    """The program of a plan; `overrides` are an engine's own computations."""
-    return _ProgramPrinter(plan, overrides).source()
-
-
-class _ProgramPrinter:
-    def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> None:
-        self.plan, self.graph, self.overrides = plan, plan.graph, overrides
-        self.kernels: dict[str, str] = {}
-        self.kernel_names: dict[str, str] = {}
-        self.constants: list[object] = []
-        self.operations: dict[str, Callable[..., object]] = {}
-        self.operation_names: dict[Operation, str] = {}
-        self.symbols: dict[Node, str] = {}
-        self.bind_lines: list[str] = []
-        self.run_lines: list[str] = []
-        self.bound: set[Node] = set()
-        self.guarded = False
-        self.layouts = plan.layouts
-        self.loop_texts = LoopTexts()
-        self.calls: list[KernelCall] = []
-        self.places_of_lines: list[tuple[Node, bool, int]] = []
-
-    def source(self) -> Source:
-        graph, plan = self.graph, self.plan
-        leaves = [*graph.inputs.values(), *graph.states.values()]
-        for number, leaf in enumerate(leaves):
-            self.symbols[leaf] = f"{'x' if leaf in graph.inputs.values() else 'w'}{number}"
-        for node in graph.nodes:
-            if node.operation is constant:
-                self._constant(node)
-        for number, step in enumerate(plan.steps):
-            self._guards(number)
-            if step.group.nest is None:
-                self._views_before(step.group.inputs)
-                self._step(step)
-            else:
-                self._fused_step(step, step.group.nest)
-        self._views_before([*graph.outputs.values(), *(node for _, node in plan.copies)])
-        self._guards(len(plan.steps))
-        for leaf, node in plan.copies:
-            self._run(
-                f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})",
-                node,
-                f"next {printable(graph.name_of(leaf))}",
-            )
-        return self._assembled(leaves)
-
-    def _views_before(self, wanted: Iterable[Node]) -> None:
-        """Makes the arrays that the next line reads and that do not stand yet."""
-        for root in wanted:
-            stack = [root]
-            while stack:
-                node = stack[-1]
-                if node in self.symbols:
-                    stack.pop()
-                elif self.plan.places[node].kind != "view":
-                    self._out(node)
-                elif node.heads[0] in self.symbols:
-                    self._view(node)
-                else:
-                    stack.append(node.heads[0])
-
-    def _constant(self, node: Node) -> None:
-        self.symbols[node] = f"c{len(self.constants)}"
-        self.bind_lines.append(
-            f"{self.symbols[node]} = constants[{len(self.constants)}]{self._comment(node)}"
-        )
-        self.constants.append(node.attributes["value"].array)
-        self.bound.add(node)
-
-    def _view(self, node: Node) -> None:
-        """A view of bound memory is made once, of an input's or state's at every run."""
-        symbol = self.symbols[node] = f"v{self.graph.position(node)}"
-        # a view is of its first head alone; the others only take part in the derivation
-        heads = ", ".join([self.symbols[node.heads[0]], *("None" for _ in node.heads[1:])])
-        call = f"{symbol} = {self._view_name(node)}({heads}{self._attributes(node)})"
-        if node.heads[0] in self.bound:
-            self.bound.add(node)
-            self.places_of_lines.append((node, False, len(self.bind_lines)))
-            self.bind_lines.append(call + self._comment(node))
-        else:
-            self._run(call, node)
-
-    def _out(self, node: Node) -> str:
-        """The symbol of a value that a step computes: a piece of the arena, or a state."""
-        place = self.plan.places[node]
-        if place.kind == "state":
-            self.symbols[node] = self.symbols[place.root]
-        else:
-            self.symbols[node] = f"v{self.graph.position(node)}"
-            view = self._arena_view(place.offset, node.type)
-            order = self.layouts.orders.get(node)
-            if order is not None:
-                sizes = tuple(node.type.sizes[axis] for axis in order)
-                back = tuple(order.index(axis) for axis in range(len(order)))
-                view = self._arena_view(place.offset, TensorType(sizes, node.dtype))
-                view += f".transpose({back!r})"
-            self.bind_lines.append(f"{self.symbols[node]} = {view}")
-            self.bound.add(node)
-        return self.symbols[node]
-
-    def _fused_step(self, step: Step, nest: LoopNest) -> None:
-        """A call of one kernel, by the numbers of its rows in the call table."""
-        number = {node: number for number, node in enumerate(nest.nodes)} if step.inherited else {}
-        in_place = {number[output]: number[head] for output, head in step.inherited.items()}
-        kernel = self.loop_texts.of(nest.loops, in_place)
-        call = KernelCall(step, nest, kernel, self.calls[-1].end_row if self.calls else 0)
-        self.calls.append(call)
-        name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
-        self.kernels[name] = kernel.text
-        self._run(f"op.{name}({call.first_row}, {call.end_row})", step.node, self._arrays(call))
-        for node in step.group.nodes[:-1]:
-            self.places_of_lines.append((node, True, len(self.run_lines) - 1))
-
-    def _arrays(self, call: KernelCall) -> str:
-        """What a kernel computes, which arrays come out of it and which go in, by name."""
-
-        def shown(node: Node) -> str:
-            return printable(self.graph.name_of(node), 60)
-
-        group, heads = call.step.group, call.step.inherited
-        outputs = [
-            shown(node) + (f" (in place of {shown(heads[node])})" if node in heads else "")
-            for node in group.outputs
-        ]
-        inputs = ", ".join(map(shown, call.nest.inputs)) or "nothing"
-        count = "1 node" if len(group.nodes) == 1 else f"{len(group.nodes)} nodes"
-        return f"{count} for {', '.join(outputs)} from {inputs}"
-
-    def _step(self, step: Step) -> None:
-        node = step.node
-        out = self._out(node)
-        heads = [self.symbols[head] for head in node.heads]
-        override = self.overrides.get(node.operation)
-        if _is_plain(node.operation.ufunc) and override is None:
-            call = f"np.{node.operation.ufunc}({', '.join([*heads, f'out={out}'])})"
-        else:
-            name = self._operation(node.operation, override)
-            scratch = self._scratch(step)
-            call = f"{name}({', '.join([out, *heads])}{self._attributes(node)}{scratch})"
-        self._run(call, node)
-
-    def _scratch(self, step: Step) -> str:
-        names = self._scratch_names(step)
-        return f", scratch=({', '.join(names)},)" if names else ""
-
-    def _scratch_names(self, step: Step) -> list[str]:
-        names: list[str] = []
-        for number, item in enumerate(step.scratch):
-            names.append(f"t{self.graph.position(step.node)}_{number}")
-            self.bind_lines.append(f"{names[-1]} = {self._arena_view(item.offset, item.type)}")
-        return names
-
-    def _guards(self, number: int) -> None:
-        """Where the plan says so, the guards stand before the step of this number."""
-        if number == self.plan.guard_position and not self.guarded:
-            self.guarded = True
-            self._views_before(self.plan.guards)
-            for node in self.plan.guards:
-                self._run(f"guard({self.symbols[node]}, {self.graph.position(node)})", node)
-
-    def _run(self, call: str, node: Node, note: str = "") -> None:
-        self.places_of_lines.append((node, True, len(self.run_lines)))
-        self.run_lines.append(f"{call:<58}{self._comment(node, note)}")
-
-    def _comment(self, node: Node, note: str = "") -> str:
-        return f"  # {note or printable(self.graph.name_of(node))} : {node.type}"
-
-    def _arena_view(self, offset: int, type_: TensorType) -> str:
-        return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
-
-    def _operation(self, operation: Operation, override: Callable[..., object] | None) -> str:
-        if operation not in self.operation_names:
-            base = operation.name if _is_plain(operation.name) else "operation"
-            name, number = base, 1
-            while name in self.operations or name in ("np", "view", "guard", "run", "bind"):
-                name, number = f"{base}_{number}", number + 1
-            self.operation_names[operation] = name
-            self.operations[name] = override or _partial(operation)
-        return f"op.{self.operation_names[operation]}"
-
-    def _view_name(self, node: Node) -> str:
-        operation = node.operation
-        key = f"view_{operation.name}" if _is_plain(operation.name) else "view_operation"
-        while key in self.operations and self.operations[key] is not operation.view:
-            key += "_"
-        assert operation.view is not None
-        self.operations[key] = operation.view
-        return f"op.{key}"
-
-    def _attributes(self, node: Node) -> str:
-        return "".join(
-            f", {name}={self._literal(value)}"
-            if _is_plain(name)
-            else f", **{{{name!r}: {self._literal(value)}}}"
-            for name, value in node.attributes.items()
-        )
-
-    def _literal(self, value: object) -> str:
-        """An attribute as Python text: numbers, truth values and tuples of them are printed."""
-        if type(value) is float:
-            return repr(value) if math.isfinite(value) else f"float('{value}')"
-        if type(value) in (bool, int):
-            return repr(value)
-        if type(value) is tuple:
-            return f"({''.join(self._literal(item) + ', ' for item in value)})"
-        self.constants.append(value)
-        return f"constants[{len(self.constants) - 1}]"
-
-    def _assembled(self, leaves: list[Node]) -> Source:
-        graph, plan = self.graph, self.plan
-        outputs = [self.symbols[node] for node in graph.outputs.values()]
-        header = (
-            f"# {len(plan.steps)} steps, arena {plan.arena_bytes:,} bytes, peak {plan.peak_bytes:,}"
-        )
-        signature = f"def run({', '.join(self.symbols[leaf] for leaf in leaves)}):"
-        lines = [header + " bytes", *self.bind_lines, "", "", signature]
-        if self.kernels:
-            lines.append(f"    point({', '.join(self.symbols[leaf] for leaf in leaves)})")
-        bind_start, run_start = 2, len(lines) + 1
-        lines += [f"    {line}" for line in self.run_lines]
-        lines += [f"    return ({''.join(f'{name}.copy(), ' for name in outputs)})", ""]
-        line_of = {
-            node: (run_start if in_run else bind_start) + number
-            for node, in_run, number in reversed(self.places_of_lines)
-        }
-        return Source(
-            "\n".join(lines),
-            self.operations,
-            tuple(self.constants),
-            line_of,
-            self.kernels,
-            tuple(self.calls),
-        )
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a name may stand in the text as it is."""
-    return name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
-
-
-def _partial(operation: Operation) -> Callable[..., None]:
-    compute = operation.compute
-    assert compute is not None
-
-    def call(out: np.ndarray, *heads: np.ndarray, **keywords: object) -> None:
-        compute(np, out, *heads, **keywords)
-
-    return call

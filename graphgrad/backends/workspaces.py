@@ -1,9 +1,9 @@
-"""Where programs run: arenas, as many as runs ever overlapped, shared by all that run by turns.
+"""Lends arenas to programs: as many as run at the same time, shared by all that take turns.
 
-The programs of one compiled graph, one for each set of sizes, never run in each other's middle but
-in different threads; so they share an arena, which is as large as the largest of them needs. A
-program's functions hold addresses in the arena that they were bound to. They are kept with it:
-where an arena is replaced by a larger one, they go too, and are bound anew.
+The programs of one compiled graph, one for each set of sizes, run at the same time only in
+different threads; so they share an arena, of the size that the largest of them needs. The functions
+of a program hold addresses in the arena that they are bound to, and are stored with it: when an
+arena is replaced by a larger one, they are dropped and bound anew.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ SMALLER = "train or evaluate with a smaller batch, shorter inputs or a smaller m
 
 
 class Workspace:
-    """One arena, and for each program that ran in it its functions over it."""
+    """An arena, and for each program that ran in it the function that is bound to it."""
 
     def __init__(self, size: int) -> None:
         need_memory(size, "the arena of this program", SMALLER)
         try:
             raw = np.empty(size + ALIGNMENT, np.uint8)
-        except (MemoryError, ValueError, OverflowError):  # more than the system can promise
+        except (MemoryError, ValueError, OverflowError):  # more than the system can allocate
             raise EnvironmentLimitError(
                 f"the arena of this program needs {size_text(size)} of memory, more than there is",
                 fix=SMALLER,
@@ -40,7 +40,7 @@ class Workspace:
 
 
 class Workspaces:
-    """Lends arenas; a lent one is nobody else's until it is given back."""
+    """Lends workspaces; a borrowed one has a single user until it is given back."""
 
     def __init__(self) -> None:
         self._idle: list[Workspace] = []
@@ -58,15 +58,15 @@ class Workspaces:
                 workspace = self._idle.pop()
         if workspace is not None and workspace.arena.size >= size:
             return workspace
-        del workspace  # its memory is free before the larger one is taken
+        del workspace  # frees its memory before the larger one is allocated
         return Workspace(size)
 
     def give_back(self, workspace: Workspace) -> None:
-        """Ends a loan."""
+        """Returns a borrowed workspace."""
         self._idle.append(workspace)
 
     @property
     def bytes(self) -> int:
-        """The size of the arenas that nobody has borrowed."""
+        """The bytes of the arenas that are not borrowed."""
         with self._lock:
             return sum(idle.arena.size for idle in self._idle)

@@ -1,1 +1,1 @@
-"""Whether deltas and programs are right: finite differences, the reference engine, lint."""
+"""Checks graphs and programs: deltas by finite differences, programs by a reference, lint."""

@@ -1,15 +1,15 @@
-"""Does the program that trains compute what the graph says? Every value and delta, one batch.
+"""Compares every value and delta that a compiled program computes with a reference, on one batch.
 
-The program is watched as it runs (watch.py), and compared with the reference engine twice:
+The values are recorded while the program runs (figures/watch.py) and compared twice:
 
-- Every step for itself: what it computes of the values that it was given. Rounding does not add up
-  over such a distance, so a wrong kernel, a plan that lets a value be overwritten, or a value read
-  as it does not lie is found at the step that is to blame, however small its effect on the loss.
-- As a whole: every value and delta by its name, against the graph as it was declared, without any
-  pass. So a pass that changes a value is found too.
+- Step by step: each result with what the reference computes from the same heads. Rounding errors do
+  not accumulate over one step, so a wrong kernel, a plan that overwrites a value, or a value that
+  is read with a wrong layout is found at its step, however small its effect on the loss.
+- By name: every value and delta with that of the declared graph, without any pass. This finds a
+  pass that changes a value.
 
-A difference is measured relative to the size of the array. One that the reference engine's own
-rounding in float32 can explain is none: float64 arbitrates (reference.py).
+A difference is relative to the size of the array. One that the rounding of the reference in float32
+explains does not count: float64 decides (reference.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from graphgrad.checks.reference import (
     wide_values,
 )
 from graphgrad.compile import Compiled
-from graphgrad.figures.watch import Watched
+from graphgrad.figures.watch import WatchedRun
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import sizes_of, specialise
@@ -39,23 +39,24 @@ from graphgrad.plan import Step
 Arrays = Mapping[str, np.ndarray]
 
 ROUNDINGS = 64
-"""Units in the last place by which an element may differ from the reference's."""
+"""Units in the last place by which an element may differ from the reference."""
 SHAKES = 3
-"""How often the heads are shaken where rounding has to be measured."""
+"""How many times the heads are perturbed to measure rounding."""
 SLACK = 32.0
-"""How often as far as shaking moved it an element may be off: a long sum rounds at every term."""
+"""The allowed error of an element, as a multiple of how far perturbed heads move it: a long sum is
+rounded at every term."""
 AS_A_WHOLE = {4: 1e-3, 8: 1e-7}
-"""The relative distance of whole arrays that many roundings one after another may lead to, by the
-bytes of an element."""
+"""The relative distance of whole arrays that accumulated rounding may cause, by bytes per
+element."""
 _AMPLIFIED = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One element of a value: what the program has there, and what the reference.
+    """One element of a value that differs between the program and the reference.
 
-    `step` is the kernel or operation that computed it; empty where the passes are to blame.
-    `error` is relative to the largest element.
+    `step` is the kernel or operation that computed it, empty if a pass changed the value. `error`
+    is relative to the largest element.
     """
 
     node: str
@@ -77,7 +78,7 @@ class Difference:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON's own types, numbers that are not finite as None."""
+        """Plain values for JSON, numbers that are not finite as None."""
         values = {**asdict(self), "index": list(self.index)}
         return {
             key: None if isinstance(value, float) and not np.isfinite(value) else value
@@ -87,9 +88,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What was compared: steps of the program (kernels among them), and `values` by name out of
-    `nodes` of the graph; the other nodes lie inside kernels or were removed. `difference` is the
-    first one, None where there is none."""
+    """The result of a comparison.
+
+    `steps` of the program (`kernels` of them) and `values` by name were compared; the other `nodes`
+    of the graph are inside kernels or were removed. `difference` is the first one, None if all
+    values agree.
+    """
 
     steps: int
     kernels: int
@@ -99,21 +103,21 @@ class Agreement:
     difference: Difference | None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON's own types."""
+        """Plain values for JSON."""
         found = self.difference.to_dict() if self.difference else None
         return {**asdict(self), "seconds": round(self.seconds, 3), "difference": found}
 
 
 def compare_program(compiled: Compiled, feeds: Arrays, state: Arrays) -> Agreement:
-    """Compares the program that a graph was compiled to with the reference, on one batch.
+    """Compares the program of a compiled graph with the reference, on one batch.
 
-    The state is not changed. Where a guard ends the run, what was computed by then is compared;
-    NonFiniteError, as the run itself would raise it, where that is right.
+    The state is not changed. If a guard ends the run, the values up to there are compared; if they
+    agree, raises the NonFiniteError of the guard.
     """
     started = time.perf_counter()
     sizes = sizes_of(compiled.source_graph, feeds)
     program = compiled.program(**sizes)
-    watched = Watched(program, state, feeds)
+    watched = WatchedRun(program, state, feeds)
     difference = next(_step_differences(watched), None)
     declared = specialise(compiled.source_graph, sizes)
     names = _common_names(declared, watched)
@@ -135,8 +139,8 @@ def compare_program(compiled: Compiled, feeds: Arrays, state: Arrays) -> Agreeme
 # ---------------------------------------------------------------- step by step
 
 
-def _step_differences(watched: Watched) -> Iterator[Difference]:
-    """Every result that the step's own heads do not give, in the order of the program."""
+def _step_differences(watched: WatchedRun) -> Iterator[Difference]:
+    """Yields every result that differs from the reference on the step's own heads, in order."""
     program, known = watched.program, watched.values
     for step in program.plan.steps:
         for node in step.group.outputs:
@@ -178,14 +182,14 @@ def _compared(
 
 
 def _unit(node: Node) -> float:
-    """One unit in the last place of a float at 1; 0 for what is compared exactly."""
+    """One unit in the last place of a float at 1; 0 for types that are compared exactly."""
     return float(np.finfo(node.dtype).eps) if node.type.is_float else 0.0
 
 
 def _close(
     actual: np.ndarray, expected: np.ndarray, unit: float, slack: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Which elements are as they should be, as nearly as rounding lets them."""
+    """Which elements are equal up to rounding."""
     if unit == 0.0 or np.array_equal(actual, expected):
         return np.asarray(actual == expected)
     a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
@@ -204,8 +208,8 @@ def _size(array: np.ndarray) -> float:
 # ---------------------------------------------------------------- by name, as a whole
 
 
-def _common_names(declared: Graph, watched: Watched) -> list[str]:
-    """The shown names of the declared graph whose values the program holds, in its order."""
+def _common_names(declared: Graph, watched: WatchedRun) -> list[str]:
+    """The shown names of the declared graph whose values the program computes, in its order."""
     names = []
     for node in declared.nodes:
         name = declared.name_of(node)
@@ -216,9 +220,9 @@ def _common_names(declared: Graph, watched: Watched) -> list[str]:
 
 
 def _first_by_name(
-    declared: Graph, names: Sequence[str], watched: Watched, feeds: Arrays, state: Arrays
+    declared: Graph, names: Sequence[str], watched: WatchedRun, feeds: Arrays, state: Arrays
 ) -> Difference | None:
-    """The first value that is not the declared graph's, beyond what rounding explains."""
+    """The first value that differs from the declared graph by more than rounding explains."""
     expected = evaluate(declared, feeds, state)
     wide: dict[Node, np.ndarray] = {}
     shaken: dict[Node, np.ndarray] = {}
@@ -230,7 +234,7 @@ def _first_by_name(
             continue
         wide = wide or wide_values(declared, expected)
         shaken = shaken or shaken_values(declared, wide)
-        # what the reference itself loses by rounding, the program may lose too
+        # the program may have rounding errors as large as those of the reference
         rounding = max(_distance(right, wide[node]), _distance(shaken[node], wide[node]))
         if _distance(actual, wide[node]) <= allowed + _AMPLIFIED * rounding:
             continue
@@ -252,12 +256,11 @@ def _distance(actual: np.ndarray, right: np.ndarray) -> float:
 def _difference(
     name: str, node: Node, step: str, actual: np.ndarray, expected: np.ndarray, bad: np.ndarray
 ) -> Difference:
-    """The element of those that are bad which is farthest off."""
+    """The bad element with the largest error."""
     a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     with np.errstate(all="ignore"):
         gap = np.where(bad, np.nan_to_num(np.abs(a - e), nan=np.inf, posinf=np.inf), -1.0)
-    place = np.unravel_index(int(np.argmax(gap)), gap.shape)
-    index = tuple(int(each) for each in place)
+    index = tuple(map(int, np.unravel_index(int(np.argmax(gap)), gap.shape)))
     return Difference(
         node=name,
         operation=node.operation.name,

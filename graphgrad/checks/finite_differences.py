@@ -1,25 +1,26 @@
-"""Finite differences at every node: is each delta the derivative that it claims to be?
+"""Checks every delta by finite differences: whether it is the derivative of the target.
 
 The graph is cut at the node u and its value moved by ±h along a random direction v of length 1:
 
     (L(z_u + h v) - L(z_u - h v)) / 2h      against      ⟨δ_u, v⟩
 
-Only what depends on u is recomputed, so every node is checked and not just the parameters. Because
-the cut is at u, a wrong delta rule shows at the heads of that operation and at everything before
-them. The suspect is therefore found by a second, local comparison of single operations,
+Only the nodes that depend on u are recomputed, so every node is checked and not just the
+parameters. As the cut is at u, a wrong delta rule makes the deltas of the operation's heads and of
+all their ancestors wrong. The suspect is therefore found by a second, local comparison of single
+operations,
 
     ⟨δ_t, t(x + h v) - t(x - h v)⟩ / 2h      against      ⟨δ_{x←t}, v⟩
 
-which blames a rule whatever the deltas around it are: named is the first wrong rule on the way back
+which is independent of the deltas around it. The suspect is the first wrong rule on the way back
 from L.
 
-- The step h is relative to the length of the value; where rounding drowns the difference it grows,
-  where a kink is near it shrinks.
-- A kink (relu at 0, a tie of a maximum) is where the differences to the two sides do not approach
-  each other as h shrinks. There any value between them may be right; it is a warning. So is a
-  difference where elements on the way lie at a kink and every rule and sum on the way is right.
-- Where the only rules that differ are a user's own, declared by `with_delta`, the verdict is
-  `replaced`: the delta is meant to be another one than the derivative.
+- The step h is relative to the length of the value; it grows if rounding is larger than the
+  difference and shrinks if a kink is near.
+- At a kink (relu at 0, a tie of a maximum) the differences to the two sides do not approach each
+  other as h shrinks. Any value between them may be right; the verdict is a warning. It is also a
+  warning if elements between u and L are at a kink and every rule and every sum there is right.
+- If only rules of the user's own differ, declared by `with_delta`, the verdict is `replaced`: the
+  delta is meant to differ from the derivative.
 """
 
 from __future__ import annotations
@@ -46,15 +47,15 @@ Judgement = Literal["ok", "wrong", "kink", "replaced", "no delta"]
 
 STEP = 1e-5
 """The step, relative to the length of the value."""
-_BENT = 0.1  # a difference of the changes to both sides that no smooth function has so near
+_BENT = 0.1  # relative difference of the changes to both sides; smooth functions have a smaller one
 _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, slots=True)
 class TailVerdict:
-    """What one tail sends back to a node, against the change of that tail alone.
+    """The comparison of what one tail sends back to a node with the change of that tail.
 
-    `rule` says the tail's delta rule, `origin` the line that declared the tail.
+    `rule` is the tail's delta rule, `origin` the line that declared the tail.
     """
 
     tail: str
@@ -67,13 +68,13 @@ class TailVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the differences say of one node's delta.
+    """The verdict of the finite differences on one node's delta.
 
-    `numeric` and `symbolic` are the derivative along the direction that fits worst, by differences
-    and by the delta; `formula` is the delta as the tails give it. `suspect` names the node whose
-    delta rule is to blame, `suspect_rule` says that rule, `suspect_head` the head that it sends
+    `numeric` and `symbolic` are the derivative along the direction with the largest error, by
+    differences and by the delta; `formula` is the delta as a sum over the tails. `suspect` is the
+    node whose delta rule is wrong, `suspect_rule` that rule, `suspect_head` the head that it sends
     the wrong delta to, `suspect_origin` the line that declared the suspect and `rule_origin` the
-    line at which its rule is written. `tails` are what each tail sends back.
+    line that defines the rule. `tails` are the verdicts on what each tail sends back.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Verdict:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """The values, numbers that are not finite as None."""
+    """The values with None for numbers that are not finite."""
     return {
         key: None if isinstance(value, float) and not np.isfinite(value) else value
         for key, value in values.items()
@@ -117,10 +118,11 @@ def check(
     step: float = STEP,
     seed: int = 0,
 ) -> tuple[Verdict, ...]:
-    """A verdict for every float node of a forward graph that the float64 scalar `of` depends on.
+    """Checks the deltas of a forward graph: a verdict for every float node that `of` depends on.
 
-    `nodes` are names or patterns (`encoder.*`); None means all, without constants. `directions` is
-    how many random directions a node is moved in. Raises NonFiniteError where `of` is not finite.
+    `of` is a float64 scalar. `nodes` are names or patterns (`encoder.*`), by default all nodes
+    except constants. Each node is moved in `directions` random directions. Raises NonFiniteError
+    if `of` is not finite.
     """
     name = graph.name_of(graph[of])
     derived = derive(specialise(graph, sizes_of(graph, feeds)), name)
@@ -150,7 +152,7 @@ def check(
 
 
 class _Checker:
-    """The derived graph with its values, and what is known of its rules so far."""
+    """The derived graph with its values, and the judgements on its rules so far."""
 
     def __init__(
         self,
@@ -181,7 +183,7 @@ class _Checker:
             return self._verdict(node, "ok", worst)
         judgement, suspect = self._blamed(node, dependents)
         if worst.judgement == "kink" and suspect is None:
-            judgement = "kink"  # a kink excuses no rule that is wrong beside it
+            judgement = "kink"  # a wrong rule stays wrong, even if there is a kink as well
         return self._verdict(node, judgement, worst, suspect)
 
     def _verdict(
@@ -214,7 +216,7 @@ class _Checker:
         )
 
     def tails(self, node: Node) -> tuple[TailVerdict, ...]:
-        """A verdict for what each tail sends back to the node."""
+        """A verdict on what each tail sends back to the node."""
         if not node.type.is_float or node not in self.perturbation.position:
             return ()
         found = []
@@ -237,16 +239,16 @@ class _Checker:
         return tuple(found)
 
     def _directions(self, node: Node) -> Iterable[np.ndarray]:
-        """Random directions of length 1; what is infinite or NaN stays so when it is moved."""
+        """Random directions of length 1; infinite and NaN elements stay so when they are moved."""
         value = self.values[node]
-        # keyed by position: what else is checked does not change the directions of a node
+        # seeded by position: the directions of a node do not depend on what else is checked
         generator = np.random.default_rng([self.seed, self.perturbation.position[node]])
         for _ in range(self.directions if value.size else 1):
             direction = np.asarray(generator.standard_normal(value.shape))
             yield direction / max(float(np.linalg.norm(direction)), 1e-300)
 
     def _length(self, value: np.ndarray) -> float:
-        """The first step: relative to the value's length, where it has one."""
+        """The first step, relative to the length of the value if that is not 0."""
         length = float(np.linalg.norm(value[np.isfinite(value)]))
         return self.step * (length or max(value.size, 1) ** 0.5)
 
@@ -323,9 +325,12 @@ class _Checker:
         )
 
     def _bent(self, tail: Node, head: Node, direction: np.ndarray) -> np.ndarray | None:
-        """The elements of an elementwise operation that a step carries over a kink: there the
-        changes to the two sides differ. Among a million relus some are always that near to 0, and
-        one of them would drown a rule that is right. None where there are none."""
+        """The elements of an elementwise operation that a step moves over a kink; None if there are
+        none.
+
+        Their changes to the two sides differ. Among a million relus some are always that near to 0,
+        and one of them would make a right rule look wrong.
+        """
         if not tail.operation.kernel or tail.shape != head.shape:
             return None
         step = self._length(self.values[head]) * max(FACTORS) * direction
@@ -337,6 +342,6 @@ class _Checker:
 
 
 def rule_origin(operation: Operation) -> str:
-    """File and line at which the delta rule of an operation is written; empty where unknown."""
+    """The file and line that define the delta rule of an operation; empty if unknown."""
     code = getattr(operation.delta, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""

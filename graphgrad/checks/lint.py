@@ -1,12 +1,12 @@
-"""Lint: what is likely to go wrong in a graph, found before anything runs.
+"""Lints a graph: finds what is likely to go wrong before anything runs.
 
-A finding names the node, the user's line, what can happen and what to write instead. What a node
-can be is known from how it is declared (`ranges`), so a guard is seen where it stands: e^x, x² + ε,
-a variance + ε, `where(x > 0, x, 1)`. A rule that would cry out at right code is worse than none:
-what cannot be decided is passed over.
+A finding names the node, the user's line, the problem and the fix. The range of a node's values is
+computed from its declaration (`ranges`), so guards are recognised: e^x, x² + ε, a variance + ε,
+`where(x > 0, x, 1)`. False alarms are worse than missed problems: undecidable cases are not
+reported.
 
-Only the forward graph is looked at; a value that is finite but has an infinite delta (√x at 0)
-counts where a delta flows through it.
+Only the forward graph is examined. A finite value with an infinite delta (√x at 0) is reported if a
+delta flows through it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from graphgrad.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is likely to go wrong: which rule says so, where, why, and the fix."""
+    """One likely problem: the rule that reports it, the node, the user's line, the fix."""
 
     rule: str
     node: str
@@ -33,9 +33,9 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        place = f"  where: {self.origin}\n" if self.origin else ""
+        where = f"  where: {self.origin}\n" if self.origin else ""
         return (
-            f"{printable(self.node)} ({self.operation}): {self.problem}\n{place}  fix:   {self.fix}"
+            f"{printable(self.node)} ({self.operation}): {self.problem}\n{where}  fix:   {self.fix}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -44,16 +44,16 @@ class Finding:
 
 
 def lint(graph: Graph, of: str | None = "loss") -> tuple[Finding, ...]:
-    """What is likely to go wrong in a forward graph, in the order of the graph.
+    """Finds likely problems of a forward graph, in the order of the graph.
 
-    `of` is the scalar that is learned from; without one (None, or no output of that name), nothing
-    is said of deltas.
+    `of` is the output that is minimised; without one (None, or no output of that name), problems of
+    deltas are not reported.
     """
     return tuple(_findings(LintRules(graph, of)))
 
 
 def warnings_of(graph: Graph) -> list[str]:
-    """The findings as one line each, for the start of a training."""
+    """The findings as one line each, for the start of training."""
     return [
         f"{printable(item.node)}: {item.problem}; {item.fix}"
         + (f" ({item.origin})" if item.origin else "")
@@ -85,7 +85,7 @@ def _finding(graph: Graph, node: Node, found: LintResult) -> Finding:
 
 
 def _seen_through_where(known: LintRules, node: Node, found: LintResult) -> LintResult:
-    """The same problem, where a later choice hides the value but not the delta."""
+    """The result of the rule `where`, if a later `where` hides the value but not its delta."""
     if found.rule not in DOMAINS or node not in known.flowing:
         return found
     current = node

@@ -1,7 +1,7 @@
-"""The rules of lint: for one node, what can go wrong with it and what to write instead, or None.
+"""Defines the rules of lint: methods that return the problem of one node and its fix, or None.
 
-What is known of a node is what is declared: the range of its values, whether it varies with the
-data or the parameters, and whether a delta flows through it.
+A rule knows the range of a node's values, whether it varies with the data or the parameters, and
+whether a delta flows through it.
 """
 
 from __future__ import annotations
@@ -39,16 +39,15 @@ _INT32 = 2**31
 
 
 class LintResult(NamedTuple):
-    """What a rule says of a node."""
+    """The problem that a rule finds at a node, and its fix."""
 
     rule: str
     problem: str
-    """What can happen."""
     fix: str
 
 
 class LintRules:
-    """The graph, what is known of it, and a method for each rule."""
+    """The facts about a graph, and a method for each rule."""
 
     def __init__(self, graph: Graph, of: str | None) -> None:
         self.graph, self.ranges = graph, ranges_of(graph)
@@ -122,7 +121,7 @@ class LintRules:
             )
         return None
 
-    # ------------------------------------------------------------ values that say nothing
+    # ------------------------------------------------------------ constant values
 
     def of_softmax(self, node: Node) -> LintResult | None:
         if node.heads[0].operation in (softmax, log_softmax):

@@ -1,12 +1,12 @@
-"""Cuts a graph at a node, gives the node another value and recomputes only what depends on it.
+"""Replaces the value of a node and recomputes only the nodes that depend on it.
 
-    change(u, z') = L(with z' in the place of z_u) - L
+    change(u, z') = L(with z' instead of z_u) - L
 
-Everything is prepared once: who depends on whom (as bit sets), the arguments of every computation
-and memory for its result. So a change costs the computations between the node and L and nothing
-else, and the whole of a small Transformer can be cut at every node in seconds.
+Everything is prepared once: the dependents of every node (as bit sets), the arguments of every
+computation and memory for its result. So a change costs only the computations between the node and
+L, and a small Transformer can be perturbed at every node in seconds.
 
-`stop_gradient` counts its head as a constant, and so does a change: it does not pass.
+`stop_gradient` treats its head as a constant: a change does not pass it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Recompute = Callable[[list[np.ndarray]], np.ndarray]
 
 
 class Perturbation:
-    """The values of a specialised graph, and what the scalar `target` becomes when one changes."""
+    """The values of a specialised graph, and how the scalar `target` changes with one of them."""
 
     def __init__(self, graph: Graph, target: Node, values: Mapping[Node, np.ndarray]) -> None:
         needed = graph.ancestors([target])
@@ -36,11 +36,11 @@ class Perturbation:
         self._reached = _reached(self.nodes, self.position)
 
     def dependents(self, node: Node) -> list[int]:
-        """The positions of all nodes that a change of `node` reaches, in order."""
+        """The positions of all nodes that depend on `node`, in order."""
         return _positions(self._reached[self.position[node]])
 
     def change(self, node: Node, value: np.ndarray, dependents: list[int]) -> float:
-        """How much the target grows when the node has this value; `dependents` are the node's."""
+        """The change of the target if the node has this value; `dependents` are the node's."""
         changed = list(self.values)
         changed[self.position[node]] = value
         for position in dependents:
@@ -48,23 +48,23 @@ class Perturbation:
         return float(changed[self._end]) - float(self.values[self._end])
 
     def change_of(self, tail: Node, head: Node, value: np.ndarray) -> np.ndarray:
-        """How much one operation's result grows, in float64, when its head has this value."""
-        position, place = self.position[tail], self.position[head]
-        before = self.values[place]
-        self.values[place] = value
+        """The change of one operation's result, in float64, if its head has this value."""
+        position, changed = self.position[tail], self.position[head]
+        before = self.values[changed]
+        self.values[changed] = value
         try:
             after = self._recompute[position](self.values)
         finally:
-            self.values[place] = before
+            self.values[changed] = before
         old = self.values[position]
-        growth = np.zeros(old.shape)  # -∞ that stays -∞ did not grow
+        growth = np.zeros(old.shape)  # -∞ that stays -∞ has not changed
         np.subtract(after, old, out=growth, where=after != old)
         return growth
 
 
 def _recompute(node: Node, position: Mapping[Node, int]) -> Recompute:
-    """A function of all values that computes this node into memory of its own."""
-    operation, places = node.operation, [position[head] for head in node.heads]
+    """A function of all values that computes this node into its own memory."""
+    operation, positions = node.operation, [position[head] for head in node.heads]
     compute = operation.compute
     if operation in LEAVES or compute is None:
         return _refuse(node)
@@ -75,7 +75,7 @@ def _recompute(node: Node, position: Mapping[Node, int]) -> Recompute:
     out = np.empty(node.type.sizes, node.dtype)
 
     def run(values: list[np.ndarray]) -> np.ndarray:
-        compute(np, out, *[values[place] for place in places], **keywords)
+        compute(np, out, *[values[each] for each in positions], **keywords)
         return out
 
     return run
@@ -91,14 +91,14 @@ def _refuse(node: Node) -> Recompute:
 def _reached(nodes: tuple[Node, ...], position: Mapping[Node, int]) -> list[int]:
     """For each node the set, as bits, of the positions of the nodes that depend on it."""
     reached = [0] * len(nodes)
-    for place in reversed(range(len(nodes))):
-        tail = nodes[place]
+    for number in reversed(range(len(nodes))):
+        tail = nodes[number]
         if tail.operation is not stop_gradient:
             for head in set(tail.heads):
-                reached[position[head]] |= reached[place] | 1 << place
+                reached[position[head]] |= reached[number] | 1 << number
     return reached
 
 
 def _positions(bits: int) -> list[int]:
     text = bin(bits)[:1:-1]
-    return [place for place, bit in enumerate(text) if bit == "1"]
+    return [position for position, bit in enumerate(text) if bit == "1"]

@@ -1,11 +1,11 @@
-"""What values a node can have, known from how it is declared: from where to where, and whether 0.
+"""Computes the range of values that each node can have, from its declaration: bounds, and zero.
 
     exp x       above 0          x · x + ε      at least ε, above 0
     relu x      at least 0       softmax x      above 0, at most 1
 
-Bounds are those of exact arithmetic: that e^x may round to 0 is the business of the passes that
-make formulas stable, not of a person. What is not known is any number. Nothing is computed, so the
-graph may have open sizes; they count as at least 1.
+Bounds are those of exact arithmetic: that e^x may round to 0 concerns the passes that make formulas
+stable, not the user. An unknown value can be any number. No values are computed, so the graph may
+have open sizes, which count as at least 1.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ INFINITY = math.inf
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """low ≤ value ≤ high; `zero` says whether the value can be exactly 0."""
+    """low ≤ value ≤ high; `zero` is whether the value can be exactly 0."""
 
     low: float = -INFINITY
     high: float = INFINITY
@@ -81,7 +81,7 @@ class Range:
         return self.zero and self.low <= 0 <= self.high
 
     def joined(self, other: Range) -> Range:
-        """Either of the two."""
+        """The range of a value that is in either range."""
         return Range(
             min(self.low, other.low), max(self.high, other.high), self.has_zero or other.has_zero
         )
@@ -98,7 +98,7 @@ Rule = Callable[[Node, Ranges], Range]
 
 
 def ranges_of(graph: Graph) -> dict[Node, Range]:
-    """What is known of every node of the graph."""
+    """Computes the range of every node of the graph."""
     found: dict[Node, Range] = {}
     for node in graph.nodes:
         rule = _RULES.get(node.operation)
@@ -238,7 +238,7 @@ def _where(node: Node, found: Ranges) -> Range:
 
 
 def _given(condition: Node, node: Node, found: Ranges, holds: bool) -> Range:
-    """The range of a node where a condition on it holds, or does not: x > 0 makes x positive."""
+    """The range of a node if a condition on it holds, or does not: x > 0 makes x positive."""
     own = found[node]
     if condition.operation not in (less, less_equal) or node not in condition.heads:
         return own

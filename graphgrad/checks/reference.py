@@ -1,11 +1,11 @@
-"""What values should be, node by node, from values that are known: three ways of computing it.
+"""Computes the expected value of a node from known values, in three ways.
 
-- as the reference engine does, in the dtypes of the nodes;
-- in float64 throughout, which settles whether a difference is rounding;
-- in float64 with every value shaken by about a unit in the last place of the node's own dtype: how
-  far the result moves is how far rounding alone can carry it. (Stochastic arithmetic; Vignes 1993,
-  "A stochastic arithmetic for reliable scientific computation".) What a comparison reads is not
-  shaken, since a value that equals another one would not after that.
+- In the dtypes of the nodes, by the reference evaluation (`ops.evaluate`).
+- In float64 throughout, which decides whether a difference is rounding.
+- In float64 with every value perturbed by about a unit in the last place of the node's dtype; the
+  distance that the result moves is the distance that rounding alone can cause. (Stochastic
+  arithmetic; Vignes 1993, "A stochastic arithmetic for reliable scientific computation".) Heads of
+  comparisons are not perturbed: equal values would no longer be equal.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from graphgrad.ops.evaluate import evaluate_node
 
 Values = Mapping[Node, np.ndarray]
 SHAKEN_BY = 4.0
-"""Units in the last place; more than one rounding makes, as a kernel rounds more often."""
+"""Units in the last place; more than one rounding, as a kernel rounds several times."""
 
 
 def expected_value(node: Node, known: Values) -> np.ndarray:
-    """The value of a node that its heads' known values give; what is unknown is computed first."""
+    """The value of a node, computed from the known values of its heads; unknown heads are computed
+    first."""
     return _Evaluation(known).result(node)
 
 
 def wide_value(node: Node, known: Values) -> np.ndarray:
-    """The same with every float in float64."""
+    """The value of a node, computed in float64 from the known values of its heads."""
     return _Evaluation(known, wide=True).result(node)
 
 
 def shaken_value(node: Node, known: Values, seed: int) -> np.ndarray:
-    """The same in float64 with every float on the way shaken; with seed 0 all in one direction, as
-    rows that are alike are rounded alike."""
+    """The value of a node, computed in float64 with every intermediate float perturbed.
+
+    With seed 0 all floats are perturbed in one direction, as equal rows are rounded equally.
+    """
     return _Evaluation(known, wide=True, noise=_Noise(seed)).result(node)
 
 
 class _Noise:
-    """Directions for the elements of values, one after another."""
+    """Draws the directions, 1 or -1, in which elements are perturbed."""
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed) if seed else None
@@ -55,7 +58,7 @@ class _Evaluation:
         self._made: dict[tuple[Node, bool], np.ndarray] = {}
 
     def result(self, node: Node) -> np.ndarray:
-        """Computed from its heads, whether or not it is known itself."""
+        """Computes the node from its heads, even if its own value is known."""
         shaking = self.noise is not None
         stack: list[tuple[Node, bool, bool]] = [(node, shaking, True)]
         while stack:
@@ -96,7 +99,7 @@ class _Evaluation:
                 return np.asarray(
                     node.operation.view(heads[0], *(None for _ in heads[1:]), **node.attributes)
                 )
-            except ValueError:  # these elements do not lie so that they can be seen this way
+            except ValueError:  # the strides of these elements allow no such view
                 pass
         if not self.wide:
             return evaluate_node(node, heads)
@@ -116,7 +119,7 @@ def wide_values(graph: Graph, values: Values) -> dict[Node, np.ndarray]:
 
 
 def shaken_values(graph: Graph, wide: Values, seed: int = 1) -> dict[Node, np.ndarray]:
-    """Those values with every float shaken; integers and truth values are the unshaken ones."""
+    """The values of a graph with every float perturbed; integers and booleans are unperturbed."""
     noise = _Noise(seed)
     shaken: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
@@ -135,13 +138,13 @@ def _widened(node: Node, value: np.ndarray) -> np.ndarray:
 
 
 def _shaken(node: Node, value: np.ndarray, noise: _Noise) -> np.ndarray:
-    """A value whose elements have each moved up or down."""
+    """A value whose elements are each perturbed up or down."""
     units = SHAKEN_BY * float(np.finfo(node.dtype).eps)
     return np.asarray(value * (1.0 + units * noise(value.shape)))
 
 
 def wide_node(node: Node, heads: Sequence[np.ndarray]) -> np.ndarray:
-    """One operation with every float in float64."""
+    """Computes one operation with every float in float64."""
     operation, keywords = node.operation, dict(node.attributes)
     out = np.empty(node.type.sizes, np.float64 if node.type.is_float else node.dtype)
     if operation.scratch is not None:

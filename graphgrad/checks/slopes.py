@@ -1,7 +1,7 @@
-"""The slope of a function at 0, by differences, against the one that it is said to have.
+"""Compares the slope of a function at 0, by finite differences, with a symbolic derivative.
 
-The step grows where rounding drowns the difference and shrinks where a kink is near; a kink is
-where the slopes to the two sides do not approach each other as the step shrinks.
+The step grows if rounding is larger than the difference and shrinks if a kink is near. At a kink
+the slopes to the two sides do not approach each other as the step shrinks.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 TOLERANCE = 1e-6
 """The largest relative error of a right delta."""
 FACTORS = (1.0, 1 / 16, 1 / 256, 16.0, 256.0)
-"""The steps that are tried, one after another, as multiples of the first."""
-_GAP = 1e-3  # a relative distance of the slopes to the two sides that is worth a second look
+"""The steps that are tried in this order, as multiples of the first."""
+_GAP = 1e-3  # a larger relative distance of the slopes to the two sides may be a kink
 
 
 @dataclass(frozen=True, slots=True)
 class SlopeComparison:
-    """One comparison: the two derivatives, their relative error, and what that means."""
+    """One comparison: the two derivatives, their relative error, and the judgement."""
 
     numeric: float
     symbolic: float
@@ -31,8 +31,8 @@ class SlopeComparison:
 
 @dataclass(frozen=True, slots=True)
 class SlopeTrial:
-    """One step h: the slope it gives, the relative distance of the slopes to the two sides, the
-    relative error beyond rounding, and the rounding relative to the slope."""
+    """One step h: the slope, the relative distance of the slopes to the two sides, the relative
+    error beyond rounding, and the rounding error relative to the slope."""
 
     factor: float
     numeric: float
@@ -46,8 +46,8 @@ def compare_slopes(
 ) -> SlopeComparison:
     """The slope of `change` at 0 against `symbolic`.
 
-    `typical` is a size below which no difference of the two counts, and `noise` the rounding error
-    of `change`. Steps are tried until one settles it; more than one where it is not plainly right.
+    `typical` is the least size that differences are relative to, `noise` the rounding error of
+    `change`. Steps are tried until the slopes clearly agree at one of them.
     """
     trials: list[SlopeTrial] = []
     for factor in FACTORS:
@@ -67,8 +67,8 @@ def compare_slopes(
 
 
 def _judged(trials: list[SlopeTrial], symbolic: float) -> SlopeComparison:
-    """The judgement where no step was plainly right."""
-    if not trials:  # L is not finite on one side at least: an edge of where it is defined
+    """The judgement if the slopes clearly agree at no step."""
+    if not trials:  # L is not finite on at least one side: a boundary of its domain
         return SlopeComparison(
             float("nan"), symbolic, float("inf"), "kink" if np.isfinite(symbolic) else "wrong"
         )

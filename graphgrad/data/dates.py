@@ -1,7 +1,7 @@
 """The default corpus: dates as people write them in twelve languages, into ISO 8601.
 
-A source line is ``<locale>: <date>``, such as ``de: Sonntag, 22. November 2026``; its target is
-``2026-11-22``. The dates come from the locale data of Babel (12 locales, 3 forms, the 36,525 days
+A source line is `<locale>: <date>`, such as `de: Sonntag, 22. November 2026`; its target is
+`2026-11-22`. The dates come from the locale data of Babel (12 locales, 3 forms, the 36,525 days
 of 1970-2069); nothing is downloaded. The narrow and the no-break space (U+202F, U+00A0), which some
 locales put before a year's sign, become plain spaces: a person who types the line has no other.
 
@@ -9,8 +9,8 @@ Design: 36,525 days x 12 locales x 3 forms would take Babel some 13 seconds to w
 examples that are drawn are written (about 10 us each). The split is by *day*: a fixed shuffle, the
 same for every seed, holds out 2,000 days for the test and 500 for validation, which therefore never
 occur in training in any language or form; a model that scores on them has learnt to read dates. The
-day 2026-11-22 is always among the test days. Held-out example ``i`` is one day in locale ``i % 12``
-and form ``i // 12 % 3``, so all are equally represented.
+day 2026-11-22 is always among the test days. Held-out example `i` is one day in locale `i % 12`
+and form `i // 12 % 3`, so all are equally represented.
 
 Laws: validation and test do not depend on the seed or the number of training examples; the same
 arguments give the same corpus (line for line with the same version of Babel).
@@ -38,7 +38,7 @@ _PLAIN_SPACES = str.maketrans({"\u202f": " ", "\u00a0": " "})
 
 
 def write_date(day: date, locale: str, form: str) -> str:
-    """The source line of one day, for example ``fr: 14 janv. 1992`` for form ``"medium"``.
+    """The source line of one day, for example `fr: 14 janv. 1992` for form `"medium"`.
 
     Raises `UnknownNameError` for a locale outside `LOCALES` or a form outside `FORMS`.
     """
@@ -60,10 +60,10 @@ def split_days() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def dates_corpus(train_examples: int | None = None, seed: int = 0) -> Corpus:
-    """The corpus ``dates``: ``train_examples`` (default 100,000) training pairs, 500 + 2,000 more.
+    """The corpus `dates`: `train_examples` (default 100,000) training pairs, 500 + 2,000 more.
 
     A training example is a day of the training days, a locale and a form, drawn uniformly and with
-    replacement by ``seed``; a longer corpus starts with the pairs of a shorter one. Raises
+    replacement by `seed`; a longer corpus starts with the pairs of a shorter one. Raises
     `ConfigurationError` for a negative seed or fewer than one training example.
     """
     count = TRAIN_EXAMPLES if train_examples is None else train_examples

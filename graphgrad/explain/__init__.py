@@ -1,1 +1,1 @@
-"""Derivations of single deltas, as text whose every line is compared with numbers."""
+"""Explains single deltas: derivations as text, with every line compared with numbers."""

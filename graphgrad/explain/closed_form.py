@@ -1,9 +1,10 @@
-"""All steps of a derivation put together: the delta as one expression, as far as a line holds.
+"""Combines the steps of a derivation into closed forms: the delta as one expression on one line.
 
-The expression is a graph of its own: the delta with the deltas it stops at as inputs. The passes
-rewrite it as they rewrite every training graph, each rule on record; then it is put in the order of
-a textbook and written down, p, y and N for the softmax, the truth and the count of a cross-entropy.
-It is evaluated from the forward values alone, so what is written last is as certain as the rest.
+The expression is a graph: the delta, with the deltas at which it ends as inputs. The passes rewrite
+it like every training graph, and every applied rule is recorded; then its factors are ordered as in
+a textbook and it is written with p, y and N for the softmax, the truth and the count of a
+cross-entropy. It is evaluated from the forward values, so the closed form is checked like all other
+lines.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.errors import PassError
-from graphgrad.explain.derivation import Move, Walk
+from graphgrad.explain.derivation import DeltaStep, Derivation
 from graphgrad.explain.expression import Writer, is_one_hot
 from graphgrad.explain.subgraph import ROOT, Subgraph
 from graphgrad.explain.textbook import QUIET, ordered, rewritten
@@ -24,15 +25,17 @@ from graphgrad.ops.composite import softmax, standardise
 from graphgrad.ops.evaluate import evaluate
 
 WIDEST = 132
-"""Characters of an expression; as many steps are put into it as that allows."""
+"""The largest number of characters of an expression, which limits the steps that it combines."""
 LONG = 100
+"""Characters from which on δ and x̂ are used as symbols, too."""
 RUNS = 3
+"""The largest number of closed forms of one derivation."""
 _MOST = 6  # rewrites that are listed
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A symbol of the expression: what it stands for, and its value at the example."""
+    """A symbol of the expression: its meaning, and its value at the example."""
 
     symbol: str
     text: str
@@ -41,7 +44,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class AppliedRule:
-    """A rule of a pass that fired: what it made of what."""
+    """A rule that a pass applied: the expressions before and after."""
 
     stage: str
     rule: str
@@ -51,44 +54,44 @@ class AppliedRule:
 
 @dataclass(frozen=True, slots=True)
 class ClosedForm:
-    """`text` is the delta; `steps` says how many steps of the derivation it holds."""
+    """The delta as one expression, `text`, which combines `steps` steps of the derivation."""
 
     text: str
     steps: int
     definitions: tuple[Definition, ...]
     rewrites: tuple[AppliedRule, ...]
-    place: tuple[int, ...]
-    """The element of largest delta, for which the definitions give values."""
+    index: tuple[int, ...]
+    """The element with the largest delta, for which the definitions have values."""
     example: float | None
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The expression of one run of steps, and its value as it was rewritten."""
+    """The closed form of consecutive steps, and the value of its rewritten graph."""
 
     form: ClosedForm
-    move: Move
-    """The first of the steps: the expression is its delta."""
+    step: DeltaStep
+    """The first of the steps, whose delta the expression is."""
     first: int
     array: np.ndarray
     size: float
-    """The largest number on the way: what cancels leaves the rounding of that."""
+    """The largest intermediate number: terms that cancel have the rounding errors of that size."""
 
 
 def closed_forms(
-    graph: Graph, walk: Walk, scope: str, values: Mapping[Node, np.ndarray]
+    graph: Graph, derivation: Derivation, scope: str, values: Mapping[Node, np.ndarray]
 ) -> tuple[Evaluated, ...]:
-    """The walk cut into runs of steps, each as long as fits on one line, at most `RUNS`."""
+    """Combines consecutive steps, as many as fit on one line; returns at most `RUNS` forms."""
     found: list[Evaluated] = []
     start = 0
-    while start < len(walk.moves) and len(found) < RUNS:
-        moves = walk.moves[start:]
-        best = _longest(graph, moves, scope)
+    while start < len(derivation.steps) and len(found) < RUNS:
+        steps = derivation.steps[start:]
+        best = _longest(graph, steps, scope)
         given = {name: values[node] for name, node in best.subgraph.given.items()}
         computed = evaluate(best.graph, given)
         array = computed[best.graph.outputs[ROOT]]
         form = best.described(computed, array)
-        found.append(Evaluated(form, moves[0], start + 1, array, _largest(computed)))
+        found.append(Evaluated(form, steps[0], start + 1, array, _largest(computed)))
         start += best.count
     return tuple(found)
 
@@ -103,53 +106,56 @@ def _largest(values: Mapping[Node, np.ndarray]) -> float:
     return largest
 
 
-def _longest(graph: Graph, moves: Sequence[Move], scope: str) -> Candidate:
-    """The most steps that fit on one line; at least one. What is longer on the way may become
-    shorter again, where all that stands between the node and the loss is inside."""
-    best = Candidate(graph, moves, scope, 1)
-    for count in range(2, len(moves) + 1):
-        candidate = Candidate(graph, moves, scope, count)
+def _longest(graph: Graph, steps: Sequence[DeltaStep], scope: str) -> Candidate:
+    """Combines as many steps as fit on one line, at least one.
+
+    Every number of steps is tried: an expression can get shorter with more steps, when everything
+    between the node and the loss is part of it.
+    """
+    best = Candidate(graph, steps, scope, 1)
+    for count in range(2, len(steps) + 1):
+        candidate = Candidate(graph, steps, scope, count)
         if len(candidate.text) <= WIDEST:
             best = candidate
     return best
 
 
 class Candidate:
-    """The expression that holds the first `count` moves of a walk."""
+    """The expression that combines the first `count` steps of a derivation."""
 
-    def __init__(self, graph: Graph, moves: Sequence[Move], scope: str, count: int) -> None:
-        self.subgraph = Subgraph(graph, moves[:count], scope)
+    def __init__(self, graph: Graph, steps: Sequence[DeltaStep], scope: str, count: int) -> None:
+        self.subgraph = Subgraph(graph, steps[:count], scope)
         self.count, self.scope = count, scope
-        self.rewritten, self.witness = rewritten(self.subgraph.graph)
+        self.rewritten, self.rewrites = rewritten(self.subgraph.graph)
         try:
             self.graph = ordered(self.rewritten)
-        except PassError:  # the order is for the eye only
+        except PassError:  # the order matters to readers only
             self.graph = self.rewritten
         self.node = self.graph.outputs[ROOT]
         self.definitions = self._definitions()
         self.text = self._written()
         if len(self.text) > LONG:
-            self.definitions = {**self._letters(), **self.definitions}
+            self.definitions = {**self._short_symbols(), **self.definitions}
             self.text = self._written()
 
     def _written(self) -> str:
         return self._writer(self.graph, self.definitions).text(self.node, opened=True)
 
-    def _letters(self) -> dict[Node, str]:
-        """What makes a long expression short: δ for the one delta that is given, and the lecture's
-        x̂ for what a layer normalisation made."""
+    def _short_symbols(self) -> dict[Node, str]:
+        """Symbols that shorten a long expression: δ for the only given delta, and the lecture's x̂
+        for the only normalised value."""
         known = self.subgraph.symbols(self.graph)
         deltas = [node for node, text in known.items() if text.startswith("δ[")]
         normal = [node for node in known if node.operation is standardise]
         return {
-            found[0]: letter for letter, found in (("δ", deltas), ("x̂", normal)) if len(found) == 1
+            found[0]: symbol for symbol, found in (("δ", deltas), ("x̂", normal)) if len(found) == 1
         }
 
     def _writer(self, graph: Graph, definitions: Mapping[Node, str]) -> Writer:
         return Writer(graph, self.scope, {**self.subgraph.symbols(graph), **definitions})
 
     def _definitions(self) -> dict[Node, str]:
-        """p, y and N, each where the expression has exactly one such node."""
+        """p, y and N, each if the expression has exactly one such node."""
         known = self.subgraph.symbols(self.graph)
         inner = _inner(self.node, known)
         soft = [node for node in inner if node.operation is softmax and node not in known]
@@ -164,6 +170,7 @@ class Candidate:
         }
 
     def described(self, values: Mapping[Node, np.ndarray], array: np.ndarray) -> ClosedForm:
+        """The closed form as text, with the values of its symbols at the largest delta."""
         flat = int(np.argmax(np.nan_to_num(np.abs(array)))) if array.size else 0
         at = tuple(map(int, np.unravel_index(flat, array.shape))) if array.size else ()
         plain, known = self._writer(self.graph, {}), self.subgraph.symbols(self.graph)
@@ -180,13 +187,13 @@ class Candidate:
         )
 
     def _applied(self) -> Iterator[AppliedRule]:
-        """The rules that say something, each once."""
+        """The applied rules that change the expression, each pair of texts once."""
         symbols = {
             **self.subgraph.symbols(self.subgraph.graph),
             **self.subgraph.symbols(self.rewritten),
         }
         seen: set[tuple[str, str]] = set()
-        for item in self.witness:
+        for item in self.rewrites:
             if item.rule in QUIET or len(seen) == _MOST:
                 continue
             writer = Writer(self.rewritten, self.scope, symbols)
@@ -197,7 +204,7 @@ class Candidate:
 
 
 def _is_truth(node: Node) -> bool:
-    """One-hot targets, smoothed or not."""
+    """Whether the node is one-hot targets, smoothed or not."""
     if is_one_hot(node):
         return True
     if node.operation in (add, multiply) and len(node.heads) == 2:
@@ -208,7 +215,7 @@ def _is_truth(node: Node) -> bool:
 
 
 def _inner(root: Node, known: Container[Node]) -> Sequence[Node]:
-    """The nodes that an expression is made of, down to the known ones."""
+    """The nodes of an expression, down to the known ones."""
     seen: dict[Node, None] = {root: None}
     stack = [root]
     while stack:
@@ -220,12 +227,12 @@ def _inner(root: Node, known: Container[Node]) -> Sequence[Node]:
     return list(seen)
 
 
-def _at(value: np.ndarray | None, like: np.ndarray, place: tuple[int, ...]) -> float | None:
-    """The element of a value that belongs to a place of the delta; None where it has none."""
+def _at(value: np.ndarray | None, like: np.ndarray, index: tuple[int, ...]) -> float | None:
+    """The element of a value that is broadcast to an index of the delta; None if none is."""
     if value is None or not like.size:
         return None
     try:
-        found = float(np.broadcast_to(value, like.shape)[place])
+        found = float(np.broadcast_to(value, like.shape)[index])
     except ValueError:
         return None
     return found if np.isfinite(found) else None

@@ -1,20 +1,21 @@
-"""The walk of a derivation: which deltas are needed, in which order, and what each step says.
+"""Finds the steps of a derivation: the deltas that it needs, in order, with the rule of each tail.
 
-From the node u the walk goes to its tails, to theirs, and on towards the loss, nearest first. One
-step is one δ: the sum over the tails, and the rule by which each tail sends its part back.
+From the node u the derivation visits its tails, their tails, and so on towards the loss, nearest
+first. One step is one δ: the sum over the tails, and the rule by which each tail sends back its
+part.
 
-- Where an addition (or another rule that changes nothing) hands δ on whole, the two deltas are one
-  node of the graph, and the walk goes straight to the last of them: the lecture's
-  δ_h = φ'(a_h) Σ δ_t w_{h→t} has no products and no partial sums in it either.
-- Steps that differ in nothing but numbers (`output.1`, `output.2`) are one step, said once.
-- A walk that would be too long ends at deltas that are `given`; each can be explained in turn.
+- If an addition (or another rule that changes nothing) passes δ on unchanged, the two deltas are
+  one node of the graph, and the derivation continues with the last of them: δ_h = φ'(a_h) Σ δ_t
+  w_{h→t} in the lecture has no products and no partial sums either.
+- Steps that differ only in the numbers of names (`output.1`, `output.2`) are merged into one.
+- A derivation that would be too long ends at deltas that are `given`; each can be explained next.
 """
 
 from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphgrad.backprop.formula import rule_in, rule_of, short_name, value_in
@@ -22,51 +23,58 @@ from graphgrad.graph import Graph, Node
 from graphgrad.graph.deltas import Contribution
 
 STEPS = 10
-"""How many steps a derivation has, where it does not reach the loss before."""
+"""The largest number of steps of a derivation that does not reach the loss earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """What one tail sends back: the contributions (one for each place of the head in the tail),
-    the formula of each, and the node whose δ stands in it."""
+    """The part of one tail: its contributions (one for each position of the head in the tail), the
+    formula of each, and the sender, whose δ is in the formulas."""
 
     tail: Node
     sender: Node
     passed: tuple[Node, ...]
-    """The nodes between the tail and the sender, to whom δ belongs as well."""
+    """The nodes from the tail to the sender, which have the same δ."""
     sent: tuple[Contribution, ...]
     formulas: tuple[str, ...]
     rules: tuple[str, ...]
     """`multiply: δ · x₂`."""
     use: str
-    """How the tail uses the node: `loss = total / tokens`."""
+    """The formula in which the tail uses the node: `loss = total / tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """One step: δ of a node as the sum over its tails; `likewise` are the nodes it also stands
-    for, with terms of their own."""
+class DeltaStep:
+    """One step: δ of a node as the sum over its tails.
+
+    `similar` are the merged steps, which differ only in the numbers of names.
+    """
 
     node: Node
     delta: Node
     terms: tuple[Term, ...]
-    likewise: tuple[Move, ...] = ()
+    similar: tuple[DeltaStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
-    """The moves of a derivation, from the node towards the loss, and what they end in."""
+class Derivation:
+    """The steps of a derivation, from the node towards the loss, and the deltas it ends at."""
 
-    moves: tuple[Move, ...]
+    steps: tuple[DeltaStep, ...]
     given: tuple[Node, ...]
-    """Nodes whose deltas the derivation takes as known."""
+    """Nodes whose deltas the derivation does not derive."""
     complete: bool
     """Whether it reaches the loss."""
 
 
-def walk_back(graph: Graph, node: Node, target: Node, scope: str, steps: int = STEPS) -> Walk:
-    """The derivation of δ of `node` in a derived graph, in the words of a scope."""
-    moves: dict[str, list[Move]] = {}
+def find_derivation(
+    graph: Graph, node: Node, target: Node, scope: str, limit: int = STEPS
+) -> Derivation:
+    """Finds the derivation of δ of `node` in a derived graph, with names relative to a scope.
+
+    It ends at `target`, or after `limit` steps.
+    """
+    steps: dict[str, list[DeltaStep]] = {}
     waiting: list[tuple[int, Node]] = [(graph.position(node), node)]
     seen, given, complete = {node}, [], False
     while waiting:
@@ -74,33 +82,26 @@ def walk_back(graph: Graph, node: Node, target: Node, scope: str, steps: int = S
         if current is target:
             complete = True
             continue
-        move = _move(graph, current, scope)
-        if move is None:
+        step = _step(graph, current, scope)
+        if step is None:
             continue
-        mark = _mark(graph, move)
-        if mark not in moves and len(moves) >= steps:
+        pattern = _pattern(graph, step)
+        if pattern not in steps and len(steps) >= limit:
             given.append(current)
             continue
-        moves.setdefault(mark, []).append(move)
-        for term in move.terms:
+        steps.setdefault(pattern, []).append(step)
+        for term in step.terms:
             if term.sender not in seen:
                 seen.add(term.sender)
                 heapq.heappush(waiting, (graph.position(term.sender), term.sender))
     merged = (
-        Move(first.node, first.delta, first.terms, tuple(others))
-        for first, *others in moves.values()
+        DeltaStep(first.node, first.delta, first.terms, tuple(others))
+        for first, *others in steps.values()
     )
-    return Walk(tuple(merged), tuple(given), complete)
+    return Derivation(tuple(merged), tuple(given), complete)
 
 
-def nodes_of(walk: Walk) -> Iterator[Node]:
-    """All nodes whose deltas the walk derives."""
-    for move in walk.moves:
-        yield move.node
-        yield from (other.node for other in move.likewise)
-
-
-def _move(graph: Graph, node: Node, scope: str) -> Move | None:
+def _step(graph: Graph, node: Node, scope: str) -> DeltaStep | None:
     delta = graph.delta_or_none(node)
     if delta is None:
         return None
@@ -108,7 +109,7 @@ def _move(graph: Graph, node: Node, scope: str) -> Move | None:
     for item in graph.sent_back(node):
         by_tail.setdefault(item.tail, []).append(item)
     terms = tuple(_term(graph, tail, sent, scope) for tail, sent in by_tail.items())
-    return Move(node, delta, terms)
+    return DeltaStep(node, delta, terms)
 
 
 def _term(graph: Graph, tail: Node, sent: Sequence[Contribution], scope: str) -> Term:
@@ -126,7 +127,7 @@ def _term(graph: Graph, tail: Node, sent: Sequence[Contribution], scope: str) ->
 
 
 def _last_with_same_delta(graph: Graph, tail: Node) -> tuple[Node, tuple[Node, ...]]:
-    """The node nearest to the loss to whom the delta of `tail` belongs unchanged."""
+    """The node nearest to the loss with the same delta as `tail`, and the nodes in between."""
     delta = graph.delta_or_none(tail)
     passed: list[Node] = []
     while True:
@@ -137,10 +138,10 @@ def _last_with_same_delta(graph: Graph, tail: Node) -> tuple[Node, tuple[Node, .
         tail = sent[0].tail
 
 
-def _mark(graph: Graph, move: Move) -> str:
-    """A text that is equal for steps that differ in nothing but the numbers in names."""
-    parts = [graph.name_of(move.node), str(move.node.type)]
-    for term in move.terms:
+def _pattern(graph: Graph, step: DeltaStep) -> str:
+    """A text that is equal for steps that differ only in the numbers of names."""
+    parts = [graph.name_of(step.node), str(step.node.type)]
+    for term in step.terms:
         parts += [term.use, *term.formulas, *term.rules]
-    names = [graph.name_of(term.sender) for term in move.terms]
+    names = [graph.name_of(term.sender) for term in step.terms]
     return re.sub(r"\d+", "#", "\n".join([*parts, *names]))

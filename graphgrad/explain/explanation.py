@@ -1,16 +1,16 @@
-"""The delta of one node, derived step by step, and every step compared with numbers.
+"""Explains the delta of one node: derives it step by step and compares every step with numbers.
 
     δ[u] = Σ over the tails t of u of what t sends back
 
-Each step is checked on a real batch in float64. The left side is the value of the delta that the
-graph derived. The right side is worked out anew, without the rule: every element of the head (or a
-sample of them) is moved a little and the change of that one tail, weighted with its δ, is taken:
+Each step is checked on a real batch in float64. The left side is the value of the delta in the
+derived graph. The right side is computed without the rule: every element of the head (or a sample
+of them) is moved by ±h, and the change of that one tail is weighted with its δ:
 
     ⟨δ_t, t(z_u + h e_i) - t(z_u - h e_i)⟩ / 2h
 
-So a line that is wrong is seen to be wrong, and it is that line. The last line, all steps put
-together, is a graph of its own, rewritten by the passes and evaluated; and the whole delta is
-compared with finite differences of the loss, cut at the node.
+So a wrong line is found, and it is the line of the wrong rule. The closed form of all steps is a
+graph, which is rewritten by the passes and evaluated. The whole delta is compared with finite
+differences of the loss, for which the graph is cut at the node.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.perturbation import Perturbation
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.explain.closed_form import ClosedForm, closed_forms
-from graphgrad.explain.derivation import STEPS, Move, Term, Walk, walk_back
+from graphgrad.explain.derivation import STEPS, DeltaStep, Derivation, Term, find_derivation
 from graphgrad.explain.expression import Writer
 from graphgrad.explain.rule_explanations import reason
 from graphgrad.graph import Graph, Node
@@ -39,7 +39,7 @@ from graphgrad.passes import sizes_of, specialise
 Arrays = Mapping[str, np.ndarray]
 
 SAMPLED = 32
-"""Of how many elements a step is worked out anew, at most."""
+"""The largest number of elements for which a step is checked."""
 TOLERANCE = 1e-6
 """The largest difference, relative to the largest element, of two sides that agree."""
 _STEP = 6e-6
@@ -48,8 +48,8 @@ _ROUNDING = 64 * float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, slots=True)
 class LineAgreement:
-    """Both sides of a line in numbers: their largest difference, the largest element, how many
-    elements were compared, and whether that counts as equal."""
+    """The comparison of both sides of a line: their largest difference, the largest element, the
+    number of compared elements, and whether the sides count as equal."""
 
     difference: float
     largest: float
@@ -59,7 +59,7 @@ class LineAgreement:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one tail sends back: `δ[total] / tokens`, by which rule, and the agreement."""
+    """The part of one tail: `δ[total] / tokens`, the rule, and the agreement with numbers."""
 
     tail: str
     use: str
@@ -67,11 +67,11 @@ class Line:
     rules: tuple[str, ...]
     reason: str
     passed: tuple[str, ...]
-    """The nodes that hand the δ in the formula on unchanged."""
+    """The nodes that pass the δ in the formula on unchanged."""
     sender: str
     origin: str
     agreement: LineAgreement | None
-    """None where the rule is a user's own and need not be the derivative."""
+    """None for a rule that the user has replaced: it need not be the derivative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +82,19 @@ class DerivationStep:
     full_name: str
     lines: tuple[Line, ...]
     total: LineAgreement
-    likewise: tuple[str, ...]
-    """Nodes for which the same holds with other numbers in the names."""
-    likewise_agreement: LineAgreement | None
+    similar: tuple[str, ...]
+    """Nodes whose steps differ only in the numbers of names."""
+    similar_agreement: LineAgreement | None
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    """Some steps put together: the delta of the first of them as one expression."""
+class ClosedFormLine:
+    """Several steps in one expression for the delta of the first: steps `first` to `last`."""
 
     node: str
     first: int
     last: int
-    said: ClosedForm
+    form: ClosedForm
     agreement: LineAgreement
 
 
@@ -109,26 +109,41 @@ class Explanation:
     origin: str
     scope: str
     value: str
-    """How the node itself is computed."""
+    """The formula that computes the node."""
     steps: tuple[DerivationStep, ...]
     given: tuple[str, ...]
     """Deltas at which the derivation stops before the loss."""
     complete: bool
-    together: tuple[Closing, ...]
+    closed_forms: tuple[ClosedFormLine, ...]
     verdict: Verdict
 
     @property
     def agrees(self) -> bool:
         """Whether every line agrees with the numbers."""
-        found = [closing.agreement for closing in self.together]
+        found = [line.agreement for line in self.closed_forms]
         for step in self.steps:
             found += [step.total, *(line.agreement for line in step.lines if line.agreement)]
-            found += [step.likewise_agreement] if step.likewise_agreement else []
+            found += [step.similar_agreement] if step.similar_agreement else []
         return all(item.agrees for item in found) and self.verdict.verdict != "wrong"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "verdict": self.verdict.to_dict(), "agrees": self.agrees}
+        values = asdict(self, dict_factory=_with_json_keys)
+        return {**values, "verdict": self.verdict.to_dict(), "agrees": self.agrees}
+
+
+_JSON_KEYS = {
+    "closed_forms": "together",
+    "form": "said",
+    "index": "place",
+    "similar": "likewise",
+    "similar_agreement": "likewise_agreement",
+}
+"""Keys of the JSON whose fields have other names here; the keys never change."""
+
+
+def _with_json_keys(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {_JSON_KEYS.get(name, name): value for name, value in fields}
 
 
 def explain(
@@ -139,11 +154,11 @@ def explain(
     of: str = "loss",
     steps: int = STEPS,
 ) -> Explanation:
-    """The derivation of δ of a node of a forward graph, on these inputs and this state.
+    """Derives δ of a node of a forward graph and checks it with these inputs and this state.
 
-    `of` is the float64 scalar that everything is a derivative of. After `steps` steps the
-    derivation stops at deltas that are taken as given. Raises UnknownNameError where there is no
-    such node, or where `of` does not depend on it.
+    `of` is the float64 scalar whose derivatives the deltas are. After `steps` steps the derivation
+    stops at deltas that are not derived. Raises UnknownNameError for an unknown node, and for one
+    that `of` does not depend on.
     """
     forward = specialise(graph, sizes_of(graph, feeds))
     name = forward.name_of(forward[node])
@@ -152,22 +167,22 @@ def explain(
     chosen, target = derived[name], derived[target_name]
     _need_delta(derived, chosen, target_name)
     values = evaluate(derived, feeds, state)
-    scope = _shortest_scope(derived, walk_back(derived, chosen, target, "", steps), name)
-    walk = walk_back(derived, chosen, target, scope, steps)
-    together = closed_forms(derived, walk, scope, values)
-    checker = _Values(derived, target, values)
+    scope = _shortest_scope(derived, find_derivation(derived, chosen, target, "", steps), name)
+    derivation = find_derivation(derived, chosen, target, scope, steps)
+    forms = closed_forms(derived, derivation, scope, values)
+    checker = _Checker(derived, target, values)
     (verdict,) = check(forward, target_name, feeds, state, [name])
     with np.errstate(all="ignore"):
-        derivation = tuple(_step(derived, move, scope, checker) for move in walk.moves)
-        closings = tuple(
-            Closing(
-                short_name(derived, item.move.node, scope),
+        checked_steps = tuple(_step(derived, step, scope, checker) for step in derivation.steps)
+        lines = tuple(
+            ClosedFormLine(
+                short_name(derived, item.step.node, scope),
                 item.first,
                 item.first + item.form.steps - 1,
                 item.form,
-                _agreement(values[item.move.delta], item.array, _ROUNDING * item.size),
+                _agreement(values[item.step.delta], item.array, _ROUNDING * item.size),
             )
-            for item in together
+            for item in forms
         )
     return Explanation(
         name,
@@ -177,27 +192,27 @@ def explain(
         str(chosen.origin or ""),
         scope,
         _value(derived, chosen, scope),
-        derivation,
-        tuple(short_name(derived, item, scope) for item in walk.given),
-        walk.complete,
-        closings,
+        checked_steps,
+        tuple(short_name(derived, item, scope) for item in derivation.given),
+        derivation.complete,
+        lines,
         verdict,
     )
 
 
-def _shortest_scope(graph: Graph, walk: Walk, name: str) -> str:
+def _shortest_scope(graph: Graph, derivation: Derivation, name: str) -> str:
     """The scope around the node in which the names of the derivation are shortest."""
     scopes, scope = [], scope_of(name)
     while scope:
         scopes.append(scope)
         scope = scope_of(scope)
-    nodes = [move.node for move in walk.moves]
-    nodes += [term.tail for move in walk.moves for term in move.terms]
+    nodes = [step.node for step in derivation.steps]
+    nodes += [term.tail for step in derivation.steps for term in step.terms]
     return min([*scopes, ""], key=lambda s: sum(len(short_name(graph, n, s)) for n in nodes))
 
 
 def _value(graph: Graph, node: Node, scope: str) -> str:
-    """How the node is computed: sums of sums as one sum, and w · z for what is weighted."""
+    """The formula that computes the node: sums of sums as one sum, weighted terms as w · z."""
     if node.operation not in (add, multiply, subtract):
         return value_in(graph, node, scope)
     weighted = {
@@ -215,7 +230,7 @@ def _value(graph: Graph, node: Node, scope: str) -> str:
 
 
 def _leaves(graph: Graph, node: Node) -> list[Node]:
-    """What is derived for: the node itself, and all leaves, so that every sum is whole."""
+    """The nodes to derive for: the node itself and all float leaves, so that every sum is whole."""
     floats = [
         leaf for leaf in (*graph.inputs.values(), *graph.parameters.values()) if leaf.type.is_float
     ]
@@ -228,13 +243,13 @@ def _need_delta(graph: Graph, node: Node, target: str) -> None:
         raise UnknownNameError(
             f"{name!r} is {node.type}: only floats have deltas",
             node.origin,
-            "ask for a node of floats",
+            "choose a node of floats",
         )
     if graph.delta_or_none(node) is None or graph[target] not in graph.descendants([node]):
         raise UnknownNameError(
             f"{target} does not depend on {name!r}: its delta is 0 and there is nothing to derive",
             node.origin,
-            "ask for a node on the way to the loss",
+            "choose a node that the loss depends on",
         )
     if graph[target].dtype != np.float64:
         raise DeclarationError(
@@ -243,15 +258,15 @@ def _need_delta(graph: Graph, node: Node, target: str) -> None:
         )
 
 
-def _step(graph: Graph, move: Move, scope: str, values: _Values) -> DerivationStep:
-    likewise = [values.whole(other) for other in move.likewise]
+def _step(graph: Graph, step: DeltaStep, scope: str, checker: _Checker) -> DerivationStep:
+    similar = [checker.whole_step(other) for other in step.similar]
     return DerivationStep(
-        short_name(graph, move.node, scope),
-        graph.name_of(move.node),
-        tuple(_line(graph, term, scope, values.term(move.node, term)) for term in move.terms),
-        values.total(move),
-        tuple(short_name(graph, other.node, scope) for other in move.likewise),
-        _worst(likewise) if likewise else None,
+        short_name(graph, step.node, scope),
+        graph.name_of(step.node),
+        tuple(_line(graph, term, scope, checker.term(step.node, term)) for term in step.terms),
+        checker.total(step),
+        tuple(short_name(graph, other.node, scope) for other in step.similar),
+        _worst(similar) if similar else None,
     )
 
 
@@ -269,43 +284,43 @@ def _line(graph: Graph, term: Term, scope: str, agreement: LineAgreement | None)
     )
 
 
-class _Values:
-    """The numbers that a derivation is compared with."""
+class _Checker:
+    """Compares the lines of a derivation with numbers."""
 
     def __init__(self, graph: Graph, target: Node, values: Mapping[Node, np.ndarray]) -> None:
         self.graph, self.values = graph, values
         self.perturbation = Perturbation(graph, target, values)
 
-    def total(self, move: Move) -> LineAgreement:
-        """Whether δ is the sum of what the tails send back."""
-        sent = [self.values[item.value] for term in move.terms for item in term.sent]
-        whole = self.values[move.delta]
+    def total(self, step: DeltaStep) -> LineAgreement:
+        """Compares δ with the sum of what the tails send back."""
+        sent = [self.values[item.value] for term in step.terms for item in term.sent]
+        whole = self.values[step.delta]
         if not sent:
             return _agreement(whole, whole, 0.0)
-        # parts that cancel leave the rounding of the parts
+        # the sum of terms that cancel has the rounding errors of the terms
         size = max((float(np.max(np.abs(part))) for part in sent if part.size), default=0.0)
         return _agreement(whole, np.sum(sent, axis=0), _ROUNDING * size)
 
-    def whole(self, move: Move) -> LineAgreement:
-        """The worst of all that a move says."""
-        lines = [self.term(move.node, term) for term in move.terms]
-        return _worst([self.total(move), *(line for line in lines if line is not None)])
+    def whole_step(self, step: DeltaStep) -> LineAgreement:
+        """The worst agreement among the lines of a step and their sum."""
+        lines = [self.term(step.node, term) for term in step.terms]
+        return _worst([self.total(step), *(line for line in lines if line is not None)])
 
     def term(self, node: Node, term: Term) -> LineAgreement | None:
-        """What the tail sends back by its rule, against the change of the tail."""
+        """Compares what the tail sends back by its rule with the change of the tail."""
         delta = self.graph.delta_or_none(term.tail)
         if isinstance(term.tail.operation, ReplacedDelta) or delta is None:
             return None
         sent = np.sum([self.values[item.value] for item in term.sent], axis=0)
         weight, value = self.values[delta], self.values[node]
-        places = _places(sent)
+        positions = _positions(sent)
         finite = value[np.isfinite(value)]
         length = float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
-        length = length or 1.0  # zeros, and constants of -∞, have no length of their own
+        length = length or 1.0  # for values that are all 0 or infinite
         numeric = np.array(
-            [self._slope(term.tail, node, weight, value, place, length) for place in places]
+            [self._slope(term.tail, node, weight, value, at, length) for at in positions]
         )
-        left = sent.reshape(-1)[places]
+        left = sent.reshape(-1)[positions]
         size = float(np.sum(np.abs(np.where(weight == 0, 0.0, weight * self.values[term.tail]))))
         noise = _ROUNDING * (size if np.isfinite(size) else 1.0) / (_STEP * length)
         return _agreement(left, numeric, noise)
@@ -316,23 +331,24 @@ class _Values:
         node: Node,
         weight: np.ndarray,
         value: np.ndarray,
-        place: int,
+        position: int,
         length: float,
     ) -> float:
+        """The slope of the tail, weighted with its δ, along one element of the node."""
         moved = value.copy()
-        centre = float(value.reshape(-1)[place])
+        centre = float(value.reshape(-1)[position])
         h = _STEP * max(abs(centre) if np.isfinite(centre) else 0.0, length)
         slope = 0.0
         for side in (h, -h):
-            moved.reshape(-1)[place] = centre + side
+            moved.reshape(-1)[position] = centre + side
             growth = self.perturbation.change_of(tail, node, moved)
             slope += float(np.sum(np.where(weight == 0, 0.0, weight * growth))) / (2 * side)
         return slope
 
 
-def _places(sent: np.ndarray) -> np.ndarray:
-    """The elements that are compared: all of a small array; of a large one the largest half and
-    others spread evenly."""
+def _positions(sent: np.ndarray) -> np.ndarray:
+    """The elements to compare: all of a small array; of a large one `SAMPLED`, half of them the
+    largest, half spread evenly."""
     if sent.size <= SAMPLED:
         return np.arange(sent.size)
     flat = np.nan_to_num(np.abs(sent.reshape(-1)), nan=np.inf)
@@ -352,7 +368,7 @@ def _agreement(left: np.ndarray, right: np.ndarray, noise: float) -> LineAgreeme
 
 
 def _worst(found: Sequence[LineAgreement]) -> LineAgreement:
-    """The least of several agreements."""
+    """The worst of several agreements, with all their elements counted."""
     worst = max(found, key=lambda item: (not item.agrees, item.difference))
     elements = sum(item.elements for item in found)
     return LineAgreement(worst.difference, worst.largest, elements, worst.agrees)

@@ -1,8 +1,7 @@
-"""An explanation as lines of text, each with a style: plain in a pipe, in colour in a terminal.
+"""Writes an explanation as lines of text with styles: in colour in a terminal, plain in a pipe.
 
-The order is that of a lecture: what is asked, how the node comes to the loss, one numbered step for
-each δ, all of them together, and the proof by numbers. A check stands at the right of the line that
-it is about.
+The order is that of a lecture: the question, one numbered step for each δ, the closed forms, and
+the check by finite differences. The check of a line is written at its right.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Row = tuple[Piece, ...]
 """One line: its pieces from left to right."""
 
 WIDTH = 100
-_COLUMN = 78  # where a check stands, if the formula leaves it the room
+_COLUMN = 78  # of the checks, if the formula is not longer
 _OPENING = (
     "What a node u does to the {of}, it does through its tails t, the nodes that use it. So its "
     "delta is the sum of what each tail sends back, δ[u] = Σ δ[u←t], and it starts with "
@@ -41,17 +40,17 @@ _COUNTS = ("", "once", "twice", "three times", "four times", "five times", "six 
 def rows(explanation: Explanation) -> Iterator[Row]:
     """The whole explanation."""
     yield from _head(explanation)
-    told: set[str] = set()
+    explained: set[str] = set()
     for number, step in enumerate(explanation.steps, 1):
         yield ()
-        yield from _step(number, step, explanation.of, told)
+        yield from _step(number, step, explanation.of, explained)
     yield from _given(explanation)
-    yield from _together(explanation)
-    yield from _proof(explanation)
+    yield from _closed_forms(explanation)
+    yield from _finite_differences(explanation)
 
 
 def text_lines(explanation: Explanation) -> Iterator[str]:
-    """The same without styles."""
+    """The whole explanation as plain lines."""
     for row in rows(explanation):
         yield "".join(text for text, _ in row).rstrip()
 
@@ -59,9 +58,9 @@ def text_lines(explanation: Explanation) -> Iterator[str]:
 def _head(explanation: Explanation) -> Iterator[Row]:
     name, of = printable(explanation.node), printable(explanation.of)
     yield ((f"δ[{name}] = ∂{of} / ∂{name}", "title"),)
-    place = f", declared at {explanation.origin}" if explanation.origin else ""
+    where = f", declared at {explanation.origin}" if explanation.origin else ""
     yield (
-        (f"{shape_text(explanation.shape)}, computed by {explanation.operation}{place}", "faint"),
+        (f"{shape_text(explanation.shape)}, computed by {explanation.operation}{where}", "faint"),
     )
     if explanation.value:
         short = explanation.steps[0].node if explanation.steps else name
@@ -74,7 +73,7 @@ def _head(explanation: Explanation) -> Iterator[Row]:
     yield from _prose(_OPENING.format(of=of, scope=scope), "")
 
 
-def _step(number: int, step: DerivationStep, of: str, told: set[str]) -> Iterator[Row]:
+def _step(number: int, step: DerivationStep, of: str, explained: set[str]) -> Iterator[Row]:
     yield ((f"{number}.  δ[{step.node}]", "title"),)
     lines = step.lines
     if not lines:
@@ -88,19 +87,19 @@ def _step(number: int, step: DerivationStep, of: str, told: set[str]) -> Iterato
     yield (("", "text"),)
     yield from _sum(step)
     yield (("", "text"),)
-    yield from _reasons(step, of, told)
-    if step.likewise:
-        listed = ", ".join(f"δ[{name}]" for name in step.likewise)
+    yield from _reasons(step, of, explained)
+    if step.similar:
+        listed = ", ".join(f"δ[{name}]" for name in step.similar)
         yield from _prose(
-            f"In the same way, with their own names: {listed}.", "    ", step.likewise_agreement
+            f"In the same way, with their own names: {listed}.", "    ", step.similar_agreement
         )
 
 
 def _sum(step: DerivationStep) -> Iterator[Row]:
     """δ[u] = …, a line for each tail with its check, and a check of the sum."""
     left = f"δ[{step.node}] = "
-    for place, line in enumerate(step.lines):
-        start = left if not place else "+ ".rjust(len(left))
+    for number, line in enumerate(step.lines):
+        start = left if number == 0 else "+ ".rjust(len(left))
         formula = " + ".join(line.formulas)
         yield from _checked(f"        {start}{formula}", line.agreement)
         if line.agreement is None:
@@ -113,14 +112,14 @@ def _sum(step: DerivationStep) -> Iterator[Row]:
         yield from _checked("        the delta and what the tail sends back", step.total)
 
 
-def _reasons(step: DerivationStep, of: str, told: set[str]) -> Iterator[Row]:
-    """Each rule that is used, with its reason the first time; and who hands δ on unchanged."""
+def _reasons(step: DerivationStep, of: str, explained: set[str]) -> Iterator[Row]:
+    """Each rule that is used, with its reason the first time; nodes that pass δ on unchanged."""
     seen: set[tuple[str, ...]] = set()
     for line in step.lines:
         if line.rules not in seen:
             seen.add(line.rules)
-            why = "" if not line.reason or line.reason in told else f": {line.reason}"
-            told.add(line.reason)
+            why = "" if not line.reason or line.reason in explained else f": {line.reason}"
+            explained.add(line.reason)
             yield from _prose(f"{_rule(line)}{why}.", "    ")
     chains = [(*line.passed, line.sender) for line in step.lines if line.passed]
     if chains:
@@ -150,44 +149,46 @@ def _given(explanation: Explanation) -> Iterator[Row]:
         )
 
 
-def _together(explanation: Explanation) -> Iterator[Row]:
-    """The steps put together, as many on a line as it holds."""
+def _closed_forms(explanation: Explanation) -> Iterator[Row]:
+    """The closed forms, each with the rewrites that led to it and the meaning of its symbols."""
     yield ()
     yield (("Together", "title"),)
-    for closing in explanation.together:
-        together = closing.said
-        if together.rewrites:
+    for line in explanation.closed_forms:
+        form = line.form
+        if form.rewrites:
             yield from _prose("On the way the passes rewrite what the rules give:", "    ")
-        for item in together.rewrites:
+        for item in form.rewrites:
             yield ((f"        {item.before}", "formula"),)
             yield (f"     →  {item.after}", "formula"), (f"    ({item.rule})", "faint")
         yield (("", "text"),)
-        yield from _checked(f"        δ[{closing.node}] = {together.text}", closing.agreement)
-        several = closing.last > closing.first
-        steps = f"s {closing.first} to {closing.last}" if several else f" {closing.first}"
+        yield from _checked(f"        δ[{line.node}] = {form.text}", line.agreement)
+        several = line.last > line.first
+        steps = f"s {line.first} to {line.last}" if several else f" {line.first}"
         yield ((f"            by step{steps}", "faint"),)
-        yield from _symbols(together, closing.node)
+        yield from _symbols(form, line.node)
 
 
-def _symbols(together: ClosedForm, node: str) -> Iterator[Row]:
-    for item in together.definitions:
+def _symbols(form: ClosedForm, node: str) -> Iterator[Row]:
+    """The meaning of the symbols of a closed form, and an example."""
+    for item in form.definitions:
         yield ((f"            {item.symbol} = {item.text}", "formula"),)
     values = [
         f"{item.symbol} = {item.example:.6g}"
-        for item in together.definitions
+        for item in form.definitions
         if item.example is not None
     ]
-    if values and together.example is not None:
-        place = shape_text(together.place)
+    if values and form.example is not None:
+        index = shape_text(form.index)
         yield (("", "text"),)
         yield from _prose(
-            f"For example at {place}, where δ[{node}] is largest: "
-            f"{', '.join(values)}, and it is {together.example:.6g}.",
+            f"For example at {index}, where δ[{node}] is largest: "
+            f"{', '.join(values)}, and it is {form.example:.6g}.",
             "    ",
         )
 
 
-def _proof(explanation: Explanation) -> Iterator[Row]:
+def _finite_differences(explanation: Explanation) -> Iterator[Row]:
+    """The verdict of the finite differences at the node."""
     verdict = explanation.verdict
     yield ()
     yield (("By finite differences", "title"),)
@@ -224,7 +225,7 @@ def _proof(explanation: Explanation) -> Iterator[Row]:
 
 
 def _checked(text: str, agreement: LineAgreement | None) -> Iterator[Row]:
-    """A formula and its check: beside it where there is room, else below."""
+    """A formula and its check: beside it if there is room, else below."""
     if agreement is None:
         yield ((text, "formula"),)
     elif len(text) <= _COLUMN + 8:
@@ -242,7 +243,7 @@ def _mark(agreement: LineAgreement) -> Piece:
 
 
 def _prose(text: str, indent: str, agreement: LineAgreement | None = None) -> Iterator[Row]:
-    """A paragraph, filled."""
+    """A paragraph, wrapped."""
     lines = textwrap.wrap(
         text[:1].upper() + text[1:] if not indent else text,
         WIDTH,

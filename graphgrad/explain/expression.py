@@ -1,9 +1,9 @@
-"""A node as one line of mathematics: `(p - y) / N`, over the names of what it is made of.
+"""Writes a node as one line of mathematics, such as `(p - y) / N`.
 
-The text goes down from a node through its heads until it meets an atom: a node that has a symbol, a
-named node that the reader knows, a constant number. Parentheses stand only where the mathematics
-needs them. What leaves elements as they are (a reshape, a broadcast, a cast, a check) is not
-written: a textbook does not write it either. The text is made for people and never parsed again.
+The text descends from a node through its heads to atoms: nodes with a symbol, named nodes that the
+reader knows, constant numbers. Parentheses are written only if the mathematics needs them. An
+operation that leaves elements as they are (reshape, broadcast, cast, check) is not written, as in a
+textbook. The text is for people and is never parsed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,12 @@ from graphgrad.ops.movement import broadcast_to, copy, reshape, transpose
 from graphgrad.text import printable
 
 CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
-"""How strongly a text holds together: a sum is a TERM, a product a FACTOR, a name an ATOM."""
+"""The precedence of a text: a sum is a TERM, a product a FACTOR, a name an ATOM."""
 
 SILENT = (reshape, broadcast_to, copy, stop_gradient, cast, checked)
 _DEEPEST = 60
 
-Bound = tuple[str, int]
-"""A text and how strongly it holds together."""
+TextWithPrecedence = tuple[str, int]
 
 _INFIX = {
     add: ("{0} + {1}", TERM, TERM, TERM),
@@ -61,7 +60,7 @@ _INFIX = {
     ops.sum: ("Σ {0}", TERM, PRODUCT, ATOM),
     power: ("{0}^{1}", POWER, ATOM, ATOM),
 }
-"""For an operation: the text, how it holds together, and what its heads must at least hold."""
+"""For an operation: the text, its precedence, and the least precedence of each head."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +73,14 @@ class Writer:
     known: Collection[Node] = frozenset()
 
     def text(self, node: Node, opened: bool = False) -> str:
-        """The expression; `opened` looks into the node itself even where it is an atom."""
-        return self._bound(node, 0, opened)[0]
+        """The expression; with `opened` the node itself is written out even if it is an atom."""
+        return self._written(node, 0, opened)[0]
 
     def is_atom(self, node: Node) -> bool:
-        """Whether the text stops at this node."""
+        """Whether the expression ends at this node."""
         return node in self.symbols or node in self.known or not node.heads
 
-    def _bound(self, node: Node, depth: int, opened: bool = False) -> Bound:
+    def _written(self, node: Node, depth: int, opened: bool = False) -> TextWithPrecedence:
         if (self.is_atom(node) and not (opened and node.heads)) or depth > _DEEPEST:
             return self._atom(node)
         special = _SPECIAL.get(node.operation)
@@ -91,10 +90,10 @@ class Writer:
             return self._infix(node, depth)
         if special is not None:
             return special(self, node, depth)
-        heads = ", ".join(self._bound(head, depth + 1)[0] for head in node.heads)
+        heads = ", ".join(self._written(head, depth + 1)[0] for head in node.heads)
         return f"{node.operation.name}({heads})", ATOM
 
-    def _atom(self, node: Node) -> Bound:
+    def _atom(self, node: Node) -> TextWithPrecedence:
         if node in self.symbols:
             return self.symbols[node], ATOM
         if node.operation is extent:
@@ -111,49 +110,49 @@ class Writer:
             text = printable(node.name, 60)
         return text, TERM if text.startswith("-") else ATOM
 
-    def held(self, node: Node, least: int, depth: int) -> str:
-        """The expression, in parentheses where it holds together less than `least`."""
-        text, strength = self._bound(node, depth + 1)
-        return text if strength >= least else f"({text})"
+    def _operand(self, node: Node, least: int, depth: int) -> str:
+        """The expression, in parentheses if its precedence is less than `least`."""
+        text, precedence = self._written(node, depth + 1)
+        return text if precedence >= least else f"({text})"
 
-    def _silent(self, node: Node, depth: int) -> Bound:
+    def _silent(self, node: Node, depth: int) -> TextWithPrecedence:
         (inner,) = node.heads
         if node.operation is cast and inner.operation is equal and _is_one_hot(inner):
-            return f"one_hot({self._bound(inner.heads[0], depth + 1)[0]})", ATOM
-        return self._bound(inner, depth + 1)
+            return f"one_hot({self._written(inner.heads[0], depth + 1)[0]})", ATOM
+        return self._written(inner, depth + 1)
 
-    def _infix(self, node: Node, depth: int) -> Bound:
+    def _infix(self, node: Node, depth: int) -> TextWithPrecedence:
         if node.operation is multiply and node.heads[0] is node.heads[1]:
-            return f"{self.held(node.heads[0], ATOM, depth)}²", POWER
-        form, strength, *least = _INFIX[node.operation]
+            return f"{self._operand(node.heads[0], ATOM, depth)}²", POWER
+        form, precedence, *least = _INFIX[node.operation]
         if node.operation is less and node.heads[0].operation is constant:
-            first, second = (self.held(head, TERM, depth) for head in node.heads)
+            first, second = (self._operand(head, TERM, depth) for head in node.heads)
             return f"{second} > {first}", COMPARISON
-        heads = [self.held(h, w, depth) for h, w in zip(node.heads, least, strict=False)]
-        return form.format(*heads), strength
+        heads = [self._operand(h, w, depth) for h, w in zip(node.heads, least, strict=False)]
+        return form.format(*heads), precedence
 
-    def _where(self, node: Node, depth: int) -> Bound:
+    def _where(self, node: Node, depth: int) -> TextWithPrecedence:
         condition, chosen, other = node.heads
-        first, second = self.held(chosen, TERM, depth), self.held(other, TERM, depth)
-        return f"{first} where {self.held(condition, COMPARISON, depth)}, else {second}", CHOICE
+        first, second = self._operand(chosen, TERM, depth), self._operand(other, TERM, depth)
+        return f"{first} where {self._operand(condition, COMPARISON, depth)}, else {second}", CHOICE
 
-    def _product(self, node: Node, depth: int) -> Bound:
+    def _product(self, node: Node, depth: int) -> TextWithPrecedence:
         flags = (node.attributes["transpose_a"], node.attributes["transpose_b"])
         heads = [
-            f"{self.held(head, ATOM, depth)}ᵀ" if flag else self.held(head, PRODUCT, depth)
+            f"{self._operand(head, ATOM, depth)}ᵀ" if flag else self._operand(head, PRODUCT, depth)
             for head, flag in zip(node.heads, flags, strict=True)
         ]
         return " ".join(heads), PRODUCT
 
-    def _transpose(self, node: Node, depth: int) -> Bound:
+    def _transpose(self, node: Node, depth: int) -> TextWithPrecedence:
         axes = node.attributes["axes"]
         last = len(axes)
         if axes != (*range(last - 2), last - 1, last - 2):
-            return self._bound(node.heads[0], depth + 1)
-        return f"{self.held(node.heads[0], ATOM, depth)}ᵀ", POWER
+            return self._written(node.heads[0], depth + 1)
+        return f"{self._operand(node.heads[0], ATOM, depth)}ᵀ", POWER
 
 
-_SPECIAL: dict[object, Callable[[Writer, Node, int], Bound]] = {
+_SPECIAL: dict[object, Callable[[Writer, Node, int], TextWithPrecedence]] = {
     where: Writer._where,
     matmul: Writer._product,
     transpose: Writer._transpose,
@@ -161,13 +160,13 @@ _SPECIAL: dict[object, Callable[[Writer, Node, int], Bound]] = {
 
 
 def _is_one_hot(comparison: Node) -> bool:
-    """Whether rows of numbers are compared with 0, 1, 2, …: True at one place of each row."""
-    _, places = comparison.heads
-    if places.operation is iota:
+    """Whether numbers are compared with 0, 1, 2, …, so that each row is True at one position."""
+    _, positions = comparison.heads
+    if positions.operation is iota:
         return True
-    if places.operation is not constant or places.rank != 1:
+    if positions.operation is not constant or positions.rank != 1:
         return False
-    array = np.asarray(places.attributes["value"].array)
+    array = np.asarray(positions.attributes["value"].array)
     return array.dtype.kind == "i" and array.tolist() == list(range(array.size))
 
 

@@ -1,7 +1,7 @@
-"""Why a delta rule is what it is, in the sentence that a teacher would say beside it.
+"""Explains delta rules: for each operation one sentence with the reason for its rule.
 
-An operation says its rule itself, beside its computation; here stands only what a derivation for
-people adds. An operation without a sentence is explained by its rule alone.
+The rules themselves are declared with the operations. An operation without a sentence is explained
+by its rule alone.
 """
 
 from __future__ import annotations
@@ -88,5 +88,5 @@ REASONS: dict[object, str] = {
 
 
 def reason(operation: Operation) -> str:
-    """The sentence for an operation, or nothing."""
+    """The sentence for an operation; empty if it has none."""
     return REASONS.get(operation, "")

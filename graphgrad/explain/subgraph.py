@@ -1,10 +1,10 @@
-"""A part of a derived graph on its own: one delta, with everything beyond its edges as inputs.
+"""Cuts one delta out of a derived graph: a subgraph whose boundary nodes are inputs.
 
-    inside     the steps of a derivation, and the forward nodes on their way
-    edge       deltas that the derivation does not look into, and all other forward values
+    inside      the nodes of the steps of a derivation, and the forward nodes between them
+    boundary    deltas that the derivation does not derive, and all other forward values
 
-Inside, nodes keep their operations, so that the passes find what they look for; the edge becomes
-inputs, so that they find nothing else, and the part can be evaluated by itself.
+Nodes inside keep their operations, so that the passes can match them; boundary nodes become inputs,
+so that the passes match nothing else and the subgraph can be evaluated by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import reduce
 
 from graphgrad.backprop.formula import is_unnamed, short_name
 from graphgrad.backprop.selection import parts_of
-from graphgrad.explain.derivation import Move
+from graphgrad.explain.derivation import DeltaStep
 from graphgrad.explain.expression import SILENT
 from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name, placed
 from graphgrad.graph.node import rebuilt
@@ -23,17 +23,17 @@ from graphgrad.ops.movement import transpose
 
 ROOT = "δ"
 _OPEN = (*SILENT, transpose, equal, not_equal, less, less_equal)
-"""What a reader would rather see opened than called `not_equal_3`."""
+"""Operations of unnamed nodes that are written as a formula, not by a name like `not_equal_3`."""
 
 
 class Subgraph:
-    """The first steps of a walk as a graph with the output `δ`.
+    """The first steps of a derivation as a graph with the output `δ`.
 
-    `given` are the nodes of the source graph whose values the inputs take; `counts` are inputs that
-    count something: scalars that no parameter has a part in.
+    `given` maps each input to the node of the source graph whose value it has; `counts` are the
+    inputs that count something: scalars that depend on no parameter.
     """
 
-    def __init__(self, graph: Graph, steps: Sequence[Move], scope: str) -> None:
+    def __init__(self, graph: Graph, steps: Sequence[DeltaStep], scope: str) -> None:
         self.source, self.scope = graph, scope
         self.given: dict[str, Node] = {}
         self.counts: set[Node] = set()
@@ -42,16 +42,16 @@ class Subgraph:
         self._names: dict[str, str] = {}
         self._parts = parts_of(graph)
         self._learned = graph.descendants(graph.parameters.values())
-        moves = list(_flat(steps))
-        inside = {move.node for move in moves}
-        start = moves[0].node
-        self._region = (inside | {t.tail for move in moves for t in move.terms}) - {start}
-        root = moves[0].delta
-        self._leave_deltas_out(moves, inside, root)
-        self.graph = self._built(moves, root)
+        steps = list(_flat(steps))
+        inside = {step.node for step in steps}
+        start = steps[0].node
+        self._region = (inside | {t.tail for step in steps for t in step.terms}) - {start}
+        root = steps[0].delta
+        self._add_given_deltas(steps, inside, root)
+        self.graph = self._built(steps, root)
 
     def symbols(self, graph: Graph) -> dict[Node, str]:
-        """How each input and each forward node of the part is called, after any pass."""
+        """The text of each input and each forward node of the subgraph, also after passes."""
         texts = {node: self._texts[leaf_name(node)] for node in graph.inputs.values()}
         for name, text in self._names.items():
             node = graph.outputs.get(name)
@@ -59,8 +59,9 @@ class Subgraph:
                 texts.setdefault(node, text)
         return texts
 
-    def _leave_deltas_out(self, moves: list[Move], inside: set[Node], root: Node) -> None:
-        for sender in (term.sender for move in moves for term in move.terms):
+    def _add_given_deltas(self, steps: list[DeltaStep], inside: set[Node], root: Node) -> None:
+        """Makes an input of each delta that the steps use but do not derive."""
+        for sender in (term.sender for step in steps for term in step.terms):
             delta = self.source.delta_or_none(sender)
             if sender in inside or delta is None or delta is root or delta.operation is constant:
                 continue
@@ -75,9 +76,9 @@ class Subgraph:
         self._texts[leaf_name(leaf)] = text
         return leaf
 
-    def _built(self, moves: list[Move], root: Node) -> Graph:
-        """All nodes that the root needs, up to the edge, in the order of the graph."""
-        sums = {move.delta: move for move in moves if sum(len(t.sent) for t in move.terms) > 1}
+    def _built(self, steps: list[DeltaStep], root: Node) -> Graph:
+        """The graph of all nodes that the root needs, up to the boundary."""
+        sums = {step.delta: step for step in steps if sum(len(t.sent) for t in step.terms) > 1}
         outputs: dict[str, Node] = {}
         for node in self._needed(root):
             if node in self._new:
@@ -94,21 +95,22 @@ class Subgraph:
         return Graph({ROOT: self._of(root), **outputs})
 
     def _needed(self, root: Node) -> list[Node]:
-        """The root and its ancestors up to the edge."""
+        """The root and its ancestors up to the boundary, in the order of the graph."""
         seen, stack = {root}, [root]
         while stack:
             node = stack.pop()
-            for head in () if node in self._new or self._is_edge(node) else node.heads:
+            for head in () if node in self._new or self._is_boundary(node) else node.heads:
                 if head not in seen:
                     seen.add(head)
                     stack.append(head)
         return sorted(seen, key=self.source.position)
 
     def _of(self, node: Node) -> Node:
-        """The node in the part: an input at the edge, else the same operation on new heads."""
+        """The node in the subgraph: an input at the boundary, else the same operation on new
+        heads."""
         if node in self._new:
             return self._new[node]
-        if self._is_edge(node):
+        if self._is_boundary(node):
             leaf = self._leaf(node, short_name(self.source, node, self.scope))
             if node.shape == () and node not in self._learned:
                 self.counts.add(leaf)
@@ -118,8 +120,8 @@ class Subgraph:
         self._new[node] = new
         return new
 
-    def _is_edge(self, node: Node) -> bool:
-        """Whether a forward value is taken as it is."""
+    def _is_boundary(self, node: Node) -> bool:
+        """Whether a forward value becomes an input."""
         if self._parts[node] != "forward" or node in self._region:
             return False
         if node.operation is input or node.operation in STATEFUL:
@@ -127,11 +129,12 @@ class Subgraph:
         return bool(node.heads) and not self._is_open(node)
 
     def _is_open(self, node: Node) -> bool:
+        """Whether the node is written as a formula, not by its name."""
         return node.operation in _OPEN and is_unnamed(self.source, node)
 
 
-def _flat(steps: Sequence[Move]) -> Iterator[Move]:
-    """The moves, and the moves that each of them also stands for."""
-    for move in steps:
-        yield move
-        yield from move.likewise
+def _flat(steps: Sequence[DeltaStep]) -> Iterator[DeltaStep]:
+    """Yields the steps, each followed by the similar steps that are merged into it."""
+    for step in steps:
+        yield step
+        yield from step.similar

@@ -1,10 +1,9 @@
-"""From the delta that the rules made to the delta as a textbook writes it, each rewrite on record.
+"""Rewrites a delta into the form of a textbook and records every rule that is applied.
 
-The passes' rules are data, so they can be applied here with a witness: every rule that fires leaves
-its name and what stood before and after. First come the rules of the passes themselves (stabilise,
-fold constants, simplify); then, for the eye only, those of `ORDERED`, which change the order in
-which a product is written and never what is computed. Every result is a node again: the last line
-of a derivation is evaluated like the first, not believed.
+The rules of the passes are data, so each can be wrapped to record its name and the nodes before and
+after. First the rules of the passes are applied (stabilise, fold constants, simplify), then those
+of `ORDERED`, which change the order in which a product is written but not its value. Every result
+is a node, so the closed form of a derivation can be evaluated like its other lines.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ A, B, C, N = any_node("a"), any_node("b"), any_node("c"), any_node("n")
 
 
 def _where_of_scalar(c: Node, a: Node, outer: Node) -> Node | None:
-    """A scalar is the same in every shape, so only the condition is reshaped."""
+    """Reshapes only the condition: a scalar is broadcast to any shape."""
     return where(reshape_to(c, outer.shape), a, 0.0) if a.shape == () else None
 
 
-def _scalar_head(operation: Operation, place: int) -> Rule:
-    """Elementwise operations take a scalar as it is, whatever shape it was given."""
+def _scalar_head(operation: Operation, position: int) -> Rule:
+    """Removes the reshape of a scalar head: elementwise operations broadcast a scalar."""
     heads = [any_node(f"head{i}") for i in range(operation.arity or 0)]
-    heads[place] = pattern(reshape, any_node("x"))
+    heads[position] = pattern(reshape, any_node("x"))
 
     def result(whole: Node, x: Node, **others: Node) -> Node | None:
         if x.shape != ():
@@ -110,10 +109,10 @@ ORDERED: tuple[Rule, ...] = (
         lambda a, outer: broadcast_to.node(a, shape=outer.shape) if a.shape == () else None,
     ),
     *(
-        _scalar_head(operation, place)
+        _scalar_head(operation, position)
         for operation in ARITHMETIC
         if (operation.arity or 0) > 1
-        for place in range(operation.arity or 0)
+        for position in range(operation.arity or 0)
     ),
 )
 
@@ -126,12 +125,12 @@ QUIET = frozenset(rule.name for rule in (*BROADCASTING, *ORDERED)) | {
     "sum over axes of size 1",
     "x · 1 → x",
 }
-"""Rules that only move elements or change the order of writing: not worth a line of their own."""
+"""Rules that only move elements or change the order of factors: they are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """One rule that fired: in which pass, and the node before and after."""
+    """One applied rule: the name of its pass, and the nodes before and after."""
 
     stage: str
     rule: str
@@ -141,29 +140,29 @@ class Rewrite:
 
 def rewritten(graph: Graph) -> tuple[Graph, tuple[Rewrite, ...]]:
     """The graph after the passes, and every rule that they applied, in order."""
-    witness: list[Rewrite] = []
+    record: list[Rewrite] = []
     graph = prune(graph)
     graph = rewrite(
-        graph, by_operation(_watched(STABILISING, stabilise.__name__, witness)), "stabilise"
+        graph, by_operation(_recording(STABILISING, stabilise.__name__, record)), "stabilise"
     )
     graph = fold_constants(graph)
     rules = (*SIMPLIFYING, *BROADCASTING)
-    graph = rewrite(graph, by_operation(_watched(rules, simplify.__name__, witness)), "simplify")
-    return prune(graph), tuple(witness)
+    graph = rewrite(graph, by_operation(_recording(rules, simplify.__name__, record)), "simplify")
+    return prune(graph), tuple(record)
 
 
 def ordered(graph: Graph) -> Graph:
-    """The same values, written in the order of a textbook."""
-    fired = rewrite(graph, by_operation((*ORDERED, *BROADCASTING, *SIMPLIFYING)), "ordered")
-    return prune(fired)
+    """The graph with factors ordered as in a textbook; its values are unchanged."""
+    changed = rewrite(graph, by_operation((*ORDERED, *BROADCASTING, *SIMPLIFYING)), "ordered")
+    return prune(changed)
 
 
-def _watched(rules: Iterable[Rule], stage: str, witness: list[Rewrite]) -> Sequence[Rule]:
-    return [_with_witness(rule, stage, witness) for rule in rules]
+def _recording(rules: Iterable[Rule], stage: str, record: list[Rewrite]) -> Sequence[Rule]:
+    """The rules, each of which appends to `record` when it is applied."""
+    return [_recording_rule(rule, stage, record) for rule in rules]
 
 
-def _with_witness(rule: Rule, stage: str, witness: list[Rewrite]) -> Rule:
-    """The same rule, which writes down what it did."""
+def _recording_rule(rule: Rule, stage: str, record: list[Rewrite]) -> Rule:
     bind = rule.pattern.bind or "matched by the rule"
 
     def result(**bindings: Node) -> Node | None:
@@ -171,7 +170,7 @@ def _with_witness(rule: Rule, stage: str, witness: list[Rewrite]) -> Rule:
         given = dict(bindings) if rule.pattern.bind else _without(bindings, bind)
         new = rule.result(**given)
         if new is not None and new is not matched and new.type == matched.type:
-            witness.append(Rewrite(stage, rule.name, matched, new))
+            record.append(Rewrite(stage, rule.name, matched, new))
         return new
 
     return Rule(rule.name, replace(rule.pattern, bind=bind), result)

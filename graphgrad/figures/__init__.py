@@ -1,1 +1,1 @@
-"""Figures of values and deltas: of one batch, of every step that is recorded, of attention."""
+"""Computes figures of values and deltas: of one batch, of recorded steps, of attention."""

@@ -1,8 +1,8 @@
-"""Attention, found in the graph and not by names: which nodes weigh what, and their values.
+"""Finds attention in a graph by its structure, not by names, and computes its weights.
 
-What attention is follows from the graph: a softmax over the last axis whose value is the left head
-of a matrix product, perhaps after views and elementwise steps (dropout). Its scores are the
-softmax's head, before the mask where one is put in by `where`.
+Attention is a softmax over the last axis whose value becomes the left head of a matrix product,
+directly or after views and elementwise steps (dropout). Its scores are the head of the softmax,
+before the mask if a `where` with a constant puts one in.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ from graphgrad.ops.contraction import matmul
 
 @dataclass(frozen=True)
 class Attention:
-    """One attention of the graph before its sizes are set."""
+    """One attention of a graph before its sizes are set: nodes, and the inputs along its axes."""
 
     weights: Node
     scores: Node
     delta: Node | None
+    """The delta of the scores."""
     mask: Node | None
     query: str | None
-    """The input whose tokens stand along the queries, and along the keys."""
+    """The name of the input whose tokens are the queries; None if no input of ids fits."""
     key: str | None
+    """The name of the input whose tokens are the keys; None if no input of ids fits."""
 
 
-def attentions(graph: Graph) -> Iterator[Attention]:
+def find_attentions(graph: Graph) -> Iterator[Attention]:
+    """Yields every attention among the forward nodes, in the order of the graph."""
     parts = parts_of(graph)
     for node in graph.nodes:
         last = node.rank - 1
@@ -42,14 +45,14 @@ def attentions(graph: Graph) -> Iterator[Attention]:
             and parts[node] == "forward"
             and node.rank >= 2
             and node.attributes["axis"] == last
-            and _weighs(graph, node)
+            and _weights_a_product(graph, node)
         ):
             scores, mask = _unmasked(node.heads[0])
             query, key = (_input_along(graph, node.shape[axis]) for axis in (-2, -1))
             yield Attention(node, scores, graph.delta_or_none(scores), mask, query, key)
 
 
-def _weighs(graph: Graph, weights: Node, steps: int = 4) -> bool:
+def _weights_a_product(graph: Graph, weights: Node, steps: int = 4) -> bool:
     """Whether the value becomes the left head of a matrix product within a few simple steps."""
     front = [weights]
     for _ in range(steps):
@@ -65,20 +68,19 @@ def _weighs(graph: Graph, weights: Node, steps: int = 4) -> bool:
 
 
 def _is_simple(operation: Operation) -> bool:
+    """Whether the operation is elementwise or a view."""
     return bool(operation.kernel) or operation.view is not None
 
 
 def _unmasked(scores: Node) -> tuple[Node, Node | None]:
-    """The scores before the mask and the mask, True where a query may look."""
+    """The scores before the mask, and the mask: True where a query may look."""
     if scores.operation is where and scores.heads[2].operation is constant:
         return scores.heads[1], scores.heads[0]
     return scores, None
 
 
 def _input_along(graph: Graph, size: int | Dimension) -> str | None:
-    """The input of ids whose positions are this dimension: the first that is declared."""
-    if isinstance(size, int):
-        return None
+    """The first declared input of ids [batch, size]; None if there is none."""
     for name, node in graph.inputs.items():
         if node.rank == 2 and node.dtype.kind in "iu" and node.shape[1] == size:
             return name
@@ -88,15 +90,18 @@ def _input_along(graph: Graph, size: int | Dimension) -> str | None:
 def attention_values(
     graph: Graph, found: Sequence[Attention], feeds: Arrays, state: Arrays
 ) -> dict[Node, np.ndarray]:
-    """The weights, deltas and masks of one batch."""
-    asked = [
+    """Computes the weights, deltas of scores and masks of one batch."""
+    needed = [
         node for item in found for node in (item.weights, item.delta, item.mask) if node is not None
     ]
-    return values_of(graph, asked, feeds, state)
+    return values_of(graph, needed, feeds, state)
 
 
 def by_example(array: np.ndarray) -> np.ndarray:
-    """[example, head, query, key] of weights of any rank from 2 on."""
+    """Reshapes weights of any rank from 2 on to [example, head, query, key].
+
+    Weights [query, key] have one example and one head.
+    """
     if array.ndim == 2:
         return array[None, None]
     return array.reshape(array.shape[0], -1, *array.shape[-2:])
@@ -105,7 +110,7 @@ def by_example(array: np.ndarray) -> np.ndarray:
 def lengths_of(
     found: Sequence[Attention], arrays: Mapping[Node, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """For each input, the number of places of each example that any query looks at."""
+    """For each input, how many leading tokens of each example any query looks at, int [example]."""
     lengths: dict[str, np.ndarray] = {}
     for item in found:
         if item.key is not None:

@@ -1,9 +1,9 @@
-"""The values of a batch, node by node, as a run computes them.
+"""Evaluates the nodes of a graph for one batch, as a run computes them, without a program.
 
-The graph goes through the same passes as for training and is then evaluated node by node by the
-reference engine. So the values are those that a run computes, in the form in which it computes them
-(a stabilised log-softmax, say), yet no program with hundreds of outputs has to be planned and
-compiled, each value is dropped after its last reader, and no state is updated.
+The graph is optimised by the passes of training, then evaluated node by node by the reference
+(`ops.evaluate`). So the values are those that a run computes, in the same form (a stabilised
+log-softmax, say), but no program with hundreds of outputs is planned and compiled, each value is
+freed after its last use, and no state is updated.
 """
 
 from __future__ import annotations
@@ -20,42 +20,49 @@ from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
 Arrays = Mapping[str, np.ndarray]
 
 
-def values_seen(
+def distinct_values(
     graph: Graph,
-    asked: Iterable[Node],
+    nodes: Iterable[Node],
     feeds: Arrays,
     state: Arrays,
     passes: Sequence[Pass] = PASSES,
 ) -> Iterator[tuple[list[Node], np.ndarray]]:
-    """Each value of the asked nodes of a specialised graph once, in the order of its computation,
-    with the nodes that have it: several, where the passes find them equal."""
-    wanted = {str(graph.position(node)): node for node in asked}  # names may be anything
+    """Yields each distinct value of these nodes of a specialised graph, in order of computation.
+
+    It comes with all nodes that have it: several, if the passes merge equal nodes.
+    """
+    wanted = {str(graph.position(node)): node for node in nodes}  # any text can be a name
     optimised, _ = optimise(graph.with_outputs(wanted, {}), passes)
-    having: dict[Node, list[Node]] = {}
+    merged: dict[Node, list[Node]] = {}
     for key, node in wanted.items():
-        having.setdefault(optimised.outputs[key], []).append(node)
-    for node, value in walk(optimised, feeds, state):
-        if node in having:
-            yield having[node], value
+        merged.setdefault(optimised.outputs[key], []).append(node)
+    for node, value in values_in_order(optimised, feeds, state):
+        if node in merged:
+            yield merged[node], value
 
 
 def values_of(
     graph: Graph, nodes: Sequence[Node], feeds: Arrays, state: Arrays
 ) -> dict[Node, np.ndarray]:
-    """The values of nodes of a graph before its sizes are set, from one evaluation of a batch."""
-    sized = specialise(graph, sizes_of(graph, feeds))
-    asked: dict[Node, list[Node]] = {}
+    """Computes the values of nodes of a graph whose sizes may be open, for one batch."""
+    specialised = specialise(graph, sizes_of(graph, feeds))
+    originals: dict[Node, list[Node]] = {}
     for node in nodes:
-        asked.setdefault(sized.names[graph.name_of(node)], []).append(node)
-    kept: dict[Node, np.ndarray] = {}
-    for having, value in values_seen(sized, asked, feeds, state):
-        own = np.array(value)
-        kept.update((node, own) for each in having for node in asked[each])
-    return kept
+        originals.setdefault(specialised.names[graph.name_of(node)], []).append(node)
+    found: dict[Node, np.ndarray] = {}
+    for merged, value in distinct_values(specialised, originals, feeds, state):
+        copy = np.array(value)
+        found.update((node, copy) for each in merged for node in originals[each])
+    return found
 
 
-def walk(graph: Graph, feeds: Arrays, state: Arrays) -> Iterator[tuple[Node, np.ndarray]]:
-    """Evaluates a specialised graph in order and gives every value once, while it is there."""
+def values_in_order(
+    graph: Graph, feeds: Arrays, state: Arrays
+) -> Iterator[tuple[Node, np.ndarray]]:
+    """Evaluates a specialised graph in order and yields each node with its value.
+
+    A value is freed after its last use: copy what has to stay.
+    """
     last = {head: node for node in graph.nodes for head in node.heads}
     values: dict[Node, np.ndarray] = {}
     for node in graph.nodes:

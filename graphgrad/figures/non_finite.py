@@ -1,4 +1,4 @@
-"""The first value or delta of a batch that is not finite, and from what it was computed."""
+"""Finds the first value or delta of a batch that is not finite, and what it was computed from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphgrad.backprop.selection import Part, parts_of
-from graphgrad.figures.evaluation import Arrays, walk
+from graphgrad.figures.evaluation import Arrays, values_in_order
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.graph.types import shape_text
 from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
@@ -18,7 +18,7 @@ from graphgrad.text import printable
 
 @dataclass(frozen=True, slots=True)
 class NonFinite:
-    """The first value or delta that is not finite although what it is computed from is."""
+    """The first value or delta that is not finite although its heads are."""
 
     name: str
     part: Part
@@ -31,7 +31,7 @@ class NonFinite:
     origin: str
 
     def __str__(self) -> str:
-        """One sentence: which value or delta, how much of it, from what, declared where."""
+        """One sentence: the value or delta, how many elements, its heads, the user's line."""
         what = {"forward": "value", "delta": "delta", "update": "next value"}[self.part]
         counts = [
             f"{count} {kind}"
@@ -54,50 +54,50 @@ class NonFinite:
 def first_non_finite(
     graph: Graph, feeds: Arrays, state: Arrays | None = None, passes: Sequence[Pass] = PASSES
 ) -> NonFinite | None:
-    """The first node in order where NaN or ∞ arises; None where everything is finite.
+    """The first node in order where NaN or ∞ arises; None if everything is finite.
 
-    A node is to blame where it has NaN and its heads have none, or ∞ while its heads are finite; a
-    constant -∞, as masks have, is to blame for nothing. Where an output or next value of the graph
-    is not finite, only nodes that led to one of those count.
+    NaN arises in a node whose heads have no NaN, ∞ in a node whose heads are finite. A constant -∞,
+    as in masks, does not count. If an output or next value of the graph is not finite, only nodes
+    that it was computed from count.
     """
     graph = specialise(graph, sizes_of(graph, feeds))
     parts = {graph.name_of(node): part for node, part in parts_of(graph).items()}
     optimised, _ = optimise(graph, passes)
-    lost: dict[Node, tuple[int, int]] = {}
-
-    for node, value in walk(optimised, feeds, state or {}):
+    counts: dict[Node, tuple[int, int]] = {}
+    for node, value in values_in_order(optimised, feeds, state or {}):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            lost[node] = int(np.isnan(value).sum()), int(np.isinf(value).sum())
+            counts[node] = int(np.isnan(value).sum()), int(np.isinf(value).sum())
     roots = [*optimised.outputs.values(), *optimised.updates.values()]
-    suspects = _leading_to([node for node in roots if node in lost], lost) or lost.keys()
+    suspects = _leading_to([node for node in roots if node in counts], counts) or counts.keys()
     for node in optimised.nodes:
-        if node in suspects and _arises(node, lost):
-            return _non_finite(optimised, node, lost[node], parts)
+        if node in suspects and _arises(node, counts):
+            return _non_finite(optimised, node, counts[node], parts)
     return None
 
 
-def _leading_to(ends: Sequence[Node], lost: Mapping[Node, object]) -> set[Node]:
+def _leading_to(ends: Sequence[Node], counts: Mapping[Node, object]) -> set[Node]:
     """The non-finite nodes from which a chain of non-finite nodes leads to one of the ends."""
     seen, stack = set(ends), list(ends)
     while stack:
         for head in stack.pop().heads:
-            if head in lost and head not in seen:
+            if head in counts and head not in seen:
                 seen.add(head)
                 stack.append(head)
     return seen
 
 
-def _arises(node: Node, lost: Mapping[Node, tuple[int, int]]) -> bool:
+def _arises(node: Node, counts: Mapping[Node, tuple[int, int]]) -> bool:
+    """Whether the node is not finite although its heads are, or has NaN although they do not."""
     if node.operation is constant:
         return False
-    heads = [lost[head] for head in node.heads if head in lost]
-    return not heads or (lost[node][0] > 0 and not any(nan for nan, _ in heads))
+    heads = [counts[head] for head in node.heads if head in counts]
+    return not heads or (counts[node][0] > 0 and not any(nan for nan, _ in heads))
 
 
 def _non_finite(
-    graph: Graph, node: Node, lost: tuple[int, int], parts: Mapping[str, Part]
+    graph: Graph, node: Node, counts: tuple[int, int], parts: Mapping[str, Part]
 ) -> NonFinite:
-    nan, infinite = lost
+    nan, infinite = counts
     known = [parts[name] for name in graph.names_of(node) if name in parts]
     return NonFinite(
         graph.name_of(node),

@@ -1,19 +1,19 @@
-"""Recording: a training step that also returns the figures of its values and deltas.
+"""Compiles a training step that also returns the figures of its values and deltas.
 
-    training graph --PASSES--> optimised --+ summary(u) for each recorded u--> compiled beside it
+    training graph --PASSES--> optimised --+ summary(u) for each recorded u--> a second program
 
-The summaries are appended to the optimised graph of the plain step, each right behind its value.
-So what the step computes stays, node for node, what the plain step computes: the parameters are the
-same to the byte, and a value is measured while it is still in cache. All figures leave the program
-as one array. (Where kernels fuse, the same regions are computed; a kernel that also has to keep a
-value is other machine code, but rounds alike: see fusion/statements.py.)
+The summaries are inserted into the optimised graph of the plain step, each right after its value.
+So the step computes the same nodes as the plain step: the parameters are equal to the byte, and a
+value is measured while it is still in cache. The program returns all figures as one array. (With
+fusion the regions are the same; a kernel that also has to store a value is other machine code, but
+rounds alike: see fusion/statements.py.)
 
-- Recorded is every forward node that is no constant, and its delta, where the step computes it; a
-  value that the optimiser has removed does not exist in a training step and has no figures.
-- Values that are the same, or the same elements in another shape, are measured once.
-- The update of a parameter is measured behind the guards, with the other updates, and kept in a
-  state of the recorder's own; recording it does not change when anything is updated.
-- Figures belong to the step as it is computed: parameters are those before their update.
+- Every forward node except constants is recorded, and its delta, if the step computes it. A value
+  that the passes have removed is not computed and has no figures.
+- Equal values, and the same elements in another shape, are measured once.
+- The update of a parameter is measured after the guards, with the other updates, and stored in a
+  state of the recorder; recording does not change when anything is updated.
+- The figures of parameters are those before their update.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ import numpy as np
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
+from graphgrad.figures.array_figures import FIGURES, Figures
 from graphgrad.figures.evaluation import Arrays
-from graphgrad.figures.statistics import FIGURES, Statistics, inspect_values
+from graphgrad.figures.node_report import inspect_values
 from graphgrad.figures.summary import SUMMARY
 from graphgrad.graph import Graph, Node, constant, leaf_name, parameter, placed, state
 from graphgrad.ops import concatenate, gather, subtract
@@ -38,8 +39,8 @@ from graphgrad.ops.movement import copy, reshape, reshape_to, transpose
 from graphgrad.passes import PASSES, optimise
 
 UPDATE_RATIO = "update_ratio"
-STATISTICS = (*FIGURES, UPDATE_RATIO)
-"""What is recorded of each value; `update_ratio` is ‖Δw‖ / ‖w‖ of parameters."""
+RECORDED_FIGURES = (*FIGURES, UPDATE_RATIO)
+"""The figures that are recorded of each value; `update_ratio` is ‖Δw‖ / ‖w‖ of a parameter."""
 
 _FIGURES, _UPDATES = "recording.figures", "recording.updates"
 _NORM = FIGURES.index("norm")
@@ -48,10 +49,10 @@ _ENDING = (matmul, scatter_add, gather)
 
 
 def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]:
-    """The names whose figures a pattern asks for, those of nodes and of their deltas, each with the
-    name of the node that it is the value or the delta of.
+    """The names of the nodes that patterns choose and of their deltas, each with its node's name.
 
-    Without a pattern all of them. Raises UnknownNameError for a pattern that means nothing.
+    Without a pattern all nodes are chosen. Raises UnknownNameError for a pattern that matches
+    nothing.
     """
     parts = parts_of(graph)
     shown = [
@@ -66,15 +67,17 @@ def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]
     return names
 
 
-def recorded_figures(
+def figure_table(
     graph: Graph,
     feeds: Arrays,
     state: Arrays,
     patterns: Sequence[str] = ("*",),
 ) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...], np.ndarray]:
-    """Names, which of them are those of deltas and of which node, statistics and figures [names,
-    statistics] of one batch, computed now and not recorded in training: of every forward node of a
-    derived graph and its delta."""
+    """Computes, from one batch, the figures that training would record at a step.
+
+    Returns the names of the forward nodes of a derived graph and of their deltas, the node's name
+    for each name of a delta, the names of the figures, and the figures, float64 [names, figures].
+    """
     rows: dict[str, list[float]] = {}
     deltas: dict[str, str] = {}
     for report in inspect_values(graph, feeds, state, patterns):
@@ -85,38 +88,38 @@ def recorded_figures(
     return tuple(rows), deltas, FIGURES, np.array(list(rows.values()))
 
 
-def _row(found: Statistics) -> list[float]:
+def _row(found: Figures) -> list[float]:
     figures = (getattr(found, name) for name in FIGURES)
     return [math.nan if figure is None else figure for figure in figures]
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """A step with summaries, and where the figures of each name stand in what it returns."""
+    """A step with summaries, and the rows that the figures of each name have in its output."""
 
     graph: Graph
     names: tuple[str, ...]
     rows: np.ndarray
-    """For each name the row of the figures, int64 [names]."""
+    """For each name the row of its figures, int64 [names]."""
     weights: np.ndarray
-    """For each updated parameter the row of its own figures, int64 [parameters]."""
-    places: np.ndarray
-    """For each updated parameter its place among the names, int64 [parameters]."""
+    """For each updated parameter the row of its figures, int64 [parameters]."""
+    positions: np.ndarray
+    """For each updated parameter its position among the names, int64 [parameters]."""
 
 
 class Recorder:
-    """A training graph (`training_step`), compiled to also return figures of what it computes.
+    """A training graph (`training_step`) that is compiled to also return figures of its values.
 
-    `patterns` choose the nodes, by default all; `names` are what is recorded of them, and `deltas`
-    says which of those are names of deltas, and of which nodes.
+    `patterns` choose the nodes, by default all. `names` are the names of the recorded nodes and
+    deltas; `deltas` maps each name of a delta to the name of its node.
     """
 
-    statistics = STATISTICS
+    figures = RECORDED_FIGURES
 
     def __init__(self, graph: Graph, patterns: Sequence[str] = (), fuse: bool = False) -> None:
         asked = recorded_names(graph, patterns)
         optimised, _ = optimise(graph, PASSES)
-        self.recording = _append(optimised, tuple(asked), fuse)
+        self.recording = _insert_summaries(optimised, tuple(asked), fuse)
         self.names = self.recording.names
         self.deltas = {name: asked[name] for name in self.names if asked[name] != name}
         self._compiled = compile(
@@ -125,29 +128,31 @@ class Recorder:
         self._updates = np.zeros(len(self.recording.weights) * len(FIGURES))
 
     def run(self, state: Arrays, feeds: Arrays) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Does what the plain program of a step does, to the same result, and also returns the
-        figures: float64 [names, statistics], NaN where there is none."""
+        """Runs a step, with the same result as the plain program, and also returns the figures.
+
+        They are float64 [names, figures]; a figure that does not exist is NaN.
+        """
         own = {_UPDATES: self._updates} if self._updates.size else {}
         results = self._compiled({**state, **own}, **feeds)
         figures = results.pop(_FIGURES).reshape(-1, len(FIGURES))
-        values = np.full((len(self.names), len(STATISTICS)), math.nan)
+        values = np.full((len(self.names), len(RECORDED_FIGURES)), math.nan)
         values[:, : len(FIGURES)] = figures[self.recording.rows]
         changes = self._updates.reshape(-1, len(FIGURES))[:, _NORM]
         norms = figures[self.recording.weights, _NORM]
-        ratios = np.full(len(norms), math.nan)  # of a parameter that is 0 there is no ratio
+        ratios = np.full(len(norms), math.nan)  # a parameter that is 0 has no ratio
         np.divide(changes, norms, out=ratios, where=norms > 0)
-        values[self.recording.places, -1] = ratios
+        values[self.recording.positions, -1] = ratios
         return results, values
 
 
-def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
-    """The optimised graph of a step with a summary behind each named value that it computes."""
+def _insert_summaries(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
+    """The optimised graph of a step with a summary after each named value that it computes."""
     computed = graph.ancestors([*graph.outputs.values(), *graph.updates.values()])
     kept = [name for name in names if _is_computed(graph, name, computed)]
     if not kept:
         raise UnknownNameError(
             f"a training step computes no value of {', '.join(names[:3])}",
-            fix="record other nodes; constants are none",
+            fix="record other nodes; constants have no figures",
         )
     measured = {name: _origin_of(graph.names[name]) for name in kept}
     groups = _groups(graph, set(measured.values()), fuse)
@@ -157,16 +162,16 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
         for leaf in graph.updates
         if leaf.operation is parameter and leaf_name(leaf) in measured
     ]
-    behind = {node: [_summary(group)] for node, group in groups.items()}
-    summaries = [each for found in behind.values() for each in found]
-    changes = _summaries_of_changes(graph, leaves, behind, fuse)
+    inserted = {node: [_summary(group)] for node, group in groups.items()}
+    summaries = [each for found in inserted.values() for each in found]
+    changes = _summaries_of_changes(graph, leaves, inserted, fuse)
     updates = dict(graph.updates)
     with placed("", None):
         outputs = {**graph.outputs, _FIGURES: concatenate(summaries, name=_FIGURES)}
         if changes:
             own = state(_UPDATES, (len(leaves) * len(FIGURES),), dtype="float64")
             updates[own] = concatenate(changes, name=f"{_UPDATES}.next")
-    order = [each for node in graph.nodes for each in (node, *behind.get(node, ()))]
+    order = [each for node in graph.nodes for each in (node, *inserted.get(node, ()))]
     return _Recording(
         graph.changed(outputs, updates, order=order),
         tuple(kept),
@@ -177,11 +182,11 @@ def _append(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
 
 
 def _groups(graph: Graph, measured: Set[Node], fuse: bool) -> dict[Node, list[Node]]:
-    """Behind which node which values are measured: each behind itself, where it is in cache.
+    """The nodes after which values are measured: each value after itself, while it is in cache.
 
-    Where kernels fuse, values wait for the next product, gather or scatter: what reads a value that
-    a kernel computes ends that kernel, and such an operation has ended it anyway. So the kernels
-    stay those of the plain step.
+    With fusion, values are measured after the next product, gather or scatter: a reader of a value
+    ends the kernel that computes it, and such an operation has ended it anyway. So the kernels are
+    those of the plain step.
     """
     groups: dict[Node, list[Node]] = {}
     waiting: list[Node] = []
@@ -195,17 +200,18 @@ def _groups(graph: Graph, measured: Set[Node], fuse: bool) -> dict[Node, list[No
 
 
 def _summaries_of_changes(
-    graph: Graph, leaves: Sequence[Node], behind: dict[Node, list[Node]], fuse: bool
+    graph: Graph, leaves: Sequence[Node], inserted: dict[Node, list[Node]], fuse: bool
 ) -> list[Node]:
-    """Summaries of how each parameter changes, placed behind its update, or at the end together."""
+    """Summaries of the change of each parameter, inserted after its update; with fusion at the
+    end."""
     changes = [_change(graph, leaf) for leaf in leaves]
     if fuse and changes:
         found = [_summary(changes)]
-        behind.setdefault(graph.nodes[-1], []).extend(found)
+        inserted.setdefault(graph.nodes[-1], []).extend(found)
         return found
     found = [_summary([change]) for change in changes]
     for leaf, summary in zip(leaves, found, strict=True):
-        behind.setdefault(graph.updates[leaf], []).append(summary)
+        inserted.setdefault(graph.updates[leaf], []).append(summary)
     return found
 
 
@@ -215,7 +221,7 @@ def _is_computed(graph: Graph, name: str, computed: set[Node]) -> bool:
 
 
 def _origin_of(node: Node) -> Node:
-    """The node whose elements these are, in whatever shape or order."""
+    """The node that computes these elements, perhaps in another shape or order."""
     while node.operation in _SAME_ELEMENTS:
         node = node.heads[0]
     return node
@@ -227,7 +233,7 @@ def _summary(nodes: Sequence[Node]) -> Node:
 
 
 def _change(graph: Graph, leaf: Node) -> Node:
-    """What is taken from the parameter, up to the sign: w' = w - Δ has lost digits of Δ."""
+    """The change of a parameter, up to the sign: Δ itself, as w' = w - Δ has lost digits of it."""
     after = graph.updates[leaf]
     if after.operation is subtract and after.heads[0] is leaf:
         return after.heads[1]

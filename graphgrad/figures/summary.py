@@ -1,15 +1,15 @@
-"""The operation `summary`: the figures of a value as a node of the graph.
+"""Declares the operation `summary`: the figures of a value as a node of the graph.
 
     s = summary(x)         float64[7]: mean, std, norm, minimum, maximum, zeros, non_finite
-    s = summary(x, y, …)   float64[7 k]: those of x, then those of y, …
+    s = summary(x, y, …)   float64[7 k]: the figures of x, then the figures of y, …
 
-It is what recording appends to a training step. One pass over memory gives all figures at once,
-where the value is still in cache: as vector code, or without llvmlite by NumPy.
+Recording appends it to a training step. All figures are computed in one pass over memory, while the
+value is still in cache: by vector code, or by NumPy if llvmlite is not installed.
 
-- The figures mean what they mean in `statistics`: over the finite elements, a figure that does not
-  exist is NaN (the None of a report).
-- A value whose elements lie in another order, or are repeated along an axis, is measured where it
-  lies: its elements are neither moved nor read twice.
+- The figures are those of `array_figures`, over the finite elements; a figure that does not exist
+  is NaN here (None in a report).
+- A transposed value, or one that is repeated along an axis, is measured in memory order: its
+  elements are not copied to another order, and none is read twice.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.figures.statistics import FIGURES, statistics_of
+from graphgrad.figures.array_figures import FIGURES, figures_of
 from graphgrad.graph import Operation, TensorType
 
 try:
-    from graphgrad.loops.summary_compiled import measure_floats
+    from graphgrad.loops.library.summary import measure_floats
 except ImportError:  # without llvmlite
     COMPILED = False
 else:
@@ -46,21 +46,21 @@ def write_summary(out: np.ndarray, x: np.ndarray) -> None:
     if x.flags.c_contiguous:
         repeats = 1
     else:
-        x, repeats = _in_order(x)
+        x, repeats = _in_memory_order(x)
     if COMPILED and x.size:
         numbers = x if x.dtype.kind == "f" else x.astype(np.float64)
         measured = measure_floats(numbers, out)
     else:
         measured = False
     if not measured:
-        _write_plainly(out, x)
+        _write_with_numpy(out, x)
     if repeats != 1:
         out[2] *= math.sqrt(repeats)
         out[6] *= repeats
 
 
-def _in_order(x: np.ndarray) -> tuple[np.ndarray, int]:
-    """The elements of x in the order in which they lie, each once, and how often each is in x."""
+def _in_memory_order(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """The elements of x in the order of memory, each once, and how often x repeats each."""
     repeats = 1
     for axis, (size, stride) in enumerate(zip(x.shape, x.strides, strict=True)):
         if stride == 0 and size > 1:
@@ -70,11 +70,11 @@ def _in_order(x: np.ndarray) -> tuple[np.ndarray, int]:
     return np.ascontiguousarray(x.transpose(order)), repeats
 
 
-def _write_plainly(out: np.ndarray, x: np.ndarray) -> None:
-    found = statistics_of(x)
+def _write_with_numpy(out: np.ndarray, x: np.ndarray) -> None:
+    found = figures_of(x)
     figures = (getattr(found, name) for name in FIGURES)
     out[:] = [math.nan if figure is None else figure for figure in figures]
 
 
 SUMMARY = Operation("summary", _infer, "mean, std, norm, min, max, zeros, non-finite", _compute)
-"""No delta: nothing is learned from it."""
+"""It has no delta rule: no loss depends on it."""

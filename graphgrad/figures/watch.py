@@ -1,7 +1,7 @@
-"""The values of a program as it runs: of each step its results, copied right behind its line.
+"""Runs a program and copies the result of each step right after its line has run.
 
-What is watched is the program itself, its own code, kernels and memory, and not a copy made for
-looking: Python's line events say when a line has run.
+The program runs with its own code, kernels and memory; Python's line events report when a line has
+run.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from graphgrad.memory import need_memory
 Arrays = Mapping[str, np.ndarray]
 
 
-class Watched:
+class WatchedRun:
     """One run of a program, on a copy of the state.
 
-    `values` are those of constants, inputs, states before the run, and of all that steps compute;
-    `results` what it returned, `state` the states behind it. `stopped` is the error of a guard, if
-    one ended it: then what came later has no value.
+    `values` holds the constants, the inputs, the states before the run and the results of all
+    steps; `results` the outputs of the program, `state` the states after the run. `stopped` is the
+    error of the guard that ended the run, if one did: later steps then have no value.
     """
 
     def __init__(self, program: Program, state: Arrays, feeds: Arrays) -> None:
@@ -47,11 +47,11 @@ class Watched:
         }
         self.results: dict[str, np.ndarray] = {}
         self.stopped: NonFiniteError | None = None
-        self._behind: dict[int, list[Node]] = {}
+        self._computed_by: dict[int, list[Node]] = {}
         for step in program.plan.steps:
             line = program.line_of(step.node)
             assert line is not None, "every step has a line"
-            self._behind.setdefault(line, []).extend(step.group.outputs)
+            self._computed_by.setdefault(line, []).extend(step.group.outputs)
         self._line = 0
         self._run(feeds)
 
@@ -70,14 +70,14 @@ class Watched:
         return self._event if known else None
 
     def _event(self, frame: FrameType, event: str, argument: object) -> Any:
-        nodes = self._behind.get(self._line, ()) if event in ("line", "return") else ()
+        nodes = self._computed_by.get(self._line, ()) if event in ("line", "return") else ()
         for node in nodes:
-            self.values[node] = self._lying(node, frame.f_globals["view"]).copy()
+            self.values[node] = self._array_of(node, frame.f_globals["view"]).copy()
         self._line = frame.f_lineno
         return self._event
 
-    def _lying(self, node: Node, view: Callable[..., np.ndarray]) -> np.ndarray:
-        """The array of a value that was computed, where the plan has put it."""
+    def _array_of(self, node: Node, view: Callable[..., np.ndarray]) -> np.ndarray:
+        """The array of a value that was computed, at the place that the plan gives it."""
         plan = self.program.plan
         place = plan.places[node]
         if place.kind == "state":

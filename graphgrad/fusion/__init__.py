@@ -1,8 +1,8 @@
-"""Which nodes of a graph one kernel computes together, and how: groups, and loop nests as data.
+"""Fuses nodes into kernels: groups of nodes, and their loop nests as data.
 
-reading, slow: what a kernel can read, and what it leaves to NumPy
-region, grouping: regions grow along the schedule and become groups, in the order in which they run
-statements, builder, nest: a region's loops as data, which an engine prints
+reading, slow: the values that a kernel can read, and the operations that are left to NumPy
+region, grouping: regions grow along the schedule and become groups, ordered as they run
+statements, builder, nest: the loops of a region as data, which each backend renders as text
 """
 
 from graphgrad.fusion.group import Group, without_fusion

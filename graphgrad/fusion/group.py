@@ -1,4 +1,4 @@
-"""Nodes that are computed together: what fusion hands to the plan."""
+"""Groups of nodes that are computed together: the result of fusion and the input of the plan."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from graphgrad.schedule import Schedule
 class Group:
     """One operation, or a region that a loop nest computes.
 
-    `outputs` are the nodes that anything outside reads; only they get a place. `shares` says which
-    inputs' memory an output may take, should they die here. `nest` is None for one operation.
+    `outputs` are the nodes that are read outside of the group; only they get a place in memory.
+    `may_overwrite` lists, for an output, the inputs that it may overwrite if they are not read
+    later. `nest` is None for one operation.
     """
 
     nodes: tuple[Node, ...]
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     scratch: tuple[TensorType, ...] = ()
-    shares: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
+    may_overwrite: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
     nest: LoopNest | None = None
 
 
@@ -32,11 +33,11 @@ def single_operation(node: Node) -> Group:
     scratch: tuple[TensorType, ...] = ()
     if operation.scratch is not None:
         scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
-    shares = {node: node.heads} if operation.in_place else {}
-    return Group((node,), node.heads, (node,), scratch, shares)
+    may_overwrite = {node: node.heads} if operation.in_place else {}
+    return Group((node,), node.heads, (node,), scratch, may_overwrite)
 
 
 def without_fusion(schedule: Schedule) -> list[Group]:
-    """Every operation for itself; a view is no operation."""
+    """A group for each operation; views are not computed."""
     views = schedule.layouts.views
     return [single_operation(node) for node in schedule.order if node not in views]

@@ -1,4 +1,5 @@
-"""Groups the nodes of a graph for the plan: regions that one kernel computes, the rest alone."""
+"""Divides the nodes of a graph into groups: regions, each computed by one kernel, and single
+nodes."""
 
 from __future__ import annotations
 
@@ -9,22 +10,22 @@ from collections.abc import Sequence
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.group import Group, single_operation
 from graphgrad.fusion.nest import LoopNest
-from graphgrad.fusion.reading import is_generator, unrepeated
+from graphgrad.fusion.reading import broadcast_source, is_generator
 from graphgrad.fusion.region import Region, find_regions, rematerialised_values
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.options import DEFAULTS, Options
 from graphgrad.schedule import Schedule
 
 SMALLEST_KERNEL = 4096
-"""Elements: what a few operations of NumPy do in some microseconds is not worth compiling."""
+"""Elements: compiling smaller kernels takes longer than NumPy's few microseconds are worth."""
 
 
 def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
-    """The groups in the order in which they run: each after the last of its nodes.
+    """The groups, ordered as they run: by the position of their last node.
 
-    Without `options.rematerialise`, values made of rows and columns are kept in memory, and not
-    made again by every kernel that reads them. `smallest_kernel` is the number of elements from
-    which a kernel is made (default: `SMALLEST_KERNEL`).
+    Without `options.rematerialise`, values made of rows and columns are stored in memory instead of
+    computed again by every kernel that reads them. `smallest_kernel` is the smallest number of
+    elements of a kernel (default: `SMALLEST_KERNEL`).
     """
     graph, order, layouts = schedule.graph, schedule.order, schedule.layouts
     smallest = SMALLEST_KERNEL if options.smallest_kernel is None else options.smallest_kernel
@@ -36,22 +37,22 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
             regions_of.setdefault(node, set()).add(region)
     position = {node: number for number, node in enumerate(order)}
     kept = {*graph.outputs.values(), *graph.updates.values()}
-    alone_too: dict[Node, tuple[int, int, int]] = {}  # in no region, or read by what is in none
+    alone: dict[Node, tuple[int, int, int]] = {}  # in no region, or read outside of regions
     for node in reversed(order):
         if node in layouts.views or (node in regions_of and node not in rematerialised):
             continue
         if node in kept or not (is_generator(node) or node in rematerialised):
-            alone_too[node] = (position[node], 1, 0)
+            alone[node] = (position[node], 1, 0)
             continue
         readers = [
-            alone_too.get(tail, (position[tail], 0, 0))
+            alone.get(tail, (position[tail], 0, 0))
             for tail in graph.tails(node)
-            if tail in alone_too
+            if tail in alone
             or (tail in position and tail not in regions_of and tail not in rematerialised)
         ]
-        if readers:  # just before them: by then every region that it reads from is complete
-            alone_too[node] = (min(readers)[0], 0, position[node])
-    groups = {single_operation(node): place for node, place in alone_too.items()}
+        if readers:  # directly before them: every region that it reads from is complete by then
+            alone[node] = (min(readers)[0], 0, position[node])
+    groups = {single_operation(node): order_key for node, order_key in alone.items()}
     for region in regions:
         wanted = [
             node
@@ -60,8 +61,7 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
             and (
                 node in kept
                 or any(
-                    tail in alone_too or regions_of.get(tail) != {region}
-                    for tail in graph.tails(node)
+                    tail in alone or regions_of.get(tail) != {region} for tail in graph.tails(node)
                 )
             )
         ]
@@ -71,7 +71,7 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
 
 
 def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:
-    """Without those that are small wherever they occur: compiling would take longer."""
+    """The regions without those that are small wherever they occur: compiling takes longer."""
     largest: Counter[tuple[object, ...]] = Counter()
     kinds = {
         region: tuple((node.operation, node.dtype, role) for node, role in region.roles.items())
@@ -83,31 +83,36 @@ def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:
 
 
 def _group(region: Region, outputs: Sequence[Node], graph: Graph) -> Group:
-    """The region as a group; `outputs` are what anything outside of it reads."""
+    """The region as a group; `outputs` are its nodes that are read outside."""
     nest = build_nest(region, outputs, graph)
     inputs: list[Node] = []
     for node in region.roles:
         for head in node.heads:
             if head in region.roles:
                 continue
-            source = unrepeated(head)
+            source = broadcast_source(head)
             inputs += source.heads if is_generator(source) else [source]
     loops = nest.loops
-    collected = [nest.nodes[number] for number in loops.collected]
+    reduced = [nest.nodes[number] for number in loops.partial_sums]
     scratch = tuple(
         [
             TensorType((loops.blocks, loops.columns) if node.shape else (loops.blocks,), node.dtype)
-            for node in collected
+            for node in reduced
         ]
     )
     return Group(
-        region.nodes, tuple(dict.fromkeys(inputs)), nest.outputs, scratch, _shares(nest), nest
+        region.nodes,
+        tuple(dict.fromkeys(inputs)),
+        nest.outputs,
+        scratch,
+        _may_overwrite(nest),
+        nest,
     )
 
 
-def _shares(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
-    """The arguments whose memory an output may take."""
+def _may_overwrite(nest: LoopNest) -> dict[Node, tuple[Node, ...]]:
+    """The arguments that each output may overwrite."""
     found: dict[Node, tuple[Node, ...]] = {nest.nodes[number]: () for number in nest.loops.kept}
-    for output, argument in nest.loops.may_share():
+    for output, argument in nest.loops.may_overwrite():
         found[nest.nodes[output]] += (nest.nodes[argument],)
     return found

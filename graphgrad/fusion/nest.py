@@ -1,6 +1,6 @@
-"""The loop nest of a region: loops, and which node each of their values is.
+"""The loop nest of a region: its loops, and the node of each value.
 
-`str(nest)` is stable text, fit to read, to diff and to test:
+`str(nest)` is stable text, to read, compare and test:
 
     64 rows of 128 columns
     v0 is read, full : float32    # scores
@@ -12,8 +12,8 @@
         sum for each column
             v2 += back v1, in all : float32    # loss
 
-A value that is kept is stored to its output, one that is buffered to a row of the kernel's own;
-`back` reads what was stored. What a step of a sum adds to is said behind it.
+`keep` stores a value to its output, `buffer` to a temporary row of the kernel; `back` is a value
+that is read from there. A reduction is along the row, over the rows, or of everything (in all).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphgrad import ops
-from graphgrad.fusion.reading import COLUMN, ROW, TOTAL
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import (
     Argument,
     Assign,
@@ -40,29 +40,30 @@ from graphgrad.fusion.statements import (
 from graphgrad.graph import Node
 from graphgrad.text import printable
 
-_ALONG = {ROW: "along the row", COLUMN: "over the rows", TOTAL: "in all"}
+_ALONG = {Role.ROW: "along the row", Role.COLUMN: "over the rows", Role.TOTAL: "in all"}
 _Part = Statement | Load | Reduce
 
 
 @dataclass(frozen=True, eq=False)
 class LoopNest:
-    """The loops of a region, and which node each value is."""
+    """The loops of a region, and the node of each value."""
 
     loops: Loops
     nodes: tuple[Node, ...]
     names: tuple[str, ...]
-    """What the nodes are called in the graph, for the reader alone."""
+    """The names of the nodes in the graph, for people to read."""
 
     @property
     def inputs(self) -> tuple[Node, ...]:
-        """What is read from memory: a mask's seed and step, and not the mask, which is made."""
+        """The nodes that are read from memory: for a mask its seed and step, as it is generated."""
         arguments = self.loops.arguments
         numbers = dict.fromkeys(number for argument in arguments for number in argument.reads)
         return tuple([self.nodes[number] for number in numbers])
 
     @property
     def outputs(self) -> tuple[Node, ...]:
-        return tuple([self.nodes[n] for n in (*self.loops.kept, *self.loops.collected)])
+        """The nodes that are stored in memory."""
+        return tuple([self.nodes[n] for n in (*self.loops.kept, *self.loops.partial_sums)])
 
     def __str__(self) -> str:
         return _nest_text(self)

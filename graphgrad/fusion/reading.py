@@ -1,22 +1,24 @@
-"""What a kernel can read, and how: the one place that asks, for every role a node can have.
+"""Decides which values a kernel can read, and how.
 
-A kernel walks the rows of its space [rows, columns]. A value of another kernel, an input or a
-constant lies in memory; what the kernel computes itself stands in a variable, one number for each
-element or one for each row. Either must mean for the loop what NumPy's broadcasting means: shapes
-are aligned at their last axis. Three things have to be true of a value in memory:
+A kernel walks the rows of its space [rows, columns]. Values of other kernels, inputs and constants
+are in memory; a value that the kernel itself computes is in a variable, with a number for each
+element or for each row. The loop has to mean the same as NumPy's broadcasting, which aligns shapes
+at their last axis. So a value in memory can be read if
 
-- its shape, aligned so, has in every axis the size of the space or 1;
-- its elements lie in C order without gaps, as the loop counts on (a view may be anything);
-- where it was repeated (`broadcast_to`), the loop reads what was repeated, so both conditions are
-  asked of that.
+- each axis of its aligned shape has size 1 or the size of the space;
+- its elements are stored in C order without gaps, which a view's may not be.
 
-A value that the kernel computes once for each row is one number for a row: it has to have the shape
-(…, 1) there. A square shows why: [64] beside [64, 64] is the last axis, never the rows.
+If a value is the result of `broadcast_to`, the loop reads the value that was broadcast, so both
+conditions are tested on that.
+
+A value that the kernel computes once a row must have the shape (…, 1) where it is read. A square
+shows why: [64] beside [64, 64] is aligned with the columns, never with the rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from enum import StrEnum
 
 from graphgrad.graph import Node, constant
 from graphgrad.ops.movement import broadcast_to
@@ -24,47 +26,62 @@ from graphgrad.ops.random import dropout_mask
 from graphgrad.schedule import Layouts
 
 Sizes = tuple[int, ...]
-FULL, ROW, COLUMN, TOTAL = "full", "row", "column", "total"
-"""What a node is in a region: a number for each element, each row, each column, or one in all."""
-VECTOR, SCALAR, GENERATOR, INDEXED, INDEXED_ROW = (
-    "vector",
-    "scalar",
-    "generator",
-    "indexed",
-    "indexed_row",
-)
-"""How a value in memory is read, where that is not full or row: see `form_of`."""
 
 
-def readable(
+class Role(StrEnum):
+    """What a value is in a kernel's space of rows and columns."""
+
+    FULL = "full"
+    """A number for each element."""
+    ROW = "row"
+    """A number for each row."""
+    COLUMN = "column"
+    """A sum over the rows: a number for each column."""
+    TOTAL = "total"
+    """A sum of everything: one number."""
+    VECTOR = "vector"
+    """Read from memory: the same row for every row of the space."""
+    SCALAR = "scalar"
+    """Read from memory: one number for all elements."""
+    GENERATOR = "generator"
+    """Generated in the kernel: a dropout mask."""
+    INDEXED = "indexed"
+    """Read from memory: a row for each row of the space, by a table of row numbers."""
+    INDEXED_ROW = "indexed_row"
+    """Read from memory: a number for each row of the space, by a table of row numbers."""
+
+
+def is_readable(
     head: Node,
     space: Sizes,
-    roles: Mapping[Node, str],
+    roles: Mapping[Node, Role],
     layouts: Layouts,
     rematerialised: Collection[Node],
 ) -> bool:
-    """Whether a kernel over this space, in which `roles` are computed, can read the value.
+    """Whether a kernel over this space, which computes the nodes of `roles`, can read the value.
 
-    Values that are `rematerialised` are computed again from their own heads wherever they are read.
+    Values that are `rematerialised` are computed again, from their heads, wherever they are read.
     """
-    shape = aligned(head, space)
+    shape = aligned_shape(head, space)
     if shape is None:
         return False
     if head in roles and head not in rematerialised:
-        return shape == {FULL: space, ROW: (*space[:-1], 1)}.get(roles[head])
+        if roles[head] == Role.FULL:
+            return shape == space
+        return roles[head] == Role.ROW and shape == (*space[:-1], 1)
     if head in rematerialised:
         return head.type.sizes == space and all(
-            readable(its, space, roles, layouts, rematerialised) for its in head.heads
+            is_readable(its, space, roles, layouts, rematerialised) for its in head.heads
         )
-    source = unrepeated(head)
-    if is_generator(source):  # numbered by the elements of its own shape
+    source = broadcast_source(head)
+    if is_generator(source):  # each element of it is drawn by its own number
         return source.type.sizes == space
     return layouts.contiguous(source)
 
 
-def aligned(node: Node, space: Sizes) -> Sizes | None:
-    """The shape of the value with axes of size 1 in front, as many as the space has; None where it
-    cannot be repeated to the space."""
+def aligned_shape(node: Node, space: Sizes) -> Sizes | None:
+    """The shape of the value with leading axes of size 1, as many axes as the space has; None if it
+    cannot be broadcast to the space."""
     shape = node.type.sizes
     if len(shape) > len(space):
         return None
@@ -73,37 +90,35 @@ def aligned(node: Node, space: Sizes) -> Sizes | None:
     return shape if fits else None
 
 
-def form_of(source: Node, space: Sizes) -> str:
-    """How the elements of a value in memory follow the rows of the space: full, row (one number a
-    row), vector (the same row always), scalar, generator, or indexed and indexed_row (a row or a
-    number for each row of the space, by a table)."""
+def argument_role(source: Node, space: Sizes) -> Role:
+    """The role of a value in memory: how its elements correspond to the rows of the space."""
     if is_generator(source):
-        return GENERATOR
-    shape = aligned(source, space)
+        return Role.GENERATOR
+    shape = aligned_shape(source, space)
     assert shape is not None, f"{source.type} is not readable in {space}"
     if all(size == 1 for size in shape):
-        return SCALAR
+        return Role.SCALAR
     if shape == space:
-        return FULL
+        return Role.FULL
     if all(size == 1 for size in shape[:-1]):
-        return VECTOR
+        return Role.VECTOR
     if shape == (*space[:-1], 1):
-        return ROW
-    return INDEXED if shape[-1] != 1 else INDEXED_ROW
+        return Role.ROW
+    return Role.INDEXED if shape[-1] != 1 else Role.INDEXED_ROW
 
 
-def unrepeated(node: Node) -> Node:
-    """The value that a repeated one is made of; the value itself where it is not repeated."""
+def broadcast_source(node: Node) -> Node:
+    """The value that was broadcast, if the node is the result of that; else the node itself."""
     while node.operation is broadcast_to:
         node = node.heads[0]
     return node
 
 
 def is_generator(node: Node) -> bool:
-    """A value made of nothing but numbers, cheaper to make again than to read."""
+    """Whether the value is generated from numbers alone: that is faster than to read it."""
     return node.operation is dropout_mask
 
 
 def is_inlined(node: Node) -> bool:
-    """A constant of one element is written into the kernel's text."""
+    """Whether the value is a constant of one element, which is written in the kernel's text."""
     return node.operation is constant and node.attributes["value"].array.size == 1

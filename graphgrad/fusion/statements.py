@@ -1,26 +1,26 @@
-"""A loop nest as data: what one kernel does, before anybody writes it down for a machine.
+"""Statements of a loop nest: the computations of one kernel, as data.
 
     for each row                             one after the other, in blocks
         stages[0]   ColumnLoop(Load, Assign, Store, Reduce …)     elementwise work
                     RowSums(Load, Reduce …)                       sums along the row
                     Assign, Store                                 once a row
-        stages[1]   work that needs what stage 0 has reduced
+        stages[1]   work that needs the reductions of stage 0
         …
 
-Numbers are told apart by their place in `values`; `Loops` knows no node, so equal layers have equal
-loops, which an engine prints and compiles once. `LoopNest` (nest.py) adds which node each value is.
+A value is identified by its index in `values`. `Loops` knows no nodes, so equal layers have equal
+loops, which a backend renders and compiles once. `LoopNest` (nest.py) adds the node of each value.
 
 - Reductions along a row start anew for every row. A sum of more than `LONGEST_SUM` elements is
-  taken in parts that long, whose sums are added exactly; so are the sums of the rows in a sum of
-  everything.
-- A sum over rows, or of everything, is collected for each block of rows by itself; the sums of the
-  blocks are added in their order, so the result does not depend on who computes which block.
-- An elementwise value that a later stage needs is stored: in its output, where it is kept, or else
-  in a buffer of one row.
-- In a `ColumnLoop` no turn reads what another writes, and all loads of a turn come before its
-  stores: an output may lie in the memory of an argument.
+  divided into parts of that length, whose sums are added with compensation; so are the sums of the
+  rows in a sum of everything.
+- A sum over rows, or of everything, is computed for each block of rows separately; these partial
+  sums are added in the order of the blocks, so the result does not depend on the threads.
+- An elementwise value that a later stage needs is stored: in its output, if it is one, else in a
+  buffer of one row.
+- In a `ColumnLoop` no iteration reads what another writes, and the loads of an iteration precede
+  its stores: an output may have the memory of an argument.
 
-An engine's printer gives `Loops` its words: backends/loop_text.py does for the loop language.
+Each backend renders `Loops` as text: backends/numpy/loop_text.py in the loop language.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphgrad.fusion.reading import FULL, Sizes
+from graphgrad.fusion.reading import Role, Sizes
 from graphgrad.graph import Operation
 from graphgrad.graph.types import DType
 
 BLOCKS = 16
-"""Into how many blocks the rows of a kernel are cut, but for very few rows and very many."""
+"""The number of blocks that rows are divided into, unless there are very few or very many."""
 LONGEST_SUM = 1024
-"""Elements of a row that are summed as they come; a longer row is summed in parts. A vector has
-many lanes, each of which adds up few of them."""
+"""Elements of a row that are summed without compensation; a longer row is summed in parts. (Each
+lane of a vector adds up few of them.)"""
 LARGEST_BLOCK = 256
-"""Rows of a block at most: so many are added up, one by one, in a sum over rows."""
+"""The most rows of a block: a sum over rows adds up so many, one by one."""
 
 
 def block_count(rows: int) -> int:
-    """How many blocks the rows are cut into: a function of the rows alone, not of the threads."""
+    """The number of blocks of so many rows; it does not depend on the number of threads."""
     return max(1, min(BLOCKS, rows // 4), -(-rows // LARGEST_BLOCK))
 
 
@@ -52,30 +52,28 @@ class Value:
     """A number that a kernel reads or computes."""
 
     dtype: DType
-    role: str
-    """How many there are: what is computed has one for each element (full), row, column, or one in
-    all (total); what is read has one of the forms that `reading.form_of` names."""
+    role: Role
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A value that lies in memory; its role is the form in which it follows the rows."""
+    """A value in memory; its role says how its elements correspond to the rows of the space."""
 
     value: int
     leading: Sizes = ()
-    """Of a value that is indexed: its axes but the last, as many as the space has, of size 1 where
-    it is repeated."""
+    """For an indexed value its axes but the last, as many as the space has, of size 1 where it is
+    broadcast."""
 
     @property
     def reads(self) -> tuple[int, ...]:
-        """The values in memory that are read for it."""
+        """The values that are read from memory."""
         return (self.value,)
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A dropout mask, which is made where it is read: element i of the space is number i of the
-    mask's stream. The stream is the node's and not part of the loops."""
+    """A dropout mask, generated where it is read: element i of the space is number i of the mask's
+    stream. The stream is an attribute of the node and not part of the loops."""
 
     value: int
     seed: int
@@ -84,27 +82,27 @@ class Mask:
 
     @property
     def reads(self) -> tuple[int, ...]:
-        """The values in memory that it is made of."""
+        """The values that are read from memory."""
         return self.seed, self.step
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A value as an operand: what was loaded or computed in this turn or for this row."""
+    """An operand that was loaded or computed in this iteration or for this row."""
 
     value: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadBack:
-    """An element that an earlier stage has stored."""
+    """An operand that is read back from the output or buffer that an earlier loop stored it in."""
 
     value: int
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A constant; `digits` is how Python writes it (inf, nan)."""
+    """A constant as an operand; `digits` is its text in Python (or inf, nan)."""
 
     dtype: DType
     digits: str
@@ -115,14 +113,14 @@ Operand = Read | ReadBack | Number
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Reads this column's element of an argument or mask."""
+    """Loads this column's element of an argument or mask."""
 
     value: int
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Computes an element, or a number of this row, by the operation's kernel expression."""
+    """Computes an element, or the number of this row, by the operation's kernel expression."""
 
     value: int
     operation: Operation
@@ -131,8 +129,8 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """A step of a sum, maximum or minimum: along the row, over the rows or of everything, as the
-    role of the value says."""
+    """A step of a sum, maximum or minimum: along the row, over the rows or of everything, depending
+    on the role of the value."""
 
     value: int
     operation: Operation
@@ -141,21 +139,21 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Writes an element, or a number of this row, to its output or buffer."""
+    """Stores an element, or the number of this row, to its output or buffer."""
 
     value: int
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnLoop:
-    """All columns of a row, each by itself but for maxima and minima along the row."""
+    """A loop over the columns of a row; iterations are independent but for maxima and minima."""
 
     body: tuple[Load | Assign | Store | Reduce, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RowSums:
-    """Sums along a row and nothing else, so their rounding does not depend on anything else."""
+    """A loop of sums along the row alone, so that their rounding depends on nothing else."""
 
     body: tuple[Load | Reduce, ...]
 
@@ -165,19 +163,19 @@ Statement = Assign | Store | ColumnLoop | RowSums
 
 @dataclass(frozen=True)
 class Loops:
-    """What a kernel does; all that its text depends on, but for shared memory."""
+    """The computations of a kernel. Its text depends on them and on what it overwrites, only."""
 
     space: Sizes
-    """The columns come last; all other axes are rows."""
+    """The last axis are the columns; all other axes are rows."""
     values: tuple[Value, ...]
     arguments: tuple[Argument | Mask, ...]
     stages: tuple[tuple[Statement, ...], ...]
     kept: tuple[int, ...]
     """Outputs with a number for each element or row."""
-    collected: tuple[int, ...]
-    """Outputs that are sums over rows or of everything: one part for each block."""
+    partial_sums: tuple[int, ...]
+    """Outputs that are sums over rows or of everything: one partial sum for each block."""
     buffered: tuple[int, ...]
-    """What waits in a buffer of one row for a later stage."""
+    """Values that are stored in a buffer of one row for a later stage."""
 
     @property
     def columns(self) -> int:
@@ -191,16 +189,16 @@ class Loops:
     def blocks(self) -> int:
         return block_count(self.rows)
 
-    def role(self, value: int) -> str:
+    def role(self, value: int) -> Role:
         return self.values[value].role
 
-    def may_share(self) -> Iterator[tuple[int, int]]:
-        """The outputs that may lie in the memory of an argument, and which: both have an element
-        for each of the space, of one dtype, and when the first of the output is written, the last
-        of the argument's row has been read.
+    def may_overwrite(self) -> Iterator[tuple[int, int]]:
+        """Pairs of an output and an argument that it may overwrite: both have an element for each
+        of the space, of one dtype, and the argument's row has been read before the output's first
+        element is written.
 
-        What is computed once a row is written by the number of the row, and never shares: where a
-        row has one element its type is that of the elements, but they are read row by row.
+        A value that is computed once a row overwrites nothing: if a row has one element, its type
+        is that of the elements, but those are read row by row.
         """
         read: dict[int, int] = {}
         written: dict[int, int] = {}
@@ -214,5 +212,5 @@ class Loops:
         for output in self.kept:
             for argument in [argument.value for argument in self.arguments]:
                 alike = self.values[argument] == self.values[output]
-                if alike and self.role(output) == FULL and read[argument] <= written[output]:
+                if alike and self.role(output) == Role.FULL and read[argument] <= written[output]:
                     yield output, argument

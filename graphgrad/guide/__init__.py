@@ -1,7 +1,7 @@
 """The guide: pages of Markdown, read in the terminal or as one offline HTML page.
 
-What is written by hand is in the `.md` files of this folder; the pages of operations, passes and
-the API are generated from the blocks, rule tables and docstrings when they are read.
+Most pages are `.md` files of this folder; those of operations, passes and the API are generated
+from the blocks, rule tables and docstrings when they are read.
 """
 
 from graphgrad.guide.page import build_guide

@@ -1,4 +1,4 @@
-"""The page of all public names, made of signatures and docstrings."""
+"""Generates the page of all public names from signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from types import ModuleType
 from typing import Any
 
 import graphgrad
-from graphgrad import layers
+from graphgrad import data, layers, training
 from graphgrad.graph import Operation
 from graphgrad.graph.manual import example_text
 from graphgrad.graph.node import TypedOperation
 from graphgrad.guide.markdown import code, docstring_text
 from graphgrad.passes import surgery as cuts
-from graphgrad.training import settings, task
+from graphgrad.training import settings
 
 _WIDTH = 88
 _INTRODUCTION = """# API
 
-Every public name of `import graphgrad as gg`, then layers, cuts and the parts of a model file, each
-with its signature and what its docstring says. In Python: `help(gg.name)`.
+Every public name of `import graphgrad as gg`, then those of `gg.layers`, `gg.data` and
+`gg.training`, and the cuts of deltas, each with its signature and its docstring. In Python:
+`help(gg.name)`.
 """
 _HEADINGS: Mapping[str, str] = {
     "graph": "Graphs, nodes and leaves",
@@ -34,14 +35,12 @@ _HEADINGS: Mapping[str, str] = {
 }
 _FURTHER: Mapping[str, ModuleType] = {
     "Layers": layers,
+    "Data": data,
+    "Training": training,
     "Cuts": cuts,
-    "Tasks": task,
-    "Settings of training": settings,
 }
 _WANTED: Mapping[str, tuple[str, ...]] = {
     "Cuts": ("clip", "clip_norm", "scale", "stop", "replace"),
-    "Tasks": ("Task",),
-    "Settings of training": ("TrainingSettings",),
 }
 
 
@@ -58,7 +57,8 @@ def api_page() -> str:
             for name in groups[layer]:
                 lines += _block(f"gg.{name}", getattr(graphgrad, name))
     for heading, module in _FURTHER.items():
-        names = _WANTED.get(heading) or sorted(module.__all__, key=str.lower)
+        own = [name for name in module.__all__ if name not in graphgrad.__all__]
+        names = _WANTED.get(heading) or sorted(own, key=str.lower)
         lines += [f"## {heading}\n", f"From `{module.__name__}`.", ""]
         for name in names:
             lines += _block(name, getattr(module, name))
@@ -66,7 +66,7 @@ def api_page() -> str:
 
 
 def _layer(value: Any) -> str:
-    """The part of the package that a public value comes from."""
+    """The folder of the package in which a public value is defined."""
     if isinstance(value, Operation) and not isinstance(value, TypedOperation):
         return "ops"
     if isinstance(value, ModuleType):
@@ -87,23 +87,26 @@ def _block(name: str, value: Any) -> Iterator[str]:
     documented = _documented(value)
     if documented:
         yield docstring_text(documented) + "\n"
+    if isinstance(value, Mapping):
+        yield f"A dictionary with the keys {', '.join(code(key) for key in value)}.\n"
     fields = list(_fields(value)) if isinstance(value, type) else []
     if fields:
         yield "\n".join(fields) + "\n"
 
 
 def _documented(value: Any) -> str:
-    """What the value says of itself. The block of an operation is shown already."""
+    """The docstring of the value; empty for an operation, whose block is shown, and for data."""
     if isinstance(value, TypedOperation):
         example = example_text(*value.example) if value.example else ""
         return f"{inspect.getdoc(value.declare)}\n\n{inspect.cleandoc(example)}".rstrip()
     if isinstance(value, Operation):
         return ""
-    return inspect.cleandoc(value.__doc__) if isinstance(value.__doc__, str) else ""
+    documented = isinstance(value, ModuleType) or callable(value)
+    return (inspect.getdoc(value) or "") if documented else ""
 
 
 def _signature(name: str, value: Any) -> str:
-    """How the value is called, a line for each argument where one line is too long for all."""
+    """The signature of the value; one line for each argument if they do not fit into one line."""
     if not callable(value):
         return ""
     try:
@@ -122,13 +125,13 @@ def _signature(name: str, value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Annotations without their quotes; what a default is where it has no text of its own."""
+    """Removes the quotes of annotations, and the addresses of functions that are defaults."""
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
     return re.sub(r"<(?:function|factory)[^=,)]*>", "…", text)
 
 
 def _fields(value: type[Any]) -> Iterator[str]:
-    """The fields of a dataclass that say what they mean."""
+    """The fields of a dataclass that have an explanation below them."""
     if dataclasses.is_dataclass(value):
         for name, meaning in settings.texts_below(value).items():
             yield f"- `{name}`: {meaning}"

@@ -1,10 +1,10 @@
-"""From the guide's Markdown to HTML.
+"""Converts the guide's Markdown to HTML.
 
-The pages are the package's own, but docstrings and formulas are text like any other: every
-character of them is escaped, HTML in them is text, and links lead to topics or to https addresses.
+Every character of a page is escaped, docstrings and formulas included: HTML in them is shown as
+text. A link leads to a topic or to an https address.
 
-A block ```` ```math ```` is a formula: `_x`, `_{h→t}` and `^x` stand lower and higher, as they do
-in the text after a letter (δ_h, W^Q).
+A block ```` ```math ```` is a formula: `_x` and `_{h→t}` are subscripts, `^x` is a superscript, as
+they are in running text after a letter (δ_h, W^Q).
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _COMMAND = re.compile(r"graphgrad guide ([\w-]+)")
 
 
 class Renderer:
-    """Turns pages into HTML; remembers the links that lead nowhere.
+    """Converts pages to HTML and collects links to topics that do not exist.
 
-    `topics` are the names that a link or a command can lead to, `picture` gives the text of an SVG.
+    `topics` are the names to which a link or a command can lead; `picture` returns the text of an
+    SVG file.
     """
 
     def __init__(self, topics: Collection[str], picture: Callable[[str], str]) -> None:
@@ -101,17 +102,17 @@ class Renderer:
 
 
 def _bound(rule: Callable[..., str]) -> Callable[..., str]:
-    """A rule of markdown-it, which is called with the renderer and all tokens."""
+    """`rule` as a render rule of markdown-it, which calls it with the renderer and all tokens."""
 
-    def called(_: RendererHTML, tokens: list[Token], place: int, *__: object) -> str:
-        following = tokens[place + 1] if place + 1 < len(tokens) else tokens[place]
-        return rule(tokens[place], following=following)
+    def called(_: RendererHTML, tokens: list[Token], position: int, *__: object) -> str:
+        following = tokens[position + 1] if position + 1 < len(tokens) else tokens[position]
+        return rule(tokens[position], following=following)
 
     return called
 
 
 def formula_html(text: str) -> str:
-    """A formula with what stands lower and higher in its place."""
+    """A formula with its subscripts and superscripts as HTML."""
 
     def shifted(found: re.Match[str]) -> str:
         tag = "sub" if found[1] == "_" else "sup"
@@ -121,7 +122,7 @@ def formula_html(text: str) -> str:
 
 
 def _formulas(text: str) -> str:
-    """Lines of formulas; what stands apart by three spaces is a column."""
+    """Lines of formulas as a table; three spaces or more separate columns."""
     rows = (re.split(r" {3,}", line) for line in text.rstrip("\n").split("\n"))
     cells = ("".join(f"<td>{formula_html(cell)}</td>" for cell in row) for row in rows)
     body = "".join(f"<tr>{row}</tr>" for row in cells)

@@ -1,12 +1,15 @@
-"""Pieces of Markdown."""
+"""Makes pieces of Markdown: code and docstrings."""
 
 from __future__ import annotations
 
+import re
 import textwrap
+
+_EXAMPLE = re.compile(r"^>>> .*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def code(text: str) -> str:
-    """The text as code, whatever backticks are in it."""
+    """The text as inline code; it may contain backticks."""
     fence = "`" if "`" not in text else "``"
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}"
@@ -18,8 +21,6 @@ def first_paragraph(docstring: str) -> str:
 
 
 def docstring_text(docstring: str) -> str:
-    """A docstring as Markdown: its indented examples become blocks of code.
-
-    Double backticks, which are reStructuredText's code, become single ones.
-    """
-    return textwrap.dedent(docstring.strip()).replace("``", "`")
+    """A docstring as Markdown: its examples become blocks of Python."""
+    text = textwrap.dedent(docstring.strip()).replace("``", "`")
+    return _EXAMPLE.sub(lambda example: f"```python\n{example[0]}\n```", text)

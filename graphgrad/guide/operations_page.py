@@ -1,4 +1,4 @@
-"""The page of all operations, made of their blocks."""
+"""Generates the page of all operations from their blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from graphgrad.ops import ALL_OPERATIONS, FAMILIES
 
 _INTRODUCTION = """# Operations
 
-Every operation that a node can have, from the blocks in `graphgrad/ops` as they stand. In a
-formula x (or x₁, x₂, …) are the heads, y is the result and δ the delta of y. The line after the
-arrow is the delta rule: what y sends back to each head. A dash stands for a head that gets
-nothing, integers say. Contributions are summed over axes along which a head was broadcast.
+Every operation that a node can have, generated from the blocks in `graphgrad/ops`. In a formula x
+(or x₁, x₂, …) are the heads, y is the result and δ the delta of y. The line after the arrow is the
+delta rule: the contribution of y to each head. A dash means that a head gets none, as heads of
+integers do. Contributions are summed over axes along which a head was broadcast.
 
 An operation is called by its name, as `gg.softmax(x, axis=-1)`; `graphgrad guide api` has
 its arguments.
@@ -34,7 +34,11 @@ def operations_page() -> str:
             shown.add(operation)
             lines += _block(operation)
     leaves = [operation for operation in ALL_OPERATIONS if operation not in shown]
-    lines += ["## Known values\n", "Nodes without heads whose values follow of the graph.", ""]
+    lines += [
+        "## Known values\n",
+        "Nodes without heads whose values are known when the graph is compiled.",
+        "",
+    ]
     for operation in leaves:
         lines += _block(operation)
     return "\n".join(lines)
@@ -61,7 +65,7 @@ def _facts(operation: Operation) -> Iterator[str]:
     if example:
         yield f"for example {code(example)}"
     if not operation.delta:
-        yield "no delta goes through it"
+        yield "sends no delta back"
     if operation.commutative:
         yield "commutative"
     if operation.ufunc:
@@ -73,16 +77,16 @@ def _facts(operation: Operation) -> Iterator[str]:
 
 
 def _sampled(operation: Operation) -> Iterator[Node]:
-    """The operation on inputs like its samples, one after the other."""
+    """The operation on inputs of the types of its samples."""
     generator = np.random.default_rng(0)
     for sample in operation.samples:
         arrays = [head.array(generator, np.float32) for head in sample.heads]
-        heads = [input(f"x{place}", a.shape, a.dtype) for place, a in enumerate(arrays, 1)]
+        heads = [input(f"x{number}", a.shape, a.dtype) for number, a in enumerate(arrays, 1)]
         yield operation.node(*heads, **sample.attributes)
 
 
 def _example(node: Node) -> str:
-    """The types of heads and result; empty where they say nothing."""
+    """The types of heads and result; empty for scalars, whose types are all alike."""
     if not node.heads or not any(head.rank for head in node.heads):
         return ""
     return f"{', '.join(str(head.type) for head in node.heads)} → {node.type}"

@@ -1,7 +1,7 @@
-"""The guide as one HTML page that loads nothing: all topics, a list of them, and a search.
+"""Builds the guide as one HTML page that loads nothing: all topics, a list of them, and a search.
 
-The text stands in the page as HTML, so it can be read, printed and searched by a browser without
-its script, which shows one topic at a time and finds words in all of them.
+The text is in the page as HTML, so a browser can show, print and search it without the script. The
+script shows one topic at a time and searches all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from graphgrad.guide.html import Renderer
 from graphgrad.guide.topics import GROUPS, TOPICS, guide_file, text_of, title_of
 from graphgrad.page.build import content_hash
 
-_PLACE = re.compile(r"\{\{(\w+)\}\}")
+_GAP = re.compile(r"\{\{(\w+)\}\}")
 
 
 def build_guide() -> str:
@@ -45,11 +45,11 @@ def build_guide() -> str:
         "links": listed,
         "sections": "".join(sections),
     }
-    return _PLACE.sub(lambda place: parts[place[1]], guide_file("assets/guide.html"))
+    return _GAP.sub(lambda gap: parts[gap[1]], guide_file("assets/guide.html"))
 
 
 def dead_links() -> list[str]:
-    """Links of all pages that lead to no topic, each as `page: link`."""
+    """Links whose topic does not exist, on all pages, each as `page: link`."""
     renderer = _renderer()
     for topic in TOPICS:
         renderer.page(topic.name, text_of(topic))

@@ -1,4 +1,4 @@
-"""The page of all passes, made of their docstrings and rule tables."""
+"""Generates the page of all passes from their docstrings and rule tables."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from graphgrad.passes.rewrite import Rule
 
 _INTRODUCTION = """# Passes
 
-A pass takes a graph and gives a graph. It keeps the outputs, the updates, the names and the values,
-and the graph is verified after each one. A rule is a pattern, a result and a name; below each pass
-stand the patterns of its rules. A letter in a pattern is any node (the same letter twice: the same
-node twice), c is a constant.
+A pass is a function from a graph to a graph. It keeps the outputs, the updates, the names and the
+values, and the graph is verified after each one. A rule is a pattern, a result and a name; the
+patterns of the rules are listed below each pass. A letter in a pattern matches any node (the same
+letter twice: the same node twice), c a constant.
 
 `gg.compile(graph, without="simplify")` leaves one out, `debug=` compares all values before and
-after each, and `print(compiled.reports[0])` says what the first one did. How to write one:
+after each, and `print(compiled.reports[0])` shows what the first one changed. How to write one:
 `graphgrad guide pass`.
 """
 _STAGES: Sequence[tuple[str, str, tuple[Pass, ...]]] = (
     ("Once for all sizes", "Before any size is known, in this order:", PASSES),
     ("Once the sizes are known", "Again, for each set of concrete sizes:", SPECIALISED_PASSES),
-    ("Where the engine fuses", "Last, where kernels are made:", FUSING_PASSES),
+    ("Where the backend fuses", "Last, if the program is to have kernels:", FUSING_PASSES),
 )
 
 
@@ -35,7 +35,7 @@ def passes_page() -> str:
     """The page as Markdown."""
     lines = [_INTRODUCTION, "## The order\n"]
     for _, when, passes in _STAGES:
-        listed = "\n".join(f"{place}. `{each.__name__}`" for place, each in enumerate(passes, 1))
+        listed = "\n".join(f"{number}. `{each.__name__}`" for number, each in enumerate(passes, 1))
         lines += [when, "", listed, ""]
     every = dict.fromkeys(each for _, _, passes in _STAGES for each in passes)
     for each in every:
@@ -44,7 +44,7 @@ def passes_page() -> str:
 
 
 def rules_of(each: Pass) -> dict[str, tuple[Rule, ...]]:
-    """The rule tables of the module that a pass is in, by the names that they have there."""
+    """The rule tables of the module of a pass, by their names."""
     module: ModuleType = sys.modules[each.__module__]
     return {
         name: value
@@ -59,7 +59,7 @@ def _block(each: Pass) -> Iterator[str]:
     yield docstring_text(inspect.getdoc(module) or "") + "\n"
     yield docstring_text(inspect.getdoc(each) or "") + "\n"
     for rules in rules_of(each).values():
-        yield "| rule | looks for |"
+        yield "| rule | pattern |"
         yield "| --- | --- |"
         for rule in rules:
             yield f"| {_cell(rule.name)} | {_cell(code(pattern_text(rule.pattern)))} |"
@@ -71,7 +71,7 @@ def _cell(text: str) -> str:
 
 
 def pattern_text(pattern: Pattern) -> str:
-    """A pattern as it would be written: `log(softmax(x))`."""
+    """A pattern as a formula: `log(softmax(x))`."""
     if pattern.operation is None:
         return pattern.bind or "·"
     if pattern.operation is constant:

@@ -1,7 +1,7 @@
 """graphgrad in 150 lines: node, delta, derive. Scalars only, nothing fast, nothing hidden.
 
-A node is an operation applied to its heads. An operation is a block: how its value is computed,
-and what it sends back to each head, which is written as nodes. `derive` therefore makes graph.
+A node is an operation applied to its heads. An operation is a block of two functions: its value,
+and its contribution to each head, which is built of nodes. So `derive` extends the graph.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Operation:
-    """A block. `delta(delta, y, *heads)` gives the contribution to each head, as nodes."""
+    """A block. `delta(delta, y, *heads)` returns the contribution to each head, as nodes."""
 
     name: str
     compute: Callable[..., float]
@@ -49,7 +49,7 @@ _known: dict[Any, Node] = {}
 
 
 def leaf(name: str) -> Node:
-    """An input or a parameter: a value that is given at every run."""
+    """An input or a parameter: a value that is passed to every run."""
     return Node(None, (), name)
 
 
@@ -60,7 +60,7 @@ def constant(value: float) -> Node:
 
 
 def node(operation: Operation, *heads: Node | float, name: str = "") -> Node:
-    """The node of this operation on these heads: the known one, where there is one."""
+    """The node of this operation on these heads: the known one, if there is one."""
     given = tuple(head if isinstance(head, Node) else constant(head) for head in heads)
     return _known.setdefault((operation, given), Node(operation, given, name))
 
@@ -108,7 +108,7 @@ def ordered(*roots: Node) -> list[Node]:
 
 @dataclass
 class Deltas:
-    """What `derive` made: δ_u of every node u, and the contributions that it is the sum of."""
+    """The result of `derive`: δ_u of every node u, and the contributions of which it is the sum."""
 
     of: dict[Node, Node] = field(default_factory=dict)
     contributions: dict[Node, list[tuple[Node, Node]]] = field(default_factory=dict)

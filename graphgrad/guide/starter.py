@@ -37,11 +37,11 @@ class Settings(TrainingSettings):
 
 
 CHECK = {"dtype": "float64", "hidden": 3, "batch_size": 4}
-"""Settings small enough for `graphgrad check` to compare every delta with finite differences."""
+"""Settings for `graphgrad check`, which compares every delta with finite differences."""
 
 
 def network(settings: Settings) -> gg.Graph:
-    """The graph: declared once, before any number is there. Its output must be called `loss`."""
+    """The graph, declared once, before any data is read. Its output must be called `loss`."""
     point = gg.input("point", ("batch", 2), settings.dtype)
     inside = gg.input("inside", ("batch",), "int32")
     z = point
@@ -54,7 +54,7 @@ def network(settings: Settings) -> gg.Graph:
 
 
 def draw(settings: Settings, count: int, number: int) -> dict[str, np.ndarray]:
-    """`count` examples: the same ones for the same seed and number, whatever came before."""
+    """`count` examples, which depend only on the seed and the number."""
     generator = np.random.default_rng([settings.seed, number])
     point = generator.uniform(-1.0, 1.0, (count, 2))
     radius = np.sqrt((point**2).sum(axis=1))
@@ -62,7 +62,7 @@ def draw(settings: Settings, count: int, number: int) -> dict[str, np.ndarray]:
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
-    """What the commands work on: the graph, and where its inputs come from."""
+    """The task on which the commands work: the graph and the functions that make its inputs."""
     graph = network(settings)
     compiled = gg.compile(graph)
     held_out = draw(settings, 500, 0)

@@ -1,4 +1,4 @@
-"""The topics of the guide, in the order of reading, and their text.
+"""Lists the topics of the guide, in the order of reading, and reads their text.
 
 A page may hold a whole file of this folder: an empty block ```` ```python file=NAME ```` is filled
 with it when the page is read, so that the program shown is the program tested.
@@ -22,7 +22,7 @@ _FILE = re.compile(r"^```(\w+) file=([\w.]+)\n```$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Topic:
-    """One page: its name on the command line, and what it is about in a line."""
+    """One page: its name on the command line, its group, and a summary of one line."""
 
     name: str
     group: str
@@ -50,38 +50,39 @@ TOPICS: tuple[Topic, ...] = (
     Topic("bert", TUTORIAL, "the encoder alone, which fills gaps in a text"),
     Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
+    Topic("loop_language", INSIDE, "the language of kernels: a kernel, its letters, the grammar"),
     Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),
     Topic("arrays", OWN, "a classifier on arrays of your own, in twenty lines"),
     Topic("model", OWN, "a model file of your own, trained by `graphgrad train`"),
     Topic("operation", OWN, "an operation of your own, as one block"),
     Topic("rule", OWN, "another delta for a value, and cuts in training"),
     Topic("pass", OWN, "a pass of your own, and a rewrite as data"),
-    Topic("engine", OWN, "another way to run a plan"),
+    Topic("backend", OWN, "another way to run a plan"),
     Topic("pytorch", COMING, "PyTorch and graphgrad side by side"),
     Topic("jax", COMING, "JAX and graphgrad side by side"),
     Topic("micrograd", COMING, "micrograd and graphgrad side by side"),
     Topic("operations", REFERENCE, "every operation: formula, delta formula, shapes"),
     Topic("passes", REFERENCE, "every pass and every rule, in order"),
     Topic("api", REFERENCE, "every public name, with its signature"),
-    Topic("words", REFERENCE, "the glossary, and the laws of the house"),
+    Topic("words", REFERENCE, "the glossary, and the laws of graphgrad"),
     Topic("reliability", REFERENCE, "what you can rely on: numbers, runs, memory, safety"),
     Topic("speed", REFERENCE, "speed beside PyTorch and JAX, and where the time goes"),
 )
-"""All topics; each is a file `NAME.md` beside this one, or generated."""
+"""All topics; each is a file `NAME.md` in this folder, or is generated."""
 
 GENERATED: Mapping[str, Callable[[], str]] = {
     "operations": operations_page,
     "passes": passes_page,
     "api": api_page,
 }
-"""The pages that are made of the code."""
+"""The pages that are generated from the code."""
 
 
 def text_of(topic: Topic) -> str:
     """The page as Markdown."""
     if topic.name in GENERATED:
         return GENERATED[topic.name]()
-    # doctest's sign for an empty line of output is not for readers
+    # readers see an empty line where doctest needs a marker
     text = guide_file(f"{topic.name}.md").replace("\n<BLANKLINE>", "\n")
     return _FILE.sub(_with_file, text)
 
@@ -103,10 +104,10 @@ def title_of(text: str) -> str:
 def topics_called(name: str) -> Sequence[Topic]:
     """The topic of this name, or all topics of the group of this name.
 
-    Raises UnknownNameError with the nearest name where there is neither.
+    Raises UnknownNameError with the nearest name for any other.
     """
-    asked = name.lower()
-    found = [topic for topic in TOPICS if asked in (topic.name, topic.group)]
+    wanted = name.lower()
+    found = [topic for topic in TOPICS if wanted in (topic.name, topic.group)]
     if not found:
         known = [*(topic.name for topic in TOPICS), *GROUPS]
         raise UnknownNameError(

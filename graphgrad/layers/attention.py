@@ -1,9 +1,10 @@
-"""Attention: a lookup in a key–value store by likeness (lecture; Vaswani et al. 2017, section 3.2).
+"""Attention: looks values up by similarity of keys (lecture; Vaswani et al. 2017, section 3.2).
 
     score(q, k) = q · k        α = softmax over the keys        o = Σ α v
 
-Shapes: queries [batch, query, feature], keys and values [batch, key, feature]; inside, heads stand
-before positions: [batch, head, query, key]. A mask is boolean, True where a query may look.
+Shapes: queries [batch, query, feature], keys and values [batch, key, feature]. Inside a layer with
+several heads the head axis precedes the positions: [batch, head, query, key]. A mask is boolean,
+True where a query may attend to a key.
 """
 
 from __future__ import annotations
@@ -34,8 +35,18 @@ def attention(
 ) -> Node:
     """softmax(Q Kᵀ / √D_k) V over the last two axes (Vaswani et al. 2017, equation 1).
 
-    Where the mask is False the weight is exactly 0; a query that may look nowhere gets zeros.
-    `scaled=False` leaves out 1/√D_k, as in the lecture's first form of attention.
+    [..., query, D_k], [..., key, D_k], [..., key, D_v] -> [..., query, D_v]. Where the mask, which
+    is broadcast to [..., query, key], is False, the weight is exactly 0; a query for which it is
+    False at every key gets zeros. `scaled=False` leaves out 1/√D_k, as in the lecture's first form
+    of attention.
+
+    >>> import graphgrad as gg
+    >>> keys = gg.constant([[1.0, 0.0], [0.0, 1.0]], "float32")
+    >>> values = gg.constant([[1.0], [2.0]], "float32")
+    >>> o = gg.layers.attention(gg.input("q", ("query", 2)), keys, values)
+    >>> gg.compile(gg.Graph({"o": o}))({}, q=[[0.0, 0.0], [20.0, 0.0]])["o"].round(3)
+    array([[1.5],
+           [1. ]], dtype=float32)
     """
     width = known_width(query)
     scores = matmul(query, key, transpose_b=True, name="matches" if scaled else "scores")
@@ -53,8 +64,18 @@ def multi_head_attention(
 ) -> Node:
     """Concat(head₁, …, head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).
 
-    Keys and values come from `memory`; self-attention is `memory is queries`. The matrices of all
-    heads lie side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
+    `queries` are [batch, query, width], and so is the result; keys and values are computed from
+    `memory`, [batch, key, width]. For self-attention pass the same node twice. The matrices of all
+    heads are stored side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
+    Raises DeclarationError where the width is not a multiple of the number of heads.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", ("batch", "query", 8))
+    >>> y = gg.layers.multi_head_attention(x, x, gg.layers.causal_mask(x.shape[1]), heads=2)
+    >>> print(y.type)
+    float32[batch, query, 8]
+    >>> [name for name in gg.Graph(y).parameters if name.endswith("w")]
+    ['attention.query.w', 'attention.key.w', 'attention.value.w', 'attention.output.w']
     """
     width = known_width(queries)
     if heads < 1 or width % heads:
@@ -71,26 +92,54 @@ def multi_head_attention(
 
 @front
 def split_heads(x: Node, heads: int) -> Node:
-    """[batch, position, feature] -> [batch, head, position, feature / heads]."""
+    """[batch, position, feature] -> [batch, head, position, feature / heads].
+
+    >>> import graphgrad as gg
+    >>> print(gg.layers.split_heads(gg.input("x", ("batch", "position", 8)), 2).type)
+    float32[batch, 2, position, 4]
+    """
     batch, position, width = x.shape
     return transpose(reshape(x, (batch, position, heads, width // heads)), (0, 2, 1, 3))
 
 
 @front
 def join_heads(x: Node) -> Node:
-    """[batch, head, position, feature] -> [batch, position, heads * feature]."""
+    """[batch, head, position, feature] -> [batch, position, head * feature]; undoes `split_heads`.
+
+    >>> import graphgrad as gg
+    >>> print(gg.layers.join_heads(gg.input("x", ("batch", 2, "position", 4))).type)
+    float32[batch, position, 8]
+    """
     batch, heads, position, width = x.shape
     return reshape(transpose(x, (0, 2, 1, 3)), (batch, position, heads * width), name="heads")
 
 
 @front
 def padding_mask(ids: Node, padding: int = 0, name: str = "padding_mask") -> Node:
-    """True at keys that are no padding: ids [batch, key] -> [batch, 1, 1, key]."""
+    """True at keys that are not padding: ids [batch, key] -> [batch, 1, 1, key].
+
+    The two axes of size 1 are broadcast over heads and queries.
+
+    >>> import graphgrad as gg
+    >>> mask = gg.layers.padding_mask(gg.input("ids", ("batch", "key"), "int32"))
+    >>> gg.compile(gg.Graph({"mask": mask}))({}, ids=[[5, 7, 0]])["mask"]
+    array([[[[ True,  True, False]]]])
+    """
     return expand_dims(expand_dims(not_equal(ids, padding), 1), 1, name=name)
 
 
 @front
 def causal_mask(length: int | str | Dimension, name: str = "causal_mask") -> Node:
-    """True where the key does not come after the query: [query, key], the lecture's triangle."""
+    """True where the key is not later than the query: [query, key], the lecture's triangle.
+
+    `length` is the number of positions, or the name of an open one.
+
+    >>> import graphgrad as gg
+    >>> mask = gg.layers.causal_mask(3)
+    >>> gg.compile(gg.Graph({"mask": mask}))({})["mask"]
+    array([[ True, False, False],
+           [ True,  True, False],
+           [ True,  True,  True]])
+    """
     positions = iota(length)
     return less_equal(expand_dims(positions, 0), expand_dims(positions, 1), name=name)

@@ -1,8 +1,8 @@
 """Layers: small functions that declare nodes.
 
-A layer is called in a scope and names its parameters in it, so `with scope("encoder.0")` is all
-that tells one layer from the next. Declaring the same layers again in the same scopes, as a decoder
-for use does after training, gives parameters of the same names, and the state of one fits the
+A layer names its parameters in the scope in which it is called, so `with scope("encoder.0")` is all
+that distinguishes one layer from the next. Declaring the same layers again in the same scopes, as a
+decoder does after training, gives parameters of the same names, so the state of one model fits the
 other.
 """
 
@@ -33,7 +33,7 @@ from graphgrad.ops import (
 
 
 def linear(x: Node, name: str | None = None) -> Node:
-    """φ(x) = x: the same node, which answers to the name as well."""
+    """φ(x) = x: returns the node itself, with the name as a second name."""
     if name is not None:
         add_name(x, scoped(name))
     return x
@@ -53,9 +53,16 @@ ACTIVATIONS: dict[str, Callable[..., Node]] = {
 
 @dataclass(frozen=True)
 class Randomness:
-    """Where a model's dropout comes from: the seed and step as nodes, and a number for each place.
+    """The source of a model's dropout: its seed and step as nodes, and a number for each mask.
 
-    `streams` counts the places in the order of declaration.
+    `seed` and `step` are int64 scalars; `streams` numbers the dropout layers in the order in which
+    they are declared, so that no two share a mask. `gg.training.randomness_of_run()` makes one from
+    the states of a training run.
+
+    >>> import graphgrad as gg
+    >>> randomness = gg.layers.Randomness(gg.constant(0), gg.input("step", (), "int64"))
+    >>> print(gg.layers.dropout(gg.input("x", ("batch", 4)), 0.1, randomness))
+    <dropout.y = multiply : float32[batch, 4]>
     """
 
     seed: Node
@@ -71,7 +78,19 @@ def dense(
     bias: bool = True,
     initial: Initial | None = None,
 ) -> Node:
-    """x W + b over the last axis: [..., n] -> [..., width]. W is drawn from N(0, 1/n)."""
+    """x W + b over the last axis: [..., n] -> [..., width].
+
+    Declares the parameters `name.w` [n, width], drawn from `initial` (by default N(0, 1/n)), and,
+    with `bias`, `name.b` [width], which starts at 0. Raises DeclarationError where the size of the
+    last axis of x is open.
+
+    >>> import graphgrad as gg
+    >>> a = gg.layers.dense(gg.input("x", ("batch", 3)), 5, "hidden")
+    >>> print(a.type)
+    float32[batch, 5]
+    >>> list(gg.Graph(a).parameters)
+    ['hidden.w', 'hidden.b']
+    """
     inputs = known_width(x)
     with scope(name):
         weight = parameter("w", (inputs, width), initial or normal(inputs**-0.5), x.dtype)
@@ -85,7 +104,14 @@ def dense(
 def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5, bias: bool = True) -> Node:
     """Layer normalisation (Ba et al. 2016): gain · (x - μ) / √(σ² + ε) + bias over the last axis.
 
-    σ² is the mean of the squares, (1/n) Σ (x_i - μ)²; the lecture's slide leaves out the 1/n.
+    σ² is the mean of the squares, (1/n) Σ (x_i - μ)²; the lecture's slide leaves out the 1/n. The
+    shape of x does not change; the parameters `name.gain` (ones) and `name.bias` (zeros) are [n].
+
+    >>> import graphgrad as gg
+    >>> y = gg.layers.layer_norm(gg.input("x", ("batch", 4)))
+    >>> state = gg.initial_state(gg.Graph({"y": y}))
+    >>> gg.compile(gg.Graph({"y": y}))(state, x=[[1.0, 1.0, 3.0, 3.0]])["y"].round(3)
+    array([[-1., -1.,  1.,  1.]], dtype=float32)
     """
     width = known_width(x)
     with scope(name):
@@ -101,7 +127,15 @@ def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5, bias: bool = 
 def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dropout") -> Node:
     """x · mask, where the mask is 0 with probability `rate` and 1 / (1 - rate) otherwise.
 
-    Without a rate or without randomness, as in use after training, x itself.
+    The mask has the shape of x and changes with the step (Srivastava et al. 2014). With the rate 0
+    or without randomness, as in use after training, the result is x itself.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", ("batch", 4))
+    >>> gg.layers.dropout(x, 0.1, None) is x
+    True
+    >>> print(gg.layers.dropout(x, 0.1, gg.training.randomness_of_run()).type)
+    float32[batch, 4]
     """
     if not rate or randomness is None:
         return x
@@ -128,7 +162,17 @@ def feed_forward(
     initial: Initial | None = None,
     outer_initial: Initial | None = None,
 ) -> Node:
-    """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2)."""
+    """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2).
+
+    [..., n] -> [..., inner] -> [..., n], with the parameters of the dense layers `inner` and
+    `outer` in the scope `name`. `activation` is a key of `gg.layers.ACTIVATIONS`; raises
+    DeclarationError for any other.
+
+    >>> import graphgrad as gg
+    >>> y = gg.layers.feed_forward(gg.input("x", ("batch", 8)), 32, activation="gelu")
+    >>> print(y.type, list(gg.Graph(y).parameters)[:2])
+    float32[batch, 8] ['feed_forward.inner.w', 'feed_forward.inner.b']
+    """
     if activation not in ACTIVATIONS:
         raise DeclarationError(
             f"there is no activation {activation!r}",
@@ -141,7 +185,7 @@ def feed_forward(
 
 
 def known_width(x: Node) -> int:
-    """The size of the last axis, which a layer's parameters need to know."""
+    """The size of the last axis. Raises DeclarationError where it is open or there is no axis."""
     width = x.shape[-1] if x.shape else None
     if not isinstance(width, int):
         raise DeclarationError(

@@ -1,11 +1,11 @@
-"""Layers that share their weights: declared once, applied as often as a model needs them.
+"""Lets a model apply one layer several times with the same weights.
 
     def model(left, right):
         tower = gg.layers.shared(lambda x: gg.layers.dense(x, 8, "tower"))
         return tower(left), tower(right)
 
-A layer is a function that declares its parameters where it is called, and declared twice they are
-two. `shared` gives such a function one set of them. (Haiku and Flax have modules for this; a
+A layer is a function that declares its parameters where it is called; called twice, it declares
+two sets. `shared` gives such a function a single set. (Haiku and Flax have modules for this; a
 function needs none, as its parameters already have names.)
 """
 
@@ -26,13 +26,19 @@ Result = TypeVar("Result")
 
 @front
 def shared(layer: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """`layer` with one set of parameters and states, however often it is applied.
+    """Returns `layer` with one set of parameters and states, however often it is applied.
 
     They are named in the scope in which `shared` was called; the other nodes of the second use are
-    in the scope `use_2` of it, and so on. It belongs inside the function that
-    declares the model: two models that share a layer are one graph with the same parameters. A
-    parameter that would have another shape, dtype or first value than the first time is a
-    DeclarationError.
+    in the scope `use_2` of it, and so on. Call `shared` inside the function that declares the
+    model: a second model made by that function is then a graph with the same parameters. Raises
+    DeclarationError for a parameter whose shape, dtype or initial value differs from that of the
+    first use.
+
+    >>> import graphgrad as gg
+    >>> tower = gg.layers.shared(lambda x: gg.layers.dense(x, 8, "tower"))
+    >>> left, right = tower(gg.input("left", (2, 3))), tower(gg.input("right", (2, 3)))
+    >>> list(gg.Graph({"left": left, "right": right}).parameters)
+    ['tower.w', 'tower.b']
     """
     site = current_site()
     leaves: dict[str, Node] = {}

@@ -1,8 +1,9 @@
-"""The loop language: a small typed part of Python that LLVM makes machine code of. Knows no graph.
+"""The loop language: a small typed subset of Python, compiled by LLVM. It knows nothing of graphs.
 
-language: its words, as Python knows it; what is written in it imports its words from here
-translate, expressions, instructions: from its text to LLVM's
-machine_code, export, kernel_cache: code kept on disk; functions that Python calls; printed kernels
-threads: calls by address on threads of our own
-library: what is written in the language by hand; `*_compiled`: what calls it with arrays
+language: the names of the language, defined in Python; its functions import them from here
+translate, expressions, llvm_text: translate a text of the language to LLVM IR
+machine_code, compiled_functions, kernel_cache: compile and cache on disk what Python calls: single
+functions and generated kernels
+threads: runs compiled kernels on a thread pool
+library: functions written in the language by hand, and the Python functions that call them
 """

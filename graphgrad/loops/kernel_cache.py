@@ -1,9 +1,9 @@
-"""Compiles the kernels that are printed, and keeps them.
+"""Compiles generated kernels to machine code and caches them on disk.
 
-A kernel's text is its identity: identical layers share one kernel, and so do processes, through the
-folder of machine_code.py. A kernel is a C function `f(first, last, arguments)`; see threads.py for
-how it is called. LLVM compiles one at a time, a few hundredths of a second each; where many are
-missing, other processes compile their share of them into the folder.
+A kernel is identified by its text: equal layers share one kernel, and so do processes, through
+the folder of machine_code.py. A kernel is a C function `f(first, last, arguments)`, which
+threads.py calls. LLVM compiles one kernel at a time, in some hundredths of a second; if many are
+missing, other processes compile part of them into the folder.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 
-from graphgrad.loops.export import exported, translator_digest
-from graphgrad.loops.expressions import Name
-from graphgrad.loops.instructions import Number
+from graphgrad.loops.compiled_functions import compile_function, translator_digest
+from graphgrad.loops.expressions import Symbol
 from graphgrad.loops.language import INFINITY, NAN, Function
 from graphgrad.loops.library import mathematics, philox, sums
+from graphgrad.loops.llvm_text import Literal
 from graphgrad.loops.machine_code import kernel_folder, machine_code
 from graphgrad.loops.translate import translate
 
 KERNELS_A_PROCESS = 12
-"""Fewer are compiled sooner than another process has started."""
-_LIBRARY: Mapping[str, Name] = {
+"""Another process is started for no fewer kernels: it takes as long to start."""
+_SYMBOLS: Mapping[str, Symbol] = {
     **{name: its for name, its in vars(mathematics).items() if isinstance(its, Function)},
     "add_exactly": sums.add_exactly,
     "settled": sums.settled,
     "fill_mask_float32": philox.fill_mask_float32,
     "fill_mask_float64": philox.fill_mask_float64,
-    "inf": Number(INFINITY),
-    "nan": Number(NAN),
+    "inf": Literal(INFINITY),
+    "nan": Literal(NAN),
 }
-"""What the text of a kernel may name."""
+"""The functions and constants that the text of a kernel may use."""
 _ADD_PARTS = """def kernel(first: int64, last: int64, arguments: int64):
     given = array(arguments, int64, 4)
     blocks, size = given[0], given[1]
@@ -56,35 +56,35 @@ _ADD_PARTS = """def kernel(first: int64, last: int64, arguments: int64):
 
 @cache
 def compile_kernel(text: str) -> int:
-    """The address of the kernel of this text, compiled or found on disk."""
+    """The address of the kernel with this text, compiled or loaded from disk."""
     name = _name(text)
-    for called, function in _LIBRARY.items():
-        if isinstance(function, Function) and function.separate and f"{called}(" in text:
-            exported(function)  # it has to lie in memory before what calls it
-    return machine_code().address(name, lambda: llvm_text(text, name))
+    for symbol, function in _SYMBOLS.items():
+        if isinstance(function, Function) and function.separate and f"{symbol}(" in text:
+            compile_function(function)  # its callers are linked against it
+    return machine_code().address(name, lambda: kernel_llvm_text(text, name))
 
 
-def llvm_text(text: str, name: str = "kernel") -> str:
-    """The kernel as LLVM reads it."""
+def kernel_llvm_text(text: str, name: str = "kernel") -> str:
+    """The LLVM text of a kernel."""
     definition = ast.parse(text).body[0]
     assert isinstance(definition, ast.FunctionDef)
-    return translate(definition, name, _LIBRARY)
+    return translate(definition, name, _SYMBOLS)
 
 
-def assembly(text: str) -> str:
-    """The kernel in the processor's own language."""
-    return machine_code().assembly(llvm_text(text))
+def kernel_assembly(text: str) -> str:
+    """The assembly of a kernel for this processor."""
+    return machine_code().assembly(kernel_llvm_text(text))
 
 
-def compile_add_parts(dtype: str) -> int:
-    """The kernel that adds up the parts of a collected sum, in the order of the blocks."""
+def compile_add_partial_sums(dtype: str) -> int:
+    """The address of the kernel that adds up partial sums, in the order of the blocks."""
     return compile_kernel(_ADD_PARTS.format(dtype=dtype))
 
 
-def compile_together(texts: Iterable[str], processes: int) -> None:
-    """Sees to it that kernels are on disk, with the help of other processes where many are missing.
+def compile_in_parallel(texts: Iterable[str], processes: int) -> None:
+    """Compiles missing kernels in parallel processes, into the folder of compiled code.
 
-    What another process cannot do is left for `compile_kernel`, which then tells why.
+    Failures are ignored here; `compile_kernel` retries and raises.
     """
     if kernel_folder() is None:
         return
@@ -116,7 +116,7 @@ def compile_together(texts: Iterable[str], processes: int) -> None:
 
 
 def main() -> None:
-    """What a helping process does: compiles the kernels that it is given."""
+    """Compiles the kernels that another process sends: their texts, as JSON on standard input."""
     for text in json.load(sys.stdin):
         compile_kernel(text)
 

@@ -1,8 +1,8 @@
-"""The words of the loop language as Python knows them (the language itself: translate.py).
+"""Defines the names of the loop language in Python (translate.py describes the language).
 
-What is written in the language imports its words from here, so that it reads, and runs, as Python:
-slowly, but with the same meaning, which is how the tests ask whether a translation is right.
-Arithmetic of NumPy's scalars keeps their types, as the language does.
+Functions in the language import these names, so they are valid Python and run as such: slowly, but
+with the same meaning, by which the tests check the translation. Arithmetic on NumPy scalars keeps
+their types, as the language does.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class Function:
 
     python: Callable[..., Any]
     flags: tuple[str, ...] = ()
-    """What its floating-point operations may do beyond rounding one by one, in LLVM's words:
-    "contract" rounds a multiplication and an addition once, "reassoc" takes sums in any order."""
+    """LLVM's fast-math flags of its floating-point operations: "contract" rounds a multiplication
+    and an addition once, "reassoc" takes sums in any order."""
     separate: bool = False
-    """Whether it is machine code of its own, which others call, and not written out in them."""
+    """Whether it is compiled by itself and called, instead of inlined."""
 
     def __call__(self, *arguments: Any) -> Any:
         return self.python(*arguments)
@@ -36,30 +36,30 @@ class Function:
 
     @property
     def symbol(self) -> str:
-        """What others call it by, where it is separate."""
+        """The name in LLVM's text of a separate function."""
         return f"graphgrad_{self.name}"
 
 
 def loop_function(*flags: str, separate: bool = False) -> Callable[[Callable[..., Any]], Function]:
-    """Declares a function of the loop language."""
+    """Declares a function of the loop language; `flags` are LLVM's fast-math flags."""
     return lambda python: Function(python, flags, separate)
 
 
 float32, float64, bool_ = np.float32, np.float64, np.bool_
 int32, int64, uint32, uint64 = np.int32, np.int64, np.uint32, np.uint64
 word, signed, unsigned, real = Any, Any, Any, Any
-"""Types that a function is translated for, one after the other: integers, a float."""
+"""Type variables: each is a type of integers or floats that the caller chooses."""
 INFINITY, NAN = np.inf, np.nan
 
 independent = range
 sqrt, floor, log, sin, cos, pow = np.sqrt, np.floor, np.log, np.sin, np.cos, np.power
 c_sin, c_cos = np.sin, np.cos
-"""Those of the C library, whatever better ones there are."""
+"""The functions of the C library, even if the library of the language has faster ones."""
 exp, tanh, log1p, expm1, isfinite, abs = (np.exp, np.tanh, np.log1p, np.expm1, np.isfinite, np.abs)
 
 
 def array(address: Any, dtype: Any, *sizes: Any) -> np.ndarray:
-    """The numbers at an address, in C order."""
+    """The array at an address, in C order."""
     kinds: dict[str, Any] = {
         "float32": ctypes.c_float,
         "float64": ctypes.c_double,
@@ -74,22 +74,22 @@ def array(address: Any, dtype: Any, *sizes: Any) -> np.ndarray:
 
 
 def address(numbers: np.ndarray) -> int:
-    """Where the numbers of an array lie, for a function that is separate."""
+    """The address of an array, to pass it to a separate function."""
     return int(numbers.ctypes.data)
 
 
 def empty(size: Any, dtype: Any) -> np.ndarray:
-    """Memory of the function's own."""
+    """A new array, freed when the function ends."""
     return np.empty(size, dtype)
 
 
 def bits(a: Any, dtype: Any) -> Any:
-    """The bits of a number as another type of the same size."""
+    """Reinterprets the bits of a number as another type of the same size."""
     return a.view(dtype)
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
-    """a · b + c of the type of a, rounded once."""
+    """a · b + c in the type of a, rounded once."""
     kind = type(a)
     b, c = kind(b), kind(c)
     usual = a * b + c
@@ -100,44 +100,44 @@ def fma(a: Any, b: Any, c: Any) -> Any:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b; a number without a type takes that of the other."""
+    """a if the condition is true, else b; a literal takes the type of the other."""
     chosen = a if condition else b
     kinds = [type(one) for one in (a, b) if isinstance(one, np.generic)]
     return kinds[0](chosen) if kinds else chosen
 
 
 def plus(a: Any, b: Any) -> Any:
-    """A step of a sum, whose steps may be taken in any order."""
+    """A step of a sum, which may be taken in any order."""
     return a + b
 
 
 def larger(a: Any, b: Any) -> Any:
-    """A step of the largest of a row, whose steps may be taken in any order."""
+    """A step of a maximum along a row, which may be taken in any order."""
     return maximum(a, b)
 
 
 def smaller(a: Any, b: Any) -> Any:
-    """A step of the smallest of a row, likewise."""
+    """A step of a minimum along a row, which may be taken in any order."""
     return minimum(a, b)
 
 
 def maximum(a: Any, b: Any) -> Any:
-    """NumPy's maximum: NaN where either is. A text calls it `max`."""
+    """NumPy's maximum: NaN if either is. The language calls it `max`."""
     return a if a > b or a != a else b
 
 
 def minimum(a: Any, b: Any) -> Any:
-    """NumPy's minimum: NaN where either is. A text calls it `min`."""
+    """NumPy's minimum: NaN if either is. The language calls it `min`."""
     return a if a < b or a != a else b
 
 
 def whole_int32(a: Any) -> Any:
-    """A float cut towards zero and held within int32; NaN becomes 0."""
+    """A float rounded towards zero and clamped to int32; NaN becomes 0."""
     return _whole(a, np.int32)
 
 
 def whole_int64(a: Any) -> Any:
-    """The same as int64."""
+    """A float rounded towards zero and clamped to int64; NaN becomes 0."""
     return _whole(a, np.int64)
 
 
@@ -151,10 +151,12 @@ def _whole(a: Any, dtype: Any) -> Any:
 
 
 def call_blocks(address: Any, first: Any, last: Any, arguments: Any) -> None:
-    """Calls the function at an address: `f(first, last, arguments)`."""
+    """Calls the kernel at an address: `f(first, last, arguments)`."""
     ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(int(address))(first, last, arguments)
 
 
-def call_c(address: Any, *words: Any) -> int:
-    """Calls a function of the C library that takes words and gives an int."""
-    return int(ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * len(words))(int(address))(*words))
+def call_c(address: Any, *arguments: Any) -> int:
+    """Calls a function of the C library that takes 64-bit arguments and returns an int."""
+    return int(
+        ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * len(arguments))(int(address))(*arguments)
+    )

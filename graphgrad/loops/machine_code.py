@@ -1,4 +1,4 @@
-"""From the text of LLVM to machine code in memory, kept on disk.
+"""Compiles LLVM IR to machine code in memory, and caches it on disk.
 
 A text is compiled once on a machine: its code is kept (kept_code.py) under a hash of the text, of
 the processor and of LLVM's version, and loaded from there by later processes.
@@ -21,7 +21,7 @@ _KEPT = KeptCode("machine_code", ".o")
 
 
 class Code:
-    """Machine code of this process: functions by the text they are made of."""
+    """The compiled functions of this process, by name."""
 
     def __init__(self) -> None:
         llvm.initialize_native_target()
@@ -39,13 +39,13 @@ class Code:
         )
 
     def name_of(self, source: str) -> str:
-        """A name for the function that a source describes, the same on the same machine."""
+        """The name of the function with this source, equal on equal machines."""
         return "f" + hashlib.sha256(f"{self._identity}\n{source}".encode()).hexdigest()[:32]
 
     def address(self, name: str, text: Callable[[], str], symbol: str = "") -> int:
-        """Where the function of this name lies; `text` prints it in case it is missing.
+        """The address of the function of this name; `text` returns its IR if it is not cached.
 
-        `symbol` is what its text calls it, if not by its name.
+        `symbol` is its name in the IR, if that is another.
         """
         with self._lock:
             if name not in self._addresses:
@@ -63,7 +63,7 @@ class Code:
         return name not in self._addresses and not _KEPT.has(name)
 
     def optimised(self, text: str) -> llvm.ModuleRef:
-        """The text as LLVM has optimised it for this processor."""
+        """The IR after LLVM's optimisations for this processor."""
         head = (
             f'target triple = "{self._target.triple}"\n'
             f'target datalayout = "{self._machine.target_data}"\n'
@@ -77,7 +77,7 @@ class Code:
         return module
 
     def assembly(self, text: str) -> str:
-        """The text in the processor's own language."""
+        """The assembly for this processor."""
         return str(self._machine.emit_assembly(self.optimised(text)))
 
     def _compiled(self, text: str) -> bytes:
@@ -89,7 +89,7 @@ _code = cache(Code)
 
 
 def machine_code() -> Code:
-    """The code of this process; threads that ask at once get the same."""
+    """The code of this process; concurrent callers get the same object."""
     with _FIRST:
         return _code()
 
@@ -97,10 +97,10 @@ def machine_code() -> Code:
 def _features() -> str:
     try:
         return str(llvm.get_host_cpu_features().flatten())
-    except RuntimeError:  # LLVM cannot tell on this system: the processor's name says enough
+    except RuntimeError:  # LLVM cannot detect them on this system: the processor's name suffices
         return ""
 
 
 def kernel_folder() -> Path | None:
-    """Where machine code is kept, or None where nothing can be kept safely."""
+    """The folder of compiled code, or None if there is no folder that is safe."""
     return _KEPT.folder

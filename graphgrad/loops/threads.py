@@ -1,17 +1,17 @@
-"""Calls of compiled code by address, on the project's own threads, without Python in between.
+"""Runs compiled kernels on a thread pool, without returning to Python.
 
-What a program computes natively is a row of its call table: a function, the address of its
-arguments, and into how many blocks its work is cut. A function `f(first, last, arguments)` does the
-blocks from `first` to `last`; `launch` hands each thread its share. Into how many blocks is decided
-by the work alone, so the result is the same with one thread as with many.
+Each kernel call of a program is a row of its call table: a function, the address of its arguments,
+and the number of blocks that its work is divided into. A function `f(first, last, arguments)`
+computes the blocks from `first` to before `last`; `run_rows` assigns each thread its share. The
+number of blocks depends on the work alone, so the result is the same for any number of threads.
 
-The threads sleep on semaphores of the C library: waking one costs a few microseconds, and a core
-that another process needs is left to it. OpenBLAS's own threads, though, go on spinning for
-milliseconds after every product, and with as many of them as cores ours have to wait for a place:
-measured on two cores, a second thread gains nothing between products. (Keeping it off the caller's
-core, or giving it shorter time slices, made some kernels faster and more of them slower; cutting
-the products into blocks for our own threads lost more in the products.) So only large kernels are
-shared. Where the C library has no semaphores, one thread does everything.
+The threads sleep on semaphores of the C library: waking one takes a few microseconds, and a core
+that another process needs is left to it. OpenBLAS's threads, however, spin for milliseconds after
+every matrix product, and if there are as many of them as cores, ours have to wait: measured on two
+cores, a second thread gains nothing between products. (Binding it to another core than the
+caller's, or shorter time slices, made some kernels faster and more of them slower; dividing the
+products into blocks for our own threads made the products slower than it gained.) So only large
+kernels are shared. If the C library has no semaphores, one thread does everything.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from functools import cache
 
 import numpy as np
 
-from graphgrad.loops.export import exported
+from graphgrad.loops.compiled_functions import compile_function
 from graphgrad.loops.library import threads as library
 from graphgrad.loops.library.threads import (
     COUNT,
     DONE,
     FIRST_WORKER,
-    MAIL,
+    MAILBOX,
     MUTEX,
     POST,
     TRY,
@@ -40,22 +40,25 @@ from graphgrad.loops.library.threads import (
 )
 
 SEMAPHORE_BYTES = 64
-"""More than any C library's semaphore, and a cache line of its own."""
+"""More than the semaphore of any C library, and a whole cache line."""
 
 
 @cache
-def launch() -> Callable[[int, int, int, int], None]:
-    """Runs the rows `begin` to `end` of a call table, int64[rows, 4]: (function, blocks, shared,
-    arguments). It is given the addresses of a pool's words and of the table, `begin` and `end`."""
-    return exported(library.launch)
+def compiled_run_rows() -> Callable[[int, int, int, int], None]:
+    """The compiled function that runs the rows `begin` to before `end` of a call table.
+
+    The table is int64[rows, 4]: (function, blocks, shared, arguments). The function takes the
+    addresses of a pool's words and of the table, `begin` and `end`.
+    """
+    return compile_function(library.run_rows)
 
 
 class Pool:
-    """Threads that wait for blocks; `launch` takes the address of `words`."""
+    """Worker threads; `run_rows` takes the address of `words`."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.words = np.zeros(FIRST_WORKER + MAIL * (threads - 1), np.int64)
+        self.words = np.zeros(FIRST_WORKER + MAILBOX * (threads - 1), np.int64)
         self._semaphores = np.zeros((threads + 1, SEMAPHORE_BYTES), np.uint8)
         self._start()
         if threads > 1 and hasattr(os, "register_at_fork"):
@@ -68,24 +71,24 @@ class Pool:
         initialise = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_uint)(
             functions[0]
         )
-        places = [row.ctypes.data for row in self._semaphores]
-        for number, place in enumerate(places):
-            if initialise(place, 0, int(number == 0)) != 0:
-                return  # there are none on this system, although the name is there
-        serve = exported(library.serve)
+        addresses = [row.ctypes.data for row in self._semaphores]
+        for number, address in enumerate(addresses):
+            if initialise(address, 0, int(number == 0)) != 0:
+                return  # this system declares semaphores without implementing them
+        worker_loop = compile_function(library.worker_loop)
         self.words[[WAIT, POST, TRY]] = functions[1:]
-        self.words[[MUTEX, DONE]] = places[:2]
-        for number, place in enumerate(places[2:]):
-            mail = FIRST_WORKER + number * MAIL
-            self.words[mail + WAKE] = place
+        self.words[[MUTEX, DONE]] = addresses[:2]
+        for number, address in enumerate(addresses[2:]):
+            mailbox = FIRST_WORKER + number * MAILBOX
+            self.words[mailbox + WAKE] = address
             name = f"graphgrad-{number + 1}"
-            arguments = (self.words.ctypes.data, mail)
-            threading.Thread(target=serve, args=arguments, name=name, daemon=True).start()
+            arguments = (self.words.ctypes.data, mailbox)
+            threading.Thread(target=worker_loop, args=arguments, name=name, daemon=True).start()
         self.words[COUNT] = self.threads - 1
 
 
 def _c_functions(*names: str) -> tuple[int, ...]:
-    """Addresses of functions of the C library; none where one is missing."""
+    """The addresses of functions of the C library; empty if one is missing."""
     if sys.platform == "win32":
         return ()
     library = ctypes.CDLL(None)
@@ -98,12 +101,12 @@ def _c_functions(*names: str) -> tuple[int, ...]:
 
 @cache
 def shared_pool(threads: int) -> Pool:
-    """One pool for each number of threads, shared by all programs."""
+    """The pool with this number of threads, shared by all programs."""
     return Pool(threads)
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:

@@ -1,27 +1,27 @@
-"""The loop language: a small typed part of Python, translated into the text of LLVM.
+"""Translates functions of the loop language to LLVM IR.
 
-Kernels are printed in it (backends/loop_text.py), and what is not printed is written in it as plain
-functions (library/), whose source is read here. So a kernel stays text that anybody can read and
-that Python itself can run (language.py), and between the text and LLVM stand only this file,
-expressions.py and instructions.py; machine_code.py makes code of it.
+The NumPy backend generates kernels in this language (backends/numpy/loop_text.py), and the library
+holds functions that are written in it by hand, whose source is read here. So a kernel stays text
+that people can read and that Python itself can run (language.py). This file translates statements,
+expressions.py expressions, and llvm_text.py operations on numbers; machine_code.py then compiles
+the IR. The guide's page `loop_language` has the grammar.
 
-Numba does the same for all of Python, and took ten times as long: a second for a kernel that LLVM
-compiles in a few hundredths, for the inference of types, copies of the program and counted
-references. Here a type is known from the first assignment, and a function is written out where it
-is called.
+Numba does this for all of Python, and took ten times as long: a second for a kernel that LLVM
+compiles in a few hundredths, for type inference, copies of the program and reference counting. Here
+a variable's type is known from its first assignment, and a called function is inlined.
 
-- A scalar has one of the types of `LLVM_TYPES`; an operation takes equal types and nothing is
-  converted in silence. A number without a type takes that of the other operand.
+- A scalar has one of the types of `LLVM_TYPES`. The operands of an operation have equal types;
+  there are no implicit conversions. A literal takes the type of the other operand.
 - An array is an address with sizes: `array(address, float32, rows, columns)`. One index of two
-  gives a row. `empty(columns, float32)` is memory of the function's own, freed at its end.
-- `for i in range(…)` goes in order. `for i in independent(n)` promises that no turn of the loop
-  reads what another one writes: LLVM may take many at once and need not ask whether arrays overlap.
-- A function of the library is written out where it is called, or, if it is large and declared
-  separate, called.
+  selects a row. `empty(columns, float32)` allocates memory, which is freed when the function ends.
+- `for i in range(…)` runs in order. `for i in independent(n)` promises that no iteration reads what
+  another one writes: LLVM may vectorise it without a test for overlapping arrays.
+- A function of the library is inlined where it is called; a large one may be declared separate, and
+  is then called.
 - `a if c else b`, `and` and `or` compute both sides; `return` is the last statement of a function.
-- A divisor is not 0, a shift is smaller than its type, an index is inside its array: nobody asks.
-- Names stand for what the function was given, what it has assigned, for typed constants, and for
-  functions of the library it is translated with. There is nothing else.
+- Not checked: division by zero, shift width, array bounds.
+- A name refers to a parameter, a variable, a numeric constant of the function's module, or a
+  function of the library that the text is translated with.
 """
 
 from __future__ import annotations
@@ -30,112 +30,119 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphgrad.loops import instructions
+from graphgrad.loops import llvm_text
 from graphgrad.loops.expressions import (
     Array,
     Expressions,
-    Name,
-    Slot,
+    Symbol,
+    Variable,
     definition_of,
-    names_of,
-    refused,
+    reject,
+    symbols_of,
 )
-from graphgrad.loops.instructions import LLVM_TYPES, LoopError, Number, Scalar
 from graphgrad.loops.language import Function
+from graphgrad.loops.llvm_text import LLVM_TYPES, Literal, LoopError, Scalar
 
 _DEEPEST = 20
-"""Calls within calls; more means that a function calls itself."""
+"""The deepest nesting of inlined calls; more means recursion, which the language does not have."""
 
 
 def translate(
     definition: ast.FunctionDef,
     name: str,
-    library: Mapping[str, Name],
+    library: Mapping[str, Symbol],
     types: Mapping[str, str] | None = None,
     flags: tuple[str, ...] = (),
 ) -> str:
-    """The text of LLVM for a function that is called from outside by `name`.
+    """The LLVM text of a function with external linkage, called `name`.
 
-    Its parameters are scalars with annotations, and so is what it returns, if anything. It may name
-    what is in `library`, and `types` says what names of types stand for. Raises `LoopError` for
-    what is not in the language, with the line.
+    Its parameters and its result, if it has one, are annotated scalars. It may use the functions
+    and constants of `library`; `types` gives the type for each type variable. Raises `LoopError`,
+    with the line, for Python that the language does not have.
     """
-    return _Translator(library, types or {}).exported(definition, name, flags)
+    return _Translator(library, types or {}).function(definition, name, flags)
 
 
 def translate_function(function: Function, name: str, types: Mapping[str, str]) -> str:
-    """The same for a function of the library, which may name what its file names."""
+    """The LLVM text of a function of the library, which may use the names of its module."""
     definition = definition_of(function)
-    return translate(definition, name, names_of(function), types, function.flags)
+    return translate(definition, name, symbols_of(function), types, function.flags)
 
 
 class _Translator:
-    def __init__(self, library: Mapping[str, Name], types: Mapping[str, str]) -> None:
-        self.here = Expressions(library, types, self._inlined)
-        self.emit = self.here.emit
+    def __init__(self, library: Mapping[str, Symbol], types: Mapping[str, str]) -> None:
+        self.expressions = Expressions(library, types, self._inlined)
+        self.builder = self.expressions.builder
         self.metadata: list[str] = []
         self.calls = 0
 
-    def exported(self, definition: ast.FunctionDef, name: str, flags: tuple[str, ...]) -> str:
-        self.emit.flags = flags
+    def function(self, definition: ast.FunctionDef, name: str, flags: tuple[str, ...]) -> str:
+        """The LLVM text of the function."""
+        self.builder.flags = flags
         parameters = []
         for argument in definition.args.args:
-            type_ = self.here.type_named(argument.annotation)
+            type_ = self.expressions.type_named(argument.annotation)
             parameters.append(f"{LLVM_TYPES[type_]} %{argument.arg}")
             self._assign(argument.arg, Scalar(type_, f"%{argument.arg}"))
         result = self._body(definition.body)
-        for pointer in self.here.freed:
-            self.emit.line(f"call void @free(ptr {pointer})")
+        for pointer in self.expressions.to_free:
+            self.builder.add(f"call void @free(ptr {pointer})")
         kind, value = "void", ""
         if definition.returns is not None:
-            scalar = self.here.as_type(result, self.here.type_named(definition.returns))
+            scalar = self.expressions.as_type(
+                result, self.expressions.type_named(definition.returns)
+            )
             kind, value = LLVM_TYPES[scalar.type], f" {scalar.text}"
         elif result is not None:
-            raise LoopError(f"{definition.name} returns something, but its type is not given")
-        self.emit.line(f"ret {kind}{value}")
-        whole = "zeroext " if kind == "i1" else ""  # C reads all bits of the byte
+            raise LoopError(f"{definition.name} returns a value, but its type is not annotated")
+        self.builder.add(f"ret {kind}{value}")
+        whole = "zeroext " if kind == "i1" else ""  # in C a bool is a whole byte
         head = f"define {whole}{kind} @{name}({', '.join(parameters)})"
-        return self.emit.module(head, self.metadata)
+        return self.builder.module(head, self.metadata)
 
     def _inlined(self, function: Function, arguments: list[Any]) -> Any:
-        """The call of a function of the library, written out."""
+        """Inlines the call of a function of the library; returns its result."""
         definition = definition_of(function)
         parameters = definition.args.args
         if len(parameters) != len(arguments):
-            raise LoopError(f"{function.name} takes {len(parameters)} values, not {len(arguments)}")
+            raise LoopError(
+                f"{function.name} takes {len(parameters)} arguments, not {len(arguments)}"
+            )
         if function.separate:
             return self._called(function, arguments)
         self.calls += 1
         if self.calls > _DEEPEST:
             raise LoopError(f"{function.name} calls itself")
-        before = self.here.names, self.here.library, self.emit.flags
-        self.here.names, self.here.library = {}, names_of(function)
-        self.emit.flags = function.flags
+        before = self.expressions.names, self.expressions.library, self.builder.flags
+        self.expressions.names, self.expressions.library = {}, symbols_of(function)
+        self.builder.flags = function.flags
         for parameter, value in zip(parameters, arguments, strict=True):
             if parameter.annotation is not None:
-                value = self.here.as_type(value, self.here.type_named(parameter.annotation))
+                value = self.expressions.as_type(
+                    value, self.expressions.type_named(parameter.annotation)
+                )
             self._assign(parameter.arg, value)
         result = self._body(definition.body)
-        self.here.names, self.here.library, self.emit.flags = before
+        self.expressions.names, self.expressions.library, self.builder.flags = before
         self.calls -= 1
         return result
 
     def _called(self, function: Function, arguments: list[Any]) -> None:
-        """The call of a function that is machine code of its own."""
+        """Calls a separate function."""
         kinds, given = [], []
         for parameter, value in zip(definition_of(function).args.args, arguments, strict=True):
-            type_ = self.here.type_named(parameter.annotation)
+            type_ = self.expressions.type_named(parameter.annotation)
             kinds.append(LLVM_TYPES[type_])
-            given.append(f"{LLVM_TYPES[type_]} {self.here.as_type(value, type_).text}")
-        self.emit.declare(f"declare void @{function.symbol}({', '.join(kinds)})")
-        self.emit.line(f"call void @{function.symbol}({', '.join(given)})")
+            given.append(f"{LLVM_TYPES[type_]} {self.expressions.as_type(value, type_).text}")
+        self.builder.declare(f"declare void @{function.symbol}({', '.join(kinds)})")
+        self.builder.add(f"call void @{function.symbol}({', '.join(given)})")
 
     def _body(self, statements: Sequence[ast.stmt]) -> Any:
-        """The statements of a function; what it returns."""
+        """Translates the statements of a function; returns its result."""
         *others, last = statements
         self._statements(others)
         if isinstance(last, ast.Return):
-            return None if last.value is None else self.here.value(last.value)
+            return None if last.value is None else self.expressions.value(last.value)
         self._statements([last])
         return None
 
@@ -146,78 +153,83 @@ class _Translator:
             except LoopError as error:
                 raise error.at(statement) from None
             except (ArithmeticError, IndexError, TypeError, ValueError) as error:
-                raise LoopError(f"it cannot be translated: {error}").at(statement) from error
+                raise LoopError(f"the statement cannot be translated: {error}").at(
+                    statement
+                ) from error
 
     def _statement(self, statement: ast.stmt) -> None:
         match statement:
-            case ast.Pass() | ast.Expr(value=ast.Constant()):  # or a docstring
+            case ast.Pass() | ast.Expr(value=ast.Constant()):  # a docstring is an expression, too
                 return
             case ast.Expr(value=expression):
-                self.here.value(expression)
+                self.expressions.value(expression)
             case ast.Assign(targets=[target], value=expression):
-                self._store(target, self.here.value(expression))
+                self._store(target, self.expressions.value(expression))
             case ast.AugAssign(target=target, op=operator, value=expression):
-                old, value = self.here.value(target), self.here.value(expression)
-                self._store(target, self.here.arithmetic(operator, old, value))
+                old, value = self.expressions.value(target), self.expressions.value(expression)
+                self._store(target, self.expressions.arithmetic(operator, old, value))
             case ast.If():
                 self._if(statement)
             case ast.While(orelse=[]):
                 self._while(statement)
             case ast.For(
-                iter=ast.Call(func=ast.Name()) as turns, target=ast.Name(id=name), orelse=[]
+                iter=ast.Call(func=ast.Name()) as iterations, target=ast.Name(id=name), orelse=[]
             ):
-                self._for(turns, name, statement.body)
+                self._for(iterations, name, statement.body)
             case _:
-                refused(statement)
+                reject(statement)
 
     def _if(self, statement: ast.If) -> None:
-        condition = self.here.condition(statement.test)
-        then, otherwise, end = (self.emit.label(part) for part in ("then", "else", "end"))
-        self.emit.line(f"br i1 {condition}, label %{then}, label %{otherwise}")
+        condition = self.expressions.condition(statement.test)
+        then, otherwise, end = (self.builder.new_label(part) for part in ("then", "else", "end"))
+        self.builder.add(f"br i1 {condition}, label %{then}, label %{otherwise}")
         for label, body in ((then, statement.body), (otherwise, statement.orelse)):
-            self.emit.place(label)
+            self.builder.start_block(label)
             self._statements(body)
-            self.emit.line(f"br label %{end}")
-        self.emit.place(end)
+            self.builder.add(f"br label %{end}")
+        self.builder.start_block(end)
 
     def _while(self, statement: ast.While) -> None:
-        test, body, end = (self.emit.label(part) for part in ("test", "body", "end"))
-        self.emit.line(f"br label %{test}")
-        self.emit.place(test)
-        condition = self.here.condition(statement.test)
-        self.emit.line(f"br i1 {condition}, label %{body}, label %{end}")
-        self.emit.place(body)
-        self._inside(statement.body)
-        self.emit.line(f"br label %{test}")
-        self.emit.place(end)
+        test, body, end = (self.builder.new_label(part) for part in ("test", "body", "end"))
+        self.builder.add(f"br label %{test}")
+        self.builder.start_block(test)
+        condition = self.expressions.condition(statement.test)
+        self.builder.add(f"br i1 {condition}, label %{body}, label %{end}")
+        self.builder.start_block(body)
+        self._loop_body(statement.body)
+        self.builder.add(f"br label %{test}")
+        self.builder.start_block(end)
 
-    def _for(self, turns: ast.Call, name: str, body: Sequence[ast.stmt]) -> None:
-        assert isinstance(turns.func, ast.Name)
-        independent = turns.func.id == "independent"
-        if not independent and turns.func.id != "range":
-            raise LoopError("a loop goes over range(…) or independent(…)")
-        start, stop, step = self._bounds(turns)
-        counter = self.emit.slot("int64")
-        self.emit.line(f"store i64 {start}, ptr {counter}")
-        test, inside, end = (self.emit.label(part) for part in ("test", "body", "end"))
-        self.emit.line(f"br label %{test}")
-        self.emit.place(test)
-        now = self.emit.new(f"load i64, ptr {counter}")
-        going = self.emit.new(f"icmp slt i64 {now}, {stop}")
-        self.emit.line(f"br i1 {going}, label %{inside}, label %{end}")
-        self.emit.place(inside)
-        mark = self._loop_mark(independent, isinstance(turns.args[-1], ast.Constant))
+    def _for(self, iterations: ast.Call, name: str, body: Sequence[ast.stmt]) -> None:
+        assert isinstance(iterations.func, ast.Name)
+        independent = iterations.func.id == "independent"
+        if not independent and iterations.func.id != "range":
+            raise LoopError("a loop must be over range(…) or independent(…)")
+        start, stop, step = self._bounds(iterations)
+        counter = self.builder.alloca("int64")
+        self.builder.add(f"store i64 {start}, ptr {counter}")
+        test, inside, end = (self.builder.new_label(part) for part in ("test", "body", "end"))
+        self.builder.add(f"br label %{test}")
+        self.builder.start_block(test)
+        now = self.builder.assign(f"load i64, ptr {counter}")
+        going = self.builder.assign(f"icmp slt i64 {now}, {stop}")
+        self.builder.add(f"br i1 {going}, label %{inside}, label %{end}")
+        self.builder.start_block(inside)
+        metadata = self._loop_metadata(independent, isinstance(iterations.args[-1], ast.Constant))
         self._assign(name, Scalar("int64", now))
-        self._inside(body)
-        following = self.emit.new(f"add nsw i64 {now}, {step}")
-        self.emit.line(f"store i64 {following}, ptr {counter}")
-        self.emit.line(f"br label %{test}{mark}")
+        self._loop_body(body)
+        following = self.builder.assign(f"add nsw i64 {now}, {step}")
+        self.builder.add(f"store i64 {following}, ptr {counter}")
+        self.builder.add(f"br label %{test}{metadata}")
         if independent:
-            self.here.groups.pop()
-        self.emit.place(end)
+            self.expressions.groups.pop()
+        self.builder.start_block(end)
 
-    def _bounds(self, turns: ast.Call) -> tuple[str, str, str]:
-        bounds = [self.here.as_type(self.here.value(one), "int64").text for one in turns.args]
+    def _bounds(self, iterations: ast.Call) -> tuple[str, str, str]:
+        bounds = [
+            self.expressions.as_type(self.expressions.value(one), "int64").text
+            for one in iterations.args
+        ]
         match bounds:
             case [stop]:
                 return "0", stop, "1"
@@ -225,36 +237,36 @@ class _Translator:
                 return start, stop, "1"
             case [start, stop, step] if not step.startswith(("-", "0")):
                 return start, stop, step
-        raise LoopError("a range has one to three bounds and goes upwards")
+        raise LoopError("a range has one to three arguments, and a positive step")
 
-    def _inside(self, body: Sequence[ast.stmt]) -> None:
-        """The body of a loop."""
-        self.here.depth += 1
+    def _loop_body(self, body: Sequence[ast.stmt]) -> None:
+        """Translates the body of a loop."""
+        self.expressions.depth += 1
         self._statements(body)
-        self.here.depth -= 1
+        self.expressions.depth -= 1
 
-    def _loop_mark(self, independent: bool, counted: bool) -> str:
-        """What the end of a loop tells LLVM about it.
+    def _loop_metadata(self, independent: bool, counted: bool) -> str:
+        """The metadata of a loop, attached to the branch at its end.
 
-        What an independent loop reads and writes is marked as one group, whose accesses may be
-        mixed. Only a loop of a written number of turns is unrolled: LLVM would unroll a short row
-        before it thinks of vectors.
+        The loads and stores of an independent loop form an access group, whose members may be
+        reordered. Only a loop with a constant number of iterations is unrolled: LLVM would unroll a
+        short row before it considers to vectorise it.
         """
-        facts: list[str] = []
+        properties: list[str] = []
         if independent:
             group = self._metadata("distinct !{}")
-            facts.append(self._metadata(f'!{{!"llvm.loop.parallel_accesses", {group}}}'))
-            self.here.groups.append(group)
+            properties.append(self._metadata(f'!{{!"llvm.loop.parallel_accesses", {group}}}'))
+            self.expressions.groups.append(group)
         if not counted:
-            facts.append(self._metadata('!{!"llvm.loop.unroll.disable"}'))
-        if not facts:
+            properties.append(self._metadata('!{!"llvm.loop.unroll.disable"}'))
+        if not properties:
             return ""
         itself = f"!{len(self.metadata)}"
-        loop = self._metadata(f"distinct !{{{', '.join([itself, *facts])}}}")
+        loop = self._metadata(f"distinct !{{{', '.join([itself, *properties])}}}")
         return f", !llvm.loop {loop}"
 
     def _metadata(self, text: str) -> str:
-        """Adds a node of metadata; its name."""
+        """Adds a metadata node; returns its name."""
         name = f"!{len(self.metadata)}"
         self.metadata.append(f"{name} = {text}")
         return name
@@ -265,29 +277,33 @@ class _Translator:
                 self._assign(name, value)
             case ast.Tuple(elts=parts):
                 if not isinstance(value, tuple) or len(value) != len(parts):
-                    raise LoopError(f"not {len(parts)} values")
+                    raise LoopError(f"{len(parts)} names are assigned, but not {len(parts)} values")
                 for part, its in zip(parts, value, strict=True):
                     self._store(part, its)
             case ast.Subscript():
-                array, place = self.here.place(target)
-                if isinstance(place, Array):
-                    raise LoopError("a whole row is not assigned to")
-                stored = instructions.to_memory(self.emit, self.here.as_type(value, array.dtype))
-                self.emit.line(f"store {stored}, ptr {place}{self.here.group()}")
+                array, pointer = self.expressions.element_pointer(target)
+                if isinstance(pointer, Array):
+                    raise LoopError("a whole row cannot be assigned to")
+                stored = llvm_text.to_memory(
+                    self.builder, self.expressions.as_type(value, array.dtype)
+                )
+                self.builder.add(f"store {stored}, ptr {pointer}{self.expressions.access_group()}")
             case _:
-                refused(target)
+                reject(target)
 
     def _assign(self, name: str, value: Any) -> None:
-        """Gives a name its value; the first scalar that it is given fixes its type."""
-        names, single = self.here.names, isinstance(value, Scalar | Number)
+        """Assigns a value to a name; the first scalar assigned determines the variable's type."""
+        names, single = self.expressions.names, isinstance(value, Scalar | Literal)
         if name not in names:
             if not single:
                 names[name] = value
                 return
-            scalar = self.here.scalar(value)
-            names[name] = Slot(scalar.type, self.emit.slot(scalar.type))
-        slot = names[name]
-        if not single or not isinstance(slot, Slot):  # an address is known before the text runs
-            raise LoopError(f"{name!r} is given an array or several values more than once")
-        scalar = self.here.as_type(value, slot.type)
-        self.emit.line(f"store {LLVM_TYPES[slot.type]} {scalar.text}, ptr {slot.place}")
+            scalar = self.expressions.scalar(value)
+            names[name] = Variable(scalar.type, self.builder.alloca(scalar.type))
+        variable = names[name]
+        if not single or not isinstance(
+            variable, Variable
+        ):  # the address of an array is a constant of the text
+            raise LoopError(f"{name!r} is assigned an array or a tuple more than once")
+        scalar = self.expressions.as_type(value, variable.type)
+        self.builder.add(f"store {LLVM_TYPES[variable.type]} {scalar.text}, ptr {variable.pointer}")

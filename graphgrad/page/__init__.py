@@ -1,4 +1,4 @@
-"""One self-contained HTML page: a graph to walk around in, offline, with nothing to load."""
+"""Builds one self-contained HTML page, in which a graph can be explored offline."""
 
 from graphgrad.page.build import build_page
 

@@ -1,10 +1,10 @@
-"""The page as one text: data, script and style in one file that may load nothing.
+"""Builds the page: data, script and style in one HTML file that loads nothing.
 
-- The content security policy allows the one script and the one style of the page, by their hashes,
-  and nothing else: no request can leave the page, whatever stands in it.
-- Data are JSON in a block that no browser runs, with `<`, `>`, `&` and all that is not ASCII
-  written as escapes, so no name can end the block.
-- The template is filled in one pass, so text of the user's is never looked at for placeholders.
+- The content security policy allows only the script and the style of the page, by their hashes: no
+  text in the page can cause a request.
+- Data are JSON in a block that browsers do not run. `<`, `>`, `&` and all non-ASCII characters are
+  escaped, so no name can end the block.
+- The template is filled in one pass, so a user's text is not searched for placeholders.
 - The same graph, sections and title give the same bytes.
 """
 
@@ -32,7 +32,7 @@ STYLES = ("base.css", "drawing.css", "page.css", "panels/panels.css")
 _TITLE = 120  # characters
 _DEEPEST = 100  # levels of the data of a section
 _UNSAFE = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\x7f"}
-_PLACE = re.compile(r"\{\{(\w+)\}\}")
+_PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
 
 
 def build_page(
@@ -45,12 +45,12 @@ def build_page(
 ) -> str:
     """The HTML page of a graph.
 
-    `sections` are further data by name, plain JSON values, for the panels that ask for them
-    (`assets/core/contract.js`); numbers that are not finite arrive as the texts "NaN", "Infinity"
-    and "-Infinity". `sizes` gives the sizes of axes that bytes and operations are shown for; the
-    page's reader can change them. `view` says how the page opens: `deltas="none"` on the values
-    alone, `deltas="nodes"` on the graph of the deltas, folded or not, open to a depth; all the rest
-    is there to be opened. Raises ConfigurationError for sections that are no JSON.
+    `sections` are further data for panels, by name, as plain JSON values
+    (`assets/core/contract.js`); numbers that are not finite become the texts "NaN", "Infinity" and
+    "-Infinity". `sizes` are the sizes of axes that bytes and operations are computed for; a reader
+    of the page can change them. `view` is the first view: `deltas="none"` shows the values only,
+    `deltas="nodes"` the graph of the deltas, folded or not, expanded to a depth. Raises
+    ConfigurationError for sections that are not JSON.
     """
     data = page_data(graph, title, sizes)
     data.update(_opening(view or View()))
@@ -67,18 +67,18 @@ def build_page(
         "data": json_block(data),
         "script": script,
     }
-    return _PLACE.sub(lambda place: parts[place[1]], _text(_assets() / "page.html"))
+    return _PLACEHOLDER.sub(lambda found: parts[found[1]], _text(_assets() / "page.html"))
 
 
 def _opening(view: View) -> dict[str, object]:
-    """The choices of a view that the page begins with; what is not chosen is left out."""
+    """The options of a view that the page opens with; unset options are left out."""
     views = {"none": "forward", "nodes": "backward", "contributions": "mirror", None: None}
     chosen = {"view": views[view.deltas], "folds": view.fold, "depth": view.depth}
     return {name: value for name, value in chosen.items() if value is not None}
 
 
 def json_block(data: object) -> str:
-    """JSON that stands safely between `<script type="application/json">` and its end."""
+    """JSON that is safe between `<script type="application/json">` and its end tag."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.translate(_UNSAFE)
 
@@ -102,7 +102,7 @@ def _text(file: Traversable) -> str:
 
 
 def content_hash(text: str) -> str:
-    """What a content security policy calls a script or style by."""
+    """The hash of a script or style for a content security policy."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
@@ -121,9 +121,9 @@ def _plain_value(value: object, where: str, depth: int) -> Any:
         return {key: _plain_value(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [
-            _plain_value(item, f"{where}[{place}]", depth + 1) for place, item in enumerate(value)
+            _plain_value(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)
         ]
     raise ConfigurationError(
-        f"{where[:200]} is no JSON: {type(value).__name__}",
+        f"{where[:200]} is not JSON: {type(value).__name__}",
         fix="give lists, dictionaries, texts and Python numbers (array.tolist(), float(x))",
     )

@@ -1,10 +1,10 @@
-"""What the page knows of a graph: one JSON document of plain values, the same for the same graph.
+"""Writes the data of a page: a graph as one JSON document of plain values.
 
-Nodes refer to each other, to scopes, to formulas and to lines of source by position, and a field
-that would say nothing is left out, so a training graph of thousands of nodes stays a few hundred
-kilobytes. Formulas are sent once for each operation (`mathematics`), and sizes stay symbolic: bytes
-and floating-point operations are polynomials in the names of axes, which the page evaluates for the
-sizes that its reader sets.
+Nodes refer to each other, to scopes, to formulas and to lines of source by position, and empty
+fields are left out, so a training graph of thousands of nodes takes a few hundred kilobytes.
+Formulas are stored once per operation (`mathematics`). Sizes are symbolic: bytes and floating-point
+operations are polynomials in the names of axes, which the page evaluates for the sizes that its
+reader sets. The same graph gives the same document.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from graphgrad.page.mathematics import Tree, formula_tree
 from graphgrad.page.scopes import FORWARD, Arrangement, arrange, shared
 from graphgrad.rendering.describe import Describer
 
-DEFAULT_SIZE = 32  # of an axis whose size nobody says
+DEFAULT_SIZE = 32  # of an axis whose size is not given
 _HIDDEN = ("declaration", "label", "shape", "dtype", "value")
 _LINE = 240  # characters of a line of source
 
@@ -33,22 +33,23 @@ _LINE = 240  # characters of a line of source
 def page_data(
     graph: Graph, title: str = "", sizes: Mapping[str, int] | None = None
 ) -> dict[str, Any]:
-    """The document, without sections of runs; `sizes` are the sizes of axes to begin with."""
+    """The document, without sections of runs; `sizes` are the first sizes of axes."""
     return _Writer(graph).document(title, sizes or {})
 
 
-class _Table:
-    """Distinct values by position."""
+class _DistinctValues:
+    """A list of distinct values, each with its position."""
 
     def __init__(self) -> None:
-        self.places: dict[Any, int] = {}
+        self.positions: dict[Any, int] = {}
 
-    def place(self, value: Any) -> int:
-        return self.places.setdefault(value, len(self.places))
+    def position(self, value: Any) -> int:
+        """The position of a value, which is appended if it is new."""
+        return self.positions.setdefault(value, len(self.positions))
 
 
 class _Writer:
-    """Makes the document of one graph."""
+    """Writes the document of one graph."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -57,11 +58,11 @@ class _Writer:
         self.near = Describer(self.arrangement.near)
         self.full = Describer(self.arrangement.full)
         self.shared = shared(self.arrangement)
-        self.formulas, self.sources = _Table(), _Table()
+        self.formulas, self.sources = _DistinctValues(), _DistinctValues()
         self.dimensions: dict[str, Dimension] = {}
 
     def document(self, title: str, sizes: Mapping[str, int]) -> dict[str, Any]:
-        """The whole of it."""
+        """The whole document."""
         graph, found = self.graph, self.arrangement
         nodes = [self.node(node) for node in graph.nodes]
         names = sorted({name for size in self.dimensions.values() for name in size.names})
@@ -82,8 +83,8 @@ class _Writer:
             ],
             "runs": found.runs,
             "factors": list(factors(found, self.near)),
-            "formulas": [formula_tree(text) for text in self.formulas.places],
-            "sources": [_source(file, line) for file, line in self.sources.places],
+            "formulas": [formula_tree(text) for text in self.formulas.positions],
+            "sources": [_source(file, line) for file, line in self.sources.positions],
             "nodes": nodes,
         }
 
@@ -112,35 +113,35 @@ class _Writer:
             "flops": _flops(node),
             "attributes": _attributes(node) or None,
             "value": _constant(node),
-            "source": None if origin is None else self.sources.place((origin.file, origin.line)),
+            "source": None if origin is None else self.sources.position((origin.file, origin.line)),
             "drawn": found.drawn[node],
-            **self.places(node),
+            **self.box(node),
         }
         return {name: value for name, value in fields.items() if value is not None}
 
     def label(self, node: Node) -> dict[str, Any]:
-        """What its box says: name without scope, an index, the operation with hidden constants."""
+        """The texts of its box: name without scope, index, operation with hidden constants."""
         found = self.arrangement
         describe = self.near if found.drawn[node] & FORWARD else self.full
         label = describe.label(node, describe.draft.scopes[node])
-        does = describe.operation(node)
+        operation = describe.operation(node)
         default = re.fullmatch(rf"{re.escape(node.operation.name)}(_\d+)?", label.text)
         return {
             "kind": describe.kind(node),
-            "label": does if default and does else label.text,
+            "label": operation if default and operation else label.text,
             "index": label.index or None,
-            "does": None if default or not does else does,
+            "does": None if default or not operation else operation,
         }
 
-    def places(self, node: Node) -> dict[str, Any]:
-        """Where another box holds it."""
+    def box(self, node: Node) -> dict[str, Any]:
+        """The box that the node is drawn in, if it has none of its own."""
         near, position = self.arrangement.near, self.graph.position
-        stands = near.stands_for.get(node)
-        inside = isinstance(stands, Node) and node.operation is parameter
+        other = near.stands_for.get(node)
+        inside = isinstance(other, Node) and node.operation is parameter
         weight = near.weights.get(node)
         return {
-            "inside": position(stands) if inside and isinstance(stands, Node) else None,
-            "into": position(stands) if not inside and isinstance(stands, Node) else None,
+            "inside": position(other) if inside and isinstance(other, Node) else None,
+            "into": position(other) if not inside and isinstance(other, Node) else None,
             "weight": None if weight is None else position(weight),
             "weightLabel": None if weight is None else self.weight_label(node, weight),
             "shared": True if node in self.shared else None,
@@ -155,13 +156,13 @@ class _Writer:
         """The position of its formula; None for a leaf."""
         if node.operation in LEAVES:
             return None
-        return self.formulas.place(formula_of(node))
+        return self.formulas.position(formula_of(node))
 
     def contributions(self, node: Node) -> list[list[Any]]:
-        """[tail, place, value, formula of the rule] for each, and what surgery did to it if any."""
+        """[tail, position, value, formula of the rule] for each, and cuts of surgery if any."""
         found: list[list[Any]] = []
         for item in self.graph.sent_back(node):
-            rule = self.formulas.place(rule_of(item.tail, item.place))
+            rule = self.formulas.position(rule_of(item.tail, item.place))
             ids = [self.graph.position(item.tail), item.place, self.graph.position(item.value)]
             cuts = list(cuts_of(self.graph, item.changes))
             found.append([*ids, rule, cuts] if cuts else [*ids, rule])
@@ -196,14 +197,14 @@ def _attributes(node: Node) -> dict[str, str]:
 
 
 def _constant(node: Node) -> str | None:
-    """The number of a scalar constant: formulas show it in the place of a name."""
+    """The number of a scalar constant, which formulas show instead of a name."""
     if node.operation is not constant or node.attributes["value"].array.size != 1:
         return None
     return f"{node.attributes['value'].array.reshape(()).item():.6g}"
 
 
 def _source(file: str, line: int) -> dict[str, Any]:
-    """A line of the user's program, with its text where the file still is there to be read."""
+    """A line of the user's program, with its text if the file can be read."""
     text = linecache.getline(file, line).strip() if file.endswith(".py") else ""
     return {"file": file, "line": line, "text": text[:_LINE]}
 

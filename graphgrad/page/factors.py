@@ -1,7 +1,7 @@
-"""What is written at the mirrored lines of deltas, as in every other picture (`rendering.sent`).
+"""Writes the labels of the lines of deltas, as in every other picture (`rendering.edge_labels`).
 
-In a network of neurons every line bears its factor. Elsewhere the side panel tells it, and only a
-line on which several contributions come back, as x · x sends two, says so in the drawing.
+In a network of neurons every line is labelled with its factor. In other graphs the side panel shows
+the factors, and only lines with several contributions (x · x sends back two) are labelled.
 """
 
 from __future__ import annotations
@@ -12,29 +12,32 @@ from typing import Any
 from graphgrad.graph import Node
 from graphgrad.page.scopes import Arrangement
 from graphgrad.rendering.describe import Describer
-from graphgrad.rendering.sent import Senders, Sent
+from graphgrad.rendering.edge_labels import EdgeLabels, EdgeTerm
 from graphgrad.rendering.view import Key
 
 
 def factors(arrangement: Arrangement, describe: Describer) -> Iterator[list[Any]]:
-    """[head, tail, text, index]: positions of the nodes whose boxes the line joins, and its label,
-    lines of which are parted by line breaks; the index is left out where there is none."""
-    draft, graph, senders = arrangement.near, arrangement.graph, Senders(describe)
-    ways: dict[tuple[Key, Key, Node | None], list[Sent]] = {}
+    """Yields [head, tail, text, index] for every label.
+
+    `head` and `tail` are positions of the nodes whose boxes the line joins. The terms of `text` are
+    separated by line breaks; `index` is left out if there is none.
+    """
+    draft, graph, labels = arrangement.near, arrangement.graph, EdgeLabels(describe)
+    lines: dict[tuple[Key, Key, Node | None], list[EdgeTerm]] = {}
     for tail in draft.drawn:
-        for place, head in enumerate(tail.heads):
+        for position, head in enumerate(tail.heads):
             if head not in draft.scopes or draft.key(head) == draft.key(tail):
                 continue
-            sent = senders.sent(head, tail, place)
-            if sent is not None:
-                way = draft.key(head), draft.key(tail), draft.weights.get(tail)
-                ways.setdefault(way, []).append(sent)
-    for (above, below, weight), sent_back in ways.items():
+            term = labels.term(head, tail, position)
+            if term is not None:
+                line = draft.key(head), draft.key(tail), draft.weights.get(tail)
+                lines.setdefault(line, []).append(term)
+    for (above, below, weight), terms in lines.items():
         if not (isinstance(above, Node) and isinstance(below, Node)):
             continue
-        if arrangement.neurons or len(sent_back) > 1:
-            bears = None if weight is None else describe.weight_label(weight, draft.path(below))
-            label = senders.label(sent_back, bears)
+        if arrangement.neurons or len(terms) > 1:
+            product = None if weight is None else describe.weight_label(weight, draft.path(below))
+            label = labels.label(terms, product)
             if label.text:
                 found = [graph.position(above), graph.position(below), label.text]
                 yield [*found, label.index] if label.index else found

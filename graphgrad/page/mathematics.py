@@ -1,15 +1,15 @@
-"""The formulas of operations as trees that the page turns into MathML, one tree for each formula.
+"""Parses the formulas of operations to trees, which the page turns into MathML.
 
 An operation writes its formula as a line of text (`δ · (1 - y²)`, `eˣ / Σ eˣ`), in which x and x₁,
-x₂, … are the heads, y the result and δ its delta. Here that line becomes a tree of plain lists:
+x₂, … are the heads, y the result and δ its delta. The parser returns a tree of plain lists:
 
     ["row", …]  ["/", above, below]  ["^", base, above]  ["√", inside]  ["(", …]
     ["x", n]    head number n (-1: the head that the rule is for)     ["*"]  all heads
     ["y"]  ["δ"]  ["i", name]  ["f", function]  ["n", number]  ["o", operator]  ["t", words]
 
-The page puts the nodes in the places of x, y and δ, so a formula is sent once however many nodes
-share it, and a name in it is a link. The text is read leniently: whatever is no mathematics stands
-as words, every formula has a tree, and nothing is ever computed from it.
+The page replaces x, y and δ by nodes, so a formula is stored once for all nodes that share it, and
+a name in it is a link. The parser is lenient: text that is not mathematics becomes words, and every
+formula has a tree. Nothing is computed from it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _POWERS: dict[str, Tree] = {
     "ˣ": ["x", -1],
     "ʸ": ["y"],
 }
-_DEEPEST = 20  # brackets, roots, fractions, powers within each other; deeper ones are text
+_DEEPEST = 20  # nested brackets, roots, fractions and powers; deeper ones become text
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class _Token:
     kind: str
     text: str
     tight: bool
-    """Whether no space stands before it."""
+    """Whether no space is before it."""
 
 
 def formula_tree(text: str) -> Tree:
@@ -84,32 +84,35 @@ def formula_tree(text: str) -> Tree:
         _Token(match.lastgroup or "sign", match[match.lastgroup or 0], match[0][:1].strip() != "")
         for match in _TOKEN.finditer(text)
     ]
-    reader = _Reader(tokens)
+    parser = _FormulaParser(tokens)
     parts: list[Tree] = []
-    while reader.left:
-        parts += reader.line(0)
-        if reader.left:  # a bracket that was never opened
-            parts.append(["o", reader.take().text])
+    while parser.left:
+        parts += parser.line(0)
+        if parser.left:  # a closing bracket without an opening one
+            parts.append(["o", parser.take().text])
     return _row(parts)
 
 
-class _Reader:
-    """Reads tokens from the left: lines of sums, sums of products, products of factors."""
+class _FormulaParser:
+    """A recursive descent parser: a line is a sum, a sum has products, a product has factors."""
 
     def __init__(self, tokens: list[_Token]) -> None:
-        self.tokens, self.place = tokens, 0
+        self.tokens, self.position = tokens, 0
 
     @property
     def left(self) -> bool:
-        return self.place < len(self.tokens)
+        """Whether there are more tokens."""
+        return self.position < len(self.tokens)
 
     @property
     def next(self) -> _Token:
-        return self.tokens[self.place] if self.left else _Token("end", "", False)
+        """The next token, which is not consumed."""
+        return self.tokens[self.position] if self.left else _Token("end", "", False)
 
     def take(self) -> _Token:
+        """Consumes the next token."""
         token = self.next
-        self.place += 1
+        self.position += 1
         return token
 
     def line(self, depth: int) -> list[Tree]:
@@ -125,7 +128,7 @@ class _Reader:
         return parts
 
     def product(self, depth: int) -> list[Tree]:
-        """Factors side by side; a division with spaces around it is of all that stands before."""
+        """Adjacent factors; a division with spaces around it divides all factors before it."""
         parts: list[Tree] = []
         fractions = 0
         while self.left and not self._ends_product():
@@ -145,7 +148,7 @@ class _Reader:
         return parts
 
     def factors(self, depth: int) -> list[Tree]:
-        """What stands below a fraction with spaces: factors without a dot between them."""
+        """The denominator of a division with spaces: factors without a dot between them."""
         parts: list[Tree] = []
         while self.left and not self._ends_product() and self.next.text not in ("·", "/"):
             parts.append(self.power(depth))
@@ -205,12 +208,14 @@ def _word(text: str) -> Tree:
 
 
 def _open(parts: list[Tree]) -> list[Tree]:
-    """A bracket that stands alone above or below a line needs no brackets."""
-    return list(parts[0][1:]) if len(parts) == 1 and parts[0][0] == "(" else parts  # type: ignore[arg-type]
+    """Removes the brackets of a numerator or denominator that is one bracket."""
+    if len(parts) != 1 or parts[0][0] != "(":
+        return parts
+    return [part for part in parts[0][1:] if isinstance(part, list)]
 
 
 def _row(parts: list[Tree]) -> Tree:
-    """One tree of several; words beside each other become one text."""
+    """Combines several trees into one; adjacent words become one text."""
     joined: list[Tree] = []
     for part in parts:
         if joined and part[0] == joined[-1][0] == "t" and part[1] not in (",", ";"):

@@ -1,12 +1,12 @@
 """Joins JavaScript modules into one classic script, which runs in a page opened from a file.
 
-A browser loads modules only from a server, and the page may load nothing at all. So the modules are
-put one after the other, each after those that it imports (the order in which a browser would run
-them), without import lines, the word `export` and comments that begin in the first column. All
-stand in one function: a name that one exports is then simply there for the others. A module that
-exports nothing stands in a block of its own, so its names may be those of other modules.
+A browser loads modules only from a server, and the page loads nothing at all. So the modules are
+concatenated, each after those that it imports (the order in which a browser would run them),
+without import lines, the word `export` and comments that begin in the first column. All are in one
+function, so a name that one module exports is visible in the others. A module that exports nothing
+is in a block, so its names may be those of other modules.
 
-That is true only of a part of the language, and the rest is refused with its file and line:
+This is correct for a part of the language only; the rest raises ModuleError with file and line:
 
 - imports are `import { a, b } from "./file.js";` or `import "./file.js";`, exports are
   `export const`, `let`, `function` or `class` before a declaration of one name;
@@ -14,8 +14,8 @@ That is true only of a part of the language, and the rest is refused with its fi
 - no two modules that export anything declare the same name;
 - no module imports itself, directly or through others.
 
-What stands at the top of a module begins in the first column, and nothing else begins there with
-one of these words.
+Top-level statements of a module begin in the first column, and nothing else there begins with one
+of these words.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Module:
 def join_modules(folder: Traversable, entry: str) -> str:
     """The module `entry` of the folder and all that it imports, as one classic script.
 
-    Raises ModuleError, with file and line, for what cannot be joined.
+    Raises ModuleError, with file and line, for a module that cannot be joined.
     """
     modules = load_modules(folder, entry)
     _check_imports(modules)
@@ -92,7 +92,7 @@ def load_modules(folder: Traversable, entry: str) -> list[Module]:
             raise ModuleError(
                 f"modules import each other in a circle: {circle}",
                 where,
-                "move what both need into a module of its own, or announce an event",
+                "move the code that both need into a third module, or announce an event",
             )
         if path in found:
             return
@@ -106,7 +106,7 @@ def load_modules(folder: Traversable, entry: str) -> list[Module]:
 
 
 def read_module(path: str, text: str) -> Module:
-    """What stands in a file. Raises ModuleError for an import or export that cannot be joined."""
+    """Parses a file. Raises ModuleError for an import or export that cannot be joined."""
     code = _COMMENT.sub(lambda comment: re.sub(r"[^\n]", " ", comment[0]), text)
     left_out = [comment.span() for comment in _COMMENT.finditer(text)]
     imports = []
@@ -160,23 +160,23 @@ def _declarations(path: str, code: str) -> Iterator[tuple[str, int, bool]]:
 def _text(folder: Traversable, path: str, where: str) -> str:
     file = folder.joinpath(*path.split("/"))
     if path.startswith("../") or not file.is_file():
-        raise ModuleError(f"there is no module {path}", where, "import a file that is there")
+        raise ModuleError(f"there is no module {path}", where, "import an existing file")
     return file.read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
-def _line(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
+def _line(text: str, offset: int) -> int:
+    return text.count("\n", 0, offset) + 1
 
 
 def _without(text: str, cuts: Sequence[tuple[int, int]]) -> str:
-    """The text without these pieces, which are in order."""
+    """The text without these spans, which are in order."""
     starts = [0, *(end for _, end in cuts)]
     ends = [*(start for start, _ in cuts), len(text)]
     return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 def _check_imports(modules: Sequence[Module]) -> None:
-    """Every imported name is exported by its module and declared nowhere beside its import."""
+    """Checks that imported names are exported by their modules and not declared where imported."""
     exports = {module.path: module.exports for module in modules}
     for module in modules:
         taken = dict(module.declared)
@@ -193,7 +193,7 @@ def _check_imports(modules: Sequence[Module]) -> None:
 
 
 def _check_names(modules: Sequence[Module]) -> None:
-    """No name is declared by two modules that stand in the scope of all."""
+    """Checks that no name is declared by two modules of the common scope."""
     owners: dict[str, str] = {}
     for module in modules:
         for name, line in module.declared.items() if module.exports else ():

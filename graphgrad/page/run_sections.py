@@ -1,8 +1,8 @@
-"""The sections of a page that show a run: figures, attention, passes and program, history.
+"""Computes the sections of a page of a run: figures, attention, passes and program, history.
 
-All are computed from the newest checkpoint and one batch, as `graphgrad inspect` does (a finished
-run at the learning rate of its last step); nothing of the run is changed. A section for which a run
-has nothing (no attention, no recorded history) is left out.
+All are computed from the newest checkpoint and one batch, as by `graphgrad inspect` (for a finished
+run at the learning rate of its last step); the run is not changed. A section without data (no
+attention, no recorded history) is left out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from graphgrad.training.runs import OpenRun
 from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
 
 GUARDS = ("loss", "gradient_norm")
-"""What `train` guards a step by."""
+"""The guards of a training step, as `train` sets them."""
 
 
 def run_sections(run: OpenRun, batch: int | None = None) -> dict[str, Any]:
-    """The sections `run`, `attention`, `passes` and `history` of a page, as far as there are any.
+    """The sections `run`, `attention`, `passes` and `history` of a page that have data.
 
-    `batch` is the number of the batch that is looked at; by default that of the run's next step.
+    `batch` is the number of the batch to compute from, by default that of the run's next step.
     """
     step = run.step if batch is None else batch
     feeds = run.task.feeds(step)
@@ -47,10 +47,10 @@ def run_sections(run: OpenRun, batch: int | None = None) -> dict[str, Any]:
 
 
 def _shown_state(run: OpenRun) -> Mapping[str, np.ndarray]:
-    """The state, that of a finished run counted back by one step.
+    """The state of the run; of a finished run with the step counter reduced by one.
 
-    A finished run has no next step, and most schedules give it a rate of 0, at which nothing moves:
-    shown is one more step at the rate of the last one.
+    A finished run has no next step, and most schedules end at a learning rate of 0, at which
+    nothing would move. So one more step at the rate of the last one is shown.
     """
     if 0 < run.step == run.settings.steps:
         return {**run.state, STEP: run.state[STEP] - 1}
@@ -58,7 +58,7 @@ def _shown_state(run: OpenRun) -> Mapping[str, np.ndarray]:
 
 
 def tokens_of(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The tokens of each input of ids, where the run translates; else none."""
+    """The tokens of each input of ids, if the run is one of translation; else none."""
     if SOURCE_FILE not in files or TARGET_FILE not in files:
         return {}
     source, target = (

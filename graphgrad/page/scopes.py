@@ -1,7 +1,7 @@
-"""Where the page draws each node: scopes, runs of equal scopes, what stands in another's box.
+"""Decides where the page draws each node: its scope, runs of equal scopes, nodes in other boxes.
 
-The decisions are those of `graphgrad.rendering.view`, made for the whole graph and without folding
-or depth, because the page folds, expands and collapses by itself:
+The decisions are those of `graphgrad.rendering.view`, for the whole graph and without folding or
+depth, because the page itself folds, expands and collapses:
 
     run       sibling scopes with numbers for names and equal content (encoder.0 … encoder.5)
     inside    a parameter that is used once, written into the box that uses it
@@ -30,7 +30,7 @@ class Arrangement:
     full: Draft
     """All nodes, constants and deltas too."""
     drawn: dict[Node, int]
-    """In which view a node has a box: FORWARD, BACKWARD, UPDATE, or 0 for none."""
+    """The view in which a node has a box: FORWARD, BACKWARD, UPDATE, or 0 for none."""
     scope_of: dict[Node, int]
     paths: list[Path]
     parents: list[int]
@@ -38,7 +38,7 @@ class Arrangement:
 
     @property
     def neurons(self) -> bool:
-        """Whether weights stand on edges, as in the lecture's picture of a network."""
+        """Whether weights are drawn on edges, as in the lecture's picture of a network."""
         return bool(self.near.weights)
 
     @property
@@ -76,9 +76,9 @@ def arrange(graph: Graph) -> Arrangement:
 
 
 def shared(arrangement: Arrangement) -> set[Node]:
-    """What several scopes use and nobody learns: long edges from it would only cross the picture.
+    """Nodes that several scopes use and that depend on no parameter, and leaves, also parameters.
 
-    A parameter that several scopes use (a tied embedding) is among them.
+    They are drawn in each scope, as long edges from one box would only cross the picture.
     """
     graph, near = arrangement.graph, arrangement.near
     if near.weights or len(near.drawn) <= MANY // 2:
@@ -111,9 +111,9 @@ def _runs(found: Arrangement, numbers: dict[Path, int]) -> list[list[int]]:
     content: dict[Path, list[object]] = {}
     for node in found.near.drawn:
         path = found.paths[found.scope_of[node]]
-        mark = (node.operation.name, node.type)
+        signature = (node.operation.name, node.type)
         for size in range(1, len(path) + 1):
-            content.setdefault(path[:size], []).append(mark)
+            content.setdefault(path[:size], []).append(signature)
     runs: list[list[int]] = []
     taken: set[Path] = set()
     for path in sorted(content, key=lambda path: (path[:-1], _as_number(path[-1]))):

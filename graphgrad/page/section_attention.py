@@ -1,13 +1,12 @@
-"""The section `attention` of a page: weight maps beside ∂L/∂scores, for a few real examples.
+"""Computes the section `attention` of a page: weights and ∂L/∂scores of a few examples of a batch.
 
-What attention is follows from the graph and not from names (see `figures.attention`).
+    weights           [example, head, query, key]
+    deltas (scores)   [example, head, query, key]
 
-    weights  [example, head, query, key]       scores' delta likewise
-
-An axis has tokens where an input of ids [batch, n] has the same named dimension: the n of the graph
-before its sizes are set. Values are packed as float32, so the page shows them exactly; under the
-mask both are exactly 0. An example is cut to its true length and `MARGIN` places of padding, and
-examples, then places, are left out until the section fits `budget` bytes.
+Attention is found by structure (see `figures.attention`). An axis has tokens if an input of ids
+[batch, n] has the same dimension n. Values are packed as float32, so the page shows them exactly;
+masked elements of both are exactly 0. An example is cut to its length plus `MARGIN` positions of
+padding; examples, then positions, are left out until the section fits into `budget` bytes.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ import numpy as np
 from graphgrad.figures.attention import (
     Attention,
     attention_values,
-    attentions,
     by_example,
+    find_attentions,
     lengths_of,
 )
 from graphgrad.figures.evaluation import Arrays
@@ -30,7 +29,7 @@ from graphgrad.page.encoding import packed, packed_bits
 
 EXAMPLES, SIDE = 4, 64
 BUDGET = 6_000_000  # bytes of text in the page
-MARGIN = 2  # places of padding that are shown
+MARGIN = 2  # positions of padding that are shown
 LONGEST_TOKEN = 24  # characters
 SIDES = (64, 48, 32, 24, 16, 12, 8)
 
@@ -47,11 +46,11 @@ def attention_section(
     side: int = SIDE,
     budget: int = BUDGET,
 ) -> dict[str, Any] | None:
-    """The section for a derived graph and one batch of inputs; None where nothing attends.
+    """The section for a derived graph and one batch of inputs; None for a graph without attention.
 
-    `examples` of the batch are shown, at most `side` queries and keys of each.
+    The first `examples` of the batch are shown, with at most `side` queries and keys each.
     """
-    found = list(attentions(graph))
+    found = list(find_attentions(graph))
     if not found:
         return None
     arrays = attention_values(graph, found, feeds, state)
@@ -82,7 +81,7 @@ def _split(
     arrays: Mapping[Node, np.ndarray],
     lengths: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """One attention with its arrays by example, cut to their true lengths."""
+    """One attention with its arrays by example, cut to their lengths."""
     weights = by_example(arrays[item.weights])
     deltas = None if item.delta is None else by_example(arrays[item.delta])
     mask = None
@@ -117,7 +116,7 @@ def _split(
 def _fitting(
     maps: Sequence[Mapping[str, Any]], count: int, side: int, budget: int
 ) -> tuple[int, int]:
-    """The side and the number of examples that fit: examples are left out before places."""
+    """The side and the number of examples that fit: examples are left out before positions."""
     for smaller in (side, *(size for size in SIDES if size < side)):
         for fewer in range(count, 0, -1):
             size = sum(
@@ -158,7 +157,7 @@ def _texts(
     side: int,
     lengths: Mapping[str, np.ndarray],
 ) -> dict[str, list[str]]:
-    """The tokens of one example by input; ids where the input's tokens are not known."""
+    """The tokens of one example by input; ids if the tokens of an input are unknown."""
     texts = {}
     for name in inputs:
         ids = np.asarray(feeds[name])[number][:side]

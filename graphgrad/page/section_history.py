@@ -1,14 +1,14 @@
-"""The section `history` of a page: recorded statistics of values and deltas over training steps.
+"""Writes the section `history` of a page: recorded figures of values and deltas over the steps.
 
-    steps       the recorded steps, thinned evenly where there are too many, first and last kept
+    steps       the recorded steps, thinned evenly if there are too many, first and last kept
     names       names of nodes and of deltas
-    deltas      [name of a node, name of its delta], of the names that are here
-    statistics  their names
-    values      float32 [name, statistic, step], packed; NaN where nothing was recorded
+    deltas      [name of a node, name of its delta], of these names
+    statistics  the names of the figures
+    values      float32 [name, figure, step], packed; NaN for a figure that was not recorded
     depth       names of nodes in the order of the forward graph, for the flow of the gradient
     parameters  names of parameters, for update ÷ weight
 
-What is shown is what was recorded, to float32; thinning leaves steps out and averages nothing.
+Values are those recorded, rounded to float32; thinning leaves out steps and does not average.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ MOST_STEPS = 400
 
 
 class Recorded(Protocol):
-    """What is read of a run's history."""
+    """The fields of a run's history that the section needs."""
 
     @property
     def steps(self) -> tuple[int, ...]: ...
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
-    def statistics(self) -> tuple[str, ...]: ...
+    def figures(self) -> tuple[str, ...]: ...
     @property
     def values(self) -> np.ndarray: ...
     @property
@@ -45,33 +45,33 @@ class Recorded(Protocol):
 def history_section(
     history: Recorded, graph: Graph | None = None, budget: int = BUDGET
 ) -> dict[str, Any] | None:
-    """The section for a recorded history [step, name, statistic]; None where nothing was recorded.
+    """The section for a recorded history [step, name, figure]; None if nothing was recorded.
 
-    `graph` gives the depth of the nodes and says which are parameters; without it the names stand
-    in the order of recording.
+    `graph` defines the depth of the nodes and which are parameters; without it the names are in the
+    order of recording.
     """
     if not history.steps or not history.names:
         return None
-    each = 6 * len(history.statistics)  # bytes of one name at one step, in base64
+    each = 6 * len(history.figures)  # bytes of one name at one step, in base64
     room = budget // each
     most = max(min(FEWEST_STEPS, len(history.steps)), room // len(history.names))
     steps = thinned(len(history.steps), min(most, MOST_STEPS))
     names = list(range(len(history.names)))[: max(room // len(steps), 1)]
     values = np.asarray(history.values)[np.ix_(steps, names)]
-    shown = [history.names[place] for place in names]
+    shown = [history.names[index] for index in names]
     return {
-        "steps": [int(history.steps[place]) for place in steps],
+        "steps": [int(history.steps[index]) for index in steps],
         "steps_recorded": len(history.steps),
         "names": shown,
         "names_recorded": len(history.names),
-        "statistics": list(history.statistics),
+        "statistics": list(history.figures),
         "values": packed(values.transpose(1, 2, 0)),
         **_roles(shown, history.deltas, graph),
     }
 
 
 def thinned(count: int, most: int) -> list[int]:
-    """At most `most` of the places 0 … count - 1, evenly spread, with the first and the last."""
+    """At most `most` of the indices 0 … count - 1, evenly spread, with the first and the last."""
     if count <= most:
         return list(range(count))
     return sorted(set(np.linspace(0, count - 1, most).round().astype(int).tolist()))
@@ -80,8 +80,7 @@ def thinned(count: int, most: int) -> list[int]:
 def _roles(
     names: Sequence[str], recorded: Mapping[str, str], graph: Graph | None
 ) -> dict[str, list[Any]]:
-    """Which names are those of deltas, which are forward nodes with a delta, in order, and which
-    are parameters."""
+    """The names of deltas, of forward nodes with a delta (in order), and of parameters."""
     known = set(names)
     deltas = {recorded[name]: name for name in names if name in recorded}
     pairs = [list(pair) for pair in deltas.items()]

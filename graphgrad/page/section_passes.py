@@ -1,14 +1,16 @@
-"""The section `passes` of a page: what each pass did, and source graph ↔ optimised graph ↔ program.
+"""Writes the section `passes` of a page: the effect of each pass, and the three forms of a graph.
 
-The passes run again exactly as `compile` runs them, watched through the check that `optimise` calls
-after each; the program is the one that `compile` makes, so its lines are those that run.
+The passes run again exactly as `compile` runs them, observed by the check that `optimise` calls
+after each. The program is the one that `compile` makes, so its lines are those that run.
 
     steps      one for each pass: counts of nodes, FLOPs and bytes, and lists of what changed
-    source     a line for each node of the source graph, `optimised` likewise, `program` as text
-    forward    for each source line the optimised line that has its value, or -1
+    source     a line for each node of the source graph
+    optimised  a line for each node of the optimised graph
+    program    the lines of the program
+    forward    for each source line the optimised line with its value, or -1
     lines      for each optimised line the program's line that computes it (from 1), or 0
 
-What became of a node is one of `passes.changes.KINDS`.
+The change of a node is one of `passes.changes.KINDS`.
 """
 
 from __future__ import annotations
@@ -42,26 +44,26 @@ def pass_section(
     """The section for a graph as `compile(graph, guards=guards, fuse=fuse)` compiles it."""
     compiled = compile(graph, guards=guards, fuse=fuse)
     program = compiled.program(**sizes)
-    watch = _Watch(dict(sizes))
-    watch("as declared", graph, graph)
-    optimised, _ = optimise(graph, PASSES, watch)
-    sized = specialise(optimised, sizes)
-    watch("specialise", optimised, sized)
+    recorder = _PassRecorder(dict(sizes))
+    recorder("as declared", graph, graph)
+    optimised, _ = optimise(graph, PASSES, recorder)
+    specialised = specialise(optimised, sizes)
+    recorder("specialise", optimised, specialised)
     fusing = FUSING_PASSES if fuse and COMPILES else ()
-    optimise(sized, (*SPECIALISED_PASSES, *fusing), watch)
+    optimise(specialised, (*SPECIALISED_PASSES, *fusing), recorder)
     final = program.graph
     return {
         "sizes": dict(sizes),
         "kinds": list(KINDS),
-        "steps": watch.steps[1:],
-        "before": watch.steps[0]["cost"],
+        "steps": recorder.steps[1:],
+        "before": recorder.steps[0]["cost"],
         "source": [_cut(node_line(graph, node)) for node in graph.nodes[:LINES]],
         "source_names": [graph.name_of(node) for node in graph.nodes[:LINES]],
         "source_count": len(graph),
         "optimised": [_cut(node_line(final, node)) for node in final.nodes[:LINES]],
         "optimised_count": len(final),
-        "forward": [_became(graph, node, final) for node in graph.nodes[:LINES]],
-        "places": [_place(program, node) for node in final.nodes[:LINES]],
+        "forward": [_line_in(final, graph, node) for node in graph.nodes[:LINES]],
+        "places": [_place_text(program, node) for node in final.nodes[:LINES]],
         **_program(program),
     }
 
@@ -70,8 +72,8 @@ def pass_section(
 
 
 @dataclass
-class _Watch:
-    """Called with the graph before and after each pass, as `optimise` calls its check."""
+class _PassRecorder:
+    """A check of `optimise`: records the graphs before and after each pass."""
 
     sizes: dict[str, int]
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -96,9 +98,9 @@ class _Watch:
 
 
 def _listed(before: Graph, item: NodeChange, after: Graph) -> list[str]:
-    """A node that changed: its name, what it was, what it is now."""
-    was = "" if item.before is None else _computation(before, item.before)
-    return [item.name, was, "" if item.after is None else _computation(after, item.after)]
+    """A changed node: its name, and its computation before and after the pass."""
+    old = "" if item.before is None else _computation(before, item.before)
+    return [item.name, old, "" if item.after is None else _computation(after, item.after)]
 
 
 def _computation(graph: Graph, node: Node) -> str:
@@ -116,8 +118,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
-def _became(graph: Graph, node: Node, final: Graph) -> int:
-    """The line of the optimised graph that has the node's value; -1 where none has."""
+def _line_in(final: Graph, graph: Graph, node: Node) -> int:
+    """The line of the optimised graph with the value of a node of the source graph, or -1."""
     for name in graph.names_of(node):
         if name in final.names:
             line = final.position(final.names[name])
@@ -125,8 +127,8 @@ def _became(graph: Graph, node: Node, final: Graph) -> int:
     return -1
 
 
-def _place(program: Program, node: Node) -> str:
-    """Where the value lies, in words; empty where it is never written down."""
+def _place_text(program: Program, node: Node) -> str:
+    """The place of a value in memory, in words; empty for a value that is never stored."""
     place = program.plan.places.get(node)
     if place is None:
         return ""
@@ -141,7 +143,7 @@ def _place(program: Program, node: Node) -> str:
 
 
 def _program(program: Program) -> dict[str, Any]:
-    """The program's text, which line computes what, and the kernels that lines call."""
+    """The program's text, the line of each node, and the kernels that the lines call."""
     lines = program.source.split("\n")
     leaf_lines = _leaf_lines(program.graph, lines)
     computed, kernel_of = [], []
@@ -163,7 +165,7 @@ def _program(program: Program) -> dict[str, Any]:
 
 
 def _leaf_lines(graph: Graph, lines: Sequence[str]) -> dict[Node, int]:
-    """The line on which each leaf enters: constants one by one, the others in the signature."""
+    """The line of each leaf: of a constant its own, of other leaves that of the signature."""
     signature = next(number for number, line in enumerate(lines, 1) if line.startswith("def run("))
     bound = {
         int(found[1]): number
@@ -171,9 +173,9 @@ def _leaf_lines(graph: Graph, lines: Sequence[str]) -> dict[Node, int]:
         if (found := _BOUND.match(line))
     }
     constants = [node for node in graph.nodes if node.operation is constant]
-    places = {node: bound.get(number, 0) for number, node in enumerate(constants)}
+    numbers = {node: bound.get(number, 0) for number, node in enumerate(constants)}
     others = [n for n in graph.nodes if n.operation is input or n.operation in STATEFUL]
-    return {**places, **dict.fromkeys(others, signature)}
+    return {**numbers, **dict.fromkeys(others, signature)}
 
 
 def _cut_text(text: str) -> str:
@@ -183,7 +185,7 @@ def _cut_text(text: str) -> str:
 
 
 def _fused(program: Program, lines: Sequence[str]) -> Iterator[tuple[Node, str]]:
-    """Each node that a kernel took in, with the kernel's name as the program calls it."""
+    """Yields each node that a kernel computes, with the name of the kernel in the program."""
     for step in program.plan.steps:
         line = program.line_of(step.node)
         if step.group.nest is None or line is None:

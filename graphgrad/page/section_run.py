@@ -1,20 +1,20 @@
-"""The section `run` of a page: figures of every value and every delta from one real batch.
+"""Computes the section `run` of a page: figures of every value and delta for one real batch.
 
-The graph goes through the passes of training and is evaluated once, node by node (see
-`figures.batch`); what is shown is therefore what a run computes.
+The graph is optimised by the passes of training and evaluated once, node by node (see
+`figures.batch`), so the values are those that a run computes.
 
     rows     one for each distinct value: figures, size, histogram of binades
     nodes    name -> {"value": row, "delta": row, "contributions": […], "unit": …, "update": …}
     outputs  the scalar outputs: the loss, the norm of the gradient, the learning rate
 
-Of the nodes that only updates need there are the states and their next values.
+Of the nodes that only updates need, the states and their next values are included.
 
-- Each contribution δ_{u←t} comes with its norm, its share of all norms, its cosine with δ_u and
-  `along` = ⟨δ_{u←t}, δ_u⟩ / ⟨δ_u, δ_u⟩, which sums to 1 over the tails: a branch that works against
-  the others has a negative one. `pairs` are the cosines between contributions.
-- A histogram counts elements by the power of two of their magnitude, which is exact, with negative
-  and positive elements apart. Zeros and what is not finite are counted by their own figures.
-- Whatever does not exist (the mean of nothing) is null.
+- A contribution δ_{u←t} has its norm, its share of all norms, its cosine with δ_u and `along` =
+  ⟨δ_{u←t}, δ_u⟩ / ⟨δ_u, δ_u⟩, which sums to 1 over the tails and is negative for a branch that
+  opposes the others. `pairs` are the cosines between contributions.
+- A histogram counts positive and negative elements by the power of two of their magnitude, which is
+  exact. Zeros and non-finite elements have figures of their own.
+- A figure that does not exist (the mean of no elements) is null.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backprop.formula import contribution_formula
+from graphgrad.figures.array_figures import FIGURES
 from graphgrad.figures.batch import SATURATED, BatchFigures, ValueFigures
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.non_finite import NonFinite
-from graphgrad.figures.statistics import FIGURES
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.page.encoding import number, ratio
 from graphgrad.passes import PASSES, Pass, sizes_of, specialise
 
 COLUMNS = (*FIGURES, "size", "lowest", "positive", "negative")
-"""What a row holds; `lowest` is the exponent of the first bin, the last two are its counts."""
+"""The columns of a row; `lowest` is the exponent of the first bin, the last two are the counts."""
 LISTED_UNITS = 24
 PAIRED = 8  # contributions of which all cosines are given
 ANCESTORS = 30  # of the first node that is not finite
@@ -53,13 +53,14 @@ def run_section(
 ) -> dict[str, Any]:
     """The section for a derived graph (with or without updates) and one batch of inputs.
 
-    `label` names the run, `step` is what its state has behind it and `batch` which batch it is.
-    Raises what `inspect_values` raises for feeds or states that do not fit.
+    `label` is the name of the run, `step` the number of steps of its state and `batch` the number
+    of the batch. Raises the errors of `inspect_values` if the feeds or the state do not fit.
     """
     figures = BatchFigures(specialise(graph, sizes_of(graph, feeds)), feeds, state, passes)
-    rows, place = _rows(figures)
+    rows, row_of_node = _rows(figures)
     nodes = {
-        figures.graph.name_of(node): _entry(figures, node, rows, place) for node in figures.shown
+        figures.graph.name_of(node): _entry(figures, node, rows, row_of_node)
+        for node in figures.shown
     }
     found = figures.non_finite
     return {
@@ -67,7 +68,7 @@ def run_section(
         "step": step,
         "batch": batch,
         "sizes": sizes_of(graph, feeds),
-        "outputs": _scalars(figures, rows, place),
+        "outputs": _scalars(figures, rows, row_of_node),
         "columns": list(COLUMNS),
         "rows": rows,
         "nodes": nodes,
@@ -78,46 +79,46 @@ def run_section(
 
 def row_of(found: ValueFigures) -> Row:
     """The figures of a value in the order of `COLUMNS`."""
-    figures = [number(getattr(found.statistics, name)) for name in FIGURES[:-1]]
-    return [*figures, found.statistics.non_finite, found.size, *found.histogram]
+    figures = [number(getattr(found.figures, name)) for name in FIGURES[:-1]]
+    return [*figures, found.figures.non_finite, found.size, *found.histogram]
 
 
 # ---------------------------------------------------------------- in plain values
 
 
 def _rows(figures: BatchFigures) -> tuple[list[Row], dict[Node, int]]:
-    """Each row once, and where the row of each node stands."""
+    """The distinct rows, and the index of the row of each node."""
     rows: list[Row] = []
     known: dict[int, int] = {}
-    place: dict[Node, int] = {}
+    row_of_node: dict[Node, int] = {}
     for node, found in figures.values.items():
         if id(found) not in known:
             known[id(found)] = len(rows)
             rows.append(row_of(found))
-        place[node] = known[id(found)]
-    return rows, place
+        row_of_node[node] = known[id(found)]
+    return rows, row_of_node
 
 
 def _scalars(
-    figures: BatchFigures, rows: Sequence[Row], place: Mapping[Node, int]
+    figures: BatchFigures, rows: Sequence[Row], row_of_node: Mapping[Node, int]
 ) -> dict[str, float | None]:
-    """The outputs that are one number: the loss, and what an optimiser gives beside it."""
+    """The scalar outputs: the loss, the norm of the gradient, the learning rate."""
     mean = FIGURES.index("mean")
     return {
-        name: rows[place[node]][mean]
+        name: rows[row_of_node[node]][mean]
         for name, node in figures.graph.outputs.items()
-        if node.shape == () and node in place
+        if node.shape == () and node in row_of_node
     }
 
 
 def _entry(
-    figures: BatchFigures, node: Node, rows: Sequence[Row], place: Mapping[Node, int]
+    figures: BatchFigures, node: Node, rows: Sequence[Row], row_of_node: Mapping[Node, int]
 ) -> dict[str, Any]:
-    entry: dict[str, Any] = {"value": place[node]}
+    entry: dict[str, Any] = {"value": row_of_node[node]}
     delta = figures.graph.delta_or_none(node)
     if delta is not None:
-        entry["delta"] = place[delta]
-        entry |= _contributions(figures, node, rows, place)
+        entry["delta"] = row_of_node[delta]
+        entry |= _contributions(figures, node, rows, row_of_node)
     if node in figures.units:
         found = figures.units[node]
         entry["unit"] = {
@@ -134,17 +135,17 @@ def _entry(
 
 
 def _contributions(
-    figures: BatchFigures, node: Node, rows: Sequence[Row], place: Mapping[Node, int]
+    figures: BatchFigures, node: Node, rows: Sequence[Row], row_of_node: Mapping[Node, int]
 ) -> dict[str, Any]:
-    """What each tail sends back, and the cosines between them where they are not too many."""
+    """The contributions of all tails, and the cosines between them if there are not too many."""
     graph, sent = figures.graph, figures.graph.sent_back(node)
-    norms = [rows[place[item.value]][FIGURES.index("norm")] or 0.0 for item in sent]
+    norms = [rows[row_of_node[item.value]][FIGURES.index("norm")] or 0.0 for item in sent]
     products = figures.products.get(node)
     listed = [
         {
             "tail": graph.name_of(item.tail),
             "formula": contribution_formula(graph, item.tail, item.place),
-            "row": place[item.value],
+            "row": row_of_node[item.value],
             "share": number(ratio(norms[k], sum(norms))),
             "cosine": _cosine(products, k, -1),
             "along": 1.0 if products is None else number(ratio(products[k, -1], products[-1, -1])),
@@ -158,7 +159,7 @@ def _contributions(
 
 
 def _cosine(products: np.ndarray | None, a: int, b: int) -> float | None:
-    """The cosine of the angle between two of the vectors; a sole contribution is δ itself."""
+    """The cosine of the angle between two of the vectors; a single contribution is δ itself."""
     if products is None:
         return 1.0
     cosine = ratio(products[a, b], float(np.sqrt(products[a, a]) * np.sqrt(products[b, b])))
@@ -166,7 +167,7 @@ def _cosine(products: np.ndarray | None, a: int, b: int) -> float | None:
 
 
 def _explained(graph: Graph, found: NonFinite) -> dict[str, Any]:
-    """Where it stopped being finite, and what that was computed from, nearest first."""
+    """The first non-finite value and its ancestors, nearest first."""
     names = [found.name] if found.name in graph.names else list(found.heads)
     steps = {graph.names[name]: 0 for name in names if name in graph.names}
     queue = list(steps)

@@ -1,9 +1,9 @@
-"""Surgery on deltas: one named delta is clipped, scaled, stopped or replaced before it flows on.
+"""Changes deltas: clips, scales, stops or replaces one named delta before it is passed on.
 
 A node `u` means its whole delta, the sum over its tails; `u<-t` means the one contribution that
 tail t sends back to u; a scope means the one node by which values leave it. Every delta further
 back, towards the parameters, is computed from the changed delta, as with a hook on a tensor in
-other libraries. The deltas before it stay as they are.
+other libraries. The deltas between the loss and u do not change.
 
     >>> import graphgrad as gg
     >>> z = gg.tanh(gg.exp(gg.input("x", 3), name="a"), name="z")
@@ -49,13 +49,38 @@ _TINY = 1e-6
 
 
 def clip(at: str, limit: float) -> Operated:
-    """Every element of the delta is held between -limit and limit."""
+    """Limits every element of a delta to the range from -limit to limit.
+
+    `at` is the name of a node (`"a"`), of a scope, or of an edge (`"a<-z"`). Returns the cut, for
+    `gg.surgery` or `gg.derive(…, cuts=…)`. Raises ConfigurationError for a limit that is not above
+    0.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 3)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**3.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.clip("x", 5.0)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[1.0, 2.0, -3.0])["x.delta"]
+    array([3., 5., 5.], dtype=float32)
+    """
     limit = _positive("clip", at, limit)
     return Operated(at, "clip", lambda d: minimum(maximum(d, -limit), limit, name="clip"))
 
 
 def clip_norm(at: str, limit: float) -> Operated:
-    """The delta is made shorter where its norm √Σδ² is more than the limit; its direction stays."""
+    """Shortens a delta whose norm √Σδ² exceeds the limit; its direction does not change.
+
+    `at` names a node, a scope or an edge, as in `clip`. The factor is limit / (norm + 10⁻⁶), at
+    most 1. Raises ConfigurationError for a limit that is not above 0.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.clip_norm("x", 5.0)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, 4.0])["x.delta"].round(3)   # was [6, 8]
+    array([3., 4.], dtype=float32)
+    """
     limit = _positive("clip_norm", at, limit)
 
     def change(delta: Node) -> Node:
@@ -67,21 +92,59 @@ def clip_norm(at: str, limit: float) -> Operated:
 
 
 def scale(at: str, factor: float) -> Operated:
-    """The delta times a factor; -1 turns it round (gradient reversal)."""
+    """Multiplies a delta by a factor.
+
+    The factor -1 reverses the gradient (Ganin and Lempitsky 2015). `at` names a node, a scope or an
+    edge, as in `clip`. Raises ConfigurationError for a factor that is not finite.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.scale("x", -1.0)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, 4.0])["x.delta"]
+    array([-6., -8.], dtype=float32)
+    """
     if not math.isfinite(factor):
         raise ConfigurationError(f"scale {at}: the factor {factor} is not finite")
     return Operated(at, "scale", lambda d: multiply(d, float(factor), name="scale"))
 
 
 def stop(at: str) -> Operated:
-    """The delta becomes 0, whatever it was, NaN included: nothing flows further back from here."""
+    """Sets a delta to 0, whatever its value was, NaN included.
+
+    No gradient reaches earlier nodes through it. `at` names a node, a scope or an edge, as in
+    `clip`.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> loss = gg.sum(gg.tanh(x, name="left") + gg.exp(x, name="right"), name="loss")
+    >>> graph = gg.derive(gg.Graph({"loss": loss}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.stop("x<-right")])     # only tanh sends something back
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[0.0, 0.0])["x.delta"]
+    array([1., 1.], dtype=float32)
+    """
     return Operated(
         at, "stop", lambda d: broadcast_to(constant(0.0, d.dtype), d.shape, name="stop")
     )
 
 
 def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
-    """Another node in the place of the delta, or what a function makes of the delta's node."""
+    """Puts another node in the place of a delta, or the result of a function of the delta's node.
+
+    `at` names a node, a scope or an edge, as in `clip`; `by` is the node, or a function from the
+    delta's node to a node of the same type. Raises DeclarationError, when the cut is made, for a
+    value that is not a node or has another type.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.replace("x", gg.sign)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, -4.0])["x.delta"]
+    array([ 1., -1.], dtype=float32)
+    """
 
     def change(delta: Node) -> Node:
         given = by if isinstance(by, Node) else by(delta)
@@ -93,9 +156,10 @@ def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
 
 
 def parse_surgery(text: str) -> tuple[Operated, ...]:
-    """`clip u 1.0; scale u<-t 0.5; stop v`: surgery as one line of settings.
+    """Reads surgery written as one line of settings: `clip u 1.0; scale u<-t 0.5; stop v`.
 
-    Raises ConfigurationError for what is none. `replace` needs a node and so has no text.
+    Returns the cuts in order. Raises ConfigurationError for text that is not a valid cut. `replace`
+    needs a node and therefore cannot be written as text.
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
     found: list[Operated] = []
@@ -119,10 +183,18 @@ def parse_surgery(text: str) -> tuple[Operated, ...]:
 
 
 def surgery(graph: Graph, cuts: Iterable[Operated]) -> Graph:
-    """The derived graph with its deltas cut, in the order given.
+    """Cuts deltas of a derived graph, in the order given; returns the new graph.
 
-    Raises UnknownNameError for a node or edge that is not there or has no delta, DeclarationError
-    where the new delta has another type, or where updates are made of the deltas already.
+    Raises UnknownNameError for a node or edge that does not exist or has no delta, DeclarationError
+    where the new delta has another type, or where updates are already made of the deltas.
+
+    >>> import graphgrad as gg
+    >>> from graphgrad.passes import surgery
+    >>> x = gg.input("x", 2)
+    >>> graph = gg.derive(gg.Graph({"loss": gg.sum(x**2.0, name="loss")}), "loss", [x])
+    >>> cut = gg.surgery(graph, [surgery.scale("x", 0.5), surgery.clip("x", 3.5)])
+    >>> gg.compile(cut, fetch=["x.delta"])({}, x=[3.0, 4.0])["x.delta"]
+    array([3. , 3.5], dtype=float32)
     """
     return with_cuts(graph, cuts)
 

@@ -1,1 +1,1 @@
-"""What programs cost, and the machine that they run on."""
+"""Measures what programs cost, and examines the machine that they run on."""

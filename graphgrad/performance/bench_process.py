@@ -1,9 +1,9 @@
-"""Processes of a bench: started in a clean environment, asked by lines of JSON, always ended.
+"""Starts and ends the processes of a bench, in equal and clean environments.
 
-Equal conditions are made here. A variable that cripples one library (a forced BLAS kernel, a
-disabled compiler, a number of threads) is dropped for all; the threads are limited by the
-processors that a process may use, which every library respects. A worker that does not answer in
-time is killed, and a worker whose parent is gone reads the end of its input and ends.
+A variable that slows one library down (a forced BLAS kernel, a disabled compiler, a number of
+threads) is removed for all. Threads are limited by the processors that a process may use, which
+every library respects. Requests and answers are lines of JSON. A worker that does not answer in
+time is killed; a worker whose parent has ended reads the end of its input and ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -69,16 +69,16 @@ CRIPPLING = frozenset(
         "NPROC",
     )
 )
-"""Variables that make one library slower (or faster) than it is by itself."""
+"""Variables that make one library slower or faster than by default."""
 
 ADDED = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "PYTHONHASHSEED": "0"}
-"""Every engine runs on the processor."""
+"""Makes every contender run on the processor."""
 
 
 def clean_environment(
     environment: Mapping[str, str],
 ) -> tuple[dict[str, str], tuple[tuple[str, str], ...]]:
-    """The environment of the workers, and what was dropped from it, by name."""
+    """The environment of the workers, and the variables that were removed from it."""
     dropped = tuple(sorted((k, v) for k, v in environment.items() if k in CRIPPLING))
     kept = {name: value for name, value in environment.items() if name not in CRIPPLING}
     return {**kept, **ADDED}, dropped
@@ -91,9 +91,9 @@ def default_threads() -> int:
 
 @contextmanager
 def processors(count: int) -> Iterator[None]:
-    """Processes started inside may use `count` of this one's processors, and inherit that.
+    """Limits processes that are started inside to `count` of this process's processors.
 
-    Raises EnvironmentLimitError where there are fewer, or where the system cannot limit them.
+    Raises EnvironmentLimitError if there are fewer, or if the system cannot limit them.
     """
     try:
         before = os.sched_getaffinity(0)
@@ -116,7 +116,7 @@ def processors(count: int) -> Iterator[None]:
 
 
 def cores_first(allowed: Iterable[int], root: Path = Path("/")) -> list[int]:
-    """The processors in an order in which one of every core comes before a core's second."""
+    """The processors, first one of every core, then the others."""
     first: list[int] = []
     second: list[int] = []
     seen: set[str] = set()
@@ -131,19 +131,28 @@ def cores_first(allowed: Iterable[int], root: Path = Path("/")) -> list[int]:
     return first + second
 
 
+@contextmanager
+def _start_errors() -> Iterator[None]:
+    """Turns an OSError of a starting process into EnvironmentLimitError."""
+    try:
+        yield
+    except OSError as problem:
+        raise EnvironmentLimitError(f"no process starts: {problem}") from None
+
+
 class Worker:
-    """One engine's process; a context manager that ends it."""
+    """The process of one contender; a context manager that ends it."""
 
     def __init__(
         self, name: str, file: str, variant: str, environment: Mapping[str, str], threads: int
     ) -> None:
-        """Starts it. `file` declares the engine, see `bench_worker`."""
+        """Starts the process. `file` declares the contender, see `bench_worker`."""
         self.name, self.threads = name, threads
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed by __exit__)
         # -P keeps the file's folder, whose files are named like standard modules, off the path
         command = [sys.executable, "-P", bench_worker.__file__, file, variant]
-        try:
-            with processors(threads):
+        with ExitStack() as opened:
+            self._errors = opened.enter_context(tempfile.TemporaryFile())
+            with _start_errors(), processors(threads):
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
@@ -153,18 +162,16 @@ class Worker:
                     start_new_session=True,
                     text=True,
                 )
-        except OSError as problem:
-            self._errors.close()
-            raise EnvironmentLimitError(f"no process starts: {problem}") from None
-        except EnvironmentLimitError:
-            self._errors.close()
-            raise
+            opened.pop_all()  # from here on __exit__ closes it
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def ask(self, request: str, limit: float, **arguments: Any) -> dict[str, Any]:
-        """The answer; EnvironmentLimitError where there is none within `limit` seconds."""
+        """Sends a request and returns the answer.
+
+        Raises EnvironmentLimitError if there is none within `limit` seconds.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"request": request, **arguments}) + "\n")
@@ -180,7 +187,7 @@ class Worker:
                 "give it a smaller --size, or fewer --steps",
             ) from None
         if not line:
-            self._lines.put("")  # for whoever asks again
+            self._lines.put("")  # the next request reads it again
             raise self._failed("its process has ended")
         answer: dict[str, Any] = json.loads(line)
         if "failure" in answer:
@@ -189,7 +196,7 @@ class Worker:
 
     @property
     def processor_seconds(self) -> float:
-        """Seconds of processor time used so far; 0 where the system does not say."""
+        """Seconds of processor time used so far; 0 if the system does not report it."""
         return processor_seconds_of(self._process.pid)
 
     def _read(self) -> None:
@@ -215,27 +222,28 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.kill()  # it keeps nothing that is worth an orderly end
+        self._process.kill()  # nothing to flush: safe to kill
         self._process.wait()
         self._reader.join()
-        with suppress(OSError):  # what was written and not read any more
+        with suppress(OSError):  # requests that were not read
             self._process.stdin.close()
         self._process.stdout.close()
         self._errors.close()
 
 
 def processor_seconds_of(process: int) -> float:
-    """Seconds of processor time of a process and its threads; 0 where the system does not say."""
+    """Seconds of processor time of a process and its threads; 0 if the system does not report
+    it."""
     try:
         text = Path(f"/proc/{process}/stat").read_text()
-        fields = text.rpartition(")")[2].split()  # the name in brackets may hold anything
+        fields = text.rpartition(")")[2].split()  # the name in brackets can be any text
         return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, AttributeError):
         return 0.0
 
 
 def busy_seconds() -> float | None:
-    """Seconds that all processors of the machine were busy, for anybody; None where unknown."""
+    """Seconds that all processors of the machine were busy, for any program; None if unknown."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
         user, nice, system, _, _, interrupts, soft, stolen = map(int, fields)

@@ -1,14 +1,14 @@
-"""The bench: engines that compute the same training step, timed under equal conditions.
+"""Times contenders that compute the same training step, under equal conditions.
 
     absent?  ->  check  ->  first step  ->  turns  A B C  A B C  …  ->  records
 
-- Each engine runs in its own process, in one clean environment, on the same processors.
+- Each contender runs in its own process, in one clean environment, on the same processors.
 - The mathematics is equal: without dropout, from the same weights and on the same batch (with
-  padding), the losses of the first three steps agree, so forward, deltas and updates do.
-- Engines take turns, so that what else the machine does meets all of them. A turn is some steps
-  long, and a pause before it lets the threads of the one before fall asleep.
-- An engine that is missing or fails is named with the reason; only the first, to which the others
-  are compared, has to work. One that computes something else is an error.
+  padding), the losses of the first three steps agree, and so do forward pass, deltas and updates.
+- Contenders take turns, so that other load of the machine affects all of them. A turn is several
+  steps long; during the pause before it the threads of the previous contender go to sleep.
+- A contender that is missing or fails is reported with the reason; only the first, which the others
+  are compared to, has to work. A contender that computes something else is an error.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from graphgrad.performance.bench_process import (
 from graphgrad.performance.bench_worker import CHECK, PARAMETER, TIMING, Workload
 
 TOLERANCES = (1e-5, 2e-5, 1e-4)
-"""How far two engines' losses may be apart at each checked step, relative to the loss, in float32.
+"""The largest relative difference of two contenders' losses at each checked step, in float32.
 
-Every update makes the differences of rounding larger: at size base 1e-7, 2e-6 and 2e-5 were seen.
+Every update increases the differences of rounding: at size base they are 1e-7, 2e-6 and 2e-5.
 """
 TURN_SECONDS = 0.5
 PAUSE_SECONDS = 0.05
 WARM_STEPS = 2
-"""Steps after the first that are not counted: caches fill, and allocators learn the sizes."""
+"""Steps after the first that are not counted, while caches fill and allocators adapt."""
 TIME_LIMIT = 600.0
 """Seconds that one answer of a worker may take, beside the steps that it was asked for."""
 
@@ -52,24 +52,24 @@ Report = Callable[[str], None]
 
 
 class UnequalError(GraphgradError):
-    """Two engines of a bench do not compute the same."""
+    """Two contenders of a bench do not compute the same."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An engine that takes part: its file and variant, and the module that it needs."""
+    """A library that takes part: its file and variant, and the module that it needs."""
 
     name: str
     file: str
     variant: str = ""
     requires: str = ""
     slack: float = 1.0
-    """How many times further its losses may be apart than those of float32."""
+    """The factor by which its losses may differ more than those of float32."""
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How the engines are timed; `time_limit` in seconds for one answer of a worker."""
+    """The conditions of a bench; `time_limit` is in seconds, for one answer of a worker."""
 
     steps: int
     threads: int
@@ -78,11 +78,12 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured of one engine.
+    """The measurements of one contender.
 
-    `first_step_s` is building, compiling and one step; `peak_mb` the most memory (10⁶ bytes) that
-    its process held; `tokens_per_s` target tokens; `mfu` the share of the peak that the matrix
-    products of the median step reach; `ratio` its median over that of the first engine.
+    `first_step_s` is the time of building, compiling and one step; `peak_mb` the most memory that
+    its process had (10⁶ bytes); `tokens_per_s` counts target tokens; `mfu` is the share of the peak
+    rate that the matrix products of the median step reach; `ratio` is its median divided by that of
+    the first contender.
     """
 
     version: str
@@ -100,7 +101,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Bench:
-    """Everything that was measured of one workload."""
+    """The measurements of one workload."""
 
     workload: Workload
     threads: int
@@ -108,17 +109,17 @@ class Bench:
     gflop: float
     """Floating-point operations of the matrix products of a step, in 10⁹."""
     peak_gflops: float
-    """What `mfu` is a share of: NumPy's float32 matrix product in the first engine's process."""
+    """The peak rate: NumPy's float32 matrix product in the first contender's process."""
     records: Mapping[str, Record]
     absent: Mapping[str, str]
-    """Why an engine that was asked for has no record."""
+    """The reason for each contender without a record."""
     dropped: tuple[tuple[str, str], ...]
-    """Variables that the workers did not get."""
+    """Environment variables that were removed for the workers."""
     busy_elsewhere: float | None
-    """How many processors other programs kept busy meanwhile; None where that is unknown."""
+    """How many processors other programs kept busy meanwhile; None if unknown."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON's own types; each engine's record under its name."""
+        """Plain values for JSON, with each contender's record under its name."""
         return {
             **self.workload.to_dict(),
             "threads": self.threads,
@@ -134,7 +135,7 @@ class Bench:
 
 @dataclass
 class _Timing:
-    """What is known of one engine while it is being timed."""
+    """The measurements of one contender while it is being timed."""
 
     worker: Worker
     facts: dict[str, Any]
@@ -154,8 +155,8 @@ def bench(
     """Times the contenders; the first is the one that the others are compared to.
 
     `parameters` are the first weights by name and `flops` the operations of a step. `report` is
-    given a line when something long begins. Raises EnvironmentLimitError where the first contender
-    fails and UnequalError where another computes something else.
+    called with a line before every long part. Raises EnvironmentLimitError if the first contender
+    fails and UnequalError if another computes something else.
     """
     environment, dropped = clean_environment(os.environ)
     absent: dict[str, str] = {}
@@ -191,7 +192,7 @@ def bench(
 
 
 class _Runner:
-    """Asks the workers; a peer that fails becomes absent."""
+    """Sends requests to the workers; a contender that fails becomes absent."""
 
     def __init__(
         self,
@@ -218,7 +219,7 @@ class _Runner:
 
     @contextmanager
     def forgiving(self, name: str) -> Iterator[None]:
-        """A failure inside makes the engine absent; the first engine's is raised."""
+        """Makes a contender that fails inside absent; a failure of the first is raised."""
         try:
             yield
         except EnvironmentLimitError as problem:
@@ -245,7 +246,7 @@ class _Runner:
         )
 
     def checked(self, contenders: Sequence[Contender]) -> dict[str, tuple[float, ...]]:
-        """The losses of the first steps, which agree, of each engine that works."""
+        """Checks that the losses of the first steps agree, and returns those of each contender."""
         losses: dict[str, tuple[float, ...]] = {}
         for contender in contenders:
             self.report(f"{contender.name}: checks that it computes the same")
@@ -265,11 +266,11 @@ class _Runner:
         return losses
 
     def measure_peak(self, worker: Worker) -> None:
-        """Before and after the turns: a busy machine may spoil one measurement."""
+        """Measures the peak rate, before and after the turns, as the machine may be busy once."""
         self.peak = max(self.peak, worker.ask("peak", self.limit)["gflops"])
 
     def started(self, contenders: Sequence[Contender], stack: ExitStack) -> dict[str, _Timing]:
-        """The workers after their first step and the steps that are not counted."""
+        """Starts the workers and runs their first step."""
         timings: dict[str, _Timing] = {}
         for contender in contenders:
             self.report(f"{contender.name}: builds, compiles and runs the first step")
@@ -281,7 +282,7 @@ class _Runner:
         return timings
 
     def take_turns(self, timings: dict[str, _Timing]) -> float | None:
-        """Fills the timings; how many processors other programs kept busy meanwhile."""
+        """Times all steps; returns how many processors other programs kept busy meanwhile."""
         warm = [self.turn(timings, name, WARM_STEPS) for name in list(timings)]
         for timing in timings.values():
             timing.seconds.clear()
@@ -296,7 +297,7 @@ class _Runner:
         return meter.elsewhere()
 
     def turn(self, timings: dict[str, _Timing], name: str, count: int) -> list[float]:
-        """The next steps of one engine; it is taken out where it fails."""
+        """Times the next steps of one contender; removes it if it fails."""
         time.sleep(PAUSE_SECONDS)
         with self.forgiving(name):
             answer = self.ask(timings, name, "steps", count=count)
@@ -313,7 +314,7 @@ class _Runner:
 
 
 class _Meter:
-    """How busy other programs keep the machine while the workers run."""
+    """Measures how busy other programs keep the machine while the workers run."""
 
     def __init__(self, timings: Mapping[str, _Timing]) -> None:
         self.workers = [timing.worker for timing in timings.values()]
@@ -332,7 +333,7 @@ class _Meter:
 
 
 def batches_of(workload: Workload) -> dict[str, np.ndarray]:
-    """Two batches of random tokens: one with padding to check with, one without to time with."""
+    """Two batches of random tokens: one with padding for the check, one without for timing."""
     random = np.random.default_rng(workload.seed)
     batches = {}
     for prefix in (CHECK, TIMING):
@@ -353,13 +354,13 @@ def batches_of(workload: Workload) -> dict[str, np.ndarray]:
 def compare(
     name: str, losses: Sequence[float], other: str, others: Sequence[float], slack: float = 1.0
 ) -> None:
-    """UnequalError unless the losses of each step agree, to `slack` times the tolerances."""
+    """Raises UnequalError unless the losses of each step agree, to `slack` times the tolerances."""
     pairs = zip(losses, others, TOLERANCES, strict=True)
-    for step, (a, b, tolerance) in enumerate(pairs, 1):
-        if not abs(a - b) <= slack * tolerance * abs(a):
+    for step, (first, second, tolerance) in enumerate(pairs, 1):
+        if not abs(first - second) <= slack * tolerance * abs(first):
             raise UnequalError(
                 f"{other} computes something else than {name}: without dropout, from the same "
-                f"weights, its loss at step {step} is {b:.7g} and not {a:.7g}",
+                f"weights, its loss at step {step} is {second:.7g} and not {first:.7g}",
                 fix="step 1 differs: look at the forward pass; later: at deltas and optimiser",
             )
 
@@ -370,7 +371,7 @@ def _records(
     losses: Mapping[str, tuple[float, ...]],
     peak_seconds: float,
 ) -> dict[str, Record]:
-    """`peak_seconds` is what the matrix products of a step take at the peak."""
+    """The records; `peak_seconds` is the time of a step's matrix products at the peak rate."""
     medians = {name: statistics.median(timing.seconds) for name, timing in timings.items()}
     reference = next(iter(medians.values()))
     return {

@@ -1,15 +1,15 @@
-"""The process that a bench times one engine in: reads requests, answers with one line of JSON each.
+"""Runs one contender of a bench in a process: answers each request with one line of JSON.
 
-An engine is a file with two functions, loaded by its path:
+A contender is a file with two functions, loaded by its path:
 
     facts(variant, threads) -> dict             its `version`; how many `threads` it really uses
     build(variant, workload, parameters, batch, dropout) -> step
                                                 step() trains on the batch once: the loss before it
 
-So a library is timed and its memory is measured with nothing of graphgrad in its process: this file
-imports nothing of the package and is run as a script, and every engine is asked by the same code.
+This file imports nothing of the package and is run as a script, so a library is timed, and its
+memory is measured, without graphgrad in its process. The code is the same for every contender.
 
-What a library prints goes to the standard error, so that it cannot get between the answers.
+The output of a library is redirected to standard error, so that it does not mix with the answers.
 """
 
 from __future__ import annotations
@@ -29,27 +29,22 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
-
 Arrays = dict[str, np.ndarray]
 Step = Callable[[], float]
 
 PEAK_SIZE = 2048
 """The peak is measured by the float32 product of two matrices of this size."""
 PEAK_SECONDS = 0.5
-"""How long it is measured, at least three times."""
+"""The time of that measurement, which is repeated at least three times."""
 CHECK, TIMING = "check.", "timing."
-"""What the names of the two batches in the file of the arrays start with."""
+"""Prefixes of the names of the two batches in the file of the arrays."""
 PARAMETER = "parameter."
-"""What the names of the parameters in that file start with."""
+"""The prefix of the names of the parameters in that file."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A training step: sizes of the encoder–decoder and of the batch, and what is done with it.
+    """A training step: the sizes of the encoder–decoder and of the batch, and its settings.
 
     The model is post-norm, the optimiser Adam with β₂ = 0.98 and ε = 1e-8 at a constant rate,
     without clipping, all in float32. `source` and `target` are lengths in tokens.
@@ -77,7 +72,7 @@ class Workload:
         return self.batch * self.target
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON's own types."""
+        """Plain values for JSON."""
         return asdict(self)
 
 
@@ -85,17 +80,17 @@ REQUESTS = ("prepare", "check", "first", "steps", "peak")
 
 
 class Session:
-    """One engine with its workload; the methods that `REQUESTS` names are what can be asked."""
+    """One contender with its workload; `REQUESTS` are the methods that can be requested."""
 
-    def __init__(self, engine: ModuleType, variant: str) -> None:
-        self.engine, self.variant = engine, variant
+    def __init__(self, contender: ModuleType, variant: str) -> None:
+        self.contender, self.variant = contender, variant
         self.step: Step | None = None
 
     def prepare(self, workload: Mapping[str, Any], arrays: str, threads: int) -> dict[str, Any]:
-        """Loads weights and batches; the facts of the engine."""
+        """Loads weights and batches; returns the facts about the contender."""
         self.workload = Workload(**workload)
         self.arrays: Arrays = load_file(arrays)
-        return dict(self.engine.facts(self.variant, threads))
+        return dict(self.contender.facts(self.variant, threads))
 
     def check(self, steps: int) -> dict[str, Any]:
         """The losses of the first steps without dropout, on the batch with padding."""
@@ -103,15 +98,15 @@ class Session:
         return {"losses": [step() for _ in range(steps)]}
 
     def first(self) -> dict[str, Any]:
-        """Builds for timing and runs one step: the seconds of both together."""
+        """Builds for timing and runs one step; returns the seconds of both together."""
         started = time.perf_counter()
         self.step = self._built(TIMING, self.workload.dropout)
-        self.arrays = {}  # the engine has its own; the memory that is measured is the step's
+        self.arrays = {}  # the contender has copies; only the memory of the step is measured
         loss = self.step()
         return {"seconds": time.perf_counter() - started, "loss": loss}
 
     def steps(self, count: int) -> dict[str, Any]:
-        """Seconds of each of the next steps, the last loss, and the most memory held so far."""
+        """Seconds of each of the next steps, the last loss, and the peak of memory so far."""
         assert self.step is not None, "`first` comes before `steps`"
         seconds, loss = [], 0.0
         for _ in range(count):
@@ -133,12 +128,12 @@ class Session:
             }
             for prefix in (PARAMETER, batch)
         )
-        step: Step = self.engine.build(self.variant, self.workload, parameters, inputs, dropout)
+        step: Step = self.contender.build(self.variant, self.workload, parameters, inputs, dropout)
         return step
 
 
 def matrix_product_peak(size: int = PEAK_SIZE) -> float:
-    """GFLOP/s of the fastest of some float32 products [size, size], written into one array."""
+    """GFLOP/s of the fastest of several float32 products [size, size], written into one array."""
     left, right, out = np.random.default_rng(0).random((3, size, size), dtype=np.float32)
     seconds: list[float] = []
     while sum(seconds) < PEAK_SECONDS or len(seconds) < 3:
@@ -149,10 +144,9 @@ def matrix_product_peak(size: int = PEAK_SIZE) -> float:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held; 0 where the system does not say.
+    """The most memory that this process has had; 0 if the system does not report it.
 
-    Linux counts in the resource usage what the parent held when it started the process, and in
-    VmHWM it does not.
+    On Linux, VmHWM is read: the resource usage would include the memory of the parent process.
     """
     try:
         for line in Path("/proc/self/status").read_text().splitlines():
@@ -160,15 +154,16 @@ def peak_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass
-    if resource is None:
+    if importlib.util.find_spec("resource") is None:  # Windows
         return 0
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return held if sys.platform == "darwin" else held * 1024
+    resource = importlib.import_module("resource")
+    size: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return size if sys.platform == "darwin" else size * 1024
 
 
-def load_engine(path: str) -> ModuleType:
-    """The engine declared by the file."""
-    spec = importlib.util.spec_from_file_location(f"bench_engine_{Path(path).stem}", path)
+def load_contender(path: str) -> ModuleType:
+    """Loads the file that declares a contender."""
+    spec = importlib.util.spec_from_file_location(f"bench_contender_{Path(path).stem}", path)
     assert spec is not None and spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
@@ -177,17 +172,17 @@ def load_engine(path: str) -> ModuleType:
 
 
 def serve(path: str, variant: str) -> int:
-    """Answers requests until there are no more, or one fails."""
+    """Answers requests until the input ends or a request fails."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         session: Session | None = None
         for line in sys.stdin:
             request = json.loads(line)
             try:
-                session = session or Session(load_engine(path), variant)
+                session = session or Session(load_contender(path), variant)
                 asked = REQUESTS[REQUESTS.index(request.pop("request"))]
                 answer = getattr(session, asked)(**request)
-            except Exception as problem:  # whatever a library raises is the answer
+            except Exception as problem:  # any error of a library is an answer
                 traceback.print_exc()
                 answer = {"failure": f"{type(problem).__name__}: {problem}"}
             print(json.dumps(answer), file=answers, flush=True)

@@ -1,8 +1,8 @@
-"""NumPy's BLAS, examined by measuring: its kernel, its threads, and what holds it back.
+"""Examines NumPy's BLAS by measurement: its kernel, its threads, and what slows it down.
 
-An environment variable may force slow kernels or one thread on it. A forced kernel costs half the
-speed on one processor and nothing on the next, so every claim is a measurement: the same matrix
-product, timed here and in a fresh process without the variable.
+Environment variables can force slow kernels or a single thread. A forced kernel costs half the
+speed on one processor and nothing on another, so every claim is measured: the same matrix product
+is timed in this process and in a fresh process without the variable.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ THREAD_VARIABLES = {
     "mkl": ("MKL_NUM_THREADS", "OMP_NUM_THREADS"),
     "blis": ("BLIS_NUM_THREADS", "OMP_NUM_THREADS"),
 }
-# Reported where set, never judged: threadpoolctl cannot ask what they led to.
+# Reported if set, never judged: threadpoolctl does not report their effect.
 OTHER_VARIABLES = ("NVPL_BLAS_DEBUG_CPU_TYPE", "VECLIB_MAXIMUM_THREADS", "NPY_DISABLE_CPU_FEATURES")
 
 
@@ -36,9 +36,9 @@ OTHER_VARIABLES = ("NVPL_BLAS_DEBUG_CPU_TYPE", "VECLIB_MAXIMUM_THREADS", "NPY_DI
 class BlasReport:
     """NumPy's BLAS as this process runs it.
 
-    ``name`` is openblas, mkl or blis; for any other ``kernel`` is empty and ``threads`` 0. The
-    process may keep ``cores`` (physical) and ``processors`` (hardware threads) busy. The variables
-    of ``kernel_forced_by`` and ``threads_limited_by`` were absent in the ``free_`` trials.
+    `name` is openblas, mkl or blis; for any other BLAS `kernel` is empty and `threads` 0. The
+    process may keep `cores` (physical) and `processors` (hardware threads) busy. The variables of
+    `kernel_forced_by` and `threads_limited_by` were absent in the `free_` trials.
     """
 
     name: str
@@ -55,7 +55,7 @@ class BlasReport:
 
 
 def examine_blas(measure: bool = True) -> BlasReport:
-    """NumPy's BLAS; with ``measure`` its speed too, and its speed without what holds it back."""
+    """Examines NumPy's BLAS; `measure` also times it, with and without limiting variables."""
     name, version, kernel, threads = loaded_blas()
     processors, cores = usable_processors()
     forced = tuple(v for v in KERNEL_VARIABLES.get(name, ()) if os.environ.get(v))
@@ -64,7 +64,7 @@ def examine_blas(measure: bool = True) -> BlasReport:
     report = BlasReport(name, version, kernel, threads, cores, processors, forced, limits)
     if not measure:
         return report
-    # Two rounds, in turn, where rates are compared: others may use the machine during one of them.
+    # Two alternating rounds if rates are compared: other programs may be busy during one of them.
     count = 2 if forced or limits else 1
     rounds = [(run_trial(), _trial_without(forced), _trial_without(limits)) for _ in range(count)]
     measured, free_kernel, free_threads = (
@@ -75,7 +75,7 @@ def examine_blas(measure: bool = True) -> BlasReport:
 
 
 def _trial_without(variables: tuple[str, ...]) -> Trial | None:
-    """A trial in a fresh process whose environment lacks ``variables``; None without any."""
+    """A trial in a fresh process whose environment lacks `variables`; None if there are none."""
     environment = {name: value for name, value in os.environ.items() if name not in variables}
     # -P keeps that file's folder, whose files may be named like standard modules, off the path.
     command = [sys.executable, "-P", blas_trial.__file__]

@@ -1,4 +1,4 @@
-"""A matrix product, timed: what the BLAS of NumPy does in this process.
+"""Times a matrix product with the BLAS of NumPy in this process.
 
 The file imports nothing of the package, because a fresh process runs it as a script.
 """
@@ -16,7 +16,7 @@ TRIAL_SECONDS = 0.15
 
 @dataclass(frozen=True)
 class Trial:
-    """A float32 matrix product, timed: the BLAS's kernel and threads, and the best GFLOP/s."""
+    """The timing of a float32 matrix product: the BLAS's kernel and threads, the best GFLOP/s."""
 
     kernel: str
     threads: int
@@ -24,7 +24,7 @@ class Trial:
 
 
 def run_trial(size: int = 1024) -> Trial:
-    """The best rate of ``[size, size]`` float32 products in about `TRIAL_SECONDS`."""
+    """Measures the best rate of [size, size] float32 products in about `TRIAL_SECONDS`."""
     left, right, result = np.random.default_rng(0).random((3, size, size), dtype=np.float32)
     seconds: list[float] = []
     while sum(seconds) < TRIAL_SECONDS or len(seconds) < 2:

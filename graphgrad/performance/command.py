@@ -1,4 +1,4 @@
-"""Other programs, asked for what they print; what cannot start or takes too long is None."""
+"""Runs other programs and captures their output, within a time limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Finished = subprocess.CompletedProcess[str]
 
 
 def run_command(command: list[str], environment: dict[str, str] | None = None) -> Finished | None:
-    """A finished process, or None where it cannot start or takes too long."""
+    """Runs a command; None if it cannot start or takes too long."""
     try:
         return subprocess.run(
             command,

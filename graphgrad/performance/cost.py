@@ -1,8 +1,8 @@
-"""What a computation costs, counted from the graph: floating-point operations and bytes.
+"""Counts the cost of a computation from its graph: floating-point operations and bytes.
 
-Counted are the matrix products, 2 m n k each: nearly all the arithmetic of a network, and the same
-number for every way to compute it, so rates of different programs compare. Bytes are what a node
-has to read and write at least: each head once, and the result.
+Floating-point operations are those of the matrix products, 2 m n k each: nearly all arithmetic of a
+network, and the same number however they are computed, so rates of different programs can be
+compared. Bytes are the least that a node reads and writes: each head once, and the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def flops_of(node: Node) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the outputs and updates of a graph need: computed nodes, matrix products, bytes."""
+    """The cost of the outputs and updates of a graph: computed nodes, matrix products, bytes."""
 
     steps: int
     flops: int
@@ -44,7 +44,7 @@ def cost_of(graph: Graph, sizes: Mapping[str, int]) -> Cost:
 
 
 def flops_of_graph(graph: Graph, sizes: Mapping[str, int]) -> int:
-    """The matrix products that the outputs and updates of a graph need, for these sizes."""
+    """The operations of all matrix products that the outputs and updates need, for these sizes."""
     graph = specialise(graph, sizes)
     needed = graph.ancestors([*graph.outputs.values(), *graph.updates.values()])
     return sum(flops_of(node) for node in needed)

@@ -1,7 +1,7 @@
-"""The verdicts of the doctor: what slows NumPy down on this machine, and the remedy.
+"""Judges a machine for `graphgrad doctor`: what is missing or slows NumPy down, and the remedy.
 
-NumPy's speed is its BLAS's. A verdict is a pure function of the facts (`judge`, `judge_blas`), and
-its remedy is exactly what the fresh process of a trial did differently.
+NumPy is as fast as its BLAS. A verdict is a pure function of the facts (`judge`, `judge_blas`); the
+remedy of a slow BLAS is exactly what the fresh process of a trial did differently.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from graphgrad.performance.blas import THREAD_VARIABLES, BlasReport, examine_blas
+from graphgrad.performance.drawing_program import INSTALL_GRAPHVIZ, INSTALL_PORT
 from graphgrad.performance.machine import MachineReport
 
 SLOWER = 0.15  # a smaller loss than this share is noise on a machine that others use too
@@ -18,7 +19,7 @@ SLOWER = 0.15  # a smaller loss than this share is noise on a machine that other
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One verdict: ``ok``, a ``note`` or a ``problem``, and what to do about it (or nothing)."""
+    """One verdict: `ok`, a `note` or a `problem`, and the remedy (empty if there is none)."""
 
     level: Literal["ok", "note", "problem"]
     text: str
@@ -26,10 +27,10 @@ class Diagnosis:
 
 
 def one_line_warning(report: MachineReport | None = None) -> str | None:
-    """The problems and their remedies in one line, or None where there are none.
+    """The problems and their remedies in one line; None if there are no problems.
 
-    Without a report only the BLAS is looked at, in milliseconds. Only where the environment forces
-    its kernel or limits its threads is it measured, in two seconds.
+    Without a report only the BLAS is examined, in milliseconds; if the environment forces its
+    kernel or limits its threads, it is measured too, in two seconds.
     """
     if report is None:
         blas = examine_blas(measure=False)
@@ -47,9 +48,7 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
         reason = report.llvmlite.failure or "it is not installed"
         text = f"no llvmlite ({reason}): kernels run as plain NumPy, which is slower"
         findings.append(Diagnosis("note", text, "pip install --upgrade llvmlite"))
-    if not report.dot:
-        remedy = "apt install graphviz, brew install graphviz or conda install graphviz"
-        findings.append(Diagnosis("note", "no program `dot`: graphs are not laid out", remedy))
+    findings += _judge_drawing(report)
     gpus = ", ".join(report.gpus)
     if not gpus:
         findings.append(Diagnosis("note", "no NVIDIA GPU found: programs run on the processor"))
@@ -60,6 +59,17 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
         remedy = "pip install cupy-cuda12x or cupy-cuda13x, as the driver's CUDA version says"
         findings.append(Diagnosis("note", f"{gpus} needs CuPy ({reason})", remedy))
     return tuple(findings)
+
+
+def _judge_drawing(report: MachineReport) -> list[Diagnosis]:
+    """The formats of pictures that no program here draws."""
+    if report.dot:
+        return []
+    if report.graphviz_pure:
+        text = "no program `dot`: graphs are drawn as svg and png, but not as pdf"
+        return [Diagnosis("note", text, INSTALL_GRAPHVIZ)]
+    text = "neither `dot` nor `graphviz-pure`: graphs are not drawn as svg, png or pdf"
+    return [Diagnosis("note", text, f"{INSTALL_PORT} (svg and png); or {INSTALL_GRAPHVIZ}")]
 
 
 def judge_blas(blas: BlasReport) -> tuple[Diagnosis, ...]:
@@ -112,7 +122,7 @@ def _judge_threads(blas: BlasReport) -> Diagnosis | None:
 
 
 def report_dict(report: MachineReport) -> dict[str, Any]:
-    """Facts and findings as JSON's own types."""
+    """Facts and findings as plain values for JSON."""
     findings = [asdict(finding) for finding in judge(report)]
     whole = asdict(report) | {"environment": dict(report.environment), "findings": findings}
     plain: dict[str, Any] = json.loads(json.dumps(whole))

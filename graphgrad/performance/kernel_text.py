@@ -1,6 +1,6 @@
-"""A fused kernel of a program: what calls it, the nodes that it takes in, its text, its code.
+"""Shows a fused kernel of a program: the lines that call it, the nodes it computes, its text.
 
-The text is in the loop language (graphgrad/loops/translate.py), and is what is compiled. Equal
+The text is in the loop language (graphgrad/loops/translate.py) and is what is compiled. Equal
 layers share one kernel, so several lines of a program may call it.
 """
 
@@ -36,7 +36,7 @@ def kernel_text(program: Program, name: str) -> str:
 
 
 def _call_text(program: Program, step: Step, line: int) -> str:
-    """A line of the program: what comes out, and how many of which operations are done."""
+    """A line of the program: its outputs, and the number of operations of each kind."""
     outputs = ", ".join(printable(program.graph.name_of(node), 60) for node in step.group.outputs)
     counts = Counter(node.operation.name for node in step.group.nodes)
     operations = ", ".join(

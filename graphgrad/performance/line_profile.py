@@ -1,12 +1,11 @@
-"""Where the time of a program goes: seconds, bytes and GFLOP/s of every line, node and operation.
+"""Profiles a program: seconds, bytes and GFLOP/s of every line, node and operation.
 
-A program is one function with one line for each step, and Python's own line events are the clock:
-between two of them one line has run. So what is timed is the program itself, line by line in its
-order and in its memory, and not a copy made for timing. The events cost about a microsecond a line;
-`whole_seconds` is the same step without them.
+A program is one function with one line for each step. Python's line events are the clock: between
+two of them one line has run. So the program itself is timed, with its own order and memory. The
+events cost about a microsecond a line; `whole_seconds` is the time of a step without them.
 
 Times are medians over the steps, line by line. A line that computes no node (a guard, a copy of a
-next value into the state, the outputs) has an entry under its call's name.
+next value into the state, the outputs) is listed under the name of the function that it calls.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ WARM_STEPS = 2
 
 Arrays = Mapping[str, np.ndarray]
 Mark = tuple[int, int]
-"""A line number and when it began, in nanoseconds."""
+"""A line number and the time at which the line began, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineTime:
-    """One line of a program: a node's, as a rule.
+    """The time of one line of a program, which usually computes a node.
 
-    `bytes` are those read and written at least, `flops` those of matrix products; both are 0 where
+    `bytes` are the least that it reads and writes, `flops` those of matrix products; both are 0 if
     they are not counted. `origin` is the line of the user's code that declared the node.
     """
 
@@ -58,14 +57,14 @@ class LineTime:
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON's own types."""
+        """Plain values for JSON."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "gflops": round(self.gflops, 3)}
 
 
 @dataclass(frozen=True, slots=True)
 class OperationTime:
-    """All lines of one operation together."""
+    """The time of all lines of one operation together."""
 
     operation: str
     calls: int
@@ -79,22 +78,22 @@ class OperationTime:
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON's own types."""
+        """Plain values for JSON."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "gflops": round(self.gflops, 3)}
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What was measured over `steps` steps; seconds are those of one step."""
+    """The measurements over `steps` steps; seconds are those of one step."""
 
     steps: int
     whole_seconds: float
-    """A step without the clock between its lines, checks of the inputs included."""
+    """The time of a step without line events, including the checks of the inputs."""
     lines: tuple[LineTime, ...]
     """In the order of the program."""
     marks: tuple[Mark, ...]
-    """When each line of the last step began, and when the last one ended."""
+    """The times at which each line of the last step began, and at which the last one ended."""
 
     @property
     def seconds(self) -> float:
@@ -120,7 +119,7 @@ class Profile:
         return tuple(sorted(found, key=lambda each: -each.seconds))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON's own types."""
+        """Plain values for JSON."""
         return {
             "steps": self.steps,
             "whole_seconds": self.whole_seconds,
@@ -133,7 +132,7 @@ class Profile:
 def profile(
     program: Program, state: Arrays, inputs: Callable[[int], Arrays], steps: int = 5
 ) -> Profile:
-    """Runs the program on a copy of the state; `inputs(number)` are those of a step."""
+    """Times the program on a copy of the state; `inputs(number)` are the inputs of a step."""
     if steps < 1:
         raise ConfigurationError(f"a profile needs at least one step, not {steps}")
     state = {name: array.copy() for name, array in state.items()}
@@ -141,7 +140,7 @@ def profile(
     for number in range(WARM_STEPS):
         program(state, **inputs(number))
     for number in range(WARM_STEPS, WARM_STEPS + 2 * steps, 2):
-        feeds = inputs(number)  # in turn, so that what else the machine does meets both
+        feeds = inputs(number)  # alternating, so that other load of the machine affects both
         started = time.perf_counter()
         program(state, **feeds)
         whole.append(time.perf_counter() - started)
@@ -158,7 +157,7 @@ def profile(
 
 
 def chrome_trace(found: Profile) -> dict[str, Any]:
-    """The last step as a trace that chrome://tracing and ui.perfetto.dev show."""
+    """The last step as a trace for chrome://tracing and ui.perfetto.dev."""
     by_line = {line.line: line for line in found.lines}
     zero = found.marks[0][1]
     events: list[dict[str, Any]] = []
@@ -188,7 +187,7 @@ def chrome_trace(found: Profile) -> dict[str, Any]:
 
 
 class _LineClock:
-    """Notes when each line of a program begins, in this thread, while the context lasts."""
+    """Records the time at which each line of a program begins, in this thread and context."""
 
     def __init__(self) -> None:
         self.marks: list[Mark] = []
@@ -219,7 +218,7 @@ def _sums(marks: list[Mark]) -> dict[int, tuple[int, int]]:
 
 
 class _Lines:
-    """What the lines of a program stand for."""
+    """Describes the lines of a program: their nodes, kernels and calls."""
 
     def __init__(self, program: Program) -> None:
         self.graph, self.text = program.graph, program.source.splitlines()
@@ -243,7 +242,7 @@ class _Lines:
             shown = f"{operation} {name}".strip()
             return LineTime(shown, operation, type_, line, seconds, calls, 0, 0, "")
         group = self.fused.get(line)
-        if group is not None:  # a kernel computes many nodes and reads and writes some of them
+        if group is not None:  # a kernel reads its inputs and writes its outputs only
             kernel = self.text[line - 1].partition("(")[0].rpartition(".")[2]
             names = ", ".join(self.graph.name_of(output) for output in group.outputs)
             size = sum(each.type.nbytes for each in (*group.inputs, *group.outputs))

@@ -1,8 +1,8 @@
-"""Whether other programs keep the cores busy, and what to do about it.
+"""Detects whether other programs keep the cores busy, and suggests a remedy.
 
-The threads of OpenBLAS share every matrix product and wait for each other by spinning. Where others
-use the cores too, the slowest thread waits for its turn and the others wait for it, at every
-product: a training step can take ten times as long. With one thread nobody waits.
+The threads of OpenBLAS share every matrix product and wait for each other by spinning. If other
+programs use the cores too, one thread waits for a core and the others wait for that thread, at
+every product: a training step can take ten times as long. A single thread does not wait.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from graphgrad.performance.blas import BlasReport, examine_blas
 
 LOOKS, PAUSE = 9, 0.01
-"""How often the kernel is asked, and the seconds in between: processes come and go."""
+"""How many times the load is read, and the seconds in between, as processes start and end."""
 
 
 def busy_note(blas: BlasReport | None = None, root: Path = Path("/")) -> str | None:
-    """One line with the remedy where more is ready to run than there are cores; else None."""
+    """One line with the remedy if more threads are ready to run than there are cores, else None."""
     others, cores = ready_to_run(root), os.cpu_count() or 1
     if others is None or others < cores:
         return None
@@ -34,8 +34,10 @@ def busy_note(blas: BlasReport | None = None, root: Path = Path("/")) -> str | N
 
 
 def ready_to_run(root: Path = Path("/")) -> int | None:
-    """How many threads of the machine run or wait for a core, this one not counted: the median of
-    some looks. None where the system does not say."""
+    """How many other threads of the machine run or wait for a core: the median of `LOOKS` readings.
+
+    None if the system does not report it.
+    """
     seen = []
     for look in range(LOOKS):
         if look:

@@ -1,6 +1,6 @@
-"""The machine a program runs on: the facts of the doctor.
+"""Examines the machine that a program runs on: the facts of `graphgrad doctor`.
 
-Nothing is changed, and nothing raises: a fact that cannot be found is empty or 0.
+Nothing is changed and nothing raises: a fact that cannot be found is empty or 0.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from graphgrad.performance.blas import (
     examine_blas,
 )
 from graphgrad.performance.command import run_command
+from graphgrad.performance.drawing_program import DrawingProgram, find_dot, find_port
 from graphgrad.performance.processor import read_processor, usable_memory
 
 
 @dataclass(frozen=True)
 class Package:
-    """An optional package: its version, or the ``failure`` of its import, or neither (absent)."""
+    """An optional package: its version, or the `failure` of its import, or neither (absent)."""
 
     version: str = ""
     failure: str = ""
@@ -36,7 +37,11 @@ class Package:
 
 @dataclass(frozen=True)
 class MachineReport:
-    """What was found; ``memory`` in bytes, ``dot`` Graphviz's version, ``environment`` as set."""
+    """The facts about a machine.
+
+    `memory` is in bytes; `dot` and `graphviz_pure` are the versions of the programs that draw
+    pictures; `environment` holds the variables that concern the BLAS, as they are set.
+    """
 
     processor: str
     vector_extensions: tuple[str, ...]
@@ -49,16 +54,18 @@ class MachineReport:
     llvmlite: Package
     cupy: Package
     dot: str
+    graphviz_pure: str
     gpus: tuple[str, ...]
 
 
 def examine_machine(measure: bool = True) -> MachineReport:
-    """Find all facts, in two seconds or so; ``measure=False`` times no matrix product."""
+    """Finds all facts, in about two seconds; `measure=False` times no matrix product."""
     variables = (*KERNEL_VARIABLES.values(), *THREAD_VARIABLES.values(), OTHER_VARIABLES)
     names = sorted({name for group in variables for name in group})
     processor, extensions, _ = read_processor()
-    graphviz = re.search(r"version (\S+)", _answer("dot", "-V"))
-    gpus = _answer("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
+    gpus = _output(
+        shutil.which("nvidia-smi"), "--query-gpu=name,memory.total", "--format=csv,noheader"
+    )
     return MachineReport(
         processor,
         extensions,
@@ -70,13 +77,14 @@ def examine_machine(measure: bool = True) -> MachineReport:
         environment=tuple((name, os.environ[name]) for name in names if name in os.environ),
         llvmlite=_package("llvmlite"),
         cupy=_package("cupy"),
-        dot=graphviz[1] if graphviz else "",
+        dot=_version(find_dot()),
+        graphviz_pure=_version(find_port()),
         gpus=tuple(gpus.splitlines()),
     )
 
 
 def _package(name: str) -> Package:
-    """Imported in a fresh process, where a broken package does no harm."""
+    """Imports the package in a fresh process, where a broken package does no harm."""
     if importlib.util.find_spec(name) is None:
         return Package()
     script = "import importlib, sys; print(importlib.import_module(sys.argv[1]).__version__)"
@@ -84,11 +92,16 @@ def _package(name: str) -> Package:
     if done and done.returncode == 0:
         return Package(done.stdout.strip())
     lines = done.stderr.strip().splitlines() if done else []
-    return Package(failure=lines[-1] if lines else "its import does not end well")
+    return Package(failure=lines[-1] if lines else "its import ends without a message")
 
 
-def _answer(name: str, *arguments: str) -> str:
-    """What a program prints; nothing where there is no such program or where it fails."""
-    program = shutil.which(name)
+def _version(program: DrawingProgram | None) -> str:
+    """The version that a drawing program reports; empty if it is absent or fails."""
+    found = re.search(r"version (\S+)", _output(program.path if program else None, "-V"))
+    return found[1] if found else ""
+
+
+def _output(program: str | None, *arguments: str) -> str:
+    """The output of a program; empty if it is absent or fails."""
     done = run_command([program, *arguments]) if program else None
     return done.stdout + done.stderr if done and done.returncode == 0 else ""

@@ -1,6 +1,6 @@
-"""The processor and the memory that a process may use, as Linux and its control groups say.
+"""Finds the processor and the memory that a process may use, as Linux and its cgroups report them.
 
-Nothing raises: what cannot be found is empty or 0.
+Nothing raises: a fact that cannot be found is empty or 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-# The names in /proc/cpuinfo that say how wide and on what types the processor computes.
+# Flags of /proc/cpuinfo for vector widths and number types.
 VECTOR_EXTENSIONS = (
     "sse4_2",
     "avx",
@@ -39,9 +39,9 @@ VECTOR_EXTENSIONS = (
 def read_processor(
     root: Path = Path("/"), allowed: Container[int] = ()
 ) -> tuple[str, tuple[str, ...], int]:
-    """Name, vector extensions and number of physical cores among the ``allowed`` processors.
+    """Name, vector extensions and number of physical cores among the `allowed` processors.
 
-    From ``proc/cpuinfo`` under ``root``; where there is none, what Python and NumPy know, and 0.
+    From `proc/cpuinfo` under `root`; if there is none, from Python and NumPy, with 0 cores.
     """
     name = platform.processor() or platform.machine()
     paragraphs = _read(root / "proc/cpuinfo").split("\n\n")
@@ -76,7 +76,7 @@ def usable_processors() -> tuple[int, int]:
 def read_container_limits(root: Path = Path("/")) -> tuple[int, int]:
     """Processors (rounded up) and bytes that the control groups, version 1 or 2, allow.
 
-    From ``proc`` and ``sys`` under ``root``; `sys.maxsize` where there is no limit.
+    From `proc` and `sys` under `root`; `sys.maxsize` stands for no limit.
     """
     processors, sizes = [sys.maxsize], [sys.maxsize]
     for line in _read(root / "proc/self/cgroup").splitlines():
@@ -93,7 +93,7 @@ def read_container_limits(root: Path = Path("/")) -> tuple[int, int]:
 
 
 def usable_memory() -> int:
-    """Bytes that this process may use, 0 where unknown."""
+    """Bytes that this process may use, 0 if unknown."""
     try:
         installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
@@ -102,7 +102,7 @@ def usable_memory() -> int:
 
 
 def _numbers(path: Path) -> list[int]:
-    """The integers in a file; a word such as ``max`` is left out."""
+    """The integers in a file; a word such as `max` is left out."""
     return [int(number) for number in re.findall(r"-?\d+", _read(path))]
 
 

@@ -1,4 +1,4 @@
-"""From groups of nodes in order to a place in memory for every value."""
+"""Plans memory: assigns a place to the value of each node."""
 
 from graphgrad.plan.plan import Place, Plan, Scratch, Step, make_plan
 

@@ -1,8 +1,8 @@
-"""Offsets in one arena: values whose lives do not overlap share memory.
+"""Allocates offsets in an arena: values whose lifetimes do not overlap share memory.
 
-The allocator walks the schedule once, as a heap would at run time: the smallest free gap that fits
-is taken, neighbours that are free are joined. The gaps are few, so the walk is linear in the number
-of values and the arena does not grow with depth faster than what is alive at once.
+The allocator walks the schedule once, like a heap at run time: it takes the smallest free gap that
+fits, and joins free neighbours. There are few gaps, so the walk is linear in the number of values,
+and the arena does not grow with the depth of the graph faster than the live values do.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ ALIGNMENT = 64
 
 
 class Arena:
-    """Hands out and takes back stretches of bytes; `peak` is how many were ever needed."""
+    """Allocates and frees ranges of bytes; `peak` is the size of arena that they need."""
 
     def __init__(self) -> None:
         self.peak = 0
         self._gaps: list[tuple[int, int]] = []  # (offset, size), by offset, never adjacent
 
     def allocate(self, size: int) -> int:
-        """The offset of a stretch of `size` bytes."""
+        """Allocates `size` bytes; returns their offset."""
         size = aligned(size)
         best = min(
             (gap for gap in self._gaps if gap[1] >= size), key=lambda gap: gap[1], default=None
@@ -38,17 +38,17 @@ class Arena:
         return offset
 
     def release(self, offset: int, size: int) -> None:
-        """Takes a stretch back."""
+        """Frees the range at `offset` of `size` bytes."""
         size = aligned(size)
-        place = bisect_left(self._gaps, (offset, 0))
-        if place < len(self._gaps) and self._gaps[place][0] == offset + size:
-            size += self._gaps.pop(place)[1]
-        if place and sum(self._gaps[place - 1]) == offset:
-            offset, before = self._gaps.pop(place - 1)
+        index = bisect_left(self._gaps, (offset, 0))
+        if index < len(self._gaps) and self._gaps[index][0] == offset + size:
+            size += self._gaps.pop(index)[1]
+        if index and sum(self._gaps[index - 1]) == offset:
+            offset, before = self._gaps.pop(index - 1)
             size += before
         insort(self._gaps, (offset, size))
 
 
 def aligned(size: int) -> int:
-    """`size`, up to a whole number of cache lines; an empty value still gets one."""
+    """`size` rounded up to whole cache lines, at least one."""
     return max(ALIGNMENT, -(-size // ALIGNMENT) * ALIGNMENT)

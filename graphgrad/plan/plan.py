@@ -1,13 +1,13 @@
-"""The plan: every group of a schedule as a step, and a place in memory for every value.
+"""Makes the plan: one step for each group of the schedule, and a place in memory for every value.
 
-- A leaf lies where its owner keeps it: inputs with the caller, states in the state, constants with
-  the program. A view lies in the memory of its root. Everything else lies in one arena.
-- A value's place is free again after its last reader. An elementwise result takes the place of a
-  head that dies with it.
-- The next value of a state is written straight into the state where all readers of the old value
-  have run by then; otherwise it is copied there at the end.
+- The caller owns the memory of inputs and states, the program that of constants. A view is stored
+  in the memory of its root. All other values are stored in one arena.
+- The place of a value is freed after its last reader. An elementwise result reuses the place of a
+  head whose last reader it is.
+- The next value of a state is written directly to the state if all readers of the old value run
+  before; otherwise it is copied there at the end.
 
-The peak is known before anything runs.
+The peak memory is known before anything runs.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from graphgrad.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value lies. `kind` is input, state, constant, arena or view; `root` is the node whose
-    memory it is (the leaf that is updated, for a next value that is written in place)."""
+    """The memory of a value. `kind` is input, state, constant, arena or view; `root` is the node
+    that owns the memory (the updated leaf, for a next value that is written in place), and `offset`
+    its position in the arena, in bytes."""
 
     kind: str
     root: Node
@@ -35,7 +36,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A working array of one step."""
+    """A temporary array of one step, in the arena."""
 
     offset: int
     type: TensorType
@@ -43,23 +44,24 @@ class Scratch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One computation; a view costs nothing and is no step."""
+    """The computation of a group; a view is not computed."""
 
     group: Group
     scratch: tuple[Scratch, ...] = ()
     live_bytes: int = 0
-    inherited: Mapping[Node, Node] = field(default_factory=dict)
-    """The outputs that lie in the memory of an input, and which."""
+    """Bytes of the arena that are in use during the step."""
+    in_place: Mapping[Node, Node] = field(default_factory=dict)
+    """The outputs that overwrite an input, and that input."""
 
     @property
     def node(self) -> Node:
-        """The node that stands for the step: the last of its group."""
+        """The last node of the group, which the step is named after."""
         return self.group.nodes[-1]
 
 
 @dataclass(frozen=True, repr=False)
 class Plan(Single):
-    """What a backend lowers: `print(plan)` says where every value lies, `repr` is one line."""
+    """The input of a backend: `print(plan)` lists the steps and places, `repr` is one line."""
 
     graph: Graph
     layouts: Layouts
@@ -68,13 +70,14 @@ class Plan(Single):
     arena_bytes: int
     guards: tuple[Node, ...]
     guard_position: int
-    """The guards are checked before the step of this number; no state is written before it."""
+    """The guards are checked before this step; no earlier step writes a state."""
     copies: tuple[tuple[Node, Node], ...]
-    """(leaf, next value) of the updates that are copied into the state at the end."""
+    """(leaf, next value) for each update that is copied to the state at the end."""
 
     @property
     def peak_bytes(self) -> int:
-        """Bytes of the arena, the constants and the state: what a run holds beside its inputs."""
+        """Bytes of the arena, the constants and the state: the memory of a run beside its
+        inputs."""
         kept = [n for n in self.graph.nodes if n.operation is constant or n.operation in STATEFUL]
         return self.arena_bytes + sum(node.type.nbytes for node in kept)
 
@@ -102,10 +105,10 @@ class Plan(Single):
 
 
 def make_plan(schedule: Schedule, groups: Sequence[Group]) -> Plan:
-    """The plan of a schedule. Every node of it that is no view belongs to one of the groups, which
-    are given in the order in which they run."""
+    """The plan of a schedule. Each of its nodes that is not a view belongs to one of the groups,
+    which are ordered as they run."""
     graph, layouts, guards = schedule.graph, schedule.layouts, schedule.guards
-    places = _roots(graph, groups, layouts)
+    places = _initial_places(graph, groups, layouts)
     roots = {node: place.root for node, place in places.items()}
     last_use = _last_uses(
         [*graph.outputs.values(), *graph.updates.values(), *guards], groups, roots
@@ -116,8 +119,8 @@ def make_plan(schedule: Schedule, groups: Sequence[Group]) -> Plan:
     return Plan(graph, layouts, steps, places, arena_bytes, guards, guard_position, copies)
 
 
-def _roots(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node, Place]:
-    """Leaves and views get their places, what groups compute for others a place in the arena."""
+def _initial_places(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node, Place]:
+    """The places of leaves, views and outputs of groups; offsets are assigned later."""
     computed = {node for group in groups for node in group.nodes}
     outputs = {node for group in groups for node in group.outputs}
     places: dict[Node, Place] = {}
@@ -135,7 +138,7 @@ def _roots(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node
 def _last_uses(
     kept: Sequence[Node], groups: Sequence[Group], roots: Mapping[Node, Node]
 ) -> dict[Node, int]:
-    """The number of the last step that reads the memory of each root; what is kept outlives all."""
+    """The last step that reads the memory of each root; for kept values, one after all steps."""
     last: dict[Node, int] = {}
     for number, group in enumerate(groups):
         for head in group.inputs:
@@ -154,7 +157,7 @@ def _place_updates(
     last_use: Mapping[Node, int],
     guard_position: int,
 ) -> tuple[tuple[Node, Node], ...]:
-    """Next values that can be computed straight into their state are; the others are listed."""
+    """Places next values in their state where possible; returns the others, to be copied."""
     number_of = {node: number for number, group in enumerate(groups) for node in group.outputs}
     copies = []
     for leaf, node in graph.updates.items():
@@ -163,7 +166,7 @@ def _place_updates(
         if last_read == number >= 0:
             group = groups[number]
             views = any(h is not leaf and places[h].root is leaf for h in group.inputs)
-            free = leaf in group.shares.get(node, ()) and not views
+            free = leaf in group.may_overwrite.get(node, ()) and not views
         if number >= guard_position and free and places[node].kind == "arena":
             places[node] = Place("state", leaf)
         else:
@@ -177,56 +180,57 @@ def _allocate(
     roots: Mapping[Node, Node],
     last_use: Mapping[Node, int],
 ) -> tuple[tuple[Step, ...], int]:
-    """Offsets for everything that is computed into the arena, and for scratch."""
+    """Assigns offsets to the values in the arena and to scratch; returns the steps and the arena's
+    size."""
     arena, live = Arena(), 0
-    dying: dict[int, list[Node]] = {}
+    last_read_at: dict[int, list[Node]] = {}
     for group in groups:
         for node in group.outputs:
-            dying.setdefault(last_use[node], []).append(node)
+            last_read_at.setdefault(last_use[node], []).append(node)
     steps = []
     for number, group in enumerate(groups):
-        inherited: dict[Node, Node] = {}
+        in_place: dict[Node, Node] = {}
         for node in group.outputs:
             if places[node].kind == "state":
                 leaf = places[node].root
                 if leaf in group.inputs:
-                    inherited[node] = leaf
+                    in_place[node] = leaf
                 continue
-            heir = _heir(node, group, places, roots, last_use, number, inherited)
-            if heir is not None:
-                inherited[node] = heir
-                offset = places[heir].offset
+            reused = _reusable_input(node, group, places, roots, last_use, number, in_place)
+            if reused is not None:
+                in_place[node] = reused
+                offset = places[reused].offset
             else:
                 offset = arena.allocate(node.type.nbytes)
                 live += aligned(node.type.nbytes)
             places[node] = Place("arena", node, offset)
         scratch = tuple(Scratch(arena.allocate(t.nbytes), t) for t in group.scratch)
         peak = live + sum(aligned(item.type.nbytes) for item in scratch)
-        steps.append(Step(group, scratch, peak, inherited))
+        steps.append(Step(group, scratch, peak, in_place))
         for item in scratch:
             arena.release(item.offset, item.type.nbytes)
-        for dead in dying.get(number, ()):
-            if dead not in inherited.values() and places[dead].kind == "arena":
-                arena.release(places[dead].offset, dead.type.nbytes)
-                live -= aligned(dead.type.nbytes)
+        for node in last_read_at.get(number, ()):
+            if node not in in_place.values() and places[node].kind == "arena":
+                arena.release(places[node].offset, node.type.nbytes)
+                live -= aligned(node.type.nbytes)
     return tuple(steps), arena.peak
 
 
-def _heir(
+def _reusable_input(
     node: Node,
     group: Group,
     places: Mapping[Node, Place],
     roots: Mapping[Node, Node],
     last_use: Mapping[Node, int],
     number: int,
-    inherited: Mapping[Node, Node],
+    in_place: Mapping[Node, Node],
 ) -> Node | None:
-    """The input whose place `node` may take: same type, contiguous, dead after this step."""
-    for head in group.shares.get(node, ()):
+    """The input whose place `node` can reuse: of the same type, contiguous, last read here."""
+    for head in group.may_overwrite.get(node, ()):
         root = roots[head]
         if head is not root or places[root].kind != "arena" or head.type != node.type:
             continue
         shared = sum(roots[other] is root for other in dict.fromkeys(group.inputs))
-        if last_use[root] == number and shared == 1 and root not in inherited.values():
+        if last_use[root] == number and shared == 1 and root not in in_place.values():
             return root
     return None

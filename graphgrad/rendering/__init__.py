@@ -1,4 +1,4 @@
-"""Graphs as text, pictures and data: what a person reads, never what a computation needs."""
+"""Renders graphs as text, pictures and JSON, for people to read; no computation needs it."""
 
 from graphgrad.rendering.view import View
 

@@ -1,4 +1,4 @@
-"""How a node, a parameter and a scope are called in a picture: labels, details, tooltips."""
+"""Writes the texts of a picture: labels, details and tooltips of nodes, parameters and scopes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from graphgrad.text import printable
 
 
 class Describer:
-    """Makes the texts of a draft; `neurons` where weights are on edges."""
+    """Writes the texts of a draft; `neurons` is whether weights are drawn on edges."""
 
     def __init__(self, draft: Draft) -> None:
         self.draft, self.graph = draft, draft.graph
@@ -26,7 +26,7 @@ class Describer:
         self.deltas = set(self.graph.deltas.values())
 
     def box_of_node(self, node: Node) -> Box:
-        """The box of one node, without an id yet."""
+        """The box of one node; its id is set later."""
         scope = self.draft.scopes[node]
         kind, label = self.kind(node), self.label(node, scope)
         operation, shape = self.operation(node), shape_text(node.shape) if node.shape else ""
@@ -46,8 +46,10 @@ class Describer:
         )
 
     def box_of_scope(self, path: Path, members: Sequence[Node]) -> Box:
-        """One box for all nodes of a scope; inside a layer that is drawn for others, for its own. A
-        neuron is a circle that names what it computes, `a → z`."""
+        """The box of all nodes of a scope, or of a layer that is drawn for its repetitions.
+
+        A neuron is a circle with the names of what it computes, `a → z`.
+        """
         kind: Kind = "output" if any(node in self.outputs for node in members) else "scope"
         own = [node for node in members if self.draft.scopes[node][: len(path)] == path]
         inside = self._count(path)
@@ -66,8 +68,7 @@ class Describer:
         )
 
     def _count(self, path: Path) -> int:
-        """How many forward nodes were declared in the scope, constants left out; the page counts
-        alike."""
+        """How many forward nodes except constants are declared in the scope, as the page counts."""
         return sum(
             self.draft.parts[node] == "forward"
             and node.operation is not constant
@@ -76,7 +77,7 @@ class Describer:
         )
 
     def _steps(self, path: Path, members: Sequence[Node]) -> Iterator[str]:
-        """The nodes of a scope that somebody gave a name, products with a weight left out."""
+        """The labels of the nodes of a scope that the user has named, except weighted inputs."""
         for node in members:
             default = re.fullmatch(
                 rf"(.*\.)?{re.escape(node.operation.name)}(_\d+)?", self.graph.name_of(node)
@@ -85,7 +86,7 @@ class Describer:
                 yield self.label(node, path).text
 
     def kind(self, node: Node) -> Kind:
-        """What the colour of the box says."""
+        """The kind of the node, which decides the colour of its box."""
         part = self.draft.parts[node]
         if part == "update":
             return "update"
@@ -100,8 +101,8 @@ class Describer:
         return leaves.get(node.operation, "known" if known else "operation")
 
     def label(self, node: Node, scope: Path) -> Label:
-        """The name without the scope that the box stands in; δ with the node that it is the delta
-        of; `u←t` for what t sends back to u."""
+        """The name without the scope of its box; of a delta δ and the name of its node; of the
+        contribution that t sends back to u, `u←t`."""
         name = self.graph.name_of(node)
         prefix = ".".join(scope) + "." if scope else ""
         owner = None
@@ -119,7 +120,7 @@ class Describer:
         return Label(name.removeprefix(prefix))
 
     def operation(self, node: Node) -> str:
-        """The operation with its hidden constants; the dtype of a leaf that is no float."""
+        """The operation with its hidden constants; of a leaf, its dtype unless it is a float."""
         merged = [
             head for head in node.heads if self.draft.stands_for.get(head) is node and head.heads
         ]
@@ -131,7 +132,7 @@ class Describer:
         if node.operation in (input, parameter, state):
             return "" if node.type.is_float else str(node.dtype)
         if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
-            return value_formula(self.graph, node, self.called)  # no word of the blackboard's
+            return value_formula(self.graph, node, self.called)  # such a name is not in lectures
         hidden = [
             short_name(self.graph, head)
             for head in node.heads
@@ -140,7 +141,7 @@ class Describer:
         return " ".join([node.operation.name, *hidden])
 
     def called(self, node: Node) -> str:
-        """How a formula in the picture calls a node: as its box does, a constant by its value."""
+        """The text of a node in a formula: the label of its box, or the value of a constant."""
         if node not in self.draft.scopes or self.draft.parts[node] != "forward":
             return short_name(self.graph, node, None)
         return self.label(node, self.draft.scopes[node]).text
@@ -162,7 +163,7 @@ class Describer:
         return "\n".join(lines)
 
     def weight_label(self, weight: Node, scope: Path) -> Label:
-        """`w.x1->h2` is w with the index x1→h2; any other name stands as it is."""
+        """The label of a weight: `w.x1->h2` is w with the index x1→h2."""
         name = self.label(weight, scope).text
         front, _, back = name.rpartition(".")
         if "->" in back and front:
@@ -170,7 +171,7 @@ class Describer:
         return Label(name)
 
     def title(self, path: Path) -> str:
-        """What is written at a scope: a number only with the name before it."""
+        """The title of a scope; a number is preceded by the name of the outer scope."""
 
         def name(path: Path) -> str:
             return ".".join(path[-2:]) if path[-1].isdecimal() else path[-1]

@@ -1,9 +1,9 @@
-"""A graph as one JSON object: nodes in order, heads and deltas by position, formulas as text.
+"""Writes a graph as one JSON object: nodes in order, heads and deltas by position, formulas.
 
     {"nodes": [{"name": …, "operation": …, "heads": [0, 2], "delta": 17, …}, …],
      "outputs": {"loss": 16}, "updates": [[3, 20], …]}
 
-Stable: the same graph gives the same text. Arrays of constants are left out.
+The same graph gives the same text. The arrays of constants are left out.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from graphgrad.backprop.formula import contribution_formula, delta_formula, valu
 from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
-from graphgrad.rendering.figures import Figures
+from graphgrad.rendering.annotations import Annotations
 from graphgrad.strict_json import format_json
 
 
-def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:
-    """The graph in plain values, and of a run which it is and how far it has come."""
+def document(graph: Graph, annotations: Annotations | None = None) -> dict[str, Any]:
+    """The graph in plain values, with the name, the step and the loss of a run if it is of one."""
     parts = parts_of(graph)
     run = (
         {}
-        if figures is None
+        if annotations is None
         else {
             "run": {
-                "name": figures.run,
-                "step": figures.step,
-                "batch": figures.batch,
-                "loss": figures.loss,
+                "name": annotations.run,
+                "step": annotations.step,
+                "batch": annotations.batch,
+                "loss": annotations.loss,
             }
         }
     )
@@ -43,9 +43,9 @@ def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:
     }
 
 
-def json_text(graph: Graph, figures: Figures | None = None) -> str:
+def json_text(graph: Graph, annotations: Annotations | None = None) -> str:
     """The graph as strict JSON text that ends with a line break."""
-    return format_json(document(graph, figures), "the graph") + "\n"
+    return format_json(document(graph, annotations), "the graph") + "\n"
 
 
 def _node(graph: Graph, node: Node) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""DOT, written by our own hand: stable text that Graphviz lays out and that nothing can break.
+"""Writes a picture as a DOT text for Graphviz.
 
-- Identifiers are n0, n1, … and c0, c1, …; a name of the user's is only ever a label or a tooltip,
-  cut, with every character that cannot be printed written out, and escaped by `markup` or `quoted`.
-  There are no links, images or attributes from users.
-- Labels are Graphviz's HTML-like ones, so that they can have two sizes and an index below.
-- The mirror: an edge of deltas is written from δ_head to δ_tail with `dir=back`, and δ_u shares the
-  rank of u. So both ladders run the same way, and hundreds of nodes are laid out in a second.
+- Identifiers are n0, n1, … and c0, c1, …. A user's name is only used in labels and tooltips:
+  shortened, unprintable characters as escapes, and escaped by `markup` or `quoted`. Users cannot
+  add links, images or attributes.
+- Labels are Graphviz's HTML-like ones, so that they can have two sizes and an index.
+- An edge of deltas is written from δ_head to δ_tail with `dir=back`, and δ_u has the rank of u. So
+  the deltas are laid out like the values, and hundreds of nodes take a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from graphgrad.text import printable
 FONT = "Arial,Helvetica,sans-serif"
 _LONGEST = 48  # characters of a line in a box
 _TOOLTIP = 400
-_FACTOR = 34  # characters on an edge; what is longer stands in its tooltip only
+_FACTOR = 34  # characters on an edge; longer texts are in its tooltip only
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,10 @@ def write_dot(picture: Picture) -> str:
     lines += _scope((), picture, _Numbers())
     met: dict[str, int] = {}
     for edge in picture.edges:
-        end = edge.head if edge.kind == "delta" else edge.tail  # where the arrow points to
+        end = edge.head if edge.kind == "delta" else edge.tail  # the end with the arrow
         met[end] = met.get(end, -1) + edge.weight
         lines.append(f"  {edge.head} -> {edge.tail} [{_edge(edge, met[end])}];")
-    if picture.caption:  # last, or every scope would inherit it
+    if picture.caption:  # written last: clusters inherit a label that is set before them
         text = '<BR ALIGN="LEFT"/>'.join(markup(line, _TOOLTIP) for line in picture.caption)
         lines.append(f'  label=<{text}<BR ALIGN="LEFT"/>>; labelloc=t; labeljust=l;')
     lines.append("}")
@@ -65,16 +65,16 @@ def write_dot(picture: Picture) -> str:
 
 
 def markup(text: str, limit: int = _LONGEST) -> str:
-    """A user's text inside an HTML-like label: shown as it is, never read as anything else."""
+    """Escapes a user's text for an HTML-like label."""
     escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "\\\\"}
     return "".join(escapes.get(c, c) for c in printable(text, limit)) or " "
 
 
 def quoted(text: str, limit: int = _TOOLTIP) -> str:
-    """A user's text, line breaks kept, as a quoted string.
+    """Escapes a user's text, which may have several lines, as a quoted string.
 
-    A backslash is shown as ∖: Graphviz expands `\\N` in tooltips, and its versions differ in
-    whether once or twice, so that no number of backslashes is right for all of them.
+    A backslash is written as ∖: Graphviz expands `\\N` in tooltips, some versions twice, so that no
+    number of backslashes is right for all of them.
     """
     escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': '\\"', "\\": "∖"}
     lines = [
@@ -105,7 +105,7 @@ def _settings(picture: Picture) -> Iterator[str]:
 
 
 class _Numbers:
-    """Counts clusters."""
+    """Numbers the clusters."""
 
     def __init__(self) -> None:
         self.last = -1
@@ -127,7 +127,7 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
                 )
                 yield f"{indent}{{ rank=same; {pair}; }}"
     inputs = [box.id for box in picture.boxes if box.scope == path and box.kind == "input"]
-    if picture.style == "neurons" and len(inputs) > 1:  # one below the other, in their order
+    if picture.style == "neurons" and len(inputs) > 1:  # in one column, in their order
         yield f"{indent}{{ rank=same; edge [style=invis]; {' -> '.join(inputs)}; }}"
     yield from _column(path, picture, indent)
     for inner in _children(path, picture):
@@ -138,7 +138,7 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
                 break
             (inner,) = below
             title = f"{title}.{picture.titles[inner].rpartition('.')[2] or picture.titles[inner]}"
-        if _circles(inner, picture):  # a frame would upset the order of the neurons inside
+        if _circles(inner, picture):  # a cluster would change the order of the neurons inside
             yield f"{indent}subgraph layer_c{numbers.next()} {{"
         else:
             yield f"{indent}subgraph cluster_c{numbers.next()} {{"
@@ -148,7 +148,7 @@ def _scope(path: Path, picture: Picture, numbers: _Numbers) -> Iterator[str]:
 
 
 def _column(path: Path, picture: Picture, indent: str) -> Iterator[str]:
-    """Neurons that are one circle each, in their order, each with its δ beside it."""
+    """Puts neurons that are one circle each in a column, in their order, each beside its δ."""
     deltas = {box.beside: box.id for box in picture.boxes if box.beside}
     order = [
         item
@@ -217,7 +217,7 @@ def _text(box: Box) -> str:
     if box.figure:
         lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FIGURE}">{markup(box.figure)}</FONT>')
     below = box.detail or box.figure
-    if not box.tags and not (below and box.label.index):  # an index would touch the next line
+    if not box.tags and not (below and box.label.index):  # an index would overlap the next line
         return "<BR/>".join(lines)
     colours = COLOURS["delta" if box.kind == "delta" else "parameter"]
     fill = f' BGCOLOR="{colours.fill}"' if box.kind != "delta" else ""
@@ -243,7 +243,7 @@ def _label(label: Label, bold: bool = False) -> str:
 
 
 def _edge(edge: Edge, number: int) -> str:
-    """The attributes of an edge, the `number`th that bears a weight to where it points."""
+    """The attributes of an edge, the `number`th edge with a weight that points to its end."""
     fields: list[str] = []
     if edge.kind == "delta":
         fields += ["dir=back", f'color="{_DELTA}"', f'fontcolor="{_DELTA}"', "penwidth=0.9"]
@@ -251,10 +251,10 @@ def _edge(edge: Edge, number: int) -> str:
         fields += ["constraint=false", f'color="{_USE}"', "style=dotted", "arrowsize=0.4"]
     else:
         fields += ["weight=3"]
-    if edge.label.text and edge.weight:  # away from the arrow, where the edges of a neuron fan out
+    if edge.label.text and edge.weight:  # away from the arrow, where edges of a neuron are apart
         short = Label(printable(edge.label.text, _FACTOR), printable(edge.label.index, _FACTOR))
-        delta = edge.kind == "delta"  # its line runs from the head as well, and points there
-        # one after another, or they would cover each other
+        delta = edge.kind == "delta"  # written from the head, too, and with the arrow there
+        # at different distances, so that labels do not overlap
         near = 7.5 if delta or edge.figure else 5.5
         distance = near + (2.4 if delta else 1.6) * (number % 3)
         end = "tail" if delta else "head"
@@ -264,7 +264,7 @@ def _edge(edge: Edge, number: int) -> str:
         )
     elif "\n" in edge.label.text or 0 < len(edge.label.text) <= _FACTOR:
         lines = map(markup, edge.label.text.split("\n"))
-        fields.append(f"label=<&#160;{'<BR/>&#160;'.join(lines)}>")  # or it would touch the line
+        fields.append(f"label=<&#160;{'<BR/>&#160;'.join(lines)}>")  # a space beside the line
     if edge.weight:
         fields.append("minlen=3")
     if edge.tooltip:

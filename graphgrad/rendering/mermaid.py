@@ -1,10 +1,10 @@
-"""Mermaid: the picture as text that GitHub, GitLab and notebooks draw by themselves.
+"""Writes a picture as a Mermaid text, which GitHub, GitLab and notebooks draw.
 
-- Identifiers are n0, n1, … and s0, s1, …; a name of the user's only ever stands in a quoted label,
-  and there every character that Mermaid could read as its own is written as its number, `#35;`.
-- Scopes are subgraphs, folded as in every other picture. Deltas run backwards, dashed and red.
-- Mermaid itself refuses more than 50,000 characters or 500 edges, with a picture of a bomb. What
-  would come to that is refused here, with words.
+- Identifiers are n0, n1, … and s0, s1, …. A user's name is only used in quoted labels, where every
+  character that has a meaning in Mermaid is written as its number, `#35;`.
+- Scopes are subgraphs, folded as in every other picture. Edges of deltas are reversed, dashed, red.
+- Mermaid draws at most 50,000 characters and 500 edges. A larger picture raises
+  ConfigurationError.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from graphgrad.text import printable
 
 MOST_CHARACTERS = 50_000
 MOST_EDGES = 500
-"""Mermaid's own limits, `maxTextSize` and `maxEdges`, as they are where nobody changes them."""
+"""The default values of Mermaid's limits `maxTextSize` and `maxEdges`."""
 _LONGEST = 48  # characters of a line in a box
 _PLAIN = frozenset(" ,+-=()/|")
 _FILLS = ("#F8FAFC", "#F1F5F9", "#E9EEF4", "#E2E8F0")
@@ -30,7 +30,7 @@ _KINDS = {"delta": f"stroke:{_DELTA},stroke-width:1px", "use": f"stroke:{_USE},s
 
 
 def write_mermaid(picture: Picture) -> str:
-    """The flowchart of a picture; ConfigurationError where Mermaid would refuse it."""
+    """Writes the flowchart of a picture; raises ConfigurationError if Mermaid would not draw it."""
     if len(picture.edges) > MOST_EDGES:
         raise _too_large(f"{len(picture.edges):,} edges", f"{MOST_EDGES} edges")
     directions = {"right": "LR", "down": "TB", "up": "BT"}
@@ -46,32 +46,33 @@ def write_mermaid(picture: Picture) -> str:
 
 
 def escaped(text: str, limit: int = _LONGEST) -> str:
-    """A user's text inside a quoted label: shown as it is, never read as anything else.
+    """Escapes a user's text for a quoted label.
 
-    An underscore stays within a word only, and a point only where no space follows: elsewhere
-    Mermaid takes them for marks of emphasis and of lists.
+    An underscore is not escaped within a word, nor a point that no space follows: elsewhere they
+    mark emphasis and lists.
     """
     shown = printable(text, limit)
-    return "".join(_character(shown, place) for place in range(len(shown))) or " "
+    return "".join(_character(shown, position) for position in range(len(shown))) or " "
 
 
 def _caption(lines: tuple[str, ...]) -> list[str]:
-    """The title, as the front matter of the text: YAML, in which JSON's texts are texts too."""
+    """The title, as front matter in YAML; a JSON string is also a YAML string."""
     if not lines:
         return []
     title = json.dumps(" · ".join(printable(line, 200) for line in lines), ensure_ascii=False)
     return ["---", f"title: {title}", "---"]
 
 
-def _character(text: str, place: int) -> str:
-    character = text[place]
-    after = text[place + 1 : place + 2]
-    inside = 0 < place < len(text) - 1 and text[place - 1].isalnum() and after.isalnum()
+def _character(text: str, position: int) -> str:
+    """One character of a text, escaped if it has a meaning in Mermaid at this position."""
+    character = text[position]
+    after = text[position + 1 : position + 2]
+    inside = 0 < position < len(text) - 1 and text[position - 1].isalnum() and after.isalnum()
     if character == "_" and inside:
         return character
     if character == "." and after not in ("", " "):
         return character
-    if character in "-+" and place == 0:  # the start of a list
+    if character in "-+" and position == 0:  # the start of a list
         return f"#{ord(character)};"
     if character.isalnum() or character in _PLAIN or ord(character) > 127:
         return character
@@ -103,12 +104,12 @@ def _box(box: Box) -> str:
     lines = [_label(box.label), *(escaped(text) for text in (box.detail, box.figure) if text)]
     text = "<br/>".join([*lines, *map(escaped, box.tags)])
     if box.round:
-        return f'{box.id}(("{text.replace("<br/>", " ")}"))'  # two short lines burst a circle
+        return f'{box.id}(("{text.replace("<br/>", " ")}"))'  # one line: two do not fit a circle
     return f'{box.id}("{text}")' if box.kind == "operation" else f'{box.id}["{text}"]'
 
 
 def _label(label: Label) -> str:
-    """An index stands behind its name, as δ[z] does."""
+    """A label; an index is written after the text, as in δ[z]."""
     text = "<br/>".join(map(escaped, label.text.split("\n")))
     return text + (f"#91;{escaped(label.index)}#93;" if label.index else "")
 
@@ -128,10 +129,10 @@ def _styles(picture: Picture) -> Iterator[str]:
         ids = ",".join(box.id for box in picture.boxes if box.kind == kind)
         yield f"  classDef {kind}Box fill:{colours.fill},stroke:{colours.line},color:#1F2933"
         yield f"  class {ids} {kind}Box"
-    for way, style in _KINDS.items():
-        places = [str(place) for place, edge in enumerate(picture.edges) if edge.kind == way]
-        if places:
-            yield f"  linkStyle {','.join(places)} {style}"
+    for kind_of_edge, style in _KINDS.items():
+        numbers = [str(n) for n, edge in enumerate(picture.edges) if edge.kind == kind_of_edge]
+        if numbers:
+            yield f"  linkStyle {','.join(numbers)} {style}"
 
 
 def _too_large(size: str, limit: str) -> ConfigurationError:

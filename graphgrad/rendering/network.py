@@ -1,7 +1,8 @@
-"""A graph as networkx sees it, for what networkx does well: reachability, dominators, cuts, export.
+"""Converts a graph to networkx, for reachability, dominators, cuts and export.
 
-Imported by its own name only, as networkx takes a quarter of the time of importing the package.
-Nodes are keyed by their position, edges run from head to tail and carry the operand's place.
+No other module imports this one, as importing networkx takes a quarter of the time of importing the
+package. Nodes are keyed by their position; edges lead from head to tail and have the position of
+the head in the tail as `operand`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from graphgrad.graph.node import Node
 
 
 def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
-    """The graph as a MultiDiGraph with text attributes only, so that every writer can export it."""
+    """The graph as a MultiDiGraph; node attributes are texts, so that every writer can export
+    it."""
     network = networkx.MultiDiGraph()
     for position, node in enumerate(graph.nodes):
         network.add_node(
@@ -23,15 +25,16 @@ def to_networkx(graph: Graph) -> networkx.MultiDiGraph:
             shape=str(node.type),
             origin=str(node.origin or ""),
         )
-        for place, head in enumerate(node.heads):
-            network.add_edge(graph.position(head), position, operand=place)
+        for operand, head in enumerate(node.heads):
+            network.add_edge(graph.position(head), position, operand=operand)
     return network
 
 
 def dominators(graph: Graph, output: Node) -> tuple[Node, ...]:
-    """The nodes through which every way from a leaf to `output` leads, nearest to the leaves first.
+    """The nodes on every path from a leaf to `output`, nearest to the leaves first.
 
-    These are the narrow places of a network: where a wrong value must pass, and where to cut.
+    They are the bottlenecks of a network: every wrong value passes them, and a cut there separates
+    the leaves from the output.
     """
     network = networkx.DiGraph()
     needed = graph.ancestors([output])

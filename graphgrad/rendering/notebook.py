@@ -1,7 +1,7 @@
-"""What a notebook shows: the function that the entry point group `graphgrad.display` finds.
+"""Shows objects in notebooks: `show` is found by the entry point group `graphgrad.display`.
 
-A cell must come back soon, so a picture is small or there is none: equal layers are drawn once,
-scopes become boxes until few are left, and Graphviz gets a few seconds.
+A cell must not take long, so pictures are small: equal layers are drawn once, scopes become boxes
+until few are left, and Graphviz is stopped after a few seconds. Larger graphs get no picture.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from graphgrad.backends import Program
 from graphgrad.compile import Compiled
 from graphgrad.graph import Graph, Node
+from graphgrad.performance.drawing_program import find_drawing_program
 from graphgrad.rendering.dot import write_dot
-from graphgrad.rendering.image import draw_image, find_drawing_program
+from graphgrad.rendering.image import draw_image
 from graphgrad.rendering.notebook_html import graph_html, node_html, program_html
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.picture import Picture
@@ -23,7 +24,7 @@ _DEPTHS = (None, 3, 2, 1, 0)
 
 
 def show(item: object) -> dict[str, str]:
-    """An object of the package as HTML, and as SVG where it is small; nothing for another one."""
+    """An object of the package as HTML, and as SVG if it is small; nothing for other objects."""
     drawn: str | None = None
     match item:
         case Node():
@@ -63,13 +64,13 @@ def _compiled_parts(compiled: Compiled) -> tuple[list[tuple[str, str]], dict[str
 
 
 def draw(graph: Graph) -> str | None:
-    """The graph as SVG; None where nothing draws, or the picture would be too large."""
+    """The graph as SVG; None if no program can draw it or the picture would be too large."""
     if len(graph) > _NODES or find_drawing_program() is None:
         return None
     try:
         small = _small(graph)
         return None if small is None else draw_image(write_dot(small), "svg", SECONDS).decode()
-    except Exception:  # the cell shows the table alone
+    except Exception:  # the cell shows only the table
         return None
 
 

@@ -1,6 +1,6 @@
-"""A node, a graph or a program as HTML for a notebook: escaped text in tables, pictures in `img`.
+"""Writes nodes, graphs and programs as HTML for notebooks: escaped texts, pictures in `img`.
 
-A name is shown as text and nothing else, and no script of an SVG runs in an `img`.
+Names are always escaped, and browsers run no script of an SVG in an `img`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from graphgrad.graph.text import attributes_text, summary
 from graphgrad.text import printable
 
 LONGEST_TEXT = 20_000
-"""Characters of a program's text."""
+"""The largest number of characters of a program's text."""
 MOST_ROWS = 300
-"""Of all tables of a graph together."""
+"""The largest number of rows of all tables of a graph together."""
 SCOPE_ROWS = 60
-"""Of the table of one scope."""
+"""The largest number of rows of the table of one scope."""
 _STYLE = "text-align:left;font-family:monospace;white-space:nowrap"
 
 
 def node_html(node: Node) -> str:
-    """Everything that a node knows of itself; it does not know its tails."""
+    """A table of the attributes of a node; its tails are not known without a graph."""
     rows = [
         ("names", ", ".join(map(printable, node.names))),
         ("operation", node.operation.name),
@@ -38,7 +38,7 @@ def node_html(node: Node) -> str:
 
 
 def graph_html(graph: Graph, drawn: str | None = None) -> str:
-    """The picture, where there is one, and a table of the nodes by scope."""
+    """The picture, if there is one, and tables of the nodes by scope."""
     title = summary(graph)
     opened = "" if drawn else " open"
     nodes = f"<details{opened}><summary>{shown(title)}</summary>{_tables(graph)}</details>"
@@ -99,7 +99,7 @@ def program_html(
 
 
 def image(drawn: str | None, title: str) -> str:
-    """The picture as an `img`; nothing where there is none."""
+    """The picture as an `img`; empty without a picture."""
     if drawn is None:
         return ""
     data = base64.b64encode(drawn.encode()).decode()

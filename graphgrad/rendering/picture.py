@@ -1,13 +1,13 @@
-"""A picture of a graph before it is laid out: boxes in scopes, edges between them, plain text.
+"""Defines pictures of graphs before layout: boxes in scopes, edges between them, plain texts.
 
-Every writer (DOT here, others later) draws the same picture, so none of them decides what is shown.
-Texts are the raw names of the user; escaping them is each writer's own duty.
+All writers (DOT, Mermaid) draw the same picture, so none of them decides what is shown. Texts are
+the user's names, unescaped; every writer escapes them.
 
     forward     head ──────────▶ tail       the value flows
-    delta       δ_head ◀────── δ_tail       with what the tail's rule makes of δ on it
+    delta       δ_head ◀────── δ_tail       labelled with the term that the tail sends back
 
-Edges always point from head to tail, those of deltas too: a writer that ranks by edges gets every
-delta beside its node and no edge against the order (the "mirror").
+Every `Edge` is stored from head to tail, edges of deltas too: if boxes are ranked by edges, every
+delta is beside its node and no edge is against the order (the "mirror").
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: `kind` gives the colour, `detail` a second line, `tags` parameters written in it."""
+    """One box: `kind` decides the colour, `detail` is a second line, `tags` are parameters in
+    it."""
 
     id: str
     label: Label
@@ -54,17 +55,17 @@ class Box:
     """The id of the box whose delta this is: both get the same rank."""
     round: bool = False
     named: bool = True
-    """Whether a person gave the name, so that it is more than the operation's."""
+    """Whether the user has named the node; else its name is the operation's."""
     figure: str = ""
-    """What a run's value or delta is at one batch, in short."""
+    """The figure of a run's value or delta for one batch, as a short text."""
     copy: bool = False
     """Whether this is one of several boxes of a node that is used in many places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From head to tail; `kind` is value, delta (flows from tail to head) or use (a value that the
-    computation of a delta needs)."""
+    """An edge from head to tail; `kind` is value, delta (which flows from tail to head) or use (a
+    value that a delta is computed from)."""
 
     head: str
     tail: str
@@ -74,12 +75,12 @@ class Edge:
     """Whether the edge stands for a product with a parameter."""
     tooltip: str = ""
     figure: str = ""
-    """The value of the weight that the label names."""
+    """The value of the weight in the label."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Boxes and edges; `titles` of scopes; `style` is `neurons` where weights are on edges."""
+    """Boxes, edges and titles of scopes; `style` is `neurons` if weights are drawn on edges."""
 
     boxes: tuple[Box, ...]
     edges: tuple[Edge, ...]
@@ -87,4 +88,4 @@ class Picture:
     style: Literal["layers", "neurons"]
     direction: Literal["down", "right", "up"]
     caption: tuple[str, ...] = ()
-    """Lines that stand above it."""
+    """The lines above the picture."""

@@ -1,4 +1,4 @@
-"""Attention weights as pictures: a row an attention, a column a head, tokens along the axes."""
+"""Plots attention weights: one row per attention, one column per head, tokens along the axes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from graphgrad.rendering.plot_style import INK, MUTED, new_figure
 from graphgrad.text import printable
 
 SIDE = 48
-"""How many queries and keys of a map are shown at most."""
+"""The largest number of queries and of keys of a map."""
 MAPS = 64
-"""How many maps one picture holds at most."""
+"""The largest number of maps in one picture."""
 _CELL, _LEAST = 0.075, 1.35  # inches
 
 
 def plot_attention(maps: Sequence[AttentionMap], run: str) -> Any:
-    """Every head of every attention; ConfigurationError where those are too many to be seen."""
+    """Plots every head of every attention; raises ConfigurationError if there are too many."""
     heads = max(len(item.weights) for item in maps)
     if len(maps) * heads > MAPS:
         raise ConfigurationError(
@@ -49,12 +49,12 @@ def plot_attention(maps: Sequence[AttentionMap], run: str) -> Any:
     return figure
 
 
-def _inches(places: int) -> float:
-    return max(_LEAST, _CELL * min(places, SIDE))
+def _inches(tokens: int) -> float:
+    return max(_LEAST, _CELL * min(tokens, SIDE))
 
 
 def _draw(axes: Any, item: AttentionMap, head: int) -> None:
-    """One head; tokens of the queries stand beside the first."""
+    """Draws one head; the tokens of the queries are written beside the first."""
     weights = item.weights[head, :SIDE, :SIDE]
     axes.imshow(
         weights, cmap=_white_to_blue(), vmin=0, vmax=1, aspect="auto", interpolation="nearest"
@@ -86,5 +86,5 @@ def _white_to_blue() -> Any:
 
 
 def _labels(tokens: Sequence[str]) -> list[str]:
-    """Tokens as they can be seen: a space is drawn, what is long is cut."""
+    """The tokens as short labels; a space is written as ␣."""
     return [printable(token, 12).replace(" ", "␣") for token in tokens[:SIDE]]

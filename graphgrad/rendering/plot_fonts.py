@@ -1,9 +1,8 @@
-"""Fonts for what is written in a plot: tokens of every script, as far as a font here has them.
+"""Chooses fonts for the texts of a plot, so that tokens of every script are drawn.
 
-DejaVu Sans, which comes with matplotlib, has no Chinese, Japanese or Korean. Where a text needs
-characters that it lacks, the fonts of this machine are asked which of them has most, until none has
-any more; each text is then drawn with the fonts that it needs, one for what the other lacks. What
-no font has is said by `give_fonts`, and drawn as an empty box.
+DejaVu Sans, which matplotlib includes, has no Chinese, Japanese or Korean. If a text has characters
+that are missing there, the system fonts that cover most of them are added, one after the other, as
+fallbacks. Characters that no font has are returned by `set_fonts` and drawn as empty boxes.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from graphgrad.errors import EnvironmentLimitError
 from graphgrad.text import printable
 
 FONT = "DejaVu Sans"
-"""Comes with matplotlib."""
+"""The default font; matplotlib includes it."""
 
 Coverage = Callable[[str], Set[int]]
-"""The code points that the font of a family has."""
+"""Returns the code points of the font of a family."""
 
 _NO_TEXT_FONTS = ("Last Resort", "cm", "STIXNonUnicode", "STIXSize")
-"""Beginnings of families that have boxes, or parts of formulas, in the places of characters."""
+"""Prefixes of families whose glyphs are boxes or parts of formulas, not characters."""
 _REGULAR = range(300, 501)  # weights
 
 
 def need_matplotlib() -> Any:
-    """The library; EnvironmentLimitError with the command that installs it where it is missing."""
+    """Returns matplotlib; raises EnvironmentLimitError with the command that installs it."""
     try:
         import matplotlib
     except ImportError:
@@ -40,8 +39,8 @@ def need_matplotlib() -> Any:
     return matplotlib
 
 
-def give_fonts(figure: Any) -> str:
-    """Gives each text of a figure the fonts that it needs; the characters that no font has."""
+def set_fonts(figure: Any) -> str:
+    """Sets the fonts of each text of a figure; returns the characters that no font has."""
     need_matplotlib()
     from matplotlib.text import Text
 
@@ -61,9 +60,10 @@ def give_fonts(figure: Any) -> str:
 def chosen_fonts(
     needed: Set[int], families: Iterable[str], coverage: Coverage
 ) -> tuple[tuple[str, ...], Set[int]]:
-    """The families that together have as many of the characters as can be, and what is left.
+    """The families that together cover most of the characters, and the characters that are left.
 
-    The first is the one that has most; of equal ones a font without serifs, then the first by name.
+    The family that covers most is first; of equal ones a font without serifs, then the first by
+    name.
     """
     has = {name: needed & coverage(name) for name in sorted(families)}
     chosen: list[str] = []
@@ -78,7 +78,7 @@ def chosen_fonts(
 
 
 def lacking_note(lacking: str) -> str:
-    """One line about characters that no font of this machine has; empty where there are none."""
+    """One line about characters that no font of this machine has; empty if there are none."""
     if not lacking:
         return ""
     shown = printable("".join(lacking[:8])) + ("…" if len(lacking) > 8 else "")
@@ -89,8 +89,10 @@ def lacking_note(lacking: str) -> str:
 
 
 def system_families() -> Mapping[str, str]:
-    """The upright fonts of usual weight by family, with their files: those that matplotlib knows,
-    and those that were installed since it last looked."""
+    """The files of upright fonts of regular weight, by family.
+
+    Includes fonts that were installed after matplotlib built its list.
+    """
     need_matplotlib()
     from matplotlib import font_manager
 
@@ -115,7 +117,7 @@ def _regular(entries: Sequence[Any]) -> dict[str, str]:
 
 
 def _is_drawn(mark: str) -> bool:
-    """Whether a character needs a glyph: no space, control or unassigned code."""
+    """Whether a character needs a glyph: not a space, control or unassigned code."""
     return unicodedata.category(mark)[0] not in "ZC"
 
 
@@ -127,7 +129,7 @@ def _file_of(family: str) -> str:
 
 
 def _coverage_of(file: str) -> Set[int]:
-    """The code points that a font file has; none where it cannot be read."""
+    """The code points of a font file; none if it cannot be read."""
     need_matplotlib()
     from matplotlib import font_manager
 

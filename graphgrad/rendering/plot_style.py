@@ -1,8 +1,8 @@
-"""How plots look and how they are written: little ink, direct labels, the same bytes every time.
+"""Defines the style of plots and writes them to files: little ink, direct labels, stable bytes.
 
-Figures are made by matplotlib's objects alone (no pyplot, whose figures are global state) and only
-when a plot is asked for: matplotlib is the optional extra `plot`. Text is never read as
-mathematics, and in SVG it stays text.
+Figures are made with matplotlib's objects, without pyplot, whose figures are global state.
+matplotlib is the optional extra `plot` and imported when a plot is drawn. Texts are not parsed as
+mathematics, and are texts in SVG.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.rendering.plot_fonts import FONT, give_fonts, need_matplotlib
+from graphgrad.rendering.plot_fonts import FONT, need_matplotlib, set_fonts
 from graphgrad.text import printable
 
 INK, MUTED, FAINT, GRID = "#1f2933", "#6b7785", "#b6bec8", "#e6e9ee"
@@ -61,7 +61,7 @@ _STYLE = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The look of all plots, for what is drawn inside."""
+    """Applies the style to all plots that are drawn inside."""
     with need_matplotlib().rc_context(_STYLE):
         yield
 
@@ -75,8 +75,8 @@ def new_figure(width: float = 7.2, height: float = 4.2) -> Any:
 
 
 def titled(axes: Any, title: str, subtitle: str = "") -> None:
-    """A title at the left, and under it in grey what is drawn."""
-    place = {
+    """Writes a title at the left, and under it, in grey, a description."""
+    position = {
         "xy": (0, 1),
         "xycoords": "axes fraction",
         "textcoords": "offset points",
@@ -88,13 +88,13 @@ def titled(axes: Any, title: str, subtitle: str = "") -> None:
         xytext=(0, 25 if subtitle else 12),
         fontsize=12,
         fontweight="bold",
-        **place,
+        **position,
     )
-    axes.annotate(printable(subtitle), xytext=(0, 9), color=MUTED, **place)
+    axes.annotate(printable(subtitle), xytext=(0, 9), color=MUTED, **position)
 
 
 def logarithmic(axes: Any) -> None:
-    """A logarithmic axis of figures, its ticks written as text: 0.01, 10⁻⁵."""
+    """Makes the vertical axis logarithmic, with ticks as texts: 0.01, 10⁻⁵."""
     need_matplotlib()
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -104,7 +104,7 @@ def logarithmic(axes: Any) -> None:
 
 
 def power_text(value: float) -> str:
-    """A number as a tick: 10⁻⁵ where it is a small or large power of ten."""
+    """A number as a tick; a small or large power of ten is written as 10⁻⁵."""
     exponent = math.log10(value) if value > 0 else 0.0
     if abs(exponent) > 3 and abs(exponent - round(exponent)) < 1e-9:
         return "10" + str(round(exponent)).translate(_RAISED)
@@ -112,7 +112,7 @@ def power_text(value: float) -> str:
 
 
 def labelled(axes: Any, x: float, y: float, text: str, colour: str, **keywords: Any) -> None:
-    """A direct label to the right of a point."""
+    """Writes a label to the right of a point."""
     axes.annotate(
         printable(text, 40),
         (x, y),
@@ -125,10 +125,10 @@ def labelled(axes: Any, x: float, y: float, text: str, colour: str, **keywords: 
     )
 
 
-def spread(places: list[float], gap: float) -> list[float]:
-    """The places moved apart so that none are nearer than `gap`, each as little as needed."""
-    order = sorted(range(len(places)), key=places.__getitem__)
-    moved = list(places)
+def spread(positions: list[float], gap: float) -> list[float]:
+    """Moves positions apart, each as little as needed, until all distances are at least `gap`."""
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    moved = list(positions)
     for _ in range(50):
         for below, above in itertools.pairwise(order):
             lacking = gap - (moved[above] - moved[below])
@@ -139,7 +139,7 @@ def spread(places: list[float], gap: float) -> list[float]:
 
 
 def encoded(figure: Any, form: str) -> bytes:
-    """The picture in a format of `FORMATS`; the same figure gives the same bytes."""
+    """Encodes a figure in a format of `FORMATS`; the same figure gives the same bytes."""
     if form not in FORMATS:
         raise ConfigurationError(
             f"a plot cannot be written as {form!r}",
@@ -147,16 +147,16 @@ def encoded(figure: Any, form: str) -> bytes:
         )
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
-    give_fonts(figure)
+    set_fonts(figure)
     with warnings.catch_warnings(), _quiet_about_weights():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # what no font here has
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as empty boxes
         figure.savefig(buffer, format=form, dpi=_PIXELS, metadata=dates.get(form))
     return buffer.getvalue()
 
 
 @contextmanager
 def _quiet_about_weights() -> Iterator[None]:
-    """Many fonts of large scripts have no bold: matplotlib takes what there is, and says so."""
+    """Silences matplotlib's warning that a fallback font has no bold weight."""
     logger = logging.getLogger("matplotlib.font_manager")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -167,5 +167,5 @@ def _quiet_about_weights() -> Iterator[None]:
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's name asks for."""
+    """The format that the ending of a file's name stands for."""
     return path.suffix.removeprefix(".").lower()

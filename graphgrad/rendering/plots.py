@@ -1,8 +1,7 @@
-"""Plots of a run's course: loss, learning rate, gradient flow by depth, update ratios.
+"""Plots the training of a run: loss, learning rate, gradient flow by depth, update ratios.
 
-Each function takes data and gives a figure; see `plot_style` for how figures look and are written.
-Points that are not finite are left out. Where one early or odd value would squeeze the rest, the
-axis is set by the bulk of the values.
+Each function returns a figure of matplotlib, in the style of `plot_style`. Points that are not
+finite are left out. The limits of an axis ignore single early or extreme values.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ _BLOCK = re.compile(r"^(.*?\.\d+|[^.]+)(?:\.|$)")
 
 
 def plot_loss(metrics: Metrics, run: str, evaluation: Mapping[str, Any] | None = None) -> Any:
-    """The loss of every step and its moving average, and beside it the loss on held-out data.
+    """Plots the loss of every step, its moving average, and the loss on held-out data.
 
-    `evaluation` is what a finished run was measured to be at its end: a step and its `loss`.
+    `evaluation` is the evaluation of a finished run: its `step` and `loss`.
     """
     steps, loss = _columns(metrics, "loss")
     figure = new_figure()
@@ -69,7 +68,7 @@ def plot_loss(metrics: Metrics, run: str, evaluation: Mapping[str, Any] | None =
 
 
 def _held_out(metrics: Metrics, evaluation: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which the loss on held-out data is known and finite, and the loss there."""
+    """The steps at which the loss on held-out data is known and finite, and these losses."""
     known = [
         (record["step"], record[HELD_OUT_LOSS]) for record in metrics if HELD_OUT_LOSS in record
     ]
@@ -81,7 +80,7 @@ def _held_out(metrics: Metrics, evaluation: Mapping[str, Any]) -> tuple[np.ndarr
 
 
 def plot_schedule(metrics: Metrics, run: str) -> Any:
-    """The learning rate, and below it the norm of the gradient before clipping."""
+    """Plots the learning rate, and below it the norm of the gradient before clipping."""
     figure = new_figure(height=4.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1))
     steps, rates = _columns(metrics, "learning_rate")
@@ -114,7 +113,7 @@ def plot_schedule(metrics: Metrics, run: str) -> Any:
 
 
 def plot_flow(history: History, run: str) -> Any:
-    """The root mean square of δ by depth: a point a node, a line a recorded step."""
+    """Plots the root mean square of δ by depth: a point per node, a line per recorded step."""
     flow = _flow_of(history)
     count = len(flow.blocks)
     figure = new_figure(width=max(7.2, 0.62 * count), height=4.6)
@@ -123,7 +122,7 @@ def plot_flow(history: History, run: str) -> Any:
     last = flow.sizes[-1]
     known = last > 0
     axes.plot(
-        flow.places[known],
+        flow.positions[known],
         last[known],
         linestyle="none",
         marker="o",
@@ -134,7 +133,7 @@ def plot_flow(history: History, run: str) -> Any:
     )
     floor = float(np.quantile(last[known], 0.5)) * 1e-5 if known.any() else 0.0
     below = int(np.sum(last[known] < floor))
-    if below:  # 0 but for rounding, as the deltas of keys' biases are
+    if below:  # 0 up to rounding, such as the deltas of the biases of keys
         axes.set_ylim(bottom=float(last[last >= floor].min()) / 2)
         axes.annotate(
             f"{below} nodes are below, 0 but for rounding",
@@ -162,12 +161,12 @@ def plot_flow(history: History, run: str) -> Any:
 
 @dataclass(frozen=True)
 class _Flow:
-    """Root mean squares [steps, nodes] of deltas, and where each node is drawn."""
+    """Root mean squares [steps, nodes] of deltas, and the horizontal position of each node."""
 
     blocks: tuple[str, ...]
     sizes: np.ndarray
     block_of: np.ndarray
-    places: np.ndarray
+    positions: np.ndarray
 
 
 def _flow_of(history: History) -> _Flow:
@@ -175,7 +174,7 @@ def _flow_of(history: History) -> _Flow:
     for name in history.names:
         if name in history.deltas:
             members.setdefault(_block(history.node_of(name)), []).append(name)
-    if len(members) > 3:  # a lone node (the loss, its sum) is no block
+    if len(members) > 3:  # a single node (the loss, its sum) is not a block
         members = {block: those for block, those in members.items() if len(those) > 1} or members
     chosen = [name for those in members.values() for name in those]
     sizes = np.array([_root_mean_square(history, name) for name in chosen]).T
@@ -190,7 +189,7 @@ def _flow_of(history: History) -> _Flow:
 
 
 def _flow_lines(axes: Any, history: History, flow: _Flow) -> None:
-    """The median of each block at the first, a middle and the last step, labelled at the end."""
+    """Draws the median of each block at the first, a middle and the last step, with labels."""
     drawn = []
     for step in _picked(history.steps):
         row = flow.sizes[history.steps.index(step)]
@@ -217,10 +216,10 @@ def _flow_lines(axes: Any, history: History, flow: _Flow) -> None:
 
 
 def plot_updates(history: History, run: str) -> Any:
-    """‖Δw‖ / ‖w‖ of every parameter over the recorded steps."""
+    """Plots ‖Δw‖ / ‖w‖ of every parameter over the recorded steps."""
     column = history.column(UPDATE_RATIO)
     ratios = history.values[:, :, column]
-    moving = [place for place in range(len(history.names)) if np.any(ratios[:, place] > 0)]
+    moving = [number for number in range(len(history.names)) if np.any(ratios[:, number] > 0)]
     if not moving:
         raise DataError(
             "no update of a parameter was recorded",
@@ -240,9 +239,9 @@ def plot_updates(history: History, run: str) -> Any:
     ranked = known[np.argsort(last[known])]
     chosen = list(dict.fromkeys([*ranked[-2:][::-1], *ranked[:1]]))
     entries = [("median", float(_median(last)), INK), ("0.001", 1e-3, MUTED)]
-    for place, colour in zip(chosen, COLOURS, strict=False):
-        axes.plot(steps, shown[:, place], color=colour, linewidth=1.3)
-        entries.append((history.names[moving[place]], float(last[place]), colour))
+    for number, colour in zip(chosen, COLOURS, strict=False):
+        axes.plot(steps, shown[:, number], color=colour, linewidth=1.3)
+        entries.append((history.names[moving[number]], float(last[number]), colour))
     low, high = np.log10(axes.get_ylim())
     heights = spread([float(np.log10(value)) for _, value, _ in entries], 0.05 * (high - low))
     for (name, _, colour), height in zip(entries, heights, strict=True):
@@ -267,17 +266,17 @@ def plot_updates(history: History, run: str) -> Any:
 
 
 def _columns(metrics: Metrics, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The steps at which a figure is finite, and the figure there."""
+    """The steps at which a metric is finite, and its values there."""
     pairs = [(record["step"], float(record[name])) for record in metrics if name in record]
     finite = [(step, value) for step, value in pairs if np.isfinite(value)]
     if not finite:
-        raise DataError(f"the metrics of the run hold no {name}", fix="train it for a step first")
+        raise DataError(f"the metrics of the run have no {name}", fix="train it for a step first")
     steps, values = zip(*finite, strict=True)
     return np.array(steps), np.array(values)
 
 
 def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of the last `window` values at each place; of fewer at the start."""
+    """The mean of the last `window` values at each position, of fewer at the start."""
     total = np.cumsum(np.concatenate([[0.0], values]))
     first = np.maximum(np.arange(len(values)) + 1 - window, 0)
     means: np.ndarray = (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
@@ -285,7 +284,8 @@ def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _vertical(axes: Any, values: np.ndarray, smooth: np.ndarray) -> None:
-    """A logarithmic axis where values span much; else one from 0, set by the bulk of them."""
+    """Sets the vertical axis: logarithmic if values span a wide range, else from 0 to most of
+    them."""
     high = max(float(np.quantile(values, 0.99)), float(smooth.max()))
     low = float(np.quantile(values, 0.005))
     if low > 0 and high / low > 30:
@@ -296,11 +296,11 @@ def _vertical(axes: Any, values: np.ndarray, smooth: np.ndarray) -> None:
 
 
 def _labels(axes: Any, x: float, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Values at the end of their lines, each with a word and in a colour, moved apart."""
+    """Labels the ends of lines with their values, each with a word and a colour, moved apart."""
     log = axes.get_yscale() == "log"
     low, high = np.log10(axes.get_ylim()) if log else axes.get_ylim()
-    places = [np.log10(max(value, 10**low)) if log else value for value, _, _ in ends]
-    heights = spread(places, 0.06 * (high - low))
+    positions = [np.log10(max(value, 10**low)) if log else value for value, _, _ in ends]
+    heights = spread(positions, 0.06 * (high - low))
     for (value, word, colour), height in zip(ends, heights, strict=True):
         labelled(
             axes, x, 10**height if log else height, f"{value:.3g}{word}", colour, fontweight="bold"
@@ -315,7 +315,7 @@ def _horizontal(axes: Any, steps: Sequence[int] | np.ndarray) -> None:
 
 
 def _root_mean_square(history: History, name: str) -> np.ndarray:
-    """√(mean² + std²) over the steps: the norm without the size of the array."""
+    """√(mean² + std²) over the steps: the norm divided by the root of the array's size."""
     found = np.hypot(history.of(name, "mean"), history.of(name, "std"))
     return np.where(np.isfinite(found), found, 0.0)
 

@@ -1,4 +1,4 @@
-"""A graph as a tree of its scopes: text for a terminal, the same for the same graph.
+"""Writes a graph as a tree of its scopes, for a terminal.
 
     hidden
     ├─ w        parameter : float32[3, 3]
@@ -6,8 +6,8 @@
     │           δ = δ[z] · (1 - z²)
     └─ z        tanh a : float32[batch, 3]
 
-Nodes stand in the order of their declaration, a scope where its first node stands; constant numbers
-stand in the formulas that use them.
+Nodes are in the order of their declaration, a scope at the position of its first node; constant
+numbers are written in the formulas that use them. The same graph gives the same text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from graphgrad.graph.text import attributes_text
 from graphgrad.rendering.view import Path, View, path_of
 from graphgrad.text import printable
 
-_WIDEST = 28  # the column of names; a longer name pushes its own line only
+_WIDEST = 28  # the width of the column of names; a longer name only moves its own line
 
 
 @dataclass
@@ -35,8 +35,8 @@ class _Scope:
 
 
 def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = ()) -> str:
-    """The forward nodes by scope, with the formula of each delta where the graph has deltas; above
-    it the lines of a caption."""
+    """The caption, the forward nodes by scope with the formulas of their deltas, and the
+    outputs."""
     view = view or View()
     parts = parts_of(graph)
     shown = [
@@ -47,7 +47,7 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
     ]
     root = _Scope()
     for node in shown:
-        _place(root, path_of(graph.name_of(node)), node)
+        _add(root, path_of(graph.name_of(node)), node)
     counts = Counter("constant" if node.operation is constant else parts[node] for node in graph)
     lines = [*map(printable, caption), _summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
@@ -58,7 +58,7 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
 
 
 def _summary(graph: Graph, counts: Mapping[str, int]) -> str:
-    """How many nodes each part has, constants apart, and parameters."""
+    """The number of nodes of each part, of constants and of parameters."""
     sizes = [node.type.size for node in graph.parameters.values()]
     numbers = sum(size for size in sizes if isinstance(size, int))
     plural = "" if len(sizes) == 1 else "s"
@@ -70,7 +70,8 @@ def _summary(graph: Graph, counts: Mapping[str, int]) -> str:
     return f"{text}; {len(sizes)} parameter{plural} of {numbers:,} numbers"
 
 
-def _place(root: _Scope, path: Path, node: Node) -> None:
+def _add(root: _Scope, path: Path, node: Node) -> None:
+    """Adds a node to the scope of a path, which is created if needed."""
     scope = root
     for size in range(1, len(path) + 1):
         inner = path[:size]
@@ -82,7 +83,7 @@ def _place(root: _Scope, path: Path, node: Node) -> None:
 
 
 def _lines(graph: Graph, scope: _Scope, path: Path, indent: str, deltas: bool) -> Iterator[str]:
-    """The lines of a scope; those of the outermost scope have no branches before them."""
+    """The lines of a scope; those of the outermost scope have no branches."""
     local = {item: _local(graph, item, path) for item in scope.items if isinstance(item, Node)}
     width = min(max(map(len, local.values()), default=0), _WIDEST)
     for number, item in enumerate(scope.items):
@@ -95,13 +96,13 @@ def _lines(graph: Graph, scope: _Scope, path: Path, indent: str, deltas: bool) -
             yield f"{indent}{branch}{title}"
             yield from _lines(graph, inner, item, indent + below, deltas)
             continue
-        yield f"{indent}{branch}{local[item]:<{width}}  {_meaning(graph, item)}"
-        for place, term in enumerate(delta_terms(graph, item) if deltas else ()):
-            yield f"{indent}{below}{'':<{width}}  {'  +' if place else 'δ ='} {term}"
+        yield f"{indent}{branch}{local[item]:<{width}}  {_formula(graph, item)}"
+        for index, term in enumerate(delta_terms(graph, item) if deltas else ()):
+            yield f"{indent}{below}{'':<{width}}  {'  +' if index else 'δ ='} {term}"
 
 
 def _joined(scope: _Scope, path: Path) -> tuple[str, Path, _Scope]:
-    """The title of a scope; one that holds nothing but another scope shares its line."""
+    """The title of a scope; a scope with nothing but one inner scope shares its line with it."""
     inner, title = scope.scopes[path], printable(path[-1])
     while len(inner.items) == 1 and isinstance(inner.items[0], tuple):
         path = inner.items[0]
@@ -114,8 +115,8 @@ def _local(graph: Graph, node: Node, path: Path) -> str:
     return printable(name[len(".".join(path)) + 1 :] if path else name)
 
 
-def _meaning(graph: Graph, node: Node) -> str:
-    """`x w : float32[batch, 3]`."""
+def _formula(graph: Graph, node: Node) -> str:
+    """The formula and the type of a node: `x w : float32[batch, 3]`."""
     if node.operation is constant:
         return f"constant {attributes_text(node)} : {node.type}"
     if node.operation in LEAVES:

@@ -1,11 +1,11 @@
-"""What of a graph is drawn, and what stands for what: the decisions before a picture.
+"""Decides which nodes of a graph are drawn, and which box each node is drawn in.
 
-- Drawn are the forward nodes; constants, and what is computed from nothing but constants, only
-  where a value enters the rest of the graph. Scalar counters (the step) count as constants.
-- `parameters="edges"` draws a network as the lecture does: where a parameter's only use is one
-  product with one other head, the edge carries its name; where that product only enters a sum, it
-  goes into the sum, and a sum of sums is one Σ. So is a sum of half squared errors.
-- `parameters="inside"` writes a parameter that is used once into the box of the node that uses it.
+- Forward nodes are drawn. Constants, and values computed from constants only, are drawn if the rest
+  of the graph uses them. Scalar counters (the step) count as constants.
+- `parameters="edges"` draws a network as the lecture does: a parameter whose only use is one
+  product with one other head labels the edge; a product that is only used in a sum is part of that
+  sum, and a sum of sums is one Σ, as is a sum of half squared errors.
+- `parameters="inside"` writes a parameter that is used once into the box of its user.
 - Sibling scopes with numbers for names and equal content (`encoder.0` … `encoder.5`) are drawn once
   when folded; scopes deeper than `depth` are one box each.
 """
@@ -24,12 +24,12 @@ from graphgrad.ops import add, half_squared_error, multiply
 Path = tuple[str, ...]
 """A scope: `("encoder", "0")`."""
 Key = Node | Path
-"""What a box stands for: a node, or all of a scope."""
+"""The content of a box: a node, or all nodes of a scope."""
 
-DEEPEST = 12  # scopes; further parts of a name belong to the name
-MANY = 60  # boxes from which parameters go inside and repeated scopes are folded
+DEEPEST = 12  # nested scopes; further parts of a name belong to the name
+MANY = 60  # boxes; from this number on parameters are inside and repeated scopes are folded
 MOST = 400  # boxes at most: deeper scopes become boxes
-GLANCE = 60  # boxes at most where somebody asks for a folded picture
+GLANCE = 60  # boxes at most in a folded picture
 
 DELTAS = ("none", "contributions", "nodes")
 PARAMETERS = ("auto", "nodes", "edges", "inside")
@@ -38,21 +38,21 @@ DIRECTIONS = ("auto", "down", "right", "up")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a person asks to see; None and `auto` leave the choice to the size of the graph."""
+    """The options of a picture; with None and `auto` the size of the graph decides."""
 
     deltas: Literal["none", "contributions", "nodes"] | None = None
-    """`contributions` sets δ_u beside u and an edge for what each tail sends back; `nodes` draws
-    every node that the deltas are computed with. None: contributions where there are deltas."""
+    """`contributions` draws δ_u beside u and an edge for each contribution; `nodes` draws every
+    node that the deltas are computed with. None: `contributions` if the graph has deltas."""
     parameters: Literal["auto", "nodes", "edges", "inside"] = "auto"
     constants: bool = False
     updates: bool = False
     """Whether the nodes that compute next values of parameters and states are drawn."""
     fold: bool | None = None
-    """True draws equal layers once and the whole at a glance; None folds equal layers of a large
-    graph; False folds nothing."""
+    """True draws equal layers once, in few boxes; None folds equal layers of a large graph; False
+    folds nothing."""
     depth: int | None = None
     direction: Literal["auto", "down", "right", "up"] = "auto"
-    """`up` sets the inputs below and the outputs above, as the paper's figure does."""
+    """`up` draws the inputs below and the outputs above, as in the figure of the paper."""
 
     def __post_init__(self) -> None:
         for name, choices in (("parameters", PARAMETERS), ("direction", DIRECTIONS)):
@@ -75,21 +75,21 @@ class Draft:
     graph: Graph
     parts: dict[Node, Part]
     drawn: list[Node]
-    """The nodes that boxes stand for, in order."""
+    """The nodes that are drawn, in order."""
     scopes: dict[Node, Path]
     deltas: str
     parameters: str = "nodes"
     stands_for: dict[Node, Key] = field(default_factory=dict)
-    """For nodes without a box of their own, the box that has them."""
+    """For nodes without a box, the node or scope in whose box they are drawn."""
     weights: dict[Node, Node] = field(default_factory=dict)
-    """For a product that is drawn as an edge, the parameter whose name the edge carries."""
+    """For a product that is drawn as an edge, the parameter that labels the edge."""
     inside: dict[Node, list[Node]] = field(default_factory=dict)
     """The parameters that are written into a node's box."""
     repeated: dict[Path, tuple[Path, int]] = field(default_factory=dict)
-    """For a scope that is drawn for all its siblings, the last of them and how many they are."""
+    """For a scope that is drawn for all its siblings, the last of them and their number."""
 
     def key(self, node: Node) -> Key:
-        """What stands for the node."""
+        """The node or scope in whose box the node is drawn."""
         key: Key = node
         while isinstance(key, Node) and key in self.stands_for:
             key = self.stands_for[key]
@@ -101,7 +101,7 @@ class Draft:
 
 
 def decide(graph: Graph, view: View) -> Draft:
-    """What is drawn of the graph, and what stands for what."""
+    """Decides what is drawn of the graph."""
     parts = parts_of(graph)
     has_deltas = any(part == "delta" for part in parts.values())
     deltas = view.deltas or ("contributions" if has_deltas else "none")
@@ -141,7 +141,7 @@ def _drawn(graph: Graph, parts: dict[Node, Part], view: View, deltas: str) -> li
 
 
 def _varies(node: Node) -> bool:
-    """Whether the leaf is data: an input, a parameter or a state, but no scalar counter."""
+    """Whether the leaf is data: an input, a parameter or a state that is not a scalar counter."""
     if node.operation is state:
         return node.type.is_float or node.shape != ()
     return node.operation is input or node.operation is parameter
@@ -156,9 +156,9 @@ def path_of(name: str) -> Path:
 
 
 def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dict[Node, Path]:
-    """The scope of each drawn node; a leaf that its own scope does not use goes to its user.
+    """The scope of each drawn node; a leaf that its own scope does not use is moved to its user.
 
-    Deltas and what their rules compute stand in the scope of the node that they belong to.
+    Deltas, and the nodes that their rules compute, are in the scope of the node whose delta it is.
     """
     scopes = {}
     for node in drawn:
@@ -178,7 +178,7 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
 
 
 def _place_parameters(draft: Draft, view: View) -> None:
-    """Parameters as nodes, on edges, or inside the boxes that use them."""
+    """Draws parameters as nodes, on edges, or inside the boxes that use them."""
     mode = view.parameters
     scalars = any(p.shape == () for p in draft.graph.parameters.values())
     if mode == "auto":
@@ -221,7 +221,7 @@ def _weights_on_edges(draft: Draft) -> None:
             draft.stands_for[node] = tail
             draft.stands_for[weight] = tail
             draft.weights[node] = weight
-    _offsets_inside(draft)
+    _biases_inside(draft)
 
 
 def _sums_errors(node: Node) -> bool:
@@ -231,8 +231,8 @@ def _sums_errors(node: Node) -> bool:
     return all(head.operation is half_squared_error or _sums_errors(head) for head in node.heads)
 
 
-def _offsets_inside(draft: Draft) -> None:
-    """A neuron's offset b stands in its Σ: a parameter whose only use is a term of that sum."""
+def _biases_inside(draft: Draft) -> None:
+    """Writes a neuron's bias b into its Σ: a parameter whose only use is a term of that sum."""
     for node in draft.drawn:
         tails = _drawn_tails(draft, node)
         if node.operation is parameter and node not in draft.stands_for and len(tails) == 1:
@@ -245,7 +245,7 @@ def _offsets_inside(draft: Draft) -> None:
 
 
 def _weight(draft: Draft, product: Node) -> Node | None:
-    """The parameter of a product of a parameter, used nowhere else, and something drawn."""
+    """The parameter of a product with a drawn node, if the product is its only use."""
     for head, other in (product.heads, product.heads[::-1]):
         if (
             head.operation is parameter
@@ -283,14 +283,14 @@ def _fold(draft: Draft) -> None:
 
 
 def _first_run(content: dict[Path, list[Node]], draft: Draft) -> list[Path] | None:
-    """The longest run of equal siblings from the first scope on that starts one."""
+    """The longest run of equal siblings that begins with the first scope that has one."""
     for path in sorted(content, key=len):
         if not path[-1].isdecimal() or path in draft.repeated:
             continue
         run, number = [path], int(path[-1]) + 1
-        mark = _signature(content[path])
+        signature = _signature(content[path])
         while (after := (*path[:-1], str(number))) in content:
-            if _signature(content[after]) != mark:
+            if _signature(content[after]) != signature:
                 break
             run.append(after)
             number += 1
@@ -304,8 +304,10 @@ def _signature(nodes: Sequence[Node]) -> list[tuple[str, object]]:
 
 
 def _collapse(draft: Draft, depth: int | None, most: int) -> None:
-    """Makes one box of each scope deeper than `depth`; without one, as deep as `most` allows. At a
-    glance a neuron is one box as well."""
+    """Makes one box of each scope deeper than `depth`; None chooses the depth by `most` boxes.
+
+    In a folded picture a neuron is one box as well.
+    """
     own = [node for node in draft.drawn if draft.key(node) is node]
     forward = [node for node in own if draft.parts[node] == "forward"]
     deepest = max((len(draft.scopes[node]) for node in own), default=0)

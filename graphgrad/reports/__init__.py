@@ -1,1 +1,1 @@
-"""What runs have recorded: read, filtered, sorted, and two runs side by side."""
+"""Reads the figures that runs have recorded, filters and sorts them, and compares two runs."""

@@ -1,8 +1,8 @@
-"""Two runs side by side: the same figure of the same node in both, with the ratio.
+"""Compares two runs: the same figure of the same node in both, with the ratio.
 
-Nodes are matched by name. What differs most comes first: by how many times one figure is larger
-than the other, whichever way round; a figure that only one of them has, or whose sign or being 0
-differs, comes before all others. Nodes that only one run has are listed apart.
+Nodes are matched by name and sorted by their difference, the largest first: how many times one
+figure is larger than the other. A figure that only one run has, or that differs in its sign or in
+being 0, is sorted before all others. Nodes that only one run has are listed apart.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from graphgrad.reports.filters import Figures
+from graphgrad.reports.filters import FigureTable
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One figure of one node in both runs; None where it does not exist."""
+    """One figure of one node in both runs; None if it does not exist in a run."""
 
     name: str
     first: float | None
@@ -25,14 +25,14 @@ class Pair:
 
     @property
     def ratio(self) -> float | None:
-        """second / first; None where one is missing or the first is 0."""
+        """second / first; None if one is missing or the first is 0."""
         if self.first is None or self.second is None or not self.first:
             return None
         return self.second / self.first
 
     @property
     def distance(self) -> float:
-        """|log ratio|: 0 where they are equal, ∞ where no ratio says how they differ."""
+        """|log ratio|: 0 for equal figures, ∞ for figures without a positive ratio."""
         if self.first == self.second:
             return 0.0
         ratio = self.ratio
@@ -54,7 +54,7 @@ class RunComparison:
 
 
 def compare(
-    first: Mapping[str, Figures], second: Mapping[str, Figures], figure: str
+    first: Mapping[str, FigureTable], second: Mapping[str, FigureTable], figure: str
 ) -> RunComparison:
     """Compares one figure of the nodes of two runs, given as tables of figures by name."""
     pairs = [

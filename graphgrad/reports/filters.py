@@ -1,9 +1,9 @@
-"""Which nodes a report shows, and in what order: conditions on figures, and sorting by one.
+"""Filters and sorts the nodes of a report by conditions on their figures.
 
     zeros>0.5     delta_norm<1e-8     non_finite!=0     update_ratio>=0.01
 
-A node is seen as a table of its figures by name: those of its value, and those of its delta with
-`delta_` before them. A figure that does not exist is None; it meets no condition and comes last.
+A node is a table of its figures by name; the names of its delta's figures begin with `delta_`. A
+figure that does not exist is None; it meets no condition and is sorted last.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.figures.statistics import FIGURES, NodeReport
+from graphgrad.figures.array_figures import FIGURES
+from graphgrad.figures.node_report import NodeReport
 from graphgrad.reports.history import History
 from graphgrad.text import suggestion
 
-Figures = Mapping[str, float | None]
+FigureTable = Mapping[str, float | None]
 Item = TypeVar("Item")
 
 DELTA_PREFIX = "delta_"
 REPORTED = (*FIGURES, *(f"{DELTA_PREFIX}{figure}" for figure in FIGURES))
-"""The figures of a node of which one batch was computed."""
+"""The figures of a node in the report of one batch."""
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -47,14 +48,17 @@ class Condition:
     operator: str
     number: float
 
-    def holds(self, figures: Figures) -> bool:
-        """False where the figure does not exist."""
+    def holds(self, figures: FigureTable) -> bool:
+        """Whether the figures meet the condition; False if the figure does not exist."""
         value = figures.get(self.figure)
         return value is not None and _OPERATORS[self.operator](value, self.number)
 
 
 def parse_condition(text: str, known: Sequence[str] = REPORTED) -> Condition:
-    """`zeros>0.5` as a condition; ConfigurationError where it is none or its figure is unknown."""
+    """Parses a condition such as `zeros>0.5`.
+
+    Raises ConfigurationError for other text, and for a figure that is not among `known`.
+    """
     match = _CONDITION.fullmatch(text)
     try:
         number = float(match[3]) if match else math.nan
@@ -62,14 +66,14 @@ def parse_condition(text: str, known: Sequence[str] = REPORTED) -> Condition:
         number = math.nan
     if match is None or math.isnan(number):
         raise ConfigurationError(
-            f"{text!r} is no condition on a figure",
+            f"{text!r} is not a condition on a figure",
             fix="write a figure, one of > >= < <= = !=, and a number: 'zeros>0.5'",
         )
     return Condition(known_figure(match[1], known), match[2], number)
 
 
 def known_figure(name: str, known: Sequence[str]) -> str:
-    """The name itself; ConfigurationError with the nearest one where there is no such figure."""
+    """Returns the name; raises ConfigurationError with the nearest one if no figure has it."""
     if name in known:
         return name
     raise ConfigurationError(
@@ -79,14 +83,14 @@ def known_figure(name: str, known: Sequence[str]) -> str:
 
 def ordered(
     items: Iterable[Item],
-    figures_of: Callable[[Item], Figures],
+    figures_of: Callable[[Item], FigureTable],
     sort: str | None = None,
     limit: int | None = None,
     conditions: Sequence[Condition] = (),
 ) -> list[Item]:
-    """The items that meet all conditions, the largest magnitude of `sort` first, `limit` at most.
+    """At most `limit` items that meet all conditions, sorted by the magnitude of the figure `sort`.
 
-    Items without that figure come last; without `sort` the order stays.
+    The largest is first; items without that figure are last. Without `sort` the order stays.
     """
     chosen = [
         item for item in items if all(condition.holds(figures_of(item)) for condition in conditions)
@@ -101,7 +105,7 @@ def _rank(figure: float | None) -> tuple[bool, float]:
 
 
 def figures_of_report(report: NodeReport) -> dict[str, float | None]:
-    """The figures of a node of one batch, those of its delta with `delta_` before them."""
+    """The table of figures of a node in the report of one batch."""
     table: dict[str, float | None] = {}
     for prefix, found in (("", report.value), (DELTA_PREFIX, report.delta)):
         if found is not None:
@@ -110,14 +114,14 @@ def figures_of_report(report: NodeReport) -> dict[str, float | None]:
 
 
 def figures_of_history(history: History, step: int) -> dict[str, dict[str, float | None]]:
-    """The same for every recorded node, by name, at the recorded step of that number."""
-    place = history.steps.index(step)
+    """The tables of figures of all recorded nodes, by name, at a recorded step."""
+    row = history.steps.index(step)
     tables: dict[str, dict[str, float | None]] = {}
-    for name, values in zip(history.names, history.values[place].tolist(), strict=True):
+    for name, values in zip(history.names, history.values[row].tolist(), strict=True):
         node = history.node_of(name)
         prefix = DELTA_PREFIX if name in history.deltas else ""
         tables.setdefault(node, {}).update(
-            (f"{prefix}{statistic}", None if math.isnan(value) else value)
-            for statistic, value in zip(history.statistics, values, strict=True)
+            (f"{prefix}{figure}", None if math.isnan(value) else value)
+            for figure, value in zip(history.figures, values, strict=True)
         )
     return tables

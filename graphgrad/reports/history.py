@@ -1,7 +1,7 @@
-"""The history of a run: figures of values and deltas at the steps that were recorded.
+"""Reads the history of a run: figures of values and deltas at the recorded steps.
 
-`graphgrad train --inspect-every N` records them; see `recording` for what is measured and
-`graphgrad.training.history_file` for how it lies on disk.
+`graphgrad train --inspect-every N` records them. `figures.recording` computes the figures,
+`training.history_file` defines the file.
 """
 
 from __future__ import annotations
@@ -20,73 +20,73 @@ from graphgrad.training.run_folder import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What a run has recorded.
+    """The figures that a run has recorded.
 
-    `steps` are counted from 1 as in the metrics and ascend; figures of a step are those of its
-    batch, with the parameters as they were before its update. `names` are those of nodes and of
-    deltas; `deltas` says which are those, and of which nodes. `statistics` are those of
-    `recording.STATISTICS`. `values` is float64 [steps, names, statistics], NaN where a figure was
-    not recorded or does not exist.
+    `steps` are counted from 1, as in the metrics, and ascend; the figures of a step are those of
+    its batch, with the parameters before its update. `names` are the names of nodes and deltas;
+    `deltas` maps each name of a delta to the name of its node. `figures` are names of
+    `recording.RECORDED_FIGURES`. `values` is float64 [steps, names, figures]; NaN for a figure
+    that was not recorded or does not exist.
     """
 
     steps: tuple[int, ...]
     names: tuple[str, ...]
-    statistics: tuple[str, ...]
+    figures: tuple[str, ...]
     values: np.ndarray
     deltas: Mapping[str, str] = field(default_factory=dict)
 
     def node_of(self, name: str) -> str:
-        """The name of the node that a recorded name is the value or the delta of."""
+        """The name of the node whose value or delta has this recorded name."""
         return self.deltas.get(name, name)
 
-    def of(self, name: str, statistic: str) -> np.ndarray:
+    def of(self, name: str, figure: str) -> np.ndarray:
         """One figure of one node over the steps, float64 [steps]."""
-        return self.values[:, self.names.index(name), self.column(statistic)]
+        return self.values[:, self.names.index(name), self.column(figure)]
 
-    def column(self, statistic: str) -> int:
-        """The place of a statistic; ConfigurationError that lists those there are."""
-        if statistic not in self.statistics:
+    def column(self, figure: str) -> int:
+        """The column of a figure; raises ConfigurationError if it is not recorded."""
+        if figure not in self.figures:
             raise ConfigurationError(
-                f"{statistic!r} is not recorded", fix=f"choose one of {', '.join(self.statistics)}"
+                f"{figure!r} is not recorded", fix=f"choose one of {', '.join(self.figures)}"
             )
-        return self.statistics.index(statistic)
+        return self.figures.index(figure)
 
     def chosen(self, patterns: Iterable[str]) -> History:
-        """The same of the nodes (with their deltas) whose names fit; of all without a pattern.
+        """The history of the nodes whose names match, with their deltas; of all without a pattern.
 
-        Raises UnknownNameError for a name or pattern that fits nothing that was recorded.
+        Raises UnknownNameError for a name or pattern that matches nothing recorded.
         """
         return self.of_names(self._matching(tuple(patterns)))
 
     def of_names(self, names: Sequence[str]) -> History:
-        """The same of these names, in this order."""
-        places = [self.names.index(name) for name in names]
+        """The history of these names, in this order."""
+        columns = [self.names.index(name) for name in names]
         deltas = {name: self.deltas[name] for name in names if name in self.deltas}
-        values = self.values[:, places]
-        return History(self.steps, tuple(names), self.statistics, values, deltas)
+        values = self.values[:, columns]
+        return History(self.steps, tuple(names), self.figures, values, deltas)
 
     def _matching(self, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        fits: set[str] = set()
+        matches: set[str] = set()
         for pattern in patterns or ("*",):
             found = {
                 name
                 for name in self.names
-                for asked in (name, self.node_of(name))
-                if pattern == asked or fnmatch.fnmatchcase(asked, pattern)
+                for text in (name, self.node_of(name))
+                if pattern == text or fnmatch.fnmatchcase(text, pattern)
             }
             if not found:
                 raise UnknownNameError(
                     f"nothing is recorded of a node with a name like {pattern!r}",
                     fix=did_you_mean(pattern, self.names, "* stands for any text"),
                 )
-            fits |= found
-        return tuple(name for name in self.names if name in fits)
+            matches |= found
+        return tuple(name for name in self.names if name in matches)
 
 
 def read_history(run_folder: RunFolder) -> History:
-    """The history of a run. Reading changes nothing and may go on while the run is training.
+    """Reads the history of a run; also while the run is training.
 
-    Raises UnknownNameError where the run has recorded nothing, DataError for a damaged file.
+    Raises UnknownNameError if the run has recorded nothing, DataError for a damaged file.
     """
     records = read_records(run_folder.history, run_folder.identity)
     if not records.steps.size:

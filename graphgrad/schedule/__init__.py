@@ -1,5 +1,4 @@
-"""In which order a graph's nodes are computed, and how each value lies in memory: what fusion and
-the plan start from."""
+"""The schedule of a graph: the order of its computations, and the memory layout of each value."""
 
 from graphgrad.schedule.layout import Layouts, find_layouts
 from graphgrad.schedule.order import Schedule, make_schedule

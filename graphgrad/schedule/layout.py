@@ -1,12 +1,12 @@
-"""Where a value lies: in which memory, and with which strides.
+"""Finds the memory layout of each value: whose memory it is stored in, and with which strides.
 
-A `ghost` is an array that has a shape, a dtype and strides but no memory that may be touched. View
-operations are applied to ghosts, so the plan learns from NumPy itself which results are views and
-what they look like, before a byte is allocated.
+A memoryless array has a shape, a dtype and strides, but no memory that may be read or written. View
+operations are applied to memoryless arrays, so NumPy itself determines, before a byte is
+allocated, which results are views, and their strides.
 
-A matrix product that is only read in another order of its axes is written in that order: BLAS does
-not care how far the rows of its result are apart. So the heads of attention come out side by side,
-and joining them is a view.
+A matrix product whose readers all transpose it is written in their order of axes: BLAS takes any
+distance between the rows of a result. So the heads of attention are stored side by side, and
+joining them is a view.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from graphgrad.ops.contraction import matmul
 from graphgrad.ops.movement import transpose
 
 
-def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """A C-contiguous array of this type without memory: never read or write it."""
+def memoryless_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """A C-contiguous array of this shape without memory of its own; never read or write it."""
     strides, step = [], dtype.itemsize
     for size in reversed(shape):
         strides.append(step)
@@ -31,13 +31,13 @@ def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return as_strided(np.empty(1, dtype), shape, strides[::-1], writeable=False)
 
 
-def viewed(node: Node, head: np.ndarray) -> np.ndarray | None:
-    """The ghost of a view operation's result, or None where it has to be computed by copying."""
+def view_layout(node: Node, head: np.ndarray) -> np.ndarray | None:
+    """The memoryless array of a view operation's result; None if the result has to be a copy."""
     if node.operation.view is None:
         return None
     try:
         result = node.operation.view(head, *node.heads[1:], **node.attributes)
-    except ValueError:  # reshape(copy=False) of elements that do not lie in order
+    except ValueError:  # from reshape(copy=False), if the elements are not in order
         return None
     assert isinstance(result, np.ndarray)
     return result
@@ -47,46 +47,48 @@ def viewed(node: Node, head: np.ndarray) -> np.ndarray | None:
 class Layouts:
     """The layout of every node of a graph of known shapes."""
 
-    ghosts: Mapping[Node, np.ndarray]
+    arrays: Mapping[Node, np.ndarray]
+    """A memoryless array for each value."""
     views: frozenset[Node]
-    """The nodes that lie in their head's memory."""
+    """The nodes that share the memory of their head."""
     orders: Mapping[Node, tuple[int, ...]]
-    """The axes in the order in which they lie in memory, where that is not their own."""
+    """The order of the axes in memory, for each node for which it is not the order of its shape."""
 
     def contiguous(self, node: Node) -> bool:
-        """Whether the elements lie in C order without gaps."""
-        return bool(self.ghosts[node].flags.c_contiguous)
+        """Whether the elements are stored in C order without gaps."""
+        return bool(self.arrays[node].flags.c_contiguous)
 
 
 def find_layouts(graph: Graph, product_layouts: bool = True) -> Layouts:
-    """Views as NumPy makes them; products as they are read; everything else contiguous.
+    """The layouts of a graph: views as NumPy makes them; products in the order of axes of their
+    readers; all other values contiguous.
 
     Without `product_layouts` products are contiguous, too.
     """
-    ghosts: dict[Node, np.ndarray] = {}
+    arrays: dict[Node, np.ndarray] = {}
     views, found = set(), {}
-    contiguous: dict[TensorType, np.ndarray] = {}  # nothing tells ghosts of one type apart
+    contiguous: dict[TensorType, np.ndarray] = {}  # nodes of one type share a memoryless array
     kept = {*graph.outputs.values(), *graph.updates.values()}
     for node in graph.nodes:
-        result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
+        result = view_layout(node, arrays[node.heads[0]]) if node.heads else None
         order = _order_of_readers(graph, node) if product_layouts and node not in kept else None
         if result is not None:
-            ghosts[node] = result
+            arrays[node] = result
             views.add(node)
         elif order is not None:
             sizes = node.type.sizes
-            written = ghost(tuple(sizes[axis] for axis in order), node.dtype)
-            ghosts[node] = written.transpose(np.argsort(order))
+            written = memoryless_array(tuple(sizes[axis] for axis in order), node.dtype)
+            arrays[node] = written.transpose(np.argsort(order))
             found[node] = order
         else:
             if node.type not in contiguous:
-                contiguous[node.type] = ghost(node.type.sizes, node.dtype)
-            ghosts[node] = contiguous[node.type]
-    return Layouts(ghosts, frozenset(views), found)
+                contiguous[node.type] = memoryless_array(node.type.sizes, node.dtype)
+            arrays[node] = contiguous[node.type]
+    return Layouts(arrays, frozenset(views), found)
 
 
 def _order_of_readers(graph: Graph, node: Node) -> tuple[int, ...] | None:
-    """The order of axes in which all tails of a product read it, where columns stay together."""
+    """The order of axes in which all tails read a product, if its last axis stays the last."""
     if node.operation is not matmul:
         return None
     tails = graph.tails(node)

@@ -1,13 +1,13 @@
-"""The order in which the nodes of a graph are computed.
+"""Orders the computations of a graph.
 
-First everything that the outputs need, in the graph's order (forward, then deltas), then the guards
-have been checked, then the updates. So a step that finds a loss that is not finite leaves every
-parameter and state as it was, and can be run again to find out why.
+First everything that the outputs depend on, in the order of the graph (forward, then deltas); then
+the guards are checked; then the updates. So a step whose loss is not finite leaves every parameter
+and state unchanged, and can be run again to find the cause.
 
-`eager_updates` is to bring what nothing but updates waits for as soon as its heads are there, so
-that a weight's delta is taken up while it is still in cache. Today it moves nothing: behind the
-guards every node leads to updates alone, so none comes before another. (Where the gradients' norm
-is an output or clips them, all deltas have to be there first in any case.)
+`eager_updates` computes nodes that only updates depend on as soon as their heads are computed, so
+that a weight's delta is read while it is still in cache. Today it changes nothing: after the guards
+all nodes lead to updates alone, so none is moved before another. (If the norm of the gradients is
+an output or clips them, all deltas are computed before it in any case.)
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from graphgrad.schedule.layout import Layouts, find_layouts
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """All nodes to be computed, in order, and the layout of every value.
+    """All nodes that are computed, in order, and the layout of every value.
 
-    In `graph` a state that is returned, or becomes another state, is copied first.
+    In `graph`, a state that is an output or the next value of another state is copied.
     """
 
     graph: Graph
     order: tuple[Node, ...]
     before_guards: frozenset[Node]
-    """The nodes that are computed before the guards are checked; no state is written by then."""
+    """The nodes that are computed before the guards are checked; none of them writes a state."""
     guards: tuple[Node, ...]
     layouts: Layouts
 
@@ -41,11 +41,10 @@ def make_schedule(
     guards: Sequence[Node] = (),
     options: Options = DEFAULTS,
 ) -> Schedule:
-    """The schedule of a graph of known shapes. `guards` must be finite for the updates to happen.
+    """The schedule of a graph of known shapes. The updates are done only if `guards` are finite.
 
-    Without `options.eager_updates` the updates are left in the graph's order, behind everything
-    else; without `product_layouts` products are not written in the order of their readers
-    (layout.py).
+    Without `options.eager_updates` the updates follow everything else, in the order of the graph;
+    without `product_layouts` products are not written in the order of their readers (layout.py).
     """
     graph = _with_snapshots(graph)
     first = graph.ancestors([*graph.outputs.values(), *guards])
@@ -59,8 +58,8 @@ def make_schedule(
 
 
 def _with_snapshots(graph: Graph) -> Graph:
-    """A state (or a view of one) that is returned or becomes another state is copied first, so that
-    no update can change it under the reader."""
+    """Copies each state, or view of one, that is an output or the next value of another state, so
+    that no update changes it before it is read."""
 
     def safe(node: Node) -> Node:
         root = node
@@ -74,15 +73,15 @@ def _with_snapshots(graph: Graph) -> Graph:
 
 
 def _eager(graph: Graph, nodes: Sequence[Node]) -> list[Node]:
-    """The nodes in a valid order: those that only updates wait for behind their last head."""
+    """The nodes in a valid order: those that only updates depend on follow their last head."""
     inside, updated = set(nodes), set(graph.updates.values())
-    waiting: set[Node] = set()
+    for_updates: set[Node] = set()
     for node in reversed(nodes):
         tails = [tail for tail in graph.tails(node) if tail in inside]
-        if all(tail in waiting for tail in tails) and (tails or node in updated):
-            waiting.add(node)
-    place: dict[Node, int] = {}
+        if all(tail in for_updates for tail in tails) and (tails or node in updated):
+            for_updates.add(node)
+    position: dict[Node, int] = {}
     for number, node in enumerate(nodes):
-        heads = [place[head] for head in node.heads if head in inside]
-        place[node] = max(heads, default=-1) if node in waiting else number
-    return sorted(nodes, key=place.__getitem__)
+        heads = [position[head] for head in node.heads if head in inside]
+        position[node] = max(heads, default=-1) if node in for_updates else number
+    return sorted(nodes, key=position.__getitem__)

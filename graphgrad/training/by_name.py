@@ -1,30 +1,31 @@
 """Optimisers by name: `gg.adam(graph, 1e-3)` is the graph with the updates that train it.
 
-They are called what PyTorch and Optax call them, and unlike there nothing is an object: what Adam
-remembers are states of the graph, so a step is one program and `initial_state` knows all of it.
+The names are those of PyTorch and Optax; but an optimiser here is not an object. What Adam keeps
+from one step to the next are states of the graph, so a step is one program and `initial_state`
+makes all of it.
 
     step = gg.adam(graph, 1e-3)                        # derives, adds the updates
     train = gg.compile(step, guards=["loss", "gradient_norm"])
     state = gg.initial_state(step, seed=0)
 
-Every optimiser takes, beside its own arguments:
+Arguments of every optimiser, beside its own:
 
 - `loss`: the output (or node) whose deltas it follows. Deltas that the graph has of it already are
   used, so what was cut by `surgery` stays cut.
-- `parameters`: those that it moves, and `frozen`: those among them that it does not, as names or
-  patterns with * and ?. Applied again, with other parameters and perhaps another loss, a graph has
-  several optimisers; all of them read the values before the step.
+- `parameters`: those that it updates, and `frozen`: those among them that it does not, as names or
+  patterns with * and ?. Applied again, with other parameters and perhaps another loss, it gives a
+  graph with several optimisers; all of them read the values before the step.
 
       step = gg.adam(graph, 2e-4, loss="generator_loss", parameters="generator.*")
       step = gg.adam(step, 1e-4, loss="critic_loss", parameters="critic.*", name="critic")
 
 - `clip_norm`: the largest global norm of its gradients; 0 does not clip.
-- `schedule` of the learning rate: constant, noam, or linear and cosine, which come down to 0 behind
-  the last of `steps`; `warmup` steps in which it rises.
+- `schedule` of the learning rate: constant, noam, or linear and cosine, which fall to 0 at the step
+  after the last of `steps`; `warmup`: the number of steps in which it rises.
 - `name`: the scope of the states and outputs that it adds.
 
-The default rates are PyTorch's and Keras's. `adamw` spares biases and gains from decay where it is
-told to: `no_decay=("*.b", "*.bias", "*.gain")` are those of the layers here.
+The default rates are those of PyTorch and Keras. `adamw` leaves biases and gains without decay if
+asked to: `no_decay=("*.b", "*.bias", "*.gain")` are those of the layers here.
 """
 
 from __future__ import annotations
@@ -55,9 +56,22 @@ def sgd(
     steps: int | None = None,
     name: str = "",
 ) -> Graph:
-    """The graph with w ← w - η g for each parameter.
+    """Gradient descent: adds the update w ← w - η g for each parameter.
 
-    Further arguments are those of every optimiser; see this module.
+    Returns the graph with deltas, updates and the outputs `gradient_norm` and `learning_rate`. The
+    further arguments are those of every optimiser (`graphgrad/training/by_name.py`). Raises
+    DeclarationError for a value that makes no sense, UnknownNameError for a loss, and
+    ConfigurationError for a pattern, that names nothing.
+
+    >>> import graphgrad as gg
+    >>> w = gg.parameter("w", (), gg.full(3.0))
+    >>> step = gg.sgd(gg.Graph({"loss": w * w}), 0.25)
+    >>> train, state = gg.compile(step), gg.initial_state(step)
+    >>> for _ in range(3):
+    ...     print(train(state)["loss"], state["w"])
+    9.0 1.5
+    2.25 0.75
+    0.5625 0.375
     """
     given = _settings(
         optimiser="sgd",
@@ -85,9 +99,19 @@ def momentum(
     steps: int | None = None,
     name: str = "",
 ) -> Graph:
-    """The graph with v ← μ v + g; w ← w - η v for each parameter.
+    """Gradient descent with momentum: adds v ← μ v + g; w ← w - η v for each parameter.
 
-    Further arguments are those of every optimiser; see this module.
+    The velocities v are states of the graph and start at 0; μ is the argument `momentum` (Polyak
+    1964). The further arguments, the result and the errors are those of `sgd`.
+
+    >>> import graphgrad as gg
+    >>> w = gg.parameter("w", (), gg.full(3.0))
+    >>> step = gg.momentum(gg.Graph({"loss": w * w}), 0.125, momentum=0.5)
+    >>> list(step.states)
+    ['w', 'run.step', 'optimiser.w.velocity']
+    >>> train, state = gg.compile(step), gg.initial_state(step)
+    >>> [float(train(state)["loss"]) for _ in range(3)]
+    [9.0, 5.0625, 1.72265625]
     """
     given = _settings(
         optimiser="momentum",
@@ -118,9 +142,20 @@ def adam(
     steps: int | None = None,
     name: str = "",
 ) -> Graph:
-    """The graph with the updates of Adam (Kingma and Ba 2015, algorithm 1).
+    """Adam: adds the updates of Kingma and Ba 2015, algorithm 1.
 
-    Further arguments are those of every optimiser; see this module.
+    The moments m and v are states of the graph, shaped like their parameters. The further
+    arguments, the result and the errors are those of `sgd`.
+
+    >>> import graphgrad as gg
+    >>> x, label = gg.input("x", ("batch", 2)), gg.input("label", ("batch",), "int32")
+    >>> logits = gg.layers.dense(x, 3)
+    >>> loss = gg.mean(gg.cross_entropy(logits, label), name="loss")
+    >>> step = gg.adam(gg.Graph(loss), 1e-3)
+    >>> sorted(step.outputs)
+    ['gradient_norm', 'learning_rate', 'loss']
+    >>> [name for name in step.states if name.endswith("moment")][:2]
+    ['optimiser.dense.w.first_moment', 'optimiser.dense.w.second_moment']
     """
     given = _settings(
         optimiser="adam",
@@ -155,11 +190,16 @@ def adamw(
     steps: int | None = None,
     name: str = "",
 ) -> Graph:
-    """Adam with w ← w - η λ w beside it, λ the `weight_decay` (Loshchilov and Hutter 2019).
+    """AdamW: Adam with w ← w - η λ w beside it, λ the `weight_decay` (Loshchilov and Hutter 2019).
 
-    Parameters that match `no_decay` have none.
+    Parameters that match `no_decay`, names or patterns with * and ?, do not decay. The further
+    arguments, the result and the errors are those of `sgd`.
 
-    Further arguments are those of every optimiser; see this module.
+    >>> import graphgrad as gg
+    >>> loss = gg.mean(gg.layers.dense(gg.input("x", ("batch", 2)), 3) ** 2.0, name="loss")
+    >>> step = gg.adamw(gg.Graph(loss), 1e-3, weight_decay=0.1, no_decay="*.b")
+    >>> sorted(step.outputs)
+    ['gradient_norm', 'learning_rate', 'loss']
     """
     given = _settings(
         optimiser="adamw",
@@ -177,8 +217,10 @@ def adamw(
 
 
 def _settings(**values: Any) -> TrainingSettings:
-    """The settings of a run that mean the same. Raises DeclarationError for one that makes no
-    sense."""
+    """The settings of a run with the same meaning.
+
+    Raises DeclarationError for a value that makes no sense.
+    """
     if values["steps"] is None:
         if values["schedule"] in ("linear", "cosine"):
             raise ValueError(f"the schedule {values['schedule']} ends at a step; fix: give steps=…")

@@ -1,6 +1,4 @@
-"""Checkpoints: the whole state of a training run at one step, as one folder on disk.
-
-::
+"""Saves and loads checkpoints: the whole state of a run at one step, as one folder on disk.
 
     checkpoints/
         step-000001100/
@@ -8,21 +6,21 @@
             state.safetensors    every array: parameters, optimiser slots, counters
             manifest.json        format, step, sha256 and bytes of each file, arrays, details, seal
 
-The design decision: a checkpoint is written into a temporary folder beside its place, each file
-and the folder are flushed, and one rename makes it count. A folder named ``step-…`` is therefore
-complete, and the newest is found by listing: there is no ``LATEST`` file that could disagree with
-the disk. What a disk damages later is found out by the hashes; then the checkpoint before is used.
+The design decision: a checkpoint is written into a temporary folder, each file and the folder are
+flushed, and one rename to its final name completes it. A folder named `step-…` is therefore
+complete, and the newest is found by listing: there is no `LATEST` file that could disagree with the
+disk. Later damage is detected by the hashes; then the previous checkpoint is used.
 
 Laws:
 
-- After a crash at any moment the checkpoints of before are complete, and the new one is complete
-  or absent. Saving a step again writes ``step-000001200-2`` beside the first, never over it.
-- After ``save_checkpoint`` returns, ``load_checkpoint`` gives what was saved: checkpoints of the
-  same or a later step (of a future that a resumed run gave up) are removed once the new one stands.
-- Nothing is believed unchecked: sizes, hashes, names, dtypes and shapes must agree, keys must be
-  the known ones, and the ``seal`` (sha256 of the rest as canonical JSON) guards the manifest.
-- Nothing is executed: arrays are raw numbers of the dtypes in ``DTYPES``, without pickle.
-- One process saves into a folder at a time (``RunFolder.lock`` sees to it); any number may read.
+- After a crash at any moment the earlier checkpoints are complete, and the new one is complete or
+  absent. Saving a step again writes `step-000001200-2` beside the first and does not overwrite it.
+- After `save_checkpoint` returns, `load_checkpoint` returns what was saved: checkpoints of the same
+  or a later step, which a resumed run discarded, are removed once the new one is complete.
+- Everything read is checked: sizes, hashes, names, dtypes and shapes must agree, keys must be the
+  known ones, and the `seal` (sha256 of the rest as canonical JSON) protects the manifest.
+- Nothing is executed: arrays are raw numbers of the dtypes in `DTYPES`, without pickle.
+- One process saves into a folder at a time (`RunFolder.lock` ensures it); any number may read.
 """
 
 import os
@@ -56,17 +54,26 @@ from graphgrad.training.checkpoint_format import (
 )
 
 _FOLDER = re.compile(r"step-(\d{9,15})(?:-([1-9]\d{0,8}))?")
-_TOLD = 10  # how many damaged checkpoints are named
+_NAMED = 10  # how many damaged checkpoints are named
 _REMOVING_PREFIX = ".removing-"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint.
+    """A verified checkpoint, as `load_checkpoint` returns it.
 
-    ``step`` counts finished steps, ``arrays`` is in the order of saving, ``details`` is what the
-    caller saved beside them, ``path`` the folder read, and ``warnings`` names each newer
+    `step` counts finished steps, `arrays` is in the order of saving, `details` is what the
+    caller saved beside them, `path` the folder read, and `warnings` names each newer
     checkpoint that was damaged, with the reason.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = gg.training.save_checkpoint(folder, 100, {"w": np.zeros(2)}, {"loss": 0.5})
+    ...     found = gg.training.load_checkpoint(folder)
+    >>> path.name, found.step, found.details, found.warnings
+    ('step-000000100', 100, {'loss': 0.5}, ())
     """
 
     step: int
@@ -78,7 +85,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, order=True)
 class _CheckpointFolder:
-    """A folder that has the name of a checkpoint; the larger, the newer."""
+    """A folder with the name of a checkpoint; newer ones compare as larger."""
 
     step: int
     generation: int
@@ -92,24 +99,33 @@ def save_checkpoint(
     details: Mapping[str, Any],
     keep: int = 3,
 ) -> Path:
-    """Saves ``arrays`` and ``details`` as the state after ``step`` steps; returns its folder.
+    """Saves `arrays` and `details` as the state after `step` steps; returns its folder.
 
-    ``folder`` holds the checkpoints and is created when missing. ``details`` is JSON-able and
-    finite. The newest ``keep`` checkpoints stay, this one among them.
+    `folder` holds the checkpoints and is created when missing. `details` is a dictionary that
+    JSON can hold, with finite numbers. The newest `keep` checkpoints stay, this one among them.
 
-    Raises ``CheckpointError`` for an argument that cannot be saved, ``DataError`` for details
-    that are no JSON, ``EnvironmentLimitError`` when the disk refuses; the checkpoints of before
-    are then untouched and nothing half-written is left.
+    Raises `CheckpointError` for an argument that cannot be saved, `DataError` for details
+    that JSON cannot hold, `EnvironmentLimitError` when the disk refuses; the earlier checkpoints
+    are then unchanged and nothing half-written is left.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for step in (100, 200, 300):
+    ...         path = gg.training.save_checkpoint(folder, step, {"w": np.ones(2)}, {}, keep=2)
+    ...     print(sorted(each.name for each in path.parent.iterdir()))
+    ['step-000000200', 'step-000000300']
     """
     folder = Path(folder)
     _check_number("the step of a checkpoint", step, least=0)
     _check_number("keep, the number of checkpoints to keep,", keep, least=1)
     state = {name: checked_array(name, array) for name, array in arrays.items()}
     body = {"format": FORMAT, "version": VERSION, "step": step, "details": dict(details)}
-    format_json(body["details"], "details")  # refused before the disk is touched
+    format_json(body["details"], "details")  # raises before anything is written
     make_folder(folder)
     _sweep(folder)
-    target = _fresh_place(folder, step)
+    target = _fresh_path(folder, step)
     temporary = folder / temporary_name()
     with disk_errors(target, "save", sum(array.nbytes for array in state.values())):
         try:
@@ -126,53 +142,61 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path | str, step: int | None = None) -> Checkpoint:
-    """The newest checkpoint in ``folder`` that is whole, or exactly the one of ``step``.
+    """The newest checkpoint in `folder` that is whole, or exactly the one of `step`.
 
-    A damaged checkpoint is passed over and named in ``warnings``; with ``step`` it is an error,
-    for then no other one was meant. Reading changes nothing on disk and may go on while another
+    A damaged checkpoint is passed over and named in `warnings`; with `step` it is an error,
+    since no other one was asked for. Reading changes nothing on disk and may be done while another
     process saves.
 
-    Raises ``CheckpointError`` when no usable checkpoint is left, naming each with its reason,
-    and ``EnvironmentLimitError`` when the system refuses to read.
+    Raises `CheckpointError` when no usable checkpoint is left, naming each with its reason,
+    and `EnvironmentLimitError` when the system refuses to read.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = gg.training.save_checkpoint(folder, 7, {"w": np.array([1.5, 2.5])}, {})
+    ...     gg.training.load_checkpoint(folder).arrays
+    {'w': array([1.5, 2.5])}
     """
     folder = Path(folder)
     warnings: list[str] = []
     tried: set[Path] = set()
     # Listed again at the end: a saving process may have replaced what could not be read.
     while wanted := [p for p in _listed(folder) if p.path not in tried and step in (None, p.step)]:
-        for place in sorted(wanted, reverse=True):
-            tried.add(place.path)
+        for entry in sorted(wanted, reverse=True):
+            tried.add(entry.path)
             try:
-                arrays, details = read_checkpoint_files(place.path, place.step)
+                arrays, details = read_checkpoint_files(entry.path, entry.step)
             except Damage as damage:
-                if not place.path.is_dir():  # it was removed while being read
+                if not entry.path.is_dir():  # it was removed while being read
                     break
-                warnings.append(f"{place.path.name} is damaged: {damage}")
+                warnings.append(f"{entry.path.name} is damaged: {damage}")
             else:
-                told = tuple(_few(warnings))
-                return Checkpoint(place.step, arrays, details, place.path, told)
+                return Checkpoint(entry.step, arrays, details, entry.path, tuple(_few(warnings)))
     raise _nothing_usable(folder, step, _few(warnings))
 
 
 def tidy_checkpoints(folder: Path | str, loaded: Path, step: int, keep: int) -> None:
-    """Ends what a killed process began: half-written and half-removed ones, and those too many.
+    """Finishes what a killed process began: removes half-written and half-removed checkpoints, and
+    those beyond `keep`.
 
-    ``loaded`` is the checkpoint of ``step`` that the run goes on from; newer ones stay.
+    `loaded` is the checkpoint of `step` from which the run is resumed; newer ones stay.
     """
     _sweep(Path(folder))
     _remove_surplus(Path(folder), loaded, step, keep)
 
 
 def checkpoint_steps(folder: Path | str) -> tuple[int, ...]:
-    """The steps that ``folder`` has checkpoints of, ascending; their content is not checked."""
-    return tuple(sorted({place.step for place in _listed(Path(folder))}))
+    """The steps that `folder` has checkpoints of, ascending; their content is not checked."""
+    return tuple(sorted({entry.step for entry in _listed(Path(folder))}))
 
 
 def remove_after(folder: Path | str, step: int) -> None:
     """Removes the checkpoints of later steps, the newest first."""
-    for place in sorted((p for p in _listed(Path(folder)) if p.step > step), reverse=True):
-        with disk_errors(place.path, "remove"):
-            _remove(place)
+    for entry in sorted((p for p in _listed(Path(folder)) if p.step > step), reverse=True):
+        with disk_errors(entry.path, "remove"):
+            _remove(entry)
 
 
 def _check_number(name: str, value: int, least: int) -> None:
@@ -180,8 +204,8 @@ def _check_number(name: str, value: int, least: int) -> None:
         raise CheckpointError(f"{name} is a whole number from {least}, not {value!r}")
 
 
-def _fresh_place(folder: Path, step: int) -> Path:
-    """A path for a checkpoint of ``step`` where nothing is."""
+def _fresh_path(folder: Path, step: int) -> Path:
+    """An unused path for a checkpoint of `step`."""
     generation = max((p.generation for p in _listed(folder) if p.step == step), default=0) + 1
     while True:
         suffix = f"-{generation}" if generation > 1 else ""
@@ -192,31 +216,31 @@ def _fresh_place(folder: Path, step: int) -> Path:
 
 
 def _remove_superseded(folder: Path, newest: Path, step: int, keep: int) -> None:
-    """Removes checkpoints that ``newest`` replaces or pushes out; what resists stays.
+    """Removes checkpoints that `newest` refolders or that exceed `keep`.
 
     The state is safe by now, so a disk that refuses a removal must not end the run.
     """
-    others = [place for place in _listed(folder) if place.path != newest]
-    given_up = sorted((place for place in others if place.step >= step), reverse=True)
-    for place in given_up:
+    others = [entry for entry in _listed(folder) if entry.path != newest]
+    discarded = sorted((entry for entry in others if entry.step >= step), reverse=True)
+    for entry in discarded:
         with suppress(OSError):
-            _remove(place)
+            _remove(entry)
     _remove_surplus(folder, newest, step, keep)
 
 
 def _remove_surplus(folder: Path, newest: Path, step: int, keep: int) -> None:
-    """Removes the checkpoints before ``newest`` that are not among the last ``keep``."""
-    others = [place for place in _listed(folder) if place.path != newest]
-    older = sorted((place for place in others if place.step < step), reverse=True)
-    for place in older[keep - 1 :]:
+    """Removes the checkpoints before `newest` that are not among the last `keep`."""
+    others = [entry for entry in _listed(folder) if entry.path != newest]
+    older = sorted((entry for entry in others if entry.step < step), reverse=True)
+    for entry in older[keep - 1 :]:
         with suppress(OSError):
-            _remove(place)
+            _remove(entry)
 
 
-def _remove(place: _CheckpointFolder) -> None:
-    """Renamed first: half a removed checkpoint must not look like a damaged one."""
-    doomed = place.path.parent / temporary_name().replace(TEMPORARY_PREFIX, _REMOVING_PREFIX)
-    os.rename(place.path, doomed)
+def _remove(entry: _CheckpointFolder) -> None:
+    """Renames the folder first: half a removed checkpoint must not look like a damaged one."""
+    doomed = entry.path.parent / temporary_name().replace(TEMPORARY_PREFIX, _REMOVING_PREFIX)
+    os.rename(entry.path, doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -230,7 +254,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _listed(folder: Path) -> list[_CheckpointFolder]:
-    """Every folder with the name of a checkpoint, in no order."""
+    """Every folder with the name of a checkpoint, in any order."""
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -238,14 +262,14 @@ def _listed(folder: Path) -> list[_CheckpointFolder]:
     except OSError as error:
         raise explain_os_error(error, folder, "list") from error
     matches = map(_FOLDER.fullmatch, names)
-    places = [_CheckpointFolder(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
-    return [place for place in places if place.path.is_dir()]
+    folders = [_CheckpointFolder(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
+    return [entry for entry in folders if entry.path.is_dir()]
 
 
 def _few(warnings: list[str]) -> list[str]:
-    """The first of the warnings, and how many more there are."""
-    rest = len(warnings) - _TOLD
-    return [*warnings[:_TOLD], f"{rest:,} older ones are damaged too"] if rest > 0 else warnings
+    """The first of the warnings, and the number of the others."""
+    rest = len(warnings) - _NAMED
+    return [*warnings[:_NAMED], f"{rest:,} older ones are damaged too"] if rest > 0 else warnings
 
 
 def _nothing_usable(folder: Path, step: int | None, warnings: list[str]) -> CheckpointError:

@@ -1,7 +1,7 @@
-"""The two files of a checkpoint: how they are written, and what is asked before they are believed.
+"""Writes the two files of a checkpoint, and checks and reads them.
 
-``state.safetensors`` holds the arrays, ``manifest.json`` what they must be: sizes, hashes, names,
-dtypes and shapes, under a seal. See ``checkpoint.py`` for the folders around them.
+`state.safetensors` holds the arrays; `manifest.json` lists their sizes, hashes, names, dtypes and
+shapes, under a seal. See `checkpoint.py` for the folders that contain them.
 """
 
 import errno
@@ -57,7 +57,7 @@ class Damage(Exception):
 
 
 def checked_array(name: str, array: np.ndarray) -> np.ndarray:
-    """``array`` as a contiguous little-endian array, or the error that names it."""
+    """`array` as a contiguous little-endian array. Raises CheckpointError that names it."""
     usable = isinstance(name, str) and name not in ("", "__metadata__")  # the latter is reserved
     if not usable or name.encode("utf-8", "replace").decode("utf-8") != name:
         raise CheckpointError(f"an array of a checkpoint cannot be called {name!r}", fix="rename")
@@ -73,9 +73,9 @@ def checked_array(name: str, array: np.ndarray) -> np.ndarray:
 def write_checkpoint_files(
     folder: Path, state: dict[str, np.ndarray], body: dict[str, Any]
 ) -> None:
-    """Writes both files into the folder; ``body`` is what the manifest says beside the arrays.
+    """Writes both files into the folder; `body` holds the manifest's entries beside the arrays.
 
-    Raises ``OSError``; what was written until then stays, so the folder should be temporary.
+    Raises `OSError`; a partly written file stays, so the folder should be temporary.
     """
     size, digest = write_new(folder / STATE, safetensors_pieces(state))
     body["files"] = {STATE: {"bytes": size, "sha256": digest}}
@@ -102,7 +102,7 @@ def ordered_names(state: Mapping[str, np.ndarray]) -> list[str]:
 def safetensors_pieces(
     state: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> Iterator[bytes | memoryview]:
-    """The bytes of a safetensors file, piece by piece: the state is never held twice."""
+    """The bytes of a safetensors file, in pieces: the state is never copied as a whole."""
     ordered = ordered_names(state)
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
@@ -126,9 +126,9 @@ def sealed(body: Mapping[str, Any]) -> str:
 
 
 def read_checkpoint_files(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and details of the checkpoint of ``step`` in this folder.
+    """Arrays and details of the checkpoint of `step` in this folder.
 
-    Raises ``Damage``, and ``EnvironmentLimitError`` where the system refuses to read.
+    Raises `Damage`, and `EnvironmentLimitError` where the system refuses to read.
     """
     try:
         body = _read_manifest(folder / MANIFEST, step)
@@ -154,14 +154,15 @@ def _read_manifest(path: Path, step: int) -> dict[str, Any]:
     content = read_file(path, _MANIFEST_LIMIT)
     try:
         body: dict[str, Any] = parse_json(content)
-        _require(isinstance(body, dict) and body.get("format") == FORMAT, f"{MANIFEST} is foreign")
+        known = isinstance(body, dict) and body.get("format") == FORMAT
+        _require(known, f"{MANIFEST} is not that of a checkpoint")
         version = body.get("version")
         other = f"{MANIFEST} has format version {version!r}; this program reads version {VERSION}"
         _require(type(version) is int and version == VERSION, other)
         misfit = _misfit(body, _FORM, "it")
         _require(not misfit, f"{MANIFEST}: {misfit}")
         seal = body.pop("seal")
-        _require(seal == sealed(body), f"{MANIFEST} was altered: its seal does not fit")
+        _require(seal == sealed(body), f"{MANIFEST} was altered: its seal does not match")
     except (ValueError, RecursionError) as error:
         raise Damage(f"{MANIFEST}, {error}") from error
     _require(body["step"] == step, f"{MANIFEST} is of step {body['step']}")
@@ -174,16 +175,16 @@ def _read_manifest(path: Path, step: int) -> dict[str, Any]:
 
 
 def _misfit(value: object, form: Any, name: str) -> str:
-    """What is wrong with ``value`` by ``form`` (nested like ``_FORM``); empty when it fits."""
+    """How `value` differs from `form` (nested like `_FORM`), as text; empty if it does not."""
     if isinstance(form, dict):
         if not isinstance(value, dict):
-            return f"{name} is no object"
+            return f"{name} is not an object"
         if odd := sorted(form.keys() ^ value.keys()):
             return f"{name} has missing or unknown keys: {', '.join(map(repr, odd))}"
         parts = [(value[key], form[key], key) for key in form]
     elif isinstance(form, list):
         if not isinstance(value, list):
-            return f"{name} is no list"
+            return f"{name} is not a list"
         parts = [(item, form[0], f"{name}[{number}]") for number, item in enumerate(value)]
     else:
         return "" if type(value) is form else f"{name} is not of type {form.__name__}"
@@ -192,12 +193,12 @@ def _misfit(value: object, form: Any, name: str) -> str:
 
 def _check_state_file(path: Path, entry: dict[str, Any]) -> None:
     state = path.stat()
-    _require(stat.S_ISREG(state.st_mode), f"{STATE} is no regular file")
+    _require(stat.S_ISREG(state.st_mode), f"{STATE} is not a regular file")
     size = state.st_size
     _require(size == entry["bytes"], f"{STATE} has {size:,} bytes instead of {entry['bytes']:,}")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _require(digest == entry["sha256"], f"{STATE} was altered: its sha256 does not fit")
+    _require(digest == entry["sha256"], f"{STATE} was altered: its sha256 does not match")
 
 
 def _read_arrays(path: Path, listed: Iterable[dict[str, Any]]) -> dict[str, np.ndarray]:
@@ -216,5 +217,5 @@ def _read_arrays(path: Path, listed: Iterable[dict[str, Any]]) -> dict[str, np.n
                 )
                 result[name] = file.get_tensor(name)
     except SafetensorError as error:
-        raise Damage(f"{STATE} is no safetensors file ({error})") from error
+        raise Damage(f"{STATE} is not a safetensors file ({error})") from error
     return result

@@ -1,6 +1,6 @@
 """What a run was made with: its model, settings and files, under a seal.
 
-``configuration.json`` says it, and each checkpoint says it again where it matters, so that no file
+`configuration.json` says it, and each checkpoint says it again where it matters, so that no file
 of another run, and none that a disk has damaged, gives a result that nobody meant:
 
 - the configuration has a seal, the sha256 of the rest as canonical JSON, and the sha256 of each
@@ -71,7 +71,7 @@ def read_configuration(folder: RunFolder) -> Configuration:
         }:
             if seal != _seal({key: value for key, value in read.items() if key != "seal"}):
                 raise ConfigurationError(
-                    "the configuration of the run was altered: its seal does not fit",
+                    "the configuration of the run was altered: its seal does not match",
                     where,
                     _MENDING,
                 )
@@ -111,7 +111,7 @@ def read_texts(folder: RunFolder, configuration: Configuration) -> dict[str, str
     for name, text in texts.items():
         if configuration.sealed and _digest(text) != configuration.files[name]:
             raise DataError(
-                f"{name} was altered or is of another run: its sha256 does not fit",
+                f"{name} was altered or is of another run: its sha256 does not match",
                 folder.path / name,
                 "restore it from a copy, or start a new run",
             )

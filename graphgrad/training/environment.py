@@ -1,7 +1,7 @@
-"""What a result may depend on outside the configuration: the machine, its software, its threads.
+"""Describes the environment of a run: the machine, its software and its threads.
 
-It names neither the user nor variables that have nothing to do with the computation, so that a run
-folder can be given away as it is.
+A result may depend on these beside the configuration. The description contains neither the user's
+name nor variables that do not affect the computation, so a run folder can be passed on unchanged.
 """
 
 import os
@@ -25,10 +25,10 @@ _THREAD_VARIABLES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """What a result may depend on outside the configuration, for ``environment.json``.
+    """The content of `environment.json`.
 
     Python, platform, processor, BLAS, package versions (null when not installed), processors and
-    thread variables, and the command line. It names neither the user nor other variables.
+    thread variables, and the command line.
     """
     build: Any = np.show_config(mode="dicts")
     blas = build.get("Build Dependencies", {}).get("blas", {})

@@ -1,9 +1,9 @@
-"""`fit`: a small training loop over a user's own arrays.
+"""Trains on a user's own arrays: `fit`, a small loop.
 
     step = gg.adam(graph, 1e-3)
     state = gg.fit(step, {"x": x, "label": labels}, epochs=20, report=print)
 
-It is what one would write by hand around `compile`: shuffle, cut into batches, call. A long
+The loop is what one would write by hand around `compile`: shuffle, cut into batches, call. A long
 training that must survive interrupts and crashes is a run: a model file and `graphgrad train`.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import compile
+from graphgrad.compile import Compiled, compile
 from graphgrad.data.corpus import permutation
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Graph, initial_state
@@ -41,40 +41,36 @@ def fit(
     report: Report | None = None,
     fuse: bool = True,
 ) -> State:
-    """Trains a graph with updates on arrays of examples; returns its state.
+    """Trains a graph with updates on arrays of examples; returns its state, an array by name.
 
     `arrays` holds a value for each input, by name or node. The first axis of an input whose first
     size is open ("batch") is that of the examples: it is shuffled anew in each epoch, as the seed
-    says, and cut into batches, the last of which may be smaller. Other inputs are fed as they are.
+    determines, and cut into batches of `batch_size`, the last of which may be smaller. Other inputs
+    are fed unchanged.
 
-    `state` is trained in place; what it lacks, all of it by default, is drawn from the seed. After
-    each epoch `report(epoch, figures)` is given the mean of each scalar output over the examples.
-    Where one of these is not finite, NonFiniteError is raised and that step changes nothing.
+    `state` is trained in place; arrays that it lacks, all of them by default, are drawn from the
+    seed. After each epoch `report(epoch, figures)` is called with the mean of each scalar output
+    over the examples. Raises NonFiniteError where one of these is not finite (that step changes
+    nothing), and DeclarationError for a graph without updates and for arrays that do not fit.
+
+    >>> import graphgrad as gg
+    >>> x, y = gg.input("x", ("batch", 1)), gg.input("y", ("batch", 1))
+    >>> loss = gg.mean((gg.layers.dense(x, 1, "line") - y) ** 2.0, name="loss")
+    >>> points = [[0.0], [1.0], [2.0], [3.0]]
+    >>> targets = [[1.0], [3.0], [5.0], [7.0]]                               # y = 2x + 1
+    >>> state = gg.fit(gg.sgd(gg.Graph(loss), 0.1), {"x": points, "y": targets}, epochs=300)
+    >>> print(state["line.w"].round(2), state["line.b"].round(2))
+    [[2.]] [1.]
     """
-    need_graph(graph, "fit")
-    if not graph.updates:
-        raise DeclarationError(
-            "the graph updates nothing, so there is nothing to fit",
-            current_origin(),
-            "fit(adam(graph, 1e-3), …)",
-        )
+    _need_updates(graph)
     epochs, batch_size = _count(epochs, "epochs"), _count(batch_size, "batch_size")
-    values = {
-        name: given_array(f"input {name!r}", value)
-        for name, value in named_inputs(graph.inputs, arrays, {}).items()
-    }
+    named = named_inputs(graph.inputs, arrays, {})
+    values = {name: given_array(f"input {name!r}", value) for name, value in named.items()}
     examples, count = _examples(graph, values)
     figures = [name for name, node in graph.outputs.items() if node.shape == ()]
-    guards = [name for name in figures if graph.outputs[name].type.is_float]
-    wanted = graph.with_outputs({name: graph.outputs[name] for name in figures})
-    train = compile(wanted, guards=guards, fuse=fuse)
+    train = _compiled(graph, figures, fuse)
     state = {} if state is None else state
-    known = {name: array for name, array in state.items() if name in graph.states}
-    state.update(
-        (name, array)
-        for name, array in initial_state(graph, seed, known).items()
-        if name not in known
-    )
+    _complete(state, graph, seed)
     for epoch in range(epochs):
         totals = dict.fromkeys(figures, 0.0)
         for batch in _batches(count, batch_size, seed, epoch):
@@ -86,6 +82,30 @@ def fit(
         if report is not None:
             report(epoch + 1, {name: total / count for name, total in totals.items()})
     return state
+
+
+def _need_updates(graph: Graph) -> None:
+    need_graph(graph, "fit")
+    if not graph.updates:
+        raise DeclarationError(
+            "the graph updates nothing, so there is nothing to fit",
+            current_origin(),
+            "fit(adam(graph, 1e-3), …)",
+        )
+
+
+def _compiled(graph: Graph, figures: list[str], fuse: bool) -> Compiled:
+    """The training step with these outputs, which changes nothing where one is not finite."""
+    wanted = graph.with_outputs({name: graph.outputs[name] for name in figures})
+    guards = [name for name in figures if graph.outputs[name].type.is_float]
+    return compile(wanted, guards=guards, fuse=fuse)
+
+
+def _complete(state: State, graph: Graph, seed: int) -> None:
+    """Draws the arrays that the state lacks, and adds them to it."""
+    known = {name: array for name, array in state.items() if name in graph.states}
+    drawn = initial_state(graph, seed, known)
+    state.update((name, array) for name, array in drawn.items() if name not in known)
 
 
 def _count(value: Any, what: str) -> int:

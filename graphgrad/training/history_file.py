@@ -1,24 +1,22 @@
-"""The history of a run on disk: figures of nodes over the steps, in one file that only grows.
-
-::
+"""Stores the history of a run: figures of nodes over the steps, in one file of records.
 
     history.bin     one line of JSON, padded to 8 bytes: format, version, run, names, statistics,
-                    deltas (of which node each name is the delta, where it is one), and a checksum
-                    one record after the other: step, checksum, float64 [names, statistics]
+                    deltas (for the name of a delta, that of its node), and a checksum;
+                    then records: step, checksum, float64 [names, statistics]
 
 The design decision: records have a fixed size and are appended by one write, so the file is read
-as one array and a crash can tear only its end.
+as one array and a crash can truncate only its end.
 
 Laws:
 
-- The file is bounded. When there are more than ``RECORDS`` (or ``BYTES``) for a step in every
-  ``every``, only steps divisible by twice as much are kept, and recorded from then on; the first
-  step stays. Which steps are kept follows from the last step alone, so a run that was interrupted
-  has, as soon as it has come as far, the same history as one that was not.
-- What a resumed run gave up is removed before it goes on, by cutting the end off.
-- Other columns than before (another pattern, a changed model) join those that are there; figures
-  that were not recorded are NaN.
-- Nothing is believed unchecked: a damaged record that is not the torn last one is an error, and so
+- The size of the file is bounded. With more than `RECORDS` records (or `BYTES` bytes), the distance
+  of recorded steps, `every`, is doubled: only steps divisible by it are kept, and recorded from
+  then on; the first step stays. The kept steps depend only on the last step, so a run that was
+  interrupted has at every step the same history as one that was not.
+- Records that a resumed run discards are cut off before it continues.
+- New columns (another pattern, a changed model) are added to those of the file; figures that were
+  not recorded are NaN.
+- Everything read is checked: a damaged record, except for a truncated last one, is an error, and so
   is the history of another run.
 """
 
@@ -40,70 +38,69 @@ HISTORY = "history.bin"
 FORMAT = "graphgrad history"
 VERSION = 3
 RECORDS = 1000
-"""How many steps are kept at most, beside the first."""
+"""The most steps that are kept, beside the first."""
 BYTES = 64 << 20
-"""How many bytes they take at most, where that is less."""
+"""The most bytes of their records, if that is less."""
 
-_LIMIT = 1 << 30  # bytes: a larger file is damage, not to be read into memory
+_LIMIT = 1 << 30  # bytes: a larger file is damaged and not read into memory
 _FEWEST = 20  # steps that are kept however large a record is
 _LAST_STEP = 0xFFFFFFFF
-_FIX = "delete the file; the run goes on without the figures of its earlier steps"
+_FIX = "delete the file; the run continues without the figures of its earlier steps"
 
 
 @dataclass(frozen=True)
 class Records:
-    """What a file holds: ``values`` is float64 [steps, names, statistics]."""
+    """The content of a history file: `values` is float64 [steps, names, statistics]."""
 
     names: tuple[str, ...]
     statistics: tuple[str, ...]
     steps: np.ndarray
     values: np.ndarray
     size: int
-    """Bytes of the header and all whole records."""
+    """Bytes of the header and all complete records."""
     deltas: Mapping[str, str]
-    """Of each name that is a delta's, the name of its node."""
+    """The names of deltas, with the names of their nodes."""
 
 
 def read_records(path: Path, run: str = "") -> Records:
-    """All whole records of the file, which is that of ``run``; none where it does not exist.
+    """All complete records of the file, whose run must be `run`; none if it does not exist.
 
-    Raises ``DataError`` that names the damaged part, ``EnvironmentLimitError``.
+    Raises `DataError` that names the damaged part, `EnvironmentLimitError`.
     """
     if not os.path.lexists(path):
         return Records((), (), np.empty(0, np.int64), np.empty((0, 0, 0)), 0, {})
     with disk_errors(path, "read"):
         data = read_file(path, _LIMIT)
     names, statistics, deltas, start = _read_header(data, path, run)
-    form = _form(len(names), len(statistics))
+    form = _record_type(len(names), len(statistics))
     count = (len(data) - start) // form.itemsize
     records = np.frombuffer(data, form, count, start)
-    bad = [place for place in range(count) if _checksum(records[place]) != records[place]["sum"]]
-    if bad == [count - 1]:  # torn by a crash, or being written at this moment
+    bad = [n for n in range(count) if _checksum(records[n]) != records[n]["sum"]]
+    if bad == [count - 1]:  # truncated by a crash, or being written at this moment
         records = records[:-1]
     elif bad:
         raise DataError(f"record {bad[0] + 1} of {path.name} is damaged", path, _FIX)
     steps = records["step"].astype(np.int64)
-    if np.any(np.diff(steps) <= 0) or np.any(
-        steps[-1:] > _LAST_STEP
-    ):  # of a step 32 bits are summed
+    # the checksum covers 32 bits of a step
+    if np.any(np.diff(steps) <= 0) or np.any(steps[-1:] > _LAST_STEP):
         raise DataError(f"the steps of {path.name} are not in order", path, _FIX)
     size = start + len(records) * form.itemsize
     return Records(names, statistics, steps, records["values"].astype(np.float64), size, deltas)
 
 
 def drop_after(path: Path, step: int, run: str = "") -> int:
-    """Cuts off the records of a later step, and a torn one; returns how many those were."""
+    """Cuts off the records of later steps and a truncated one, and returns how many were later."""
     records = read_records(path, run)
     if not records.size:
         return 0
     late = int(np.sum(records.steps > step))
-    end = records.size - late * _form(len(records.names), len(records.statistics)).itemsize
+    end = records.size - late * _record_type(len(records.names), len(records.statistics)).itemsize
     _cut(path, end)
     return late
 
 
 class HistoryWriter:
-    """Appends to the history of a run; held by the process that holds the run's lock."""
+    """Appends to the history of a run; for the process that holds the run's lock."""
 
     def __init__(
         self,
@@ -114,9 +111,9 @@ class HistoryWriter:
         run: str = "",
         deltas: Mapping[str, str] | None = None,
     ) -> None:
-        """Goes on with the file of ``run``, which is created, or given more columns, as needed.
+        """Opens the file of `run`, which is created, or extended by columns, as needed.
 
-        ``deltas`` says which of the names are those of deltas, and of which nodes.
+        `deltas` maps those of the names that are deltas to the names of their nodes.
         """
         before = read_records(path, run)
         self._path, self._every, self._run = path, every, run
@@ -133,8 +130,8 @@ class HistoryWriter:
         self._stride = self.stride(int(before.steps[-1])) if before.steps.size else every
 
     def stride(self, step: int) -> int:
-        """One step in this many is kept once the run has come to ``step``."""
-        size = _form(len(self._names), len(self._statistics)).itemsize
+        """The distance of kept steps once the run has reached `step`."""
+        size = _record_type(len(self._names), len(self._statistics)).itemsize
         most = max(min(RECORDS, BYTES // size), _FEWEST)
         stride = self._every
         while step // stride > most:
@@ -142,18 +139,18 @@ class HistoryWriter:
         return stride
 
     def wants(self, step: int) -> bool:
-        """Whether the figures of ``step`` (counted from 1) are to be recorded."""
+        """Whether the figures of `step` (counted from 1) are to be recorded."""
         return step == 1 or step % self.stride(step) == 0
 
     def append(self, step: int, values: np.ndarray, durable: bool = False) -> None:
-        """Appends the figures of ``step``, float64 [names, statistics] as this writer was given
-        them; with ``durable`` they survive the death of the machine too.
+        """Appends the figures of `step`, float64 [names, statistics] in the order of this writer.
 
-        Raises ``EnvironmentLimitError``; then the file is as it was.
+        With `durable` they are flushed to the disk, so that they survive a crash of the machine.
+        Raises `EnvironmentLimitError`; the file is then unchanged.
         """
         if self.stride(step) != self._stride:
             self._thin(self.stride(step))
-        record = np.zeros((), _form(len(self._names), len(self._statistics)))
+        record = np.zeros((), _record_type(len(self._names), len(self._statistics)))
         record["step"] = step
         record["values"] = np.nan
         record["values"][np.ix_(*self._columns)] = values
@@ -161,37 +158,37 @@ class HistoryWriter:
         append_bytes(self._path, record.tobytes(), durable)
 
     def _thin(self, stride: int) -> None:
-        """Keeps the first step and those that ``stride`` divides."""
+        """Keeps the first step and those divisible by `stride`."""
         records = read_records(self._path, self._run)
         kept = (records.steps == 1) | (records.steps % stride == 0)
         self._write(records.steps[kept], records.values[kept])
         self._stride = stride
 
     def _rewrite(self, before: Records) -> None:
-        """The records of before under the columns of now."""
+        """Writes the earlier records with the current columns."""
         values = np.full((len(before.steps), len(self._names), len(self._statistics)), np.nan)
         columns = _columns(self._names, before.names), _columns(self._statistics, before.statistics)
         values[np.ix_(np.arange(len(before.steps)), *columns)] = before.values
         self._write(before.steps, values)
 
     def _write(self, steps: np.ndarray, values: np.ndarray) -> None:
-        records = np.zeros(len(steps), _form(len(self._names), len(self._statistics)))
+        records = np.zeros(len(steps), _record_type(len(self._names), len(self._statistics)))
         records["step"], records["values"] = steps, values
-        for place in range(len(records)):
-            records[place]["sum"] = _checksum(records[place])
+        for number in range(len(records)):
+            records[number]["sum"] = _checksum(records[number])
         header = _header(self._names, self._statistics, self._deltas, self._run)
         write_atomically(self._path, header + records.tobytes(), follow=False)
 
 
 def _cut(path: Path, size: int) -> None:
-    """Takes away what stands behind the first ``size`` bytes."""
+    """Cuts the file to its first `size` bytes."""
     with disk_errors(path, "shorten"):
         if path.stat().st_size > size:
             os.truncate(path, size)
 
 
-def _form(names: int, statistics: int) -> np.dtype:
-    """The layout of a record; every part lies at a multiple of 8 bytes."""
+def _record_type(names: int, statistics: int) -> np.dtype:
+    """The layout of a record; every part is stored at a multiple of 8 bytes."""
     return np.dtype([("step", "<i8"), ("sum", "<u8"), ("values", "<f8", (names, statistics))])
 
 
@@ -200,8 +197,8 @@ def _checksum(record: Any) -> int:
 
 
 def _columns(all_names: Sequence[str], some: Sequence[str]) -> np.ndarray:
-    place = {name: number for number, name in enumerate(all_names)}
-    return np.array([place[name] for name in some], np.intp)
+    column = {name: number for number, name in enumerate(all_names)}
+    return np.array([column[name] for name in some], np.intp)
 
 
 def _header(
@@ -227,7 +224,7 @@ Header = tuple[tuple[str, ...], tuple[str, ...], dict[str, str], int]
 
 
 def _read_header(data: bytes, path: Path, run: str) -> Header:
-    """Names, statistics, which names are those of deltas, and where the records begin."""
+    """Names, statistics, the names of deltas with their nodes, and the offset of the records."""
     end = data.find(b"\n") + 1
     try:
         body = parse_json(data[:end])
@@ -269,7 +266,7 @@ def _are_names(values: list[Any]) -> bool:
 
 
 def _are_of(deltas: Any, names: list[str]) -> bool:
-    """Whether these are the nodes of some of the names."""
+    """Whether `deltas` maps some of the names to names of nodes."""
     return (
         isinstance(deltas, dict)
         and deltas.keys() <= set(names)

@@ -1,17 +1,17 @@
-"""Asking a training loop to stop without breaking the step it is in.
+"""Stops a training loop on a signal, after the step that is being computed.
 
-The design decision: a signal never interrupts arithmetic or a save. The first one only leaves a
-note; the loop reads the note between two steps, saves once and says how to resume. Whoever
+The design decision: a signal never interrupts arithmetic or a save. The first one only sets a
+flag; the loop reads the flag between two steps, saves once and prints how to resume. A person who
 cannot wait presses Ctrl-C again.
 
 Laws:
 
-- The first SIGINT, SIGTERM or SIGHUP (the terminal is gone) sets ``requested`` and does nothing
+- The first SIGINT, SIGTERM or SIGHUP (the terminal is gone) sets `requested` and does nothing
   else.
-- A SIGINT after that raises ``KeyboardInterrupt`` at once; any other changes nothing.
-- A signal that was ignored when the guard began (``nohup``, a background job) stays ignored.
-- On leaving, the handlers are the ones from before, whatever happened inside.
-- Python delivers signals to the main thread alone: in any other thread the guard does nothing.
+- A SIGINT after that raises `KeyboardInterrupt` at once; any other changes nothing.
+- A signal that was ignored when the guard began (`nohup`, a background job) stays ignored.
+- On leaving, the earlier handlers are restored, whatever happened inside.
+- Python delivers signals to the main thread only: in any other thread the guard does nothing.
 """
 
 import signal
@@ -25,14 +25,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if sys.platform !=
 
 
 class InterruptGuard:
-    """Context manager around a training loop::
+    """A context manager around a training loop.
 
-    with InterruptGuard() as guard:
-        while step < total and not guard.requested:
-            ...
+        with InterruptGuard() as guard:
+            while step < total and not guard.requested:
+                ...
 
-    ``requested`` is true once a signal has asked to stop and ``signal_name`` is its name
-    (``SIGINT``), empty before. Both may be read after the block.
+    `requested` is true once a signal has arrived, and `signal_name` is its name
+    (`SIGINT`), empty before. Both may be read after the block.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class InterruptGuard:
             return self
         for number in _SIGNALS:
             handler = signal.getsignal(number)
-            # None is a handler that was not set from Python and could not be put back.
+            # None is a handler that was not set from Python and could not be restored.
             if handler is not None and handler is not signal.SIG_IGN:
                 self._previous[number] = handler
                 signal.signal(number, self._handle)

@@ -1,13 +1,13 @@
-"""The metrics of a run on disk: one JSON object a line, appended.
+"""Stores the metrics of a run: a file of one JSON object per line, to which lines are appended.
 
 Laws:
 
-- The file is strict JSON: NaN and the infinities stand as the texts ``"nan"``, ``"inf"`` and
-  ``"-inf"``, which reading turns back into floats.
-- A line ends with ``"sum"``, a checksum of the run's identity and of the record before it, which
-  reading leaves out: a damaged line, or one of another run, is an error that names file and line.
-  Runs from before there was an identity may have lines without it.
-- A crash can tear only the last line. Readers pass over a torn line and ``mend`` removes it.
+- The file is strict JSON: NaN and the infinities are written as the texts `"nan"`, `"inf"` and
+  `"-inf"`; reading turns them back into floats.
+- A line ends with `"sum"`, a checksum of the run's identity and of the record before it, which
+  readers do not return: a damaged line, or one of another run, is an error that names file and
+  line. Lines of runs without an identity, which older versions made, may lack it.
+- A crash can truncate only the last line. Readers skip a truncated line and `mend` removes it.
 """
 
 import math
@@ -37,7 +37,7 @@ Line = tuple[bytes, dict[str, Any]]
 def append_record(
     path: Path, identity: str, record: Mapping[str, Any], durable: bool = False
 ) -> None:
-    """Appends the record, which has a whole number ``step``; see ``RunFolder.append_metrics``."""
+    """Appends the record, which has a whole number `step`; see `RunFolder.append_metrics`."""
     plain = _plain(dict(record))
     if type(plain.get("step")) is not int:
         raise DataError("a record of metrics needs a whole number `step`", path.parent)
@@ -48,22 +48,22 @@ def append_record(
 
 
 def read_lines(path: Path, identity: str) -> list[Line]:
-    """Every whole line, in the order of writing; none where there is no file.
+    """Every complete line, in the order of writing; none if there is no file.
 
-    Raises ``DataError`` that names the file and line of any unreadable one but a torn last.
+    Raises `DataError` with file and line of an unreadable one, except for a truncated last one.
     """
     if not os.path.lexists(path):
         return []
     with disk_errors(path, "read"):
         *whole, last = read_file(path, _LIMIT).split(b"\n")
-    result = [(line, _record(line, path, place, identity)) for place, line in enumerate(whole, 1)]
-    with suppress(GraphgradError):  # torn by a crash, or being written at this moment
+    result = [(line, _record(line, path, number, identity)) for number, line in enumerate(whole, 1)]
+    with suppress(GraphgradError):  # truncated by a crash, or being written at this moment
         result.append((last, _record(last, path, len(whole) + 1, identity)))
     return result
 
 
 def drop_records(path: Path, identity: str, after_step: int) -> int:
-    """Drops the records of a later step, at once; the lines that stay keep every byte."""
+    """Removes the records of later steps, atomically; the other lines keep every byte."""
     lines = read_lines(path, identity)
     kept = [line for line, record in lines if record["step"] <= after_step]
     if len(kept) < len(lines):
@@ -72,7 +72,7 @@ def drop_records(path: Path, identity: str, after_step: int) -> int:
 
 
 def mend(path: Path, identity: str) -> None:
-    """Removes a torn last line, and gives a whole one the line break that it lacks."""
+    """Removes a truncated last line, or adds the line break that a complete one lacks."""
     if not os.path.lexists(path):
         return
     with disk_errors(path, "read"):
@@ -82,7 +82,7 @@ def mend(path: Path, identity: str) -> None:
 
 
 def gap_before(lines: list[Line], step: int) -> str:
-    """Which of the steps 1 to ``step`` have no record, in words; empty where none is missing."""
+    """Which of the steps 1 to `step` have no record, as text; empty if none is missing."""
     missing = sorted(set(range(1, step + 1)) - {record["step"] for _, record in lines})
     if not missing:
         return ""
@@ -107,17 +107,17 @@ def _record(line: bytes, path: Path, number: int, identity: str) -> dict[str, An
         record = parse_json(text)
     except ValueError as error:
         reason = re.sub(r"^line 1, ", "", str(error))
-        raise DataError(f"a line of {METRICS} is no JSON: {reason}", where, fix) from error
+        raise DataError(f"a line of {METRICS} is not JSON: {reason}", where, fix) from error
     if not isinstance(record, dict) or type(record.get("step")) is not int:
-        raise DataError(f"a line of {METRICS} is no record with a `step`", where, fix)
+        raise DataError(f"a line of {METRICS} is not a record with a `step`", where, fix)
     if (found is None and identity) or (found and found[1].decode() != _sum(identity, text)):
-        problem = f"a line of {METRICS} was altered or is of another run: its sum does not fit"
+        problem = f"a line of {METRICS} was altered or is of another run: its sum does not match"
         raise DataError(problem, where, fix)
     return {key: _restored(value) for key, value in record.items()}
 
 
 def _plain(value: Any) -> Any:
-    """``value`` with NumPy numbers as Python's and non-finite floats as their names."""
+    """`value` with NumPy numbers as Python's and non-finite floats as their names."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

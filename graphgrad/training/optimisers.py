@@ -1,11 +1,12 @@
-"""Optimisers as graph: the next value of every parameter and moment is a node like any other.
+"""Adds a training step to a graph: derives, cuts, clips and updates, all as nodes.
 
-A training step is therefore one program: forward, deltas, updates. The step count is a state, so
-schedules, bias corrections and dropout are functions of it and a resumed run continues exactly.
+The next value of every parameter and moment is a node like any other, so a training step is one
+program: forward, deltas, updates. The step count is a state; schedules, bias corrections and
+dropout are functions of it, and a resumed run continues exactly.
 
 Updates that the model declares itself (running statistics, averages of weights, target networks)
-are part of the step like the optimiser's: they read the values before it, and happen where loss and
-gradient are finite.
+are part of the step as the optimiser's are: they read the values before it, and are applied only
+where loss and gradient are finite.
 
 A graph may have several optimisers, each for a part of the parameters and with a loss of its own:
 `optimised` is applied once for each. All read the values before the step, and count the same steps.
@@ -14,7 +15,7 @@ A graph may have several optimisers, each for a part of the parameters and with 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
 from graphgrad.errors import ConfigurationError, DeclarationError
@@ -42,7 +43,16 @@ GRADIENT_NORM, LEARNING_RATE = "gradient_norm", "learning_rate"
 
 
 def randomness_of_run() -> Randomness:
-    """Dropout driven by the run's seed and step count, which the state keeps."""
+    """Dropout driven by the seed and step count of a run, which its state keeps.
+
+    Returns the `Randomness` for `gg.layers.dropout`; the states are `run.seed` and `run.step`.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", ("batch", 4))
+    >>> y = gg.layers.dropout(x, 0.5, gg.training.randomness_of_run())
+    >>> list(gg.Graph({"y": y}).states)
+    ['run.seed', 'run.step']
+    """
     with placed("", None):
         return Randomness(state(SEED, (), dtype="int64"), state(STEP, (), dtype="int64"))
 
@@ -58,14 +68,22 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
     """The forward graph with deltas, gradient norm, learning rate and all updates added.
 
     Outputs: those of `graph`, `gradient_norm` (before clipping) and `learning_rate`. Updates: those
-    of `graph`, and those of the optimiser. A model with several optimisers has a function of its
-    own in the place of this one (`Task.step`).
+    of `graph`, and those of the optimiser that the settings name. A model with several optimisers
+    has a function of its own in place of this one (`Task.step`). Raises DeclarationError for a
+    graph without parameters, or with names or updates that the step adds itself.
+
+    >>> import graphgrad as gg
+    >>> loss = gg.mean(gg.layers.dense(gg.input("x", ("batch", 2)), 3) ** 2.0, name="loss")
+    >>> settings = gg.training.TrainingSettings(optimiser="momentum", steps=100)
+    >>> step = gg.training.training_step(gg.Graph(loss), settings)
+    >>> sorted(step.outputs)
+    ['gradient_norm', 'learning_rate', 'loss']
     """
     return optimised(graph, settings)
 
 
 def has_optimiser(graph: Graph) -> bool:
-    """Whether the graph has an optimiser already: it counts the steps as `optimised` does."""
+    """Whether the graph has an optimiser already: one that counts the steps as `optimised` does."""
     step = graph.states.get(STEP)
     counts = step is not None and graph.updates.get(step) is add(step, 1)
     return counts and {GRADIENT_NORM, LEARNING_RATE} <= graph.outputs.keys()
@@ -79,13 +97,24 @@ def optimised(
     parameters: Patterns = "*",
     name: str = "",
 ) -> Graph:
-    """The graph with the updates that move some of its parameters down the slope of one loss.
+    """The graph with the updates that change some of its parameters down the gradient of one loss.
 
-    `parameters` are names or patterns with * and ?; those that match `settings.frozen` stay as they
-    are. Deltas of this loss that the graph has already are used as they are, cut or not. `name` is
-    the scope of what is added ("optimiser", and numbered from the second one on). The outputs
-    `gradient_norm` and `learning_rate` are the norm of the gradients of all optimisers together and
-    the rate of the first; those of each further one are under its name.
+    `loss` is the output or node to reduce. `parameters` are names or patterns with * and ?; those
+    that match `settings.frozen` do not change. Deltas of this loss that the graph has already are
+    used as they are, cut or not. `name` is the scope of the added nodes ("optimiser", and numbered
+    from the second one on). The outputs `gradient_norm` and `learning_rate` are the norm of the
+    gradients of all optimisers together and the rate of the first; those of each further one are
+    under its name. Raises what `training_step` raises, and ConfigurationError for a pattern that
+    matches no parameter.
+
+    >>> import graphgrad as gg
+    >>> a, b = gg.parameter("a", (), gg.full(1.0)), gg.parameter("b", (), gg.full(1.0))
+    >>> graph = gg.Graph({"first": a * a, "second": b * b})
+    >>> settings = gg.training.TrainingSettings(optimiser="sgd")
+    >>> step = gg.training.optimised(graph, settings, "first", parameters="a")
+    >>> step = gg.training.optimised(step, settings, "second", parameters="b", name="other")
+    >>> sorted(step.outputs.keys() - graph.outputs.keys())
+    ['gradient_norm', 'learning_rate', 'other.gradient_norm', 'other.learning_rate']
     """
     leaves = chosen(graph, parameters, settings.frozen)
     again = has_optimiser(graph)
@@ -101,18 +130,12 @@ def optimised(
         number = cast(count, target.dtype, name="number")
         rate = learning_rate(number, settings)
         norm = global_norm(list(gradients.values()))
-        factor = None
-        if settings.clip_norm:
-            # the epsilon is PyTorch's; it keeps a gradient of zeros from dividing 0 by 0
-            factor = minimum(divide(settings.clip_norm, norm + 1e-6), 1.0, name="clip_factor")
-        kept = set(chosen(graph, settings.no_decay)) if settings.no_decay else set()
-        for leaf, gradient in gradients.items():
+        without_decay = chosen(graph, settings.no_decay) if settings.no_decay else []
+        for leaf, gradient in _clipped(gradients, norm, settings.clip_norm).items():
             with placed(scoped(leaf_name(leaf)), leaf.origin):
-                clipped = gradient
-                if factor is not None:
-                    clipped = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
                 own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
-                updates.update(next_values(leaf, clipped, *own, settings, leaf not in kept))
+                decays = leaf not in without_decay
+                updates.update(next_values(leaf, gradient, *own, settings, decays))
         added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
         if again:
             before = cast(graph.outputs[GRADIENT_NORM], norm.dtype)
@@ -122,10 +145,23 @@ def optimised(
     return derived.with_outputs({**derived.outputs, **added}, updates)
 
 
+def _clipped(gradients: Mapping[Node, Node], norm: Node, limit: float) -> Mapping[Node, Node]:
+    """The gradients, shortened together if their norm exceeds the limit; 0 is no limit."""
+    if not limit:
+        return gradients
+    # the epsilon is PyTorch's; it keeps a gradient of zeros from dividing 0 by 0
+    factor = minimum(divide(limit, norm + 1e-6), 1.0, name="clip_factor")
+    clipped = {}
+    for leaf, gradient in gradients.items():
+        with placed(scoped(leaf_name(leaf)), leaf.origin):
+            clipped[leaf] = multiply(gradient, cast(factor, leaf.dtype), name="clipped")
+    return clipped
+
+
 def chosen(graph: Graph, patterns: Patterns, frozen: Patterns = "") -> list[Node]:
     """The parameters that match one of the patterns and are not frozen.
 
-    Raises ConfigurationError for a pattern that no parameter matches, and where none is left.
+    Raises ConfigurationError for a pattern that matches no parameter, and where none is left.
     """
     wanted, left_out = _matching(graph, patterns), _matching(graph, frozen)
     leaves = [leaf for name, leaf in graph.parameters.items() if name in wanted - left_out]
@@ -152,7 +188,7 @@ def _matching(graph: Graph, patterns: Patterns) -> set[str]:
 
 
 def _with_deltas(graph: Graph, settings: TrainingSettings, loss: str | Node) -> tuple[Graph, str]:
-    """The graph with the deltas of this loss, and their label: "delta" of the first loss."""
+    """The graph with the deltas of this loss, and their label: "delta" for the first loss."""
     target = graph[loss]
     own = "_".join([DELTA, *graph.name_of(target).split(".")])
     for label in (DELTA, own):
@@ -178,7 +214,7 @@ def _step_count(graph: Graph) -> Node:
 
 
 def _free_scope(graph: Graph, again: bool) -> str:
-    """A scope that no earlier optimiser has."""
+    """A scope that no earlier optimiser uses."""
     name, number = OPTIMISER, 0
     while again and any(each.startswith(f"{name}.") for each in graph.names):
         number += 1
@@ -187,8 +223,10 @@ def _free_scope(graph: Graph, again: bool) -> str:
 
 
 def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) -> None:
-    """DeclarationError where there is nothing to train, or where the graph does itself, or calls by
-    its name, what is to be added."""
+    """Raises DeclarationError where the optimiser cannot be added.
+
+    There is nothing to train, or the graph has itself an update or a name that would be added.
+    """
     if not graph.parameters:
         raise DeclarationError(
             "the model has no parameter to train",

@@ -1,16 +1,16 @@
-"""What a training run shows in the terminal: a living bar, or plain lines where nobody watches.
+"""Shows the progress of a training run: a live progress bar, or plain lines without a terminal.
 
-The design decision: the same numbers, worded by pure functions, go to one of two outputs. On a
-terminal a bar is redrawn in place; into a pipe or a file, with ``NO_COLOR`` or on a dumb terminal,
-a whole line appears every few seconds and no control character ever.
+The design decision: the same numbers, formatted by pure functions, are shown in one of two ways. On
+a terminal a bar is redrawn in place; into a pipe or a file, with `NO_COLOR` or on a dumb terminal,
+a complete line is printed every few seconds, without control characters.
 
 Laws:
 
-- Text from data is never read as markup, emoji code or control sequence: it shows as it is, with
-  control characters written out, and with what the output's encoding lacks escaped.
-- An output that closes (``| head``, a lost terminal) or is full silences the display; training
-  goes on, and ``failure`` holds the reason.
-- Nothing runs in the background: the display is drawn when ``update`` or ``message`` is called.
+- Text from data is never interpreted as markup, emoji code or control sequence: control characters,
+  and characters that the output's encoding lacks, are escaped.
+- If the output closes (`| head`, a lost terminal) or is full, the display stops; training
+  continues, and `failure` holds the reason.
+- Nothing runs in the background: the display is drawn when `update` or `message` is called.
 """
 
 import math
@@ -36,10 +36,10 @@ _REDRAW = 0.1  # seconds between two drawings of the bar at least
 
 @dataclass(frozen=True)
 class Status:
-    """One moment of a run.
+    """The status of a run after a step.
 
-    ``loss`` and ``rate`` (the learning rate) belong to step ``step`` of ``total``; ``speed`` is
-    in ``unit`` a second; ``elapsed`` and ``left`` are seconds. None is unknown and not shown.
+    `loss` and `rate` (the learning rate) belong to step `step` of `total`; `speed` is
+    in `unit` a second; `elapsed` and `left` are seconds. None means unknown and is not shown.
     """
 
     step: int
@@ -53,7 +53,7 @@ class Status:
 
 
 def format_count(number: float) -> str:
-    """Three or four digits and a unit: ``950``, ``12.4k``, ``3.1M``, ``2.0G``."""
+    """Three or four digits and a unit: `950`, `12.4k`, `3.1M`, `2.0G`."""
     if not math.isfinite(number):
         return "?"
     for unit in ("", "k", "M"):
@@ -64,12 +64,12 @@ def format_count(number: float) -> str:
 
 
 def format_loss(loss: float) -> str:
-    """Three digits behind the point, and at least three that count: ``2.413``, ``0.000612``."""
+    """Three decimals, and at least three significant digits: `2.413`, `0.000612`."""
     return f"{loss:.3f}" if abs(loss) >= 1 else f"{loss:#.3g}" if loss else "0"
 
 
 def format_duration(seconds: float) -> str:
-    """``6:10`` (minutes), ``1:02:05`` (hours) or ``2d 03:04`` (days, hours, minutes)."""
+    """`6:10` (minutes), `1:02:05` (hours) or `2d 03:04` (days, hours, minutes)."""
     if not math.isfinite(seconds) or seconds < 0:
         return "?"
     minutes, second = divmod(round(seconds), 60)
@@ -83,7 +83,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_details(status: Status) -> str:
-    """``loss 2.413  learning rate 4.1e-03  12.4k tokens/s  elapsed 1:02  left 6:10``."""
+    """`loss 2.413  learning rate 4.1e-03  12.4k tokens/s  elapsed 1:02  left 6:10`."""
     parts = []
     if status.loss is not None:
         parts.append(f"loss {format_loss(status.loss)}")
@@ -99,34 +99,36 @@ def format_details(status: Status) -> str:
 
 
 def format_line(status: Status) -> str:
-    """The plain line: ``step 1200/8000`` and the details."""
+    """The plain line: `step 1200/8000` and the details."""
     return f"step {status.step}/{status.total}  {format_details(status)}".rstrip()
 
 
 def wants_bar(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """True when ``stream`` is a terminal that can redraw and the user did not ask for plain."""
+    """Whether `stream` is a terminal that can redraw and the user did not ask for plain text."""
     if environment.get("NO_COLOR") or environment.get("TERM", "").lower() in ("dumb", "unknown"):
         return False
     return stream.isatty()
 
 
 class SpeedMeter:
-    """Steps, and tokens or examples, a second over the last half minute, so that a slow first step
-    is forgotten."""
+    """Measures steps, and tokens or examples, per second.
+
+    The average is that of the last half minute, so a slow first step does not count for long.
+    """
 
     def __init__(self, start: int, now: float) -> None:
         self._count = 0
         self._samples = deque([(now, start, 0)])
 
     def add(self, now: float, step: int, count: int) -> None:
-        """Notes that ``step`` was reached at ``now`` seconds with so many more of them."""
+        """Records that `step` was reached at `now` seconds, after `count` more of them."""
         self._count += count
         self._samples.append((now, step, self._count))
         while len(self._samples) > 2 and self._samples[1][0] <= now - _WINDOW:
             self._samples.popleft()
 
     def speed(self) -> tuple[float | None, float | None]:
-        """Steps a second and the others a second; None as long as nothing can be said."""
+        """Steps per second and the others per second; None as long as nothing is known."""
         (begin, first, before), (end, last, after) = self._samples[0], self._samples[-1]
         if end <= begin:
             return None, None
@@ -135,12 +137,12 @@ class SpeedMeter:
 
 
 class Progress:
-    """The display of one run, a context manager around its loop.
+    """The display of one run, used as a context manager around its loop.
 
-    ``total`` is the last step and ``start`` the step that the run begins after (that of the
-    checkpoint on resuming). ``every`` is the number of seconds between two plain lines; the first
-    and the last step always get one. ``stream`` is standard output by default; ``bar`` forces a
-    bar or plain lines, else ``wants_bar`` decides. ``clock`` returns seconds.
+    `total` is the last step and `start` the step that the run begins after (that of the
+    checkpoint on resuming). `every` is the number of seconds between two plain lines; the first
+    and the last step always get one. `stream` is standard output by default; `bar` forces a
+    bar or plain lines, else `wants_bar` decides. `clock` returns seconds.
     """
 
     def __init__(
@@ -158,7 +160,7 @@ class Progress:
         self._meter = SpeedMeter(start, self._begin)
         self._shown_at = -math.inf
         self.failure: OSError | ValueError | None = None
-        """Why nothing is shown any more; a ValueError is of a stream that was closed."""
+        """The reason why nothing is shown any more; a ValueError means a closed stream."""
         drawn = wants_bar(self._stream, os.environ) if bar is None else bar
         self._bar = _make_bar(self._stream, total, start) if drawn else None
 
@@ -184,7 +186,7 @@ class Progress:
         count: int = 0,
         unit: str = "examples",
     ) -> None:
-        """Shows that ``step`` is done, with ``count`` examples or tokens since the last update."""
+        """Shows that `step` is done, after `count` more examples or tokens."""
         now = self._clock()
         self._meter.add(now, step, count)
         last = step >= self._total
@@ -198,7 +200,7 @@ class Progress:
         self._show(Status(step, self._total, loss, rate, speed, elapsed, left, unit))
 
     def message(self, text: str) -> None:
-        """Prints ``text``, which may come from data, above the bar or as plain lines."""
+        """Prints `text`, which may come from data, above the bar or as plain lines."""
         shown = displayable(text, self._stream.encoding)
         if self._bar is None:
             self._emit(lambda: print(shown, file=self._stream, flush=True))
@@ -216,7 +218,7 @@ class Progress:
         self._emit(bar.refresh)
 
     def _emit(self, write: Callable[[], None]) -> None:
-        """Runs ``write`` unless the output is gone."""
+        """Calls `write`, unless the output has failed."""
         if self.failure is not None:
             return
         try:

@@ -1,28 +1,26 @@
 """A run: one training's folder with everything needed to resume, repeat and judge it.
 
-::
-
     runs/transformer-001/
         configuration.json   the resolved configuration; its presence makes the folder a run
         environment.json     versions, processor, threads and command line
-        metrics.jsonl        one JSON object a line, appended: see ``metrics_file.py``
-        log.txt              one dated line after the other, appended
-        history.bin          figures of nodes, where they are recorded: see ``history_file.py``
-        vocabulary*.json     text given by the caller
-        checkpoints/         see ``checkpoint.py``
+        metrics.jsonl        one JSON object a line, appended: see `metrics_file.py`
+        log.txt              dated lines, appended
+        history.bin          figures of nodes, if they are recorded: see `history_file.py`
+        vocabulary*.json     texts that the model keeps
+        checkpoints/         see `checkpoint.py`
         .lock                held by the process that writes
 
 The design decision: a run is plain files that any tool can read, and this class holds nothing but
-the path. Writing is done inside ``with run.lock():``; reading needs no lock.
+the path. Writing is done inside `with run.lock():`; reading needs no lock.
 
 Laws:
 
-- A folder that already holds something is never made into a new run.
-- A process removes only what it made itself, and only while it holds the lock.
-- A crash can tear only the last line of a file. Readers pass over a torn line and the next writer
-  removes it; any other unreadable line is an error that names file and line.
-- The lock belongs to the process, not to the file: the system drops it when the process dies, so
-  a lock file that was left behind blocks nobody.
+- A folder that is not empty is never made into a new run.
+- A process removes only files that it made itself, and only while it holds the lock.
+- A crash can truncate only the last line of a file. Readers skip a truncated line and the next
+  writer removes it; any other unreadable line is an error that names file and line.
+- The lock belongs to the process, not to the file: the system releases it when the process ends,
+  so a lock file that was left behind blocks nobody.
 """
 
 import errno
@@ -83,7 +81,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run. Made by ``create`` (a new run) or ``open`` (an existing one)."""
+    """The folder of one run. Made by `create` (a new run) or `open` (an existing one)."""
 
     path: Path
 
@@ -91,12 +89,12 @@ class RunFolder:
     def create(
         cls, path: Path | str | None = None, root: Path | str = "runs", name: str = "transformer"
     ) -> "RunFolder":
-        """A new run in ``path``, or in the next free ``root/name-001`` when ``path`` is None.
+        """A new run in `path`, or in the next free `root/name-001` when `path` is None.
 
         Two processes that create at the same time get different numbers.
 
-        Raises ``ConfigurationError`` when ``path`` exists and is not an empty folder, and
-        ``EnvironmentLimitError`` when the disk refuses.
+        Raises `ConfigurationError` when `path` exists and is not an empty folder, and
+        `EnvironmentLimitError` when the disk refuses.
         """
         if path is None:
             return cls(_make_numbered(Path(root), name))
@@ -107,18 +105,18 @@ class RunFolder:
         return made
 
     def require_empty(self) -> None:
-        """``ConfigurationError`` where the folder holds something already.
+        """Raises `ConfigurationError` if the folder is not empty.
 
-        To be asked again once the lock is held: another process may have been quicker.
+        Call it again once the lock is held: another process may have been quicker.
         """
         if os.path.lexists(self.path):
             _require_empty(self.path)
 
     @classmethod
     def open(cls, path: Path | str) -> "RunFolder":
-        """The existing run in ``path``.
+        """The existing run in `path`.
 
-        Raises ``UnknownNameError`` when it is missing or no run, with the runs of nearest name.
+        Raises `UnknownNameError` when it is missing or not a run; the fix names the nearest runs.
         """
         folder = Path(path)
         if _is_run(folder):
@@ -135,25 +133,27 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder for ``save_checkpoint`` and ``load_checkpoint``."""
+        """The folder for `save_checkpoint` and `load_checkpoint`."""
         return self.path / CHECKPOINTS
 
     @property
     def history(self) -> Path:
-        """The file for ``HistoryWriter`` and ``read_records``; not there without recording."""
+        """The file for `HistoryWriter` and `read_records`; absent if nothing was recorded."""
         return self.path / HISTORY
 
     @cached_property
     def identity(self) -> str:
-        """What tells the run from all others; empty in one made before there were identities."""
+        """A random text that identifies the run; empty in runs of older versions."""
         with suppress(GraphgradError):
             if isinstance(read := self.read_json(CONFIGURATION), dict):
                 return str(read.get("run", ""))
         return ""
 
     def discard(self, names: Iterable[str]) -> None:
-        """Takes a run away that could not be completed, by the lock's holder: the files of these
-        names, its checkpoints, and the folder if nothing else is left in it."""
+        """Removes a run that could not be completed; the caller holds the lock.
+
+        Removes the files of these names, the checkpoints, and the folder if it is then empty.
+        """
         with suppress(OSError):
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             for name in names:
@@ -164,11 +164,11 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps a second writer away while the block runs, and mends what a crash left.
+        """Excludes a second writer while the block runs, and removes what a crash left behind.
 
-        On a disk or a system without file locks the block runs all the same; the log says so.
+        On a disk or a system without file locks the block runs without one; the log notes it.
 
-        Raises ``EnvironmentLimitError`` when another process, or this one, writes already.
+        Raises `EnvironmentLimitError` when another process, or this one, already writes.
         """
         path = self.path / _LOCK
         with disk_errors(path, "lock"):
@@ -177,20 +177,20 @@ class RunFolder:
             held = self._claim(descriptor)
             self._mend()
             if not held:
-                self.log("note: no file locks here; nothing keeps a second writer away")
+                self.log("note: no file locks here; a second writer is not excluded")
             yield
         finally:
             os.close(descriptor)  # this drops the lock; the file stays, which is harmless
 
     def write_json(self, name: str, value: object) -> None:
-        """Replaces the file ``name`` by strict JSON of ``value``, at once.
+        """Replaces the file `name` by strict JSON of `value`, atomically.
 
-        Raises ``DataError`` naming the part that is no JSON, ``EnvironmentLimitError``.
+        Raises `DataError` naming the part that JSON cannot hold, `EnvironmentLimitError`.
         """
         write_atomically(self._file(name), format_json(value, name) + "\n", follow=False)
 
     def read_json(self, name: str) -> Any:
-        """The value in the file ``name``. Raises ``DataError`` naming the file and line."""
+        """The value in the file `name`. Raises `DataError` naming the file and line."""
         path = self._file(name)
         try:
             return parse_json(_read(path))
@@ -198,11 +198,11 @@ class RunFolder:
             raise DataError(f"{name} is not valid JSON: {error}", path, _mending()) from error
 
     def write_text(self, name: str, text: str) -> None:
-        """Replaces the file ``name`` (a vocabulary) by ``text`` as UTF-8, at once."""
+        """Replaces the file `name` (a vocabulary) by `text` as UTF-8, atomically."""
         write_atomically(self._file(name), text, follow=False)
 
     def read_text(self, name: str) -> str:
-        """The text of the file ``name``. Raises ``DataError`` when missing or not UTF-8."""
+        """The text of the file `name`. Raises `DataError` when missing or not UTF-8."""
         path = self._file(name)
         try:
             return _read(path).decode("utf-8")
@@ -210,52 +210,54 @@ class RunFolder:
             raise DataError(f"{name} is not UTF-8 text: {error}", path, _mending()) from error
 
     def append_metrics(self, record: Mapping[str, Any], durable: bool = False) -> None:
-        """Appends ``record``, which has a whole number ``step``, as one line of metrics.
+        """Appends `record`, which has a whole number `step`, as one line of metrics.
 
-        NumPy numbers are written as numbers. With ``durable`` the line is flushed to the disk:
-        do so right before a checkpoint, then a resumed run never misses lines.
+        NumPy numbers are written as numbers. With `durable` the line is flushed to the disk:
+        before a checkpoint this is needed, so that a resumed run never lacks lines.
 
-        Raises ``DataError`` for a record that is no JSON, ``EnvironmentLimitError``.
+        Raises `DataError` for a record that JSON cannot hold, `EnvironmentLimitError`.
         """
         append_record(self.path / METRICS, self.identity, record, durable)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All records in the order of writing; a torn last line is passed over.
+        """All records in the order of writing; a truncated last line is skipped.
 
-        Raises ``DataError`` that names the file and line of any other unreadable line.
+        Raises `DataError` with file and line of any other unreadable line.
         """
         return [record for _, record in read_lines(self.path / METRICS, self.identity)]
 
     def metrics_missing(self, step: int) -> str:
-        """Which of the steps up to ``step`` have no record, in words; empty where none is."""
+        """Which of the steps up to `step` have no record, as text; empty if none is missing."""
         return gap_before(read_lines(self.path / METRICS, self.identity), step)
 
     def truncate(self, after_step: int) -> None:
-        """Drops metrics and history of the steps after ``after_step``, which will come again."""
+        """Removes metrics and history of the steps after `after_step`, which will be repeated."""
         self.truncate_metrics(after_step)
         drop_after(self.history, after_step, self.identity)
 
     def truncate_metrics(self, after_step: int) -> int:
-        """Drops the records of a step > ``after_step``, at once; returns how many those were.
+        """Removes the records of steps after `after_step`, atomically; returns their number.
 
-        The lines that stay keep every byte.
+        The other lines keep every byte.
         """
         return drop_records(self.path / METRICS, self.identity, after_step)
 
     def log(self, text: str) -> None:
-        """Appends ``text`` to the log, each of its lines dated; controls are written out."""
+        """Appends `text` to the log, each line dated; control characters are escaped."""
         date = time.strftime("%Y-%m-%d %H:%M:%S")
         for line in show_controls(text).split("\n"):
             append_line(self.path / LOG, f"{date}  {line}")
 
     def _file(self, name: str) -> Path:
         if not _is_name(name) or name in (METRICS, LOG, HISTORY, CHECKPOINTS):
-            raise ConfigurationError(f"{name!r} is no name for a file of a run", self.path)
+            raise ConfigurationError(f"{name!r} is not a name for a file of a run", self.path)
         return self.path / name
 
     def _claim(self, descriptor: int) -> bool:
-        """Takes the lock; false where there are none. Raises when somebody else has it, or when
-        its last holder took the folder away."""
+        """Takes the lock; False on a system without locks.
+
+        Raises when another process has it, or when its last holder removed the folder.
+        """
         if sys.platform == "win32":
             return False
         try:
@@ -272,13 +274,13 @@ class RunFolder:
         with disk_errors(self.path / _LOCK, "lock"):
             if not os.path.samestat(os.stat(self.path / _LOCK), os.fstat(descriptor)):
                 raise FileNotFoundError(errno.ENOENT, "it was replaced")
-        with suppress(OSError):  # only a help for the message above: a full disk may refuse it
+        with suppress(OSError):  # used only in the message above: a full disk may refuse it
             os.ftruncate(descriptor, 0)
             os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
         return True
 
     def _mend(self) -> None:
-        """Removes a crashed writer's temporary files and its torn last line of metrics."""
+        """Removes a crashed writer's temporary files and its truncated last line of metrics."""
         for leftover in self.path.glob(f"{TEMPORARY_PREFIX}*"):
             with suppress(OSError):
                 leftover.unlink()
@@ -286,8 +288,10 @@ class RunFolder:
 
 
 def _locked(descriptor: int) -> None:
-    """Takes the lock, with a little patience: who only looks whether a folder is free holds it for
-    a moment. Raises ``BlockingIOError`` where somebody writes."""
+    """Takes the lock; waits a moment for a process that only checks whether the folder is free.
+
+    Raises `BlockingIOError` where another process writes.
+    """
     for _ in range(_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -302,14 +306,14 @@ def _is_run(folder: Path) -> bool:
 
 
 def _is_name(name: str) -> bool:
-    """Whether ``name`` is that of one visible file or folder, with no path in it."""
+    """Whether `name` is the name of one visible file or folder, without a path."""
     return bool(name) and not name.startswith(".") and Path(name).name == name and "\0" not in name
 
 
 def _make_numbered(root: Path, name: str) -> Path:
     if not _is_name(name):
         raise ConfigurationError(
-            f"{name!r} is no name for a run", fix="name its folder with --run DIR"
+            f"{name!r} is not a name for a run", fix="name its folder with --run DIR"
         )
     make_folder(root)
     pattern = re.compile(re.escape(name) + r"-(\d{3,9})")
@@ -346,17 +350,17 @@ def _require_empty(folder: Path) -> None:
 
 
 def _suggest_runs(folder: Path) -> str:
-    """The fix for a run that is not there: runs of nearest name, else the last few."""
+    """The fix for a run that does not exist: the runs of nearest name, else the last five."""
     known: dict[str, Path] = {}
-    for place in (Path("runs"), folder.parent):
+    for parent in (Path("runs"), folder.parent):
         with suppress(OSError, EnvironmentLimitError):
-            known |= {entry.name: entry for entry in place.iterdir() if _is_run(entry)}
+            known |= {entry.name: entry for entry in parent.iterdir() if _is_run(entry)}
     near = nearest(folder.name, known, 3)
     if near:
         return f"did you mean {' or '.join(str(known[name]) for name in near)}?"
     if known:
         return f"the runs there are: {', '.join(str(known[name]) for name in sorted(known)[-5:])}"
-    return "start a run without --resume; there is none yet"
+    return "start a run without --resume; none exists yet"
 
 
 def _read(path: Path) -> bytes:

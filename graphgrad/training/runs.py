@@ -1,10 +1,10 @@
-"""A run: made once, opened ever after, and what is asked before any of it is believed.
+"""Creates runs and opens them again, with checks that all files belong together.
 
-What a command gets of a run is an `OpenRun`: its folder, model, settings, task and state, which
-belong together or are refused (see ``configuration.py`` and ``trust.py``).
+A command works on an `OpenRun`: the folder, model, settings, task and state of a run. They are
+checked to belong together (see `configuration.py` and `trust.py`).
 
-A run has a checkpoint from the start, of the state before its first step. So a run without any has
-lost them (a disk that is not mounted, say), and is not taken for one that begins.
+A run has a checkpoint from the start, of the state before its first step. A run without any has
+lost them (a disk that is not mounted, say); opening it is an error, not a new start.
 """
 
 from __future__ import annotations
@@ -48,27 +48,27 @@ from graphgrad.training.trust import model_of_run, trust
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run folder with everything that its use needs."""
+    """A run folder with its model, settings, task, graph and state."""
 
     folder: RunFolder
     model: ModelFile
     settings: TrainingSettings
     task: Task
     graph: Graph
-    """The task's graph with deltas and updates: what a training step computes."""
+    """The graph of a training step: the task's graph with deltas and updates."""
     state: dict[str, np.ndarray]
     step: int
     before: Configuration
-    """What the folder's configuration was when the run was opened."""
+    """The folder's configuration when the run was opened."""
     configuration: Configuration
-    """What it is once the run goes on."""
+    """The configuration that is written when training starts."""
     checkpoint: Path
-    """Where the state was read from."""
+    """The folder from which the state was read."""
     newest: int
-    """The step of the newest checkpoint, whole or not, when the run was opened."""
+    """The step of the newest checkpoint, damaged or not, when the run was opened."""
     warnings: tuple[str, ...] = ()
     gives_up: bool = False
-    """It was opened at a step of the caller's choice: `train` removes what came after that."""
+    """The caller chose the step: `train` removes everything recorded after it."""
 
 
 def create_run(
@@ -76,10 +76,10 @@ def create_run(
     settings: TrainingSettings,
     path: str | Path | None = None,
 ) -> OpenRun:
-    """A fresh run folder: configuration, environment, vocabularies and the initial state.
+    """Makes a new run folder: configuration, environment, vocabularies and the initial state.
 
-    The data is read before the folder is made, and what is to be recorded is looked up, so a wrong
-    file or name leaves nothing behind; nor does a disk that is full before the run is complete.
+    The data is read, and names to record are looked up, before the folder is made, so a wrong file
+    or name leaves nothing behind. If the disk is full before the run is complete, it is removed.
     """
     task = model.task(settings, {})
     graph = task.step(task.graph, settings)
@@ -129,10 +129,10 @@ def open_run(
     step: int | None = None,
     model_file: str | None = None,
 ) -> OpenRun:
-    """The run at `path` as its newest good checkpoint left it, or the one of `step`.
+    """Opens the run at `path` at its newest undamaged checkpoint, or at the one of `step`.
 
-    `values` change its settings, as far as those of a run may be changed. `model_file` is the file
-    that the user names for its model, without which it is run only as `trust.py` says.
+    `values` change settings; those that a run keeps raise ConfigurationError. `model_file` is the
+    file that the user names for its model; without it `trust.py` decides whether it is run.
     """
     folder = RunFolder.open(path)
     where = str(folder.path / CONFIGURATION)
@@ -153,7 +153,7 @@ def open_run(
         found.details, bindings(configuration, settings, task.graph), str(found.path)
     )
     _check_fit(found, _drawn(graph, settings))
-    notes += found.warnings + _given_up(folder, step)
+    notes += found.warnings + _discarded(folder, step)
     if found.step == 0:
         notes += ("the run has done no step yet: its parameters are untrained",)
     return OpenRun(
@@ -174,7 +174,7 @@ def open_run(
 
 
 def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
-    """The checkpoint to go on from. A run without any has lost them: it had one from the start."""
+    """The checkpoint to resume from. Raises CheckpointError for a run that has lost them all."""
     try:
         return load_checkpoint(folder.checkpoints, step)
     except CheckpointError as error:
@@ -188,28 +188,28 @@ def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
 
 
 def require_unchanged(run: OpenRun) -> None:
-    """CheckpointError where the run went on since it was opened; to be asked under its lock."""
+    """Raises CheckpointError if the run was trained since it was opened; call it under its lock."""
     now = max(checkpoint_steps(run.folder.checkpoints), default=0)
     done = int(run.state[STEP])
     gone = done == run.step and not run.checkpoint.is_dir()
     known = read_configuration(run.folder) in (run.before, run.configuration)
     if gone or now > max(run.newest, done) or not known:
         raise CheckpointError(
-            f"the run went on meanwhile: it was opened at step {run.step}, and another process has "
-            f"come to step {now}",
+            f"the run was trained meanwhile: it was opened at step {run.step}, and another process "
+            f"has reached step {now}",
             run.folder.path,
             "resume it again",
         )
 
 
-def _given_up(folder: RunFolder, step: int | None) -> tuple[str, ...]:
-    """What is said of the checkpoints after a step that the caller has chosen."""
+def _discarded(folder: RunFolder, step: int | None) -> tuple[str, ...]:
+    """A note about the checkpoints after the step that the caller has chosen."""
     later = [n for n in checkpoint_steps(folder.checkpoints) if step is not None and n > step]
     if not later:
         return ()
     steps = ", ".join(map(str, later))
     return (
-        f"going on from step {step} gives up what came after it: the checkpoints of steps "
+        f"resuming from step {step} discards what came after it: the checkpoints of steps "
         f"{steps}, metrics and history are removed when training starts",
     )
 
@@ -228,7 +228,7 @@ def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
 
 
 def _check_fit(found: Checkpoint, wanted: Mapping[str, np.ndarray]) -> None:
-    """CheckpointError unless the checkpoint holds exactly what the model's state has."""
+    """Raises CheckpointError unless the checkpoint holds exactly the arrays of the model."""
     arrays, where = found.arrays, str(found.path)
     for name in [*wanted, *arrays]:
         have, want = arrays.get(name), wanted.get(name)

@@ -1,8 +1,8 @@
 """Settings: a frozen dataclass whose fields are the keys of `--set key=value`.
 
-Every model's `Settings` extends `TrainingSettings`. A value is read as the type of its default; an
-unknown key is an error that names the nearest one, and so is a value that makes no sense. The text
-below a field says what it means; `graphgrad train MODEL --settings` prints it (`meanings_of`).
+Every model's `Settings` extends `TrainingSettings`. A value is read as the type of its default. An
+unknown key is an error that names the nearest one; a value that makes no sense is an error, too.
+The text below a field explains it; `graphgrad train MODEL --settings` prints it (`meanings_of`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,19 @@ _DIGITS = 30  # of a whole number that is written as 1e3
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What every training run has."""
+    """The settings of every training run; a model's own extend them.
+
+    Raises ConfigurationError for a value out of its range.
+
+    >>> from dataclasses import dataclass
+    >>> import graphgrad as gg
+    >>> @dataclass(frozen=True)
+    ... class Settings(gg.training.TrainingSettings):
+    ...     width: int = 64
+    >>> settings = Settings(steps=500, width=128)
+    >>> settings.steps, settings.width, settings.optimiser
+    (500, 128, 'adam')
+    """
 
     seed: int = 0
     """What first weights, batches, dropout and the choice of held-out data follow from."""

@@ -1,4 +1,4 @@
-"""`save` and `load`: the state of a model as one file of the safetensors format.
+"""Saves and loads the state of a model as one file of the safetensors format.
 
     gg.save("model.safetensors", state)
     state = gg.load("model.safetensors", graph)
@@ -6,7 +6,7 @@
 The order of arguments is NumPy's. The file is written like a checkpoint: at once or not at all, raw
 numbers without pickle, and with the sha256 of the arrays in its metadata, so that damage is noticed
 when it is read. Any program that reads safetensors reads it; files of other programs, which lack
-the sum, are loaded by the same function. (A run has more to keep, and keeps it as checkpoints.)
+the checksum, are loaded by the same function. (A run has more to keep, and keeps checkpoints.)
 """
 
 from __future__ import annotations
@@ -40,10 +40,18 @@ _NAMES = {kind: name for name, kind in DTYPES.items()}
 
 
 def save(path: Path | str, state: Mapping[str, np.ndarray]) -> None:
-    """Writes the arrays of a state to a file, in place of one that is there.
+    """Writes the arrays of a state to a file; replaces a file of that name.
 
-    Raises CheckpointError for what such a file cannot hold, and EnvironmentLimitError where the
-    disk refuses: then the file of before is untouched.
+    `state` maps names to NumPy arrays. Raises CheckpointError for a value that such a file cannot
+    hold, and EnvironmentLimitError where the disk refuses: the earlier file is then unchanged.
+
+    >>> import tempfile
+    >>> import graphgrad as gg
+    >>> state = gg.initial_state(gg.Graph({"w": gg.parameter("w", (2, 3))}), seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     gg.save(f"{folder}/model.safetensors", state)
+    ...     print(gg.load(f"{folder}/model.safetensors")["w"].shape)
+    (2, 3)
     """
     if not isinstance(state, Mapping):
         raise CheckpointError(
@@ -58,11 +66,20 @@ def save(path: Path | str, state: Mapping[str, np.ndarray]) -> None:
 
 
 def load(path: Path | str, graph: Graph | None = None) -> dict[str, np.ndarray]:
-    """The arrays of a file that `save` or another program wrote.
+    """Reads the arrays of a file that `save` or another program wrote; returns them by name.
 
-    With `graph`, what its parameters and states need, each as it is declared; what the file holds
-    beside that (an optimiser's moments, say) is left out. Raises CheckpointError where the file is
-    missing, damaged or of another model.
+    With `graph`, only the arrays of its parameters and states, each with the declared shape and
+    dtype; others in the file (the moments of an optimiser, say) are left out. Raises
+    CheckpointError for a file that is missing, damaged or of another model.
+
+    >>> import tempfile
+    >>> import graphgrad as gg
+    >>> graph = gg.Graph({"y": gg.layers.dense(gg.input("x", ("batch", 2)), 3)})
+    >>> step = gg.adam(gg.Graph({"loss": gg.sum(graph["y"])}), 1e-3)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     gg.save(f"{folder}/trained.safetensors", gg.initial_state(step))
+    ...     print(list(gg.load(f"{folder}/trained.safetensors", graph)))
+    ['dense.w', 'dense.b']
     """
     path = Path(path)
     if graph is not None:
@@ -99,7 +116,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             arrays[name] = file.get_tensor(name)
     if expected is not None and expected != _sum_of(path):
         raise CheckpointError(
-            "the file was altered: the sha256 of its arrays does not fit",
+            "the file was altered: the sha256 of its arrays does not match",
             path,
             "copy it again from where it came from",
         )
@@ -107,14 +124,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _sum_of(path: Path) -> str:
-    """The sha256 of what follows the header of a safetensors file."""
+    """The sha256 of the bytes after the header of a safetensors file."""
     with open(path, "rb") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fitting(arrays: Mapping[str, np.ndarray], graph: Graph, where: str) -> dict[str, Any]:
-    """What the states of the graph need. Raises CheckpointError where that is not there."""
+    """The arrays of the graph's states. Raises CheckpointError where one is missing or differs."""
     found = {}
     for name, node in graph.states.items():
         if name not in arrays:

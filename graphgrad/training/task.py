@@ -1,4 +1,4 @@
-"""A task: a model together with the data it learns from; what every command works on.
+"""Joins a model and the data it learns from into a task, on which every command works.
 
 A model file (one of `graphgrad.models`, or a user's own) has two names that the commands use:
 
@@ -6,8 +6,8 @@ A model file (one of `graphgrad.models`, or a user's own) has two names that the
     task(settings, files) -> Task              the graph and its data
 
 `files` are the texts (vocabularies, say) that an earlier run saved; empty for a new run. A third,
-optional name `CHECK` is a dictionary of settings under which the model is small enough for every
-delta to be compared with finite differences.
+optional name `CHECK` is a dictionary of settings that make the model small enough for every delta
+to be compared with finite differences.
 """
 
 from __future__ import annotations
@@ -44,7 +44,20 @@ _LIMIT = 1 << 26  # bytes: a larger file is no model
 
 @dataclass(frozen=True)
 class Task:
-    """A forward graph and where its inputs come from."""
+    """A forward graph and the sources of its inputs: the result of a model file's `task`.
+
+    >>> import numpy as np
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", ("batch", 2))
+    >>> loss = gg.mean(gg.layers.dense(x, 1) ** 2.0, name="loss")
+    >>> task = gg.training.Task(
+    ...     graph=gg.Graph(loss),
+    ...     feeds=lambda step: {"x": np.random.default_rng(step).normal(size=(8, 2))},
+    ...     evaluate=lambda state: {"loss": 0.0, "examples": 0},
+    ... )
+    >>> task.count(task.feeds(0)), task.unit
+    (8, 'examples')
+    """
 
     graph: Graph
     """Forward only, with a scalar output `loss`; inputs, parameters and states by name.
@@ -56,11 +69,11 @@ class Task:
     evaluate: Callable[[State], dict[str, float]]
     """Figures on held-out data; at least `loss` and `examples`."""
     validate: Callable[[State], dict[str, float]] | None = None
-    """A quick look at held-out data while training goes on; without it there is none."""
+    """Quick figures on held-out data during training; without it there are none."""
     tokens: Callable[[Feeds], int] | None = None
     """How many tokens a batch holds, for the display of speed; without it examples are counted."""
     examples: Callable[[State], Sequence[str]] = lambda state: ()
-    """Lines that show what the model can do by now."""
+    """Lines that show samples of the model's results at this state."""
     translate: Callable[[State, Sequence[str]], list[str]] | None = None
     """Texts to texts, where the model translates."""
     generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
@@ -74,7 +87,7 @@ class Task:
     """The training step of a graph under the settings of a run. A model with several losses or
     optimisers gives a function of its own that calls `optimised` once for each."""
     notice: str = ""
-    """One line about the data that a person should know at the start."""
+    """One line about the data, printed before training starts."""
 
     @property
     def unit(self) -> str:
@@ -82,12 +95,12 @@ class Task:
         return "examples" if self.tokens is None else "tokens"
 
     def count(self, feeds: Feeds) -> int:
-        """How many of them a batch holds."""
+        """The number of examples or tokens in a batch."""
         return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
 
 
 def read_only(state: State) -> State:
-    """The same arrays for one who looks: a program that would write to them refuses."""
+    """Read-only views of the arrays: a program that would write to them raises an error."""
     views = {name: array.view() for name, array in state.items()}
     for view in views.values():
         view.flags.writeable = False
@@ -99,13 +112,13 @@ class ModelFile:
     """A model's name, settings and task, found by a built-in name or a path."""
 
     name: str
-    """What `load_model` finds it by: the built-in name, or the absolute path of the file."""
+    """The name by which `load_model` finds it: built-in, or the absolute path of the file."""
     settings: TrainingSettings
     """The defaults."""
     task: Callable[[Any, Mapping[str, str]], Task]
     check: Mapping[str, Any]
     digest: str = ""
-    """The sha256 of the file that was run; empty of a built-in model."""
+    """The sha256 of the file that was run; empty for a built-in model."""
     recipe: str = ""
     """The recipe that the settings are of, where one was named."""
 
@@ -117,7 +130,7 @@ class ModelFile:
 def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
     """The built-in model of that name, or the model declared by the Python file at that path.
 
-    The file is run: the name must be the user's own word. For that of a run's configuration see
+    The file is run, so the name must come from the user. For a name in a run's configuration see
     `trust.py`.
     """
     digest = ""
@@ -125,11 +138,13 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
         module, identity = builtin[name], name
     elif is_path(name):
         path = Path(name)
-        source = read_model_file(path, _known(builtin, name))
+        source = read_model_file(path, _known_models(builtin, name))
         digest = hashlib.sha256(source).hexdigest()
         module, identity = _executed(path, source), str(path.resolve())
     else:
-        raise UnknownNameError(f"there is no model called {name!r}", fix=_known(builtin, name))
+        raise UnknownNameError(
+            f"there is no model called {name!r}", fix=_known_models(builtin, name)
+        )
     for wanted in ("Settings", "task"):
         if not callable(getattr(module, wanted, None)):
             raise ConfigurationError(
@@ -150,7 +165,7 @@ def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:
 
 
 def _task_of(module: Any, where: str, settings: Any, files: Mapping[str, str]) -> Task:
-    """What the model file's own `task` gives. Raises ConfigurationError where that is no Task."""
+    """The result of the model file's `task`. Raises ConfigurationError where it is not a Task."""
     made = module.task(settings, files)
     if not isinstance(made, Task):
         raise ConfigurationError(
@@ -172,12 +187,14 @@ def read_model_file(path: Path, fix: str) -> bytes:
         if not path.is_file():
             raise UnknownNameError(f"there is no model file {path}", fix=fix)
         if path.suffix != ".py":
-            raise ConfigurationError(f"{path} is no Python file", fix="a model file ends with .py")
+            raise ConfigurationError(
+                f"{path} is not a Python file", fix="a model file ends with .py"
+            )
         return read_file(path, _LIMIT)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Runs code that is compiled already, where the loader it extends looks for a copy on disk."""
+    """Runs code that is compiled already; `SourceFileLoader` would look for a copy on disk."""
 
     def __init__(self, name: str, path: str, code: CodeType) -> None:
         super().__init__(name, path)
@@ -190,8 +207,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
 def _executed(path: Path, source: bytes) -> ModuleType:
     """The user's own file, run as a module: it is their program, named by them.
 
-    What is run is the text that was read, never a compiled copy that lies beside it; and it finds
-    its neighbours, as a program that is started does.
+    The text that was read is run, never a compiled copy beside it. The file can import the modules
+    of its folder, as a script can.
     """
     name = f"graphgrad_user_model_{path.stem}"
     loader = _Loader(name, str(path), _compiled(path, source))
@@ -211,7 +228,8 @@ def _executed(path: Path, source: bytes) -> ModuleType:
 def _neighbours(folder: Path) -> Iterator[None]:
     """Lets the block import the modules of a folder, as a script there could.
 
-    They are forgotten afterwards: another model's folder may have others of the same names.
+    They are removed from `sys.modules` afterwards: the folder of another model may have modules of
+    the same names.
     """
     before = set(sys.modules)
     importlib.invalidate_caches()
@@ -222,19 +240,19 @@ def _neighbours(folder: Path) -> Iterator[None]:
         with suppress(ValueError):
             sys.path.remove(str(folder))
         fresh = [name for name in sys.modules if name.partition(".")[0] not in before]
-        for name in [name for name in fresh if _stands_in(folder, name.partition(".")[0])]:
+        for name in [name for name in fresh if _is_in(folder, name.partition(".")[0])]:
             del sys.modules[name]
 
 
-def _stands_in(folder: Path, name: str) -> bool:
-    """Whether a module or package that is imported lies right in the folder."""
+def _is_in(folder: Path, name: str) -> bool:
+    """Whether an imported module or package is stored directly in the folder."""
     file = getattr(sys.modules.get(name), "__file__", None)
-    place = Path(file) if file else Path()
-    return folder in (place.parent, place.parent.parent if place.stem == "__init__" else None)
+    path = Path(file) if file else Path()
+    return folder in (path.parent, path.parent.parent if path.stem == "__init__" else None)
 
 
 def _explained(error: ImportError, path: Path) -> ConfigurationError:
-    """The error for the user behind an import that failed, with the line of it that is theirs."""
+    """The error about an import that failed, with the line of the user's own file."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [
         frame
@@ -250,9 +268,10 @@ def _explained(error: ImportError, path: Path) -> ConfigurationError:
 
 
 def _compiled(path: Path, source: bytes) -> CodeType:
-    """ConfigurationError naming the line that is not Python.
+    """The compiled file. Raises ConfigurationError naming the line that is not Python.
 
-    Done apart from running the file, so that a fault in what it imports is not told as its own.
+    Compiling is separate from running, so that a syntax error in an imported module is not reported
+    as one of this file.
     """
     try:
         return compile(source, str(path), "exec")
@@ -262,10 +281,10 @@ def _compiled(path: Path, source: bytes) -> CodeType:
             f"the model file is not valid Python: {problem.msg}", f"{path}{line}", "correct it"
         ) from None
     except ValueError as problem:  # zero bytes
-        raise ConfigurationError(f"the model file is no text: {problem}", path) from None
+        raise ConfigurationError(f"the model file is not text: {problem}", path) from None
 
 
-def _known(builtin: Mapping[str, ModuleType], name: str) -> str:
+def _known_models(builtin: Mapping[str, ModuleType], name: str) -> str:
     near = suggestion(name, builtin, "")
     hint = f"{near} " if near.startswith("did") else ""
     return f"{hint}built-in models: {', '.join(builtin)}; or give the path of a .py file"

@@ -1,15 +1,15 @@
-"""Training: one program call a step, and everything around it that makes a run safe to leave alone.
+"""Trains a run: one program call per step, with checkpoints, metrics, evaluation and interrupts.
 
-The state is the whole truth of a run: parameters, moments, step count, seed. What a step computes
-depends on the state and the step's number alone (batches and dropout are functions of it), so an
-interrupted run that goes on from a checkpoint ends with the same bytes as one that was never
+The state determines a run completely: parameters, moments, step count, seed. The result of a step
+depends only on the state and the step's number (batches and dropout are functions of it), so an
+interrupted run that is resumed from a checkpoint ends with the same bytes as one that was never
 interrupted, on the same machine with the same threads.
 
 A step whose loss or gradient is not finite changes nothing, and the run stops. No checkpoint is
-made of the state that led there, so that resuming goes back to one before; resumed with
-`checkpoint_every=1` the run comes to the same step again with the state saved. Nor is a checkpoint
-made of parameters that are not finite themselves, as an update can overflow that the loss of its
-step does not show: the run stops at that step, and it is not recorded.
+saved of the state that led to it, so resuming starts from an earlier one; resumed with
+`checkpoint_every=1`, the run reaches the same step again with the state saved. Parameters that are
+not finite are not saved either (an update can overflow without an effect on the loss of its step):
+the run stops at that step, which is not recorded.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Programs:
-    """What computes the steps: the plain program, and where figures are recorded, another."""
+    """The programs of the steps: the plain one and, if figures are recorded, a second one."""
 
     plain: Compiled
     recorder: Recorder | None = None
@@ -61,17 +61,17 @@ class _Programs:
     def run(
         self, state: dict[str, np.ndarray], feeds: dict[str, np.ndarray], step: int
     ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """The results of step `step` (counted from 1), and its figures where they are recorded."""
+        """The results of step `step` (counted from 1), and its figures if they are recorded."""
         if self.recorder is None or self.history is None or not self.history.wants(step):
             return self.plain(state, **feeds), None
         return self.recorder.run(state, feeds)
 
 
 def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) -> Outcome:
-    """Trains to the last step, or until it is interrupted; either way a checkpoint is saved.
+    """Trains to the last step or until it is interrupted; in both cases a checkpoint is saved.
 
-    Before it, the first step is compared with the plain program where that costs little, with
-    `verify` in any case (see verification.py). Where the settings say `inspect_every`, figures are
+    Before training, the first step is compared with the plain program if that costs little, or with
+    `verify` in any case (see verification.py). With the setting `inspect_every`, figures are
     recorded into the run's history.
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
@@ -79,7 +79,7 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     recorder = None
     if settings.inspect_every:
         recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse)
-    first = task.feeds(done)  # what is wrong with the data shows before anything is written
+    first = task.feeds(done)  # errors in the data are raised before anything is written
     compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
@@ -89,14 +89,7 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
         require_unchanged(run)
         if done < settings.steps:
             _keep_configuration(run)
-        if run.gives_up:
-            remove_after(run.folder.checkpoints, done)
-            run.folder.log("\n".join(run.warnings))
-        tidy_checkpoints(run.folder.checkpoints, run.checkpoint, done, settings.keep_checkpoints)
-        run.folder.truncate(done)
-        if missing := run.folder.metrics_missing(done):
-            shown.message(f"note: {METRICS} has no record of {missing}")
-            run.folder.log(f"note: {METRICS} has no record of {missing}")
+        _remove_later_steps(run, done, shown)
         programs = _programs(run, compiled, recorder)
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
@@ -118,15 +111,30 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
 
 
 def _keep_configuration(run: OpenRun) -> None:
-    """Writes what the run goes on with, where that is not what it was made with."""
+    """Writes the configuration if it has changed since the run was made."""
     if read_configuration(run.folder) != run.configuration:
         write_configuration(run.folder, run.configuration)
     trust(run.model)
 
 
+def _remove_later_steps(run: OpenRun, done: int, shown: Progress) -> None:
+    """Removes checkpoints, metrics and history of steps after `done`, which will be repeated."""
+    if run.gives_up:
+        remove_after(run.folder.checkpoints, done)
+        run.folder.log("\n".join(run.warnings))
+    keep = run.settings.keep_checkpoints
+    tidy_checkpoints(run.folder.checkpoints, run.checkpoint, done, keep)
+    run.folder.truncate(done)
+    if missing := run.folder.metrics_missing(done):
+        shown.message(f"note: {METRICS} has no record of {missing}")
+        run.folder.log(f"note: {METRICS} has no record of {missing}")
+
+
 def check_settings(run: OpenRun) -> None:
-    """ConfigurationError for settings that the run cannot go on with, UnknownNameError for names
-    to record that it does not have."""
+    """Raises ConfigurationError for settings with which the run cannot be resumed.
+
+    Raises UnknownNameError for names to record that the run does not have.
+    """
     settings, done = run.settings, int(run.state[STEP])
     if done > settings.steps:
         raise ConfigurationError(
@@ -144,7 +152,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _P
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
-        recorder.statistics,
+        recorder.figures,
         run.settings.inspect_every,
         run.folder.identity,
         recorder.deltas,
@@ -153,7 +161,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _P
 
 
 def _steps(run: OpenRun, programs: _Programs, shown: Progress, interrupt: InterruptGuard) -> int:
-    """Trains and saves; the number of the step after which it stopped."""
+    """Trains and saves; returns the number of the last step done."""
     settings, step = run.settings, int(run.state[STEP])
     saved = step
     while step < settings.steps and not interrupt.requested:
@@ -180,7 +188,7 @@ def _steps(run: OpenRun, programs: _Programs, shown: Progress, interrupt: Interr
 
 
 def _need_finite(run: OpenRun, step: int) -> None:
-    """NonFiniteError where the update of a step was too much for the numbers."""
+    """Raises NonFiniteError where the update of a step has overflowed."""
     own = run.task.graph.states.keys() - run.task.graph.parameters.keys()
     if (found := overflown(run.state, own)) is not None:
         name, problem = found
@@ -188,7 +196,7 @@ def _need_finite(run: OpenRun, step: int) -> None:
 
 
 def _not_finite(run: OpenRun, step: int, problem: str, where: object) -> NonFiniteError:
-    """The error that ends a run at a step, which is written to its log."""
+    """The error that ends a run at a step; writes it to the log."""
     run.folder.log(f"step {step}: {problem}")
     return NonFiniteError(
         f"step {step}: {problem}",
@@ -200,14 +208,14 @@ def _not_finite(run: OpenRun, step: int, problem: str, where: object) -> NonFini
 
 
 def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """The figures as JSON can hold them: None where one is not finite."""
+    """The figures with None in place of those that are not finite, for JSON."""
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def _one_step(
     run: OpenRun, programs: _Programs, step: int
 ) -> tuple[dict[str, Any], np.ndarray | None]:
-    """One call of a program: the line of metrics that it gives, and the figures of its nodes."""
+    """Computes one step; returns its line of metrics and the figures of its nodes."""
     started = time.perf_counter()
     feeds = run.task.feeds(step)
     try:
@@ -228,9 +236,9 @@ def _one_step(
 
 
 def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
-    """What the model can do by now: figures on held-out data, and examples.
+    """Shows figures on held-out data and examples of the model's results.
 
-    Gives the figures under the names that the metrics have them by.
+    Returns the figures by their names in the metrics.
     """
     figures: dict[str, float] = {}
     if run.task.validate is not None:

@@ -1,13 +1,14 @@
-"""Which Python file of a run may be run.
+"""Decides whether the Python file that a run names may be run.
 
 A run folder can come from anybody, and its configuration names the model, which may be a file.
-Running a file that a stranger named would hand them this machine. So the file of a run is run only
+Running a file that a stranger named would give the stranger control of this machine. So the file of
+a run is run only
 
-- where the user names it in so many words (`--model FILE`), or
-- where it is the very file, at the very path and with the very bytes, that this user has trained
-  with before. Of those a record is kept outside of any run (see ``user_folder.py``).
+- if the user names it explicitly (`--model FILE`), or
+- if this user has already trained with this file: the same path and the same bytes. A record of
+  such files is kept outside of any run (see `user_folder.py`).
 
-Where its bytes are not those that the run was trained with, the user must name it, and is told.
+If its bytes are not those that the run was trained with, the user must name it, and gets a note.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ _RECORD = "trained_models"
 
 
 def trust(model: ModelFile) -> None:
-    """Notes that this user trains with the file of a model, where such a note can be kept."""
+    """Records that this user trains with the file of a model, where such a record can be kept."""
     folder = user_folder(_RECORD)
     if folder is not None and model.digest:
         write_own(folder / _entry(model.name, model.digest), model.name.encode("utf-8", "replace"))
 
 
 def is_trusted(path: str, digest: str) -> bool:
-    """Whether this user has trained with this file as it is."""
+    """Whether this user has trained with this file, with exactly these bytes."""
     folder = user_folder(_RECORD)
     return folder is not None and read_own(folder / _entry(path, digest)) is not None
 
@@ -41,9 +42,9 @@ def is_trusted(path: str, digest: str) -> bool:
 def model_of_run(
     name: str, digest: str, builtin: Mapping[str, ModuleType], named: str | None = None
 ) -> tuple[ModelFile, tuple[str, ...]]:
-    """The model of a run whose configuration gives this name and the sha256 of the file.
+    """The model of a run whose configuration has this name and the sha256 of the file, and notes.
 
-    `named` is the file that the user names for it. The notes say where it is not the same.
+    `named` is the file that the user names for it. A note says if it differs from the run's.
     """
     if named is not None:
         return _named(name, digest, builtin, named)
@@ -52,7 +53,8 @@ def model_of_run(
     way_out = "name it: --model FILE"
     if not Path(name).is_absolute():
         raise ConfigurationError(
-            f"the run's configuration names the Python file {name}, by no full path: it is not run",
+            f"the run's configuration names the Python file {name} without its full path, so it is "
+            "not run",
             fix=f"read the file, and if you trust it {way_out}",
         )
     source = read_model_file(Path(name), f"if it was moved, {way_out}")
@@ -81,15 +83,14 @@ def _named(
 ) -> tuple[ModelFile, tuple[str, ...]]:
     if name in builtin:
         raise ConfigurationError(
-            f"the run is of the built-in model {name}, and of no file", fix="leave --model out"
+            f"the run is of the built-in model {name}, not of a file", fix="leave --model out"
         )
     model = load_model(named, {} if is_path(named) else builtin)
     if not digest or model.digest == digest:
         return model, ()
     note = (
         f"{named} is not the file that the run was trained with ({Path(name).name}, sha256 "
-        f"{digest[:12]}…): what you see is of the parameters of then in the model of "
-        "now"
+        f"{digest[:12]}…): the results are those of the run's parameters in the model as it is now"
     )
     return model, (note,)
 

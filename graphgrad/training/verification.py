@@ -1,11 +1,12 @@
-"""Whether a run computes what it should: its program before the first step, its state behind one.
+"""Checks a run: its program before the first step, and its state after a step.
 
-The program that trains is made of kernels; the plain one computes one operation after another. Loss
-and gradient norm of the first step are compared where that costs little, on a copy of the state, so
-that the run is the same to the byte. Where they differ, the comparison with the reference engine
-(`graphgrad check`) says by which node, or that it is rounding. A run whose program is wrong stops
-before its first step: going on with the plain program would finish, but nobody would look for the
-fault, and the other fused program of this run (that which records) would be no better founded.
+The training program consists of kernels; the plain program computes one operation after another.
+The loss and gradient norm of the first step are compared if that costs little, on a copy of the
+state, so that the run does not change. If they differ, the comparison with the reference
+(`graphgrad check`) finds the node at fault, or that the difference is rounding. A run whose program
+is wrong stops before its first step: it could be completed with the plain program, but then nobody
+would look for the fault, and the program that records figures, which is fused as well, could be
+wrong, too.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from graphgrad.training.optimisers import GRADIENT_NORM
 Arrays = Mapping[str, np.ndarray]
 
 SECONDS = 2.0
-"""What the comparison may cost unless it is asked for."""
+"""The most that the comparison may cost unless the user asks for it."""
 FIGURES = ("loss", GRADIENT_NORM)
 TOLERANCES = {4: 1e-4, 8: 1e-9}
-"""Relative distances that are rounding, without asking the reference, by the bytes of the loss."""
+"""Relative differences that count as rounding, by the bytes of the loss's dtype."""
 _NODES, _ELEMENTS, _OPERATIONS = 2500.0, 4e8, 2e10
-"""What is done in a second: nodes compiled, elements computed, operations of products."""
+"""Estimates per second: nodes compiled, elements computed, operations of matrix products."""
 
 
 def verify_first_step(
@@ -40,9 +41,9 @@ def verify_first_step(
     state: Arrays,
     always: bool = False,
 ) -> str:
-    """What was found, in words, or "" where it would cost too much.
+    """The result as text, or "" if the comparison would cost too much.
 
-    Raises PassError where the program that trains is wrong.
+    Raises PassError if the training program is wrong.
     """
     graph = compiled.source_graph
     wanted = graph.with_outputs({name: graph.outputs[name] for name in FIGURES}, {})
@@ -53,7 +54,7 @@ def verify_first_step(
             return ""
         expected = {name: float(value) for name, value in plain(state, **feeds).items()}
         found = _figures(compiled, feeds, state)
-    except EnvironmentLimitError:  # the memory of two programs, where one may fit
+    except EnvironmentLimitError:  # two programs need more memory than one
         if always:
             raise
         return ""
@@ -68,12 +69,12 @@ def verify_first_step(
         f"the program that trains is wrong: its first step has {listed}, as the plain program has: "
         f"{difference}",
         difference.origin,
-        "train with --set fuse=false, and report what graphgrad check says of this model",
+        "train with --set fuse=false, and report the output of graphgrad check for this model",
     )
 
 
 def _figures(compiled: Compiled, feeds: Arrays, state: Arrays) -> dict[str, float]:
-    """Loss and gradient norm of the program that trains; NaN where its guards stop it."""
+    """Loss and gradient norm of the training program; NaN if its guards stop it."""
     copies = {name: state[name].copy() for name in compiled.graph.states}
     try:
         results = compiled(copies, **feeds)
@@ -83,23 +84,23 @@ def _figures(compiled: Compiled, feeds: Arrays, state: Arrays) -> dict[str, floa
 
 
 def _near(found: float, expected: float, tolerance: float) -> bool:
-    """Two figures that are not finite are equal: the run will stop and say where."""
+    """Whether two figures agree. Two that are not finite do: the run stops there in any case."""
     if not np.isfinite(expected):
         return not np.isfinite(found)
     return abs(found - expected) <= tolerance * abs(expected)
 
 
 def _seconds(graph: Graph) -> float:
-    """About what compiling the plain program and running both takes."""
+    """An estimate of the time to compile the plain program and to run both."""
     flops = sum(map(flops_of, graph.nodes))
     elements = sum(math.prod(node.type.sizes) for node in graph.nodes)
     return len(graph) / _NODES + elements / _ELEMENTS + 2 * flops / _OPERATIONS
 
 
 def overflown(state: Arrays, own: Collection[str]) -> tuple[str, str] | None:
-    """The first state that an update has made useless, and what is wrong with it.
+    """The first state that is not finite after an update, and a description of the problem.
 
-    A state of the model's `own` may be infinite (a least value so far, say), but not NaN.
+    A state in `own`, of the model, may be infinite (the least value so far, say), but not NaN.
     """
     for name, array in state.items():
         if array.dtype.kind != "f":

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 from planned import plan_of
 
 import graphgrad as gg
-from graphgrad.backends import loop_text
-from graphgrad.backends.arguments import LoopText, Stream
-from graphgrad.backends.loop_text import LoopTexts, print_loops
+from graphgrad.backends.arguments import LoopText, MaskStream
+from graphgrad.backends.numpy import loop_text
+from graphgrad.backends.numpy.loop_text import LoopTextCache, render_loops
 from graphgrad.fusion.nest import LoopNest
+from graphgrad.fusion.statements import Loops
 from graphgrad.graph import Graph
+from graphgrad.guide import guide_file
 from graphgrad.models import transformer
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.plan import Step
 from graphgrad.training.optimisers import training_step
 
+GOLDEN = Path(__file__).parent.parent / "fusion" / "golden"
+LETTERS = guide_file("loop_language.md").partition("## Letters")[2].partition("##")[0]
 SIZES = {"batch": 5, "source": 9, "target": 7}
 
 
@@ -34,19 +40,19 @@ def fused_steps(layers: int) -> Iterator[Step]:
 def test_more_layers_are_not_more_to_print(monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
 
-    def counted(*arguments: object) -> LoopText:
-        found = print_loops(*arguments)  # type: ignore[arg-type]
+    def counted(loops: Loops, in_place: Mapping[int, int]) -> LoopText:
+        found = render_loops(loops, in_place)
         printed.append(found.text)
         return found
 
-    monkeypatch.setattr(loop_text, "print_loops", counted)
+    monkeypatch.setattr(loop_text, "render_loops", counted)
     counts = []
     for layers in (3, 6):
         printed.clear()
-        texts, steps = LoopTexts(), list(fused_steps(layers))
+        texts, steps = LoopTextCache(), list(fused_steps(layers))
         for step in steps:
-            found = texts.of(step.group.nest.loops, {})
-            assert found == print_loops(step.group.nest.loops)
+            found = texts.render(step.group.nest.loops, {})
+            assert found == render_loops(step.group.nest.loops)
         assert len(printed) < len(steps)
         counts.append(len(printed))
     assert counts[0] == counts[1]
@@ -86,7 +92,7 @@ def test_other_nodes_have_equal_loops_and_other_mathematics_has_not() -> None:
         gg.tanh(gg.input("z", (4, 6), "float64")) * gg.input("v", (4, 6), "float64"),
     )
     assert len({nest.loops for nest in different}) == len(different)
-    assert len({print_loops(nest.loops).text for nest in different}) == len(different)
+    assert len({render_loops(nest.loops).text for nest in different}) == len(different)
 
 
 def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
@@ -98,9 +104,9 @@ def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
     )
     streams = [
         [
-            nest.nodes[word.value].attributes["stream"]
-            for word in print_loops(nest.loops).words
-            if isinstance(word, Stream)
+            nest.nodes[argument.value].attributes["stream"]
+            for argument in render_loops(nest.loops).arguments
+            if isinstance(argument, MaskStream)
         ]
         for nest in nests
     ]
@@ -109,8 +115,16 @@ def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
 
 def test_an_output_in_an_arguments_memory_is_given_once() -> None:
     (nest,) = nests_of(gg.tanh(X) * Y)
-    ((output, argument), other) = nest.loops.may_share()
+    ((output, argument), other) = nest.loops.may_overwrite()
     assert other[0] == output and {nest.nodes[argument], nest.nodes[other[1]]} == {X, Y}
-    apart, shared = print_loops(nest.loops), print_loops(nest.loops, {output: argument})
-    assert len(shared.words) == len(apart.words) - 1
+    apart, shared = render_loops(nest.loops), render_loops(nest.loops, {output: argument})
+    assert len(shared.arguments) == len(apart.arguments) - 1
     assert f"o{output} = a{argument}" in shared.text and f"r{output}" not in shared.text
+
+
+def test_the_guide_explains_every_name_in_the_golden_kernels() -> None:
+    first_column = " ".join(line.split("|")[1] for line in LETTERS.splitlines() if "|" in line)
+    explained = set(re.findall(r"`([a-z]+)\d*", first_column))
+    texts = [file.read_text().partition("\ndef kernel")[2] for file in GOLDEN.glob("*.txt")]
+    used = set(re.findall(r"\b([a-z]+)\d+\b", "\n".join(texts))) - {"float", "int", "uint"}
+    assert len(used) > 10 and used <= explained

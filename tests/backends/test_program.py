@@ -293,8 +293,8 @@ def test_eight_threads_give_what_one_gives():
         return [run(state, x=feed) for feed in feeds[first::8]]
 
     with ThreadPoolExecutor(8) as pool:
-        shares = list(pool.map(work, range(8)))
-    for first, share in enumerate(shares):
+        results = list(pool.map(work, range(8)))
+    for first, share in enumerate(results):
         for expected, found in zip(serial[first::8], share, strict=True):
             for name in expected:
                 np.testing.assert_array_equal(found[name], expected[name])

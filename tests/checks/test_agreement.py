@@ -1,4 +1,4 @@
-"""The program against the reference: what is wrong is named, what is rounding is not."""
+"""The program against the reference: wrong values are reported, rounding is not."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,9 +51,9 @@ def chain(activation: Operation) -> Graph:
     return Graph({"loss": sum(last * last, name="loss")})
 
 
-def judged(graph: Graph, x: np.ndarray = X, **keywords: object) -> dict[str, Verdict]:
+def judged(graph: Graph, x: np.ndarray = X, **keywords: Any) -> dict[str, Verdict]:
     weights = {"w": np.array([0.7, -0.3, 0.5])}
-    return {v.name: v for v in check(graph, "loss", {"x": x}, weights, **keywords)}  # type: ignore[arg-type]
+    return {v.name: v for v in check(graph, "loss", {"x": x}, weights, **keywords)}
 
 
 def small_transformer() -> tuple[Graph, dict[str, np.ndarray]]:

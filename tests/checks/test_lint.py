@@ -1,4 +1,4 @@
-"""What lint finds and, as important, what it leaves alone."""
+"""The problems that lint finds and, as important, the right code that it does not report."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Recomputing what depends on one node gives what evaluating the whole graph anew gives."""
+"""Recomputing only the dependents of a node is equal to evaluating the whole graph again."""
 
 import numpy as np
 import pytest

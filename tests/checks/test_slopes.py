@@ -1,4 +1,4 @@
-"""What is said of a slope: right, wrong, or a kink between two sides."""
+"""The judgement on a slope: right, wrong, or a kink between two sides."""
 
 import pytest
 

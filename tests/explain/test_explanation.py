@@ -1,4 +1,4 @@
-"""Derivations: the last line is the textbook's, every line agrees with the numbers, and a wrong
+"""Derivations: the closed form is that of a textbook, every line agrees with numbers, and a wrong
 rule is the line that does not."""
 
 import json
@@ -9,7 +9,7 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.explain.derivation import walk_back
+from graphgrad.explain.derivation import find_derivation
 from graphgrad.explain.explanation import Explanation, explain
 from graphgrad.explain.explanation_text import text_lines
 from graphgrad.explain.expression import Writer
@@ -66,32 +66,31 @@ def text(explanation: Explanation) -> str:
 
 def test_the_logits_come_down_to_p_minus_y_over_n() -> None:
     found = transformer_explained("decoder.output.logits")
-    (closing,) = found.together
-    assert closing.said.text == "(p - y) / N where target_output ≠ 0, else 0"
-    meanings = {item.symbol: item.text for item in closing.said.definitions}
+    (line,) = found.closed_forms
+    assert line.form.text == "(p - y) / N where target_output ≠ 0, else 0"
+    meanings = {item.symbol: item.text for item in line.form.definitions}
     assert meanings == {
         "p": "softmax(logits)",
         "y": "one_hot(target_output) · 0.9 + 0.0111111",
         "N": "tokens",
     }
-    at = {item.symbol: item.example for item in closing.said.definitions}
-    assert None not in at.values() and closing.said.example is not None
-    by_hand = (at["p"] - at["y"]) / at["N"]  # type: ignore[operator]
-    assert by_hand == pytest.approx(closing.said.example)
-    assert found.complete and found.agrees and closing.agreement.elements == 2 * 5 * 9
+    definitions = line.form.definitions
+    at = {item.symbol: item.example for item in definitions if item.example is not None}
+    assert (at["p"] - at["y"]) / at["N"] == pytest.approx(line.form.example)
+    assert found.complete and found.agrees and line.agreement.elements == 2 * 5 * 9
     assert [step.node for step in found.steps] == ["logits", "losses", "total"]
 
 
 def test_a_neuron_has_the_lectures_formula() -> None:
     found = neuron_explained("hidden.2.a")
-    first, second = found.together
-    assert first.said.text == (
+    first, second = found.closed_forms
+    assert first.form.text == (
         "(δ[output.1.a] · w.h2->y1 + δ[output.2.a] · w.h2->y2 + δ[output.3.a] · w.h2->y3)"
         " · z · (1 - z)"
     )
-    assert second.said.text == "(output.1.z - truth.y1) · output.1.z · (1 - output.1.z)"
+    assert second.form.text == "(output.1.z - truth.y1) · output.1.z · (1 - output.1.z)"
     assert (second.first, second.last) == (3, 4)
-    assert found.steps[2].likewise == ("output.2.a", "output.3.a") and found.agrees
+    assert found.steps[2].similar == ("output.2.a", "output.3.a") and found.agrees
     assert found.value == "w.x1->h2 · x1 + w.x2->h2 · x2 + w.x3->h2 · x3"
 
 
@@ -100,12 +99,12 @@ def test_attention_scores_have_the_delta_of_a_softmax() -> None:
     assert found.agrees and not found.complete and found.given
     second = found.steps[1]
     assert second.lines[0].formulas == ("weights · (δ[weights] - Σ δ[weights] · weights)",)
-    assert "where decoder.target_mask, else 0" in found.together[0].said.text
+    assert "where decoder.target_mask, else 0" in found.closed_forms[0].form.text
 
 
 def test_the_input_of_a_layer_normalisation_has_the_delta_of_the_textbooks() -> None:
     found = transformer_explained("encoder.0.attention_residual")
-    said = found.together[0].said
+    said = found.closed_forms[0].form
     assert said.text == (
         "(δ - mean(δ) - x̂ · mean(δ · x̂)) / √(variance(attention_residual) + 1e-05)"
     )
@@ -131,7 +130,7 @@ def test_rewrites_of_the_passes_are_on_record() -> None:
     x = np.random.default_rng(0).standard_normal((4, 3))
     feeds = {"x": x, "y": np.eye(3)[[0, 2, 1, 0]]}
     found = explain(graph, "logits", feeds, initial_state(graph, 0))
-    rules = [item.rule for closing in found.together for item in closing.said.rewrites]
+    rules = [item.rule for line in found.closed_forms for item in line.form.rewrites]
     assert "p · (δ/p - s) → δ - p · s" in rules and found.agrees and found.complete
     shown = text(found)
     assert "the passes rewrite" in shown and "→" in shown
@@ -229,7 +228,7 @@ def test_the_walk_ends_after_its_steps() -> None:
     for number in range(30):
         y = tanh(y, name=f"{'abcdefghijklmnopqrstuvwxyzABCD'[number]}")
     graph = derive(Graph({"loss": sum(y, name="loss")}), "loss")
-    walk = walk_back(graph, graph["c"], graph["loss"], "", 4)
+    walk = find_derivation(graph, graph["c"], graph["loss"], "", 4)
     assert len(walk.moves) == 4 and walk.given == (graph["g"],) and not walk.complete
 
 

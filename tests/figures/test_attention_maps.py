@@ -6,18 +6,18 @@ import pytest
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
-from graphgrad.graph import Graph, initial_state, input, scope
+from graphgrad.graph import Graph, initial_state, input, parameter, scope
 from graphgrad.layers import attention, embed, embedding_table
-from graphgrad.ops import expand_dims, mean, not_equal
+from graphgrad.ops import expand_dims, matmul, mean, not_equal, softmax
 
 
 def padding(ids):
-    """True at keys that are no padding: [batch, 1, key]."""
+    """True at keys that are not padding: [batch, 1, key]."""
     return expand_dims(not_equal(ids, 0), 1)
 
 
 def model(whole=True):
-    """One head in which the places of `target` look at those of `source`."""
+    """One head in which the positions of `target` look at those of `source`."""
     source, target = (input(name, ("batch", name), "int32") for name in ("source", "target"))
     table = embedding_table(8, 4, "float32")
     with scope("cross"):
@@ -66,3 +66,21 @@ def test_a_model_without_attention_says_so():
     x = input("x", ("batch", 2))
     with pytest.raises(UnknownNameError, match="no attention"):
         attention_maps(Graph({"loss": mean(x)}), {"x": np.zeros((1, 2), np.float32)}, {}, {})
+
+
+def test_weights_without_a_batch_axis_are_those_of_example_0():
+    queries, table = input("queries", ("n", 2)), parameter("table", (5, 2))
+    weights = softmax(matmul(queries, table, transpose_b=True), name="weights")
+    graph = Graph({"out": mean(matmul(weights, table))})
+    feeds = {"queries": np.eye(3, 2, dtype=np.float32)}
+    (found,) = attention_maps(graph, feeds, initial_state(graph), {})
+    assert found.weights.shape == (1, 3, 5) and found.keys == ("0", "1", "2", "3", "4")
+    with pytest.raises(ConfigurationError, match=r"no example 1[\s\S]*from 0 to 0"):
+        attention_maps(graph, feeds, initial_state(graph), {}, 1)
+
+
+def test_a_softmax_that_weighs_nothing_is_not_attention():
+    x = input("x", ("batch", "position", 4))
+    graph = Graph({"loss": mean(softmax(x))})
+    with pytest.raises(UnknownNameError, match="no attention"):
+        attention_maps(graph, {"x": np.zeros((1, 2, 4), np.float32)}, {}, {})

@@ -1,4 +1,4 @@
-"""The values of a batch: each once, while it is there."""
+"""The values of a batch: each distinct value once, freed after its last use."""
 
 import tracemalloc
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.figures.evaluation import values_of, values_seen, walk
+from graphgrad.figures.evaluation import distinct_values, values_in_order, values_of
 from graphgrad.graph import Graph, constant, input
 from graphgrad.ops import relu, sum, tanh
 from graphgrad.ops.evaluate import evaluate
@@ -15,14 +15,14 @@ from graphgrad.ops.evaluate import evaluate
 def test_a_walk_sees_every_value_once() -> None:
     graph = Graph({"z": tanh(tanh(constant(0.5, "float64")), name="z")})
     seen = {}
-    for node, value in walk(graph, {}, {}):
+    for node, value in values_in_order(graph, {}, {}):
         assert node not in seen
         seen[node] = value.copy()
     expected = evaluate(graph, {})
     assert seen.keys() == expected.keys()
     assert all(np.array_equal(seen[node], expected[node]) for node in seen)
     with pytest.raises(UnknownNameError, match="no value is given for 'x'"):
-        list(walk(Graph(input("x")), {}, {}))
+        list(values_in_order(Graph(input("x")), {}, {}))
 
 
 def test_a_walk_drops_values_after_their_last_reader() -> None:
@@ -31,7 +31,7 @@ def test_a_walk_drops_values_after_their_last_reader() -> None:
         x = tanh(x)
     feeds = {"x": np.ones(100_000)}
     tracemalloc.start()
-    for _ in walk(Graph({"y": x}), feeds, {}):
+    for _ in values_in_order(Graph({"y": x}), feeds, {}):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -45,7 +45,7 @@ def test_nodes_that_the_passes_find_equal_are_seen_together() -> None:
     feeds = {"x": np.array([1.0, -2.0, 3.0])}
     found = [
         ({graph.name_of(node) for node in nodes}, float(value))
-        for nodes, value in values_seen(graph, graph.outputs.values(), feeds, {})
+        for nodes, value in distinct_values(graph, graph.outputs.values(), feeds, {})
     ]
     assert found == [({"loss", "more"}, 4.0)]
 

@@ -1,4 +1,4 @@
-"""Recording in a training step: exact figures, and a run that ends as one without recording."""
+"""Recording in a training step: exact figures, and a run that is equal to one without recording."""
 
 import io
 from functools import partial
@@ -9,8 +9,9 @@ import pytest
 from graphgrad.backprop import derive
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
-from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO, Recorder, recorded_names
-from graphgrad.figures.statistics import FIGURES, inspect_values
+from graphgrad.figures.array_figures import FIGURES
+from graphgrad.figures.node_report import inspect_values
+from graphgrad.figures.recording import RECORDED_FIGURES, UPDATE_RATIO, Recorder, recorded_names
 from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope
 from graphgrad.models import BUILTIN
 from graphgrad.ops import broadcast_to, matmul, mean, multiply, relu, reshape, transpose
@@ -102,7 +103,9 @@ def test_the_update_ratio_is_how_far_a_parameter_moves(values):
     for step in range(3):
         before = {key: array.copy() for key, array in state.items()}
         _, found = recorder.run(state, task.feeds(step))
-        ratios = dict(zip(recorder.names, found[:, STATISTICS.index(UPDATE_RATIO)], strict=True))
+        ratios = dict(
+            zip(recorder.names, found[:, RECORDED_FIGURES.index(UPDATE_RATIO)], strict=True)
+        )
         for name in task.graph.parameters:
             norm = np.linalg.norm(before[name])
             moved = np.linalg.norm(state[name] - before[name])
@@ -251,7 +254,7 @@ def test_a_resumed_run_has_the_history_of_one_that_was_not_stopped(tmp_path, sto
     assert max(read_history(broken).steps) <= stop
     trained(tmp_path / "broken", resumed={})
     first, second = read_history(whole), read_history(broken)
-    assert (first.names, first.statistics) == (second.names, second.statistics)
+    assert (first.names, first.figures) == (second.names, second.figures)
     assert first.values.tobytes() == second.values.tobytes()
     assert read_history(whole).steps == (1, 2, 4, 6, 8, 10, 12)
 

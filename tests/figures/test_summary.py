@@ -1,18 +1,18 @@
-"""The operation `summary`: figures of a value as a node, wherever its elements lie."""
+"""The operation `summary`: figures of a value as a node, for every memory layout."""
 
 import numpy as np
 import pytest
 
 from graphgrad.compile import compile
 from graphgrad.figures import summary as module
-from graphgrad.figures.statistics import FIGURES, statistics_of
+from graphgrad.figures.array_figures import FIGURES, figures_of
 from graphgrad.figures.summary import SUMMARY, write_summary
 from graphgrad.graph import Graph, input
 from graphgrad.ops import broadcast_to, transpose
 
 
 def wanted(x):
-    found = statistics_of(x)
+    found = figures_of(x)
     return [np.nan if getattr(found, name) is None else getattr(found, name) for name in FIGURES]
 
 

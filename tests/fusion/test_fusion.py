@@ -150,13 +150,13 @@ def test_dropout_inside_a_kernel_has_the_bits_of_the_reference():
 
 
 def test_one_thread_and_many_give_the_same_bytes(monkeypatch):
-    monkeypatch.setattr("graphgrad.backends.calls.SHARED_FROM", 1)
+    monkeypatch.setattr("graphgrad.backends.numpy.call_table.SHARED_FROM", 1)
     x = gg.input("x", (1000, 37))
     graph = gg.Graph({"column": sum_of(gg.exp(x) * x, 0), "total": sum_of(gg.exp(x) - x)})
     feeds = {"x": np.random.default_rng(1).standard_normal((1000, 37)).astype("f4")}
     results = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr("graphgrad.backends.numpy_engine.usable_cores", lambda n=threads: n)
+        monkeypatch.setattr("graphgrad.backends.numpy.backend.usable_cores", lambda n=threads: n)
         results.append(compile(graph, fuse=True)(**feeds))
     for other in results[1:]:
         assert all(np.array_equal(results[0][name], other[name]) for name in other)

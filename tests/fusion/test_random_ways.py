@@ -31,7 +31,10 @@ def test_the_cases_are_of_every_kind() -> None:
     ("place", "wrong"),
     [
         ("graphgrad.schedule.Layouts.contiguous", lambda self, node: True),
-        ("graphgrad.fusion.region.readable", lambda head, *rest: reading.aligned(head, rest[0])),
+        (
+            "graphgrad.fusion.region.is_readable",
+            lambda head, *rest: reading.aligned_shape(head, rest[0]),
+        ),
         ("graphgrad.fusion.region._compared", lambda graph, order: set()),
     ],
     ids=["any order of elements", "numbers of rows anywhere", "compared values made again"],

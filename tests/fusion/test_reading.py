@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.fusion.reading import COLUMN, FULL, ROW, TOTAL, aligned, form_of, readable
+from graphgrad.fusion.reading import Role, aligned_shape, argument_role, is_readable
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.schedule import find_layouts
 
@@ -16,7 +16,7 @@ SPACE = (3, 3)
 
 
 def asked(head: gg.Node, space: tuple[int, ...] = SPACE, roles=None, outer=()) -> bool:
-    return readable(head, space, roles or {}, find_layouts(gg.Graph({"y": head})), outer)
+    return is_readable(head, space, roles or {}, find_layouts(gg.Graph({"y": head})), outer)
 
 
 @pytest.mark.parametrize("space", [(3,), (2, 3), (3, 3), (2, 1, 3), (1, 1), (4, 3, 3)])
@@ -27,7 +27,7 @@ def test_shapes_are_aligned_as_numpy_broadcasts_them(rank: int, space: tuple[int
             fits = np.broadcast_shapes(shape, space) == space and rank <= len(space)
         except ValueError:
             fits = False
-        found = aligned(gg.input("x", shape), space)
+        found = aligned_shape(gg.input("x", shape), space)
         assert (found is not None) == fits, (shape, space)
         if found is not None:
             assert found == (1,) * (len(space) - rank) + shape
@@ -60,12 +60,12 @@ def test_a_mask_of_another_shape_is_not_drawn_element_by_element() -> None:
 @pytest.mark.parametrize(
     ("role", "shape", "right"),
     [
-        (FULL, (3, 3), True),
-        (ROW, (3, 1), True),
-        (ROW, (3,), False),
-        (ROW, (1, 3), False),
-        (COLUMN, (3,), False),
-        (TOTAL, (), False),
+        (Role.FULL, (3, 3), True),
+        (Role.ROW, (3, 1), True),
+        (Role.ROW, (3,), False),
+        (Role.ROW, (1, 3), False),
+        (Role.COLUMN, (3,), False),
+        (Role.TOTAL, (), False),
     ],
 )
 def test_what_a_kernel_computes_is_read_where_numpy_would(
@@ -82,7 +82,7 @@ def test_an_outer_value_is_readable_as_its_heads_are() -> None:
     assert asked(good, outer={good}) and not asked(bad, outer={bad})
     mean = gg.mean(gg.input("x", SPACE), 1)  # [3], computed once a row
     misplaced = mean + column
-    assert not asked(misplaced, roles={mean: ROW}, outer={misplaced})
+    assert not asked(misplaced, roles={mean: Role.ROW}, outer={misplaced})
 
 
 def test_forms_say_how_elements_follow_the_rows() -> None:
@@ -100,7 +100,7 @@ def test_forms_say_how_elements_follow_the_rows() -> None:
         (2, 1, 1): "indexed_row",
     }
     for shape, form in forms.items():
-        assert form_of(gg.input("x", shape), space) == form, shape
+        assert argument_role(gg.input("x", shape), space) == form, shape
 
 
 SQUARES = {

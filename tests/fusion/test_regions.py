@@ -13,7 +13,7 @@ from planned import plan_of
 
 import graphgrad as gg
 from graphgrad import Graph, Node
-from graphgrad.backends.source import print_program
+from graphgrad.backends.numpy.program_text import render_program
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,7 +55,7 @@ def regions() -> dict[str, Graph]:
 def printed(graph: Graph) -> str:
     """The line of the program that calls each kernel, its nest and its text."""
     optimised, _ = optimise(graph, (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
-    source = print_program(plan_of(optimised, fused=True), {})
+    source = render_program(plan_of(optimised, fused=True), {})
     lines, parts = source.text.splitlines(), []
     for call in source.calls:
         parts += [lines[source.line_of[call.step.node] - 1].strip(), ""]

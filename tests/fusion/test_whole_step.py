@@ -107,10 +107,10 @@ def test_inputs_that_do_not_lie_in_order_are_read_as_they_are(graph, programs):
 
 
 def test_one_thread_and_many_train_to_the_same_bytes(monkeypatch):
-    monkeypatch.setattr("graphgrad.backends.calls.SHARED_FROM", 1)
+    monkeypatch.setattr("graphgrad.backends.numpy.call_table.SHARED_FROM", 1)
     step, states = graph_of(), []
     for threads in (1, 2, 5):
-        monkeypatch.setattr("graphgrad.backends.numpy_engine.usable_cores", lambda n=threads: n)
+        monkeypatch.setattr("graphgrad.backends.numpy.backend.usable_cores", lambda n=threads: n)
         compiled, state = compile(step, fuse=True), fresh(step)
         for number in range(3):
             compiled(state, **feeds_of(5, 13, 11, number))

@@ -212,7 +212,7 @@ def test_numbers_are_read_one_by_one_where_an_array_begins_in_between():
 def test_an_output_in_an_arguments_memory_is_given_once():
     x, y = gg.input("x", (4, 8)), gg.input("y", (4, 8))
     (nest,) = nests_of(Graph({"y": gg.exp(x - gg.max(x * y, 1, keepdims=True))}))
-    output, argument = next(iter(nest.loops.may_share()))
+    output, argument = next(iter(nest.loops.may_overwrite()))
     apart, shared = print_nest(nest.loops), print_nest(nest.loops, {output: argument})
     assert len(shared.words) == len(apart.words) - 1
     assert f"o{output} = a{argument};" in shared.text and f"r{output}" not in shared.text

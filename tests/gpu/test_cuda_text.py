@@ -46,7 +46,7 @@ def printed(graph: Graph) -> str:
         nest = step.group.nest
         assert nest is not None
         number = {node: place for place, node in enumerate(nest.nodes)}
-        in_place = {number[output]: number[head] for output, head in step.inherited.items()}
+        in_place = {number[output]: number[head] for output, head in step.in_place.items()}
         lines = [f"// {line}" for line in str(nest).splitlines()]
         parts += [*lines, "", print_nest(nest.loops, in_place).text]
     return "\n".join(parts)

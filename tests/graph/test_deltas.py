@@ -14,8 +14,8 @@ from graphgrad.backprop import derive
 from graphgrad.backprop.formula import delta_formula
 from graphgrad.backprop.selection import owner_of, parts_of
 from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.figures.node_report import inspect_values
 from graphgrad.figures.recording import Recorder, recorded_names
-from graphgrad.figures.statistics import inspect_values
 from graphgrad.graph import Graph
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.page.data import page_data

@@ -21,7 +21,7 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 from loop_texts import DTYPES, assert_same, kernel, run_both
 
 from graphgrad.loops import kernel_cache
-from graphgrad.loops.kernel_cache import compile_kernel, compile_together, llvm_text
+from graphgrad.loops.kernel_cache import compile_in_parallel, compile_kernel, kernel_llvm_text
 from graphgrad.loops.machine_code import kernel_folder, machine_code
 
 ROWS, COLUMNS = 37, 5
@@ -85,7 +85,7 @@ def test_a_printed_kernel_means_what_it_means_in_python(texts: dict, dtype: str)
     exact = 0
     for number, text in enumerate(texts[dtype]):
         given, last = given_to(text, np.random.default_rng(number))
-        found, wanted = run_both(text, *given, library=kernel_cache._LIBRARY, last=last)
+        found, wanted = run_both(text, *given, library=kernel_cache._SYMBOLS, last=last)
         changed = 0
         for place, (one, other) in enumerate(zip(found, wanted, strict=True)):
             if not isinstance(one, np.ndarray):
@@ -142,7 +142,7 @@ def test_equal_texts_share_one_kernel_and_other_texts_do_not() -> None:
 def test_a_loop_becomes_vector_code(expression: str, type_: str, instruction: str) -> None:
     arrays = (f"{name}: {type_}, last" for name in ("out", "x", "y"))
     text = kernel(f"for i in independent(last):\n    out[i] = {expression}", *arrays)
-    assembly = machine_code().assembly(llvm_text(text))
+    assembly = machine_code().assembly(kernel_llvm_text(text))
     assert re.search(rf"^\s+{instruction}\s.*%[xyz]mm", assembly, re.MULTILINE), assembly
     assert "call" not in assembly  # least of all of a function of single numbers
 
@@ -152,7 +152,7 @@ def test_a_sum_becomes_vector_code_only_where_its_steps_may_be_reordered() -> No
     def assembly(step: str) -> str:
         body = f"s = float32(0)\nfor i in range(last):\n    s = {step}\nout[0] = s"
         return machine_code().assembly(
-            llvm_text(kernel(body, "out: float32, 1", "x: float32, last"))
+            kernel_llvm_text(kernel(body, "out: float32, 1", "x: float32, last"))
         )
 
     assert re.search(r"\sv?addps\s", assembly("plus(s, x[i])"))
@@ -163,7 +163,7 @@ def test_other_processes_compile_their_share(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path))
     monkeypatch.setattr(kernel_cache, "KERNELS_A_PROCESS", 2)
     written = [kernel(f"x[0] = float64({number})", "x: float64, 1") for number in range(6)]
-    compile_together([*written, *written], 3)
+    compile_in_parallel([*written, *written], 3)
     assert len(list(kernel_folder().glob("*.o"))) == 6
     assert not any(machine_code().missing(kernel_cache._name(text)) for text in written)
 

@@ -200,7 +200,7 @@ def test_a_worker_waits_works_and_tells(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(threads, "call_blocks", lambda *words: seen.append([int(w) for w in words]))
     words = np.arange(100, 120)
     with pytest.raises(KeyboardInterrupt):
-        threads.serve(words.ctypes.data, threads.FIRST_WORKER)
+        threads.worker_loop(words.ctypes.data, threads.FIRST_WORKER)
     wait, post, mine = words[threads.WAIT], words[threads.POST], words[threads.FIRST_WORKER :]
     waiting, posting = [wait, mine[threads.WAKE]], [post, words[threads.DONE]]
     work = mine[[threads.FUNCTION, threads.FIRST, threads.LAST, threads.ARGUMENTS]].tolist()

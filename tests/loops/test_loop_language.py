@@ -13,9 +13,11 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 from loop_texts import CONSTANTS, DTYPES, assert_same, kernel, llvm_of, run_both, run_compiled
 from random_loops import RandomProgram
 
+from graphgrad.guide import guide_file
 from graphgrad.loops import language
-from graphgrad.loops.instructions import FUNCTIONS, LLVM_TYPES, LoopError
+from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
 from graphgrad.loops.language import Function, float64, int64, loop_function
+from graphgrad.loops.llvm_text import FUNCTIONS, LLVM_TYPES, LoopError
 from graphgrad.loops.translate import translate_function
 
 HALF = 0.5
@@ -198,11 +200,11 @@ REFUSED = {
     "while n > 9:\n    pass\nelse:\n    pass": "not in the language: while n > 9",
     "for i in a:\n    pass": "not in the language: for i in a",
     "for i, j in range(3):\n    pass": "not in the language: for i, j in range",
-    "for i in enumerate(3):\n    pass": r"goes over range\(…\) or independent",
-    "for i in range():\n    pass": "one to three bounds",
-    "for i in range(5, 0, -1):\n    pass": "goes upwards",
-    "for i in range(5, 0, 0):\n    pass": "goes upwards",
-    "for i in range(2.5):\n    pass": "int64 is wanted, not 2.5",
+    "for i in enumerate(3):\n    pass": r"must be over range\(…\) or independent",
+    "for i in range():\n    pass": "one to three arguments",
+    "for i in range(5, 0, -1):\n    pass": "a positive step",
+    "for i in range(5, 0, 0):\n    pass": "a positive step",
+    "for i in range(2.5):\n    pass": "expected int64, not 2.5",
     "if n > 2:\n    return": "not in the language: return",
     "import math": "not in the language: import math",
     "out[0] = a[0] ** 2": "operator that is not in the language",
@@ -220,51 +222,51 @@ REFUSED = {
     "out[0] = exact": "there is no value 'exact'",
     "out[0] = unknown(1)": r"there is no function 'unknown'",
     "out[0] = a(1)": "there is no function 'a'",
-    "out[0] = exact(a[0])": "exact takes 2 values, not 1",
-    "out[0] = exact(n, n)": "float64 is wanted, not int64",
+    "out[0] = exact(a[0])": "exact takes 2 arguments, not 1",
+    "out[0] = exact(n, n)": "expected float64, not int64",
     "out[0] = endless(a[0])": "endless calls itself",
     "out[0] = a[0] + n": "different types: float64, int64",
     "out[0] = a[0] + float32(1)": "different types: float64, float32",
-    "out[0] = n": "float64 is wanted, not int64",
-    "out[0] = a": "a single number is wanted",
-    "out[0] = a + 1": "a single number is wanted",
-    "out[0] = (1.0, 2.0)": "a single number is wanted",
-    "out[0] = tanh(n)": "tanh is not for int64",
-    "out[0] = sqrt(2)": "sqrt is not for int64",
-    "k = n\nk = 1.5": "int64 is wanted, not 1.5",
-    "k = n\nk = a[0]": "int64 is wanted, not float64",
-    "k = n / n": "'/' is not for int64",
-    "k = n / 2": "'/' is not for int64",
-    "k = True + True": "'[+]' is not for bool_",
-    "k = n << 2.0": "int64 is wanted, not 2.0",
-    "out[0] = 1 / 3": "give one of the numbers at '/' a type",
-    "if n:\n    pass": "bool_ is wanted, not int64",
-    "while a[0]:\n    pass": "bool_ is wanted, not float64",
-    "out[0] = float64(n and n)": "bool_ is wanted, not int64",
-    "out[0] = float64(not n)": "bool_ is wanted, not int64",
+    "out[0] = n": "expected float64, not int64",
+    "out[0] = a": "expected a single number",
+    "out[0] = a + 1": "expected a single number",
+    "out[0] = (1.0, 2.0)": "expected a single number",
+    "out[0] = tanh(n)": "tanh is not defined for int64",
+    "out[0] = sqrt(2)": "sqrt is not defined for int64",
+    "k = n\nk = 1.5": "expected int64, not 1.5",
+    "k = n\nk = a[0]": "expected int64, not float64",
+    "k = n / n": "'/' is not defined for int64",
+    "k = n / 2": "'/' is not defined for int64",
+    "k = True + True": "'[+]' is not defined for bool_",
+    "k = n << 2.0": "expected int64, not 2.0",
+    "out[0] = 1 / 3": "one of the numbers beside '/' needs a type",
+    "if n:\n    pass": "expected bool_, not int64",
+    "while a[0]:\n    pass": "expected bool_, not float64",
+    "out[0] = float64(n and n)": "expected bool_, not int64",
+    "out[0] = float64(not n)": "expected bool_, not int64",
     "k = int32(4294967297)": "4294967297 does not fit into int32",
     "k = uint32(-2147483649)": "does not fit into uint32",
-    "k = a[1.0]": "int64 is wanted, not 1.0",
-    "k = a[int32(1)]": "int64 is wanted, not int32",
+    "k = a[1.0]": "expected int64, not 1.0",
+    "k = a[int32(1)]": "expected int64, not int32",
     "k = a[0, 1]": "2 indices for an array of 1",
-    "k = n[0]": "only an array has elements",
-    "k = (1, 2)[n]": "asked for by a number",
-    "k = len(n)": "asked of an array",
+    "k = n[0]": "only an array can be indexed",
+    "k = (1, 2)[n]": "the index of a tuple must be a number",
+    "k = len(n)": "len takes an array",
     "k, j = 1": "not 2 values",
     "k, j = 1, 2, 3": "not 2 values",
-    "m = array(given[0], float64, 4, 2)\nm[0] = a": "a whole row is not assigned to",
+    "m = array(given[0], float64, 4, 2)\nm[0] = a": "a whole row cannot be assigned to",
     "m = array(given[0], float64, 2, 2, 2)": "one or two sizes",
     "m = array(given[0], float64)": "one or two sizes",
-    "m = array(given[0], float16, 3)": "a type is wanted: one of float32, float64, bool_",
-    "m = array(1.5, float64, 3)": "int64 is wanted, not 1.5",
+    "m = array(given[0], float16, 3)": "expected a type: one of float32, float64, bool_",
+    "m = array(1.5, float64, 3)": "expected int64, not 1.5",
     "k = bits(a[0], int32)": "float64 and int32 differ in size",
-    "for i in range(2):\n    t = empty(n, float64)": "before the first loop",
-    "for i in range(2):\n    t = empty(3, float64)": "before the first loop",
-    "r = a\nfor i in range(3):\n    r = out": "'r' is given an array or several",
-    "if n > 2:\n    r = a\nelse:\n    r = out": "'r' is given an array",
-    "t = (1, 2)\nt = (3, 4)": "'t' is given an array or several values",
-    "t = 1\nt = a": "'t' is given an array",
-    "t = a\nt = 1": "'t' is given an array",
+    "for i in range(2):\n    t = empty(n, float64)": "not be called inside a loop",
+    "for i in range(2):\n    t = empty(3, float64)": "not be called inside a loop",
+    "r = a\nfor i in range(3):\n    r = out": "'r' is assigned an array or a tuple",
+    "if n > 2:\n    r = a\nelse:\n    r = out": "'r' is assigned an array",
+    "t = (1, 2)\nt = (3, 4)": "'t' is assigned an array or a tuple",
+    "t = 1\nt = a": "'t' is assigned an array",
+    "t = a\nt = 1": "'t' is assigned an array",
 }
 """What is not in the language, and what is said."""
 
@@ -368,3 +370,13 @@ def test_random_programs_mean_what_they_mean_in_python(seed: int) -> None:
     a = np.random.default_rng(seed).standard_normal(8) * 10.0 ** np.arange(-4, 4)
     compiled, python = run_both(text, np.zeros(8), a, library=LIBRARY)
     assert_same(compiled[0], python[0], text)
+
+
+def test_the_guide_has_the_grammar():
+    (grammar,) = re.findall(r"```text\n(function .*?)```", guide_file("loop_language.md"), re.S)
+    rules = dict(re.findall(r"^(\w+) += (.*(?:\n .*)*)", grammar, re.M))
+    terminals = {name: set(re.findall(r'"([^"]+)"', rule)) for name, rule in rules.items()}
+    assert terminals["operator"] == set(ARITHMETIC.values())
+    assert terminals["relation"] == set(RELATIONS.values())
+    assert terminals["type"] == set(LLVM_TYPES)
+    assert terminals["expression"] >= {"-", "~", "not", "and", "or", "if", "else"}

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("llvmlite", reason="it is what compiles")
 
 from graphgrad import kept_code
-from graphgrad.loops import export, kernel_cache, machine_code
+from graphgrad.loops import compiled_functions, kernel_cache, machine_code
 from graphgrad.loops.machine_code import Code, kernel_folder
 
 PACKAGE = Path(machine_code.__file__).parent
@@ -194,7 +194,7 @@ def test_names_tell_texts_and_machines_apart() -> None:
     [
         "translate.py",
         "expressions.py",
-        "instructions.py",
+        "llvm_text.py",
         "library/mathematics.py",
         "library/philox.py",
         "library/rows.py",
@@ -210,10 +210,10 @@ def test_what_another_translator_has_made_is_not_used(
         copy = tmp_path / path.relative_to(PACKAGE)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    monkeypatch.setattr(export, "__file__", str(tmp_path / "export.py"))
-    digest = export.translator_digest.__wrapped__
+    monkeypatch.setattr(compiled_functions, "__file__", str(tmp_path / "compiled_functions.py"))
+    digest = compiled_functions.translator_digest.__wrapped__
     before = digest()
-    assert before == export.translator_digest() == digest()
+    assert before == compiled_functions.translator_digest() == digest()
     with (tmp_path / file).open("a") as changed:
         changed.write("\n")
     assert digest() != before

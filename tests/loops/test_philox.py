@@ -16,20 +16,24 @@ import pytest
 from graphgrad import philox
 from graphgrad.errors import ConfigurationError, DeclarationError
 
-compiled = pytest.importorskip("graphgrad.loops.philox_compiled", exc_type=ImportError)
+compiled = pytest.importorskip("graphgrad.loops.library.philox", exc_type=ImportError)
 SEED, STEP, STREAM = 0xFEDCBA9876543210, 0x123456789ABCDEF0, 0xC0FFEE11
-ENGINES = pytest.mark.parametrize("engine", [philox, compiled], ids=["numpy", "compiled"])
+IMPLEMENTATIONS = pytest.mark.parametrize(
+    "implementation", [philox, compiled], ids=["numpy", "compiled"]
+)
 
 
-def words(engine: ModuleType, count: int, **changed: int) -> np.ndarray:
+def words(implementation: ModuleType, count: int, **changed: int) -> np.ndarray:
     arguments = {"seed": SEED, "stream": STREAM, "step": STEP, "start": 0} | changed
-    return engine.random_words(count, **arguments)
+    return implementation.random_words(count, **arguments)
 
 
-def mask(engine: ModuleType, count: int, rate: float, dtype: Any = np.float32, **changed: int):
+def mask(
+    implementation: ModuleType, count: int, rate: float, dtype: Any = np.float32, **changed: int
+):
     arguments = {"seed": SEED, "stream": STREAM, "step": STEP, "start": 0} | changed
     out = np.full(count, np.nan, dtype)
-    engine.fill_dropout_mask(out, rate=rate, **arguments)
+    implementation.fill_dropout_mask(out, rate=rate, **arguments)
     return out
 
 
@@ -54,11 +58,11 @@ def mask(engine: ModuleType, count: int, rate: float, dtype: Any = np.float32, *
     ],
     ids=["zeros", "ones", "pi"],
 )
-@ENGINES
-def test_published_answers(engine: ModuleType, counter: str, key: str, answer: str) -> None:
+@IMPLEMENTATIONS
+def test_published_answers(implementation: ModuleType, counter: str, key: str, answer: str) -> None:
     c, k, expected = ([int(word, 16) for word in text.split()] for text in (counter, key, answer))
     assert [int(word) for word in philox.philox4x32(tuple(c), tuple(k))] == expected
-    drawn = engine.random_words(
+    drawn = implementation.random_words(
         4, k[0] + (k[1] << 32), stream=c[1], step=c[2] + (c[3] << 32), start=4 * c[0]
     )
     assert drawn.tolist() == expected  # the same through the layout: each field in its place
@@ -94,45 +98,45 @@ def test_compiled_masks_are_the_reference(dtype: Any, rate: float) -> None:
         assert np.array_equal(result, reference)
 
 
-@ENGINES
-def test_a_mask_is_the_words_compared_with_the_threshold(engine: ModuleType) -> None:
+@IMPLEMENTATIONS
+def test_a_mask_is_the_words_compared_with_the_threshold(implementation: ModuleType) -> None:
     rate = 0.3
     kept = words(philox, 5000, start=9).astype(object) >= math.floor(rate * 2**32)
     expected = np.where(kept.astype(bool), np.float32(1 / (1 - rate)), np.float32(0))
-    assert np.array_equal(mask(engine, 5000, rate, start=9), expected)
+    assert np.array_equal(mask(implementation, 5000, rate, start=9), expected)
 
 
 def test_a_word_equal_to_the_threshold_is_kept() -> None:
     word = int(words(philox, 1)[0])
-    for engine in (philox, compiled):
-        assert mask(engine, 1, word / 2**32)[0] > 0
-        assert mask(engine, 1, (word + 1) / 2**32)[0] == 0
+    for implementation in (philox, compiled):
+        assert mask(implementation, 1, word / 2**32)[0] > 0
+        assert mask(implementation, 1, (word + 1) / 2**32)[0] == 0
 
 
-@ENGINES
-def test_parts_make_the_whole_in_any_order_and_by_any_thread(engine: ModuleType) -> None:
+@IMPLEMENTATIONS
+def test_parts_make_the_whole_in_any_order_and_by_any_thread(implementation: ModuleType) -> None:
     rows, columns, rate = 37, 101, 0.25
-    whole = mask(engine, rows * columns, rate).reshape(rows, columns)
+    whole = mask(implementation, rows * columns, rate).reshape(rows, columns)
     parts = np.full((rows, columns), np.nan, np.float32)
 
     def fill(first: int) -> None:
         part = parts[first : first + 5]
-        engine.fill_dropout_mask(part, SEED, STEP, STREAM, rate, start=first * columns)
+        implementation.fill_dropout_mask(part, SEED, STEP, STREAM, rate, start=first * columns)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(fill, reversed(range(0, rows, 5))))
     assert np.array_equal(parts, whole)
 
 
-@ENGINES
-def test_shares_and_mean_of_a_mask(engine: ModuleType) -> None:
+@IMPLEMENTATIONS
+def test_shares_and_mean_of_a_mask(implementation: ModuleType) -> None:
     count = 1 << 20
     for rate in (0.1, 0.5):
-        result = mask(engine, count, rate, np.float64)
+        result = mask(implementation, count, rate, np.float64)
         deviation = math.sqrt(rate * (1 - rate) / count)
         assert abs((result == 0).mean() - rate) < 5 * deviation
         assert abs(result.mean() - 1) < 5 * deviation / (1 - rate)
-    assert (mask(engine, 1000, 0.0) == 1).all()
+    assert (mask(implementation, 1000, 0.0) == 1).all()
 
 
 def test_the_bits_are_even_and_lanes_are_independent() -> None:
@@ -143,12 +147,12 @@ def test_the_bits_are_even_and_lanes_are_independent() -> None:
     assert np.abs(lanes).max() < 5 / math.sqrt(drawn.size / 4)
 
 
-@ENGINES
-def test_equal_arguments_equal_words_and_each_argument_matters(engine: ModuleType) -> None:
-    first = words(engine, 64)
-    assert np.array_equal(words(engine, 64), first)
+@IMPLEMENTATIONS
+def test_equal_arguments_equal_words_and_each_argument_matters(implementation: ModuleType) -> None:
+    first = words(implementation, 64)
+    assert np.array_equal(words(implementation, 64), first)
     others = [
-        words(engine, 64, **changed)
+        words(implementation, 64, **changed)
         for changed in (
             {"seed": SEED ^ 1},
             {"seed": SEED ^ (1 << 63)},
@@ -164,36 +168,36 @@ def test_equal_arguments_equal_words_and_each_argument_matters(engine: ModuleTyp
     assert len({other.tobytes() for other in others}) == len(others)
 
 
-@ENGINES
-def test_a_stream_repeats_after_its_period(engine: ModuleType) -> None:
-    across = words(engine, 20, start=philox.PERIOD - 9)
-    assert np.array_equal(across[9:], words(engine, 11))
-    assert np.array_equal(words(engine, 20, start=2 * philox.PERIOD - 9), across)
+@IMPLEMENTATIONS
+def test_a_stream_repeats_after_its_period(implementation: ModuleType) -> None:
+    across = words(implementation, 20, start=philox.PERIOD - 9)
+    assert np.array_equal(across[9:], words(implementation, 11))
+    assert np.array_equal(words(implementation, 20, start=2 * philox.PERIOD - 9), across)
 
 
-@ENGINES
+@IMPLEMENTATIONS
 @pytest.mark.parametrize(
     ("call", "named"),
     [
-        (lambda engine: words(engine, 4, seed=2**64), "seed"),
-        (lambda engine: words(engine, 4, seed=-1), "seed"),
-        (lambda engine: words(engine, 4, stream=2**32), "stream"),
-        (lambda engine: words(engine, 4, step=-1), "step"),
-        (lambda engine: words(engine, 4, start=-1), "-1"),
-        (lambda engine: words(engine, -1), "-1"),
-        (lambda engine: mask(engine, 4, 1.0), "rate"),
-        (lambda engine: mask(engine, 4, -0.1), "rate"),
-        (lambda engine: mask(engine, 4, math.nan), "rate"),
+        (lambda implementation: words(implementation, 4, seed=2**64), "seed"),
+        (lambda implementation: words(implementation, 4, seed=-1), "seed"),
+        (lambda implementation: words(implementation, 4, stream=2**32), "stream"),
+        (lambda implementation: words(implementation, 4, step=-1), "step"),
+        (lambda implementation: words(implementation, 4, start=-1), "-1"),
+        (lambda implementation: words(implementation, -1), "-1"),
+        (lambda implementation: mask(implementation, 4, 1.0), "rate"),
+        (lambda implementation: mask(implementation, 4, -0.1), "rate"),
+        (lambda implementation: mask(implementation, 4, math.nan), "rate"),
     ],
 )
 def test_numbers_out_of_range(
-    engine: ModuleType, call: Callable[[ModuleType], object], named: str
+    implementation: ModuleType, call: Callable[[ModuleType], object], named: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=named):
-        call(engine)
+        call(implementation)
 
 
-@ENGINES
+@IMPLEMENTATIONS
 @pytest.mark.parametrize(
     "out",
     [
@@ -204,10 +208,10 @@ def test_numbers_out_of_range(
     ],
     ids=["float16", "big-endian", "column", "fortran"],
 )
-def test_arrays_that_hold_no_mask(engine: ModuleType, out: np.ndarray) -> None:
+def test_arrays_that_hold_no_mask(implementation: ModuleType, out: np.ndarray) -> None:
     before = out.copy()
     with pytest.raises(DeclarationError, match="mask"):
-        engine.fill_dropout_mask(out, SEED, STEP, STREAM, 0.5)
+        implementation.fill_dropout_mask(out, SEED, STEP, STREAM, 0.5)
     assert np.array_equal(out, before)
 
 
@@ -215,7 +219,7 @@ def test_without_llvmlite_the_reference_stays_and_the_compiled_file_says_import_
     script = (
         "import sys; sys.modules['llvmlite'] = None\n"
         "import graphgrad.philox\n"
-        "try:\n    import graphgrad.loops.philox_compiled\n"
+        "try:\n    import graphgrad.loops.library.philox\n"
         "except ImportError:\n    print('refused')\n"
     )
     done = subprocess.run(
@@ -226,8 +230,8 @@ def test_without_llvmlite_the_reference_stays_and_the_compiled_file_says_import_
 
 def test_without_a_folder_for_compiled_code_it_compiles_in_memory(tmp_path) -> None:
     script = (
-        "from graphgrad.loops import philox_compiled\n"
-        "print(philox_compiled.random_words(1, 0, stream=0, step=0)[0])\n"
+        "from graphgrad.loops.library import philox\n"
+        "print(philox.random_words(1, 0, stream=0, step=0)[0])\n"
     )
     (tmp_path / "file").touch()
     environment = os.environ | {"GRAPHGRAD_CACHE": str(tmp_path / "file")}  # no folder
@@ -242,8 +246,8 @@ def test_the_compiled_loop_is_vector_code() -> None:
     out = np.empty(1 << 18, np.float32)
     best = {philox: math.inf, compiled: math.inf}
     for _ in range(7):
-        for engine in best:
+        for implementation in best:
             start = time.perf_counter()
-            engine.fill_dropout_mask(out, SEED, STEP, STREAM, 0.1)
-            best[engine] = min(best[engine], time.perf_counter() - start)
+            implementation.fill_dropout_mask(out, SEED, STEP, STREAM, 0.1)
+            best[implementation] = min(best[implementation], time.perf_counter() - start)
     assert best[philox] > 4 * best[compiled]

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
 import graphgrad as gg
-from graphgrad.loops.rows_compiled import add_rows
+from graphgrad.loops.library.rows import add_rows
 from graphgrad.ops.indexing import scatter_add
 
 

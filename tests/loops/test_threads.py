@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("llvmlite", reason="native calls are compiled by LLVM")
 
-from graphgrad.loops.kernel_cache import compile_add_parts, compile_kernel
-from graphgrad.loops.threads import COUNT, Pool, launch
+from graphgrad.loops.kernel_cache import compile_add_partial_sums, compile_kernel
+from graphgrad.loops.threads import COUNT, Pool, compiled_run_rows
 
 COUNTING = """def kernel(first: int64, last: int64, arguments: int64):
     given = array(arguments, int64, 1)
@@ -22,12 +22,12 @@ COUNTING = """def kernel(first: int64, last: int64, arguments: int64):
 
 
 def counted(pool: Pool, blocks: int, shared: bool, times: int = 1) -> np.ndarray:
-    """What 16 blocks have counted after some launches."""
+    """What 16 blocks have counted after some calls."""
     done, kernel = np.zeros(16, np.int64), compile_kernel(COUNTING)
     words = np.array([done.ctypes.data], np.int64)
     table = np.array([[kernel, blocks, shared, words.ctypes.data]], np.int64)
     for _ in range(times):
-        launch()(pool.words.ctypes.data, table.ctypes.data, 0, 1)
+        compiled_run_rows()(pool.words.ctypes.data, table.ctypes.data, 0, 1)
     return done // 50000
 
 
@@ -77,9 +77,9 @@ def test_parts_are_added_to_the_nearest_number(dtype):
     generator = np.random.default_rng(0)
     parts = (generator.standard_normal((5, 7)) * 1e3).astype(dtype)
     total = np.full(7, 9, dtype)
-    kernel = compile_add_parts(dtype)
+    kernel = compile_add_partial_sums(dtype)
     words = np.array([5, 7, parts.ctypes.data, total.ctypes.data], np.int64)
     table = np.array([[kernel, 1, 0, words.ctypes.data]], np.int64)
-    launch()(Pool(1).words.ctypes.data, table.ctypes.data, 0, 1)
+    compiled_run_rows()(Pool(1).words.ctypes.data, table.ctypes.data, 0, 1)
     expected = [math.fsum(column) for column in parts.T.tolist()]
     assert np.array_equal(total, np.array(expected).astype(dtype))

@@ -1,4 +1,4 @@
-"""Pages and a headless Chromium for them, driven by Playwright; skipped where there is none.
+"""Opens pages in a headless Chromium, driven by Playwright; tests are skipped without Chromium.
 
     def test_x(open_page): page = open_page(html); page.click(...); ...
 
@@ -56,7 +56,7 @@ def browser() -> Iterator[Any]:
 
 
 class Watch:
-    """What a page must not do, as it happens."""
+    """Records errors and requests of a page, which it must not have."""
 
     def __init__(self, page: Any) -> None:
         self.address = ""

@@ -20,7 +20,7 @@ ROW = """(count) => Array.from({ length: count }, () => {
         new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true, cancelable: true }));
     return shown;
 })"""
-"""What the readout says of each cell of a row, gone through by a key."""
+"""The texts of the readout for each cell of a row, which a key moves along."""
 
 
 def test_masked_cells_show_exactly_zero(dates: Trained, open_page: Open) -> None:

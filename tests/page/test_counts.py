@@ -1,4 +1,4 @@
-"""How many nodes: text, pictures and the page say the same numbers, and say of what."""
+"""Counts of nodes: text, pictures and the page have the same numbers, each with its meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers on their way into a page."""
+"""The encoding of numbers for a page."""
 
 import base64
 import math

@@ -1,4 +1,4 @@
-"""At the page's red lines stands what a delta is multiplied by."""
+"""The red lines of the page are labelled with the factors of deltas."""
 
 import numpy as np
 from page_driver import Open

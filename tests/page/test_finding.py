@@ -1,4 +1,4 @@
-"""Ways to a node in a browser: search, arrows, paths, neighbourhood, links, outline, labels."""
+"""Finding a node in a browser: search, arrows, paths, neighbourhood, links, outline, labels."""
 
 import pytest
 from page_driver import Open, title, visible_boxes

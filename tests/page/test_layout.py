@@ -1,4 +1,4 @@
-"""Where the boxes and wires of the drawn graph lie: apart, values down and deltas up."""
+"""The positions of boxes and wires in the drawing: apart, values down and deltas up."""
 
 from collections.abc import Callable
 from typing import Any

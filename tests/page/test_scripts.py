@@ -1,4 +1,4 @@
-"""The page's own modules: no import or export is in vain, and a browser takes them as they are."""
+"""The modules of the page: every import and export is used, and a browser can load them."""
 
 from __future__ import annotations
 

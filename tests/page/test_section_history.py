@@ -1,4 +1,4 @@
-"""The section `history`: the recorded numbers, thinned where there are too many."""
+"""The section `history`: the recorded figures, thinned if there are too many."""
 
 import base64
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from graphgrad.page.section_history import history_section, thinned
 class Recorded:
     steps: tuple[int, ...]
     names: tuple[str, ...]
-    statistics: tuple[str, ...]
+    figures: tuple[str, ...]
     values: np.ndarray
     deltas: dict[str, str]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
+from graphgrad.figures.array_figures import FIGURES, figures_of
 from graphgrad.figures.batch import ValueFigures, histogram_of
-from graphgrad.figures.statistics import FIGURES, statistics_of
 from graphgrad.graph import Graph, initial_state, input, normal, parameter, scope
 from graphgrad.models import BUILTIN
 from graphgrad.ops import log, matmul, relu, sigmoid, sqrt, subtract, sum, tanh
@@ -91,7 +91,7 @@ def test_every_node_of_a_transformer_has_the_figures_of_its_value() -> None:
         entry = section["nodes"].get(graph.name_of(node))
         if entry is None:
             continue
-        expected = statistics_of(values[node])
+        expected = figures_of(values[node])
         found = dict(zip(COLUMNS, section["rows"][entry["value"]], strict=True))
         for name in FIGURES:
             wanted = getattr(expected, name)
@@ -115,7 +115,7 @@ def test_every_node_of_a_transformer_has_the_figures_of_its_value() -> None:
 
 def test_a_row_of_nothing_has_no_figures() -> None:
     array = np.array([math.nan, math.inf])
-    found = ValueFigures(statistics_of(array), array.size, histogram_of(array))
+    found = ValueFigures(figures_of(array), array.size, histogram_of(array))
     row = dict(zip(COLUMNS, row_of(found), strict=True))
     assert row["mean"] is None and row["non_finite"] == 2 and row["positive"] == []
 

@@ -1,4 +1,4 @@
-"""Workers: a clean environment, equal processors, answers in time, and nothing left behind."""
+"""Workers: a clean environment, equal processors, answers in time, and no process left behind."""
 
 import os
 import time
@@ -20,7 +20,7 @@ from graphgrad.performance.bench_process import (
 )
 from graphgrad.performance.bench_worker import Workload
 
-ENGINE = """
+CONTENDER = """
 import os, sys, time
 print("noise on the standard output")
 def facts(variant, threads):
@@ -45,8 +45,8 @@ Prepare = Callable[..., tuple[Worker, Callable[[], dict[str, Any]]]]
 @pytest.fixture
 def start(tmp_path: Path) -> Prepare:
     """Starts a worker and gives it with a function that asks it to prepare."""
-    engine, arrays = tmp_path / "engine.py", tmp_path / "arrays.safetensors"
-    engine.write_text(ENGINE)
+    contender, arrays = tmp_path / "contender.py", tmp_path / "arrays.safetensors"
+    contender.write_text(CONTENDER)
     save_file({"parameter.w": np.zeros(1)}, str(arrays))
     workload = Workload(1, 1, 1, 1, 1, 1, 1).to_dict()
 
@@ -55,7 +55,7 @@ def start(tmp_path: Path) -> Prepare:
     ) -> tuple[Worker, Callable[[], dict[str, Any]]]:
         environment = clean_environment(os.environ)[0]
         threads = threads or default_threads()
-        worker = Worker("an engine", str(engine), variant, environment, threads)
+        worker = Worker("a contender", str(contender), variant, environment, threads)
 
         def prepare() -> dict[str, Any]:
             return worker.ask(
@@ -67,7 +67,7 @@ def start(tmp_path: Path) -> Prepare:
     return started
 
 
-def test_what_cripples_one_engine_is_dropped_and_named() -> None:
+def test_what_cripples_one_contender_is_dropped_and_named() -> None:
     environment = {
         "PATH": "/bin",
         "OPENBLAS_CORETYPE": "Haswell",
@@ -122,7 +122,7 @@ def test_a_failure_is_the_answer(start: Prepare) -> None:
     worker, prepare = start("raises")
     with worker, pytest.raises(EnvironmentLimitError) as caught:
         prepare()
-    assert caught.value.problem.startswith("an engine failed: ValueError: no good")
+    assert caught.value.problem.startswith("a contender failed: ValueError: no good")
     assert "\n" not in caught.value.problem
 
 

@@ -1,4 +1,4 @@
-"""The bench's order of events and its figures, with engines made for the test."""
+"""The order of a bench and its measurements, with contenders made for the test."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ WORKLOAD = Workload(4, 4, 1, 1, 50, 6, 7, 3)
 PARAMETERS = {"w": np.arange(3, dtype=np.float32)}
 FLOPS = 10**9
 
-ENGINE = """
+CONTENDER = """
 import os, time, pathlib
 DELAYS = {"slow": 0.04, "quick": 0.01}
 def facts(variant, threads):
@@ -54,9 +54,9 @@ def build(variant, workload, parameters, batch, dropout):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Bench]:
-    """Runs the bench with engines of these variants."""
-    file = tmp_path / "engine.py"
-    file.write_text(ENGINE)
+    """Runs the bench with contenders of these variants."""
+    file = tmp_path / "contender.py"
+    file.write_text(CONTENDER)
 
     def running(variants: Sequence[str], steps: int = 3) -> Bench:
         contenders = [Contender(variant, str(file), variant) for variant in variants]
@@ -90,7 +90,7 @@ def test_figures_absentees_and_the_environment(
     assert printed["quick"]["median_ms"] == quick.median_ms and printed["steps"] == 3
 
 
-def test_engines_take_turns(run: Callable[..., Bench], tmp_path: Path) -> None:
+def test_contenders_take_turns(run: Callable[..., Bench], tmp_path: Path) -> None:
     run(["slow", "quick"], steps=13)
     order = (tmp_path / "order.txt").read_text().split("\n")[:-1]
     assert order[:6] == ["slow checks"] * 3 + ["quick checks"] * 3
@@ -112,7 +112,7 @@ def test_another_computation_is_an_error(run: Callable[..., Bench]) -> None:
         run(["quick", "unequal"])
 
 
-def test_the_first_engine_has_to_work(run: Callable[..., Bench]) -> None:
+def test_the_first_contender_has_to_work(run: Callable[..., Bench]) -> None:
     with pytest.raises(EnvironmentLimitError, match="broken failed: OSError: no compiler"):
         run(["broken", "quick"])
 

@@ -1,4 +1,4 @@
-"""The BLAS of NumPy, examined in real processes whose environment holds it back."""
+"""The BLAS of NumPy, examined in real processes whose environment slows it down."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_a_quick_look_starts_no_process_and_measures_nothing(
 
 
 def in_fresh_process(expression: str, **variables: str) -> Any:
-    """What ``expression`` is in a process whose BLAS obeys ``variables`` alone."""
+    """The value of `expression` in a process whose BLAS obeys only `variables`."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     script = (
         "import json, os\nfrom dataclasses import asdict\n"

@@ -5,7 +5,7 @@ import numpy as np
 import graphgrad as gg
 from graphgrad.performance.bench_worker import Workload
 from graphgrad.performance.cost import Cost, bytes_of, cost_of, flops_of, flops_of_graph
-from graphgrad.tools.peers import graphgrad_engine
+from graphgrad.tools.peers import graphgrad_peer
 
 
 def test_a_product_costs_two_operations_for_each_element_and_inner_place() -> None:
@@ -43,7 +43,7 @@ def test_leaves_and_views_cost_nothing() -> None:
 def test_a_training_step_costs_what_its_layers_say() -> None:
     width, inner, heads, layers, vocabulary, source, target, batch = 8, 12, 2, 3, 30, 5, 7, 4
     workload = Workload(width, inner, heads, layers, vocabulary, source, target, batch)
-    graph = graphgrad_engine.training_graph(workload, 0.1)
+    graph = graphgrad_peer.training_graph(workload, 0.1)
     counted = flops_of_graph(graph, {"batch": batch, "source": source, "target": target})
 
     def attention(queries: int, keys: int) -> int:

@@ -31,6 +31,7 @@ REPORT = MachineReport(
     llvmlite=Package("0.65"),
     cupy=Package("14.0"),
     dot="12.0",
+    graphviz_pure="",
     gpus=("H100, 80 GiB",),
 )
 
@@ -117,7 +118,8 @@ def test_a_blas_that_cannot_be_asked_is_a_note() -> None:
     [
         ({"llvmlite": Package()}, "note", "pip install --upgrade llvmlite"),
         ({"llvmlite": Package(failure="ImportError: needs NumPy 9")}, "note", "needs NumPy 9"),
-        ({"dot": ""}, "note", "apt install graphviz"),
+        ({"dot": ""}, "note", "pip install 'graphgrad[pictures]' (svg and png); or apt install"),
+        ({"dot": "", "graphviz_pure": "0.2.2"}, "note", "apt install graphviz"),
         ({"gpus": ()}, "note", "no NVIDIA GPU"),
         ({"cupy": Package()}, "note", "pip install cupy"),
         ({"cupy": Package(failure="no libcublas")}, "note", "no libcublas"),

@@ -1,4 +1,4 @@
-"""A kernel is shown with the lines that call it, what they take in, and its text."""
+"""A kernel is shown with the lines that call it, the nodes it computes, and its text."""
 
 import platform
 

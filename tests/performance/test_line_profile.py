@@ -1,4 +1,4 @@
-"""The profile of a program: every line is there, times are their own, nothing is changed."""
+"""The profile of a program: every line has its own time, and the state is not changed."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Cores that other programs keep busy are noticed, and the remedy is that of the BLAS."""
+"""Cores that other programs keep busy are reported, with the remedy for the BLAS."""
 
 import os
 from dataclasses import replace

@@ -1,5 +1,6 @@
-"""The facts of a machine whose programs and packages fail."""
+"""The facts of a machine whose programs and packages fail, and of one that has them."""
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,19 @@ def test_programs_and_packages_that_fail_are_absent_not_errors(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cupy.py").write_text("raise RuntimeError('driver too old')\n")
-    (tmp_path / "dot").write_text("#!/bin/sh\nexit 3\n")
-    (tmp_path / "dot").chmod(0o755)
+    for program in ("dot", "graphviz-pure"):
+        (tmp_path / program).write_text("#!/bin/sh\nexit 3\n")
+        (tmp_path / program).chmod(0o755)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     report = examine_machine(measure=False)
     assert report.cupy == Package(failure="RuntimeError: driver too old")
-    assert (report.dot, report.gpus) == ("", ())
+    assert (report.dot, report.graphviz_pure, report.gpus) == ("", "", ())
     assert report.blas.measured is None
     assert report.processor and report.memory > 2**20 and report.blas.cores >= 1
+
+
+def test_the_drawing_program_that_pip_installs_reports_its_version() -> None:
+    installed = importlib.metadata.version("graphviz-pure")
+    assert examine_machine(measure=False).graphviz_pure == installed

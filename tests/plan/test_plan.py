@@ -74,21 +74,21 @@ class Memory:
         read = {self.owner(node) for node in group.inputs}
         written: set[int] = set()
         for node in group.outputs:
-            heir = step.inherited.get(node)
-            self.check_heir(step, node, heir)
+            reused = step.in_place.get(node)
+            self.check_reused(step, node, reused)
             if plan.places[node].kind == "state":
-                assert heir is plan.places[node].root or plan.places[node].root not in read
+                assert reused is plan.places[node].root or plan.places[node].root not in read
                 self.states[plan.places[node].root] = node
             else:
-                written |= self.write(self.stretch(node), node, read - {heir}, written)
+                written |= self.write(self.stretch(node), node, read - {reused}, written)
         for item in step.scratch:
             stretch = range(item.offset, item.offset + item.type.nbytes)
             written |= self.write(stretch, RUBBISH, read, written)
 
-    def check_heir(self, step: Step, node: Node, heir: Node | None) -> None:
-        if heir is not None:
-            assert heir in step.group.shares[node] and heir.type == node.type
-            assert sum(self.owner(other) is heir for other in set(step.group.inputs)) == 1
+    def check_reused(self, step: Step, node: Node, reused: Node | None) -> None:
+        if reused is not None:
+            assert reused in step.group.may_overwrite[node] and reused.type == node.type
+            assert sum(self.owner(other) is reused for other in set(step.group.inputs)) == 1
 
     def write(
         self, stretch: range, holder: object, read: set[Node | None], written: set[int]

@@ -1,4 +1,4 @@
-"""`render`: every format, as bytes or into a file, the same every time, and nothing half done."""
+"""`render`: every format, as bytes or into a file, with stable bytes and no partial files."""
 
 import json
 import shutil
@@ -119,7 +119,7 @@ def test_a_graph_renders_itself_with_the_options_of_a_view(tmp_path: Path) -> No
         ({"fould": True}, "no option 'fould'\n  fix:   did you mean 'fold'?"),
         ({"q": 1}, "no option 'q'\n  fix:   options: deltas, parameters, "),
         ({"direction": "left"}, "direction must be one of auto, down, right, up"),
-        ({"format": "bmp"}, "there is no format 'bmp'"),
+        ({"format": "bmp"}, "'bmp' is not a format"),
     ],
 )
 def test_an_unknown_option_is_named(

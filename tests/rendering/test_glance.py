@@ -3,6 +3,7 @@ and what surgery leaves to be seen."""
 
 import shutil
 import subprocess
+from typing import Literal
 
 import pytest
 
@@ -15,6 +16,8 @@ from graphgrad.rendering import View
 from graphgrad.rendering.dot import write_dot
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.view import GLANCE
+
+Direction = Literal["auto", "down", "right", "up"]
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
@@ -82,12 +85,14 @@ def test_without_a_wish_nothing_is_at_a_glance() -> None:
 
 def test_every_direction_is_written() -> None:
     graph = neurons()
-    for way in ("auto", "right"):
-        assert "rankdir=LR" in render(graph, "dot", View(direction=way)).decode()  # type: ignore
+    horizontal: tuple[Direction, ...] = ("auto", "right")
+    for direction in horizontal:
+        assert "rankdir=LR" in render(graph, "dot", View(direction=direction)).decode()
     assert "rankdir=TB" in render(graph, "dot", View(direction="down")).decode()
     layers = transformer.training_graph(transformer.Settings(), 50, 40)
-    for way, word in (("up", "rankdir=BT"), ("right", "rankdir=LR"), ("auto", "rankdir=TB")):
-        assert word in render(layers, "dot", View(direction=way)).decode()  # type: ignore
+    words: dict[Direction, str] = {"up": "rankdir=BT", "right": "rankdir=LR", "auto": "rankdir=TB"}
+    for direction, word in words.items():
+        assert word in render(layers, "dot", View(direction=direction)).decode()
     assert render(layers, "mermaid", View(direction="up", fold=True)).startswith(b"flowchart BT")
 
 

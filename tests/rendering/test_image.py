@@ -1,4 +1,4 @@
-"""Running `dot`: what it makes, what happens without it, and that nothing of it is left behind."""
+"""Running `dot`: its images, its failures, its absence, and that no process is left behind."""
 
 import os
 import shutil

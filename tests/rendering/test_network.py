@@ -1,4 +1,4 @@
-"""The networkx view: the same nodes and edges, and the narrow places of a network."""
+"""The graph in networkx: the same nodes and edges, and the bottlenecks of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a notebook shows: tables of escaped text and pictures, by whoever offers them."""
+"""Objects in notebooks: tables of escaped text, and pictures, from the installed entry point."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is 
 
 @pytest.fixture(autouse=True)
 def offered(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """What is installed to show objects; the package's own, unless a test says otherwise."""
+    """Installs entry points that show objects: the package's own, or those of a test."""
     found = [DISPLAY]
     monkeypatch.setattr(display, "entry_points", lambda group: found)
     return found
@@ -44,7 +44,7 @@ def network(*names: str) -> gg.Graph:
 
 
 def graphs_only(item: object) -> dict[str, str]:
-    """What another package might offer."""
+    """An entry point of another package."""
     return {"text/html": "<b>theirs</b>"} if isinstance(item, gg.Graph) else {}
 
 

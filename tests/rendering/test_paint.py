@@ -1,4 +1,6 @@
-"""What a picture shows: boxes, scopes, weights on edges, deltas beside their nodes, folding."""
+"""The contents of pictures: boxes, scopes, weights on edges, deltas beside nodes, folding."""
+
+from typing import Any
 
 import pytest
 
@@ -220,6 +222,6 @@ def test_integers_say_their_type() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"deltas": "all"}, {"parameters": "x"}, {"direction": "left"}, {"depth": -1}]
 )
-def test_a_view_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+def test_a_view_with_a_wrong_option_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        View(**wrong)  # type: ignore[arg-type]
+        View(**wrong)

@@ -1,4 +1,4 @@
-"""Fonts are chosen by what they have: those made up for it, and those that matplotlib brings."""
+"""Fonts are chosen by the characters they cover: made-up fonts, and those of matplotlib."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from graphgrad.rendering.plot_fonts import (
     FONT,
     chosen_fonts,
-    give_fonts,
     lacking_note,
     need_matplotlib,
+    set_fonts,
     system_families,
 )
 from graphgrad.rendering.plot_style import encoded, new_figure, styled
@@ -72,7 +72,7 @@ def test_a_text_is_drawn_with_the_font_that_has_it() -> None:
     with styled():
         figure = new_figure()
         with_it, without = figure.text(0, 0, f"a{mark}"), figure.text(0, 0.5, "plain")
-        assert give_fonts(figure) == ""
+        assert set_fonts(figure) == ""
         family = with_it.get_fontfamily()
         assert family[0] == FONT and len(family) == 2
         assert without.get_fontfamily() == ["sans-serif"]
@@ -93,11 +93,11 @@ def test_fonts_are_also_given_by_who_only_writes_the_picture() -> None:
 
 
 def test_what_no_font_has_is_said_in_one_line() -> None:
-    nobody = "\U0001f9ff\ufdd0"  # the second is no character at all
+    nobody = "\U0001f9ff\ufdd0"  # the second is not a character
     with styled():
         figure = new_figure()
         figure.text(0, 0, f"a {nobody}\n")
-        lacking = give_fonts(figure)
+        lacking = set_fonts(figure)
         assert "\ufdd0" not in lacking and " " not in lacking
         assert encoded(figure, "png")
     assert lacking_note("") == ""

@@ -1,4 +1,4 @@
-"""The look of plots, and what happens where matplotlib is missing."""
+"""The style of plots, and the error without matplotlib."""
 
 import builtins
 

@@ -1,4 +1,4 @@
-"""Plots of a run's course: what is drawn is what was measured, whatever that is."""
+"""Plots of the training of a run: the drawn values are the measured ones, whatever they are."""
 
 import math
 import warnings
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import DataError
-from graphgrad.figures.recording import STATISTICS
+from graphgrad.figures.recording import RECORDED_FIGURES
 from graphgrad.rendering.plot_style import encoded, spread, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History
@@ -23,11 +23,11 @@ def metrics(losses, norm=1.0):
 
 
 def history(names, figures, steps=(1, 10, 20)):
-    values = np.full((len(steps), len(names), len(STATISTICS)), np.nan)
+    values = np.full((len(steps), len(names), len(RECORDED_FIGURES)), np.nan)
     for column, value in figures.items():
-        values[:, :, STATISTICS.index(column)] = value
+        values[:, :, RECORDED_FIGURES.index(column)] = value
     deltas = {name: name.removesuffix(".delta") for name in names if name.endswith(".delta")}
-    return History(tuple(steps), tuple(names), STATISTICS, values, deltas)
+    return History(tuple(steps), tuple(names), RECORDED_FIGURES, values, deltas)
 
 
 def deltas(*names, size=1.0):
@@ -79,7 +79,7 @@ def test_short_and_odd_runs_are_drawn(losses):
 
 def test_a_run_without_metrics_says_so():
     for empty in ([], metrics([math.nan])):
-        with pytest.raises(DataError, match="hold no loss"):
+        with pytest.raises(DataError, match="have no loss"):
             plot_loss(empty, "run")
 
 
@@ -92,7 +92,7 @@ def test_the_flow_has_a_median_for_each_block():
     names = ["e.0.a", "e.0.b", "e.0.c", "e.1.a", "e.1.b", "d.a", "d.b", "f.0.x", "f.0.y", "loss"]
     found = deltas(*names)
     sizes = 10.0 ** -np.arange(len(names))
-    found.values[:, :, STATISTICS.index("std")] = sizes * np.array([[1], [2], [3]])
+    found.values[:, :, RECORDED_FIGURES.index("std")] = sizes * np.array([[1], [2], [3]])
     axes = plot_flow(found, "run").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["e.0", "e.1", "d", "f.0"]
     dots, first, middle, last = lines(axes)
@@ -105,7 +105,7 @@ def test_the_flow_has_a_median_for_each_block():
 
 def test_deltas_that_are_0_but_for_rounding_are_told_not_drawn_to():
     found = deltas("a.0.x", "a.0.y", "a.0.z", "a.1.x", "a.1.y")
-    found.values[:, 1, STATISTICS.index("std")] = 1e-12
+    found.values[:, 1, RECORDED_FIGURES.index("std")] = 1e-12
     figure = plot_flow(found, "run")
     assert figure.axes[0].get_ylim()[0] > 1e-3
     assert "1 nodes are below, 0 but for rounding" in texts(figure)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.figures.statistics import NodeReport, statistics_of
+from graphgrad.figures.array_figures import figures_of
+from graphgrad.figures.node_report import NodeReport
 from graphgrad.reports.filters import (
     REPORTED,
     figures_of_history,
@@ -41,8 +42,8 @@ def test_a_condition_compares_a_figure_with_a_number(text, holds):
     "text",
     ["", "zeros", "zeros>", "zeros>x", ">1", "zeros>1>2", "zeros>nan", "zeros>__import__('os')"],
 )
-def test_what_is_no_condition_is_refused(text):
-    with pytest.raises(ConfigurationError, match=r"no condition[\s\S]*zeros>0\.5"):
+def test_text_that_is_not_a_condition_is_refused(text):
+    with pytest.raises(ConfigurationError, match=r"not a condition[\s\S]*zeros>0\.5"):
         parse_condition(text)
 
 
@@ -62,7 +63,7 @@ def test_the_largest_magnitude_comes_first_and_what_is_missing_last():
 
 
 def test_the_figures_of_a_report_and_of_a_history_have_the_same_names():
-    found = statistics_of(np.array([1.0, -2.0, 0.0]))
+    found = figures_of(np.array([1.0, -2.0, 0.0]))
     report = NodeReport("x", "tanh", (3,), "", found, found, "", "", ())
     table = figures_of_report(report)
     assert tuple(table) == REPORTED and table["delta_minimum"] == -2.0

@@ -1,4 +1,4 @@
-"""The history of a run, as other code reads it."""
+"""Reading the history of a run."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from graphgrad.reports.history import History, read_history
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.run_folder import RunFolder
 
-NAMES, STATISTICS = ("a", "a.delta", "b.c", "b.c.delta", "b.d"), ("mean", "norm")
+NAMES, FIGURES = ("a", "a.delta", "b.c", "b.c.delta", "b.d"), ("mean", "norm")
 DELTAS = {"a.delta": "a", "b.c.delta": "b.c"}
 
 
@@ -16,7 +16,7 @@ DELTAS = {"a.delta": "a", "b.c.delta": "b.c"}
 def folder(tmp_path):
     run = RunFolder.create(tmp_path / "run")
     run.write_json("configuration.json", {})
-    writer = HistoryWriter(run.history, NAMES, STATISTICS, 10, deltas=DELTAS)
+    writer = HistoryWriter(run.history, NAMES, FIGURES, 10, deltas=DELTAS)
     for step in (1, 10, 20):
         writer.append(step, np.arange(10.0).reshape(5, 2) + step)
     return run
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 def test_it_has_steps_names_statistics_and_values(folder):
     history = read_history(folder)
-    assert (history.steps, history.names, history.statistics) == ((1, 10, 20), NAMES, STATISTICS)
+    assert (history.steps, history.names, history.figures) == ((1, 10, 20), NAMES, FIGURES)
     assert history.values.shape == (3, 5, 2) and history.values.dtype == np.float64
     assert history.values.flags.writeable
     np.testing.assert_array_equal(history.of("b.c.delta", "norm"), [8, 17, 27])

@@ -34,6 +34,7 @@ REPORT = MachineReport(
     llvmlite=Package("0.65"),
     cupy=Package(),
     dot="",
+    graphviz_pure="",
     gpus=(),
 )
 
@@ -45,7 +46,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def test_the_text_is_aligned_and_each_problem_has_its_remedy_below() -> None:
-    facts, findings = doctor.format_report(replace(REPORT, blas=SLOW)).split("\n\n")
+    facts, findings = doctor.report_text(replace(REPORT, blas=SLOW)).split("\n\n")
     for line in facts.splitlines():
         assert line[11] == " " and line[12] != " ", line
     assert "processor   A Processor" in facts
@@ -69,7 +70,7 @@ def test_unknown_facts_are_called_so() -> None:
         blas=blas,
         llvmlite=Package(failure="ImportError: x"),
     )
-    text = doctor.format_report(report)
+    text = doctor.report_text(report)
     for line in (
         "processor   unknown",
         "vectors     unknown",
@@ -117,12 +118,12 @@ def test_where_machine_code_is_kept_or_why_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path))
-    assert f"kernels     {tmp_path / 'machine_code'}" in doctor.format_report(REPORT)
+    assert f"kernels     {tmp_path / 'machine_code'}" in doctor.report_text(REPORT)
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "machine_code").mkdir()
     (tmp_path / "open" / "machine_code").chmod(0o777)
     monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path / "open"))
-    assert "kernels     not kept: " in doctor.format_report(REPORT)
+    assert "kernels     not kept: " in doctor.report_text(REPORT)
 
 
 def test_the_help_is_one_line() -> None:

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.figures.statistics import NodeReport, Statistics
+from graphgrad.figures.array_figures import Figures
+from graphgrad.figures.node_report import NodeReport
 from graphgrad.models import BUILTIN
 from graphgrad.tools import inspect
 from graphgrad.training.runs import create_run
@@ -34,8 +35,8 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def report(name: str, mean: float | None, delta: float | None) -> NodeReport:
-    def statistics(mean: float | None) -> Statistics:
-        return Statistics((2,), mean, 1.0, 2.0, -1.0, 1.0, 0.5, 0)
+    def statistics(mean: float | None) -> Figures:
+        return Figures((2,), mean, 1.0, 2.0, -1.0, 1.0, 0.5, 0)
 
     return NodeReport(
         name,

@@ -162,7 +162,7 @@ def test_mistakes_are_named(runs):
         (("--explain", "hidden.1.a", "--node", "x*"), "--node does nothing"),
         (("--depth", "3"), "--depth belongs to --explain"),
         (("--figure", "std"), "--figure belongs to --steps and --compare"),
-        (("--limit", "-1"), "--limit -1"),
+        (("--limit", "-1"), "--limit must be at least 0, not -1"),
     ],
 )
 def test_an_option_without_effect_is_refused(runs, words, message):

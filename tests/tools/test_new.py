@@ -51,7 +51,7 @@ def test_what_its_text_shows_can_be_done(model: Path, capsys):
 def test_a_file_that_is_there_stays_as_it_is(model: Path, capsys):
     model.write_text("mine\n", encoding="utf-8")
     assert main(["new", "my_model.py"]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert model.read_text(encoding="utf-8") == "mine\n"
 
 

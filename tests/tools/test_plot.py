@@ -89,8 +89,8 @@ def test_nodes_can_be_chosen(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     "words, problem",
     [
-        (["-o", "x.gif"], "does not say which format"),
-        (["-o", "x"], "does not say which format"),
+        (["-o", "x.gif"], "has no ending of a known format"),
+        (["-o", "x"], "has no ending of a known format"),
         (["--what", "attention", "--example", "99"], "no example 99"),
         (["--what", "attention", "--node", "encoder.0.attention.query.w"], "no attention has"),
         (["--what", "flow", "--node", "q.*"], "nothing is recorded"),

@@ -60,17 +60,17 @@ MANIFEST_EDITS = [
     (lambda b: b.update(step="2"), "step is not of type int"),
     (lambda b: b.update(step=True), "step is not of type int"),
     (lambda b: b.update(step=3), "manifest.json is of step 3"),
-    (lambda b: b.update(format="other"), "foreign"),
+    (lambda b: b.update(format="other"), "is not that of a checkpoint"),
     (lambda b: b.update(version=2), "format version 2; this program reads version 1"),
     (lambda b: b.update(version=True), "format version True"),
     (lambda b: b.update(files={}), "files has missing or unknown keys: 'state.safetensors'"),
     (lambda b: b["files"].update({"../x": {}}), "files has missing or unknown keys: '../x'"),
-    (lambda b: b["files"].update({STATE: 1}), "state.safetensors is no object"),
+    (lambda b: b["files"].update({STATE: 1}), "state.safetensors is not an object"),
     (lambda b: b["files"][STATE].update(bytes=1.0), "bytes is not of type int"),
     (lambda b: b["files"][STATE].update(bytes=1), "bytes instead of 1"),
-    (lambda b: b["files"][STATE].update(sha256="0" * 64), "sha256 does not fit"),
-    (lambda b: b.update(arrays={}), "arrays is no list"),
-    (lambda b: b["arrays"].append(1), "arrays[2] is no object"),
+    (lambda b: b["files"][STATE].update(sha256="0" * 64), "sha256 does not match"),
+    (lambda b: b.update(arrays={}), "arrays is not a list"),
+    (lambda b: b["arrays"].append(1), "arrays[2] is not an object"),
     (lambda b: b["arrays"].append(b["arrays"][0]), "lists an array twice"),
     (lambda b: b["arrays"].pop(), "disagree about the arrays adam.count"),
     (lambda b: b["arrays"][0].update(dtype="object"), "dtype object, which is not allowed"),
@@ -94,7 +94,7 @@ def test_a_manifest_that_is_wrong_although_sealed_is_damage(two, edit, reason):
     ("old", "new", "reason"),
     [
         ('"step": 2,', '"step": 2, "step": 2,', "the key 'step' stands twice"),
-        ('"epoch": 2', '"epoch": 3', "its seal does not fit"),
+        ('"epoch": 2', '"epoch": 3', "its seal does not match"),
         ('"epoch": 2', '"epoch": NaN', "NaN is no finite number"),
         ("{", "[" * 5000, "nested too deeply"),
         ("{", "null", "Extra data"),
@@ -126,7 +126,7 @@ def test_a_hashed_file_that_is_no_safetensors_is_damage(two):
     size, digest = files.write_new(newest / "copy", [content])
     body["files"][STATE] = {"bytes": size, "sha256": digest}
     (newest / MANIFEST).write_text(json.dumps(sealed_manifest(body)), encoding="utf-8")
-    assert_falls_back(folder, "is no safetensors file")
+    assert_falls_back(folder, "is not a safetensors file")
 
 
 def test_a_huge_manifest_is_not_read(two):
@@ -226,7 +226,7 @@ def test_what_is_no_file_is_damage_and_is_not_waited_for(two, name, kind):
         os.mkfifo(newest / name)
     else:
         (newest / name).symlink_to("/dev/zero")
-    assert_falls_back(folder, f"{name} is no regular file")
+    assert_falls_back(folder, f"{name} is not a regular file")
 
 
 def test_thousands_of_empty_newer_folders_are_passed_over_soon_and_told_in_short(two, monkeypatch):

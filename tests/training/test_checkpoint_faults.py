@@ -31,7 +31,7 @@ class Death(BaseException):
 
 
 class Faults:
-    """Lets the system call number ``at`` and, when ``deadly``, all later ones fail.
+    """Lets the system call number `at` and, when `deadly`, all later ones fail.
 
     A failing write writes half its data first, as a crash or a full disk does.
     """
@@ -63,7 +63,7 @@ def count_calls(tmp_path, monkeypatch, act):
 
 
 def prepare(folder, kind):
-    """Puts ``folder`` into the state from which ``act`` saves step 4 with keep=2."""
+    """Puts `folder` into the state from which `act` saves step 4 with keep=2."""
     for step in {"fresh": (), "older": (2, 3), "again": (3, 4), "future": (3, 5)}[kind]:
         save(folder, step)
     return {"fresh": None, "older": 3, "again": 4, "future": 5}[kind]

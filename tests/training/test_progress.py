@@ -43,7 +43,7 @@ class Terminal(io.StringIO):
 
 
 def plain(text):
-    """``text`` without the control sequences of the bar."""
+    """`text` without the control sequences of the bar."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 

@@ -74,7 +74,7 @@ def metrics_of(folder):
 def history_of(folder):
     history = read_history(RunFolder.open(folder))
     return [
-        (step, history.names, history.statistics, values.tobytes())
+        (step, history.names, history.figures, values.tobytes())
         for step, values in zip(history.steps, history.values, strict=True)
     ]
 

@@ -69,7 +69,7 @@ def test_simultaneous_runs_get_different_numbers(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a\0b"])
 def test_a_name_that_is_no_folder_name_is_refused(tmp_path, name):
-    with pytest.raises(ConfigurationError, match="is no name for a run"):
+    with pytest.raises(ConfigurationError, match="is not a name for a run"):
         RunFolder.create(root=tmp_path, name=name)
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_run_is_named_with_the_nearest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownNameError, match="there is no run x") as caught:
         RunFolder.open("x")
-    assert "there is none yet" in caught.value.fix
+    assert "none exists yet" in caught.value.fix
     for name in ("transformer-001", "transformer-002", "reverse-001"):
         RunFolder.create(tmp_path / "runs" / name).write_json("configuration.json", {})
     for path in ("runs/transfomer-002", "transformer-002", "elsewhere/transformer-02"):
@@ -164,7 +164,7 @@ def test_unreadable_json_names_file_and_line(run):
 @pytest.mark.parametrize("name", ["../x", "a/b", ".lock", "", "metrics.jsonl", "log.txt"])
 def test_other_files_cannot_be_written_by_name(run, name):
     for act in (lambda: run.write_text(name, ""), lambda: run.read_json(name)):
-        with pytest.raises(ConfigurationError, match="is no name for a file of a run"):
+        with pytest.raises(ConfigurationError, match="is not a name for a file of a run"):
             act()
 
 
@@ -255,8 +255,8 @@ def test_a_line_torn_at_any_byte_is_passed_over_and_mended(run):
     [
         ('{"step": 1, "step": 2}', "the key 'step' stands twice"),
         ('{"step": 1', "column 11: Expecting ',' delimiter"),
-        ('{"step": "1"}', "no record with a `step`"),
-        ("[]", "no record with a `step`"),
+        ('{"step": "1"}', "not a record with a `step`"),
+        ("[]", "not a record with a `step`"),
         ("", "Expecting value"),
         ('{"step": 1, "loss": NaN}', "NaN is no finite number"),
     ],
@@ -353,5 +353,5 @@ def test_going_back_drops_metrics_and_figures_of_later_steps(run):
     run.truncate(2)
     assert [line["step"] for line in run.metrics()] == [1, 2]
     assert read_records(run.history).steps.tolist() == [1, 2]
-    with pytest.raises(ConfigurationError, match="no name for a file"):
+    with pytest.raises(ConfigurationError, match="not a name for a file"):
         run.write_text(run.history.name, "")

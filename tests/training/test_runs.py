@@ -81,7 +81,7 @@ def test_checkpoints_that_go_while_the_run_is_open_are_missed_before_anything_is
     resumed = again(model, trained, steps=STEPS + 3)
     emptied(trained / "checkpoints")
     before = contents(trained)
-    with pytest.raises(CheckpointError, match="went on meanwhile"):
+    with pytest.raises(CheckpointError, match="was trained meanwhile"):
         train(resumed, progress=QUIET())
     assert contents(trained) == before
 
@@ -107,7 +107,7 @@ def test_a_configuration_that_was_edited_is_named(model, trained):
     path = trained / "configuration.json"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"learning_rate": 0.001', '"learning_rate": 0.002'))
-    with pytest.raises(ConfigurationError, match="its seal does not fit") as error:
+    with pytest.raises(ConfigurationError, match="its seal does not match") as error:
         again(model, trained)
     assert "--set KEY=VALUE" in error.value.fix
 
@@ -254,7 +254,7 @@ def test_a_run_that_went_on_meanwhile_is_not_taken_back(model, trained):
     late = again(model, trained, steps=STEPS + 5)
     train(again(model, trained, steps=STEPS + 20), progress=QUIET())
     before = contents(trained)
-    with pytest.raises(CheckpointError, match=r"opened at step 12, .* come to step 32") as error:
+    with pytest.raises(CheckpointError, match=r"opened at step 12, .* reached step 32") as error:
         train(late, progress=QUIET())
     assert "resume it again" in error.value.fix
     assert contents(trained) == before
@@ -263,7 +263,7 @@ def test_a_run_that_went_on_meanwhile_is_not_taken_back(model, trained):
 def test_a_run_whose_settings_were_changed_meanwhile_is_opened_again_first(model, trained):
     late = again(model, trained, steps=STEPS + 5)
     train(again(model, trained, learning_rate=0.5), progress=QUIET())
-    with pytest.raises(CheckpointError, match="went on meanwhile"):
+    with pytest.raises(CheckpointError, match="was trained meanwhile"):
         train(late, progress=QUIET())
 
 

@@ -98,7 +98,7 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize("name", ["model.txt", "model"])
 def test_a_file_that_is_no_python_file_is_refused(tmp_path, name):
     error = refused(written(tmp_path, GOOD, name))
-    assert "no Python file" in error.problem
+    assert "not a Python file" in error.problem
 
 
 def test_a_folder_is_no_model_file(tmp_path):

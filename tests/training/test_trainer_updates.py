@@ -108,7 +108,7 @@ def test_going_on_from_an_older_step_ends_with_the_same_bytes(model, tmp_path):
     assert seen[0] == (5, 10, 12) and seen[1] == (5,)  # the first is the look at the data
     assert state_bytes(resumed.state) == state and losses(resumed.folder) == lines
     log = (resumed.folder.path / "log.txt").read_text(encoding="utf-8")
-    assert "gives up what came after it: the checkpoints of steps 10, 12" in log
+    assert "discards what came after it: the checkpoints of steps 10, 12" in log
 
 
 def test_stopped_right_after_going_back_the_run_is_where_it_went_back_to(model, tmp_path):
@@ -144,6 +144,6 @@ def test_the_command_says_what_it_gives_up(tmp_path, capsys):
     capsys.readouterr()
     assert main(["train", "--resume", folder, "--step", "4"]) == 0
     out = capsys.readouterr().out
-    assert "note: going on from step 4 gives up" in out and "steps 4 to 6" in out
+    assert "note: resuming from step 4 discards" in out and "steps 4 to 6" in out
     assert main(["train", "feedforward", "--step", "4"]) == 2
     assert "--resume DIR --step 4" in capsys.readouterr().err

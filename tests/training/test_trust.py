@@ -115,7 +115,7 @@ def test_a_path_that_is_not_absolute_is_never_run(strange, monkeypatch, name):
     monkeypatch.chdir(payload.parent)
     folder = RunFolder.open(run)
     write_configuration(folder, dataclasses.replace(read_configuration(folder), model=name))
-    with pytest.raises(ConfigurationError, match="by no full path"):
+    with pytest.raises(ConfigurationError, match="without its full path"):
         open_run(run, BUILTIN)
     assert not was_run(payload)
 

@@ -1,6 +1,6 @@
-"""The engines of `graphgrad bench`: graphgrad, and its peers, one plain file each.
+"""The training step of `graphgrad bench` in graphgrad and in its peers, one plain file each.
 
 Each file is loaded by its path in a process of its own (see `graphgrad.performance.bench_worker`),
-and only there is its library imported. A peer is declared as its own users would declare it, and
-reads graphgrad's first weights by their names.
+the only one that imports its library. The step is written as users of that library would write it,
+and reads graphgrad's initial weights by their names.
 """

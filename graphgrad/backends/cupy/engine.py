@@ -16,7 +16,7 @@ from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.backends.cupy.rules import rule_of
 from graphgrad.backends.cupy.together import together
 from graphgrad.fusion.builder import build_nest
-from graphgrad.fusion.reading import FULL
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.region import Region
 from graphgrad.graph import LEAVES
 from graphgrad.plan import Plan, Step
@@ -64,7 +64,7 @@ def _add_steps(lowering: Lowering, steps: Sequence[Step]) -> None:
             _add_step(lowering, run[0])
         else:
             nodes = [step.node for step in run]
-            region = Region((1,), roles=dict.fromkeys(nodes, FULL))
+            region = Region((1,), roles=dict.fromkeys(nodes, Role.FULL))
             lowering.nest(nodes[-1], build_nest(region, nodes, lowering.plan.graph))
         lowering.free_scratch()
 
@@ -105,7 +105,7 @@ def _add_step(lowering: Lowering, step: Step) -> None:
     node, nest = step.node, step.group.nest
     if nest is not None:
         number = {each: place for place, each in enumerate(nest.nodes)}
-        in_place = {number[output]: number[head] for output, head in step.inherited.items()}
+        in_place = {number[output]: number[head] for output, head in step.in_place.items()}
         lowering.nest(node, nest, in_place)
         return
     heads, rule = tuple(map(lowering.array, node.heads)), rule_of(node.operation)

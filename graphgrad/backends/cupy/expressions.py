@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
-from graphgrad.loops.instructions import LoopError
+from graphgrad.loops.llvm_text import LoopError
 
 C_TYPES: Mapping[str, str] = {
     "float32": "float",

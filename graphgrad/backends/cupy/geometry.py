@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphgrad.fusion.reading import FULL, ROW, SCALAR, TOTAL
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import (
     Assign,
     ColumnLoop,
@@ -103,7 +103,7 @@ def geometry_of(loops: Loops, aligned: bool = True) -> Geometry:
     while threads < LARGEST_GROUP and -(-packs // threads) * width * waiting > REGISTERS:
         threads *= 2
     parts = loops.rows
-    if loops.collected:
+    if loops.partial_sums:
         parts = max(min(PARTS, -(-loops.rows // 4)), -(-loops.rows // LONGEST_PART))
     height = -(-loops.rows // parts)
     return Geometry(width, threads, -(-packs // threads), height, -(-loops.rows // height))
@@ -160,7 +160,7 @@ def _operands(step: Load | Assign | Store | Reduce) -> tuple[object, ...]:
 def follows_columns(loops: Loops) -> bool:
     """Whether an element's row or column has to be known, and not its place alone."""
     return any(
-        isinstance(argument, Mask) or loops.role(argument.value) not in (FULL, SCALAR)
+        isinstance(argument, Mask) or loops.role(argument.value) not in (Role.FULL, Role.SCALAR)
         for argument in loops.arguments
     )
 
@@ -168,14 +168,14 @@ def follows_columns(loops: Loops) -> bool:
 def _is_total(loops: Loops) -> bool:
     """Whether elements and sums of everything are all that is computed, by their numbers alone."""
     steps = [step for stage in loops.stages for step in stage]
-    sums = all(loops.role(value) == TOTAL for value in loops.collected)
-    rows = any(loops.role(value) == ROW for value in loops.kept)
+    sums = all(loops.role(value) == Role.TOTAL for value in loops.partial_sums)
+    rows = any(loops.role(value) == Role.ROW for value in loops.kept)
     return (
-        bool(loops.collected)
+        bool(loops.partial_sums)
         and (sums and not rows and not follows_columns(loops))
         and all(isinstance(step, ColumnLoop | RowSums) for step in steps)
         and all(
-            loops.role(its.value) in (FULL, TOTAL, SCALAR)
+            loops.role(its.value) in (Role.FULL, Role.TOTAL, Role.SCALAR)
             for step in steps
             if isinstance(step, ColumnLoop | RowSums)
             for its in step.body
@@ -190,4 +190,4 @@ def _is_flat(loops: Loops) -> bool:
         or (isinstance(step, ColumnLoop) and not any(isinstance(its, Reduce) for its in step.body))
         for step in steps
     )
-    return alone and not loops.collected and not read_back(loops)
+    return alone and not loops.partial_sums and not read_back(loops)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.backends.arguments import Table
+from graphgrad.backends.arguments import RowTable
 from graphgrad.graph import Node
 
 ARENA = "arena"
@@ -33,7 +33,7 @@ class Rows:
     rows: tuple[tuple[Word, ...], ...]
 
 
-Memory = str | Node | Table | Rows
+Memory = str | Node | RowTable | Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from graphgrad.backends.arguments import Address, PartialSums, Stream, Table
-from graphgrad.backends.arguments import Word as LoopWord
+from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
 from graphgrad.backends.cupy.kernel_files import copy_text, joined_axes, kernel_text, named
 from graphgrad.backends.cupy.launches import (
     ARENA,
@@ -22,7 +21,7 @@ from graphgrad.backends.cupy.launches import (
 )
 from graphgrad.backends.cupy.nest_text import Kernel, print_nest
 from graphgrad.fusion import LoopNest
-from graphgrad.fusion.reading import TOTAL, unrepeated
+from graphgrad.fusion.reading import Role, broadcast_source
 from graphgrad.fusion.statements import Loops, Mask
 from graphgrad.graph import LEAVES, Node, TensorType
 from graphgrad.plan import Plan
@@ -53,17 +52,17 @@ class Lowering:
 
     def array(self, node: Node) -> Array:
         """Where a value lies and how."""
-        ghosts, place = self.plan.layouts.ghosts, self.plan.places[node]
+        layouts, place = self.plan.layouts.arrays, self.plan.places[node]
         offset, root = 0, place.root
         if place.kind == "view":
-            offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
+            offset = int(layouts[node].ctypes.data - layouts[root].ctypes.data)
             root = self.plan.places[root].root  # a next value may lie in its state
         memory: Memory = root
         if self.is_number(root):
             memory, offset = NUMBERS, self._numbers.setdefault(root, VECTOR * len(self._numbers))
         elif root.operation not in LEAVES:
             memory, offset = ARENA, self.plan.places[root].offset + offset
-        return Array(memory, offset, node.dtype, node.type.sizes, ghosts[node].strides)
+        return Array(memory, offset, node.dtype, node.type.sizes, layouts[node].strides)
 
     def is_number(self, root: Node) -> bool:
         """Whether a value has one element, and a place of its own for it."""
@@ -154,8 +153,8 @@ class Lowering:
         """The kernel of a nest; `moved` are values that are read elsewhere than they lie."""
         loops, arrays = nest.loops, {}
         read = [value for argument in loops.arguments for value in argument.reads]
-        for value in (*read, *loops.kept, *loops.collected):
-            source = unrepeated(nest.nodes[value])
+        for value in (*read, *loops.kept, *loops.partial_sums):
+            source = broadcast_source(nest.nodes[value])
             arrays[value] = (moved or {}).get(source) or self.array(source)
         streams = {
             argument.value: int(nest.nodes[argument.value].attributes["stream"])
@@ -189,25 +188,25 @@ class Lowering:
         kernel = self._printed[key]
         geometry = kernel.geometry
         parts: list[Array] = []
-        for value in loops.collected:
-            columns = 1 if loops.role(value) == TOTAL else loops.columns
+        for value in loops.partial_sums:
+            columns = 1 if loops.role(value) == Role.TOTAL else loops.columns
             shape = (geometry.parts, columns)
             parts.append(self.scratch(TensorType(shape, loops.values[value].dtype)))
         written = {*loops.kept, *(in_place or {}).values()}
 
-        def word_of(word: LoopWord) -> Word:
+        def word_of(word: KernelArgument) -> Word:
             if isinstance(word, Address):
                 array = arrays[word.value]
                 return array.written if word.value in written else array.read
             if isinstance(word, PartialSums):
                 return parts[word.number].written
-            if isinstance(word, Stream):
+            if isinstance(word, MaskStream):
                 return (streams or {})[word.value]
-            return Pointer(word, 0, 4 * loops.rows) if isinstance(word, Table) else word
+            return Pointer(word, 0, 4 * loops.rows) if isinstance(word, RowTable) else word
 
         words = list(map(word_of, kernel.words))
         self.launch(node, kernel.text, geometry.grid(loops), words, geometry.block, nodes)
-        self._add_parts(node, [arrays[value] for value in loops.collected], parts)
+        self._add_parts(node, [arrays[value] for value in loops.partial_sums], parts)
 
     def _add_parts(self, node: Node, sums: Iterable[Array], parts: Iterable[Array]) -> None:
         for target, its in zip(sums, parts, strict=True):

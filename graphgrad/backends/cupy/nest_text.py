@@ -36,11 +36,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
+from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
 from graphgrad.backends.cupy.expressions import number
 from graphgrad.backends.cupy.geometry import WARP, Geometry, geometry_of, merged
 from graphgrad.backends.cupy.statement_text import StatementText, indented
-from graphgrad.fusion.reading import COLUMN, FULL, INDEXED, INDEXED_ROW, ROW, SCALAR, VECTOR
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import Argument, Loops, Mask
 
 
@@ -49,7 +49,7 @@ class Kernel:
     """A kernel in CUDA C, called `kernel` in its text, and what it has to be given."""
 
     text: str
-    words: tuple[Word, ...]
+    words: tuple[KernelArgument, ...]
     geometry: Geometry
 
 
@@ -68,7 +68,7 @@ class _Printer:
         self.loops, self.in_place, self.geometry = loops, in_place, geometry
         self.columns, self.width = loops.columns, geometry.width
         self.text = StatementText(loops, in_place, geometry)
-        self.words: list[Word] = []
+        self.words: list[KernelArgument] = []
         self.parameters: list[str] = []
         self.once: list[str] = []
         """What is done before all rows, for each row, behind all rows."""
@@ -92,7 +92,7 @@ class _Printer:
                 self._argument(argument)
         for value in loops.kept:
             self._kept(value)
-        for place, value in enumerate(loops.collected):
+        for place, value in enumerate(loops.partial_sums):
             self._collected(value, place)
         body = [
             line
@@ -160,7 +160,7 @@ class _Printer:
         ]
         return lines
 
-    def _parameter(self, declared: str, word: Word) -> None:
+    def _parameter(self, declared: str, word: KernelArgument) -> None:
         self.parameters.append(declared)
         self.words.append(word)
 
@@ -168,7 +168,7 @@ class _Printer:
         n = mask.value
         for what, value in (("seed", mask.seed), ("step", mask.step)):
             self._parameter(f"const {self.text.type_of(value)}* {what}{n}", Address(value))
-        self._parameter(f"const long long stream{n}", Stream(n))
+        self._parameter(f"const long long stream{n}", MaskStream(n))
 
     def _argument(self, argument: Argument) -> None:
         n, form = argument.value, self.loops.role(argument.value)
@@ -176,14 +176,14 @@ class _Printer:
         const = "" if written else "const "
         self._parameter(f"{const}{self.text.type_of(n)}* m{n}", Address(n))
         row = "row"
-        if form in (INDEXED, INDEXED_ROW):
-            self._parameter(f"const int* i{n}", Table(argument.leading, self.loops.space))
+        if form in (Role.INDEXED, Role.INDEXED_ROW):
+            self._parameter(f"const int* i{n}", RowTable(argument.leading, self.loops.space))
             row = f"i{n}[row]"
-        if form == SCALAR:
+        if form == Role.SCALAR:
             self.once.append(f"const {self.text.type_of(n)} s{n} = m{n}[0];")
-        elif form in (ROW, INDEXED_ROW):
+        elif form in (Role.ROW, Role.INDEXED_ROW):
             self.per_row.append(f"const {self.text.type_of(n)} s{n} = m{n}[{row}];")
-        elif form == VECTOR:
+        elif form == Role.VECTOR:
             self.once.append(f"const {self.text.type_of(n)}* a{n} = m{n};")
         elif not self.text.is_by_element(n):
             line = f"{const}{self.text.type_of(n)}* a{n} = m{n} + {row} * {self.columns}LL;"
@@ -197,14 +197,14 @@ class _Printer:
                 )
             return
         self._parameter(f"{self.text.type_of(value)}* r{value}", Address(value))
-        if self.loops.role(value) == FULL and not self.text.is_by_element(value):
+        if self.loops.role(value) == Role.FULL and not self.text.is_by_element(value):
             line = f"{self.text.type_of(value)}* o{value} = r{value} + row * {self.columns}LL;"
             self.per_row.append(line)
 
     def _collected(self, value: int, place: int) -> None:
         kind, dtype = self.text.type_of(value), self.loops.values[value].dtype
         self._parameter(f"{kind}* q{value}", PartialSums(place))
-        if self.loops.role(value) == COLUMN:
+        if self.loops.role(value) == Role.COLUMN:
             own = self.text.place_of_own()
             self.once.append(f"{kind} p{value}[{self.text.own}] = {{}};")
             self.after += self.text.over_columns(

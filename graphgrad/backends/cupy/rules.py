@@ -12,7 +12,7 @@ from graphgrad.backends.cupy.kernel_files import kernel_text
 from graphgrad.backends.cupy.launches import Array
 from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.fusion.builder import build_nest
-from graphgrad.fusion.reading import FULL, ROW, is_generator, unrepeated
+from graphgrad.fusion.reading import Role, broadcast_source, is_generator
 from graphgrad.fusion.region import Region
 from graphgrad.fusion.statements import (
     Argument,
@@ -193,10 +193,10 @@ def _elementwise(lowering: Lowering, node: Node) -> None:
         return
     moved = {}
     for head in node.heads:
-        source = unrepeated(head)
+        source = broadcast_source(head)
         if not (is_generator(source) or lowering.plan.layouts.contiguous(source)):
             moved[source] = lowering.contiguous(node, lowering.array(source))
-    nest = build_nest(Region(space, roles={node: FULL}), [node], lowering.plan.graph)
+    nest = build_nest(Region(space, roles={node: Role.FULL}), [node], lowering.plan.graph)
     lowering.nest(node, nest, moved=moved)
 
 
@@ -214,7 +214,7 @@ def _reduced(lowering: Lowering, node: Node) -> None:
     kind = RowSums if node.operation is ops.sum else ColumnLoop
     loops = Loops(
         (rows, columns),
-        (Value(x.dtype, FULL), Value(node.dtype, ROW)),
+        (Value(x.dtype, Role.FULL), Value(node.dtype, Role.ROW)),
         (Argument(0),),
         ((kind((Load(0), step)), Store(1)),),
         (1,),

@@ -28,7 +28,7 @@ import numpy as np
 from graphgrad import ops
 from graphgrad.backends.cupy.expressions import C_TYPES, Typed, cast, number, translate
 from graphgrad.backends.cupy.geometry import WARP, Geometry, follows_columns, read_back
-from graphgrad.fusion.reading import COLUMN, FULL, INDEXED_ROW, ROW, SCALAR
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import (
     Assign,
     ColumnLoop,
@@ -43,7 +43,7 @@ from graphgrad.fusion.statements import (
     Statement,
     Store,
 )
-from graphgrad.loops.instructions import LoopError
+from graphgrad.loops.llvm_text import LoopError
 from graphgrad.philox import dropout_scale, dropout_threshold
 
 MOST_ADDED = 256
@@ -118,7 +118,7 @@ class StatementText:
         for its in loop.body:
             if not isinstance(its, Reduce):
                 continue
-            n, along_row = its.value, self.loops.role(its.value) == ROW
+            n, along_row = its.value, self.loops.role(its.value) == Role.ROW
             zero = number(0, self.loops.values[n].dtype)
             value = self._operand(its.operand).text
             if summand and isinstance(its.operand, ReadBack):
@@ -207,7 +207,7 @@ class StatementText:
             kept = [f"y{n}.at[k] = v{n};"] if n in self.loops.kept else []
             return kept + ([f"t{n}[{self.place_of_own()}] = v{n};"] if n in self.back else [])
         value = self._operand(step.operand).text
-        if self.loops.role(n) == COLUMN:
+        if self.loops.role(n) == Role.COLUMN:
             place = f"p{n}[{self.place_of_own()}]"
             return [f"{place} = added({place}, {value});"]
         return [f"v{n} = {'maximum' if step.operation is ops.max else 'minimum'}(v{n}, {value});"]
@@ -238,7 +238,7 @@ class StatementText:
             return Typed(dtype, f"t{n}[{self.place_of_own()}]")
         if n not in self.read:
             return Typed(dtype, f"v{n}")
-        if self.loops.role(n) in (SCALAR, ROW, INDEXED_ROW):
+        if self.loops.role(n) in (Role.SCALAR, Role.ROW, Role.INDEXED_ROW):
             return Typed(dtype, f"s{n}")
         return Typed(dtype, f"x{n}{'[item]' if n in self.again else ''}.at[k]")
 
@@ -260,7 +260,7 @@ class StatementText:
 
     def is_by_element(self, value: int) -> bool:
         """Whether the value's elements are found by their number and not by row and column."""
-        return self.geometry.flat and self.loops.role(value) == FULL
+        return self.geometry.flat and self.loops.role(value) == Role.FULL
 
     def over_group(self, value: str, combine: str) -> str:
         threads = self.geometry.threads or self.geometry.block

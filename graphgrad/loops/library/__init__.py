@@ -1,1 +1,1 @@
-"""What is written in the loop language by hand; printed kernels and Python call it."""
+"""Functions written in the loop language by hand, which kernels call; and their Python callers."""

@@ -1,9 +1,9 @@
-"""Functions of float64, made so that LLVM vectorises them; see mathematics.py.
+"""Mathematical functions of float64, written so that LLVM vectorises them; see mathematics.py.
 
-The coefficients have the least largest error, found by the exchange of Remez and the iteration of
-Lawson on values in multiple precision. The logarithm has the form of Sun's fdlibm, which loses no
-digit of f. A number is rounded to an integer by adding `ROUNDER`, whose
-last bits then hold the integer: processors without AVX-512 have no other way that is a vector's.
+The coefficients have the smallest maximum error, found by the exchange of Remez and the iteration
+of Lawson on values in multiple precision. The logarithm has the form of Sun's fdlibm, which loses
+no digit of f. A number is rounded to an integer by adding `ROUNDER`, whose last bits then hold the
+integer: processors without AVX-512 have no vector instruction for it.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from graphgrad.loops.language import (
 )
 
 ROUNDER = 6755399441055744.0
-"""3 · 2^51: what is added to it is rounded to an integer."""
+"""3 · 2^51: a number that is added to it is rounded to an integer."""
 WHOLE = 4503599627370496.0
-"""2^52, whose last bits are 0: an integer written into them is added to it."""
+"""2^52, whose last bits are 0: an integer written to them is added to it."""
 WHOLE_BITS = 0x4330000000000000
 SIGN = -0x8000000000000000
 LEAST = 2.2250738585072014e-308
-"""The least number that is not denormal."""
+"""The smallest normal number."""
 LN2_HIGH, LN2_LOW = 0.6931471805598903, 5.497923018708371e-14
-"""ln 2 in two parts; what an exponent times the first is, is exact."""
+"""ln 2 in two parts; the product of an exponent and the first is exact."""
 
 
 @loop_function()
 def power_of_two_float64(k: int64):
-    """2^n for n from -1022 to 1023, where the last bits of k hold n."""
+    """2^n for n from -1022 to 1023; the last bits of k hold n."""
     return bits((k + 1023) << 52, float64)
 
 
 @loop_function("contract")
 def reduced_exponential_float64(x: float64):
-    """n + ROUNDER, r and q with e^x = 2^n e^r, |r| ≤ ln 2 / 2 and e^r = 1 + r + r² q."""
+    """Returns n + ROUNDER, r and q with e^x = 2^n e^r, |r| ≤ ln 2 / 2 and e^r = 1 + r + r² q."""
     rounded = x * 1.4426950408889634 + ROUNDER
     n = rounded - ROUNDER
     r = x - n * LN2_HIGH
@@ -61,10 +61,10 @@ def reduced_exponential_float64(x: float64):
 @loop_function("contract")
 def exp_float64(x: float64):
     """e^x; 1 unit."""
-    held = where(x < -746.0, -746.0, x)
-    held = where(held > 710.0, 710.0, held)
-    rounded, r, q = reduced_exponential_float64(held)
-    # 2^n in two factors, neither of which leaves the range of exponents
+    clamped = where(x < -746.0, -746.0, x)
+    clamped = where(clamped > 710.0, 710.0, clamped)
+    rounded, r, q = reduced_exponential_float64(clamped)
+    # 2^n as two factors within the range of exponents
     half = bits((rounded - ROUNDER) * 0.5 + ROUNDER, int64)
     y = (q * r + 1.0) * r + 1.0
     return y * power_of_two_float64(half) * power_of_two_float64(bits(rounded, int64) - half)
@@ -73,9 +73,9 @@ def exp_float64(x: float64):
 @loop_function("contract")
 def expm1_float64(x: float64):
     """e^x - 1; 2 units. It is 2^n (e^r - 1 + 1 - 2^-n)."""
-    held = where(x < -50.0, -50.0, x)
-    held = where(held > 710.0, 710.0, held)
-    rounded, r, q = reduced_exponential_float64(held)
+    clamped = where(x < -50.0, -50.0, x)
+    clamped = where(clamped > 710.0, 710.0, clamped)
+    rounded, r, q = reduced_exponential_float64(clamped)
     n = rounded - ROUNDER
     half = bits(n * 0.5 + ROUNDER, int64)
     inverse = power_of_two_float64(-bits(rounded, int64))
@@ -86,7 +86,7 @@ def expm1_float64(x: float64):
 
 @loop_function()
 def with_sign_float64(y: float64, x: float64):
-    """y, negative also where x is: gives a zero its sign."""
+    """y with its sign bit set if that of x is: this gives a zero its sign."""
     return bits(bits(y, int64) | (bits(x, int64) & SIGN), float64)
 
 
@@ -94,8 +94,8 @@ def with_sign_float64(y: float64, x: float64):
 def tanh_float64(x: float64):
     """The hyperbolic tangent, (e^2x - 1) / (e^2x + 1); 3 units."""
     doubled = 2.0 * abs(x)
-    held = where(doubled > 40.0, 40.0, doubled)
-    rounded, r, q = reduced_exponential_float64(held)
+    clamped = where(doubled > 40.0, 40.0, doubled)
+    rounded, r, q = reduced_exponential_float64(clamped)
     scale = power_of_two_float64(bits(rounded, int64))
     y = scale * (q * r * r + r) + (scale - 1.0)
     return with_sign_float64(y / (y + 2.0), x)
@@ -103,9 +103,9 @@ def tanh_float64(x: float64):
 
 @loop_function("contract")
 def reduced_logarithm_float64(x: float64):
-    """n, f and s (f²/2 + R) - f²/2 with x = 2^n (1 + f), √½ ≤ 1 + f < √2 and s = f / (2 + f):
-    log (1 + f) is f plus the last. x is neither denormal nor negative."""
-    b = bits(x, uint64) + 0x95F6198000000  # the exponent becomes one more from √2 on
+    """Returns n, f and s (f²/2 + R) - f²/2 with x = 2^n (1 + f), √½ ≤ 1 + f < √2 and s = f / (2 +
+    f): log (1 + f) is f plus the last. x is neither denormal nor negative."""
+    b = bits(x, uint64) + 0x95F6198000000  # increments the exponent from √2 on
     n = bits((b >> 52) | WHOLE_BITS, float64) - (WHOLE + 1023.0)
     f = bits((b & 0xFFFFFFFFFFFFF) + 0x3FE6A09E68000000, float64) - 1.0
     s = f / (2.0 + f)
@@ -123,7 +123,7 @@ def reduced_logarithm_float64(x: float64):
 
 @loop_function()
 def ends_of_log_float64(x: float64, y: float64):
-    """y, the logarithm of x, also where x is infinite, not a number, or not positive."""
+    """y, the logarithm of x, corrected if x is infinite, NaN or not positive."""
     y = where(x < INFINITY, y, x)
     return where(x > 0, y, where(x == 0, -INFINITY, float64(NAN)))
 
@@ -140,7 +140,7 @@ def log_float64(x: float64):
 
 @loop_function("contract")
 def log1p_float64(x: float64):
-    """log (1 + x); 2 units. What 1 + x loses is added in first order."""
+    """log (1 + x); 2 units. The rounding error of 1 + x is added in first order."""
     u = 1.0 + x
     lost = where(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
     n, f, rest = reduced_logarithm_float64(u)

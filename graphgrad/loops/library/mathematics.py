@@ -1,14 +1,13 @@
-"""Functions of single numbers, made so that LLVM vectorises them: what kernels may call.
+"""Mathematical functions of single numbers that kernels call, written so that LLVM vectorises them.
 
-They are polynomials, with choices instead of branches, and no look-ups in tables. The error of each
-is given in units in the last place; the tests measure it at floats of the whole range. NaN comes
-through, zeros keep their sign, and what is too large or too small becomes infinity, denormal or 0
-by rounding. A text calls them without the type: `exp(x)` is `exp_float32` where x is float32; where
-there is none for a type, it is the C library's.
+They are polynomials, with `where` instead of branches, and without look-up tables. Each states its
+error in units in the last place; the tests measure it at floats of the whole range. NaN gives NaN,
+zeros keep their sign, and results that are too large or too small are rounded to infinity, to a
+denormal number or to 0. A text calls them without the type: `exp(x)` is `exp_float32` if x is
+float32. For types without a function here, the C library's is called.
 
-Every number is computed in the same way, wherever it stands in a row: in a vector, or alone at the
-end. So a product and a sum that are rounded once ("contract") stand where only one such pair can be
-meant.
+A number has the same result at any position of a row: in a vector, or alone at the end. So products
+and sums that are rounded once ("contract") are written where LLVM can pair them in one way only.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ __all__ = [
 
 @loop_function()
 def sign(x):
-    """-1, 0 or 1; NaN for NaN."""
+    """-1, 0 or 1; NaN of NaN."""
     return where(x > 0, 1, where(x < 0, -1, x))
 
 

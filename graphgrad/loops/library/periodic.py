@@ -1,13 +1,14 @@
-"""Sine and cosine, made so that LLVM vectorises them; see mathematics.py.
+"""Sine and cosine, written so that LLVM vectorises them; see mathematics.py.
 
-The nearest multiple of π/2 is taken away in three parts. Each product is added to what is left with
-one rounding, so nothing is lost near the zeros, as long as the multiple has few digits: up to
-`NEAR`. Beyond, the C library is asked, which is right for every number and takes ten times as long.
-So where a kernel has a whole row to do, it first looks whether a number of the row is far; the
-`near_` functions are for rows without any (near.py). A number has one sine, by whichever way.
+The nearest multiple of π/2 is subtracted in three parts. Each product is added to the remainder
+with one rounding, so no digits are lost near the zeros, provided that the multiple has few digits:
+for arguments up to `NEAR_…`. For larger ones the C library's function is called, which is accurate
+for every number and takes ten times as long. So a kernel first looks for a far argument in a row,
+and calls the `near_` functions for a row without one (backends/numpy/periodic.py). A number has the
+same sine in both.
 
-The coefficients have the least largest error, found by the exchange of Remez on values in multiple
-precision.
+The coefficients have the smallest maximum error, found by the exchange of Remez on values in
+multiple precision.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from graphgrad.loops.language import (
 )
 
 NEAR_FLOAT32, NEAR_FLOAT64 = 1e5, 1e9
-"""How large an argument may be for the polynomials."""
+"""The largest arguments that the polynomials are accurate for."""
 
 
 @loop_function("contract")
 def quadrant_float32(x: float32):
-    """k and r with x = k π/2 + r, |r| ≤ π/4; only the last bits of k are right."""
+    """Returns k and r with x = k π/2 + r, |r| ≤ π/4; only the last bits of k are valid."""
     rounded = fma(x, 0.6366197466850281, 12582912.0)
     n = rounded - 12582912.0
     r = fma(n, -1.5707963705062866, x)
@@ -74,7 +75,7 @@ def near_cos_float32(x: float32):
 
 @loop_function("contract")
 def quadrant_float64(x: float64):
-    """The same in float64."""
+    """Returns k and r with x = k π/2 + r, |r| ≤ π/4; only the last bits of k are valid."""
     rounded = fma(x, 0.6366197723675814, 6755399441055744.0)
     n = rounded - 6755399441055744.0
     r = fma(n, -1.5707963267948966, x)

@@ -1,7 +1,7 @@
-"""Functions of float32, made so that LLVM vectorises them; see mathematics.py.
+"""Mathematical functions of float32, written so that LLVM vectorises them; see mathematics.py.
 
 The coefficients of the exponential, and ln 2 in two parts, are those of Moshier's Cephes library;
-the others have the least largest error, found by Lawson's iteration on values in multiple
+the others have the smallest maximum error, found by Lawson's iteration on values in multiple
 precision. A number is rounded to an integer by adding `ROUNDER`, whose last bits then hold it.
 """
 
@@ -20,10 +20,10 @@ from graphgrad.loops.language import (
 )
 
 ROUNDER, ROUNDER_BITS = 12582912.0, 0x4B400000
-"""3 · 2^22: what is added to it is rounded to an integer."""
+"""3 · 2^22: a number that is added to it is rounded to an integer."""
 SIGN = -0x80000000
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
-"""ln 2 in two parts; what an exponent times the first is, is exact."""
+"""ln 2 in two parts; the product of an exponent and the first is exact."""
 
 
 @loop_function()
@@ -34,13 +34,13 @@ def power_of_two(n: int32):
 
 @loop_function()
 def with_sign_float32(y: float32, x: float32):
-    """y, negative also where x is: gives a zero its sign."""
+    """y with its sign bit set if that of x is: this gives a zero its sign."""
     return bits(bits(y, int32) | (bits(x, int32) & SIGN), float32)
 
 
 @loop_function("contract")
 def reduced_exponential(x: float32):
-    """n and e^r - 1 with e^x = 2^n e^r and |r| ≤ ln 2 / 2."""
+    """Returns n and e^r - 1 with e^x = 2^n e^r and |r| ≤ ln 2 / 2."""
     rounded = x * 1.4426950408889634 + ROUNDER
     n = rounded - ROUNDER
     r = x - n * LN2_HIGH
@@ -57,10 +57,10 @@ def reduced_exponential(x: float32):
 @loop_function("contract")
 def exp_float32(x: float32):
     """e^x; 2 units."""
-    held = where(x < -104.5, -104.5, x)
-    held = where(held > 89.5, 89.5, held)
-    n, y = reduced_exponential(held)
-    # 2^n in two factors, neither of which leaves the range of exponents
+    clamped = where(x < -104.5, -104.5, x)
+    clamped = where(clamped > 89.5, 89.5, clamped)
+    n, y = reduced_exponential(clamped)
+    # 2^n as two factors within the range of exponents
     half = n >> 1
     return (y + 1.0) * power_of_two(half) * power_of_two(n - half)
 
@@ -68,9 +68,9 @@ def exp_float32(x: float32):
 @loop_function("contract")
 def expm1_float32(x: float32):
     """e^x - 1; 2 units. It is 2^n (e^r - 1 + 1 - 2^-n)."""
-    held = where(x < -20.0, -20.0, x)
-    held = where(held > 89.5, 89.5, held)
-    n, y = reduced_exponential(held)
+    clamped = where(x < -20.0, -20.0, x)
+    clamped = where(clamped > 89.5, 89.5, clamped)
+    n, y = reduced_exponential(clamped)
     half = n >> 1
     y = y + (1.0 - where(n > 60, 0.0, power_of_two(-n)))
     return with_sign_float32(y * power_of_two(half) * power_of_two(n - half), x)
@@ -80,8 +80,8 @@ def expm1_float32(x: float32):
 def tanh_float32(x: float32):
     """The hyperbolic tangent, (e^2x - 1) / (e^2x + 1); 3 units."""
     doubled = 2.0 * abs(x)
-    held = where(doubled > 20.0, 20.0, doubled)
-    n, y = reduced_exponential(held)
+    clamped = where(doubled > 20.0, 20.0, doubled)
+    n, y = reduced_exponential(clamped)
     scale = power_of_two(n)
     y = scale * y + (scale - 1.0)
     return with_sign_float32(y / (y + 2.0), x)
@@ -89,8 +89,8 @@ def tanh_float32(x: float32):
 
 @loop_function("contract")
 def reduced_logarithm(x: float32):
-    """n, f and log (1 + f) - f with x = 2^n (1 + f) and √½ ≤ 1 + f < √2; x is neither denormal nor
-    negative."""
+    """Returns n, f and log (1 + f) - f with x = 2^n (1 + f) and √½ ≤ 1 + f < √2; x is neither
+    denormal nor negative."""
     b = bits(x, int32)
     n = (b - 0x3F3504F3) >> 23
     f = bits(b - (n << 23), float32) - 1.0
@@ -108,7 +108,7 @@ def reduced_logarithm(x: float32):
 
 @loop_function()
 def ends_of_log_float32(x: float32, y: float32):
-    """y, the logarithm of x, also where x is infinite, not a number, or not positive."""
+    """y, the logarithm of x, corrected if x is infinite, NaN or not positive."""
     y = where(x < INFINITY, y, x)
     return where(x > 0, y, where(x == 0, -INFINITY, float32(NAN)))
 
@@ -125,7 +125,7 @@ def log_float32(x: float32):
 
 @loop_function("contract")
 def log1p_float32(x: float32):
-    """log (1 + x); 2 units. What 1 + x loses is added in first order."""
+    """log (1 + x); 2 units. The rounding error of 1 + x is added in first order."""
     u = 1.0 + x
     lost = where(x < 1.0, x - (u - 1.0), 1.0 - (u - x))
     n, f, rest = reduced_logarithm(u)

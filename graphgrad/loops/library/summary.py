@@ -1,20 +1,27 @@
-"""Figures of an array in one pass over memory.
+"""Computes the figures of an array in one pass over memory.
 
 The array is read block by block. Squares are taken of distances from the mean of the block before,
-so that no digits are lost where the mean is large; a block whose mean is far from that is measured
-a second time, in cache. Blocks are joined in float64 by the formulas of Chan, Golub and LeVeque
-(1979), always in the same order.
+so that no digits are lost if the mean is large; a block whose own mean is far from that is measured
+again, in cache. Blocks are combined in float64 by the formulas of Chan, Golub and LeVeque (1979),
+always in the same order.
 
-- The smallest and the largest element are found among the bits of the floats, as integers with and
-  without sign. LLVM vectorises that, which it does not do with the comparisons of floats that NaN
-  may meet, and NaN and the infinities show as integers beyond those of all finite numbers.
-- That a number is finite is asked by a comparison: what x - x is may be simplified away.
+- The minimum and the maximum are found among the bits of the floats, as signed and unsigned
+  integers. LLVM vectorises that, but not comparisons of floats that may be NaN; and NaN and the
+  infinities are integers beyond those of all finite numbers.
+- Whether a number is finite is tested by a comparison: LLVM may simplify x - x to 0.
 - A block with an element that is not finite, or whose squares are too large or too small for its
   dtype, is measured again in float64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from graphgrad.loops.compiled_functions import compile_function
 from graphgrad.loops.language import (
     INFINITY,
     NAN,
@@ -31,22 +38,31 @@ from graphgrad.loops.language import (
 )
 
 BLOCK = 2048
-"""Elements of a block: 8 or 16 kB, which the first cache holds."""
+"""Elements of a block: 8 or 16 kB, which fits into the L1 cache."""
 FAST = ("reassoc", "contract", "nsz")
-"""Sums may be taken in the order that vectorises; NaN and infinity keep their meaning."""
+"""Fast-math flags: sums may be vectorised; NaN and infinity keep their meaning."""
+_TYPES = {"f": ("float32", "int32", "uint32"), "d": ("float64", "int64", "uint64")}
+"""The types of the elements, of their bits as signed and as unsigned integers; by the letter of the
+dtype, which NumPy looks up faster than its name."""
+_LIMITS: dict[str, tuple[float, ...]] = {
+    "f": (0x7FFFFFFF, 0x7F800000, 0xFF800000, 1e-30, 4),
+    "d": (0x7FFFFFFFFFFFFFFF, 0x7FF0000000000000, 0xFFF0000000000000, 1e-290, 8),
+}
+"""All bits but the sign, the bits of ∞ and of -∞, a sum of squares so small that some of them may
+have been rounded to 0, and the bytes of an element; by the letter of the dtype."""
 
 
 @loop_function(*FAST)
-def sums(x, integers, naturals, guess: real):
-    """Largest and smallest bits as signed integers, the largest as unsigned; zeros; Σ (x - guess)
-    and Σ (x - guess)²."""
-    most, least, farthest = integers[0], integers[0], naturals[0]
+def sums(x, signed_bits, unsigned_bits, guess: real):
+    """The maximum and minimum of the signed bits, the maximum of the unsigned bits, the number of
+    zeros, Σ (x - guess) and Σ (x - guess)²."""
+    most, least, farthest = signed_bits[0], signed_bits[0], unsigned_bits[0]
     zeros, first, second = signed(0), real(0), real(0)
     for position in range(len(x)):
         value = x[position]
         zeros += signed(value == 0)
-        most, least = max(most, integers[position]), min(least, integers[position])
-        farthest = max(farthest, naturals[position])
+        most, least = max(most, signed_bits[position]), min(least, signed_bits[position])
+        farthest = max(farthest, unsigned_bits[position])
         distance = value - guess
         first += distance
         second += distance * distance
@@ -65,13 +81,13 @@ def distances(x, guess: real):
 
 
 @loop_function(*FAST)
-def mixed(x, integers, magnitude: signed, infinite: signed):
-    """Count, mean, Σ (x - mean)², smallest and largest of the finite elements; zeros."""
-    # the bits of finite floats, put into an order that integers have
+def mixed(x, signed_bits, magnitude: signed, infinite: signed):
+    """Number, mean, Σ (x - mean)², minimum and maximum of the finite elements; number of zeros."""
+    # keys: the bits of finite floats, as integers in the same order
     low, high = magnitude, ~magnitude
     count, zeros, total = signed(0), signed(0), float64(0)
     for position in range(len(x)):
-        value, its_bits = x[position], integers[position]
+        value, its_bits = x[position], signed_bits[position]
         finite = (its_bits & magnitude) < infinite
         count += signed(finite)
         zeros += signed(value == 0)
@@ -83,7 +99,7 @@ def mixed(x, integers, magnitude: signed, infinite: signed):
     mean = total / some
     first, second = float64(0), float64(0)
     for position in range(len(x)):
-        finite = (integers[position] & magnitude) < infinite
+        finite = (signed_bits[position] & magnitude) < infinite
         distance = float64(x[position]) - mean if finite else 0
         first += distance
         second += distance * distance
@@ -106,7 +122,7 @@ def write_figures(
     zeros: int64,
     size: int64,
 ):
-    """Writes the figures; False where a sum has overflowed."""
+    """Writes the figures; returns False if a sum has overflowed."""
     together = squares + mean * mean * float64(count)
     out[0], out[1], out[2], out[3], out[4] = NAN, NAN, 0, NAN, NAN
     if count > 0:
@@ -127,26 +143,26 @@ def measure(
     tiny: real,
     width: int64,
 ) -> bool_:
-    x, integers, naturals = (
+    x, signed_bits, unsigned_bits = (
         array(address, real, size),
         array(address, signed, size),
         array(address, unsigned, size),
     )
     count, mean, squares, zeros = int64(0), float64(0), float64(0), int64(0)
     smallest, largest = float64(INFINITY), float64(-INFINITY)
-    guess = x[0] if integers[0] < infinite and naturals[0] < lowest else real(0)
+    guess = x[0] if signed_bits[0] < infinite and unsigned_bits[0] < lowest else real(0)
     for start in range(0, size, BLOCK):
-        n, place = min(BLOCK, size - start), address + start * width
-        block, its_bits = array(place, real, n), array(place, signed, n)
+        n, begin = min(BLOCK, size - start), address + start * width
+        block, its_bits = array(begin, real, n), array(begin, signed, n)
         most, least, farthest, few, first, second = sums(
-            block, its_bits, array(place, unsigned, n), guess
+            block, its_bits, array(begin, unsigned, n), guess
         )
         finite = most < infinite and farthest < lowest and second < INFINITY
         if finite and first * first > 0.5 * second * real(n):
-            guess += first / real(n)  # further from the mean than the elements are
+            guess += first / real(n)  # the guess is further from the mean than the elements are
             first, second = distances(block, guess)
             finite = second < INFINITY
-        # bits of floats without sign are ordered as they are, those with sign the other way round
+        # bits of positive floats have the order of the floats, those of negative ones the reverse
         low = float64(bits(farthest, real) if least < 0 else bits(least, real))
         high = float64(bits(most if most >= 0 else least, real))
         rest = float64(first) / float64(n)
@@ -170,3 +186,21 @@ def measure(
     return write_figures(
         array(figures, float64, 7), count, mean, squares, smallest, largest, zeros, size
     )
+
+
+def measure_floats(x: np.ndarray, out: np.ndarray) -> bool:
+    """Writes mean, standard deviation, norm, minimum, maximum, the share of zeros and the number of
+    elements that are not finite to `out`, float64[7]; NaN for figures of no finite elements.
+
+    `x` is contiguous, of float32 or float64, with at least one element. Returns False if a sum has
+    overflowed float64; the contents of `out` are then undefined.
+    """
+    letter = x.dtype.char
+    found = _compiled(letter)(x.ctypes.data, x.size, out.ctypes.data, *_LIMITS[letter])
+    return bool(found)
+
+
+@cache
+def _compiled(letter: str) -> Callable[..., Any]:
+    floats, integers, naturals = _TYPES[letter]
+    return compile_function(measure, real=floats, signed=integers, unsigned=naturals)

@@ -1,8 +1,9 @@
-"""Long sums that keep their digits: partial sums are added with what rounding takes from them.
+"""Compensated summation: adds partial sums together with their rounding errors.
 
 A running total of a million float32 loses a thousandth of its value. So a kernel sums at most a
-thousand elements as they come (the lanes of a vector make that fewer) and adds these partial sums
-by `add_exactly`; the error then no longer grows with the length. NumPy's pairwise sums do as well.
+thousand elements one after the other (fewer in each lane of a vector) and adds these partial sums
+by `add_exactly`: the error then does not grow with the length. NumPy's pairwise sums are as
+accurate.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from graphgrad.loops.language import isfinite, loop_function, where
 
 @loop_function()
 def add_exactly(total, lost, value):
-    """total + value, and `lost` with what rounding took from it (Knuth's two-sum)."""
+    """total + value, and `lost` plus the rounding error of that sum (Knuth's two-sum)."""
     new = total + value
     added = new - total
     return new, lost + ((total - (new - added)) + (value - added))
@@ -20,5 +21,5 @@ def add_exactly(total, lost, value):
 
 @loop_function()
 def settled(total, lost):
-    """The sum; one that is not finite has lost nothing that could be put back."""
+    """The sum with its rounding errors added; if it is not finite, without them."""
     return where(isfinite(total), total + lost, total)

@@ -1,21 +1,27 @@
-"""Threads that wait for blocks of work, and what hands it to them; see loops/threads.py."""
+"""The loops of the thread pool: workers, the distribution of work, and the call table.
+
+loops/threads.py starts the threads and describes the protocol.
+"""
 
 from __future__ import annotations
 
 from graphgrad.loops.language import array, call_blocks, call_c, int64, loop_function
 
 WAIT, POST, TRY, MUTEX, DONE, COUNT, FIRST_WORKER = range(7)
-"""Where a pool's array of words holds what; after `FIRST_WORKER` come `MAIL` words for each."""
-WAKE, FUNCTION, FIRST, LAST, ARGUMENTS, MAIL = range(6)
+"""Indices of a pool's words: addresses of the C library's `sem_wait`, `sem_post`, `sem_trywait`, of
+the mutex and of the semaphore that workers post when they are done; the number of workers; and the
+first of the mailboxes, one for each worker."""
+WAKE, FUNCTION, FIRST, LAST, ARGUMENTS, MAILBOX = range(6)
+"""Indices of a mailbox's words: the address of the worker's semaphore and its work; its length."""
 
 
 @loop_function()
-def serve(words: int64, mail: int64):
-    """A worker's life: sleeps until its semaphore is posted, does its blocks, posts `DONE`."""
+def worker_loop(words: int64, mailbox: int64):
+    """The loop of a worker: sleeps until its semaphore is posted, runs its blocks, posts `DONE`."""
     pool = array(words, int64, FIRST_WORKER)
-    mine = array(words + 8 * mail, int64, MAIL)
+    mine = array(words + 8 * mailbox, int64, MAILBOX)
     while True:
-        # a signal may end the wait early; then it is taken up again
+        # a signal may interrupt the wait
         while call_c(pool[WAIT], mine[WAKE], 0, 0) != 0:
             pass
         call_blocks(mine[FUNCTION], mine[FIRST], mine[LAST], mine[ARGUMENTS])
@@ -23,18 +29,18 @@ def serve(words: int64, mail: int64):
 
 
 @loop_function()
-def share(words: int64, function: int64, blocks: int64, arguments: int64):
-    """Hands the workers their blocks, does the first share, waits for the others."""
+def run_shared(words: int64, function: int64, blocks: int64, arguments: int64):
+    """Assigns blocks to the workers, runs the first share, waits for the others."""
     pool = array(words, int64, FIRST_WORKER)
     part = (blocks + pool[COUNT]) // (pool[COUNT] + 1)
     woken = int64(0)
     for first in range(part, blocks, part):
-        mail = array(words + 8 * (FIRST_WORKER + woken * MAIL), int64, MAIL)
-        mail[FUNCTION] = function
-        mail[FIRST] = first
-        mail[LAST] = min(first + part, blocks)
-        mail[ARGUMENTS] = arguments
-        call_c(pool[POST], mail[WAKE], 0, 0)
+        mailbox = array(words + 8 * (FIRST_WORKER + woken * MAILBOX), int64, MAILBOX)
+        mailbox[FUNCTION] = function
+        mailbox[FIRST] = first
+        mailbox[LAST] = min(first + part, blocks)
+        mailbox[ARGUMENTS] = arguments
+        call_c(pool[POST], mailbox[WAKE], 0, 0)
         woken = woken + 1
     call_blocks(function, 0, part, arguments)
     for _ in range(woken):
@@ -43,18 +49,18 @@ def share(words: int64, function: int64, blocks: int64, arguments: int64):
 
 
 @loop_function()
-def launch(words: int64, rows: int64, begin: int64, end: int64):
-    """Runs the rows `begin` to `end` of a call table: (function, blocks, shared, arguments)."""
+def run_rows(words: int64, rows: int64, begin: int64, end: int64):
+    """Runs rows of a call table: (function, blocks, shared, arguments)."""
     pool = array(words, int64, FIRST_WORKER)
     table = array(rows, int64, end, 4)
     for row in range(begin, end):
         function, blocks, arguments = table[row, 0], table[row, 1], table[row, 3]
         alone = True
         if table[row, 2] != 0 and pool[COUNT] > 0:
-            # two programs may run at once: the second does its work alone
+            # if two programs run at once, the second uses its own thread alone
             alone = call_c(pool[TRY], pool[MUTEX], 0, 0) != 0
         if alone:
             call_blocks(function, 0, blocks, arguments)
         else:
-            share(words, function, blocks, arguments)
+            run_shared(words, function, blocks, arguments)
             call_c(pool[POST], pool[MUTEX], 0, 0)

@@ -1,4 +1,4 @@
-/* The address: #node=…&view=…&radius=…&colour=…&tab=…, written as one goes and followed when opened. */
+/* The address: #node=…&view=…&radius=…&colour=…&tab=…, written while the reader navigates, read when the page opens. */
 
 import { notify } from "./messages.js";
 import { page } from "./model.js";

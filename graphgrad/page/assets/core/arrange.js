@@ -1,12 +1,14 @@
-/* Places for everything that is open: each scope is laid out by itself, then set into its parent.
+/* Computes the positions of all visible items: each scope is laid out by itself, then put into its
+parent.
 
-Rows and orders of a scope do not depend on what is open, so they are found once; only the places
-along the rows are found again when a box grows, in that scope and the ones around it.
+The rows of a scope and the orders in them do not depend on which scopes are open, so they are computed
+once; only the positions along the rows are computed again when a box grows, in that scope and the ones
+around it.
 
     arranged scope   {width, height, items: [{item, x, y, width, height, inner}], paths: [{points,
                      pairs, up, end, label, weight}], entries, exits: Map(value -> x)}
 
-All is in the direction of the flow, downward; a drawing that flows to the right swaps x and y. */
+Coordinates are for a flow downward; a drawing that flows to the right swaps x and y. */
 
 import { boxSize, titleWidth } from "./boxes.js";
 import { GAP, coordinates } from "./coordinates.js";

@@ -1,4 +1,4 @@
-/* How a box looks: its texts, its size by the width of its texts, and its elements. */
+/* Makes boxes: their texts, their sizes from the width of the texts, and their elements. */
 
 import { plural, shorten, svg, visible } from "./elements.js";
 import { describeNode, page, scopeTitle, shapeText, shortName } from "./model.js";

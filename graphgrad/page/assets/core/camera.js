@@ -1,4 +1,4 @@
-/* Pan, zoom and fit; the small map of the whole. The camera is a scale and a shift of the picture. */
+/* Pans, zooms and fits the drawing, and draws the minimap. The camera is a scale and a shift. */
 
 import { canvas, layers } from "./drawing.js";
 import { svg } from "./elements.js";

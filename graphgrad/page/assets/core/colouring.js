@@ -1,4 +1,4 @@
-/* Colour by a number of each node: a ramp, a legend, and grey where there is no number. */
+/* Colours boxes by a number of each node: a ramp, a legend, and grey for nodes without a number. */
 
 import { writeAddress } from "./address.js";
 import { availableColourings, registerColouring } from "./contract.js";
@@ -66,7 +66,7 @@ export function divergingColour(t) {
   return css(between(DIVERGING[themeNow()], (t + 1) / 2));
 }
 
-/* The colouring's numbers by the id of the node; what is no finite number is left out. */
+/* The numbers of a colouring by the id of the node, without those that are not finite. */
 function valuesOf(colouring) {
   const section = colouring.section === undefined ? null : page.sections[colouring.section];
   const values = new Map();

@@ -1,8 +1,9 @@
-/* Places along the rows: every slot as near to its neighbours above and below as the order allows.
+/* Computes positions along the rows: every slot as near to its neighbours above and below as the
+order allows.
 
-A row is placed by least squares under the distances that its widths need (neighbours that collide
-move as one block), and rows are swept up and down until lines are straight. Bends pull hardest, so
-a long line runs straight past the boxes. */
+A row is positioned by least squares with minimal distances from its widths (neighbours that collide
+move as one block); sweeps up and down straighten the lines. Bends have the largest weights, so a long
+line is straight beside the boxes. */
 
 export const GAP = 18;
 const LINE_GAP = 9;

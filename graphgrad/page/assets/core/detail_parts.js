@@ -1,4 +1,4 @@
-/* What the side panel is made of: sections, facts, and links to nodes. */
+/* The parts of the side panel: sections, facts, and links to nodes. */
 
 import { bidi, element, visible } from "./elements.js";
 import { page, shortName } from "./model.js";

@@ -1,4 +1,4 @@
-/* The side panel: everything that is known of the selected node or scope. */
+/* Shows the side panel: all details of the selected node or scope. */
 
 import { panelsAt } from "./contract.js";
 import { section } from "./detail_parts.js";

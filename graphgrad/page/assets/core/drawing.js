@@ -1,5 +1,5 @@
-/* The drawing: open scopes below, lines above them, boxes on top; elements are kept from one drawing
-to the next, so that opening a scope makes only what is new. */
+/* Draws open scopes, lines above them, and boxes on top. Elements are reused in the next drawing, so
+opening a scope makes only the new ones. */
 
 import { arrangeScope } from "./arrange.js";
 import { LABEL_LIMIT, boxClasses, boxElements, boxTexts, boxWords } from "./boxes.js";

@@ -1,4 +1,4 @@
-/* Elements made without markup: text is only ever text, and nothing that loads can be asked for. */
+/* Makes elements without markup: text is always text, and attributes that load are rejected. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const MATHML = "http://www.w3.org/1998/Math/MathML";

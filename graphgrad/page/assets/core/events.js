@@ -1,11 +1,11 @@
-/* What happens in the page, so that a part can follow another without knowing it (start.js says who
-follows what).
+/* The events of the page, by which modules react to each other without importing each other (start.js
+connects them).
 
     draw      the picture was drawn
     view      another view, or the neighbourhood of a node, is shown
     select    another node or scope is selected, or nothing
-    path      ways to the loss are shown or hidden
-    details   what the side panel shows of the selection has changed
+    path      paths to the loss are shown or hidden
+    details   the content of the side panel has changed
     theme     light became dark, or dark light
     sizes     a size of an axis was set
     step      another training step of the recorded history is shown */

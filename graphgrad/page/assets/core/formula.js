@@ -1,7 +1,7 @@
-/* Formulas as MathML: the tree of an operation's formula with nodes in the places of x, y and δ.
+/* Writes formulas as MathML: the tree of an operation's formula, with x, y and δ replaced by nodes.
 
-`{heads, own, delta, place, scope}` say which: the nodes of the heads, of the result, whose delta δ
-is, which head a bare x means, and the scope in which names stand short. */
+`{heads, own, delta, place, scope}` are the nodes of the heads, the node of the result, the node whose
+delta δ is, the position of the head that a bare x means, and the scope that names are relative to. */
 
 import { math, shorten, visible } from "./elements.js";
 import { page, shortName } from "./model.js";
@@ -13,8 +13,8 @@ export function valueFormula(node) {
   return equation([nameOf(node.id, node.scope, "own")], [mathOf(page.formulas[node.formula], places)]);
 }
 
-/* δ = … and one more piece for each further contribution, so that a long sum goes on in new lines.
-What surgery did to the whole delta stands around the sum. */
+/* δ = …, with one more equation for each further contribution, so that a long sum has several lines.
+Cuts of surgery on the whole delta are written around the sum. */
 export function deltaFormula(node) {
   if (!node.contributions.length) return null;
   const [first, ...others] = node.contributions.map((item) => contributionFormula(node, item));

@@ -1,4 +1,4 @@
-/* The frame of the page: header, drawing, side panel, messages. */
+/* Builds the frame of the page: header, drawing, side panel, messages. */
 
 import { writeAddress } from "./address.js";
 import { fitView, makeMinimap, zoomBy } from "./camera.js";

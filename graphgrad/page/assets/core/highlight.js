@@ -1,9 +1,9 @@
-/* What is lit in the drawing: the selected node, its heads, its tails, a way. */
+/* Highlights the selected node, its heads, its tails or a path in the drawing. */
 
 import { canvas } from "./drawing.js";
 import { state, visibleKey } from "./state.js";
 
-/* Sets the classes that light the selection and what it touches, and take the rest back. */
+/* Sets the classes that highlight the selection and its neighbours, and removes the others. */
 export function markSelection() {
   const { selected, path } = state;
   const lit = new Map();

@@ -1,8 +1,8 @@
-/* The section `history` decoded: figures over training steps, and the step that is looked at.
+/* Decodes the section `history`: figures over training steps, and the step that is shown.
 
     recorded.series(name, statistic)   Float32Array over the steps, or null
     recorded.delta(name)               the name of the node's delta, or undefined
-    recorded.step                      the place among the steps that is shown, everywhere at once
+    recorded.step                      the index of the shown step, the same in all panels
 */
 
 import { setColouring } from "./colouring.js";

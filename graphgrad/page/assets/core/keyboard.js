@@ -1,5 +1,5 @@
-/* Keys. In the drawing the arrows go along the graph: up to a head, down to a tail, aside to the next
-box on the same height. */
+/* Handles keys. In the drawing the arrows follow the graph: up to a head, down to a tail, sideways to
+the next box at the same height. */
 
 import { copyLink } from "./address.js";
 import { fitView, moveTo, zoomBy } from "./camera.js";

@@ -1,11 +1,11 @@
-/* Ranks and orders: which row each item stands in, and where in the row, so that few lines cross.
+/* Computes ranks and orders: the row of each item, and its position in the row, so that few lines cross.
 
 `items` are numbers 0 … n-1; `wires` are {from, to: [items], up}: one value that goes to several
 items, upward where `up` is set (deltas flow against the order of the values).
-A wire that passes rows is led through them by a chain of bends, one chain for all its ends.
+A wire that passes rows has a bend in each of them; the chain of bends is shared by all its ends.
 
-Laws: every end of a wire stands below its beginning (above it, for one that leads up), but for
-wires that would close a cycle; the result depends on nothing but the arguments.
+Laws: every end of a wire is below its beginning (above it, for one that leads up), except for wires
+that would close a cycle; the result depends only on the arguments.
 */
 
 const MOST_BENDS = 12000;
@@ -19,7 +19,7 @@ export function layer(count, wires, fixed = {}) {
   return graph;
 }
 
-/* The pairs from → to without those that lead back in a walk from the first item on. */
+/* The pairs from → to without the back edges of a depth-first search from the first item. */
 function cutCycles(count, wires) {
   const next = Array.from({ length: count }, () => []);
   for (const wire of wires) {

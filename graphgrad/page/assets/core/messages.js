@@ -1,4 +1,4 @@
-/* What the page tells its reader: a notice that can be closed, and words for a screen reader. */
+/* Shows messages: a notice that can be closed, and texts for a screen reader. */
 
 import { element, replaceChildren } from "./elements.js";
 

@@ -1,4 +1,4 @@
-/* The mirrored half: each delta at the height of its value, and lines for what has to be kept. */
+/* Draws the mirrored half: each delta at the height of its value, and lines for values it needs. */
 
 import { PADDING, TITLE } from "./arrange.js";
 import { titleWidth } from "./boxes.js";
@@ -39,12 +39,12 @@ export function reflect(frames) {
   state.segments.push(...savedLines());
 }
 
-/* What is written at a line of deltas: the factor of the one delta that it leads to its node. */
+/* The label of a line of deltas: the factor of its only delta. */
 function factorOf(pairs, segment) {
   return pairs.length === 1 && !segment.passes ? page.factors.get(pairs[0].join(" ")) : undefined;
 }
 
-/* Frames of deltas only as broad as what they hold: much that is computed has no delta. */
+/* Shrinks the frames of deltas to their content: many values have no delta. */
 function tighten(frames) {
   const [start, size] = state.across ? ["y", "height"] : ["x", "width"];
   const margin = state.across ? TITLE : PADDING;
@@ -84,7 +84,7 @@ function sendsBack(value, target) {
   return from.delta !== null && to.delta !== null && from.kind !== "input";
 }
 
-/* What the deltas need of the values: lines across, with the bytes that have to be kept. */
+/* The values that deltas need: lines across, with the bytes that have to be stored. */
 function savedLines() {
   const found = new Map();
   for (const { value, owner } of savedValues()) {

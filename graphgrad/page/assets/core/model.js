@@ -1,4 +1,4 @@
-/* The page's data as it is used: defaults filled in, tails, scopes with their children and runs. */
+/* Prepares the data of the page: default values, tails, scopes with their children and runs. */
 
 import { plural, shorten, visible } from "./elements.js";
 
@@ -84,8 +84,8 @@ import { plural, shorten, visible } from "./elements.js";
  * @property {any[]} formulas  trees, see mathematics.py
  * @property {{file: string, line: number, text: string}[]} sources
  * @property {Map<number, number>} nextValue  the ids of updates by those of what they update
- * @property {{value: number, owner: number}[]} [saved]  found when it is first asked for
- * @property {Set<number>} [towardsLoss]  likewise
+ * @property {{value: number, owner: number}[]} [saved]  computed when it is first needed
+ * @property {Set<number>} [towardsLoss]  computed when it is first needed
  */
 
 /** @type {Page} */
@@ -212,7 +212,7 @@ export function shapeText(node) {
   return `[${node.shape.join(", ")}]`;
 }
 
-/* How a text in this scope calls a node: without the scope, a constant number by its value. */
+/* The name of a node in a text of this scope: relative to the scope; a constant number by its value. */
 export function shortName(node, scope = 0) {
   if (node.value !== undefined) return node.value;
   const path = page.scopes[scope].path;

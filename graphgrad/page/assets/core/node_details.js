@@ -1,4 +1,4 @@
-/* The side panel of a node: formulas, facts, heads and tails, and every way its delta came. */
+/* The side panel of a node: formulas, facts, heads and tails, and all contributions to its delta. */
 
 import { copyLink } from "./address.js";
 import { facts, linkTo, nodeLink, section } from "./detail_parts.js";
@@ -196,7 +196,7 @@ function nodeNeighbours(node) {
   ];
 }
 
-/* δ with each way in which it came: what every tail sends back, and from where that came in turn. */
+/* δ with its contributions: what every tail sends back, and the contributions to the tail's delta. */
 function nodeDelta(node) {
   if (node.owner !== null && node.part !== "forward") {
     return section(
@@ -225,7 +225,7 @@ function nodeDelta(node) {
   );
 }
 
-/* That the delta was cut, and what it was before. */
+/* The cuts of surgery on the delta, and the delta before them. */
 function surgeryNote(node) {
   const edges = node.contributions.filter((item) => item.cuts.length);
   if (!node.cuts.length && !edges.length) return null;

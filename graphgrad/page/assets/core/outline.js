@@ -1,4 +1,4 @@
-/* The outline: the same graph as a tree of text, which a screen reader can walk and all can read. */
+/* The outline: the graph as a tree of text, which screen readers can read, too. */
 
 import { bidi, countText, element, plural, replaceChildren, shorten, visible } from "./elements.js";
 import { describeNode, page, scopeChain, shortName } from "./model.js";
@@ -110,7 +110,7 @@ function openRow(head, group, id, open) {
   if (open && !group.childNodes.length) replaceChildren(group, outlineRows(id));
 }
 
-/* Marks the selected row, opening what hides it. */
+/* Marks the selected row and opens the scopes around it. */
 export function updateOutline() {
   if (!outlineHost || document.getElementById("outline").hidden) return;
   for (const row of outlineHost.querySelectorAll("[aria-selected]")) row.removeAttribute("aria-selected");

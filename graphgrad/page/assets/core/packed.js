@@ -1,4 +1,4 @@
-/* Numbers that Python packed (encoding.py): float32 and bits in base64; and small pictures of them. */
+/* Decodes numbers that encoding.py has packed (float32 and bits in base64), and draws them. */
 
 import { element, numberText } from "./elements.js";
 
@@ -9,7 +9,7 @@ function bytesOf(text) {
   return bytes;
 }
 
-/* Little-endian float32, whatever the machine's own order is. */
+/* Decodes little-endian float32, also on big-endian machines. */
 export function floatsOf(text) {
   const view = new DataView(bytesOf(text).buffer);
   const floats = new Float32Array(view.byteLength / 4);
@@ -17,7 +17,7 @@ export function floatsOf(text) {
   return floats;
 }
 
-/* Truth values as a function of their number. */
+/* Decodes booleans as a function of their index. */
 export function bitsOf(text) {
   const bytes = bytesOf(text);
   return (place) => ((bytes[place >> 3] >> (7 - (place & 7))) & 1) === 1;
@@ -54,7 +54,7 @@ export function sharpCanvas(width, height, attributes) {
   return [canvas, pen];
 }
 
-/* The q-quantile of finite numbers; NaN where there is none. */
+/* The q-quantile of the finite numbers; NaN if there are none. */
 export function quantile(numbers, q) {
   const sorted = Array.from(numbers).filter(Number.isFinite).sort((a, b) => a - b);
   if (!sorted.length) return NaN;

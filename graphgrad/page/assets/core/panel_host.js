@@ -1,4 +1,4 @@
-/* Where panels are shown: below the details of a node, and as tabs. */
+/* Shows panels: below the details of a node, and as tabs. */
 
 import { panelsAt } from "./contract.js";
 import { nodeLink } from "./detail_parts.js";
@@ -13,7 +13,7 @@ export function openTab(name) {
   if (panel) enterTab(name, (host) => runPanel(panel, host, state.selected?.node ?? null));
 }
 
-/* A panel that fails says so in its place and leaves the rest of the page alone. */
+/* Shows a panel; if it fails, shows the error instead and leaves the rest of the page as it is. */
 export function runPanel(panel, host, node) {
   try {
     const leave = panel.show(host, contextOf(panel, node));

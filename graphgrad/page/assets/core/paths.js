@@ -1,4 +1,4 @@
-/* Ways from a node to the loss: the shortest, and all of them. */
+/* Finds paths from a node to the loss: a shortest one, and all of them. */
 
 import { plural, shorten, visible } from "./elements.js";
 import { announceEvent } from "./events.js";
@@ -6,7 +6,7 @@ import { notify, say } from "./messages.js";
 import { lossNode, page } from "./model.js";
 import { state } from "./state.js";
 
-/* Only nodes that the loss depends on can be on a way: those with a delta, or ancestors of it. */
+/* Only nodes that the loss depends on are on a path: those with a delta, or ancestors of the loss. */
 function lossAncestors() {
   if (!page.towardsLoss) {
     const loss = lossNode();
@@ -25,7 +25,7 @@ function lossAncestors() {
   return page.towardsLoss;
 }
 
-/* The ids of the nodes on a shortest way from the node to the loss, or null. */
+/* The ids of the nodes on a shortest path from the node to the loss, or null. */
 function shortestWay(id) {
   const loss = lossNode();
   const before = new Map([[id, null]]);
@@ -47,7 +47,7 @@ function shortestWay(id) {
   return null;
 }
 
-/* All nodes on any way from the node to the loss, and how many ways there are. */
+/* All nodes on any path from the node to the loss, and the number of paths. */
 function allWays(id) {
   const loss = lossNode();
   const towards = lossAncestors();

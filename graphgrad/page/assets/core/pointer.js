@@ -1,4 +1,4 @@
-/* Mouse, fingers and wheel on the drawing: they move it, zoom it and select in it. */
+/* Handles mouse, touch and wheel on the drawing: moving, zooming, selecting. */
 
 import { camera, setCamera, showFrameInMinimap, zoomBy } from "./camera.js";
 import { canvas } from "./drawing.js";

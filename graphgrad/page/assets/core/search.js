@@ -1,5 +1,5 @@
-/* Search: nodes, operations and scopes; the words of a search may stand in any order. What is a name
-of a node to the letter, also a second one, is that node before all else, a scope of that name too. */
+/* Searches nodes, operations and scopes; the words of a search may be in any order. A node or scope with
+exactly this name, also as a second name, is the first result. */
 
 import { canvas } from "./drawing.js";
 import { bidi, countText, element, plural, replaceChildren } from "./elements.js";

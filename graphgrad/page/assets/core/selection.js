@@ -1,4 +1,4 @@
-/* Selecting a node, a scope or nothing; whoever shows the selection hears of it by its event. */
+/* Selects a node, a scope or nothing, and announces it by an event. */
 
 import { writeAddress } from "./address.js";
 import { moveTo } from "./camera.js";

@@ -1,4 +1,4 @@
-/* The beginning: reads the data, builds the frame, says who follows what; how the page prints. */
+/* Starts the page: reads the data, builds the frame, connects the events, prepares printing. */
 
 import { isNewAddress, markAddress, readAddress } from "./address.js";
 import { applyCamera, drawMinimap } from "./camera.js";
@@ -39,7 +39,7 @@ export function start() {
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
 }
 
-/* Who follows what happens in the page, in this order. */
+/* Connects the events of the page to the modules that react to them, in this order. */
 function connect() {
   const followers = {
     draw: [markSelection, applyColouring, drawMinimap, updateOutline],
@@ -74,7 +74,7 @@ function followAddress(asked, first = false) {
   if (asked.tab) openTab(asked.tab);
 }
 
-/* On paper the whole picture, whatever was in the window. */
+/* Prints the whole picture, not only the part in the window. */
 function beforePrint() {
   const [wide, high] = [1000, 700];
   const scale = Math.min(wide / Math.max(state.width, 1), high / Math.max(state.height, 1), 1);

@@ -1,4 +1,4 @@
-/* What is open, selected and shown now.
+/* The state of the page: open scopes, the selection, the view.
 
 `boxes` and `segments` are the drawing as it is now, in the coordinates of the picture. */
 
@@ -28,7 +28,7 @@ export function mirrors() {
   return state.view === "mirror" && page.hasDeltas && !state.focus;
 }
 
-/* The node's key among the boxes, or that of the closed scope around it; null where none shows it. */
+/* The key of the node's box, or of the closed scope around it; null if no box shows it. */
 export function visibleKey(id) {
   const place = state.structure.boxOf(id);
   if (place === null || place === undefined) return null;

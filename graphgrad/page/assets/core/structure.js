@@ -1,4 +1,4 @@
-/* What a view draws before it has places: the items of each scope and the wires between them.
+/* Builds the structure of a view before layout: the items of each scope and the wires between them.
 
     view       "forward" (also the mirror's left half), "backward" (deltas, drawn upward) or
                "updates" (the next values of parameters and states)
@@ -36,7 +36,7 @@ export function buildStructure(view) {
   return structure;
 }
 
-/* The scope that a node is drawn in: a network of neurons stands in one plane, as on the blackboard. */
+/* The scope that a node is drawn in; a network of neurons is drawn without nesting, as in lectures. */
 function scopeIn(node, structure) {
   return page.style === "neurons" && structure.view === "forward" ? 0 : node.scope;
 }
@@ -75,7 +75,7 @@ function addItem(structure, scope, key, item) {
   return items.get(key);
 }
 
-/* A function from a node to the one drawn in its place: itself, or that of the shown member. */
+/* A function from a node to the one that is drawn for it: itself, or that of the shown member. */
 function placesInRuns(flag) {
   const folded = page.runs.map((members) => page.scopes[members[0]].run).filter((run) => run.folded);
   if (!folded.length) return (id) => id;
@@ -185,7 +185,7 @@ function addWire(structure, scope, edge, value, from, to, target) {
   });
 }
 
-/* Wires of one beginning and one value as one; so are several values of a scope with equal ends. */
+/* Merges wires with the same beginning and value, and values of a scope with equal ends. */
 export function joinWires(content) {
   const byValue = new Map();
   for (const wire of content.wires) {
@@ -210,8 +210,8 @@ export function joinWires(content) {
   content.wires = [...joined.values()];
 }
 
-/* The node whose box shows this one, were all scopes open, or null: its own, its holder's; among
-values that of its owner, among deltas that of its delta, among updates that of its next value. */
+/* The node whose box shows this one if all scopes are open, or null: its own or its holder's; in the
+view of values its owner's, of deltas its delta's, of updates its next value's. */
 function boxOf(structure, id) {
   const node = page.nodes[id];
   const flag = flagOf(structure.view);

@@ -1,4 +1,4 @@
-/* Tabs of the page panels, shown in the place of the drawing. */
+/* The tabs of the page panels, which are shown instead of the drawing. */
 
 import { writeAddress } from "./address.js";
 import { canvas } from "./drawing.js";
@@ -7,8 +7,8 @@ import { state } from "./state.js";
 
 let leaveTab = null;
 
-/* Opens a tab; `fill` puts its content into the element that it is given and returns what is called
-before it is emptied again, or null. */
+/* Opens a tab; `fill` writes its content into an element and returns a function that is called before
+the element is emptied, or null. */
 export function enterTab(name, fill) {
   closeTab(false);
   state.tab = name;

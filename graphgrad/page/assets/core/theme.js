@@ -1,4 +1,4 @@
-/* Light, dark or as the system; the choice is kept where the browser allows it. */
+/* Sets the theme: light, dark or that of the system; the choice is stored if the browser allows it. */
 
 import { announceEvent } from "./events.js";
 import { say } from "./messages.js";
@@ -27,7 +27,7 @@ export function nextTheme() {
   announceEvent("theme", themeNow());
 }
 
-/* Storage may be refused (a file opened from disk); then the choice lasts as long as the page. */
+/* The browser may refuse storage (for a file opened from disk); then the choice is not stored. */
 export function stored(name) {
   try {
     return localStorage.getItem(`graphgrad-${name}`);

@@ -1,4 +1,4 @@
-/* Views, and which scopes are open in them; every change goes through one of these functions. */
+/* Changes views and the scopes that are open in them; no other module does. */
 
 import { anchorOf, fitView, keepAnchor } from "./camera.js";
 import { draw } from "./drawing.js";
@@ -18,7 +18,7 @@ export function setView(view) {
   showView();
 }
 
-/* Takes the structure of the view, made when it is first seen, and draws. */
+/* Draws the view; its structure is built when it is first shown. */
 export function showView(keepCamera = false) {
   const name = state.view === "mirror" ? "forward" : state.view;
   const before = state.structure;
@@ -31,15 +31,15 @@ export function showView(keepCamera = false) {
   announceEvent("view", state.view);
 }
 
-/* From the neighbourhood of a node back to the view that it was asked for in. */
+/* Returns from the neighbourhood of a node to the view before it. */
 export function closeNeighbourhood() {
   if (!state.focus) return;
   state.focus = null;
   showView(true);
 }
 
-/* The structure of a view, made when it is first asked for. Where more stands outside all scopes than
-can be drawn, it is empty, and the page says so. */
+/* The structure of a view, built when it is first needed. If more items are outside all scopes than
+can be drawn, it is empty, and a message is shown. */
 function structureOf(name) {
   if (!state.structures.has(name)) {
     const made = buildStructure(name);
@@ -61,7 +61,7 @@ function structureOf(name) {
   return made;
 }
 
-/* Opens scopes from the outside in while the picture stays small enough to be taken in at once. */
+/* Opens scopes, outer ones first, while the picture stays small. */
 function openAtFirst() {
   const visible = (id) => state.structure.scopes.get(id)?.items.size ?? 0;
   if (page.depth !== undefined) return openEverything(page.depth);
@@ -82,7 +82,7 @@ function openAtFirst() {
   return undefined;
 }
 
-/* Whether a scope is drawn at all: not one of a folded run but for the shown member. */
+/* Whether a scope is drawn: of a folded run only the shown member is. */
 function isShown(id) {
   const { run } = page.scopes[id];
   return !run?.folded || run.shown === id;
@@ -92,7 +92,7 @@ function countIfOpen(id) {
   return state.boxes.size + (state.structure.scopes.get(id)?.items.size ?? 0);
 }
 
-/* Opens or closes a scope; says why where that cannot be drawn. */
+/* Opens or closes a scope; shows a message if that cannot be drawn. */
 export function toggleScope(id, open = !state.open.has(id)) {
   if (open === state.open.has(id)) return true;
   if (open && countIfOpen(id) > MOST_BOXES) {
@@ -113,7 +113,7 @@ export function toggleScope(id, open = !state.open.has(id)) {
   return true;
 }
 
-/* The scope and those around it have to be laid out again. */
+/* Marks the scope and those around it for a new layout. */
 function forget(id) {
   for (; id >= 0; id = page.scopes[id].parent) state.arranged.delete(id);
 }
@@ -145,7 +145,7 @@ export function openEverything(depth = Infinity) {
     );
 }
 
-/* Draws a run as one of its members for all, or every member. */
+/* Folds a run, so that one member is drawn for all, or unfolds it. */
 export function setRun(run, { folded = run.folded, shown = run.shown } = {}) {
   if (!folded && run.folded) {
     const size = run.members.length;
@@ -183,7 +183,7 @@ export function setFolding(folded) {
   fitView();
 }
 
-/* Opens what hides the node: the member of a folded run that it is in, and all scopes around it. */
+/* Opens all scopes around the node, and shows the member of a folded run that it is in. */
 export function reveal(id) {
   if (state.focus) return;
   let node = page.nodes[id];

@@ -12,7 +12,7 @@ import { themeNow } from "../core/theme.js";
 const GAP = 1;
 const SHOWN_TOKEN = 14; // characters beside a map; a token's title has all
 
-/* What was decoded stays for the next look. */
+/* Caches decoded arrays. */
 const decoded = new Map();
 
 function arraysOf(map, number) {
@@ -46,7 +46,7 @@ function largest(numbers) {
   return found;
 }
 
-/* Mean entropy of the rows that look anywhere, as the number of keys that are looked at. */
+/* The mean entropy of the rows that are not masked, as the effective number of keys. */
 function reach(head) {
   let sum = 0;
   let rows = 0;
@@ -104,7 +104,7 @@ function paint(pen, head, numbers, size, colour, scale, background, stroke) {
   }
 }
 
-/* One map with tokens beside it; `pointer` is told which cell is meant. */
+/* One map with tokens beside it; `pointer` is called with the cell under the pointer. */
 function heatmap(kind, head, numbers, size, texts, colours, pointer) {
   const scale = kind === "weights" ? topOf(numbers) : largest(numbers);
   const [canvas, pen] = sharpCanvas(head.keys * size, head.queries * size, { class: "cells", "aria-hidden": "true" });

@@ -170,7 +170,7 @@ function alongBar(along) {
   return bar;
 }
 
-/* How the contributions lie to each other: one cosine in words, several as a triangle. */
+/* The angles between contributions: one cosine in words, several as a triangle. */
 function pairs(entry, context) {
   const table = entry.pairs;
   if (!table) return null;

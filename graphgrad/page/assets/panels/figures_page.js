@@ -1,4 +1,4 @@
-/* All figures of a run in one table that can be sorted, below what a person should look at first. */
+/* All figures of a run in a table that can be sorted, below a summary of likely problems. */
 
 import { registerPanel } from "../core/contract.js";
 import {
@@ -93,7 +93,7 @@ function showRun(host, context) {
   }
 }
 
-/* By size for numbers (a mean of -3 is larger than one of 1), what has none last. */
+/* Sorts numbers by magnitude (a mean of -3 is larger than one of 1), missing ones last. */
 function compared(a, b, { sort, falling }) {
   const [x, y] = [a[sort], b[sort]];
   if (x === null || y === null) return Number(x === null) - Number(y === null);

@@ -9,7 +9,7 @@ import { quantile } from "../core/packed.js";
 const SMALL = { width: 300, height: 58, left: 44, right: 6 };
 const SHOWN = [["norm", "‖·‖"], ["std", "std"], ["zeros", "zeros"], ["update_ratio", "‖Δw‖ ÷ ‖w‖"]];
 
-/* A few lines of one statistic over the steps, with the number at the shown step. */
+/* Lines of one figure over the steps, with the number at the shown step. */
 function smallChart(title, lines) {
   const history = recordedHistory();
   const { width, height, left, right } = SMALL;

@@ -40,7 +40,7 @@ function strips(names) {
   return found;
 }
 
-/* The exponents of ten between which nearly all magnitudes lie: early spikes must not flatten it. */
+/* The exponents of ten between which nearly all magnitudes are; early spikes do not count. */
 function robustRange(series, lowest = 0.03) {
   const logs = [];
   for (const numbers of series) {
@@ -226,7 +226,7 @@ function band(series, x, level) {
   return svg("path", { class: "band", d: top.length ? `M${[...top, ...under].join("L")}Z` : "" });
 }
 
-/* The same for nodes that have no order among them: a bar each. */
+/* One step of nodes without an order: a bar for each. */
 function bars(series, x, level, wide) {
   return svg("g", { class: "band" }, series.map((numbers, place) => {
     const levels = Array.from(numbers).filter(Number.isFinite).map(level);

@@ -1,4 +1,4 @@
-/* What each pass did to the graph: a row a pass, and below it what changed, before → after. */
+/* The effect of each pass: a row per pass, and below it the changed nodes, before → after. */
 
 import { registerPanel } from "../core/contract.js";
 import { append, bytesText, countText, element, plural, replaceChildren, visible } from "../core/elements.js";

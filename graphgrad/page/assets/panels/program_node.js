@@ -1,4 +1,4 @@
-/* What the compiler made of the selected node: each pass, its line of the program, its kernel. */
+/* The selected node in the compiler: its changes by each pass, its line of the program, its kernel. */
 
 import { registerColouring, registerPanel } from "../core/contract.js";
 import { append, bidi, element, plural, visible } from "../core/elements.js";
@@ -20,7 +20,7 @@ function showOwnProgram(host, context) {
   ]);
 }
 
-/* The line after which the program computes; before it stands what is made once. */
+/* The line after which the program computes; lines before it run once. */
 function firstLine(section) {
   if (first === null) first = section.program.findIndex((line) => line.startsWith("def run(")) + 1;
   return first;

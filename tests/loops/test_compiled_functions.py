@@ -14,8 +14,7 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
 from loop_texts import DTYPES
 
-from graphgrad.loops.export import _C_TYPES, exported
-from graphgrad.loops.instructions import LLVM_TYPES, LoopError
+from graphgrad.loops.compiled_functions import _C_TYPES, compile_function
 from graphgrad.loops.language import (
     array,
     bool_,
@@ -26,6 +25,7 @@ from graphgrad.loops.language import (
     uint64,
     word,
 )
+from graphgrad.loops.llvm_text import LLVM_TYPES, LoopError
 from graphgrad.loops.translate import translate_function
 
 SCALE = 3
@@ -107,7 +107,7 @@ def test_every_type_has_one_in_c_of_its_size() -> None:
 @pytest.mark.parametrize("type_", LLVM_TYPES)
 def test_scalars_come_back_as_they_were_given(type_: str) -> None:
     dtype = DTYPES[type_]
-    function = exported(same, word=type_)
+    function = compile_function(same, word=type_)
     if dtype.kind == "f":
         values = [0.0, 0.1, -1e30, np.inf, float(np.finfo(dtype).tiny)]
     elif dtype.kind == "b":
@@ -122,17 +122,17 @@ def test_scalars_come_back_as_they_were_given(type_: str) -> None:
 @pytest.mark.parametrize("type_", LLVM_TYPES)
 def test_a_function_for_each_type_writes_that_type(type_: str) -> None:
     numbers = np.zeros(2, DTYPES[type_])
-    assert exported(write, word=type_)(numbers.ctypes.data, 1) is None
+    assert compile_function(write, word=type_)(numbers.ctypes.data, 1) is None
     assert numbers.tolist() == [1, 0]
 
 
 def test_arguments_of_every_type_at_once() -> None:
-    function = exported(mixed_sum)
+    function = compile_function(mixed_sum)
     assert function(0.5, 2.0, -3, True, 2**40) == 0.5 + 20 - 300 + 1000 + 3 * 2.0**40
 
 
 def test_truth_values_are_whole_bytes() -> None:
-    table = {(a, b): exported(negated)(a, b) for a in (False, True) for b in (False, True)}
+    table = {(a, b): compile_function(negated)(a, b) for a in (False, True) for b in (False, True)}
     assert table == {
         (False, False): True,
         (False, True): True,
@@ -141,7 +141,7 @@ def test_truth_values_are_whole_bytes() -> None:
     }
     assert "define zeroext i1 @f(" in translate_function(any_set, "f", {})
     raw = ctypes.CFUNCTYPE(ctypes.c_uint8, ctypes.c_int64, ctypes.c_int64)
-    function = exported(any_set)
+    function = compile_function(any_set)
     address = ctypes.cast(function, ctypes.c_void_p).value
     for size in (1, 7, 64, 133):
         numbers = np.zeros(size, bool)
@@ -152,7 +152,7 @@ def test_truth_values_are_whole_bytes() -> None:
 
 def test_a_function_lets_go_of_the_interpreter() -> None:
     """Another thread works while a long call is under way."""
-    function, numbers = exported(count), np.zeros(1, np.int64)
+    function, numbers = compile_function(count), np.zeros(1, np.int64)
     expected = np.zeros(1, np.int64)
     function(10, expected.ctypes.data)
     assert expected[0] == sum(turn * 3 ** (9 - turn) for turn in range(10))
@@ -170,27 +170,27 @@ def test_a_function_lets_go_of_the_interpreter() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (several, "a single number is wanted"),
-        (untyped, "a type is wanted: one of float32"),
-        (oddly_typed, "a type is wanted"),
+        (several, "expected a single number"),
+        (untyped, "expected a type: one of float32"),
+        (oddly_typed, "expected a type"),
         (wrong, r"(?s)not in the language.*in line 4: b = a \*\* 2"),
     ],
     ids=["two results", "no type", "Python's float", "an operator"],
 )
 def test_what_cannot_be_exported(function, message: str) -> None:
     with pytest.raises(LoopError, match=message):
-        exported(function)
+        compile_function(function)
 
 
 def test_a_type_by_name_has_to_be_given() -> None:
-    with pytest.raises(LoopError, match="a type is wanted"):
-        exported(same)
-    with pytest.raises(LoopError, match="a type is wanted"):
-        exported(same, word="float16")
+    with pytest.raises(LoopError, match="expected a type"):
+        compile_function(same)
+    with pytest.raises(LoopError, match="expected a type"):
+        compile_function(same, word="float16")
 
 
 def test_the_wrong_number_or_kind_of_arguments() -> None:
-    function = exported(mixed_sum)
+    function = compile_function(mixed_sum)
     with pytest.raises(TypeError):
         function(0.5, 2.0)
     with pytest.raises(ctypes.ArgumentError):

@@ -1,6 +1,6 @@
 """Every operator, relation, conversion and function, for every type that it is for, as in NumPy.
 
-The cases are those of the tables in instructions.py and expressions.py; what is entered there has
+The cases are those of the tables in llvm_text.py and expressions.py; what is entered there has
 to be given its meaning in NumPy here, or a test says what is missing.
 """
 
@@ -19,8 +19,8 @@ from loop_texts import DTYPES, assert_same, kernel, llvm_of, run_compiled, steps
 from scipy import special
 
 from graphgrad.loops import language
-from graphgrad.loops.expressions import _ARITHMETIC, _RELATIONS
-from graphgrad.loops.instructions import BYTES, FUNCTIONS, LLVM_TYPES, LoopError, Number
+from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
+from graphgrad.loops.llvm_text import BYTES, FUNCTIONS, LLVM_TYPES, Literal, LoopError
 
 FLOATS = ("float32", "float64")
 INTEGERS = ("int32", "int64", "uint32", "uint64")
@@ -28,7 +28,7 @@ NUMBERS = (*FLOATS, *INTEGERS)
 BITS = (*INTEGERS, "bool_")
 LARGE = {"float32": 3e38, "float64": 1e300}
 
-ARITHMETIC: Mapping[str, tuple[Any, tuple[str, ...]]] = {
+OPERATORS: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     "+": (np.add, NUMBERS),
     "-": (np.subtract, NUMBERS),
     "*": (np.multiply, NUMBERS),
@@ -42,7 +42,7 @@ ARITHMETIC: Mapping[str, tuple[Any, tuple[str, ...]]] = {
     ">>": (np.right_shift, INTEGERS),
 }
 """The meaning of an operator and the types that it is for."""
-RELATIONS = {
+COMPARISONS = {
     "<": np.less,
     "<=": np.less_equal,
     ">": np.greater,
@@ -151,22 +151,22 @@ def refused(expression: str, type_: str, result: str) -> bool:
     try:
         llvm_of(text)
     except LoopError as error:
-        assert f"is not for {type_}" in str(error), error
+        assert f"is not defined for {type_}" in str(error), error
         return True
     return False
 
 
 def test_every_entry_of_the_tables_has_a_meaning_here() -> None:
-    assert set(ARITHMETIC) == set(_ARITHMETIC.values()), "operators: say what NumPy does"
-    assert set(RELATIONS) == set(_RELATIONS.values()), "relations: say what NumPy does"
+    assert set(OPERATORS) == set(ARITHMETIC.values()), "operators: say what NumPy does"
+    assert set(COMPARISONS) == set(RELATIONS.values()), "relations: say what NumPy does"
     assert {*MEANING, "fma"} == set(FUNCTIONS), "functions: say what NumPy does"
     assert set(LLVM_TYPES) == {*NUMBERS, "bool_"}, "types: say what kind it is"
 
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
-@pytest.mark.parametrize("sign", _ARITHMETIC.values())
+@pytest.mark.parametrize("sign", ARITHMETIC.values())
 def test_operators(sign: str, type_: str) -> None:
-    meaning, types = ARITHMETIC[sign]
+    meaning, types = OPERATORS[sign]
     assert refused(f"a {sign} b", type_, type_) == (type_ not in types)
     if type_ not in types:
         return
@@ -185,10 +185,10 @@ def test_operators(sign: str, type_: str) -> None:
 
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
-@pytest.mark.parametrize("sign", _RELATIONS.values())
+@pytest.mark.parametrize("sign", RELATIONS.values())
 def test_relations(sign: str, type_: str) -> None:
     a, b = operands(type_, 2)
-    assert_same(computed(f"a {sign} b", "bool_", a, b), RELATIONS[sign](a, b))
+    assert_same(computed(f"a {sign} b", "bool_", a, b), COMPARISONS[sign](a, b))
 
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
@@ -303,9 +303,9 @@ def test_written_integers_fit_or_are_refused(type_: str) -> None:
     run_compiled(kernel(body, f"out: {type_}, 2"), [out])
     assert out.tolist() == [limits.max, limits.min]
     with pytest.raises(LoopError, match=f"{int(limits.max) + 1} does not fit into {type_}"):
-        Number(int(limits.max) + 1).of(type_)
-    with pytest.raises(LoopError, match=f"{type_} is wanted, not 2.5"):
-        Number(2.5).of(type_)
+        Literal(int(limits.max) + 1).typed(type_)
+    with pytest.raises(LoopError, match=f"expected {type_}, not 2.5"):
+        Literal(2.5).typed(type_)
 
 
 @pytest.mark.parametrize("type_", FLOATS)

@@ -1,4 +1,4 @@
-"""graphgrad in the bench; the variant is the name of a pass that is left out."""
+"""The training step in graphgrad; the variant is the name of a pass that is left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def settings_of(workload: Workload, dropout: float) -> transformer.Settings:
-    """The Transformer's settings that mean this workload."""
+    """The Transformer's settings for this workload."""
     return transformer.Settings(
         seed=workload.seed,
         batch_size=workload.batch,
@@ -48,13 +48,13 @@ def forward_graph(workload: Workload, dropout: float) -> Graph:
 
 
 def training_graph(workload: Workload, dropout: float) -> Graph:
-    """The graph of a step: the loss and all updates, and nothing that a peer does not compute."""
+    """The graph of a step: the loss and all updates, without outputs that peers do not compute."""
     graph = training_step(forward_graph(workload, dropout), settings_of(workload, dropout))
     return graph.with_outputs({"loss": graph.outputs["loss"]})
 
 
 def facts(variant: str, threads: int) -> dict[str, Any]:
-    """Version and BLAS; the threads are those that the BLAS chose."""
+    """The version and the BLAS, with the number of threads that the BLAS uses."""
     blas = [each for each in threadpool_info() if each["user_api"] == "blas"]
     used = max((each["num_threads"] for each in blas), default=threads)
     names = ", ".join(

@@ -1,4 +1,4 @@
-"""Figures in pictures: the numbers are those of the batch, in every box that has any."""
+"""Annotations in pictures: the figures are those of the batch, in every box that has figures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.figures.statistics import statistics_of
+from graphgrad.figures.array_figures import figures_of
 from graphgrad.formats import render
 from graphgrad.graph import Graph
 from graphgrad.models import feedforward
 from graphgrad.rendering import View
-from graphgrad.rendering.figures import Figures, delta_text, figures_of, value_text
+from graphgrad.rendering.annotations import Annotations, annotations_of, delta_text, value_text
 from graphgrad.rendering.paint import picture
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
@@ -31,25 +31,25 @@ needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is 
     ],
 )
 def test_figures_in_short(values: list[float], value: str, delta: str) -> None:
-    found = statistics_of(np.array(values))
+    found = figures_of(np.array(values))
     assert (value_text(found), delta_text(found)) == (value, delta)
 
 
-def trained() -> tuple[Graph, dict[str, np.ndarray], Figures]:
+def trained() -> tuple[Graph, dict[str, np.ndarray], Annotations]:
     """The lecture's network with hand-made weights on a batch of two flowers."""
     settings = feedforward.Settings(dtype="float64")
     graph = gg.derive(feedforward.network(settings), "loss")
     state = {name: np.array(0.1 * place - 0.5) for place, name in enumerate(graph.parameters)}
     feeds = {name: np.array([0.5, -1.0]) * (1 + place) for place, name in enumerate(graph.inputs)}
-    return graph, state, figures_of(graph, feeds, state, "my run", 1200, 1200)
+    return graph, state, annotations_of(graph, feeds, state, "my run", 1200, 1200)
 
 
 def test_boxes_edges_and_deltas_have_the_numbers_of_the_batch() -> None:
-    graph, state, figures = trained()
+    graph, state, annotations = trained()
     x = np.stack([np.array([0.5, -1.0]) * (1 + place) for place in range(3)])
     w = np.array([state[f"w.x{h}->h1"] for h in (1, 2, 3)])
     a = w @ x
-    found = picture(graph, figures=figures)
+    found = picture(graph, annotations=annotations)
     (box,) = [b for b in found.boxes if b.label.text == "a" and b.scope == ("hidden", "1")]
     assert box.figure == f"{a.mean():.3g} ± {a.std():.2g}"
     edge = next(e for e in found.edges if e.label.index == "x2→h1" and e.kind == "value")
@@ -70,11 +70,11 @@ def test_without_figures_nothing_is_said_of_a_run() -> None:
 def test_every_image_shows_them_and_hostile_names_of_runs_stay_text() -> None:
     graph, _, _ = trained()
     name = '<b>"x"</b>\n---\n&{}'
-    figures = Figures(name, 1, 1, 2.0, {"loss": "<i>3</i>"}, {"loss": "‖δ‖ 1"})
+    annotations = Annotations(name, 1, 1, 2.0, {"loss": "<i>3</i>"}, {"loss": "‖δ‖ 1"})
     for view in (View(), View(fold=True)):
-        svg = render(graph, "svg", view, figures=figures).decode()
+        svg = render(graph, "svg", view, annotations=annotations).decode()
         assert "after step 1 · loss 2 on the batch of step 1" in svg
         assert "&lt;b&gt;" in svg and "<b>" not in svg and "&lt;i&gt;3&lt;/i&gt;" in svg
-        mermaid = render(graph, "mermaid", view, figures=figures).decode().split("\n")
+        mermaid = render(graph, "mermaid", view, annotations=annotations).decode().split("\n")
         assert mermaid[0] == mermaid[2] == "---" and mermaid[3].startswith("flowchart")
         assert mermaid[1].startswith('title: "<b>\\"x\\"</b>\\\\n---')

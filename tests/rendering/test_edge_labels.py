@@ -1,4 +1,4 @@
-"""What stands at an edge of deltas: every contribution's factor, also where a node is used twice.
+"""The labels of edges of deltas: every contribution's factor, also of a node that is used twice.
 
 The formulas are compared with what the deltas are: for each operation that is given one node in
 several places, the labels of its edge are as many terms as the graph has contributions.

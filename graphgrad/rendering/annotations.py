@@ -1,10 +1,10 @@
-"""What a picture of a run shows besides the graph: its step, its loss, and figures of every value.
+"""Computes the annotations of a picture of a run: its step, its loss, and figures of every value.
 
     feedforward-001 · after step 1,000 · loss 6.25 on the batch of step 1,000
     values: mean ± standard deviation; deltas: ‖δ‖; single numbers as they are
 
-The figures are those that `graphgrad inspect` shows, of one batch with the newest parameters. A
-picture of a model has none: its parameters are only drawn when a run begins.
+The figures are those that `graphgrad inspect` shows, of one batch with the newest parameters. The
+picture of a model has no annotations: its parameters get their first values when a run begins.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from graphgrad.figures.array_figures import Figures
 from graphgrad.figures.evaluation import Arrays
-from graphgrad.figures.statistics import Statistics, inspect_values
+from graphgrad.figures.node_report import inspect_values
 from graphgrad.graph import Graph
 
 LEGEND = "values: mean ± standard deviation; deltas: ‖δ‖; single numbers as they are"
 
 
 @dataclass(frozen=True)
-class Figures:
-    """`values` and `deltas` are short texts by the shown name of a node; `run` is a folder's name,
-    `step` how many steps its parameters have behind them, `batch` which batch was looked at."""
+class Annotations:
+    """The texts that are written into the picture of a run.
+
+    `values` and `deltas` are short texts by the shown name of a node. `run` is the name of the
+    run's folder, `step` the number of steps that its parameters were trained for, and `batch` the
+    number of the batch that the figures are computed from.
+    """
 
     run: str
     step: int
@@ -32,19 +37,19 @@ class Figures:
     deltas: Mapping[str, str] = field(default_factory=dict)
 
     def caption(self) -> tuple[str, ...]:
-        """The lines that stand above a picture."""
+        """The lines above the picture."""
         line = f"{self.run} · after step {self.step:,}"
         if self.loss is not None:
             line += f" · loss {self.loss:.4g} on the batch of step {self.batch:,}"
         return line, LEGEND
 
 
-def figures_of(
+def annotations_of(
     graph: Graph, feeds: Arrays, state: Arrays, run: str = "", step: int = 0, batch: int = 0
-) -> Figures:
-    """The figures of a graph, with deltas or without, at a batch and the state of a run.
+) -> Annotations:
+    """Computes the annotations of a graph, with or without deltas, from a batch and a state.
 
-    Raises what `inspect_values` raises for feeds or a state that do not fit.
+    Raises the errors of `inspect_values` if the feeds or the state do not fit.
     """
     values, deltas, loss = {}, {}, None
     loss_name = graph.name_of(graph.outputs["loss"]) if "loss" in graph.outputs else None
@@ -54,11 +59,11 @@ def figures_of(
             deltas[report.name] = delta_text(report.delta)
         if report.name == loss_name:
             loss = report.value.mean
-    return Figures(run, step, batch, loss, values, deltas)
+    return Annotations(run, step, batch, loss, values, deltas)
 
 
-def value_text(found: Statistics) -> str:
-    """`0.12 ± 0.3`; a single number stands alone, and what is not finite is counted."""
+def value_text(found: Figures) -> str:
+    """`0.12 ± 0.3`; a single number as it is; the count of elements that are not finite."""
     if found.non_finite or found.mean is None or found.std is None:
         return f"{found.non_finite:,} not finite" if found.non_finite else ""
     if all(size == 1 for size in found.shape):
@@ -67,7 +72,7 @@ def value_text(found: Statistics) -> str:
     return f"{mean:.3g} ± {found.std:.2g}"
 
 
-def delta_text(found: Statistics) -> str:
+def delta_text(found: Figures) -> str:
     """`‖δ‖ 0.034`."""
     if found.non_finite:
         return f"{found.non_finite:,} not finite"

@@ -1,7 +1,7 @@
-"""The NumPy engine: every operation's own computation, and compiled kernels where they win.
+"""The NumPy backend: the operations' own computations, and compiled ones that are faster.
 
-An engine is a table of overrides; an operation without one is computed as its block says. llvmlite
-is optional: without it the same program runs, with dropout masks made by NumPy.
+`OVERRIDES` maps operations to compiled functions; all others are computed as their blocks say.
+llvmlite is optional: without it the same program runs without kernels, with masks made by NumPy.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from graphgrad.backends.numpy.program_text import render_program
 from graphgrad.backends.program import Program
-from graphgrad.backends.source import print_program
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
@@ -20,11 +20,11 @@ from graphgrad.ops.random import dropout_mask
 from graphgrad.plan import Plan
 
 try:
-    from graphgrad.backends.calls import link
-    from graphgrad.loops.philox_compiled import fill_dropout_mask
-    from graphgrad.loops.rows_compiled import add_rows
+    from graphgrad.backends.numpy.call_table import link
+    from graphgrad.loops.library.philox import fill_dropout_mask
+    from graphgrad.loops.library.rows import add_rows
     from graphgrad.loops.threads import usable_cores
-except ImportError:  # without llvmlite the same program runs plain, and NumPy makes the masks
+except ImportError:  # without llvmlite
     COMPILES = False
 else:
     COMPILES = True
@@ -48,18 +48,18 @@ def _scatter_add(out: np.ndarray, indices: np.ndarray, rows: np.ndarray, size: i
         add_rows(out, indices, rows)
         return
     out.fill(False)
-    np.logical_or.at(out, indices, rows)  # as NumPy adds truth values
+    np.logical_or.at(out, indices, rows)  # the sum of booleans, as in NumPy
 
 
 OVERRIDES: Mapping[Operation, Callable[..., None]] = (
     {dropout_mask: _dropout_mask, scatter_add: _scatter_add} if COMPILES else {}
 )
-"""What this engine computes better than the operation's own block."""
+"""Computations that are faster than those of the operations' own blocks."""
 
 
 def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
-    """The program of a plan; `threads` is for fused kernels (default: all cores of the process),
-    `workspaces` are for programs that share their memory."""
-    source = print_program(plan, OVERRIDES)
+    """Lowers a plan to a program. `threads` is the number of threads of fused kernels (default: all
+    cores of the process); programs with the same `workspaces` share memory."""
+    source = render_program(plan, OVERRIDES)
     calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
     return Program(plan, source, calls, workspaces)

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphgrad.loops.library.summary import BLOCK
-from graphgrad.loops.summary_compiled import measure_floats
+from graphgrad.loops.library.summary import BLOCK, measure_floats
 
 EXTREMES = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38, -3e38, 1e-30, 1e10]
 

@@ -1,7 +1,7 @@
-"""Functions of the loop language that Python calls: compiled when they are first called.
+"""Compiles functions of the loop language that Python calls.
 
-They are called through ctypes, which lets go of the interpreter's lock meanwhile. Arrays are passed
-by address, so whoever exports a function checks their types and sizes in Python.
+They are called through ctypes, which releases the interpreter's lock meanwhile. Arrays are passed
+by address, so the caller checks their types and sizes in Python first.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _C_TYPES: Mapping[str, Any] = {
 }
 
 
-def exported(function: Function, **types: str) -> Callable[..., Any]:
-    """The function as machine code, called with numbers of the types of its annotations.
+def compile_function(function: Function, **types: str) -> Callable[..., Any]:
+    """Compiles the function; the result takes numbers of the annotated types.
 
-    `types` say what names of types stand for, where a function has them: real="float32". Raises
-    `LoopError` where the function is not in the language.
+    `types` gives the type for each type variable of the function: real="float32". Raises
+    `LoopError` if the function is not written in the language.
     """
     definition = definition_of(function)
     key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
@@ -50,15 +50,15 @@ def exported(function: Function, **types: str) -> Callable[..., Any]:
 
 @cache
 def translator_digest() -> str:
-    """A hash of the translator and of its library: code that was kept is not used with others."""
+    """A hash of the translator and its library: a change of either invalidates cached code."""
     folder = Path(__file__).parent
-    names = ("translate", "expressions", "instructions", "machine_code")
+    names = ("translate", "expressions", "llvm_text", "machine_code")
     files = [folder / f"{name}.py" for name in names]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()
 
 
 def _c_type(annotation: ast.expr | None, types: Mapping[str, str]) -> Any:
-    """C's type for an annotation, which the translation has found to be one."""
+    """The ctypes type of an annotation, which the translation has checked."""
     assert isinstance(annotation, ast.Name)
     return _C_TYPES[types.get(annotation.id, annotation.id)]

@@ -1,7 +1,7 @@
-"""Prints a loop nest in the loop language: the kernels of the CPU.
+"""Renders a loop nest as a kernel in the loop language, for the CPU.
 
     def kernel(first: int64, last: int64, arguments: int64):
-        given = array(arguments, int64, 6)                 what the call table has to give
+        given = array(arguments, int64, 6)                 the kernel's arguments in the call table
         height, rows, columns = given[0], given[1], 128
         m0 = array(given[2], float32, rows, columns)       an argument, all of it
         r1 = array(given[3], float32, rows, columns)       an output, all of it
@@ -11,18 +11,16 @@
                 o1 = r1[row]                               a row of the output
                 for column in independent(columns):
                     x0 = a0[column]                        an element of the argument
-                    v1 = tanh(x0)                          what is computed
+                    v1 = tanh(x0)                          a computed value
                     o1[column] = v1
 
-A letter says what it is, its number which value of the nest: m, a, x as above; s an argument's one
-number for this row; i the table of an argument's rows; g a row of a mask that is made here; v what
-is computed; r, o an output and its row; t a buffer; q the parts of a collected sum and p this
-block's; total and lost a sum that keeps its digits.
+The letter of a variable says what it is, its number which value of the nest it belongs to; the
+guide's page `loop_language` lists the letters.
 
-The number of columns is written in the text: LLVM then knows how many vectors a row is, which made
-the kernels of a small model a quarter faster. The rows are not; so batches of any size share code.
-The text holds numbers of our own and the kernel expressions of operations, nothing else; equal
-loops give equal text and share one compiled kernel.
+The number of columns is part of the text: so LLVM knows the number of vectors in a row, which makes
+the kernels of a small model a quarter faster. The number of rows is not, so batches of all sizes
+share the code. The text contains generated names and numbers and the kernel expressions of
+operations, nothing else; equal loops give equal text and share one compiled kernel.
 """
 
 from __future__ import annotations
@@ -33,18 +31,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from graphgrad import ops
-from graphgrad.backends.arguments import Address, LoopText, PartialSums, Stream, Table, Word
-from graphgrad.backends.near import PERIODIC, loop_over, near_or_any
-from graphgrad.fusion.reading import (
-    COLUMN,
-    FULL,
-    GENERATOR,
-    INDEXED,
-    INDEXED_ROW,
-    ROW,
-    SCALAR,
-    VECTOR,
+from graphgrad.backends.arguments import (
+    Address,
+    KernelArgument,
+    LoopText,
+    MaskStream,
+    PartialSums,
+    RowTable,
 )
+from graphgrad.backends.numpy.periodic import PERIODIC, loop_over, with_near_loop
+from graphgrad.fusion.reading import Role
 from graphgrad.fusion.statements import (
     LONGEST_SUM,
     Argument,
@@ -69,43 +65,46 @@ from graphgrad.philox import dropout_scale, dropout_threshold
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
 
 
-def print_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> LoopText:
-    """The kernel of a loop nest.
+def render_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> LoopText:
+    """Renders the kernel of a loop nest.
 
-    `in_place` maps an output to the argument whose memory it takes: the kernel is given that array
-    once, so the compiler need not ask whether two arrays overlap.
+    `in_place` maps an output to the argument that it overwrites: that array is passed once, so LLVM
+    need not test whether two arrays overlap.
     """
-    return _LoopPrinter(loops, in_place or {}).printed()
+    return _LoopRenderer(loops, in_place or {}).kernel()
 
 
-class LoopTexts:
-    """Prints equal loops once, however many layers have them."""
+class LoopTextCache:
+    """Renders equal loops once, for any number of layers."""
 
     def __init__(self) -> None:
-        self._printed: dict[tuple[Loops, tuple[tuple[int, int], ...]], LoopText] = {}
+        self._rendered: dict[tuple[Loops, tuple[tuple[int, int], ...]], LoopText] = {}
 
-    def of(self, loops: Loops, in_place: Mapping[int, int]) -> LoopText:
-        """What `print_loops` gives for these."""
+    def render(self, loops: Loops, in_place: Mapping[int, int]) -> LoopText:
+        """`render_loops` of these arguments."""
         key = loops, tuple(in_place.items())
-        found = self._printed.get(key)
+        found = self._rendered.get(key)
         if found is None:
-            found = self._printed[key] = print_loops(loops, in_place)
+            found = self._rendered[key] = render_loops(loops, in_place)
         return found
 
 
-class _LoopPrinter:
+class _LoopRenderer:
     def __init__(self, loops: Loops, in_place: Mapping[int, int]) -> None:
         self.loops, self.in_place = loops, in_place
         self.columns = loops.columns
         self.read = {argument.value for argument in loops.arguments}
-        self.words: list[Word] = [-(-loops.rows // loops.blocks), loops.rows]
-        self.once: list[str] = []
-        """What is done before all rows, then for each block, each row, behind each block."""
-        self.in_block: list[str] = []
-        self.per_row: list[str] = []
-        self.after_block: list[str] = []
+        self.arguments: list[KernelArgument] = [-(-loops.rows // loops.blocks), loops.rows]
+        self.before_blocks: list[str] = []
+        """Lines before the loop over the blocks."""
+        self.block_start: list[str] = []
+        """Lines of a block before the loop over its rows."""
+        self.row_start: list[str] = []
+        """Lines of a row before its statements."""
+        self.block_end: list[str] = []
+        """Lines of a block after the loop over its rows."""
 
-    def printed(self) -> LoopText:
+    def kernel(self) -> LoopText:
         loops = self.loops
         for argument in loops.arguments:
             if isinstance(argument, Mask):
@@ -113,89 +112,99 @@ class _LoopPrinter:
             else:
                 self._argument(argument)
         for value in loops.buffered:
-            self.once.append(f"t{value} = empty(columns, {self._dtype(value)})")
+            self.before_blocks.append(f"t{value} = empty(columns, {self._dtype(value)})")
         for value in loops.kept:
             self._kept(value)
-        for place, value in enumerate(loops.collected):
-            self._collected(value, place)
+        for position, value in enumerate(loops.partial_sums):
+            self._partial_sum(value, position)
         body = [line for stage in loops.stages for each in stage for line in self._statement(each)]
         lines = [
             "def kernel(first: int64, last: int64, arguments: int64):",
-            f"    given = array(arguments, int64, {len(self.words)})",
+            f"    given = array(arguments, int64, {len(self.arguments)})",
             f"    height, rows, columns = given[0], given[1], {self.columns}",
-            *_indented(self.once),
+            *_indented(self.before_blocks),
             "    for block in range(first, last):",
-            *_indented(self.in_block, 2),
+            *_indented(self.block_start, 2),
             "        for row in range(block * height, min(rows, (block + 1) * height)):",
-            *_indented([*self.per_row, *body], 3),
-            *_indented(self.after_block, 2),
+            *_indented([*self.row_start, *body], 3),
+            *_indented(self.block_end, 2),
         ]
-        return LoopText("\n".join(lines) + "\n", tuple(self.words))
+        return LoopText("\n".join(lines) + "\n", tuple(self.arguments))
 
     def _dtype(self, value: int) -> str:
         return _dtype_text(self.loops.values[value].dtype)
 
-    def _given(self, word: Word) -> str:
-        self.words.append(word)
-        return f"given[{len(self.words) - 1}]"
+    def _given(self, argument: KernelArgument) -> str:
+        """Adds an argument; returns the expression that reads it."""
+        self.arguments.append(argument)
+        return f"given[{len(self.arguments) - 1}]"
 
-    def _array(self, name: str, value: int, sizes: str, word: Word | None = None) -> None:
-        """Finds an array at an address that the kernel is given."""
-        given = self._given(Address(value) if word is None else word)
-        self.once.append(f"{name} = array({given}, {self._dtype(value)}, {sizes})")
+    def _array(
+        self, name: str, value: int, sizes: str, argument: KernelArgument | None = None
+    ) -> None:
+        """Adds the line that makes an array of an address among the kernel's arguments."""
+        given = self._given(Address(value) if argument is None else argument)
+        self.before_blocks.append(f"{name} = array({given}, {self._dtype(value)}, {sizes})")
 
     def _mask(self, mask: Mask) -> None:
         n, dtype = mask.value, self.loops.values[mask.value].dtype
         self._array(f"seed{n}", mask.seed, "1")
         self._array(f"step{n}", mask.step, "1")
-        stream = self._given(Stream(n))
-        self.once.append(f"g{n} = empty(columns, {dtype})")
-        self.per_row.append(
+        stream = self._given(MaskStream(n))
+        self.before_blocks.append(f"g{n} = empty(columns, {dtype})")
+        self.row_start.append(
             f"fill_mask_{dtype}(address(g{n}), columns, row * columns, "
             f"int64(seed{n}[0]), int64(step{n}[0]), {stream}, "
             f"{dropout_threshold(mask.rate)}, {dtype}({dropout_scale(mask.rate)!r}))"
         )
 
     def _argument(self, argument: Argument) -> None:
-        n, form = argument.value, self.loops.role(argument.value)
+        n, role = argument.value, self.loops.role(argument.value)
         whole = "rows, columns"
-        sizes = {FULL: whole, INDEXED: whole, VECTOR: "columns", SCALAR: "1"}.get(form, "rows")
+        sizes = {
+            Role.FULL: whole,
+            Role.INDEXED: whole,
+            Role.VECTOR: "columns",
+            Role.SCALAR: "1",
+        }.get(role, "rows")
         self._array(f"m{n}", n, sizes)
         row = "row"
-        if form in (INDEXED, INDEXED_ROW):
-            table = self._given(Table(argument.leading, self.loops.space))
-            self.once.append(f"i{n} = array({table}, int32, rows)")
+        if role in (Role.INDEXED, Role.INDEXED_ROW):
+            table = self._given(RowTable(argument.leading, self.loops.space))
+            self.before_blocks.append(f"i{n} = array({table}, int32, rows)")
             row = f"int64(i{n}[row])"
-        if form == SCALAR:
-            self.once.append(f"s{n} = m{n}[0]")
-        elif form == VECTOR:
-            self.once.append(f"a{n} = m{n}")
+        if role == Role.SCALAR:
+            self.before_blocks.append(f"s{n} = m{n}[0]")
+        elif role == Role.VECTOR:
+            self.before_blocks.append(f"a{n} = m{n}")
         else:
-            self.per_row.append(f"{'a' if form in (FULL, INDEXED) else 's'}{n} = m{n}[{row}]")
+            self.row_start.append(
+                f"{'a' if role in (Role.FULL, Role.INDEXED) else 's'}{n} = m{n}[{row}]"
+            )
 
     def _kept(self, value: int) -> None:
         if value in self.in_place:
-            self.per_row.append(f"o{value} = a{self.in_place[value]}")
-        elif self.loops.role(value) == FULL:
+            self.row_start.append(f"o{value} = a{self.in_place[value]}")
+        elif self.loops.role(value) == Role.FULL:
             self._array(f"r{value}", value, "rows, columns")
-            self.per_row.append(f"o{value} = r{value}[row]")
+            self.row_start.append(f"o{value} = r{value}[row]")
         else:
             self._array(f"o{value}", value, "rows")
 
-    def _collected(self, value: int, place: int) -> None:
-        column = self.loops.role(value) == COLUMN
+    def _partial_sum(self, value: int, position: int) -> None:
+        column = self.loops.role(value) == Role.COLUMN
         sizes = f"{self.loops.blocks}, columns" if column else f"{self.loops.blocks}"
-        self._array(f"q{value}", value, sizes, PartialSums(place))
+        self._array(f"q{value}", value, sizes, PartialSums(position))
         if column:
-            self.in_block += [
+            self.block_start += [
                 f"p{value} = q{value}[block]",
                 "for column in independent(columns):",
                 f"    p{value}[column] = 0",
             ]
         else:
             zero = f"{self._dtype(value)}(0)"
-            self.in_block.append(f"total{value}, lost{value} = {zero}, {zero}")
-            self.after_block.append(f"q{value}[block] = settled(total{value}, lost{value})")
+            self.block_start.append(f"total{value}, lost{value} = {zero}, {zero}")
+            self.block_end.append(f"q{value}[block] = settled(total{value}, lost{value})")
 
     def _statement(self, statement: Statement) -> Sequence[str]:
         if isinstance(statement, ColumnLoop):
@@ -207,7 +216,7 @@ class _LoopPrinter:
         return [self._assign(statement)]
 
     def _column_loop(self, loop: ColumnLoop) -> Sequence[str]:
-        """With a second loop for rows of near arguments, where it has sines or cosines."""
+        """The loop; if it has sines or cosines, also a second one for rows of small arguments."""
         extremes = [
             each for each in loop.body if isinstance(each, Reduce) and each.operation != ops.sum
         ]
@@ -215,7 +224,8 @@ class _LoopPrinter:
             f"v{each.value} = {self._dtype(each.value)}({self._first(each)})" for each in extremes
         ]
         writes = any(
-            isinstance(each, Store) or self.loops.role(each.value) == COLUMN for each in loop.body
+            isinstance(each, Store) or self.loops.role(each.value) == Role.COLUMN
+            for each in loop.body
         )
         lines = list(map(self._step, loop.body))
         body = loop_over(f"{'independent' if writes else 'range'}(columns)", lines)
@@ -225,12 +235,12 @@ class _LoopPrinter:
             for each in loop.body
             if isinstance(each, Assign) and each.operation in PERIODIC
         }
-        return [*starts, *near_or_any(body, computed, periodic)]
+        return [*starts, *with_near_loop(body, computed, periodic)]
 
     def _row_sums(self, steps: Sequence[Load | Reduce]) -> Sequence[str]:
-        """One loop over the columns; a long row is summed in parts."""
+        """The loop over the columns; a long row is summed in parts."""
         values = [each.value for each in steps if isinstance(each, Reduce)]
-        rows = [value for value in values if self.loops.role(value) == ROW]
+        rows = [value for value in values if self.loops.role(value) == Role.ROW]
         zeros = [f"v{value} = {self._dtype(value)}(0)" for value in values]
         body = _indented(map(self._step, steps))
         if self.columns <= LONGEST_SUM:
@@ -251,16 +261,16 @@ class _LoopPrinter:
         ]
 
     def _step(self, step: Load | Assign | Store | Reduce) -> str:
-        """What a turn of a loop over the columns does."""
+        """The line of one statement in a loop over the columns."""
         n = step.value
         if isinstance(step, Assign):
             return self._assign(step)
         if isinstance(step, Load):
-            return f"x{n} = {'g' if self.loops.role(n) == GENERATOR else 'a'}{n}[column]"
+            return f"x{n} = {'g' if self.loops.role(n) == Role.GENERATOR else 'a'}{n}[column]"
         if isinstance(step, Store):
             return f"{self._memory(n)}[column] = v{n}"
         value = self._operand(step.operand)
-        if self.loops.role(n) == COLUMN:
+        if self.loops.role(n) == Role.COLUMN:
             return f"p{n}[column] += {value}"
         if step.operation is ops.sum:
             return f"v{n} = plus(v{n}, {value})"
@@ -286,11 +296,11 @@ class _LoopPrinter:
             return f"{self._memory(n)}[column]"
         if n not in self.read:
             return f"v{n}"
-        once = self.loops.role(n) in (SCALAR, ROW, INDEXED_ROW)
+        once = self.loops.role(n) in (Role.SCALAR, Role.ROW, Role.INDEXED_ROW)
         return f"{'s' if once else 'x'}{n}"
 
     def _memory(self, value: int) -> str:
-        """The row that an element is stored to."""
+        """The variable of the row that an element is stored to."""
         return f"{'o' if value in self.loops.kept else 't'}{value}"
 
     def _dtype_of(self, operand: Operand) -> DType:
@@ -299,7 +309,7 @@ class _LoopPrinter:
         )
 
     def _first(self, step: Reduce) -> str:
-        """What a maximum or minimum starts from: no element is beyond it."""
+        """The initial value of a maximum or minimum, which no element is beyond."""
         largest, dtype = step.operation is ops.max, self.loops.values[step.value].dtype
         if dtype.kind == "f":
             return "-inf" if largest else "inf"
@@ -318,5 +328,5 @@ def _dtype_text(dtype: DType) -> str:
 
 
 def _add_exactly(value: int) -> str:
-    """Adds a partial sum to a total that keeps its digits."""
+    """Adds a partial sum to a compensated total."""
     return f"total{value}, lost{value} = add_exactly(total{value}, lost{value}, v{value})"

@@ -1,0 +1,188 @@
+"""Links a program: compiles its kernels and fills the call table with addresses.
+
+Each kernel call is a row: a compiled kernel, the number of blocks that its rows are divided into,
+and its arguments, most of them addresses of values. An address is an offset in the arena, in a
+constant, or in an array of the caller. The first two are set once for each workspace;
+`set_addresses` sets the third when the caller passes another array than in the last run.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
+from graphgrad.backends.source import KernelCall
+from graphgrad.graph import Node, constant
+from graphgrad.loops.kernel_cache import (
+    compile_add_partial_sums,
+    compile_in_parallel,
+    compile_kernel,
+    kernel_assembly,
+    kernel_llvm_text,
+)
+from graphgrad.loops.threads import compiled_run_rows, shared_pool
+from graphgrad.ops.movement import broadcast_to
+from graphgrad.plan import Plan
+
+SHARED_FROM = 1 << 19
+"""Elements: for smaller kernels, handing work to another thread costs more than it saves; see
+loops/threads.py."""
+
+
+def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
+    """Compiles the kernels, in parallel processes if many are missing; returns the call table."""
+    compile_in_parallel([call.kernel.text for call in calls], threads)
+    table = CallTable(plan, threads)
+    for call in calls:
+        table.add(call)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    function: int
+    blocks: int
+    shared: bool
+    first_argument: int
+
+
+@dataclass
+class CallTable:
+    """The rows of a program, independent of workspaces; filled by `link`."""
+
+    plan: Plan
+    threads: int
+    rows: list[_Row] = field(default_factory=list)
+    arguments: list[int] = field(default_factory=list)
+    in_arena: list[int] = field(default_factory=list)
+    """The indices of the arguments that are offsets in the arena."""
+    in_leaf: dict[int, list[int]] = field(default_factory=dict)
+    """The indices of the arguments that are offsets in the caller's array of this number."""
+    kept: list[np.ndarray] = field(default_factory=list)
+    """Arrays whose addresses are in the table, kept alive by it."""
+
+    def __post_init__(self) -> None:
+        graph = self.plan.graph
+        leaves = [*graph.inputs.values(), *graph.states.values()]
+        self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
+        self._tables: dict[RowTable, np.ndarray] = {}
+
+    def add(self, call: KernelCall) -> None:
+        """Adds the rows of a call."""
+        assert len(self.rows) == call.first_row
+        nest, loops = call.nest, call.nest.loops
+        shared = loops.rows * loops.columns >= SHARED_FROM
+        self._add_row(
+            compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.arguments, call
+        )
+        for position, number in enumerate(loops.partial_sums):
+            node = nest.nodes[number]
+            size = 1 if node.type.size == 1 else loops.columns
+            arguments = (loops.blocks, size, PartialSums(position), Address(number))
+            self._add_row(compile_add_partial_sums(str(node.dtype)), 1, False, arguments, call)
+
+    def assembly(self, text: str) -> str:
+        """The assembly of a kernel."""
+        return kernel_assembly(text)
+
+    def llvm(self, text: str) -> str:
+        """The LLVM text of a kernel."""
+        return kernel_llvm_text(text)
+
+    def bind(self, arena: np.ndarray) -> BoundCallTable:
+        """The table with the addresses of a workspace."""
+        return BoundCallTable(self, arena)
+
+    def _add_row(
+        self,
+        kernel: int,
+        blocks: int,
+        shared: bool,
+        arguments: Sequence[KernelArgument],
+        call: KernelCall,
+    ) -> None:
+        self.rows.append(_Row(kernel, blocks, shared, len(self.arguments)))
+        for argument in arguments:
+            self.arguments.append(self._value_of(argument, call))
+
+    def _value_of(self, argument: KernelArgument, call: KernelCall) -> int:
+        """The argument as a number. If it is an offset, its index is noted, to add the base
+        address."""
+        position = len(self.arguments)
+        if isinstance(argument, int):
+            return argument
+        if isinstance(argument, PartialSums):
+            self.in_arena.append(position)
+            return call.step.scratch[argument.number].offset
+        if isinstance(argument, RowTable):
+            if argument not in self._tables:
+                self._tables[argument] = argument.array()
+                self.kept.append(self._tables[argument])
+            return int(self._tables[argument].ctypes.data)
+        node = call.nest.nodes[argument.value]
+        if isinstance(argument, MaskStream):
+            return int(node.attributes["stream"])
+        return self._address(node)
+
+    def _address(self, node: Node) -> int:
+        """The address of a value, or its offset; then the argument's index is noted."""
+        position = len(self.arguments)
+        while node.operation is broadcast_to:
+            node = node.heads[0]
+        root = self.plan.places[node].root
+        offset = 0
+        if self.plan.places[node].kind == "view":
+            arrays = self.plan.layouts.arrays
+            offset = int(arrays[node].ctypes.data - arrays[root].ctypes.data)
+            root = self.plan.places[root].root  # a next value may be stored in its state
+        if root.operation is constant:
+            array = root.attributes["value"].array
+            self.kept.append(array)
+            return int(array.ctypes.data) + offset
+        if root in self._leaves:
+            self.in_leaf.setdefault(self._leaves[root], []).append(position)
+            return offset
+        self.in_arena.append(position)
+        return self.plan.places[root].offset + offset
+
+
+class BoundCallTable:
+    """A call table with the addresses of one workspace."""
+
+    run: Callable[[int, int], None]
+    """Runs the rows from the first number to before the second."""
+
+    def __init__(self, table: CallTable, arena: np.ndarray) -> None:
+        self._arguments = np.array([*table.arguments, 0], np.int64)
+        self._arguments[table.in_arena] += arena.ctypes.data
+        base = self._arguments.ctypes.data
+        rows = [
+            (row.function, row.blocks, row.shared, base + 8 * row.first_argument)
+            for row in table.rows
+        ]
+        pool = shared_pool(table.threads)
+        self._kept = (table.kept, arena, pool)
+        self._leaves = [
+            (number, np.array(positions, np.intp), self._arguments[positions].copy())
+            for number, positions in table.in_leaf.items()
+        ]
+        self._known: list[Callable[[], np.ndarray | None]] = [_nothing for _ in self._leaves]
+        self._rows = np.array(rows, np.int64).reshape(-1, 4)
+        self.run = partial(compiled_run_rows(), pool.words.ctypes.data, self._rows.ctypes.data)
+
+    def set_addresses(self, *arrays: np.ndarray) -> None:
+        """Sets the addresses of the caller's arrays."""
+        for index, (number, positions, offsets) in enumerate(self._leaves):
+            array = arrays[number]
+            if self._known[index]() is not array:
+                self._arguments[positions] = offsets + array.ctypes.data
+                self._known[index] = weakref.ref(array)
+
+
+def _nothing() -> None:
+    return None

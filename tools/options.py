@@ -1,0 +1,54 @@
+"""Declares the options of a command as a table.
+
+    OPTIONS = (
+        Option("run", help="a run folder"),
+        MODEL_OPTION,
+        OneOf(
+            Option("--json", action="store_true", help="print one JSON object"),
+            Option("--csv", action="store_true", help="print comma-separated values"),
+        ),
+    )
+
+A command adds its table to its parser by `add_options`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import Any
+
+
+class Option:
+    """An option or a positional argument, with the arguments of `argparse`'s `add_argument`."""
+
+    def __init__(self, *names: str, **keywords: Any) -> None:
+        self.names, self.keywords = names, keywords
+
+
+class OneOf:
+    """Options of which a user may give at most one."""
+
+    def __init__(self, *options: Option) -> None:
+        self.options = options
+
+
+def add_options(parser: argparse.ArgumentParser, table: Iterable[Option | OneOf]) -> None:
+    """Adds the options of a table to a parser, in order."""
+    for entry in table:
+        if isinstance(entry, OneOf):
+            group = parser.add_mutually_exclusive_group()
+            for option in entry.options:
+                group.add_argument(*option.names, **option.keywords)
+        else:
+            parser.add_argument(*entry.names, **entry.keywords)
+
+
+MODEL_OPTION = Option(
+    "--model",
+    dest="model_file",
+    metavar="FILE",
+    help="the Python file of the run's model, where it was moved or edited, or "
+    "is not one that you trained with: it is run",
+)
+"""`--model FILE`, by which a user names the file of a run's model."""
