@@ -24,6 +24,7 @@ from graphgrad.training.trainer import check_settings, train
 from graphgrad.training.trust import is_trusted
 
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
+EXAMPLE_GAP = "Return the number of [MASK] in the list."
 EXAMPLE = "de: Sonntag, 22. November 2026"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
 fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
@@ -33,6 +34,8 @@ stopped.
     graphgrad train transformer
     graphgrad train transformer --settings
     graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
+    graphgrad train gpt --text book.txt
+    graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
@@ -41,7 +44,11 @@ stopped.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("model", nargs="?", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help=f"{', '.join(BUILTIN)}, a .py file, or a recipe (see `graphgrad recipes`)",
+    )
     parser.add_argument(
         "--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)"
     )
@@ -56,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_option(parser)
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
+    parser.add_argument(
+        "--text", metavar="FILE", help="a text, or a folder of texts, for gpt and bert"
+    )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -161,6 +171,10 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     if opened.task.translate is not None:
         text = "TEXT" if getattr(opened.settings, "source", "") else f'"{EXAMPLE}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
+    if opened.task.generate is not None:
+        shown.message(f"try: graphgrad generate {folder}")
+    if opened.task.fill is not None:
+        shown.message(f'try: graphgrad fill {folder} "{EXAMPLE_GAP}"')
     return 0
 
 
@@ -187,18 +201,20 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             "train needs a model or --resume DIR", fix=f"graphgrad train {next(iter(BUILTIN))}"
         )
     model = model_of(arguments.model)
-    if (arguments.source or arguments.target) and not hasattr(model.settings, "source"):
-        raise ConfigurationError(
-            f"the model {model.short_name} reads no lines of text",
-            fix="leave --source and --target out",
-        )
+    for option, wanted in (("source", "lines"), ("target", "lines"), ("text", "file")):
+        if getattr(arguments, option) and not hasattr(model.settings, option):
+            raise ConfigurationError(
+                f"the model {model.short_name} reads no {wanted} of text",
+                fix=f"leave --{option} out",
+            )
     return create_run(
         model, with_assignments(model.settings, _assignments(arguments)), arguments.run
     )
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:
-    if arguments.model or arguments.run or arguments.source or arguments.target:
+    files = arguments.source or arguments.target or arguments.text
+    if arguments.model or arguments.run or files:
         raise ConfigurationError(
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",
@@ -216,7 +232,7 @@ def _assignments(arguments: argparse.Namespace) -> list[str]:
     """
     files = [
         f"{key}={Path(path).absolute()}"
-        for key in ("source", "target")
+        for key in ("source", "target", "text")
         if (path := getattr(arguments, key))
     ]
     return [*arguments.set, *_recording(arguments), *files]

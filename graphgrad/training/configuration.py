@@ -28,7 +28,7 @@ from graphgrad.training.settings import TrainingSettings
 FIXED = ("seed", "batch_size", "optimiser", "dtype", "frozen")
 """Settings of every run that the order of its data or its state depends on. What a model declares
 itself is fixed too."""
-PLACES = ("source", "target")
+PLACES = ("source", "target", "text")
 """Settings of a model that say where its data lie: they may move, if they stay the same."""
 
 _MENDING = (
