@@ -25,7 +25,7 @@ def numbered(folder: Path, count: int) -> tuple[Path, Path]:
 def test_pairs_stay_together_and_each_is_on_one_side(tmp_path: Path) -> None:
     corpus = read_parallel(*numbered(tmp_path, 100), validation_share=0.1)
     assert (len(corpus.train), len(corpus.validation), len(corpus.test)) == (80, 10, 10)
-    everything = corpus.train + corpus.validation + corpus.test
+    everything = [*corpus.train, *corpus.validation, *corpus.test]
     assert sorted(everything) == sorted((f"s{n}", f"t{n}") for n in range(100))
     assert corpus == read_parallel(*numbered(tmp_path, 100), validation_share=0.1)
     assert corpus.test != read_parallel(*numbered(tmp_path, 100), 0.1, seed=1).test
