@@ -27,6 +27,7 @@ from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
+from graphgrad.training.text_settings import FILES
 from graphgrad.training.trainer import check_settings, train
 from graphgrad.training.trust import is_trusted
 
@@ -39,7 +40,7 @@ stopped.
 
     graphgrad train transformer
     graphgrad train transformer --settings
-    graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
+    graphgrad train transformer --source train.en --target train.de --set tokens=bpe
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
@@ -63,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_option(parser)
     parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
     parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
+    parser.add_argument("--pairs", metavar="FILE", help="both in one file, a tab between them")
+    for part in ("validation", "test"):
+        for name in ("source", "target", "pairs"):
+            parser.add_argument(
+                f"--{part}-{name}",
+                metavar="FILE",
+                help=f"likewise for {part} (default: some pairs are held out)",
+            )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -172,7 +181,7 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
     if opened.task.translate is not None:
-        text = "TEXT" if getattr(opened.settings, "source", "") else f'"{EXAMPLE}"'
+        text = "TEXT" if getattr(opened.settings, "reads_files", False) else f'"{EXAMPLE}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
     return 0
 
@@ -212,10 +221,11 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             "train needs a model or --resume DIR", fix=f"graphgrad train {next(iter(BUILTIN))}"
         )
     model = model_of(arguments.model)
-    if (arguments.source or arguments.target) and not hasattr(model.settings, "source"):
+    given = [name for name in FILES if getattr(arguments, name)]
+    if given and not hasattr(model.settings, given[0]):
         raise ConfigurationError(
             f"the model {model.short_name} reads no lines of text",
-            fix="leave --source and --target out",
+            fix=f"leave {' and '.join(map(_option, given))} out",
         )
     settings = with_assignments(model.settings, _assignments(arguments))
 
@@ -227,7 +237,7 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:
-    if arguments.model or arguments.run or arguments.source or arguments.target:
+    if arguments.model or arguments.run or any(getattr(arguments, name) for name in FILES):
         raise ConfigurationError(
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",
@@ -243,12 +253,12 @@ def _assignments(arguments: argparse.Namespace) -> list[str]:
 
     Links are not followed: that of a pipe (`<(zcat …)`, /dev/stdin) leads to no file.
     """
-    files = [
-        f"{key}={Path(path).absolute()}"
-        for key in ("source", "target")
-        if (path := getattr(arguments, key))
-    ]
+    files = [f"{key}={Path(path).absolute()}" for key in FILES if (path := getattr(arguments, key))]
     return [*arguments.set, *_recording(arguments), *files]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _recording(arguments: argparse.Namespace) -> list[str]:

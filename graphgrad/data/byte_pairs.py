@@ -91,7 +91,8 @@ class BytePairs:
 
     def to_json(self) -> str:
         """One JSON object, ``{"level": "bpe", "tokenizer": ...}``; ends with a newline."""
-        return json.dumps({"level": LEVEL, "tokenizer": json.loads(self._tokenizer.to_str())}) + "\n"
+        body = {"level": LEVEL, "tokenizer": json.loads(self._tokenizer.to_str())}
+        return json.dumps(body) + "\n"
 
 
 def train_byte_pairs(lines: Iterable[str], size: int) -> BytePairs:

@@ -5,10 +5,11 @@ on in an unnamed temporary file, which is mapped into memory: the system may giv
 """
 
 import mmap
+import os
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import IO, overload
+from typing import overload
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class LineWriter:
 
     def __init__(self) -> None:
         self._block = bytearray()
-        self._file: IO[bytes] | None = None
+        self._file: int | None = None
         self._lengths = array("Q")
 
     def add(self, line: bytes) -> None:
@@ -61,9 +62,8 @@ class LineWriter:
         text: bytes | mmap.mmap = bytes(self._block)
         if self._file is not None:
             self._spill()
-            self._file.flush()
-            text = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._file.close()  # the map holds it
+            text = mmap.mmap(self._file, 0, access=mmap.ACCESS_READ)
+            os.close(self._file)  # the map holds the file
         starts = np.zeros(len(self._lengths) + 1, np.int64)
         np.cumsum(np.frombuffer(self._lengths, self._lengths.typecode), out=starts[1:])
         self._block, self._file, self._lengths = bytearray(), None, array("Q")
@@ -72,15 +72,18 @@ class LineWriter:
     def _spill(self) -> None:
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile()
-            self._file.write(self._block)
+                self._file, name = tempfile.mkstemp()
+                os.unlink(name)  # it lives as long as somebody holds it
+            rest = memoryview(self._block)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
         except OSError as error:
             raise EnvironmentLimitError(
                 f"the text cannot be kept in a temporary file: {error.strerror or error}",
                 tempfile.gettempdir(),
                 "free space there, or set TMPDIR to a folder with more",
             ) from None
-        self._block.clear()
+        self._block = bytearray()
 
 
 class Pairs(Sequence[Pair]):

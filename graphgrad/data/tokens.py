@@ -5,8 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
-from graphgrad.data.byte_pairs import LEVEL, BytePairs, byte_pairs_from, train_byte_pairs
-from graphgrad.data.byte_pairs import read_byte_pairs
+from graphgrad.data.byte_pairs import (
+    LEVEL,
+    BytePairs,
+    byte_pairs_from,
+    read_byte_pairs,
+    train_byte_pairs,
+)
 from graphgrad.data.corpus import Pair
 from graphgrad.data.flat import side_of
 from graphgrad.data.vocabulary import Vocabulary

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.compile import sizes_of
-from graphgrad.data.vocabulary import Vocabulary
+from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.inspection.selection import parts_of
@@ -100,7 +100,7 @@ def _tokens(
             ids = feeds[name][example].tolist()
             if vocabulary is None:
                 return tuple(str(number) for number in ids)
-            tokens = Vocabulary.from_json(vocabulary, f"vocabulary-{size}.json").tokens
+            tokens = tokens_from_json(vocabulary, f"vocabulary-{size}.json").tokens
             return tuple(tokens[number] if number < len(tokens) else "?" for number in ids)
     return None
 

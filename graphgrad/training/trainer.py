@@ -25,6 +25,7 @@ import numpy as np
 from graphgrad.compile import Compiled, compile
 from graphgrad.errors import ConfigurationError, NonFiniteError
 from graphgrad.graph import Graph
+from graphgrad.training.announcement import announcement
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
 from graphgrad.training.history_file import HistoryWriter
@@ -95,6 +96,8 @@ def train(
     if done < settings.steps and (settings.fuse or verify):
         verified = verify_first_step(compiled, first, run.state, arbiter, verify)
     shown = progress or Progress(settings.steps, done)
+    for line in announcement(run, compiled):
+        shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
         if done < settings.steps:
@@ -122,7 +125,8 @@ def train(
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         _keep_configuration(run)  # where no step was left to train, not before all went well
-        run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
+        written = {"step": step, **json_figures(figures), **_signatures(run)}
+        run.folder.write_json(EVALUATION, written)
         run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
 
@@ -247,7 +251,7 @@ def _one_step(
     return record, figures
 
 
-def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
+def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, Any]:
     """What the model can do by now: figures on held-out data, and examples.
 
     Gives the figures under the names that the metrics have them by.
@@ -261,7 +265,14 @@ def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
     for line in run.task.examples(read_only(run.state)):
         progress.message(f"    {line}")
         run.folder.log(line)
-    return {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
+    named = {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
+    return named | _signatures(run)
+
+
+def _signatures(run: OpenRun) -> dict[str, Any]:
+    """How figures are computed that have several definitions, where there are any."""
+    signatures = dict(run.task.signatures())
+    return {"signatures": signatures} if signatures else {}
 
 
 def _save(run: OpenRun, step: int) -> None:

@@ -7,208 +7,36 @@ probable token, until <eos> or the maximum length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from pathlib import Path
-from typing import Protocol
+import math
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cache, cached_property
 
 import numpy as np
 
 from graphgrad.compile import Compiled, compile
-from graphgrad.data.batches import Batch, Batches, evaluation_batches
-from graphgrad.data.corpus import Corpus, Pair
-from graphgrad.data.dates import EXAMPLE_DAY, dates_corpus, write_date
-from graphgrad.data.text import read_parallel
-from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from graphgrad.data.batches import evaluation_batches
+from graphgrad.data.corpus import Pair
+from graphgrad.data.dates import EXAMPLE_DAY, write_date
+from graphgrad.data.encoded import Batch, encode_pairs
+from graphgrad.data.token_batches import scored_batches
+from graphgrad.data.vocabulary import BOS, EOS, PAD
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
-from graphgrad.training.files import format_json, parse_json
+from graphgrad.training.scores import Scorer
 from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.text_settings import TextSettings
+from graphgrad.training.translation_data import TranslationData, about
 
 PADDING = PAD
-SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"
-LENGTH_FILE, CORPUS_FILE = "longest-target.json", "corpus.json"
 GROUP = 200
 """How many texts are decoded, and how many pairs evaluated, at a time."""
-VALIDATED = 200
-"""How many held-out pairs are looked at while training goes on."""
 SHOWN_LOCALES = ("de", "fr", "zh", "ru")
-SHOWN_LINES = 4
-_MENDING = "restore it from a copy, or start a new run"
-
-
-class TranslationSettings(Protocol):
-    """What is read of a model's settings here."""
-
-    @property
-    def seed(self) -> int: ...
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def target(self) -> str: ...
-    @property
-    def tokens(self) -> str: ...
-    @property
-    def maximum_length(self) -> int: ...
-    @property
-    def maximum_vocabulary(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class TranslationData:
-    """Two vocabularies, the tokens of the longest target, and the corpus that they come from.
-
-    The corpus is read when it is first asked for: a trained run translates without its data.
-    """
-
-    source_vocabulary: Vocabulary
-    target_vocabulary: Vocabulary
-    longest_target: int
-    batches: Callable[[], Batches]
-    read: Callable[[], Corpus]
-    notice: str = ""
-    record: str = ""
-    """What the corpus was when the run was made, to be kept; empty in a run that is older."""
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        return self.read()
-
-    def fitting(self, pairs: Sequence[Pair], maximum_length: int) -> list[Pair]:
-        """The pairs that are not too long for the model."""
-        return _fitting(self.source_vocabulary, self.target_vocabulary, pairs, maximum_length)
-
-
-def load_data(settings: TranslationSettings, files: Mapping[str, str]) -> TranslationData:
-    """`dates` or the user's line-aligned files; vocabularies of an earlier run are kept."""
-    record = files.get(CORPUS_FILE, "")
-    read = cache(partial(_read_corpus, settings, record))
-    if files:
-        source, target = (
-            Vocabulary.from_json(_kept(files, name), name) for name in (SOURCE_FILE, TARGET_FILE)
-        )
-        batches = cache(lambda: _training_batches(settings, read(), source, target))
-        longest = _length(_kept(files, LENGTH_FILE))
-        return TranslationData(source, target, longest, batches, read, record=record)
-    size = settings.maximum_vocabulary
-    source, target = (
-        Vocabulary.build((pair[side] for pair in read().train), settings.tokens, maximum_size=size)
-        for side in (0, 1)
-    )
-    ready = _training_batches(settings, read(), source, target)
-    _check_held_out(settings, read(), source, target)
-    longest = max(width for _, _, width in ready.shapes())
-    notices = [_of_pipes(settings), read().notice, ready.notice, _few(settings, ready)]
-    return TranslationData(
-        source,
-        target,
-        longest,
-        lambda: ready,
-        read,
-        "; ".join(filter(None, notices)),
-        _record_of(read()),
-    )
-
-
-def _read_corpus(settings: TranslationSettings, record: str = "") -> Corpus:
-    """The corpus. DataError where a run was trained on another: what is held out now may have been
-    trained on then."""
-    corpus = (
-        read_parallel(settings.source, settings.target, seed=settings.seed)
-        if settings.source
-        else dates_corpus(seed=settings.seed)
-    )
-    if record and _record_of(corpus) != record:
-        raise DataError(
-            f"the data are not those that the run was made with: their digest differs, and of the "
-            f"{len(corpus.test)} test pairs of now some may have been trained on",
-            corpus.name,
-            "restore the files as they were (`--resume RUN --set source=FILE --set target=FILE` "
-            "where they have moved), or start a new run",
-        )
-    return corpus
-
-
-def _record_of(corpus: Corpus) -> str:
-    """What tells a corpus and its split from others: sizes for people, and a digest."""
-    sizes = {part: len(getattr(corpus, part)) for part in ("train", "validation", "test")}
-    return format_json({**sizes, "sha256": corpus.digest()}, CORPUS_FILE) + "\n"
-
-
-def _training_batches(
-    settings: TranslationSettings, corpus: Corpus, source: Vocabulary, target: Vocabulary
-) -> Batches:
-    return Batches(
-        corpus.train,
-        source,
-        target,
-        min(settings.batch_size, len(corpus.train)),
-        seed=settings.seed,
-        maximum_length=settings.maximum_length,
-    )
-
-
-def _check_held_out(
-    settings: TranslationSettings, corpus: Corpus, source: Vocabulary, target: Vocabulary
-) -> None:
-    """DataError, before anything is trained, where nothing would be left to evaluate."""
-    for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
-        if not _fitting(source, target, pairs, settings.maximum_length):
-            raise DataError(
-                f"each of the {len(pairs)} pairs held out for {name} is longer than "
-                f"{settings.maximum_length - 1} tokens",
-                corpus.name,
-                "train with a larger maximum_length, or on shorter or more lines",
-            )
-
-
-def _of_pipes(settings: TranslationSettings) -> str:
-    """A word about data that cannot be read a second time."""
-    pipes = [
-        name for name in (settings.source, settings.target) if name and not Path(name).is_file()
-    ]
-    if not pipes:
-        return ""
-    return (
-        f"{' and '.join(pipes)} cannot be read a second time: keep the lines in files; to "
-        "evaluate the run or to go on with it, name them with "
-        "`graphgrad train --resume RUN --set source=FILE --set target=FILE`"
-    )
-
-
-def _few(settings: TranslationSettings, batches: Batches) -> str:
-    """A word about a corpus that is smaller than a batch."""
-    if batches.batch_size == settings.batch_size:
-        return ""
-    return (
-        f"there are {batches.batch_size} training pairs, so a batch holds all of them and not "
-        f"{settings.batch_size}"
-    )
-
-
-def _kept(files: Mapping[str, str], name: str) -> str:
-    """The text of a file that every run of a translating model keeps."""
-    if name not in files:
-        raise DataError("the run does not list this file", name, _MENDING)
-    return files[name]
-
-
-def _length(text: str) -> int:
-    """The number that `LENGTH_FILE` holds."""
-    try:
-        length = parse_json(text.encode())
-    except ValueError:
-        length = None
-    if type(length) is not int or length < 1:
-        raise DataError("the file holds no length", LENGTH_FILE, _MENDING)
-    return length
+SHOWN_LINES = 3
 
 
 def translation_task(
-    settings: TranslationSettings,
+    settings: TextSettings,
     data: TranslationData,
     training: Graph,
     evaluation: Graph,
@@ -218,33 +46,34 @@ def translation_task(
     """The task of a model that declares these four graphs."""
     translator = Translator(data, encoding, decoding, settings.maximum_length)
     scored = cache(lambda: compile(evaluation))
+    scorer = _scorer(settings)
 
     def evaluate(state: State) -> dict[str, float]:
         return score(state, data.corpus.test)
 
     def validate(state: State) -> dict[str, float]:
-        return score(state, data.corpus.validation[:VALIDATED])
+        return score(state, data.corpus.validation[: settings.validation_size or None])
 
     def score(state: State, held_out: Sequence[Pair]) -> dict[str, float]:
         pairs = data.fitting(held_out, settings.maximum_length)
-        total = tokens = 0.0
-        for batch in _batches(data, pairs):
-            count = int((batch.target_output != PAD).sum())
-            total += float(scored()(state, **feeds_of(batch))["loss"]) * count
-            tokens += count
+        figures = _teacher_forced(scored(), state, _batches(settings, data, pairs))
         translated = translator(state, [source for source, _ in pairs])
         wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
         right = sum(a == b for a, b in zip(translated, wanted, strict=True))
-        return {
-            "loss": total / max(tokens, 1),
-            "exact_match": right / max(len(pairs), 1),
-            "examples": len(pairs),
-        }
+        exact = {"exact_match": right / max(len(pairs), 1), "examples": len(pairs)}
+        if not settings.reads_files:
+            return {"loss": figures["loss"], **exact}
+        references = [_readable(settings, data, target) for _, target in pairs]
+        return {**figures, **scorer.score(translated, references), **exact}
 
     def examples(state: State) -> list[str]:
-        sources = _shown(settings, data)
-        pairs = zip(sources, translator(state, sources), strict=True)
-        return [f"{source}  →  {target}" for source, target in pairs]
+        shown = _shown(settings, data)
+        translated = translator(state, [source for source, _ in shown])
+        sources = [_readable(settings, data, source) for source, _ in shown]
+        return [
+            f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")
+            for source, result, (_, reference) in zip(sources, translated, shown, strict=True)
+        ]
 
     return Task(
         graph=training,
@@ -254,14 +83,48 @@ def translation_task(
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=examples,
         translate=translator,
-        files={
-            SOURCE_FILE: data.source_vocabulary.to_json(),
-            TARGET_FILE: data.target_vocabulary.to_json(),
-            LENGTH_FILE: f"{data.longest_target}\n",
-            **({CORPUS_FILE: data.record} if data.record else {}),
-        },
+        files=data.files(),
         notice=data.notice,
+        about=lambda: about(settings, data),
+        sizes=lambda: _largest(data),
+        signatures=scorer.signatures if settings.reads_files else dict,
     )
+
+
+def _scorer(settings: TextSettings) -> Scorer:
+    split = "none" if settings.tokens == "presplit" else "13a"
+    return Scorer(settings.bleu or split)
+
+
+def _readable(settings: TextSettings, data: TranslationData, line: str) -> str:
+    """A line as people read it and as it is scored against: as in its file, but pieces joined."""
+    if settings.tokens == "presplit":
+        return data.target_vocabulary.normal_form(line)
+    return unicodedata.normalize("NFC", line).strip()
+
+
+def _teacher_forced(scored: Compiled, state: State, batches: Iterator[Batch]) -> dict[str, float]:
+    """Loss, perplexity and accuracy of the next token, each given the true ones before it."""
+    total = right = tokens = 0.0
+    for batch in batches:
+        results = scored(state, **feeds_of(batch))
+        counted = batch.target_output != PAD
+        count = int(counted.sum())
+        total += float(results["loss"]) * count
+        if "predicted" in results:
+            right += int((results["predicted"] == batch.target_output)[counted].sum())
+        tokens += count
+    loss = total / max(tokens, 1)
+    perplexity = math.exp(loss) if loss < 700 else math.inf
+    return {"loss": loss, "perplexity": perplexity, "token_accuracy": right / max(tokens, 1)}
+
+
+def _largest(data: TranslationData) -> list[dict[str, int]]:
+    """The sizes of the batches that need the most memory: most target tokens, longest rows."""
+    shapes = data.batches().shapes()
+    most = {max(shapes, key=lambda shape: shape[0] * shape[2]), max(shapes, key=lambda s: s[1:])}
+    names = ("batch", "source", "target")
+    return [dict(zip(names, shape, strict=True)) for shape in sorted(most)]
 
 
 class Translator:
@@ -348,25 +211,21 @@ def _of(graph: Graph, state: State) -> State:
     return {name: state[name] for name in graph.states}
 
 
-def _fitting(
-    source: Vocabulary, target: Vocabulary, pairs: Sequence[Pair], maximum_length: int
-) -> list[Pair]:
-    return [
-        (a, b)
-        for a, b in pairs
-        if len(source.encode(a)) < maximum_length and len(target.encode(b)) < maximum_length
-    ]
+def _batches(
+    settings: TextSettings, data: TranslationData, pairs: Sequence[Pair]
+) -> Iterator[Batch]:
+    """The pairs in batches; in two of the shapes of training, where there are only so many."""
+    source, target = data.source_vocabulary, data.target_vocabulary
+    if settings.batch_tokens:
+        shapes = data.batches().shapes()
+        chosen = dict.fromkeys((shapes[len(shapes) // 2], shapes[-1]))
+        return scored_batches(encode_pairs(pairs, source, target), list(chosen))
+    return evaluation_batches(pairs, source, target, min(GROUP, max(len(pairs), 1)))
 
 
-def _batches(data: TranslationData, pairs: Sequence[Pair]) -> Iterator[Batch]:
-    return evaluation_batches(
-        pairs, data.source_vocabulary, data.target_vocabulary, min(GROUP, max(len(pairs), 1))
-    )
-
-
-def _shown(settings: TranslationSettings, data: TranslationData) -> list[str]:
-    """The sources whose translations are shown while training."""
-    if not settings.source:
-        return [write_date(EXAMPLE_DAY, locale, "full") for locale in SHOWN_LOCALES]
-    fitting = data.fitting(data.corpus.validation, settings.maximum_length)
-    return [source for source, _ in fitting[:SHOWN_LINES]]
+def _shown(settings: TextSettings, data: TranslationData) -> list[tuple[str, str]]:
+    """The sources whose translations are shown while training, with their references."""
+    if not settings.reads_files:
+        return [(write_date(EXAMPLE_DAY, locale, "full"), "") for locale in SHOWN_LOCALES]
+    fitting = data.fitting(data.corpus.validation[:GROUP], settings.maximum_length)
+    return [(source, _readable(settings, data, target)) for source, target in fitting[:SHOWN_LINES]]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.compile import sizes_of
-from graphgrad.data.vocabulary import Vocabulary
+from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import UnknownNameError
 from graphgrad.inspection.history import History, read_history
 from graphgrad.rendering.page.section_attention import attention_section
@@ -22,7 +22,7 @@ from graphgrad.rendering.page.section_passes import pass_section
 from graphgrad.rendering.page.section_run import run_section
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
+from graphgrad.training.translation_data import SOURCE_FILE, TARGET_FILE
 
 GUARDS = ("loss", "gradient_norm")
 """What `train` guards a step by."""
@@ -62,7 +62,7 @@ def tokens_of(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     if SOURCE_FILE not in files or TARGET_FILE not in files:
         return {}
     source, target = (
-        Vocabulary.from_json(files[name], name).tokens for name in (SOURCE_FILE, TARGET_FILE)
+        tokens_from_json(files[name], name).tokens for name in (SOURCE_FILE, TARGET_FILE)
     )
     return {"source": source, "target_input": target, "target_output": target}
 
