@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Protocol
 
+import numpy as np
+
 from graphgrad.data.byte_pairs import (
     LEVEL,
     BytePairs,
@@ -13,7 +15,7 @@ from graphgrad.data.byte_pairs import (
     train_byte_pairs,
 )
 from graphgrad.data.corpus import Pair
-from graphgrad.data.flat import side_of
+from graphgrad.data.flat import Pairs, side_of
 from graphgrad.data.vocabulary import Vocabulary
 
 KINDS: Mapping[str, str] = {
@@ -26,6 +28,9 @@ KINDS: Mapping[str, str] = {
 }
 """The names of `--set tokens=…` and the levels that they stand for; the last two are older names.
 """
+
+
+SAMPLE = 200_000
 
 
 class Tokens(Protocol):
@@ -48,12 +53,15 @@ def build_tokens(
 ) -> tuple[Tokens, Tokens]:
     """What the two sides are cut into, learnt from the pairs or, for byte pairs, read from a file.
 
-    ``joint`` learns one vocabulary from both sides.
+    ``joint`` learns one vocabulary from both sides. Byte pairs are learnt from at most `SAMPLE`
+    pairs, taken at equal distances.
     """
     level = KINDS[kind]
     if file:
         known = read_byte_pairs(file)
         return known, known
+    if level == LEVEL and isinstance(pairs, Pairs) and len(pairs) > SAMPLE:
+        pairs = pairs.subset(np.linspace(0, len(pairs) - 1, SAMPLE).astype(np.int64))
     if joint:
         one = _build(chain(side_of(pairs, 0), side_of(pairs, 1)), level, size)
         return one, one

@@ -16,6 +16,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from graphgrad.errors import ConfigurationError, DataError
@@ -25,6 +26,7 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 LEVELS = ("character", "whitespace", "presplit")
 JOINT = "@@"
 """What ends a piece of a word that goes on, in text that was split beforehand."""
+_AT_ONCE = 1000  # lines counted at a time
 _SEPARATOR = {"character": "", "whitespace": " ", "presplit": " "}
 
 
@@ -71,8 +73,9 @@ class Vocabulary:
                 fix=f"use at least {len(SPECIALS) + 1}",
             )
         counts: Counter[str] = Counter()
-        for line in lines:
-            counts.update(_cut(line, level))
+        rest = iter(lines)
+        while some := [unicodedata.normalize("NFC", line) for line in islice(rest, _AT_ONCE)]:
+            counts.update("".join(some) if level == "character" else " ".join(some).split())
         for special in SPECIALS:
             counts.pop(special, None)
         frequent = [token for token, count in counts.items() if count >= minimum_count]
