@@ -46,7 +46,7 @@ which come with the page: they take less than a tenth of the time that importing
 
 from graphgrad import data, layers, training
 from graphgrad.backprop import derive, grad, hessian_vector, jacobian_vector, vector_jacobian
-from graphgrad.compile import Compiled, compile, initial_state
+from graphgrad.compile import Compiled, compile
 from graphgrad.errors import (
     CheckpointError,
     DataError,
@@ -69,6 +69,7 @@ from graphgrad.graph import (
     extent,
     full,
     glorot_uniform,
+    initial_state,
     input,
     iota,
     normal,

@@ -5,24 +5,20 @@ likely fix is. The command line prints such an error without a traceback and exi
 anything else that escapes is a bug of graphgrad and keeps its traceback.
 """
 
-import difflib
-from collections.abc import Iterable
-
-_NEAR = 0.65  # how alike two names are, from 0 to 1, before one is taken for the other
-
 
 class GraphgradError(Exception):
     """Base of all errors with a message for the user.
 
-    ``problem`` says what is wrong, ``where`` names the place (file and line, file name, node name)
-    and ``fix`` the likely remedy; the last two may be empty.
+    `problem` says what is wrong and `fix` the likely remedy, which may be empty. `where` is
+    anything whose text names the place: the origin of a node, a file, a name; None is unknown.
     """
 
-    def __init__(self, problem: str, where: str = "", fix: str = "") -> None:
-        self.problem, self.where, self.fix = problem, where, fix
+    def __init__(self, problem: str, where: object = None, fix: str = "") -> None:
+        self.problem, self.fix = problem, fix
+        self.where = "" if where is None else str(where)
         parts = [problem]
-        if where:
-            parts.append(f"  where: {where}")
+        if self.where:
+            parts.append(f"  where: {self.where}")
         if fix:
             parts.append(f"  fix:   {fix}")
         super().__init__("\n".join(parts))
@@ -58,12 +54,3 @@ class ConfigurationError(GraphgradError):
 
 class EnvironmentLimitError(GraphgradError):
     """The machine cannot do what was asked: a full disk, a missing program, too little memory."""
-
-
-def suggestion(name: str, known: Iterable[str], listed: str) -> str:
-    """The fix for a name that nothing answers to: the nearest that is known, where one is near,
-    else all of them (``listed`` is what they are called)."""
-    names = list(known)
-    lower = {each.lower(): each for each in reversed(names)}
-    near = difflib.get_close_matches(name.lower(), lower, 1, _NEAR)
-    return f"did you mean {lower[near[0]]!r}?" if near else f"{listed}: {', '.join(names)}"

@@ -308,6 +308,6 @@ def shipped_data() -> str:
     except OSError as problem:
         raise DataError(
             f"cannot read the irises: {problem.strerror}",
-            str(path),
+            path,
             "reinstall graphgrad: the table is part of the package",
         ) from None

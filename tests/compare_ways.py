@@ -19,7 +19,7 @@ import numpy as np
 from random_graphs import Case, assert_same_values, grow_case
 
 import graphgrad as gg
-from graphgrad.compile import CHOICES
+from graphgrad.options import CHOICES
 
 HARD = (np.inf, -np.inf, np.nan, -0.0, 1e-38, -1e30)
 STABILISING = ("stabilise",)

@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.graph import Graph
 from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.training.progress import Progress

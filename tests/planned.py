@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from graphgrad import Graph, Node
 from graphgrad.fusion import fuse, without_fusion
+from graphgrad.options import Options
 from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
 
@@ -13,4 +14,6 @@ from graphgrad.schedule import make_schedule
 def plan_of(graph: Graph, guards: Sequence[Node] = (), fused: bool = False) -> Plan:
     """Where everything lies; with `fused` every region is a kernel, however small."""
     schedule = make_schedule(graph, guards)
-    return make_plan(schedule, fuse(schedule, smallest=1) if fused else without_fusion(schedule))
+    return make_plan(
+        schedule, fuse(schedule, Options(smallest_kernel=1)) if fused else without_fusion(schedule)
+    )

@@ -157,7 +157,7 @@ def test_a_masked_state_is_refused():
 
 def test_without_takes_one_name_or_several():
     graph = Graph({"y": gg.tanh(gg.input("x", 3))})
-    for without in ("fuse", ["fuse"], ("fuse", "simplify"), {"soon"}):
+    for without in ("fuse", ["fuse"], ("fuse", "simplify"), {"eager_updates"}):
         gg.compile(graph, without=without)
     with pytest.raises(UnknownNameError, match="no 'fused' to leave out"):
         gg.compile(graph, without="fused")

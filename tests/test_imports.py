@@ -1,14 +1,16 @@
 """Imports point down only, and stand at the top of their file.
 
-errors < philox, user_folder < loops < graph < ops < backprop < passes < schedule < fusion < plan
-< backends < compile < layers < data < training < inspection < rendering < models < guide < tools
+errors < text < strict_json < files, garbage, memory, display, philox, user_folder < loops < graph
+< ops < backprop < passes < options < schedule < fusion < plan < backends < compile < layers < data
+< training < inspection < rendering < models < guide < tools
 """
 
 from __future__ import annotations
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     "errors",
+    "text",
+    "strict_json",
+    "files",
+    "garbage",
+    "memory",
+    "display",
     "philox",
     "user_folder",
     "loops",
@@ -23,6 +31,7 @@ LAYERS = (
     "ops",
     "backprop",
     "passes",
+    "options",
     "schedule",
     "fusion",
     "plan",
@@ -140,6 +149,44 @@ def test_the_core_needs_nothing_that_is_optional(file):
         if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in inside:
             modules = [m.split(".")[0] for m, _ in imported(node)]
             assert OPTIONAL.isdisjoint(modules), f"{file}:{node.lineno}"
+
+
+def modules_imported(file: Path, known: set[str]) -> set[str]:
+    """The modules among those known that a file imports, also where only a type checker does."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in known else node.module for name in names.values()}
+    return found & known
+
+
+def circle(imports: Mapping[str, Collection[str]]) -> list[str]:
+    """Modules each of which imports the next, and the last the first; none where there is none."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": set(), "d": {"a", "c"}}) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) in (["b", "c", "b"], ["c", "b", "c"])
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Not even for annotations alone: two files that know each other are one."""
+    files = {}
+    for file in FILES:
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts if parts[0] == "graphgrad" else ("graphgrad", *parts))
+        files[name.removesuffix(".__init__")] = file
+    known = set(files)
+    imports = {name: modules_imported(file, known) - {name} for name, file in files.items()}
+    assert any(imports.values()) and circle(imports) == []
 
 
 def test_nothing_unsafe_is_called():

@@ -9,12 +9,14 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from graphgrad.compile import CHOICES, initial_state
-from graphgrad.errors import ConfigurationError, suggestion
+from graphgrad.errors import ConfigurationError
+from graphgrad.graph import initial_state
 from graphgrad.inspection.bench_process import default_threads
 from graphgrad.inspection.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
 from graphgrad.inspection.bench_worker import Workload
 from graphgrad.inspection.cost import flops_of_graph
+from graphgrad.options import CHOICES
+from graphgrad.text import suggestion
 from graphgrad.tools.peers import graphgrad_engine
 from graphgrad.tools.streams import say, tell
 
@@ -75,10 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", metavar="N", type=int, help="default: one a core")
     parser.add_argument(
         "--without",
-        metavar="PASS",
+        metavar="CHOICE",
         action="append",
         default=[],
-        help="time it without this pass as well; may be repeated",
+        help="time it without this pass, or without fuse, rematerialise, product_layouts or "
+        "eager_updates, as well; may be repeated",
     )
     parser.add_argument("--depth", metavar="N,…", default="", help="layers of encoder and decoder")
     parser.add_argument("--batch", metavar="N,…", default="", help="examples in a batch")
@@ -192,7 +195,7 @@ def _peers(text: str) -> list[Contender]:
 def _without(names: Iterable[str]) -> list[Contender]:
     return [
         dataclasses.replace(
-            GRAPHGRAD, name=f"graphgrad without {name}", variant=_known("pass", name, CHOICES)
+            GRAPHGRAD, name=f"graphgrad without {name}", variant=_known("choice", name, CHOICES)
         )
         for name in dict.fromkeys(names)
     ]

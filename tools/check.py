@@ -11,14 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import Graph
-from graphgrad.graph.text import plain
+from graphgrad.compile import compile
+from graphgrad.graph import Graph, initial_state
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.agreement import Agreement, compare_program
 from graphgrad.inspection.check import Verdict, check
 from graphgrad.inspection.lint import lint
 from graphgrad.models import BUILTIN
+from graphgrad.strict_json import format_json
+from graphgrad.text import printable
 from graphgrad.tools.opening import (
     add_model_option,
     is_run,
@@ -27,7 +28,6 @@ from graphgrad.tools.opening import (
     run_of,
 )
 from graphgrad.tools.streams import say, write_document
-from graphgrad.training.files import format_json
 from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import (
@@ -210,7 +210,8 @@ def text_lines(verdicts: Sequence[Verdict], tails: bool = False) -> Iterator[str
     """A line a node; below a delta that is not right, what is known of it; a line for each tail,
     where they are asked for."""
     rows = [
-        (v.verdict, plain(v.name), v.operation, shape_text(v.shape), _error(v)) for v in verdicts
+        (v.verdict, printable(v.name), v.operation, shape_text(v.shape), _error(v))
+        for v in verdicts
     ]
     heading = ("verdict", "node", "operation", "shape", "relative error")
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
@@ -231,7 +232,7 @@ def _details(verdict: Verdict) -> Iterator[str]:
     yield f"by differences {verdict.numeric:.6g}, by δ {verdict.symbolic:.6g}"
     yield f"δ = {verdict.formula}"
     if verdict.suspect:
-        yield f"suspect: {plain(verdict.suspect)}, {verdict.suspect_rule}"
+        yield f"suspect: {printable(verdict.suspect)}, {verdict.suspect_rule}"
         if verdict.suspect_origin:
             yield f"    declared at {verdict.suspect_origin}"
         if verdict.rule_origin:
@@ -242,9 +243,9 @@ def _details(verdict: Verdict) -> Iterator[str]:
 
 def _tails(verdict: Verdict) -> Iterator[str]:
     """A line for what each tail sends back, compared with the change of that tail alone."""
-    width = max((len(plain(tail.tail)) for tail in verdict.tails), default=0)
+    width = max((len(printable(tail.tail)) for tail in verdict.tails), default=0)
     for tail in verdict.tails:
         yield (
-            f"{tail.verdict:<8} <- {plain(tail.tail):<{width}}  {tail.rule}   "
+            f"{tail.verdict:<8} <- {printable(tail.tail):<{width}}  {tail.rule}   "
             f"by differences {tail.numeric:.6g}, by the rule {tail.symbolic:.6g}"
         )

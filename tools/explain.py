@@ -17,10 +17,10 @@ from rich.text import Text
 from graphgrad.graph import Graph
 from graphgrad.inspection.explain import Explanation, explain
 from graphgrad.inspection.explain_text import Style, rows, text_lines
+from graphgrad.strict_json import format_json
 from graphgrad.tools.check import shaken
 from graphgrad.tools.opening import batch_of, is_run, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import say, tell, write_document
-from graphgrad.training.files import format_json
 from graphgrad.training.settings import with_values
 
 STYLES: Mapping[Style, str] = {

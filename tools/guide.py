@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.files import write_atomically
 from graphgrad.guide import GROUPS, TOPICS, build_guide, text_of, topics_called
 from graphgrad.tools.streams import say
-from graphgrad.training.files import write_atomically
 
 HELP = "read the guide: a tutorial, how it works, your own parts, reference"
 DESCRIPTION = """Without a topic, lists the topics. With one (or a group of them), prints its pages:

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.criteria import (
     REPORTED,
@@ -23,12 +22,13 @@ from graphgrad.inspection.criteria import (
 from graphgrad.inspection.criteria import ordered as ordered_items
 from graphgrad.inspection.derivation import STEPS
 from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
+from graphgrad.strict_json import format_json
+from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
 from graphgrad.tools.opening import add_model_option, batch_of, run_of
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
-from graphgrad.training.files import format_json
 from graphgrad.training.optimisers import derived_graph
 
 HELP = "show the value and the delta of every node of a run, in figures"
@@ -222,7 +222,7 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _rows(report: NodeReport) -> Iterator[tuple[str, ...]]:
     yield (
-        plain(report.name),
+        printable(report.name),
         report.operation,
         shape_text(report.shape),
         "z",
@@ -258,7 +258,7 @@ def blocks(reports: Sequence[NodeReport]) -> Iterator[RenderableType]:
     """The same for a terminal, narrow enough for 80 columns: a block a node."""
     for report in reports:
         shape = f"  {report.operation} {shape_text(report.shape)}"
-        yield Text.assemble((plain(report.name), "bold"), (shape, "dim"))
+        yield Text.assemble((printable(report.name), "bold"), (shape, "dim"))
         yield _figure_table(report)
         for place, line in enumerate(_formula(report)):
             yield Text(f"  {'  +' if place else 'δ ='} {line}", "magenta")

@@ -24,10 +24,10 @@ from graphgrad.inspection.criteria import (
 from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import STATISTICS, UPDATE_RATIO
 from graphgrad.inspection.statistics import FIGURES, NodeReport, inspect_values
+from graphgrad.strict_json import format_json
 from graphgrad.tools.opening import batch_of, folder_of, run_of
 from graphgrad.tools.streams import tell, write_document
 from graphgrad.tools.tables import Table, print_csv, print_table, sparkline
-from graphgrad.training.files import format_json
 from graphgrad.training.optimisers import derived_graph
 
 RECORDED = (*REPORTED, UPDATE_RATIO)

@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import NoReturn
 
 import graphgrad
-from graphgrad.errors import GraphgradError, UnknownNameError, suggestion
+from graphgrad.errors import GraphgradError, UnknownNameError
+from graphgrad.text import suggestion
 from graphgrad.tools import (
     bench,
     check,

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.files import disk_errors
 from graphgrad.guide import guide_file
 from graphgrad.tools.streams import say
-from graphgrad.training.files import disk_errors
 
 HELP = "write a starter model file that trains"
 DESCRIPTION = """Writes a small model with its data as one Python file to begin with; a file that is

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
+from graphgrad.files import make_folder, write_atomically
 from graphgrad.inspection.attention_maps import attention_maps
 from graphgrad.inspection.history import History, read_history
 from graphgrad.inspection.recording import recorded_figures
@@ -19,7 +20,6 @@ from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
 from graphgrad.tools.streams import say, tell
-from graphgrad.training.files import make_folder, write_atomically
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if format_of(file) not in FORMATS:
         raise ConfigurationError(
             f"{file.name} does not say which format to write",
-            str(file),
+            file,
             f"end it with .{', .'.join(FORMATS)}",
         )
     _draw(folder, arguments, arguments.what, file)

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.errors import ConfigurationError
+from graphgrad.files import write_atomically
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
+from graphgrad.passes import sizes_of
 from graphgrad.rendering import FORMATS, View, render
 from graphgrad.rendering.figures import Figures, figures_of
 from graphgrad.rendering.page import build_page
@@ -24,7 +25,6 @@ from graphgrad.tools.opening import (
     run_of,
 )
 from graphgrad.tools.streams import say, write_document
-from graphgrad.training.files import write_atomically
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
 from graphgrad.training.task import Task

@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from graphgrad.training.files import show_controls
-from graphgrad.training.progress import displayable
+from graphgrad.text import displayable, show_controls
 
 
 class _Output(io.FileIO):

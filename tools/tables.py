@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from graphgrad.graph.text import plain
+from graphgrad.text import printable
 from graphgrad.tools.streams import say, write_document
 
 Cell = str | float | int | None
@@ -50,7 +50,7 @@ def print_csv(table: Table) -> None:
     writer.writerow(table.headings)
     for row in table.rows:
         writer.writerow(
-            [plain(cell, 10**6) if isinstance(cell, str) else _exact(cell) for cell in row]
+            [printable(cell, 10**6) if isinstance(cell, str) else _exact(cell) for cell in row]
         )
     write_document(text.getvalue())
 
@@ -84,7 +84,7 @@ def rich_table(table: Table) -> RichTable:
 def shown(cell: Cell) -> str:
     """A cell as a person reads it: three digits of a number, - for what does not exist."""
     if isinstance(cell, str):
-        return plain(cell)
+        return printable(cell)
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "-"
     return str(cell) if isinstance(cell, int) else f"{cell:.3g}"

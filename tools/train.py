@@ -11,7 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from graphgrad.compile import Compiled, sizes_of
+from graphgrad.compile import Compiled
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.inspection.agreement import compare_program
@@ -21,7 +21,7 @@ from graphgrad.inspection.machine import one_line_warning
 from graphgrad.inspection.recording import make_recorder, recorded_names
 from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress

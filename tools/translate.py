@@ -11,9 +11,9 @@ from functools import partial
 
 from graphgrad.data.lines import LineCutter, decode_line
 from graphgrad.errors import ConfigurationError, DataError
+from graphgrad.text import displayable
 from graphgrad.tools.opening import add_model_option, run_of
 from graphgrad.tools.streams import tell
-from graphgrad.training.progress import displayable
 
 HELP = "translate texts with a trained run"
 DESCRIPTION = """Translates the given texts, or the lines of standard input as they arrive, one line

@@ -1,8 +1,7 @@
 """Engines: each lowers a plan to a program."""
 
-from graphgrad.backends.memory import available_memory, need_memory
 from graphgrad.backends.numpy_engine import COMPILES, lower
 from graphgrad.backends.program import Program
 from graphgrad.backends.workspaces import Workspaces
 
-__all__ = ["COMPILES", "Program", "Workspaces", "available_memory", "lower", "need_memory"]
+__all__ = ["COMPILES", "Program", "Workspaces", "lower"]

@@ -23,12 +23,12 @@ import numpy as np
 from graphgrad.backends.overlap import StateRanges
 from graphgrad.backends.source import Source
 from graphgrad.backends.workspaces import Run, Workspace, Workspaces
+from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.graph.arrays import given_array
-from graphgrad.graph.display import summary
-from graphgrad.graph.html import program_html
 from graphgrad.graph.single import Single
+from graphgrad.graph.text import summary
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
 
@@ -56,7 +56,7 @@ class LinkedCalls(Protocol):
         """A kernel in the processor's own language."""
 
 
-class Program(Single):
+class Program(Single, Displayed):
     """Call it with the state and the inputs: `outputs = program(state, x=…, y=…)`.
 
     `workspaces` are what it runs in, shared with other programs where they are given.
@@ -111,14 +111,6 @@ class Program(Single):
     def peak_bytes(self) -> int:
         """Bytes held while it runs: arena, constants and state."""
         return self.plan.peak_bytes
-
-    def _repr_html_(self) -> str:
-        figures = [
-            ("nodes", str(len(self.graph))),
-            ("bytes at the peak", f"{self.peak_bytes:,}"),
-            ("of which arena", f"{self.plan.arena_bytes:,}"),
-        ]
-        return program_html("program", figures, {"source": self.source, "plan": str(self.plan)})
 
     def __repr__(self) -> str:
         return (
@@ -212,7 +204,7 @@ def _guard(graph: Graph, value: np.ndarray, position: int) -> None:
         node = graph.nodes[position]
         raise NonFiniteError(
             f"{graph.name_of(node)} is {value.item()}; no parameter was changed",
-            str(node.origin or ""),
+            node.origin,
         )
 
 

@@ -33,8 +33,8 @@ from graphgrad.backends.arguments import LoopText
 from graphgrad.backends.loop_text import LoopTexts
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import CONSTANT, Node, Operation, TensorType
-from graphgrad.graph.text import plain
 from graphgrad.plan import Plan, Step
+from graphgrad.text import printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ class _Printer:
             self._run(
                 f"np.copyto({self.symbols[leaf]}, {self.symbols[node]})",
                 node,
-                f"next {plain(graph.name_of(leaf))}",
+                f"next {printable(graph.name_of(leaf))}",
             )
         return self._assembled(leaves)
 
@@ -186,7 +186,7 @@ class _Printer:
         """What a kernel computes, which arrays come out of it and which go in, by name."""
 
         def shown(node: Node) -> str:
-            return plain(self.graph.name_of(node), 60)
+            return printable(self.graph.name_of(node), 60)
 
         group, heads = call.step.group, call.step.inherited
         outputs = [
@@ -234,7 +234,7 @@ class _Printer:
         self.run_lines.append(f"{call:<58}{self._comment(node, note)}")
 
     def _comment(self, node: Node, note: str = "") -> str:
-        return f"  # {note or plain(self.graph.name_of(node))} : {node.type}"
+        return f"  # {note or printable(self.graph.name_of(node))} : {node.type}"
 
     def _arena_view(self, offset: int, type_: TensorType) -> str:
         return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"

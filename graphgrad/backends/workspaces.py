@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from graphgrad.backends.memory import need_memory, size_text
 from graphgrad.errors import EnvironmentLimitError
+from graphgrad.memory import need_memory, size_text
 from graphgrad.plan.arena import ALIGNMENT
 
 Run = Callable[..., tuple[np.ndarray, ...]]

@@ -113,7 +113,7 @@ class Backwards:
         if rule is None:
             raise DeclarationError(
                 f"{name!r}: the operation {node.operation.name} has no delta rule",
-                str(node.origin or ""),
+                node.origin,
                 "wrap its head in stop_gradient(), or give it a rule: with_delta(…)",
             )
         sent, inside = [], rule_scope(name, self.label)
@@ -175,7 +175,7 @@ class Backwards:
             if new.type != value.type:
                 raise DeclarationError(
                     f"surgery {plan.cut}: the delta is {value.type}, its replacement {new.type}",
-                    str(node.origin or ""),
+                    node.origin,
                     "a delta has the shape and dtype of its node",
                 )
             self._own(new, node, "")
@@ -266,7 +266,7 @@ def _need_no_deltas(graph: Graph, nodes: set[Node], label: str) -> None:
             if node in nodes and node in derivation.of_node:
                 raise DeclarationError(
                     f"this graph already has a {label} of {graph.name_of(node)!r}",
-                    str(node.origin or ""),
+                    node.origin,
                     f'derive with another label: derive(graph, of, label="{label}2")',
                 )
 
@@ -283,7 +283,7 @@ def _check_rule(node: Node, given: Any) -> None:
     if reason:
         raise DeclarationError(
             f"the delta rule of {node.operation.name} {reason}",
-            str(node.origin or ""),
+            node.origin,
             "give (delta_1, delta_2, …): a node for each head, or None where nothing is sent",
         )
 
@@ -298,7 +298,7 @@ def _same_type(node: Node, head: Node, contribution: Node) -> Node:
         raise DeclarationError(
             f"the delta rule of {node.operation.name} gives {contribution.type} for a head of "
             f"type {head.type}",
-            str(node.origin or ""),
+            node.origin,
             "a contribution has the shape of the head or of the result",
         )
     fitted = sum_to(

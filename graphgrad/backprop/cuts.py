@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.deltas import ARROW, Operated, Planned
+from graphgrad.text import did_you_mean
 
 
 def plan_cuts(graph: Graph, cuts: Iterable[Operated], label: str) -> list[Planned[Node]]:
@@ -40,7 +40,7 @@ class _Finder:
             raise UnknownNameError(
                 f"surgery {cut}: {self.graph.name_of(tail)!r} sends nothing back to "
                 f"{self.graph.name_of(head)!r}",
-                str(head.origin or ""),
+                head.origin,
                 f"its delta comes from {names or 'nothing'}",
             )
         return Planned(cut, head, tail)
@@ -51,17 +51,14 @@ class _Finder:
         node = self._exit(cut, name) if node is None else node
         if node is None:
             known = [graph.name_of(item) for item in graph.nodes if item in self.with_delta]
-            near = difflib.get_close_matches(name, known, 3, 0.4)
             raise UnknownNameError(
                 f"surgery {cut}: no node is called {name!r}",
-                fix=f"did you mean {' or '.join(map(repr, near))}?"
-                if near
-                else "print the graph to see its names",
+                fix=did_you_mean(name, known, "print the graph to see its names", 3),
             )
         if with_delta and node not in self.with_delta:
             raise UnknownNameError(
                 f"surgery {cut}: node {name!r} has no delta in this graph",
-                str(node.origin or ""),
+                node.origin,
                 "derive(graph, loss) first; a node that the loss does not depend on has none",
             )
         return node
@@ -97,7 +94,7 @@ def need_no_updates(graph: Graph, label: str) -> None:
         if node in made:
             raise DeclarationError(
                 f"the update of {graph.name_of(leaf)!r} is made of the deltas already",
-                str(leaf.origin or ""),
+                leaf.origin,
                 "cut first, then declare updates: training_step(graph, settings) does with "
                 "settings.surgery",
             )

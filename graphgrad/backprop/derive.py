@@ -47,7 +47,7 @@ def derive(
     if seed is None and target.shape != ():
         raise DeclarationError(
             f"{graph.name_of(target)!r} has shape {target.type}; only a scalar has deltas",
-            str(target.origin or ""),
+            target.origin,
             "sum or average it first, or give derive() a seed of its shape",
         )
     if not target.type.is_float:
@@ -155,7 +155,7 @@ def _renewed(name: str, node: Node, graph: Graph, old: Derivation, new: Graph) -
     if len(found) > 1:
         raise DeclarationError(
             f"the output {name!r} is the delta of several nodes, of which some are cut",
-            str(node.origin or ""),
+            node.origin,
             f"call outputs that are deltas by their names: {delta_name('u', old.label)}",
         )
     return found.pop() if found else node

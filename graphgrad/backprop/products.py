@@ -37,7 +37,7 @@ def grad(y: Node, x: Node | Sequence[Node]) -> Node | tuple[Node, ...]:
     if not all(isinstance(each, Node) for each in (y, *several)):
         raise DeclarationError(
             "grad(y, x) takes nodes",
-            str(current_origin() or ""),
+            current_origin(),
             "of a graph by names: derive(graph, of), which is then asked for the delta of a name",
         )
     found = _deltas(y, several, None)

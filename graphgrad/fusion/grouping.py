@@ -10,27 +10,26 @@ from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.group import Group, single_operation
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.fusion.reading import is_generator, unrepeated
-from graphgrad.fusion.region import Region, find_regions, outer_values
+from graphgrad.fusion.region import Region, find_regions, rematerialised_values
 from graphgrad.graph import Graph, Node, TensorType
+from graphgrad.options import DEFAULTS, Options
 from graphgrad.schedule import Schedule
 
 SMALLEST_KERNEL = 4096
 """Elements: what a few operations of NumPy do in some microseconds is not worth compiling."""
 
 
-def fuse(
-    schedule: Schedule, rematerialise: bool = True, smallest: int | None = None
-) -> list[Group]:
+def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
     """The groups in the order in which they run: each after the last of its nodes.
 
-    Without `rematerialise`, values made of rows and columns are kept in memory, and not made again
-    by every kernel that reads them. `smallest` is the number of elements from which a kernel is
-    made (default: `SMALLEST_KERNEL`).
+    Without `options.rematerialise`, values made of rows and columns are kept in memory, and not
+    made again by every kernel that reads them. `smallest_kernel` is the number of elements from
+    which a kernel is made (default: `SMALLEST_KERNEL`).
     """
     graph, order, layouts = schedule.graph, schedule.order, schedule.layouts
-    smallest = SMALLEST_KERNEL if smallest is None else smallest
-    outer = outer_values(graph, order) if rematerialise else set()
-    regions = _worthwhile(find_regions(schedule, outer), smallest)
+    smallest = SMALLEST_KERNEL if options.smallest_kernel is None else options.smallest_kernel
+    rematerialised = rematerialised_values(graph, order) if options.rematerialise else set()
+    regions = _worthwhile(find_regions(schedule, rematerialised), smallest)
     regions_of: dict[Node, set[Region]] = {}
     for region in regions:
         for node in region.roles:
@@ -39,16 +38,16 @@ def fuse(
     kept = {*graph.outputs.values(), *graph.updates.values()}
     alone_too: dict[Node, tuple[int, int, int]] = {}  # in no region, or read by what is in none
     for node in reversed(order):
-        if node in layouts.views or (node in regions_of and node not in outer):
+        if node in layouts.views or (node in regions_of and node not in rematerialised):
             continue
-        if node in kept or not (is_generator(node) or node in outer):
+        if node in kept or not (is_generator(node) or node in rematerialised):
             alone_too[node] = (position[node], 1, 0)
             continue
         readers = [
             alone_too.get(tail, (position[tail], 0, 0))
             for tail in graph.tails(node)
             if tail in alone_too
-            or (tail in position and tail not in regions_of and tail not in outer)
+            or (tail in position and tail not in regions_of and tail not in rematerialised)
         ]
         if readers:  # just before them: by then every region that it reads from is complete
             alone_too[node] = (min(readers)[0], 0, position[node])
@@ -57,7 +56,7 @@ def fuse(
         wanted = [
             node
             for node in region.roles
-            if node not in outer
+            if node not in rematerialised
             and (
                 node in kept
                 or any(

@@ -37,8 +37,8 @@ from graphgrad.fusion.statements import (
     Statement,
 )
 from graphgrad.graph import Node
-from graphgrad.graph.plain import plain
 from graphgrad.ops.reduction import SUM
+from graphgrad.text import printable
 
 _ALONG = {ROW: "along the row", COLUMN: "over the rows", TOTAL: "in all"}
 _Part = Statement | Load | Reduce
@@ -83,7 +83,7 @@ def _argument(nest: LoopNest, argument: Argument | Mask) -> str:
     n = argument.value
     how = f"is read, {nest.loops.role(n).replace('_', ' ')}"
     if isinstance(argument, Mask):
-        seed, step = (plain(nest.names[m]) for m in (argument.seed, argument.step))
+        seed, step = (printable(nest.names[m]) for m in (argument.seed, argument.step))
         how = f"is made, a mask of rate {argument.rate:g} by {seed} and {step}"
     return f"v{n} {how}{_comment(nest, n)}"
 
@@ -121,4 +121,4 @@ def _operand(operand: Operand) -> str:
 
 
 def _comment(nest: LoopNest, value: int) -> str:
-    return f" : {nest.loops.values[value].dtype}    # {plain(nest.names[value])}"
+    return f" : {nest.loops.values[value].dtype}    # {printable(nest.names[value])}"

@@ -41,20 +41,20 @@ def readable(
     space: Sizes,
     roles: Mapping[Node, str],
     layouts: Layouts,
-    outer: Collection[Node],
+    rematerialised: Collection[Node],
 ) -> bool:
     """Whether a kernel over this space, in which `roles` are computed, can read the value.
 
-    Values that are `outer` are computed again from their own heads wherever they are read.
+    Values that are `rematerialised` are computed again from their own heads wherever they are read.
     """
     shape = aligned(head, space)
     if shape is None:
         return False
-    if head in roles and head not in outer:
+    if head in roles and head not in rematerialised:
         return shape == {FULL: space, ROW: (*space[:-1], 1)}.get(roles[head])
-    if head in outer:
+    if head in rematerialised:
         return head.type.sizes == space and all(
-            readable(its, space, roles, layouts, outer) for its in head.heads
+            readable(its, space, roles, layouts, rematerialised) for its in head.heads
         )
     source = unrepeated(head)
     if is_generator(source):  # numbered by the elements of its own shape

@@ -12,10 +12,10 @@ values of its own size takes in no more: LLVM's time grows with the square of a 
 value that a kernel reads has to be alive when it starts.
 
 What is cheaper to make again than to read belongs to every region that reads it, and to no memory:
-dropout masks, which are made of numbers alone, and outer values, which are larger than anything
-they are made of: rows and columns (the one-hot targets of a cross-entropy, say) or truth values.
-Made again, a float may be rounded otherwise (by another kernel, by NumPy). Where that could turn a
-comparison, it is kept in memory: see `outer_values`.
+dropout masks, which are made of numbers alone, and values that are larger than anything they are
+made of: rows and columns (the one-hot targets of a cross-entropy, say) or truth values. Made again,
+a float may be rounded otherwise (by another kernel, by NumPy). Where that could turn a comparison,
+it is kept in memory: see `rematerialised_values`.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ class Region:
 
 
 def role_in(
-    node: Node, region: Region, layouts: Layouts, outer: Collection[Node] = ()
+    node: Node, region: Region, layouts: Layouts, rematerialised: Collection[Node] = ()
 ) -> str | None:
     """What `node` would be if the region computed it; None where it cannot.
 
-    Values that are `outer` are computed again wherever they are read.
+    Values that are `rematerialised` are computed again wherever they are read.
     """
     space, roles = region.space, region.roles
     if node.operation is RESHAPE:  # with and without the axis of size 1, once a row
@@ -83,7 +83,9 @@ def role_in(
         role = FULL
     elif node.operation.kernel and node.type.sizes == (*space[:-1], 1) != space:
         role = ROW
-    if role is None or not all(readable(h, space, roles, layouts, outer) for h in node.heads):
+    if role is None or not all(
+        readable(h, space, roles, layouts, rematerialised) for h in node.heads
+    ):
         return None
     return role
 
@@ -101,16 +103,16 @@ def _reduction_role(node: Node, region: Region) -> str | None:
     return TOTAL if node.operation is SUM and axes == tuple(range(last + 1)) and last else None
 
 
-def find_regions(schedule: Schedule, outer: Collection[Node]) -> list[Region]:
+def find_regions(schedule: Schedule, rematerialised: Collection[Node]) -> list[Region]:
     """The regions of what is computed; none has nodes from before the guards and from after."""
-    finder = _Finder(schedule.layouts, outer)
+    finder = _Finder(schedule.layouts, rematerialised)
     for node in schedule.order:
         finder.place(node, node in schedule.before_guards)
     return finder.regions()
 
 
-def outer_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
-    """Elementwise values that take more bytes than anything they are made of (other outer values
+def rematerialised_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
+    """Elementwise values that take more bytes than anything they are made of (other such values
     apart), and that only elementwise operations and sums of their own shape read.
 
     A float that a comparison reads, itself or by way of elementwise operations, is none of them:
@@ -149,8 +151,8 @@ class _Finder:
     """Walks the order once. A region is open until a node outside of it reads from it: so whoever
     reads from a region comes after all of it, and regions never wait for each other in a circle."""
 
-    def __init__(self, layouts: Layouts, outer: Collection[Node]) -> None:
-        self.layouts, self.outer = layouts, outer
+    def __init__(self, layouts: Layouts, rematerialised: Collection[Node]) -> None:
+        self.layouts, self.rematerialised = layouts, rematerialised
         self.region_of: dict[Node, Region] = {}
         self.open: set[Region] = set()
 
@@ -159,7 +161,7 @@ class _Finder:
 
     def place(self, node: Node, before_guards: bool) -> None:
         """Puts the node into a region, or leaves it alone and closes what it reads from."""
-        if is_generator(node) or node in self.outer:
+        if is_generator(node) or node in self.rematerialised:
             return  # computed again in every region that reads it
         sources = list(self._sources(node))
         homes = dict.fromkeys(self.region_of[h] for h in sources if h in self.region_of)
@@ -169,7 +171,7 @@ class _Finder:
                 continue
             if any(region.roles.get(head) in (COLUMN, TOTAL) for head in sources):
                 continue
-            role = role_in(node, region, self.layouts, self.outer)
+            role = role_in(node, region, self.layouts, self.rematerialised)
             if role is None or not _has_room(region, node, joined):
                 continue
             if joined is None:
@@ -189,7 +191,7 @@ class _Finder:
         if not space or 0 in space:
             return
         region = Region(space, before_guards)
-        role = role_in(node, region, self.layouts, self.outer)
+        role = role_in(node, region, self.layouts, self.rematerialised)
         if role is not None:
             self.open.add(region)
             self._add(node, region, role)
@@ -198,7 +200,7 @@ class _Finder:
         """What the node reads, with the heads of what is made again in their place."""
         for head in node.heads:
             made = unrepeated(head)
-            if head in self.outer:
+            if head in self.rematerialised:
                 yield from self._sources(head)
             elif is_generator(made):
                 yield from self._sources(made)  # its seed may have been computed, too
@@ -207,22 +209,26 @@ class _Finder:
 
     def _add(self, node: Node, region: Region, role: str) -> None:
         for head in node.heads:
-            self._add_outer(head, region)
+            self._add_rematerialised(head, region)
         region.roles[node] = role
         region.read.update(dict.fromkeys(_read_by(node, region)))
         self.region_of[node] = region
 
-    def _add_outer(self, node: Node, region: Region) -> None:
-        if node in self.outer and node not in region.roles:
+    def _add_rematerialised(self, node: Node, region: Region) -> None:
+        if node in self.rematerialised and node not in region.roles:
             for head in node.heads:
-                self._add_outer(head, region)
+                self._add_rematerialised(head, region)
             region.roles[node] = FULL
             region.read.update(dict.fromkeys(_read_by(node, region)))
 
     def _merge(self, other: Region, into: Region, newest: Node) -> None:
         """Two open regions that one node reads become one, its nodes in a valid order."""
         roles = {**into.roles, **other.roles, newest: into.roles[newest]}
-        both = [n for n in (*into.roles, *other.roles) if n is not newest and n not in self.outer]
+        both = [
+            n
+            for n in (*into.roles, *other.roles)
+            if n is not newest and n not in self.rematerialised
+        ]
         into.roles.clear()
         into.read.clear()
         for node in (*both, newest):

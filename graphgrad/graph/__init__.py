@@ -6,6 +6,7 @@ from graphgrad.graph.deltas import DELTA
 from graphgrad.graph.dimension import Dimension, dimension
 from graphgrad.graph.graph import Graph
 from graphgrad.graph.initial import ONES, ZEROS, Initial, full, glorot_uniform, normal, uniform
+from graphgrad.graph.initial_state import initial_state
 from graphgrad.graph.leaves import (
     INPUT,
     IOTA,
@@ -55,6 +56,7 @@ __all__ = [
     "extent",
     "full",
     "glorot_uniform",
+    "initial_state",
     "input",
     "iota",
     "leaf_name",

@@ -21,7 +21,7 @@ def alias(node: Node, name: str) -> Node:
     if not isinstance(node, Node) or not isinstance(name, str) or not name:
         raise DeclarationError(
             f"alias takes a node and a name, not {type(node).__name__} and {name!r:.60}",
-            str(current_origin() or ""),
+            current_origin(),
             'write alias(node, "name")',
         )
     add_name(node, scoped(name), first=bool(node.heads))

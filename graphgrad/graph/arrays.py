@@ -65,11 +65,11 @@ def given_array(what: str, value: Any, dtype: DType | None = None) -> np.ndarray
         array = plain_array(value)
     except ValueError as problem:
         reason, _, fix = str(problem).partition("; fix: ")
-        raise DeclarationError(f"{what}: {reason}", str(current_origin() or ""), fix) from None
+        raise DeclarationError(f"{what}: {reason}", current_origin(), fix) from None
     try:
         return array if dtype is None else converted(array, dtype)
     except ValueError as problem:
-        raise DeclarationError(f"{what} {problem}", str(current_origin() or "")) from None
+        raise DeclarationError(f"{what} {problem}", current_origin()) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,7 +97,7 @@ class Dimension:
         raise DeclarationError(
             f"the size {self} is not known yet, so it is no number that {other!r:.40} could be "
             "reckoned with",
-            str(current_origin() or ""),
+            current_origin(),
             "use // for a part of a size; extent(size) is the size as a node: x / extent(size)",
         )
 
@@ -123,7 +123,7 @@ def dimension(name: str) -> Dimension:
     try:
         return named(name)
     except ValueError as problem:
-        raise DeclarationError(str(problem), str(current_origin() or "")) from None
+        raise DeclarationError(str(problem), current_origin()) from None
 
 
 def named(name: str) -> Dimension:

@@ -16,12 +16,12 @@ stood. Nothing here recurses, so a chain of 100,000 nodes is as good as any othe
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from graphgrad.display import Displayed, renderer
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph.deltas import (
     DELTA,
@@ -30,20 +30,19 @@ from graphgrad.graph.deltas import (
     Delta,
     Derivation,
 )
-from graphgrad.graph.display import graph_html, summary
-from graphgrad.graph.html import mimebundle, picture, renderer
 from graphgrad.graph.interface import check_leaf_names, check_update, wanted_nodes
 from graphgrad.graph.leaves import INPUT, PARAMETER, STATEFUL, leaf_name
 from graphgrad.graph.naming import all_names
 from graphgrad.graph.node import Node
 from graphgrad.graph.order import topological
 from graphgrad.graph.single import Single
-from graphgrad.graph.text import graph_text
+from graphgrad.graph.text import graph_text, summary
+from graphgrad.text import did_you_mean
 
 Entry = TypeVar("Entry")
 
 
-class Graph(Single):
+class Graph(Single, Displayed):
     """Immutable; every change is a new graph."""
 
     def __init__(
@@ -104,12 +103,10 @@ class Graph(Single):
         if found is not None:
             found.asked = name
             return found
-        near = difflib.get_close_matches(name, [*self.names, *self.outputs], 3, 0.4)
+        known = dict.fromkeys([*self.names, *self.outputs])
         raise UnknownNameError(
             f"no node is called {name!r}",
-            fix=f"did you mean {' or '.join(map(repr, near))}?"
-            if near
-            else "print the graph to see its names",
+            fix=did_you_mean(name, known, "print the graph to see its names", 3),
         )
 
     @cached_property
@@ -337,12 +334,6 @@ class Graph(Single):
 
     def __repr__(self) -> str:
         return f"<{summary(self)}>"
-
-    def _repr_html_(self) -> str:
-        return graph_html(self, picture(self))
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return mimebundle(self, lambda drawn: graph_html(self, drawn), include, exclude)
 
 
 def _found(table: Mapping[Node, Entry], node: Node) -> Entry:

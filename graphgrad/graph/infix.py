@@ -18,16 +18,13 @@ would make an array of Python objects.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.scope import current_origin
-
-if TYPE_CHECKING:
-    from graphgrad.graph.node import Node
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 """The public operations by name, `add` and `matmul` among them; filled once by `graphgrad.ops`,
@@ -74,7 +71,7 @@ class Sameness:
         """Every use but as a truth value."""
         raise DeclarationError(
             "== and != of two nodes say whether they are the same node; they compare no values",
-            str(current_origin() or ""),
+            current_origin(),
             "write equal(a, b) or not_equal(a, b) for a mask, and where(mask, a, 0.0) to use it",
         )
 
@@ -92,79 +89,79 @@ class Infix:
 
     __slots__ = ()
 
-    def __add__(self, other: Any) -> Node:
+    def __add__(self, other: Any) -> Self:
         return OPERATORS["add"](self, other)
 
-    def __radd__(self, other: Any) -> Node:
+    def __radd__(self, other: Any) -> Self:
         return OPERATORS["add"](other, self)
 
-    def __sub__(self, other: Any) -> Node:
+    def __sub__(self, other: Any) -> Self:
         return OPERATORS["subtract"](self, other)
 
-    def __rsub__(self, other: Any) -> Node:
+    def __rsub__(self, other: Any) -> Self:
         return OPERATORS["subtract"](other, self)
 
-    def __mul__(self, other: Any) -> Node:
+    def __mul__(self, other: Any) -> Self:
         return OPERATORS["multiply"](self, other)
 
-    def __rmul__(self, other: Any) -> Node:
+    def __rmul__(self, other: Any) -> Self:
         return OPERATORS["multiply"](other, self)
 
-    def __truediv__(self, other: Any) -> Node:
+    def __truediv__(self, other: Any) -> Self:
         return OPERATORS["divide"](self, other)
 
-    def __rtruediv__(self, other: Any) -> Node:
+    def __rtruediv__(self, other: Any) -> Self:
         return OPERATORS["divide"](other, self)
 
-    def __pow__(self, other: Any) -> Node:
+    def __pow__(self, other: Any) -> Self:
         return OPERATORS["power"](self, other)
 
-    def __rpow__(self, other: Any) -> Node:
+    def __rpow__(self, other: Any) -> Self:
         return OPERATORS["power"](other, self)
 
-    def __matmul__(self, other: Any) -> Node:
+    def __matmul__(self, other: Any) -> Self:
         return OPERATORS["matmul"](self, other)
 
-    def __rmatmul__(self, other: Any) -> Node:
+    def __rmatmul__(self, other: Any) -> Self:
         return OPERATORS["matmul"](other, self)
 
-    def __and__(self, other: Any) -> Node:
+    def __and__(self, other: Any) -> Self:
         return OPERATORS["logical_and"](self, other)
 
-    def __rand__(self, other: Any) -> Node:
+    def __rand__(self, other: Any) -> Self:
         return OPERATORS["logical_and"](other, self)
 
-    def __or__(self, other: Any) -> Node:
+    def __or__(self, other: Any) -> Self:
         return OPERATORS["logical_or"](self, other)
 
-    def __ror__(self, other: Any) -> Node:
+    def __ror__(self, other: Any) -> Self:
         return OPERATORS["logical_or"](other, self)
 
-    def __invert__(self) -> Node:
+    def __invert__(self) -> Self:
         return OPERATORS["logical_not"](self)
 
     def __pos__(self) -> Any:
         return self
 
-    def __neg__(self) -> Node:
+    def __neg__(self) -> Self:
         return OPERATORS["negative"](self)
 
-    def __abs__(self) -> Node:
+    def __abs__(self) -> Self:
         return OPERATORS["absolute"](self)
 
-    def __lt__(self, other: Any) -> Node:
+    def __lt__(self, other: Any) -> Self:
         return OPERATORS["less"](self, other)
 
-    def __le__(self, other: Any) -> Node:
+    def __le__(self, other: Any) -> Self:
         return OPERATORS["less_equal"](self, other)
 
-    def __gt__(self, other: Any) -> Node:
+    def __gt__(self, other: Any) -> Self:
         return OPERATORS["less"](other, self)
 
-    def __ge__(self, other: Any) -> Node:
+    def __ge__(self, other: Any) -> Self:
         return OPERATORS["less_equal"](other, self)
 
-    def __getitem__(self, key: Any) -> Node:
+    def __getitem__(self, key: Any) -> Self:
         return OPERATORS["slice"](self, key)
 
     def __eq__(self, other: object) -> Any:
@@ -184,7 +181,7 @@ class Infix:
             raise DeclarationError(
                 f"{self!r} {sign} {other!r:.40} compares no values: {sign} between nodes says "
                 "whether they are the same node",
-                str(current_origin() or ""),
+                current_origin(),
                 f"write {operation}(x, value) for a mask, and where(mask, a, 0.0) to use it",
             )
         return NotImplemented
@@ -192,7 +189,7 @@ class Infix:
     def __bool__(self) -> bool:
         raise DeclarationError(
             f"{self!r} has no truth value: its value is not known while the graph is declared",
-            str(current_origin() or ""),
+            current_origin(),
             "use where(condition, a, b) for a choice that depends on a value; write (0 < x) & "
             "(x < 1) for 0 < x < 1, and &, |, ~ for and, or, not",
         )
@@ -200,7 +197,7 @@ class Infix:
     def _unknown(self, *_: Any, **__: Any) -> NoReturn:
         raise DeclarationError(
             f"{self!r} has no value while the graph is declared",
-            str(current_origin() or ""),
+            current_origin(),
             "compute with graphgrad's operations; compile(graph)(…) gives values as arrays",
         )
 
@@ -230,5 +227,5 @@ def _numpys(name: str, keywords: Any) -> DeclarationError:
     elif own in OPERATORS:
         fix = f"write gg.{own}(…)"
     return DeclarationError(
-        f"numpy.{name} computes arrays, and a node is none", str(current_origin() or ""), fix
+        f"numpy.{name} computes arrays, and a node is none", current_origin(), fix
     )

@@ -78,7 +78,7 @@ def _number(value: float, what: str, least: float = -math.inf) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not value >= least:
         least_text = "" if least < 0 else f" of at least {least:g}"
         raise DeclarationError(
-            f"{what} is a number{least_text}, not {value!r:.60}", str(current_origin() or "")
+            f"{what} is a number{least_text}, not {value!r:.60}", current_origin()
         )
     return float(value)
 

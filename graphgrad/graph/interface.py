@@ -6,11 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph.leaves import INPUT, STATEFUL, leaf_name
 from graphgrad.graph.node import Node
 from graphgrad.graph.scope import current_origin
 
+Feeds = Mapping[str, np.ndarray]
+"""Arrays by the full name of an input, a parameter or a state."""
 Given = Mapping[str, Any] | Mapping[Node, Any] | Mapping[str | Node, Any]
 """Values for inputs, by their full names or by the inputs themselves."""
 
@@ -34,7 +38,7 @@ def wanted_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[No
         if isinstance(outputs, Mapping) and not isinstance(name, str):
             raise DeclarationError(
                 f"an output is called by a text, not by {name!r:.60}",
-                str(current_origin() or ""),
+                current_origin(),
                 "Graph({'y': node})",
             )
     return list(named.values())
@@ -44,7 +48,7 @@ def _need_node(item: object, what: str) -> None:
     if not isinstance(item, Node):
         raise DeclarationError(
             f"{what} is {type(item).__name__}, not a node",
-            str(current_origin() or ""),
+            current_origin(),
             "make a node of a number or an array: constant(value)",
         )
 
@@ -57,13 +61,13 @@ def check_update(leaf: Node, node: Node) -> None:
         raise DeclarationError(
             f"{leaf.name!r} cannot be updated: it is {leaf.operation.name}, and only a parameter "
             "or a state has a next value",
-            str(leaf.origin or ""),
+            leaf.origin,
             "declare it with state() or parameter()",
         )
     if leaf.type != node.type:
         raise DeclarationError(
             f"the update of {leaf.name!r} is {node.type}; it must be {leaf.type} as that is",
-            str(node.origin or ""),
+            node.origin,
             "sum, reshape or cast the update",
         )
 

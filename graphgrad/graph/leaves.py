@@ -106,15 +106,13 @@ def _leaf(
     try:
         shape, dtype = as_shape(shape), float_dtype(dtype)
     except (TypeError, ValueError) as problem:
-        raise DeclarationError(
-            f"{operation.name} {name!r}: {problem}", str(current_origin() or "")
-        ) from None
+        raise DeclarationError(f"{operation.name} {name!r}: {problem}", current_origin()) from None
     if "initial" in attributes:
         attributes = {"initial": _initial(operation, name, attributes["initial"])}
     if operation is not INPUT and any(isinstance(size, Dimension) for size in shape):
         raise DeclarationError(
             f"{operation.name} {name!r} has an unknown size in its shape {list(map(str, shape))}",
-            str(current_origin() or ""),
+            current_origin(),
             "a value that lives between runs needs integers",
         )
     meaning = {"shape": shape, "dtype": dtype, **attributes}
@@ -151,7 +149,7 @@ def _initial(operation: Operation, name: str, initial: Any) -> Initial:
         return initial
     raise DeclarationError(
         f"{operation.name} {name!r}: its first value is {type(initial).__name__}",
-        str(current_origin() or ""),
+        current_origin(),
         "write a number, normal(0.02) or uniform(0.1); arrays are given to initial_state",
     )
 
@@ -163,7 +161,7 @@ def _need_same(known: Node, operation: Operation, meaning: dict[str, Any]) -> No
         raise DeclarationError(
             f"{leaf_name(known)!r} is shared as {known.operation.name} of type {known.type}; here "
             f"it is declared as {operation.name} with another {' and '.join(differing) or 'kind'}",
-            str(current_origin() or ""),
+            current_origin(),
             "what layers share has one shape, dtype and first value; give other inputs a layer of "
             "their own",
         )

@@ -7,20 +7,39 @@ for every operation, and the result that it prints was inferred by the operation
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from graphgrad.errors import suggestion
 from graphgrad.graph.samples import Draw, Sample
 from graphgrad.graph.types import BOOL, FLOAT32, INT32, TensorType
-
-if TYPE_CHECKING:
-    from graphgrad.graph.node import Operation
+from graphgrad.text import suggestion
 
 _KINDS = {"integer": INT32, "boolean": BOOL}
 
 
-def operation_text(operation: Operation) -> str:
+class Described(Protocol):
+    """What the text is made of: `Operation`, which shows it, stands above."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def formula(self) -> str: ...
+
+    @property
+    def delta_formula(self) -> str: ...
+
+    @property
+    def arity(self) -> int | None: ...
+
+    @property
+    def samples(self) -> tuple[Sample, ...]: ...
+
+    @property
+    def infer(self) -> Callable[..., TensorType]: ...
+
+
+def operation_text(operation: Described) -> str:
     """What `help(gg.tanh)` shows below the name."""
     parts = [_called(operation), formulas(operation)]
     example = next((each for each in operation.samples if not each.attributes), None)
@@ -29,7 +48,7 @@ def operation_text(operation: Operation) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def formulas(operation: Operation) -> str:
+def formulas(operation: Described) -> str:
     """The delta formula and the shapes of an operation, as an indented list."""
     lines = [f"    value:  y = {operation.formula}"]
     rule = operation.delta_formula or "none: nothing is sent back"
@@ -42,7 +61,7 @@ def formulas(operation: Operation) -> str:
     return "\n".join(lines)
 
 
-def signature_of(operation: Operation) -> inspect.Signature:
+def signature_of(operation: Described) -> inspect.Signature:
     """How the operation is called: its heads, then `name` and the attributes by keyword."""
     kind = inspect.Parameter
     if operation.arity is None:
@@ -59,7 +78,7 @@ def head_names(count: int) -> list[str]:
     return ["x"] if count == 1 else [f"x{number}" for number in range(1, count + 1)]
 
 
-def attribute_names(operation: Operation) -> list[str]:
+def attribute_names(operation: Described) -> list[str]:
     """The keywords that the operation's shape rule takes beside the types of the heads."""
     parameters = list(inspect.signature(operation.infer).parameters.values())
     named = [
@@ -101,7 +120,7 @@ def example_text(call: str, result: str) -> str:
     return f'    >>> x = gg.input("x", (3, 4))\n    >>> print({call}.type)\n    {result}'
 
 
-def _called(operation: Operation) -> str:
+def _called(operation: Described) -> str:
     heads = head_names(operation.arity) if operation.arity is not None else ["x1", "x2", "…"]
     keywords = [f"{name}=…" for name in attribute_names(operation)]
     return f"{operation.name}({', '.join([*heads, *keywords, 'name=None'])})"
@@ -111,13 +130,13 @@ def _type(head: Draw) -> TensorType:
     return TensorType(head.shape, _KINDS.get(head.kind, FLOAT32))
 
 
-def _types(operation: Operation, each: Sample) -> str:
+def _types(operation: Described, each: Sample) -> str:
     heads = [_type(head) for head in each.heads]
     result = operation.infer(*heads, **each.attributes)
     return f"{', '.join(map(str, heads))} → {result}" if heads else str(result)
 
 
-def _example(operation: Operation, each: Sample) -> str:
+def _example(operation: Described, each: Sample) -> str:
     heads = [_type(head) for head in each.heads]
     names = head_names(len(heads))
     lines = [

@@ -24,10 +24,11 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.arrays import Literal, given_array, literal
+from graphgrad.graph.attribute_key import attribute_key
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.html import node_html
 from graphgrad.graph.infix import Infix, Sameness
 from graphgrad.graph.manual import misuse, operation_text, signature_of
 from graphgrad.graph.methods import Methods
@@ -93,11 +94,21 @@ class Operation(Single):
         return f"<operation {self.name}>"
 
 
-class Node(Methods, Infix, Single):
+class Node(Methods, Infix, Single, Displayed):
     """One value of a graph: an operation applied to its heads."""
 
-    __slots__ = ("__weakref__", "asked", "attribute_key", "attributes", "heads", "names",
-                 "operation", "origin", "serial", "type")  # fmt: skip
+    __slots__ = (
+        "__weakref__",
+        "asked",
+        "attribute_key",
+        "attributes",
+        "heads",
+        "names",
+        "operation",
+        "origin",
+        "serial",
+        "type",
+    )
 
     operation: Operation
     heads: tuple[Node, ...]
@@ -144,19 +155,21 @@ class Node(Methods, Infix, Single):
         name = getattr(self, "asked", "") or shown_name(self)
         return f"<{name} = {self.operation.name} : {self.type}>"
 
-    def _repr_html_(self) -> str:
-        return node_html(self)
-
 
 def _infer_constant(value: Literal) -> TensorType:
     return TensorType(value.array.shape, value.array.dtype)
 
 
 CONSTANT = Operation(
-    "constant", _infer_constant, "c", arity=0,
-    samples=(sample(value=Literal(np.arange(6.0).reshape(2, 3))),
-             sample(value=Literal(np.array(True)))),
-)  # fmt: skip
+    "constant",
+    _infer_constant,
+    "c",
+    arity=0,
+    samples=(
+        sample(value=Literal(np.arange(6.0).reshape(2, 3))),
+        sample(value=Literal(np.array(True))),
+    ),
+)
 
 
 def _infer_extent(size: int | Dimension, dtype: Any) -> TensorType:
@@ -168,9 +181,13 @@ def _compute_extent(xp: Any, out: Any, size: int, dtype: Any) -> None:
 
 
 EXTENT = Operation(
-    "extent", _infer_extent, "n", _compute_extent, arity=0,
+    "extent",
+    _infer_extent,
+    "n",
+    _compute_extent,
+    arity=0,
     samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
-)  # fmt: skip
+)
 
 
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
@@ -186,7 +203,7 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
     except ValueError as problem:
         reason, _, fix = str(problem).partition("; fix: ")
         raise DeclarationError(
-            f"constant({value!r:.60}): {reason}", str(current_origin() or ""), fix
+            f"constant({value!r:.60}): {reason}", current_origin(), fix
         ) from None
 
 
@@ -200,7 +217,7 @@ def apply(
 ) -> Node:
     """The node of `operation` on `heads`: the existing one where it was declared before."""
     nodes = as_nodes(operation, heads)
-    key = operation, nodes, _attribute_key(attributes)
+    key = operation, nodes, attribute_key(attributes)
     with _interned_lock:
         known = _interned.get(key)
         if known is not None:
@@ -224,9 +241,11 @@ def rebuilt(node: Node, heads: tuple[Node, ...]) -> Node:
 
 
 def _interned_node(
-    key: tuple[Operation, tuple[Node, ...], Hashable], attributes: Mapping[str, Any],
-    result_type: TensorType, name: str | None,
-) -> Node:  # fmt: skip
+    key: tuple[Operation, tuple[Node, ...], Hashable],
+    attributes: Mapping[str, Any],
+    result_type: TensorType,
+    name: str | None,
+) -> Node:
     """The node of this operation, these heads and attributes: a new one where there is none."""
     with _interned_lock:
         node = _interned.get(key)  # another thread may have come first
@@ -292,7 +311,7 @@ def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
     if operation.arity is not None and len(heads) != operation.arity:
         raise DeclarationError(
             f"{operation.name} takes {operation.arity} head(s), not {len(heads)}",
-            str(current_origin() or ""),
+            current_origin(),
         )
     for head in heads:
         if not isinstance(head, Node):
@@ -322,7 +341,7 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
     if not isinstance(value, bool | int | float | np.ndarray | np.generic):
         raise DeclarationError(
             f"{what} takes nodes, numbers and arrays, not {type(value).__name__}",
-            str(current_origin() or ""),
+            current_origin(),
             "make an array of it: numpy.array(…), or stack(…) where it holds nodes"
             if isinstance(value, list | tuple)
             else "declare the value with input(), parameter() or constant()",
@@ -334,7 +353,7 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
         shown = f"number {value}" if np.ndim(value) == 0 else f"array of {np.result_type(value)}"
         raise DeclarationError(
             f"{what}: the {shown} meets a node of dtype {dtype}",
-            str(current_origin() or ""),
+            current_origin(),
             "write an integer, or cast the node: cast(x, 'float32')",
         )
     if not isinstance(value, np.ndarray | np.generic):
@@ -362,25 +381,4 @@ def refused(what: str, heads: Iterable[Node], problem: ValueError) -> Declaratio
     """The error for what a shape rule or a check of arguments refuses with a ValueError."""
     shown = ", ".join(f"{shown_name(head)}: {head.type}" for head in heads)
     reason, _, fix = str(problem).partition("; fix: ")
-    return DeclarationError(f"{what}({shown}): {reason}", str(current_origin() or ""), fix)
-
-
-def _attribute_key(attributes: Mapping[str, Any]) -> Hashable:
-    if not attributes:
-        return ()
-    return tuple([(name, _value_key(attributes[name])) for name in sorted(attributes)])
-
-
-_FLOATS = (float, np.floating)
-
-
-def _value_key(value: Any) -> Hashable:
-    """A key under which 1, 1.0 and True differ, and 0.0 and -0.0, unlike Python's equality."""
-    kind = type(value)
-    if kind is int or kind is bool:
-        return kind, value
-    if isinstance(value, tuple):
-        return tuple, tuple(map(_value_key, value))
-    if isinstance(value, _FLOATS):
-        return kind, float(value).hex()
-    return kind, value
+    return DeclarationError(f"{what}({shown}): {reason}", current_origin(), fix)

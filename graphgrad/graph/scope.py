@@ -96,7 +96,7 @@ def default_dtype(dtype: Any) -> Iterator[None]:
     if name not in FLOATS:
         raise DeclarationError(
             f"the dtype of a model is one of {', '.join(FLOATS)}, not {dtype!r:.60}",
-            str(current_origin() or ""),
+            current_origin(),
         )
     with _in_force(_place.get()._replace(dtype=name)):
         yield
@@ -156,7 +156,7 @@ def scoped(name: str) -> str:
     """`name` with the current scope before it."""
     if not isinstance(name, str):
         raise DeclarationError(
-            f"a name is a text, not {name!r:.60}", str(current_origin() or ""), "write name='…'"
+            f"a name is a text, not {name!r:.60}", current_origin(), "write name='…'"
         )
     prefix = _place.get().scope
     return f"{prefix}.{name}" if prefix else name

@@ -7,36 +7,70 @@ Numbers are positions in this graph, so the same graph gives the same text in ev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from graphgrad.graph.initial import Initial
 from graphgrad.graph.node import CONSTANT, Node
-from graphgrad.graph.plain import plain
-
-if TYPE_CHECKING:
-    from graphgrad.graph.graph import Graph
+from graphgrad.text import printable
 
 _HIDDEN = ("declaration", "label", "shape", "dtype")
 
 
-def graph_text(graph: Graph) -> str:
+class GraphLike(Protocol):
+    """What the text of a graph is made of: `Graph`, which is printed by it, stands above."""
+
+    nodes: tuple[Node, ...]
+    outputs: Mapping[str, Node]
+    updates: Mapping[Node, Node]
+
+    @property
+    def inputs(self) -> Mapping[str, Node]: ...
+
+    @property
+    def parameters(self) -> Mapping[str, Node]: ...
+
+    def position(self, node: Node) -> int: ...
+
+    def name_of(self, node: Node) -> str: ...
+
+    def names_of(self, node: Node) -> tuple[str, ...]: ...
+
+
+def graph_text(graph: GraphLike) -> str:
     """The whole graph: its nodes, then its outputs and updates."""
     lines = [node_line(graph, node) for node in graph.nodes]
     for name, node in graph.outputs.items():
-        lines.append(f"output {plain(name)} = %{graph.position(node)}")
+        lines.append(f"output {printable(name)} = %{graph.position(node)}")
     for leaf, node in graph.updates.items():
-        lines.append(f"update {plain(graph.name_of(leaf))} <- %{graph.position(node)}")
+        lines.append(f"update {printable(graph.name_of(leaf))} <- %{graph.position(node)}")
     return "\n".join(lines)
 
 
-def node_line(graph: Graph, node: Node) -> str:
+def summary(graph: GraphLike) -> str:
+    """`graph of 12 nodes: inputs x; parameters w; outputs loss`."""
+    parts = [f"graph of {len(graph.nodes)} nodes"]
+    listed: Sequence[tuple[str, Mapping[str, Node]]] = (
+        ("inputs", graph.inputs),
+        ("parameters", graph.parameters),
+        ("outputs", graph.outputs),
+    )
+    for what, nodes in listed:
+        if nodes:
+            names = list(nodes)[:4]
+            more = f" and {len(nodes) - 4} more" if len(nodes) > 4 else ""
+            parts.append(f"{what} {', '.join(printable(name, 40) for name in names)}{more}")
+    return parts[0] + ": " + "; ".join(parts[1:]) if parts[1:] else parts[0]
+
+
+def node_line(graph: GraphLike, node: Node) -> str:
     """`%4 = tanh(%3) : float32[batch, 3]    # hidden.z`."""
     heads = ", ".join(f"%{graph.position(head)}" for head in node.heads)
     arguments = ", ".join(filter(None, [heads, attributes_text(node)]))
     head = f"%{graph.position(node)} = {node.operation.name}({arguments}) : {node.type}"
-    return f"{head}    # {', '.join(map(plain, graph.names_of(node)))}"
+    return f"{head}    # {', '.join(map(printable, graph.names_of(node)))}"
 
 
 def attributes_text(node: Node) -> str:
@@ -56,4 +90,4 @@ def value_text(value: Any) -> str:
         return str(value)
     if isinstance(value, tuple):
         return "(" + ", ".join(map(value_text, value)) + ("," if len(value) == 1 else "") + ")"
-    return plain(value if isinstance(value, str) else repr(value))
+    return printable(value if isinstance(value, str) else repr(value))

@@ -17,7 +17,7 @@ def need_graph(value: object, what: str) -> None:
     if not isinstance(value, Graph):
         raise DeclarationError(
             f"{what} takes a graph, not {type(value).__name__}",
-            str(current_origin() or ""),
+            current_origin(),
             "give it the nodes that you want as outputs: Graph({'y': y})",
         )
 
@@ -75,5 +75,5 @@ def _broken(stage: str, graph: Graph, node: Node, reason: str) -> PassError:
     place = f"node {graph.name_of(node)!r} ({node.operation.name})"
     return PassError(
         f"{stage} is not in order at {place}: {reason}",
-        str(node.origin or ""),
+        node.origin,
     )

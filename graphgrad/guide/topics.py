@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from graphgrad.errors import UnknownNameError, suggestion
+from graphgrad.errors import UnknownNameError
 from graphgrad.guide.api_page import api_page
 from graphgrad.guide.operations_page import operations_page
 from graphgrad.guide.passes_page import passes_page
+from graphgrad.text import suggestion
 
 _FILE = re.compile(r"^```(\w+) file=([\w.]+)\n```$", re.MULTILINE)
 

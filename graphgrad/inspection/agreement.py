@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backends import Program
-from graphgrad.compile import Compiled, sizes_of
+from graphgrad.compile import Compiled
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.inspection.reference import (
     expected_value,
@@ -33,7 +33,7 @@ from graphgrad.inspection.reference import (
 )
 from graphgrad.inspection.watch import Watched
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.plan import Step
 
 Arrays = Mapping[str, np.ndarray]

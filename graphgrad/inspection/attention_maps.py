@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node
 from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import walk
 from graphgrad.ops.composite import SOFTMAX
-from graphgrad.passes import PASSES, optimise, specialise
+from graphgrad.passes import PASSES, optimise, sizes_of, specialise
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -31,14 +31,13 @@ from typing import Any, Literal
 import numpy as np
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.graph import CONSTANT, Graph, Node, Operation
 from graphgrad.inspection.formula import delta_formula, rule_of
 from graphgrad.inspection.replay import Replay
 from graphgrad.inspection.selection import matching
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 
 Arrays = Mapping[str, np.ndarray]
 Judgement = Literal["ok", "wrong", "kink", "replaced", "no delta"]
@@ -129,14 +128,14 @@ def check(
     if target.dtype != np.float64:
         raise DeclarationError(
             f"{name!r} is {target.type}: differences need float64",
-            str(target.origin or ""),
+            target.origin,
             "declare the model with dtype float64 (--set dtype=float64)",
         )
     values = evaluate(derived, feeds, state)
     if not np.isfinite(values[target]):
         raise NonFiniteError(
             f"{name} is {values[target]}: there is nothing to compare",
-            str(target.origin or ""),
+            target.origin,
             "give other inputs or another state",
         )
     checker = _Checker(derived, target, values, directions, step, seed)

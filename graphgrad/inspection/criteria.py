@@ -8,7 +8,6 @@ A node is seen as a table of its figures by name: those of its value, and those 
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
@@ -19,6 +18,7 @@ from typing import TypeVar
 from graphgrad.errors import ConfigurationError
 from graphgrad.inspection.history import History
 from graphgrad.inspection.statistics import FIGURES, NodeReport
+from graphgrad.text import suggestion
 
 Figures = Mapping[str, float | None]
 Item = TypeVar("Item")
@@ -72,10 +72,8 @@ def known_figure(name: str, known: Sequence[str]) -> str:
     """The name itself; ConfigurationError with the nearest one where there is no such figure."""
     if name in known:
         return name
-    near = difflib.get_close_matches(name, known, 1, 0.5)
     raise ConfigurationError(
-        f"there is no figure {name!r}",
-        fix=f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(known)}",
+        f"there is no figure {name!r}", fix=suggestion(name, known, "choose one of")
     )
 
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Graph, Node
 from graphgrad.inspection.check import Verdict, check
@@ -34,7 +33,7 @@ from graphgrad.inspection.replay import Replay
 from graphgrad.inspection.together import Together, put_together
 from graphgrad.ops import add, multiply, subtract, with_delta
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -227,13 +226,13 @@ def _need_delta(graph: Graph, node: Node, target: str) -> None:
     if not node.type.is_float:
         raise UnknownNameError(
             f"{name!r} is {node.type}: only floats have deltas",
-            str(node.origin or ""),
+            node.origin,
             "ask for a node of floats",
         )
     if graph.delta_or_none(node) is None or graph[target] not in graph.descendants([node]):
         raise UnknownNameError(
             f"{target} does not depend on {name!r}: its delta is 0 and there is nothing to derive",
-            str(node.origin or ""),
+            node.origin,
             "ask for a node on the way to the loss",
         )
     if graph[target].dtype != np.float64:

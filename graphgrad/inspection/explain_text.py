@@ -11,10 +11,10 @@ import textwrap
 from collections.abc import Iterator
 from typing import Literal
 
-from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.explain import Agreement, Explanation, Line, Step
 from graphgrad.inspection.together import Together
+from graphgrad.text import printable
 
 Style = Literal["title", "formula", "text", "good", "bad", "faint"]
 Piece = tuple[str, Style]
@@ -52,7 +52,7 @@ def text_lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _head(explanation: Explanation) -> Iterator[Row]:
-    name, of = plain(explanation.node), plain(explanation.of)
+    name, of = printable(explanation.node), printable(explanation.of)
     yield ((f"δ[{name}] = ∂{of} / ∂{name}", "title"),)
     place = f", declared at {explanation.origin}" if explanation.origin else ""
     yield (
@@ -62,7 +62,9 @@ def _head(explanation: Explanation) -> Iterator[Row]:
         short = explanation.steps[0].node if explanation.steps else name
         yield (("", "text"),)
         yield ((f"    {short} = {explanation.value}", "formula"),)
-    scope = f"Names of {plain(explanation.scope)} stand without it. " if explanation.scope else ""
+    scope = (
+        f"Names of {printable(explanation.scope)} stand without it. " if explanation.scope else ""
+    )
     yield (("", "text"),)
     yield from _prose(_OPENING.format(of=of, scope=scope), "")
 
@@ -209,7 +211,7 @@ def _proof(explanation: Explanation) -> Iterator[Row]:
     if verdict.suspect:
         yield (
             (
-                f"    to blame: {plain(verdict.suspect)}, {verdict.suspect_rule}"
+                f"    to blame: {printable(verdict.suspect)}, {verdict.suspect_rule}"
                 f"  {verdict.suspect_origin}",
                 "bad",
             ),

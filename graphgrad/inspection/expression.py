@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphgrad.graph import CONSTANT, EXTENT, IOTA, Graph, Node
-from graphgrad.graph.text import attributes_text, plain
+from graphgrad.graph.text import attributes_text
 from graphgrad.inspection.formula import short_name
 from graphgrad.ops import equal, less, less_equal, logical_and, logical_not, not_equal, where
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
@@ -32,6 +32,7 @@ from graphgrad.ops.functions import power, rsqrt, sqrt
 from graphgrad.ops.indexing import CHECKED
 from graphgrad.ops.movement import BROADCAST_TO, COPY, RESHAPE, TRANSPOSE
 from graphgrad.ops.reduction import SUM
+from graphgrad.text import printable
 
 CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
 """How strongly a text holds together: a sum is a TERM, a product a FACTOR, a name an ATOM."""
@@ -108,7 +109,7 @@ class Writer:
         elif node.operation is CONSTANT:
             text = f"{node.attributes['value'].array.reshape(()).item():.6g}"
         else:
-            text = plain(node.name, 60)
+            text = printable(node.name, 60)
         return text, TERM if text.startswith("-") else ATOM
 
     def held(self, node: Node, least: int, depth: int) -> str:

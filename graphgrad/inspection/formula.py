@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node, Operation
 from graphgrad.graph.deltas import Change
-from graphgrad.graph.text import plain
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.text import printable
 
 _SUBSCRIPTS = "₁₂₃₄₅₆₇₈₉"
 _RULE = re.compile(r"δ([₁-₉ᵢ]) = (.*?)(?=[,;] δ[₁-₉ᵢ] = |$)")
@@ -40,9 +40,9 @@ def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
         return f"{node.attributes['value'].array.reshape(()).item():.6g}"
     name = graph.name_of(node)
     if scope is None:
-        return plain(name.rpartition(".")[2] or name, _LONGEST)
+        return printable(name.rpartition(".")[2] or name, _LONGEST)
     inner = name.removeprefix(f"{scope}.") if scope else name
-    return plain(name if inner in graph.names else inner, _LONGEST)
+    return printable(name if inner in graph.names else inner, _LONGEST)
 
 
 def is_unnamed(graph: Graph, node: Node) -> bool:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.text import did_you_mean
 from graphgrad.training.history_file import read_records
 from graphgrad.training.run_folder import RunFolder
 
@@ -75,10 +75,9 @@ class History:
                 if pattern == asked or fnmatch.fnmatchcase(asked, pattern)
             }
             if not found:
-                near = difflib.get_close_matches(pattern, self.names, 1, 0.4)
                 raise UnknownNameError(
                     f"nothing is recorded of a node with a name like {pattern!r}",
-                    fix=f"did you mean {near[0]!r}?" if near else "* stands for any text",
+                    fix=did_you_mean(pattern, self.names, "* stands for any text"),
                 )
             fits |= found
         return tuple(name for name in self.names if name in fits)

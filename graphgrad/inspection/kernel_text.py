@@ -6,13 +6,12 @@ layers share one kernel, so several lines of a program may call it.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 
 from graphgrad.backends import Program
 from graphgrad.errors import UnknownNameError
-from graphgrad.graph.text import plain
 from graphgrad.plan import Step
+from graphgrad.text import did_you_mean, printable
 
 
 def kernel_text(program: Program, name: str) -> str:
@@ -22,14 +21,10 @@ def kernel_text(program: Program, name: str) -> str:
     """
     kernels = program.kernels
     if name not in kernels:
-        near = difflib.get_close_matches(name, kernels, 3)
+        none = "it was compiled without kernels; is `fuse` off, or llvmlite not installed?"
+        listed = f"it calls {', '.join(kernels)}" if kernels else none
         raise UnknownNameError(
-            f"the program calls no kernel {name!r}",
-            fix=f"did you mean {' or '.join(near)}?"
-            if near
-            else f"it calls {', '.join(kernels)}"
-            if kernels
-            else "it was compiled without kernels; is `fuse` off, or llvmlite not installed?",
+            f"the program calls no kernel {name!r}", fix=did_you_mean(name, kernels, listed, 3)
         )
     lines = [f"# {name}, called by these lines of the program:"]
     source = program.source.splitlines()
@@ -42,7 +37,7 @@ def kernel_text(program: Program, name: str) -> str:
 
 def _call_text(program: Program, step: Step, line: int) -> str:
     """A line of the program: what comes out, and how many of which operations are done."""
-    outputs = ", ".join(plain(program.graph.name_of(node), 60) for node in step.group.outputs)
+    outputs = ", ".join(printable(program.graph.name_of(node), 60) for node in step.group.outputs)
     counts = Counter(node.operation.name for node in step.group.nodes)
     operations = ", ".join(
         f"{count} {each}" if count > 1 else each for each, count in counts.items()

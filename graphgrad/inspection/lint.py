@@ -20,7 +20,6 @@ import numpy as np
 
 from graphgrad.graph import CONSTANT, INPUT, PARAMETER, Graph, Node
 from graphgrad.graph.node import has_default_name
-from graphgrad.graph.text import plain
 from graphgrad.inspection.ranges import Range, ranges_of
 from graphgrad.ops import (
     divide,
@@ -40,6 +39,7 @@ from graphgrad.ops import (
 from graphgrad.ops.composite import CROSS_ENTROPY, LOG_SOFTMAX, SOFTMAX, STANDARDISE
 from graphgrad.ops.contraction import MATMUL
 from graphgrad.ops.reduction import VARIANCE
+from graphgrad.text import printable
 
 _INT32 = 2**31
 
@@ -57,7 +57,9 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"  where: {self.origin}\n" if self.origin else ""
-        return f"{plain(self.node)} ({self.operation}): {self.problem}\n{place}  fix:   {self.fix}"
+        return (
+            f"{printable(self.node)} ({self.operation}): {self.problem}\n{place}  fix:   {self.fix}"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -75,7 +77,7 @@ def lint(graph: Graph, of: str | None = "loss") -> tuple[Finding, ...]:
 
 def warnings_of(graph: Graph) -> list[str]:
     """The findings as one line each, for the start of a training."""
-    return [f"{plain(item.node)}: {item.problem}; {item.fix}"
+    return [f"{printable(item.node)}: {item.problem}; {item.fix}"
             + (f" ({item.origin})" if item.origin else "") for item in lint(graph)]  # fmt: skip
 
 
@@ -121,7 +123,7 @@ class _Linter:
                 return problem
             (tail,) = tails
             if tail.operation is where and current is not tail.heads[0]:
-                name = plain(self.graph.name_of(tail))
+                name = printable(self.graph.name_of(tail))
                 return ("where", f"{problem[1]}; the choice {name} hides that value but not its "
                         "delta, which is 0 · ∞ = NaN",
                         "choose before: where(condition, x, 1) as the operand")  # fmt: skip
@@ -163,7 +165,7 @@ class _Linter:
         negative = node.operation is rsqrt and x.low < 0
         if head not in self.varies or not (x.has_zero or negative):
             return None
-        return ("division", f"division by {plain(self.graph.name_of(head))}, which can be 0",
+        return ("division", f"division by {printable(self.graph.name_of(head))}, which can be 0",
                 "add a small positive number to the denominator, or keep it away from 0 by "
                 "maximum(x, ε)")  # fmt: skip
 
@@ -248,7 +250,7 @@ class _Linter:
                 continue
             initial = head.attributes["initial"]
             if initial.kind == "constant" and initial.scale != 0:
-                name = plain(self.graph.name_of(head))
+                name = printable(self.graph.name_of(head))
                 return ("symmetry", f"the weights {name} all start as {initial.scale:g}, so all "
                         "neurons learn the same", "draw them: normal(fan_in ** -0.5)")  # fmt: skip
         return None
@@ -294,8 +296,12 @@ class _Linter:
             return None
         if self.graph.names.get(match[1]) in (None, node):
             return None
-        return ("same name", f"another node is called {plain(match[1])!r} too, so this one answers "
-                f"to {plain(shown)!r}", "name them apart, or declare one in a scope")  # fmt: skip
+        return (
+            "same name",
+            f"another node is called {printable(match[1])!r} too, so this one answers to "
+            f"{printable(shown)!r}",
+            "name them apart, or declare one in a scope",
+        )
 
 
 def _flowing(graph: Graph, target: Node) -> set[Node]:

@@ -17,10 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
-from graphgrad.graph.text import plain
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import (
     contribution_formula,
@@ -31,7 +29,8 @@ from graphgrad.inspection.formula import (
 )
 from graphgrad.inspection.selection import Part, matching, parts_of
 from graphgrad.ops.evaluate import evaluate_node
-from graphgrad.passes import PASSES, Pass, optimise, specialise
+from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
+from graphgrad.text import printable
 
 Arrays = Mapping[str, np.ndarray]
 Each = Callable[[Node, np.ndarray], None]
@@ -252,9 +251,9 @@ class NonFinite:
             for count, kind in ((self.nan, "NaN"), (self.infinite, "infinite"))
             if count
         ]
-        source = f"computed by {self.operation} from {', '.join(map(plain, self.heads))}"
+        source = f"computed by {self.operation} from {', '.join(map(printable, self.heads))}"
         text = (
-            f"the {what} {plain(self.name)} {shape_text(self.shape)} is the first that is not "
+            f"the {what} {printable(self.name)} {shape_text(self.shape)} is the first that is not "
             f"finite: {' and '.join(counts)} elements, "
             f"{source if self.heads else f'given as {self.operation}'}"
         )

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import Program, need_memory
+from graphgrad.backends import Program
 from graphgrad.errors import NonFiniteError
 from graphgrad.graph import CONSTANT, Node, leaf_name
 from graphgrad.inspection.line_profile import PROGRAM_FILE
+from graphgrad.memory import need_memory
 
 Arrays = Mapping[str, np.ndarray]
 

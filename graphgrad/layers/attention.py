@@ -56,7 +56,7 @@ def multi_head_attention(
     width = known_width(queries)
     if heads < 1 or width % heads:
         raise DeclarationError(
-            f"a width of {width} does not split into {heads} heads", str(current_origin() or "")
+            f"a width of {width} does not split into {heads} heads", current_origin()
         )
     with scope(name):
         query = split_heads(dense(queries, width, "query"), heads)

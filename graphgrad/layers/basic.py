@@ -113,7 +113,7 @@ def feed_forward(x: Node, inner: int, activation: str = "relu", name: str = "fee
     if activation not in ACTIVATIONS:
         raise DeclarationError(
             f"there is no activation {activation!r}",
-            str(current_origin() or ""),
+            current_origin(),
             f"activations: {', '.join(ACTIVATIONS)}",
         )
     with scope(name):
@@ -127,6 +127,6 @@ def known_width(x: Node) -> int:
     if not isinstance(width, int):
         raise DeclarationError(
             f"a layer needs an input whose last axis has a known size, not {x.type}",
-            str(current_origin() or ""),
+            current_origin(),
         )
     return width

@@ -33,9 +33,7 @@ def sinusoidal_positions(
 ) -> Node:
     """sin(p / 10000^(2i/width)) in even and cos in odd columns: [length, width]."""
     if width % 2:
-        raise DeclarationError(
-            f"positions need an even width, not {width}", str(current_origin() or "")
-        )
+        raise DeclarationError(f"positions need an even width, not {width}", current_origin())
     dtype = float_dtype(dtype)
     frequencies = [10000.0 ** (-2 * i / width) for i in range(width // 2)]
     position = expand_dims(cast(iota(length), dtype), 1)

@@ -46,7 +46,7 @@ def evaluate(
                 raise DeclarationError(
                     f"{leaf_name(node)!r} has shape {shape_text(values[node].shape)}, declared is "
                     f"{node.type}",
-                    str(node.origin or ""),
+                    node.origin,
                 )
         else:
             values[node] = evaluate_node(node, [values[head] for head in node.heads])

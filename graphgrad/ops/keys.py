@@ -65,6 +65,6 @@ def bad_key(x: Node, key: Any, problem: ValueError) -> DeclarationError:
     reason, _, fix = str(problem).partition("; fix: ")
     return DeclarationError(
         f"slice {key!r:.80} of {shown_name(x)}: {x.type}: {reason}",
-        str(current_origin() or ""),
+        current_origin(),
         fix,
     )

@@ -10,8 +10,9 @@ from graphgrad.passes.join_frames import join_frames
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
 from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
-from graphgrad.passes.specialise import free_dimensions, specialise
+from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of, specialise
 from graphgrad.passes.stabilise import stabilise
+from graphgrad.passes.value_check import ValueCheck
 
 PASSES: tuple[Pass, ...] = (
     prune,  # first, so that nothing is done for deltas that nobody asked for
@@ -45,6 +46,8 @@ __all__ = [
     "Check",
     "Pass",
     "PassReport",
+    "ValueCheck",
+    "all_sizes_of",
     "decompose",
     "fold_constants",
     "free_dimensions",
@@ -52,6 +55,7 @@ __all__ = [
     "optimise",
     "prune",
     "simplify",
+    "sizes_of",
     "specialise",
     "stabilise",
 ]

@@ -1,7 +1,8 @@
 """Replaces named dimensions by integers, in shapes and attributes alike.
 
-Inputs get a known shape. Every other node is made again, so its shape is inferred anew, and what
-depended on sizes alone (positions, masks, the n of a mean) becomes a constant.
+The sizes are read off the arrays that are fed. Inputs get a known shape. Every other node is
+made again, so its shape is inferred anew, and what depended on sizes alone (positions, masks, the n
+of a mean) becomes a constant.
 
     >>> import graphgrad as gg
     >>> x = gg.input("x", ("batch", 3))
@@ -25,15 +26,16 @@ Before and after:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import Dimension, Graph, Node, placed
+from graphgrad.graph.arrays import given_array
 from graphgrad.graph.dimension import substitute
 from graphgrad.graph.node import apply, rebuilt
 from graphgrad.graph.scope import current_origin
-from graphgrad.graph.types import as_size
+from graphgrad.graph.types import as_size, shape_text
 
 
 def free_dimensions(graph: Graph) -> tuple[str, ...]:
@@ -61,6 +63,82 @@ def is_open(value: Any) -> bool:
     return isinstance(value, Dimension)
 
 
+def sizes_of(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes of the named dimensions, read off the shapes of the inputs."""
+    sizes: dict[str, int] = {}
+    open_sizes: list[tuple[str, Node, Dimension, int]] = []
+    for name, node in graph.inputs.items():
+        if name not in feeds:
+            continue  # the program says which inputs are missing
+        shape = given_array(f"input {name!r}", feeds[name]).shape
+        if len(shape) != node.rank:
+            raise DeclarationError(
+                f"input {name!r} has shape {shape_text(shape)}, declared is {node.type}",
+                node.origin,
+            )
+        for declared, size in zip(node.shape, shape, strict=True):
+            if not isinstance(declared, Dimension):
+                continue
+            if str(declared) not in declared.names:  # 2 * n: when all plain names are known
+                open_sizes.append((name, node, declared, size))
+                continue
+            known = sizes.setdefault(str(declared), size)
+            if known != size:
+                raise DeclarationError(
+                    f"the dimension '{declared}' is {known} in one input and {size} in {name!r}",
+                    node.origin,
+                )
+    for name, node, declared, size in open_sizes:
+        _solve(name, node, substitute(declared, sizes), size, sizes)
+    return sizes
+
+
+def all_sizes_of(graph: Graph, names: Sequence[str], feeds: Mapping[str, Any]) -> dict[str, int]:
+    """The sizes read off the inputs; UnknownNameError where they do not show those of all names."""
+    sizes = sizes_of(graph, feeds)
+    unknown = [name for name in names if name not in sizes]
+    if not unknown:
+        return sizes
+    missing = [name for name in graph.inputs if name not in feeds]
+    if missing:
+        raise UnknownNameError(
+            f"the inputs do not fit the program: missing {', '.join(missing)}",
+            fix=f"it takes {', '.join(graph.inputs)}",
+        )
+    raise UnknownNameError(
+        f"no input shows the size of the dimension(s) {', '.join(unknown)}",
+        fix=f"{_with_sizes(names)} runs the program for sizes of your own",
+    )
+
+
+def _with_sizes(names: Sequence[str]) -> str:
+    """How a program is asked for by sizes."""
+    return f"compiled.program({', '.join(f'{name}=…' for name in names)})(state, …)"
+
+
+def _solve(
+    name: str, node: Node, declared: int | Dimension, size: int, sizes: dict[str, int]
+) -> None:
+    """Adds to `sizes` what follows of `declared` = `size` for the one name that is not known."""
+    if isinstance(declared, Dimension):
+        coefficients = dict(declared.terms)
+        constant = coefficients.pop((), 0)
+        (names, factor), *more = coefficients.items()
+        if more or len(names) != 1:
+            return  # two unknown names, or a square: another input may give them
+        left, rest = divmod(size - constant, factor)
+        if not rest and left >= 0:
+            sizes[names[0]] = left
+            return
+    elif declared == size:
+        return
+    raise DeclarationError(
+        f"input {name!r} has an axis of size {size}; declared is {node.type}"
+        + (f", so {declared}" if str(declared) not in str(node.type) else ""),
+        node.origin,
+    )
+
+
 def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
     """The graph for these sizes; every dimension of the graph must be among them."""
     sizes = {name: _known(name, size) for name, size in sizes.items()}
@@ -70,7 +148,7 @@ def specialise(graph: Graph, sizes: Mapping[str, int]) -> Graph:
         raise UnknownNameError(
             f"no size is given for the dimension(s) {', '.join(missing)}",
             fix="an input whose shape holds the dimension gives its size; without one, say it: "
-            f"compiled.program({', '.join(f'{name}=…' for name in needed)})(state, …)",
+            f"{_with_sizes(needed)}",
         )
     if not needed:
         return graph
@@ -98,7 +176,7 @@ def _known(name: str, size: Any) -> int:
         reason = f"a size is an integer here, not {known}"
     except ValueError as problem:
         reason = str(problem)
-    raise DeclarationError(f"the dimension {name!r}: {reason}", str(current_origin() or ""))
+    raise DeclarationError(f"the dimension {name!r}: {reason}", current_origin())
 
 
 def _substituted(value: Any, sizes: Mapping[str, int]) -> Any:

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from graphgrad.fusion import Group
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node, TensorType
 from graphgrad.graph.single import Single
-from graphgrad.graph.text import plain
 from graphgrad.plan.arena import Arena, aligned
 from graphgrad.schedule import Layouts, Schedule
+from graphgrad.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Plan(Single):
                 fused = f"+{len(step.group.nodes) - 1}" if step.group.nest is not None else ""
                 lines.append(
                     f"{number:>5}  {node.operation.name + fused:<16} {node.type!s:<28} {where:<12} "
-                    f"live {step.live_bytes:>12,}  {plain(self.graph.name_of(node))}"
+                    f"live {step.live_bytes:>12,}  {printable(self.graph.name_of(node))}"
                 )
         return "\n".join(lines)
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, Node
-from graphgrad.graph.text import attributes_text, plain
+from graphgrad.graph.text import attributes_text
 from graphgrad.graph.types import shape_text
 from graphgrad.inspection.formula import delta_formula, short_name, value_formula
 from graphgrad.inspection.selection import owner_of
 from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
+from graphgrad.text import printable
 
 
 class Describer:
@@ -152,7 +153,7 @@ class Describer:
 
     def tooltip(self, node: Node) -> str:
         """All names, the type, the formulas of the value and the delta, the user's line."""
-        names = ", ".join(map(plain, self.graph.names_of(node)))
+        names = ", ".join(map(printable, self.graph.names_of(node)))
         lines = [names, f"{node.operation.name} : {node.type}"]
         formula, delta = value_formula(self.graph, node), delta_formula(self.graph, node)
         lines += [f"= {formula}"] if formula else []

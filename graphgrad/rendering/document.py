@@ -15,7 +15,7 @@ from graphgrad.graph.text import value_text
 from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
 from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.figures import Figures
-from graphgrad.training.files import format_json
+from graphgrad.strict_json import format_json
 
 
 def document(graph: Graph, figures: Figures | None = None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphgrad.graph.text import plain
 from graphgrad.rendering.picture import Box, Edge, Kind, Label, Picture
 from graphgrad.rendering.view import Path
+from graphgrad.text import printable
 
 FONT = "Arial,Helvetica,sans-serif"
 _LONGEST = 48  # characters of a line in a box
@@ -67,7 +67,7 @@ def write_dot(picture: Picture) -> str:
 def markup(text: str, limit: int = _LONGEST) -> str:
     """A user's text inside an HTML-like label: shown as it is, never read as anything else."""
     escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\\": "\\\\"}
-    return "".join(escapes.get(c, c) for c in plain(text, limit)) or " "
+    return "".join(escapes.get(c, c) for c in printable(text, limit)) or " "
 
 
 def quoted(text: str, limit: int = _TOOLTIP) -> str:
@@ -77,7 +77,9 @@ def quoted(text: str, limit: int = _TOOLTIP) -> str:
     whether once or twice, so that no number of backslashes is right for all of them.
     """
     escapes = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': '\\"', "\\": "∖"}
-    lines = ["".join(escapes.get(c, c) for c in plain(line, limit)) for line in text.split("\n")]
+    lines = [
+        "".join(escapes.get(c, c) for c in printable(line, limit)) for line in text.split("\n")
+    ]
     return '"' + "\\n".join(lines) + '"'
 
 
@@ -250,7 +252,7 @@ def _edge(edge: Edge, number: int) -> str:
     else:
         fields += ["weight=3"]
     if edge.label.text and edge.weight:  # away from the arrow, where the edges of a neuron fan out
-        short = Label(plain(edge.label.text, _FACTOR), plain(edge.label.index, _FACTOR))
+        short = Label(printable(edge.label.text, _FACTOR), printable(edge.label.index, _FACTOR))
         delta = edge.kind == "delta"  # its line runs from the head as well, and points there
         # one after another, or they would cover each other
         near = 7.5 if delta or edge.figure else 5.5

@@ -6,12 +6,12 @@ the entry point group `graphgrad.render`, as a graph stands far below what draws
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.files import write_atomically
 from graphgrad.graph import Graph
 from graphgrad.rendering.document import json_text
 from graphgrad.rendering.dot import write_dot
@@ -22,7 +22,7 @@ from graphgrad.rendering.page import build_page
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.text import tree_text
 from graphgrad.rendering.view import View
-from graphgrad.training.files import write_atomically
+from graphgrad.text import suggestion
 
 FORMATS = ("txt", "dot", "svg", "png", "pdf", "json", "html", "mermaid")
 ENDINGS = {"mmd": "mermaid"}
@@ -74,10 +74,8 @@ def render_options(
     for name in options:
         if name not in known:
             choices = [*known, "format", "seconds"]
-            near = difflib.get_close_matches(name, choices, 1)
             raise ConfigurationError(
-                f"render has no option {name!r}",
-                fix=f"did you mean {near[0]!r}?" if near else f"options: {', '.join(choices)}",
+                f"render has no option {name!r}", fix=suggestion(name, choices, "options")
             )
     content = render(graph, to, View(**options), format, seconds)
     return content if _path(to) is None else None

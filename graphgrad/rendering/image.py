@@ -20,8 +20,8 @@ from graphviz import ExecutableNotFound
 from graphviz.backend.execute import run_check
 
 from graphgrad.errors import EnvironmentLimitError
-from graphgrad.graph.text import plain
 from graphgrad.rendering.dot import FONT
+from graphgrad.text import printable
 
 IMAGES = ("svg", "png", "pdf")
 SECONDS = 60.0
@@ -107,7 +107,7 @@ def _with_font(text: str, old: str, new: str) -> str:
 
 
 def _failed(program: DrawingProgram, code: int, complaints: bytes) -> EnvironmentLimitError:
-    reason = plain(complaints.decode(errors="replace").strip().split("\n")[0])
+    reason = printable(complaints.decode(errors="replace").strip().split("\n")[0])
     return EnvironmentLimitError(
         f"Graphviz failed with exit code {code}: {reason or 'without a reason'}",
         program.path,

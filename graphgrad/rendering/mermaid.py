@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from itertools import count
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph.text import plain
 from graphgrad.rendering.dot import COLOURS
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
 from graphgrad.rendering.view import Path
+from graphgrad.text import printable
 
 MOST_CHARACTERS = 50_000
 MOST_EDGES = 500
@@ -51,7 +51,7 @@ def escaped(text: str, limit: int = _LONGEST) -> str:
     An underscore stays within a word only, and a point only where no space follows: elsewhere
     Mermaid takes them for marks of emphasis and of lists.
     """
-    shown = plain(text, limit)
+    shown = printable(text, limit)
     return "".join(_character(shown, place) for place in range(len(shown))) or " "
 
 
@@ -59,7 +59,7 @@ def _caption(lines: tuple[str, ...]) -> list[str]:
     """The title, as the front matter of the text: YAML, in which JSON's texts are texts too."""
     if not lines:
         return []
-    title = json.dumps(" · ".join(plain(line, 200) for line in lines), ensure_ascii=False)
+    title = json.dumps(" · ".join(printable(line, 200) for line in lines), ensure_ascii=False)
     return ["---", f"title: {title}", "---"]
 
 

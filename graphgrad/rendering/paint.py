@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
-from graphgrad.graph.text import plain
 from graphgrad.inspection.formula import cuts_of, delta_formula, short_name
 from graphgrad.inspection.selection import owner_of
 from graphgrad.rendering.describe import Describer
@@ -19,6 +18,7 @@ from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
 from graphgrad.rendering.sent import Senders, Sent, formulas
 from graphgrad.rendering.view import MANY, Draft, Key, Path, View, decide
+from graphgrad.text import printable
 
 
 def picture(graph: Graph, view: View | None = None, figures: Figures | None = None) -> Picture:
@@ -205,7 +205,7 @@ class _Painter:
             return
         box, deltas = self.boxes[identity], self.graph.delta_or_none(main)
         sender = "" if tail is None else f"←{short_name(self.graph, tail, None)}"
-        names = ", ".join(map(plain, self.graph.names_of(main)))
+        names = ", ".join(map(printable, self.graph.names_of(main)))
         lines = [f"δ[{names}]"] if isinstance(key, Node) else []
         lines += [f"= {delta_formula(self.graph, main)}"] if isinstance(key, Node) else []
         lines += [str(deltas.type)] if deltas is not None and isinstance(key, Node) else []

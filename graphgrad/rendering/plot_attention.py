@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph.text import plain
 from graphgrad.inspection.attention_maps import AttentionMap
 from graphgrad.rendering.plot_fonts import need_matplotlib
 from graphgrad.rendering.plot_style import INK, MUTED, new_figure
+from graphgrad.text import printable
 
 SIDE = 48
 """How many queries and keys of a map are shown at most."""
@@ -29,7 +29,9 @@ def plot_attention(maps: Sequence[AttentionMap], run: str) -> Any:
     widths = max(_inches(len(item.keys)) for item in maps)
     heights = [_inches(len(item.queries)) for item in maps]
     figure = new_figure(1.2 + heads * (widths + 0.35), 1.0 + sum(heights) + 0.62 * len(maps))
-    figure.suptitle(plain(f"Attention of {run}"), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    figure.suptitle(
+        printable(f"Attention of {run}"), x=0.01, ha="left", fontsize=12, fontweight="bold"
+    )
     figure.supxlabel(
         "rows: queries, columns: keys; white is 0, the darkest blue 1",
         x=0.01,
@@ -70,7 +72,7 @@ def _draw(axes: Any, item: AttentionMap, head: int) -> None:
     if head == 0:
         axes.set_yticks(range(weights.shape[0]), _labels(item.queries), fontsize=size, color=INK)
         scope = item.name.rpartition(".")[0] or item.name
-        axes.set_title(plain(scope, 40), loc="left", fontsize=9, fontweight="bold", pad=5)
+        axes.set_title(printable(scope, 40), loc="left", fontsize=9, fontweight="bold", pad=5)
     axes.set_title(f"head {head}", loc="right", fontsize=8, color=MUTED, pad=5)
 
 
@@ -85,4 +87,4 @@ def _white_to_blue() -> Any:
 
 def _labels(tokens: Sequence[str]) -> list[str]:
     """Tokens as they can be seen: a space is drawn, what is long is cut."""
-    return [plain(token, 12).replace(" ", "␣") for token in tokens[:SIDE]]
+    return [printable(token, 12).replace(" ", "␣") for token in tokens[:SIDE]]

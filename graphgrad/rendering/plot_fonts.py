@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from graphgrad.errors import EnvironmentLimitError
-from graphgrad.graph.text import plain
+from graphgrad.text import printable
 
 FONT = "DejaVu Sans"
 """Comes with matplotlib."""
@@ -81,7 +81,7 @@ def lacking_note(lacking: str) -> str:
     """One line about characters that no font of this machine has; empty where there are none."""
     if not lacking:
         return ""
-    shown = plain("".join(lacking[:8])) + ("…" if len(lacking) > 8 else "")
+    shown = printable("".join(lacking[:8])) + ("…" if len(lacking) > 8 else "")
     return (
         f"no font here has {len(lacking)} of the characters ({shown}): they are empty boxes; "
         "install one that has (Debian, Ubuntu: apt install fonts-noto-cjk)"

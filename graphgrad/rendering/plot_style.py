@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph.text import plain
 from graphgrad.rendering.plot_fonts import FONT, give_fonts, need_matplotlib
+from graphgrad.text import printable
 
 INK, MUTED, FAINT, GRID = "#1f2933", "#6b7785", "#b6bec8", "#e6e9ee"
 BLUE, RED, GREEN, ORANGE, PURPLE = "#2563a8", "#b3315a", "#2f7d5b", "#c2701c", "#6d4aa3"
@@ -84,9 +84,13 @@ def titled(axes: Any, title: str, subtitle: str = "") -> None:
         "annotation_clip": False,
     }
     axes.annotate(
-        plain(title), xytext=(0, 25 if subtitle else 12), fontsize=12, fontweight="bold", **place
+        printable(title),
+        xytext=(0, 25 if subtitle else 12),
+        fontsize=12,
+        fontweight="bold",
+        **place,
     )
-    axes.annotate(plain(subtitle), xytext=(0, 9), color=MUTED, **place)
+    axes.annotate(printable(subtitle), xytext=(0, 9), color=MUTED, **place)
 
 
 def logarithmic(axes: Any) -> None:
@@ -110,7 +114,7 @@ def power_text(value: float) -> str:
 def labelled(axes: Any, x: float, y: float, text: str, colour: str, **keywords: Any) -> None:
     """A direct label to the right of a point."""
     axes.annotate(
-        plain(text, 40),
+        printable(text, 40),
         (x, y),
         xytext=(5, 0),
         textcoords="offset points",

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
-from graphgrad.graph.text import plain
 from graphgrad.inspection.history import History
 from graphgrad.inspection.recording import UPDATE_RATIO
 from graphgrad.rendering.plot_style import (
@@ -33,6 +32,7 @@ from graphgrad.rendering.plot_style import (
     spread,
     titled,
 )
+from graphgrad.text import printable
 
 Metrics = Sequence[Mapping[str, Any]]
 HELD_OUT_LOSS = "held_out_loss"
@@ -149,7 +149,7 @@ def plot_flow(history: History, run: str) -> Any:
     _flow_lines(axes, history, flow)
     axes.set_xticks(
         range(count),
-        [plain(block, 30) for block in flow.blocks],
+        [printable(block, 30) for block in flow.blocks],
         rotation=35,
         ha="right",
         rotation_mode="anchor",

@@ -17,10 +17,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
-from graphgrad.graph.text import attributes_text, plain
+from graphgrad.graph.text import attributes_text
 from graphgrad.inspection.formula import delta_terms, value_formula
 from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.view import Path, View, path_of
+from graphgrad.text import printable
 
 _WIDEST = 28  # the column of names; a longer name pushes its own line only
 
@@ -48,11 +49,11 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)
     counts = Counter("constant" if node.operation is CONSTANT else parts[node] for node in graph)
-    lines = [*map(plain, caption), _summary(graph, counts), ""]
+    lines = [*map(printable, caption), _summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
     lines.append("")
     for name, node in graph.outputs.items():
-        lines.append(f"output {plain(name)} = {plain(graph.name_of(node))}")
+        lines.append(f"output {printable(name)} = {printable(graph.name_of(node))}")
     return "\n".join(lines) + "\n"
 
 
@@ -101,16 +102,16 @@ def _lines(graph: Graph, scope: _Scope, path: Path, indent: str, deltas: bool) -
 
 def _joined(scope: _Scope, path: Path) -> tuple[str, Path, _Scope]:
     """The title of a scope; one that holds nothing but another scope shares its line."""
-    inner, title = scope.scopes[path], plain(path[-1])
+    inner, title = scope.scopes[path], printable(path[-1])
     while len(inner.items) == 1 and isinstance(inner.items[0], tuple):
         path = inner.items[0]
-        inner, title = inner.scopes[path], f"{title}.{plain(path[-1])}"
+        inner, title = inner.scopes[path], f"{title}.{printable(path[-1])}"
     return title, path, inner
 
 
 def _local(graph: Graph, node: Node, path: Path) -> str:
     name = graph.name_of(node)
-    return plain(name[len(".".join(path)) + 1 :] if path else name)
+    return printable(name[len(".".join(path)) + 1 :] if path else name)
 
 
 def _meaning(graph: Graph, node: Node) -> str:

@@ -58,10 +58,10 @@ class Layouts:
         return bool(self.ghosts[node].flags.c_contiguous)
 
 
-def find_layouts(graph: Graph, orders: bool = True) -> Layouts:
+def find_layouts(graph: Graph, product_layouts: bool = True) -> Layouts:
     """Views as NumPy makes them; products as they are read; everything else contiguous.
 
-    `orders=False` makes products contiguous, too.
+    Without `product_layouts` products are contiguous, too.
     """
     ghosts: dict[Node, np.ndarray] = {}
     views, found = set(), {}
@@ -69,7 +69,7 @@ def find_layouts(graph: Graph, orders: bool = True) -> Layouts:
     kept = {*graph.outputs.values(), *graph.updates.values()}
     for node in graph.nodes:
         result = viewed(node, ghosts[node.heads[0]]) if node.heads else None
-        order = _order_of_readers(graph, node) if orders and node not in kept else None
+        order = _order_of_readers(graph, node) if product_layouts and node not in kept else None
         if result is not None:
             ghosts[node] = result
             views.add(node)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from graphgrad.graph import LEAVES, STATEFUL, Graph, Node
 from graphgrad.ops.movement import COPY
+from graphgrad.options import DEFAULTS, Options
 from graphgrad.schedule.layout import Layouts, find_layouts
 
 
@@ -38,13 +39,13 @@ class Schedule:
 def make_schedule(
     graph: Graph,
     guards: Sequence[Node] = (),
-    eager_updates: bool = True,
-    product_layouts: bool = True,
+    options: Options = DEFAULTS,
 ) -> Schedule:
     """The schedule of a graph of known shapes. `guards` must be finite for the updates to happen.
 
-    Without `eager_updates` the updates are left in the graph's order, behind everything else;
-    without `product_layouts` products are not written in the order of their readers (layout.py).
+    Without `options.eager_updates` the updates are left in the graph's order, behind everything
+    else; without `product_layouts` products are not written in the order of their readers
+    (layout.py).
     """
     graph = _with_snapshots(graph)
     first = graph.ancestors([*graph.outputs.values(), *guards])
@@ -52,8 +53,8 @@ def make_schedule(
     before = [node for node in nodes if node in first]
     needed = graph.ancestors(graph.updates.values())
     after = [node for node in nodes if node not in first and node in needed]
-    order = (*before, *(_eager(graph, after) if eager_updates else after))
-    layouts = find_layouts(graph, product_layouts)
+    order = (*before, *(_eager(graph, after) if options.eager_updates else after))
+    layouts = find_layouts(graph, options.product_layouts)
     return Schedule(graph, order, frozenset(before), tuple(guards), layouts)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graphgrad.backends.memory import size_text
 from graphgrad.compile import Compiled
+from graphgrad.memory import size_text
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.runs import OpenRun
 

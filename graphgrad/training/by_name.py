@@ -187,7 +187,7 @@ def _settings(**values: Any) -> TrainingSettings:
         return TrainingSettings(**values)
     except ConfigurationError as problem:
         fix = "" if "--set" in problem.fix else problem.fix
-        raise DeclarationError(problem.problem, str(current_origin() or ""), fix) from None
+        raise DeclarationError(problem.problem, current_origin(), fix) from None
     except TypeError:
         odd = {
             key: value

@@ -37,6 +37,15 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import CheckpointError
+from graphgrad.files import (
+    TEMPORARY_PREFIX,
+    disk_errors,
+    explain_os_error,
+    make_folder,
+    sync_folder,
+    temporary_name,
+)
+from graphgrad.strict_json import format_json
 from graphgrad.training.checkpoint_format import (
     FORMAT,
     VERSION,
@@ -44,15 +53,6 @@ from graphgrad.training.checkpoint_format import (
     checked_array,
     read_checkpoint_files,
     write_checkpoint_files,
-)
-from graphgrad.training.files import (
-    TEMPORARY_PREFIX,
-    disk_errors,
-    explain_os_error,
-    format_json,
-    make_folder,
-    sync_folder,
-    temporary_name,
 )
 
 _FOLDER = re.compile(r"step-(\d{9,15})(?:-([1-9]\d{0,8}))?")
@@ -258,4 +258,4 @@ def _nothing_usable(folder: Path, step: int | None, warnings: list[str]) -> Chec
         fix = f"leave the step out to take the newest whole one; there are those of step {others}"
     else:
         fix = "copy one back from a backup, or start a new run"
-    return CheckpointError(problem, str(folder), fix)
+    return CheckpointError(problem, folder, fix)

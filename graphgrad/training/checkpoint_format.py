@@ -16,13 +16,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from graphgrad.errors import CheckpointError, DataError
-from graphgrad.training.files import (
-    explain_os_error,
-    format_json,
-    parse_json,
-    read_file,
-    write_new,
-)
+from graphgrad.files import explain_os_error, read_file, write_new
+from graphgrad.strict_json import format_json, parse_json
 
 FORMAT = "graphgrad checkpoint"
 VERSION = 1
@@ -93,7 +88,7 @@ def write_checkpoint_files(
     if len(content) > _MANIFEST_LIMIT:
         raise CheckpointError(
             f"the manifest of {len(state):,} arrays would be too large",
-            str(folder),
+            folder,
             "keep fewer arrays, or less beside them",
         )
     write_new(folder / MANIFEST, (content,))

@@ -115,7 +115,7 @@ def read_texts(folder: RunFolder, configuration: Configuration) -> dict[str, str
         if configuration.sealed and _digest(text) != configuration.files[name]:
             raise DataError(
                 f"{name} was altered or is of another run: its sha256 does not fit",
-                str(folder.path / name),
+                folder.path / name,
                 "restore it from a copy, or start a new run",
             )
     return texts

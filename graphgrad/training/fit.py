@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.data.corpus import permutation
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Dimension, Graph
+from graphgrad.graph import Dimension, Graph, initial_state
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.interface import Given, named_inputs
 from graphgrad.graph.scope import current_origin
@@ -53,7 +53,7 @@ def fit(
     if not graph.updates:
         raise DeclarationError(
             "the graph updates nothing, so there is nothing to fit",
-            str(current_origin() or ""),
+            current_origin(),
             "fit(adam(graph, 1e-3), …)",
         )
     epochs, batch_size = _count(epochs, "epochs"), _count(batch_size, "batch_size")
@@ -90,9 +90,9 @@ def _count(value: Any, what: str) -> int:
     try:
         number = whole_number(value, what)
     except ValueError as problem:
-        raise DeclarationError(str(problem), str(current_origin() or "")) from None
+        raise DeclarationError(str(problem), current_origin()) from None
     if number < 1:
-        raise DeclarationError(f"{what} is at least 1, not {number}", str(current_origin() or ""))
+        raise DeclarationError(f"{what} is at least 1, not {number}", current_origin())
     return number
 
 

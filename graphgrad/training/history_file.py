@@ -32,15 +32,9 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
+from graphgrad.files import append_bytes, disk_errors, read_file, write_atomically
 from graphgrad.graph.deltas import recorded_by_name
-from graphgrad.training.files import (
-    append_bytes,
-    disk_errors,
-    format_json,
-    parse_json,
-    read_file,
-    write_atomically,
-)
+from graphgrad.strict_json import format_json, parse_json
 
 HISTORY = "history.bin"
 FORMAT = "graphgrad history"
@@ -87,12 +81,12 @@ def read_records(path: Path, run: str = "") -> Records:
     if bad == [count - 1]:  # torn by a crash, or being written at this moment
         records = records[:-1]
     elif bad:
-        raise DataError(f"record {bad[0] + 1} of {path.name} is damaged", str(path), _FIX)
+        raise DataError(f"record {bad[0] + 1} of {path.name} is damaged", path, _FIX)
     steps = records["step"].astype(np.int64)
     if np.any(np.diff(steps) <= 0) or np.any(
         steps[-1:] > _LAST_STEP
     ):  # of a step 32 bits are summed
-        raise DataError(f"the steps of {path.name} are not in order", str(path), _FIX)
+        raise DataError(f"the steps of {path.name} are not in order", path, _FIX)
     size = start + len(records) * form.itemsize
     return Records(names, statistics, steps, records["values"].astype(np.float64), size, deltas)
 
@@ -262,12 +256,12 @@ def _read_header(data: bytes, path: Path, run: str) -> Header:
             deltas = recorded_by_name(names) if old and _are_names(names) else body.get("deltas")
             if whole and _are_names(names) and _are_names(statistics) and _are_of(deltas, names):
                 if owner != run:
-                    raise DataError(f"{path.name} is that of another run", str(path), _FIX)
+                    raise DataError(f"{path.name} is that of another run", path, _FIX)
                 return tuple(names), tuple(statistics), deltas, end
         case {"format": "graphgrad history", "version": int(version)} if version not in (1, 2, 3):
             problem = f"{path.name} has version {version}; this program reads {VERSION}"
-            raise DataError(problem, str(path), _FIX)
-    raise DataError(f"the first line of {path.name} is damaged", str(path), _FIX)
+            raise DataError(problem, path, _FIX)
+    raise DataError(f"the first line of {path.name} is damaged", path, _FIX)
 
 
 def _are_names(values: list[Any]) -> bool:

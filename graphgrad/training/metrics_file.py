@@ -22,14 +22,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError, GraphgradError
-from graphgrad.training.files import (
-    append_line,
-    disk_errors,
-    format_json,
-    parse_json,
-    read_file,
-    write_atomically,
-)
+from graphgrad.files import append_line, disk_errors, read_file, write_atomically
+from graphgrad.strict_json import format_json, parse_json
 
 METRICS = "metrics.jsonl"
 _LIMIT = 1 << 31  # bytes: a larger file is damage, not to be read into memory
@@ -46,9 +40,9 @@ def append_record(
     """Appends the record, which has a whole number ``step``; see ``RunFolder.append_metrics``."""
     plain = _plain(dict(record))
     if type(plain.get("step")) is not int:
-        raise DataError("a record of metrics needs a whole number `step`", str(path.parent))
+        raise DataError("a record of metrics needs a whole number `step`", path.parent)
     if "sum" in plain:
-        raise DataError("a record of metrics has no figure called `sum`", str(path.parent))
+        raise DataError("a record of metrics has no figure called `sum`", path.parent)
     text = format_json(plain, "metrics", indent=None)
     append_line(path, f'{text[:-1]}, "sum": "{_sum(identity, text.encode())}"}}', durable)
 

@@ -17,13 +17,14 @@ import fnmatch
 from collections.abc import Iterable
 
 from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
-from graphgrad.errors import ConfigurationError, DeclarationError, suggestion
+from graphgrad.errors import ConfigurationError, DeclarationError
+from graphgrad.garbage import gc_paused
 from graphgrad.graph import DELTA, PARAMETER, Graph, Node, leaf_name, placed, state
-from graphgrad.graph.collector import collector_rests
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
 from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
 from graphgrad.passes.surgery import parse_surgery
+from graphgrad.text import suggestion
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.updates import global_norm, learning_rate, next_values
 
@@ -70,7 +71,7 @@ def has_optimiser(graph: Graph) -> bool:
     return counts and {GRADIENT_NORM, LEARNING_RATE} <= graph.outputs.keys()
 
 
-@collector_rests
+@gc_paused
 def optimised(
     graph: Graph,
     settings: TrainingSettings,
@@ -162,7 +163,7 @@ def _with_deltas(graph: Graph, settings: TrainingSettings, loss: str | Node) -> 
             return derive(graph, target, graph.parameters.values(), None, label, cuts), label
     raise DeclarationError(
         f"the deltas called {own!r} are not those of {graph.name_of(target)!r}",
-        str(target.origin or ""),
+        target.origin,
         "derive with another label",
     )
 
@@ -191,12 +192,12 @@ def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) ->
     if not graph.parameters:
         raise DeclarationError(
             "the model has no parameter to train",
-            str(next(iter(graph.outputs.values())).origin or ""),
+            next(iter(graph.outputs.values())).origin,
             "declare what is learned by parameter(name, shape)",
         )
     wanted = set(leaves)
     for leaf in graph.updates:
-        name, where = leaf_name(leaf), str(leaf.origin or "")
+        name, where = leaf_name(leaf), leaf.origin
         if leaf in wanted or (leaf.operation is PARAMETER and not again):
             raise DeclarationError(
                 f"the model gives the parameter {name!r} its next value, and so does the optimiser",
@@ -215,13 +216,13 @@ def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) ->
         if name.startswith(f"{scope}."):
             raise DeclarationError(
                 f"the model calls a state {name!r}, as the optimiser calls its own",
-                str(node.origin or ""),
+                node.origin,
                 f"declare it in another scope than {scope!r}",
             )
     for name in (GRADIENT_NORM, LEARNING_RATE):
         if name in graph.outputs and not again:
             raise DeclarationError(
                 f"the model has an output {name!r}, as the training step has",
-                str(graph.outputs[name].origin or ""),
+                graph.outputs[name].origin,
                 "call it something else",
             )

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Column
 from rich.text import Text
 
-from graphgrad.training.files import show_controls
+from graphgrad.text import displayable
 
 _WINDOW = 30.0  # seconds over which speed is averaged
 _REDRAW = 0.1  # seconds between two drawings of the bar at least
@@ -108,12 +108,6 @@ def wants_bar(stream: TextIO, environment: Mapping[str, str]) -> bool:
     if environment.get("NO_COLOR") or environment.get("TERM", "").lower() in ("dumb", "unknown"):
         return False
     return stream.isatty()
-
-
-def displayable(text: str, encoding: str | None) -> str:
-    """``text`` as a terminal or file of ``encoding`` can show it, controls written out."""
-    name = encoding or "utf-8"
-    return show_controls(text).encode(name, "backslashreplace").decode(name)
 
 
 class SpeedMeter:

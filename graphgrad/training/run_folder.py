@@ -25,7 +25,6 @@ Laws:
   a lock file that was left behind blocks nobody.
 """
 
-import difflib
 import errno
 import os
 import platform
@@ -47,20 +46,19 @@ from graphgrad.errors import (
     GraphgradError,
     UnknownNameError,
 )
-from graphgrad.training.files import (
+from graphgrad.files import (
     TEMPORARY_PREFIX,
     append_line,
     disk_errors,
     explain_os_error,
-    format_json,
     make_folder,
     open_own,
-    parse_json,
     read_file,
-    show_controls,
     sync_folder,
     write_atomically,
 )
+from graphgrad.strict_json import format_json, parse_json
+from graphgrad.text import nearest, show_controls
 from graphgrad.training.history_file import HISTORY, drop_after
 from graphgrad.training.metrics_file import (
     METRICS,
@@ -133,7 +131,7 @@ class RunFolder:
             problem = (
                 f"{folder.name or folder} is not the folder of a run: it has no {CONFIGURATION}"
             )
-        raise UnknownNameError(problem, str(folder), _suggest_runs(folder))
+        raise UnknownNameError(problem, folder, _suggest_runs(folder))
 
     @property
     def checkpoints(self) -> Path:
@@ -197,7 +195,7 @@ class RunFolder:
         try:
             return parse_json(_read(path))
         except ValueError as error:
-            raise DataError(f"{name} is not valid JSON: {error}", str(path), _mending()) from error
+            raise DataError(f"{name} is not valid JSON: {error}", path, _mending()) from error
 
     def write_text(self, name: str, text: str) -> None:
         """Replaces the file ``name`` (a vocabulary) by ``text`` as UTF-8, at once."""
@@ -209,7 +207,7 @@ class RunFolder:
         try:
             return _read(path).decode("utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(f"{name} is not UTF-8 text: {error}", str(path), _mending()) from error
+            raise DataError(f"{name} is not UTF-8 text: {error}", path, _mending()) from error
 
     def append_metrics(self, record: Mapping[str, Any], durable: bool = False) -> None:
         """Appends ``record``, which has a whole number ``step``, as one line of metrics.
@@ -252,7 +250,7 @@ class RunFolder:
 
     def _file(self, name: str) -> Path:
         if not _is_name(name) or name in (METRICS, LOG, HISTORY, CHECKPOINTS):
-            raise ConfigurationError(f"{name!r} is no name for a file of a run", str(self.path))
+            raise ConfigurationError(f"{name!r} is no name for a file of a run", self.path)
         return self.path / name
 
     def _claim(self, descriptor: int) -> bool:
@@ -266,7 +264,7 @@ class RunFolder:
             owner = os.read(descriptor, 100).decode("ascii", "replace").strip()
             problem = f"{self.path.name} is being written by {owner or 'another process'}"
             fix = "wait for it, stop it, or choose another --run"
-            raise EnvironmentLimitError(problem, str(self.path), fix) from error
+            raise EnvironmentLimitError(problem, self.path, fix) from error
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 return False
@@ -335,16 +333,16 @@ def _require_empty(folder: Path) -> None:
     name = folder.name or folder  # the name of `.` is empty
     if not folder.is_dir():
         problem = f"{name} is a file, so no run can be kept there"
-        raise ConfigurationError(problem, str(folder), "choose another --run")
+        raise ConfigurationError(problem, folder, "choose another --run")
     with disk_errors(folder, "list"):
         entries = sorted(set(os.listdir(folder)) - {_LOCK})
     if _is_run(folder):
         fix = f"--resume {folder} to continue it, or choose another --run"
-        raise ConfigurationError(f"{name} already holds a run", str(folder), fix)
+        raise ConfigurationError(f"{name} already holds a run", folder, fix)
     if entries:
         problem = f"{name} is not empty: it holds {', '.join(entries[:3])}"
         fix = "choose another --run (--resume continues a run, but this folder holds none)"
-        raise ConfigurationError(problem, str(folder), fix)
+        raise ConfigurationError(problem, folder, fix)
 
 
 def _suggest_runs(folder: Path) -> str:
@@ -353,7 +351,7 @@ def _suggest_runs(folder: Path) -> str:
     for place in (Path("runs"), folder.parent):
         with suppress(OSError, EnvironmentLimitError):
             known |= {entry.name: entry for entry in place.iterdir() if _is_run(entry)}
-    near = difflib.get_close_matches(folder.name, known, n=3, cutoff=0.6)
+    near = nearest(folder.name, known, 3)
     if near:
         return f"did you mean {' or '.join(str(known[name]) for name in near)}?"
     if known:
@@ -363,7 +361,7 @@ def _suggest_runs(folder: Path) -> str:
 
 def _read(path: Path) -> bytes:
     if not os.path.lexists(path):
-        raise DataError(f"{path.name} is missing", str(path), _mending())
+        raise DataError(f"{path.name} is missing", path, _mending())
     with disk_errors(path, "read"):
         return read_file(path, _LIMIT)
 

@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import initial_state
 from graphgrad.errors import CheckpointError
-from graphgrad.graph import Graph
+from graphgrad.graph import Graph, initial_state
 from graphgrad.training.checkpoint import (
     Checkpoint,
     checkpoint_steps,
@@ -182,7 +181,7 @@ def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
             raise
         raise CheckpointError(
             "the run's checkpoints are gone: there is none, not even of its start",
-            str(folder.checkpoints),
+            folder.checkpoints,
             "if they are on another disk, mount it; else copy them back, or start a new run",
         ) from error
 
@@ -197,7 +196,7 @@ def require_unchanged(run: OpenRun) -> None:
         raise CheckpointError(
             f"the run went on meanwhile: it was opened at step {run.step}, and another process has "
             f"come to step {now}",
-            str(run.folder.path),
+            run.folder.path,
             "resume it again",
         )
 

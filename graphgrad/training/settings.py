@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from graphgrad.errors import ConfigurationError, suggestion
+from graphgrad.errors import ConfigurationError
+from graphgrad.text import suggestion
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "noam", "cosine", "linear")

@@ -21,17 +21,18 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from graphgrad.errors import CheckpointError, suggestion
+from graphgrad.errors import CheckpointError
+from graphgrad.files import disk_errors, write_atomically
 from graphgrad.graph import Graph
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
+from graphgrad.text import show_controls, suggestion
 from graphgrad.training.checkpoint_format import (
     DTYPES,
     checked_array,
     ordered_names,
     safetensors_pieces,
 )
-from graphgrad.training.files import disk_errors, show_controls, write_atomically
 
 _SUM = "graphgrad.sha256"
 """The key of the metadata under which the sha256 of all arrays is kept."""
@@ -68,15 +69,15 @@ def load(path: Path | str, graph: Graph | None = None) -> dict[str, np.ndarray]:
         need_graph(graph, "load")
     with disk_errors(path, "read"):
         if not os.path.lexists(path):
-            raise CheckpointError("there is no such file", str(path), "gg.save(path, state) first")
+            raise CheckpointError("there is no such file", path, "gg.save(path, state) first")
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CheckpointError("this is not a regular file", str(path))
+            raise CheckpointError("this is not a regular file", path)
         try:
             arrays = _read(path)
         except SafetensorError as error:
             raise CheckpointError(
                 f"this is not a whole safetensors file: {show_controls(str(error))}",
-                str(path),
+                path,
                 "copy it again from where it came from",
             ) from None
     return arrays if graph is None else _fitting(arrays, graph, str(path))
@@ -92,14 +93,14 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             if kind not in _NAMES:
                 raise CheckpointError(
                     f"{show_controls(name)} is {kind}, which graphgrad does not compute with",
-                    str(path),
+                    path,
                     f"convert it to one of {', '.join(DTYPES)} where it was made",
                 )
             arrays[name] = file.get_tensor(name)
     if expected is not None and expected != _sum_of(path):
         raise CheckpointError(
             "the file was altered: the sha256 of its arrays does not fit",
-            str(path),
+            path,
             "copy it again from where it came from",
         )
     return arrays

@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import ConfigurationError, UnknownNameError, suggestion
+from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
-from graphgrad.training.files import disk_errors, read_file
+from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 
@@ -257,7 +258,7 @@ def _compiled(path: Path, source: bytes) -> CodeType:
             f"the model file is not valid Python: {problem.msg}", f"{path}{line}", "correct it"
         ) from None
     except ValueError as problem:  # zero bytes
-        raise ConfigurationError(f"the model file is no text: {problem}", str(path)) from None
+        raise ConfigurationError(f"the model file is no text: {problem}", path) from None
 
 
 def _known(builtin: Mapping[str, ModuleType], name: str) -> str:

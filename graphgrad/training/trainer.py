@@ -144,13 +144,13 @@ def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
     if done > settings.steps:
         raise ConfigurationError(
             f"the run has done {done} steps already, and steps is {settings.steps}",
-            str(run.folder.path),
+            run.folder.path,
             f"set steps to more than {done}",
         )
     if settings.inspect_every and recorder is None:
         raise ConfigurationError(
             f"inspect_every is {settings.inspect_every}, and train() is given no recorder",
-            str(run.folder.path),
+            run.folder.path,
             "recorder=graphgrad.inspection.recording.make_recorder(run.graph)",
         )
 
@@ -208,10 +208,10 @@ def _need_finite(run: OpenRun, step: int) -> None:
     own = run.task.graph.states.keys() - run.task.graph.parameters.keys()
     if (found := overflown(run.state, own)) is not None:
         name, problem = found
-        raise _not_finite(run, step, problem, str(run.graph.states[name].origin or ""))
+        raise _not_finite(run, step, problem, run.graph.states[name].origin)
 
 
-def _not_finite(run: OpenRun, step: int, problem: str, where: str) -> NonFiniteError:
+def _not_finite(run: OpenRun, step: int, problem: str, where: object) -> NonFiniteError:
     """The error that ends a run at a step, which is written to its log."""
     run.folder.log(f"step {step}: {problem}")
     return NonFiniteError(

@@ -21,7 +21,7 @@ from graphgrad.data.text import read_corpus
 from graphgrad.data.token_batches import TokenBatches
 from graphgrad.data.tokens import Tokens, build_tokens, tokens_from_json
 from graphgrad.errors import DataError
-from graphgrad.training.files import format_json, parse_json
+from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.text_settings import FILES, TextSettings
 
 SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"

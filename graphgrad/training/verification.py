@@ -15,10 +15,11 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from graphgrad.compile import Compiled, compile, sizes_of
+from graphgrad.compile import Compiled, compile
 from graphgrad.errors import EnvironmentLimitError, NonFiniteError, PassError
 from graphgrad.graph import Graph, Node
 from graphgrad.ops.contraction import MATMUL
+from graphgrad.passes import sizes_of
 from graphgrad.training.optimisers import GRADIENT_NORM
 
 Arrays = Mapping[str, np.ndarray]

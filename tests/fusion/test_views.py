@@ -11,10 +11,10 @@ import pytest
 from views import VIEWS, Viewed, declare_views
 
 import graphgrad as gg
-from graphgrad.compile import CHOICES
 from graphgrad.graph.samples import Draw
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.options import CHOICES
 
 pytest.importorskip("llvmlite", reason="kernels are compiled by LLVM")
 

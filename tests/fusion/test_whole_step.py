@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.compile import CHOICES, compile
+from graphgrad.compile import compile
 from graphgrad.errors import DeclarationError
 from graphgrad.models import transformer
+from graphgrad.options import CHOICES
 from graphgrad.training.optimisers import SEED, training_step
 
 pytest.importorskip("llvmlite", reason="fused kernels are compiled by LLVM")

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Graph, Node
+from graphgrad.graph import Graph, Node, initial_state
 from graphgrad.inspection.recording import recorded_figures
 from graphgrad.inspection.selection import matching, parts_of
 from graphgrad.models import transformer

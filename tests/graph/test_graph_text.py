@@ -7,7 +7,8 @@ import pytest
 
 import graphgrad as gg
 from graphgrad import Graph
-from graphgrad.graph.text import plain, value_text
+from graphgrad.graph.text import value_text
+from graphgrad.text import printable
 
 NEURON = """\
 %0 = input() : float64[batch, 3]    # x
@@ -92,7 +93,7 @@ def test_attributes():
     ],
 )
 def test_a_users_text_stays_on_its_line(text, shown):
-    assert plain(text) == shown
+    assert printable(text) == shown
 
 
 def test_a_hostile_name_stays_in_its_comment():

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from graphgrad.compile import initial_state
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.graph import Graph, input, scope
+from graphgrad.graph import Graph, initial_state, input, scope
 from graphgrad.inspection.attention_maps import attention_maps
 from graphgrad.layers import attention, embed, embedding_table
 from graphgrad.ops import expand_dims, mean, not_equal

@@ -7,9 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError, NonFiniteError, UnknownNameError
-from graphgrad.graph import Graph, Node, Operation, input, normal, parameter, scope, state
+from graphgrad.graph import (
+    Graph,
+    Node,
+    Operation,
+    initial_state,
+    input,
+    normal,
+    parameter,
+    scope,
+    state,
+)
 from graphgrad.inspection.check import TOLERANCE, Verdict, check, compare
 from graphgrad.layers import causal_mask, feed_forward, layer_norm, multi_head_attention
 from graphgrad.models import transformer

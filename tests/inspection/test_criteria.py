@@ -49,7 +49,7 @@ def test_what_is_no_condition_is_refused(text):
 def test_an_unknown_figure_is_refused_with_the_nearest():
     with pytest.raises(ConfigurationError, match="did you mean 'zeros'"):
         parse_condition("zeroes>1")
-    with pytest.raises(ConfigurationError, match="choose one of mean"):
+    with pytest.raises(ConfigurationError, match="choose one of: mean"):
         known_figure("q", REPORTED)
 
 

@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import CONSTANT, Graph, constant, input, normal, parameter, scope
+from graphgrad.graph import (
+    CONSTANT,
+    Graph,
+    constant,
+    initial_state,
+    input,
+    normal,
+    parameter,
+    scope,
+)
 from graphgrad.inspection.derivation import walk_back
 from graphgrad.inspection.explain import Explanation, explain
 from graphgrad.inspection.explain_text import text_lines

@@ -49,7 +49,7 @@ def test_its_assembly_is_of_this_processor():
 def test_a_wrong_name_is_answered_with_the_right_ones():
     program = program_of()
     (name,) = program.kernels
-    with pytest.raises(UnknownNameError, match=f"(?s)kernel_77.*did you mean {name}"):
+    with pytest.raises(UnknownNameError, match=f"(?s)kernel_77.*did you mean '{name}'"):
         kernel_text(program, "kernel_77")
     with pytest.raises(UnknownNameError, match=f"(?s)'a'.*it calls {name}"):
         kernel_text(program, "a")

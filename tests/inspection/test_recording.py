@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope
 from graphgrad.inspection.history import read_history
 from graphgrad.inspection.recording import STATISTICS, UPDATE_RATIO, make_recorder, recorded_names
 from graphgrad.inspection.statistics import FIGURES, inspect_values

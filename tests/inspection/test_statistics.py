@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state
 from graphgrad.errors import UnknownNameError
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope, state
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope, state
 from graphgrad.inspection.statistics import (
     NodeReport,
     first_non_finite,

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import ONES, Graph, input, parameter
+from graphgrad.compile import compile
+from graphgrad.graph import ONES, Graph, initial_state, input, parameter
 from graphgrad.layers import embed, embedding_table, sinusoidal_positions
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Graph, constant, input, scope
+from graphgrad.graph import Graph, constant, initial_state, input, scope
 from graphgrad.graph import state as state_leaf
 from graphgrad.layers import (
     ACTIVATIONS,

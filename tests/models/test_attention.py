@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError, DeclarationError
-from graphgrad.graph import Graph, input
+from graphgrad.graph import Graph, initial_state, input
 from graphgrad.layers import attention, causal_mask
 from graphgrad.models import attention as model
 from graphgrad.models.attention import (

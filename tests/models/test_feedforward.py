@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError, DataError
+from graphgrad.graph import initial_state
 from graphgrad.models import feedforward
 from graphgrad.models.feedforward import NUMBERS, Settings, matrices, neuron_state, neurons, task
 from graphgrad.training.optimisers import training_step

@@ -1,70 +1,26 @@
-"""The Transformer: its names and shapes, what its masks hide, and that it learns."""
+"""The Transformer: its names and shapes, what its masks hide, and its options."""
 
 import math
 
 import numpy as np
 import pytest
+from small_transformer import BOTH_NORMS, SOURCES, TARGETS, batch, graph_of, small, state_of, values
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
-from graphgrad.models import transformer
 from graphgrad.models.transformer import Settings, decoding_graph, encoding_graph, training_graph
-from graphgrad.training.optimisers import SEED, STEP, training_step
-from graphgrad.training.settings import with_values
-
-SOURCES, TARGETS = 11, 9
-"""Sizes of the two vocabularies; ids 0 to 3 are <pad>, <bos>, <eos> and <unk>."""
-BOTH_NORMS = pytest.mark.parametrize("norm", ["post", "pre"])
-
-
-def small(**values):
-    return Settings(
-        **{"layers": 2, "width": 8, "heads": 2, "inner": 12, "dtype": "float64", **values}
-    )
-
-
-def graph_of(settings, training=True):
-    return training_graph(settings, SOURCES, TARGETS, training)
-
-
-def state_of(graph, seed=0):
-    """A state in which nothing is 0 or 1 by default, so that every parameter matters."""
-    generator = np.random.default_rng(seed)
-    state = initial_state(graph, seed)
-    for name in graph.parameters:
-        state[name] += generator.normal(scale=0.2, size=state[name].shape)
-    return state
-
-
-def batch(source_lengths, target_lengths, source=None, target=None, seed=0):
-    """Random sentences of these lengths (<eos> counted), padded to `source` and `target`."""
-    generator = np.random.default_rng(seed)
-    rows = len(source_lengths)
-    feeds = {
-        "source": np.zeros((rows, source or max(source_lengths)), np.int32),
-        "target_input": np.zeros((rows, target or max(target_lengths)), np.int32),
-        "target_output": np.zeros((rows, target or max(target_lengths)), np.int32),
-    }
-    for row, (length, answer) in enumerate(zip(source_lengths, target_lengths, strict=True)):
-        feeds["source"][row, :length] = [*generator.integers(4, SOURCES, length - 1), 2]
-        words = generator.integers(4, TARGETS, answer - 1)
-        feeds["target_input"][row, :answer] = [1, *words]
-        feeds["target_output"][row, :answer] = [*words, 2]
-    return feeds
-
-
-def values(graph, names, feeds, state=None):
-    return compile(graph, fetch=names)(state_of(graph) if state is None else state, **feeds)
-
 
 # ---------------------------------------------------------------- names and shapes
 
 
 def attention_names(settings):
     blocks = [f"encoder.{n}.attention" for n in range(settings.layers)]
-    blocks += [f"decoder.{n}.{kind}" for n in range(settings.layers)
-               for kind in ("attention", "cross_attention")]  # fmt: skip
+    blocks += [
+        f"decoder.{n}.{kind}"
+        for n in range(settings.layers)
+        for kind in ("attention", "cross_attention")
+    ]
     return blocks
 
 
@@ -72,8 +28,12 @@ def attention_names(settings):
 def test_every_value_and_delta_of_attention_has_its_name_and_shape(norm):
     settings = small(norm=norm)
     graph = derive(graph_of(settings), "loss")
-    names = [f"{block}.{what}{ending}" for block in attention_names(settings)
-             for what in ("scores", "weights") for ending in ("", ".delta")]  # fmt: skip
+    names = [
+        f"{block}.{what}{ending}"
+        for block in attention_names(settings)
+        for what in ("scores", "weights")
+        for ending in ("", ".delta")
+    ]
     found = values(graph, names, batch([5, 3], [4, 2]))
     for name in names:
         queries = 5 if name.startswith("encoder") else 4
@@ -104,8 +64,10 @@ def test_all_four_graphs_share_their_parameters_by_name():
     settings = small(dropout=0.1)
     complete = graph_of(settings).parameters
     evaluation = graph_of(settings, training=False)
-    parts = {**encoding_graph(settings, SOURCES).parameters,
-             **decoding_graph(settings, TARGETS).parameters}  # fmt: skip
+    parts = {
+        **encoding_graph(settings, SOURCES).parameters,
+        **decoding_graph(settings, TARGETS).parameters,
+    }
     assert complete.keys() == parts.keys() == evaluation.states.keys()
     assert all(complete[name].type == leaf.type for name, leaf in parts.items())
 
@@ -119,8 +81,9 @@ def test_single_tokens_and_single_rows_are_sizes_like_any_other(lengths):
     padded = values(graph, names, batch(*lengths, source=4, target=4))
     rows, target = len(lengths[1]), max(lengths[1])
     assert alone["decoder.output.logits"].shape == (rows, target, TARGETS)
-    np.testing.assert_allclose(alone["decoder.output.logits"],
-                               padded["decoder.output.logits"][:, :target], rtol=1e-10)  # fmt: skip
+    np.testing.assert_allclose(
+        alone["decoder.output.logits"], padded["decoder.output.logits"][:, :target], rtol=1e-10
+    )
     for name in names[1:]:
         np.testing.assert_allclose(alone[name], padded[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
@@ -133,11 +96,16 @@ def test_no_delta_reaches_padding(norm):
     """Exactly 0, at every node with a position: padding is no part of the loss."""
     feeds = batch([5, 3, 1], [4, 2, 1], source=7, target=6)
     graph = derive(graph_of(small(norm=norm)), "loss")
-    lead = {axis: graph[name].shape[:2] for axis, name in
-            (("source", "source"), ("target", "target_output"))}  # fmt: skip
+    lead = {
+        axis: graph[name].shape[:2]
+        for axis, name in (("source", "source"), ("target", "target_output"))
+    }
     checked = {"source": 0, "target": 0}
-    nodes = {name: node for name, node in graph.names.items()
-             if name.endswith(".delta") and len(node.shape) == 3}  # fmt: skip
+    nodes = {
+        name: node
+        for name, node in graph.names.items()
+        if name.endswith(".delta") and len(node.shape) == 3
+    }
     found = values(graph, list(nodes), feeds)
     for name, node in nodes.items():
         for axis, ids in (("source", feeds["source"]), ("target", feeds["target_output"])):
@@ -160,8 +128,9 @@ def test_a_forbidden_key_has_weight_and_delta_exactly_zero(norm):
     in_target = (feeds["target_input"] != 0)[:, None, None, :] & np.tri(5, dtype=bool)
     for block in blocks:
         decoder_self = block.startswith("decoder") and ".attention" in block
-        allowed = np.broadcast_to(in_target if decoder_self else in_source,
-                                  found[f"{block}.weights"].shape)  # fmt: skip
+        allowed = np.broadcast_to(
+            in_target if decoder_self else in_source, found[f"{block}.weights"].shape
+        )
         assert not found[f"{block}.weights"][~allowed].any(), block
         assert not found[f"{block}.scores.delta"][~allowed].any(), block
         assert (found[f"{block}.weights"][allowed] > 0).all(), block
@@ -222,8 +191,11 @@ def test_post_norm_normalises_the_sum_and_pre_norm_the_input():
         np.testing.assert_allclose(post[name].mean(axis=-1), 0.0, atol=1e-12)
         np.testing.assert_allclose(post[name].std(axis=-1), 1.0, rtol=1e-3)
     graph = graph_of(small(norm="pre"))
-    names = ["encoder.with_positions", "encoder.0.attention.output.a",
-             "encoder.0.attention_residual"]  # fmt: skip
+    names = [
+        "encoder.with_positions",
+        "encoder.0.attention.output.a",
+        "encoder.0.attention_residual",
+    ]
     before, change, after = (values(graph, names, feeds)[name] for name in names)
     np.testing.assert_allclose(after, before + change, rtol=1e-12)
     assert "encoder.final_norm.gain" in graph.parameters
@@ -261,140 +233,3 @@ def test_tied_the_output_layer_uses_the_embedding():
 def test_settings_that_make_no_sense_are_refused(values, named):
     with pytest.raises(ConfigurationError, match=named):
         Settings(**values)
-
-
-# ---------------------------------------------------------------- deltas
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"norm": "pre"}, {"tie": True, "activation": "tanh"}, {"layers": 2, "activation": "gelu"}],
-    ids=["post", "pre", "tied tanh", "deep gelu"],
-)
-def test_the_delta_of_each_parameter_is_its_slope(changes):
-    """Along a random direction of each parameter, with dropout and label smoothing on."""
-    settings = with_values(Settings(dtype="float64"), {**transformer.CHECK, **changes})
-    graph = derive(graph_of(settings), "loss")
-    compiled = compile(graph, [f"{name}.delta" for name in graph.parameters])
-    state, feeds = state_of(graph), batch([4, 2], [3, 2])
-    state[SEED][...], state[STEP][...] = 5, 7
-    deltas, generator, step = compiled(state, **feeds), np.random.default_rng(1), 1e-5
-    for name in graph.parameters:
-        kept, direction = state[name], generator.normal(size=state[name].shape)
-        losses = []
-        for sign in (1, -1):
-            state[name] = kept + sign * step * direction
-            losses.append(float(compiled(state, **feeds)["loss"]))
-        state[name] = kept
-        slope = (losses[0] - losses[1]) / (2 * step)
-        expected = float(np.sum(deltas[f"{name}.delta"] * direction))
-        assert slope == pytest.approx(expected, rel=1e-6, abs=1e-9), name
-
-
-def test_the_delta_of_the_logits_is_probability_minus_truth():
-    """δ = (p - y) / N: the smoothed y of label smoothing, over the N tokens that count."""
-    smoothing = 0.1
-    graph = derive(graph_of(small(label_smoothing=smoothing)), "loss")
-    feeds = batch([5, 3], [4, 2])
-    names = ["decoder.output.logits", "decoder.output.logits.delta"]
-    logits, delta = (values(graph, names, feeds)[name] for name in names)
-    probability = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    truth = np.eye(TARGETS)[feeds["target_output"]] * (1 - smoothing) + smoothing / TARGETS
-    counted = (feeds["target_output"] != 0)[..., None]
-    np.testing.assert_allclose(delta, (probability - truth) * counted / 6, rtol=1e-9, atol=1e-15)
-
-
-# ---------------------------------------------------------------- dropout
-
-
-def test_dropout_is_a_function_of_seed_and_step():
-    graph = graph_of(small(dropout=0.3))
-    run, state, feeds = compile(graph), state_of(graph), batch([5, 3], [4, 2])
-
-    def loss(seed, step):
-        state[SEED][...], state[STEP][...] = seed, step
-        return float(run(state, **feeds)["loss"])
-
-    assert loss(1, 1) == loss(1, 1)
-    assert len({loss(1, 1), loss(1, 2), loss(2, 1)}) == 3
-
-
-def test_dropout_masks_are_independent_and_have_mean_one():
-    rate = 0.3
-    graph = graph_of(small(dropout=rate, width=32))
-    names = [name for name in graph.names if name.endswith("dropout.mask")]
-    # embedding, attention and network of two layers; the decoder has cross-attention too
-    assert len(names) == (1 + 2 * 2) + (1 + 2 * 3)
-    found = values(graph, names, batch([20] * 16, [20] * 16))
-    for name in names:
-        mask = found[name]
-        assert set(np.unique(mask)) == {0.0, 1 / (1 - rate)}
-        assert mask.mean() == pytest.approx(1.0, abs=0.03)
-    flat = np.stack([found[name].reshape(-1) for name in names])
-    correlation = np.corrcoef(flat) - np.eye(len(names))
-    assert np.abs(correlation).max() < 0.05
-
-
-def test_without_dropout_there_is_no_randomness_in_the_graph():
-    for graph in (graph_of(small()), graph_of(small(dropout=0.3), training=False),
-                  encoding_graph(small(dropout=0.3), SOURCES),
-                  decoding_graph(small(dropout=0.3), TARGETS)):  # fmt: skip
-        assert graph.states.keys() == graph.parameters.keys()
-        assert not any(node.operation.name == "dropout_mask" for node in graph)
-
-
-def test_evaluation_has_no_label_smoothing():
-    plain, smooth = (graph_of(small(label_smoothing=rate), training=False) for rate in (0.0, 0.2))
-    feeds, state = batch([5, 3], [4, 2]), state_of(plain)
-    assert values(plain, [], feeds, state)["loss"] == values(smooth, [], feeds, state)["loss"]
-
-
-# ---------------------------------------------------------------- use and learning
-
-
-@BOTH_NORMS
-def test_use_agrees_with_teacher_forcing_position_by_position(norm):
-    settings = small(norm=norm)
-    graph = graph_of(settings)
-    state, feeds = state_of(graph), batch([5, 3], [6, 4], source=7, target=8)
-    logits = values(graph, ["decoder.output.logits"], feeds, state)["decoder.output.logits"]
-    memory = values(encoding_graph(settings, SOURCES), [], {"source": feeds["source"]}, state)
-    decode = compile(decoding_graph(settings, TARGETS), fetch=["log_probabilities"])
-    for place in range(6):
-        so_far = feeds["target_input"].copy()
-        so_far[:, place + 1 :] = 0  # nothing of what comes after
-        found = decode(state, source=feeds["source"], target_input=so_far, **memory)
-        rows = feeds["target_input"][:, place] != 0
-        expected = logits[rows, place]
-        log_sum = np.log(np.exp(expected).sum(axis=-1, keepdims=True))
-        np.testing.assert_allclose(found["log_probabilities"][rows, place],
-                                   expected - log_sum, rtol=1e-9)  # fmt: skip
-        np.testing.assert_array_equal(found["next"][rows, place], expected.argmax(axis=-1))
-
-
-@BOTH_NORMS
-@pytest.mark.parametrize("tie", [False, True])
-def test_a_fresh_model_knows_nothing(norm, tie):
-    """Its loss is near ln(vocabulary), that of guessing; logits of variance 1 cost about ½ more,
-    and a tied output layer favours the token that is read."""
-    vocabulary = 1000
-    graph = training_graph(Settings(layers=1, norm=norm, tie=tie), vocabulary, vocabulary)
-    generator = np.random.default_rng(0)
-    ids = {name: generator.integers(4, vocabulary, (4, 10), np.int32) for name in graph.inputs}
-    loss = float(values(graph, [], ids, initial_state(graph, 1))["loss"])
-    assert math.log(vocabulary) - 0.2 < loss < math.log(vocabulary) + (2.0 if tie else 1.0)
-
-
-@BOTH_NORMS
-def test_it_overfits_one_batch(norm):
-    settings = small(norm=norm, layers=1, width=16, dtype="float32", steps=100, warmup=5,
-                     learning_rate=1e-2, schedule="constant")  # fmt: skip
-    compiled = compile(training_step(graph_of(settings), settings))
-    state, feeds = initial_state(compiled.source_graph, 0), batch([5, 3, 4], [4, 2, 5])
-    results = [compiled(state, **feeds) for _ in range(settings.steps)]
-    assert float(results[0]["loss"]) > 1.5
-    assert float(results[-1]["loss"]) < 0.05
-    counted = feeds["target_output"] != 0
-    np.testing.assert_array_equal(
-        results[-1]["predicted"][counted], feeds["target_output"][counted]
-    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from random_graphs import GROWTHS, QUICK, assert_same_values, cases, grow_case
+from random_graphs import QUICK, assert_same_values, cases, grow_case
+from random_growth import GROWTHS
 
 import graphgrad as gg
 from graphgrad import verify

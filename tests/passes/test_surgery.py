@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError, DeclarationError, UnknownNameError
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope, verify
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope, verify
 from graphgrad.inspection.formula import delta_formula
 from graphgrad.inspection.selection import parts_of
 from graphgrad.ops import add, matmul, multiply, sum, tanh

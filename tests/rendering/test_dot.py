@@ -12,13 +12,13 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph, input, parameter, scope
-from graphgrad.graph.text import plain
 from graphgrad.models import feedforward
 from graphgrad.ops import multiply, sum, tanh
 from graphgrad.rendering.dot import markup, quoted, write_dot
 from graphgrad.rendering.image import draw_image
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.view import View
+from graphgrad.text import printable
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -73,9 +73,9 @@ def test_hostile_names_are_shown_as_they_are(name: str) -> None:
     named = Graph({"y": node}, names={name: node, "x": x})
     texts, titles = shown(draw_image(write_dot(picture(named, View(depth=12))), "svg"))
     # spaces at the ends and runs of spaces are Graphviz's to close up
-    label = " ".join(plain(name.split(".", 12)[-1], 48).split()) if name.count(".") < 12 else ""
+    label = " ".join(printable(name.split(".", 12)[-1], 48).split()) if name.count(".") < 12 else ""
     assert label in [" ".join(text.split()) for text in texts] or not label
-    tip = plain(name).replace("\\", "∖")
+    tip = printable(name).replace("\\", "∖")
     assert any(tip in title.replace("\xa0", " ") for title in titles)
 
 

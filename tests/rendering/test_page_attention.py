@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import sizes_of
 from graphgrad.graph import Graph, input, parameter
 from graphgrad.models import BUILTIN
 from graphgrad.ops import matmul, softmax, sum
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.rendering.page.section_attention import MARGIN, attention_section
 from graphgrad.training.runs import first_state
 from graphgrad.training.settings import with_values

@@ -10,8 +10,7 @@ from page_driver import Open, close, number, title
 from page_runs import Trained
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state
-from graphgrad.graph import Graph, input, normal, parameter, scope
+from graphgrad.graph import Graph, initial_state, input, normal, parameter, scope
 from graphgrad.ops import log, matmul, relu, sum
 from graphgrad.rendering.page import build_page
 from graphgrad.rendering.page.section_run import run_section

@@ -8,8 +8,8 @@ import pytest
 
 from graphgrad.backends import COMPILES
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import Graph, constant, input, normal, parameter, scope
+from graphgrad.compile import compile
+from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope
 from graphgrad.ops import exp, log, matmul, softmax, sum, tanh
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import fold_constants, prune, simplify, specialise, stabilise

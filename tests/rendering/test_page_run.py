@@ -11,13 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphgrad.backprop import derive
-from graphgrad.compile import initial_state, sizes_of
-from graphgrad.graph import Graph, input, normal, parameter, scope
+from graphgrad.graph import Graph, initial_state, input, normal, parameter, scope
 from graphgrad.inspection.statistics import FIGURES, statistics_of
 from graphgrad.models import BUILTIN
 from graphgrad.ops import log, matmul, relu, sigmoid, sqrt, subtract, sum, tanh
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import specialise
+from graphgrad.passes import sizes_of, specialise
 from graphgrad.rendering.page.section_run import BINS, COLUMNS, histogram_of, row_of, run_section
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.runs import first_state

@@ -6,6 +6,7 @@ import pytest
 
 import graphgrad as gg
 from graphgrad import Graph
+from graphgrad.options import Options
 from graphgrad.schedule import make_schedule
 
 
@@ -25,7 +26,7 @@ def test_heads_come_before_what_reads_them(eager: bool) -> None:
     loss = gg.sum(gg.tanh(x @ w) * gg.softmax(x), name="loss")
     graph = gg.derive(Graph({"loss": loss}), "loss")
     graph = Graph({"loss": loss}, {w: w - 0.1 * graph.delta("w")})
-    schedule = make_schedule(graph, [loss], eager_updates=eager)
+    schedule = make_schedule(graph, [loss], Options(eager_updates=eager))
     place = {node: number for number, node in enumerate(schedule.order)}
     assert all(place.get(head, -1) < place[node] for node in place for head in node.heads)
     assert set(place) == set(graph.nodes) - {x, w} - {n for n in graph.nodes if not n.heads}

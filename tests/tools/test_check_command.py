@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphgrad.compile import initial_state
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.graph import ONES, Graph, input, normal, parameter, state
+from graphgrad.graph import ONES, Graph, initial_state, input, normal, parameter, state
 from graphgrad.inspection.check import Verdict
 from graphgrad.ops import sum
 from graphgrad.tools import check

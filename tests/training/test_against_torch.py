@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import Graph, input, normal, parameter
+from graphgrad.compile import compile
+from graphgrad.graph import Graph, initial_state, input, normal, parameter
 from graphgrad.models.transformer import Settings, training_graph
 from graphgrad.ops import half_squared_error, matmul, tanh
 from graphgrad.training.optimisers import SEED, STEP, training_step

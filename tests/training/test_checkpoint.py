@@ -8,7 +8,7 @@ from checkpoints import assert_is, names_in, save
 from safetensors.numpy import load_file
 
 from graphgrad.errors import CheckpointError, DataError
-from graphgrad.training import files
+from graphgrad.strict_json import parse_json
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint, save_checkpoint
 from graphgrad.training.checkpoint_format import DTYPES, MANIFEST, STATE
 
@@ -57,7 +57,7 @@ def test_no_arrays_and_no_details_are_a_state_too(tmp_path):
 
 def test_the_manifest_is_strict_json_with_hash_size_dtype_and_shape(tmp_path):
     path = save(tmp_path, 7)
-    manifest = files.parse_json((path / MANIFEST).read_bytes())
+    manifest = parse_json((path / MANIFEST).read_bytes())
     assert manifest["files"][STATE]["bytes"] == (path / STATE).stat().st_size
     assert manifest["step"] == 7 and manifest["version"] == 1
     assert manifest["arrays"][0] == {

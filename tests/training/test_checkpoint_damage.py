@@ -10,9 +10,9 @@ import pytest
 from checkpoints import assert_falls_back, assert_is, names_in, save, sealed_manifest
 from safetensors.numpy import save_file
 
+from graphgrad import files
 from graphgrad.errors import CheckpointError, EnvironmentLimitError
 from graphgrad.training import checkpoint_format as module
-from graphgrad.training import files
 from graphgrad.training.checkpoint import load_checkpoint, save_checkpoint, tidy_checkpoints
 from graphgrad.training.checkpoint_format import MANIFEST, STATE
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from checkpoints import assert_is, names_in, save
 
+from graphgrad import files
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.training import checkpoint as module
-from graphgrad.training import files
 from graphgrad.training.checkpoint import (
     checkpoint_steps,
     load_checkpoint,

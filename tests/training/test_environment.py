@@ -5,8 +5,8 @@ import sys
 
 import numpy as np
 
+from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.environment import describe_environment
-from graphgrad.training.files import format_json, parse_json
 
 
 def test_it_is_json_and_tells_what_matters():

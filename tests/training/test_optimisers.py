@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.errors import DeclarationError, NonFiniteError
-from graphgrad.graph import CONSTANT, Graph, constant, full, input, normal, parameter, scope
+from graphgrad.graph import (
+    CONSTANT,
+    Graph,
+    constant,
+    full,
+    initial_state,
+    input,
+    normal,
+    parameter,
+    scope,
+)
 from graphgrad.layers import dropout
 from graphgrad.ops import cast, half_squared_error, matmul, tanh
 from graphgrad.ops import sum as total

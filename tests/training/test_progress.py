@@ -13,7 +13,6 @@ from graphgrad.training.progress import (
     Progress,
     SpeedMeter,
     Status,
-    displayable,
     format_count,
     format_details,
     format_duration,
@@ -131,13 +130,6 @@ def test_a_loss_has_three_digits_however_small_it_is(loss, text):
 def test_a_bar_needs_a_willing_terminal(environment, wanted):
     assert wants_bar(Terminal(), environment) is wanted
     assert wants_bar(io.StringIO(), environment) is False
-
-
-def test_text_from_data_is_displayable_in_any_encoding():
-    assert displayable(EVIL, "utf-8") == SHOWN
-    assert displayable("ü中\ud800", "ascii") == r"\xfc\u4e2d\ud800"
-    assert displayable("ü中", "latin-1") == "ü" + r"\u4e2d"
-    assert displayable("ü", None) == "ü"
 
 
 def test_speed_is_that_of_the_last_half_minute():

@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from graphgrad.compile import sizes_of
 from graphgrad.errors import GraphgradError
 from graphgrad.inspection.history import read_history
 from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN, transformer
 from graphgrad.models.transformer import Settings
+from graphgrad.passes import sizes_of
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.runs import create_run, open_run

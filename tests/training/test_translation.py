@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from graphgrad.compile import compile, initial_state
+from graphgrad.compile import compile
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
 from graphgrad.errors import ConfigurationError, DataError
-from graphgrad.graph import Graph, input
+from graphgrad.graph import Graph, initial_state, input
 from graphgrad.models.transformer import Settings, task
 from graphgrad.ops import cast, equal, less, where
 from graphgrad.training import translation, translation_data

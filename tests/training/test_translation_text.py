@@ -5,8 +5,8 @@ import unicodedata
 
 import pytest
 
-from graphgrad.compile import initial_state
 from graphgrad.data.vocabulary import Vocabulary
+from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, task
 from graphgrad.training.translation import Translator
 

@@ -9,8 +9,8 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import graphgrad
-from graphgrad.compile import compile, initial_state
-from graphgrad.graph import Graph
+from graphgrad.compile import compile
+from graphgrad.graph import Graph, initial_state
 from graphgrad.models import transformer
 from graphgrad.training.optimisers import training_step
 

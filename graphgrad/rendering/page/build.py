@@ -23,9 +23,9 @@ from typing import Any
 
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
-from graphgrad.graph.text import plain
 from graphgrad.rendering.page.data import page_data
 from graphgrad.rendering.view import View
+from graphgrad.text import printable
 
 _TITLE = 120  # characters
 _DEEPEST = 100  # levels of the data of a section
@@ -60,7 +60,7 @@ def build_page(
     parts = {
         "script_hash": content_hash(script),
         "style_hash": content_hash(style),
-        "title": html.escape(plain(title, _TITLE)),
+        "title": html.escape(printable(title, _TITLE)),
         "style": style,
         "data": json_block(data),
         "script": script,

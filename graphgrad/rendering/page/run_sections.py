@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import UnknownNameError
 from graphgrad.inspection.history import History, read_history
+from graphgrad.passes import sizes_of
 from graphgrad.rendering.page.section_attention import attention_section
 from graphgrad.rendering.page.section_history import history_section
 from graphgrad.rendering.page.section_passes import pass_section

@@ -20,14 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.graph import CONSTANT, Dimension, Graph, Node, Operation
 from graphgrad.inspection.selection import parts_of
 from graphgrad.inspection.statistics import Arrays, walk
 from graphgrad.ops import where
 from graphgrad.ops.composite import SOFTMAX
 from graphgrad.ops.contraction import MATMUL
-from graphgrad.passes import PASSES, optimise, specialise
+from graphgrad.passes import PASSES, optimise, sizes_of, specialise
 from graphgrad.rendering.page.encoding import packed, packed_bits
 
 EXAMPLES, SIDE = 4, 64

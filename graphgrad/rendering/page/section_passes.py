@@ -26,9 +26,10 @@ from typing import Any
 from graphgrad.backends import COMPILES, Program
 from graphgrad.compile import compile
 from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node
-from graphgrad.graph.text import attributes_text, node_line, plain
+from graphgrad.graph.text import attributes_text, node_line
 from graphgrad.inspection.cost import bytes_of, flops_of
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.text import printable
 
 KINDS = ("added", "removed", "merged", "folded", "rewritten", "rebuilt")
 LISTED = 150  # nodes of one kind and pass that are listed by name
@@ -159,7 +160,7 @@ def _attributes(node: Node) -> list[str]:
 
 def _computation(graph: Graph, node: Node) -> str:
     """`matmul(encoder.x, w, transpose_b=True)`: the operation on the names of its heads."""
-    heads = [plain(graph.name_of(head), 60) for head in node.heads[:6]]
+    heads = [printable(graph.name_of(head), 60) for head in node.heads[:6]]
     heads += ["…"] if len(node.heads) > 6 else []
     arguments = ", ".join(filter(None, [*heads, attributes_text(node)]))
     return _cut(f"{node.operation.name}({arguments})")
@@ -186,7 +187,7 @@ def _place(program: Program, node: Node) -> str:
     place = program.plan.places.get(node)
     if place is None:
         return ""
-    owner = plain(program.graph.name_of(place.root), 80)
+    owner = printable(program.graph.name_of(place.root), 80)
     if place.kind == "arena":
         return f"arena, from byte {place.offset:,}"
     if place.kind == "view":

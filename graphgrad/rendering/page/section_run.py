@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.compile import sizes_of
 from graphgrad.graph import CONSTANT, PARAMETER, Graph, Node, Operation, leaf_name
 from graphgrad.inspection.formula import contribution_formula
 from graphgrad.inspection.selection import parts_of
@@ -38,7 +37,7 @@ from graphgrad.inspection.statistics import (
     walk,
 )
 from graphgrad.ops import relu, sigmoid, tanh
-from graphgrad.passes import PASSES, Pass, optimise, specialise
+from graphgrad.passes import PASSES, Pass, optimise, sizes_of, specialise
 from graphgrad.rendering.page.encoding import number, ratio
 
 COLUMNS = (*FIGURES, "size", "lowest", "positive", "negative")

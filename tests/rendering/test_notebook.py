@@ -1,7 +1,8 @@
-"""What a notebook shows: tables of escaped text below, pictures by whoever offers them."""
+"""What a notebook shows: tables of escaped text and pictures, by whoever offers them."""
 
 import re
 import shutil
+import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,8 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 import graphgrad as gg
-from graphgrad.graph import display, html
-from graphgrad.rendering.notebook import draw
+from graphgrad import display
+from graphgrad.graph.text import summary
+from graphgrad.rendering import notebook
+from graphgrad.rendering.notebook import draw, show
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -19,15 +22,15 @@ HOSTILE = (
     "x" * 10_000,
     "]]>",
 )
-DRAWER = EntryPoint("svg", "graphgrad.rendering.notebook:draw", html.GROUP)
+DISPLAY = EntryPoint("notebook", "graphgrad.rendering.notebook:show", display.DISPLAY_GROUP)
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
 
 @pytest.fixture(autouse=True)
-def drawers(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
-    """What is installed as drawers; nothing, unless a test says so."""
-    found: list[EntryPoint] = []
-    monkeypatch.setattr(html, "entry_points", lambda group: found)
+def offered(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """What is installed to show objects; the package's own, unless a test says otherwise."""
+    found = [DISPLAY]
+    monkeypatch.setattr(display, "entry_points", lambda group: found)
     return found
 
 
@@ -40,11 +43,17 @@ def network(*names: str) -> gg.Graph:
     return gg.derive(gg.Graph({"loss": gg.sum(y, name="loss")}), "loss")
 
 
+def graphs_only(item: object) -> dict[str, str]:
+    """What another package might offer."""
+    return {"text/html": "<b>theirs</b>"} if isinstance(item, gg.Graph) else {}
+
+
 def parsed(text: str) -> ElementTree.Element:
     """The HTML as XML, which it must be to be well-formed here."""
     return ElementTree.fromstring(re.sub(r"<details open>", "<details>", text))
 
 
+@pytest.mark.usefixtures("no_graphviz")
 def test_a_graph_is_a_table_of_its_nodes_by_scope() -> None:
     graph = network()
     shown = graph._repr_html_()
@@ -58,6 +67,7 @@ def test_a_graph_is_a_table_of_its_nodes_by_scope() -> None:
     assert repr(graph).startswith("<graph of ") and "inputs x" in repr(graph)
 
 
+@pytest.mark.usefixtures("no_graphviz")
 def test_nodes_and_programs_are_tables() -> None:
     graph = network()
     node = parsed(graph["hidden.z"]._repr_html_())
@@ -70,6 +80,7 @@ def test_nodes_and_programs_are_tables() -> None:
     assert parsed(program).find("details/pre") is not None
 
 
+@pytest.mark.usefixtures("no_graphviz")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_names_are_text(name: str) -> None:
     graph = network(name)
@@ -104,8 +115,7 @@ def test_large_graphs_are_cut() -> None:
 
 
 @needs_dot
-def test_a_picture_stands_in_an_image(drawers: list[EntryPoint]) -> None:
-    drawers.append(DRAWER)
+def test_a_picture_stands_in_an_image() -> None:
     graph = network(HOSTILE[0])
     bundle = graph._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html", "image/svg+xml"}
@@ -117,14 +127,53 @@ def test_a_picture_stands_in_an_image(drawers: list[EntryPoint]) -> None:
     assert "image/svg+xml" in gg.compile(graph)._repr_mimebundle_()
 
 
-def test_a_drawer_that_fails_is_no_failing_cell(drawers: list[EntryPoint]) -> None:
-    drawers.append(EntryPoint("broken", "graphgrad.rendering.notebook:no_such_name", html.GROUP))
-    drawers.append(EntryPoint("missing", "no_such_package_at_all:draw", html.GROUP))
+def test_a_picture_that_fails_is_no_failing_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(graph: gg.Graph, view: object) -> None:
+        raise RuntimeError("a fault of the painter")
+
+    monkeypatch.setattr(notebook, "picture", fail)
+    monkeypatch.setattr("shutil.which", lambda program: program)
     assert set(network()._repr_mimebundle_()) == {"text/plain", "text/html"}
 
 
+def test_what_cannot_be_loaded_or_fails_is_passed_over(offered: list[EntryPoint]) -> None:
+    group = display.DISPLAY_GROUP
+    offered[:] = [
+        EntryPoint("broken", "graphgrad.rendering.notebook:no_such_name", group),
+        EntryPoint("missing", "no_such_package_at_all:show", group),
+        EntryPoint("failing", "graphgrad.rendering.notebook:_program_parts", group),
+    ]
+    graph = network()
+    assert graph._repr_mimebundle_() == {"text/plain": repr(graph)}
+    assert graph._repr_html_() is None
+    offered.append(DISPLAY)
+    assert "text/html" in graph["loss"]._repr_mimebundle_()
+
+
+def test_the_first_that_knows_an_object_shows_it(offered: list[EntryPoint]) -> None:
+    assert show("a text") == {}, "not an object of the package"
+    offered.insert(0, EntryPoint("theirs", f"{__name__}:graphs_only", display.DISPLAY_GROUP))
+    graph = network()
+    assert graph._repr_html_() == "<b>theirs</b>"
+    assert "<table" in str(graph["loss"]._repr_html_())
+
+
+@pytest.mark.usefixtures("no_graphviz")
+@pytest.mark.parametrize("item", ["node", "graph", "compiled", "program"])
+def test_everything_shows_itself_as_text_and_html(item: str) -> None:
+    graph = network()
+    compiled = gg.compile(graph)
+    shown = {
+        "node": graph["loss"],
+        "graph": graph,
+        "compiled": compiled,
+        "program": compiled.program(batch=2),
+    }[item]
+    bundle = shown._repr_mimebundle_()
+    assert bundle == {"text/plain": repr(shown), "text/html": shown._repr_html_()}
+
+
 def test_what_cannot_be_drawn_quickly_is_not() -> None:
-    assert draw("no graph") is None and draw(gg.input("x", 3)) is None
     y = gg.input("x", 3)
     for number in range(400):
         y = gg.tanh(y, name=f"z{number}")
@@ -136,10 +185,10 @@ def test_without_graphviz_there_is_no_picture() -> None:
     assert draw(network()) is None
 
 
-def test_the_package_offers_its_drawer() -> None:
-    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert f'[project.entry-points."{html.GROUP}"]\nsvg = "{DRAWER.value}"' in text
-    assert DRAWER.load() is draw
+def test_the_package_offers_what_shows_its_objects() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][display.DISPLAY_GROUP] == {DISPLAY.name: DISPLAY.value}
+    assert DISPLAY.load() is show
 
 
 def test_a_summary_names_no_more_than_a_few() -> None:
@@ -147,5 +196,5 @@ def test_a_summary_names_no_more_than_a_few() -> None:
     total = inputs[0]
     for item in inputs[1:]:
         total = total + item
-    text = display.summary(gg.Graph({"y": total}))
+    text = summary(gg.Graph({"y": total}))
     assert text.endswith("inputs x0, x1, x2, x3 and 5 more; outputs y")

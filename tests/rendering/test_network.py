@@ -8,7 +8,7 @@ import networkx
 
 import graphgrad as gg
 from graphgrad import Graph
-from graphgrad.graph.network import dominators, to_networkx
+from graphgrad.rendering.network import dominators, to_networkx
 
 
 def residual() -> Graph:

@@ -16,7 +16,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def collector_rests(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def gc_paused(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """No cyclic collection while the function runs; afterwards as before."""
 
     @functools.wraps(function)

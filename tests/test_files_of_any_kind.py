@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from graphgrad.errors import DataError, EnvironmentLimitError
-from graphgrad.training.files import append_line, read_file, write_atomically
+from graphgrad.files import append_line, read_file, write_atomically
 
 
 def reader_of(path):

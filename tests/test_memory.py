@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
-from graphgrad import Graph
-from graphgrad.backends import available_memory, memory, need_memory
-from graphgrad.backends.memory import size_text
+from graphgrad import Graph, memory
 from graphgrad.errors import EnvironmentLimitError
+from graphgrad.memory import available_memory, need_memory, size_text
 
 GIB = 1 << 30
 

@@ -8,12 +8,12 @@ import weakref
 import pytest
 
 import graphgrad as gg
-from graphgrad.graph.collector import collector_rests
+from graphgrad.garbage import gc_paused
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 
 
-@collector_rests
+@gc_paused
 def enabled(fails: bool = False) -> bool:
     """Whether the collector works, asked inside."""
     if fails:
