@@ -15,9 +15,25 @@ from graphgrad.data.vocabulary import EOS, SPECIALS, UNK
 from graphgrad.errors import ConfigurationError, DataError
 
 LINES = [f"the {w} cat's {w}ing, {n}½ 中文{w}" for n, w in enumerate(["jump", "walk", "sing"] * 9)]
-ODD = [" a", "a  b", "a\tb", "a\u00a0b", "", "  ", "'s it's 's", "e\u0301 \u0301x", "a\x1cb",
-       "\u3000中", "x ", "<eos> <pad>", "👍🏽 🇩🇪", "\ud7a3 \u1100\u1161", "\ufeffx", "a\u2028b",
-       "12,5 don't"]  # fmt: skip
+ODD = [
+    " a",
+    "a  b",
+    "a\tb",
+    "a\u00a0b",
+    "",
+    "  ",
+    "'s it's 's",
+    "e\u0301 \u0301x",
+    "a\x1cb",
+    "\u3000中",
+    "x ",
+    "<eos> <pad>",
+    "👍🏽 🇩🇪",
+    "\ud7a3 \u1100\u1161",
+    "\ufeffx",
+    "a\u2028b",
+    "12,5 don't",
+]
 TRAINED = train_byte_pairs(LINES, 320)
 
 
