@@ -6,7 +6,7 @@ A million pairs of twenty tokens take some 100 MB. A sequence holds its ``<eos>`
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 
 import numpy as np
 
@@ -120,24 +120,21 @@ class Examples:
 def encode_pairs(pairs: Sequence[Pair], source: Tokens, target: Tokens) -> Examples:
     """Both sides of the pairs as ids, in order."""
     sources, targets = (
-        encode_lines(side_of(pairs, side), tokens, len(pairs))
-        for side, tokens in ((0, source), (1, target))
+        encode_lines(side_of(pairs, side), tokens) for side, tokens in ((0, source), (1, target))
     )
     return Examples(sources, targets, pairs.numbers if isinstance(pairs, Pairs) else None)
 
 
-def encode_lines(lines: Iterable[str], tokens: Tokens, count: int) -> Sequences:
-    """The ids of ``count`` lines, each with ``<eos>``."""
+def encode_lines(lines: Iterable[str], tokens: Tokens) -> Sequences:
+    """The ids of the lines, each with ``<eos>``."""
     dtype = np.uint16 if len(tokens) <= 1 << 16 else np.int32
-    starts, parts, place = np.zeros(count + 1, np.int64), [np.zeros(0, dtype)], 0
+    parts, lengths = [np.zeros(0, dtype)], [np.zeros(0, np.int64)]
     for some in _cut(iter(lines)):
-        encoded = tokens.encode_all(some)
-        for ids in encoded:
-            ids.append(EOS)
-        starts[place + 1 : place + 1 + len(encoded)] = [len(ids) for ids in encoded]
-        place += len(encoded)
-        parts.append(np.fromiter(chain.from_iterable(encoded), dtype))
-    return Sequences(np.concatenate(parts), np.cumsum(starts))
+        ids, counts = tokens.encode_all(some)
+        parts.append(np.insert(ids, np.cumsum(counts), EOS).astype(dtype))
+        lengths.append(counts + 1)
+    starts = np.concatenate([[0], *lengths]).cumsum()
+    return Sequences(np.concatenate(parts), starts)
 
 
 def _cut(lines: Iterator[str]) -> Iterator[list[str]]:

@@ -16,8 +16,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
+
+import numpy as np
 
 from graphgrad.errors import ConfigurationError, DataError
 
@@ -26,6 +28,8 @@ SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 LEVELS = ("character", "whitespace", "presplit")
 JOINT = "@@"
 """What ends a piece of a word that goes on, in text that was split beforehand."""
+Encoded = tuple[np.ndarray, np.ndarray]
+"""The ids of several lines behind one another, int32, and how many each line has, int64."""
 _AT_ONCE = 1000  # lines counted at a time
 _SEPARATOR = {"character": "", "whitespace": " ", "presplit": " "}
 
@@ -98,9 +102,12 @@ class Vocabulary:
         known = self.ids
         return [known.get(token, UNK) for token in _cut(line, self.level)]
 
-    def encode_all(self, lines: Iterable[str]) -> list[list[int]]:
-        """`encode` of each line."""
-        return [self.encode(line) for line in lines]
+    def encode_all(self, lines: Iterable[str]) -> Encoded:
+        """`encode` of each line, behind one another."""
+        cut = [_cut(line, self.level) for line in lines]
+        lengths = np.fromiter(map(len, cut), np.int64, len(cut))
+        ids = map(self.ids.get, chain.from_iterable(cut), repeat(UNK))
+        return np.fromiter(ids, np.int32, lengths.sum()), lengths
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ``ids`` up to the first ``<eos>``; all specials are left out.

@@ -14,7 +14,7 @@ from pathlib import Path
 from graphgrad.data.batches import Batches
 from graphgrad.data.corpus import Corpus, Pair
 from graphgrad.data.dates import dates_corpus
-from graphgrad.data.encoded import encode_lines
+from graphgrad.data.encoded import encode_lines, encode_pairs
 from graphgrad.data.flat import side_of
 from graphgrad.data.parallel import Place
 from graphgrad.data.text import read_corpus
@@ -106,7 +106,7 @@ def about(settings: TextSettings, data: TranslationData) -> list[str]:
     training, validation, test = (len(p) for p in (corpus.train, corpus.validation, corpus.test))
     shapes = batches.shapes()
     unknown = [
-        encode_lines(side_of(corpus.validation, side), tokens, validation).unknown
+        encode_lines(side_of(corpus.validation, side), tokens).unknown
         for side, tokens in enumerate((data.source_vocabulary, data.target_vocabulary))
     ]
     sizes = f"{len(data.source_vocabulary):,} source and {len(data.target_vocabulary):,} target"
@@ -267,9 +267,5 @@ def _length(text: str) -> int:
 def _fitting(
     source: Tokens, target: Tokens, pairs: Sequence[Pair], maximum_length: int
 ) -> list[Pair]:
-    sides = (tokens.encode_all(side_of(pairs, n)) for n, tokens in enumerate((source, target)))
-    return [
-        pair
-        for pair, a, b in zip(pairs, *sides, strict=True)
-        if len(a) < maximum_length and len(b) < maximum_length
-    ]
+    kept = ~encode_pairs(pairs, source, target).longer_than(maximum_length)
+    return [pair for pair, fits in zip(pairs, kept, strict=True) if fits]
