@@ -17,7 +17,10 @@ class WordIds:
 
     def __init__(self, encode: Encode, limit: int) -> None:
         self._encode, self._limit = encode, limit
-        self._forget()
+        self._known: dict[str, int] = {}
+        self._ids: np.ndarray = np.zeros(0, np.int32)
+        self._starts: np.ndarray = np.zeros(0, np.int64)
+        self._lengths: np.ndarray = np.zeros(0, np.int64)
 
     def of(self, words: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """The ids of the words behind one another, int32, and how many each has, int64."""
@@ -50,6 +53,5 @@ class WordIds:
         self._ids = np.concatenate([self._ids, flat])
 
     def _forget(self) -> None:
-        self._known: dict[str, int] = {}
-        self._ids = np.zeros(0, np.int32)
-        self._starts, self._lengths = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._known.clear()
+        self._ids, self._starts, self._lengths = self._ids[:0], self._starts[:0], self._lengths[:0]
