@@ -62,5 +62,5 @@ def renderer() -> Callable[..., bytes | None]:
         return cast(Callable[..., bytes | None], entry.load())
     raise EnvironmentLimitError(
         "no installed package renders graphs: graphgrad is not installed, or was before it could",
-        fix="install it (again): pip install -e . — or call graphgrad.rendering.render(graph, to)",
+        fix="install it (again): pip install -e . — or call graphgrad.formats.render(graph, to)",
     )

@@ -32,7 +32,7 @@ def declare(operation: Operation, sample: Sample, dtype: Any = "float64") -> tup
         input(f"x{place}", draw.shape, dtypes.get(draw.kind, dtype))
         for place, draw in enumerate(sample.heads)
     ]
-    return operation(*heads, name="y", **sample.attributes), *heads
+    return operation.node(*heads, name="y", **sample.attributes), *heads
 
 
 def feeds_of(sample: Sample, dtype: Any = "float64", seed: int = 1) -> Arrays:

@@ -13,16 +13,15 @@ import numpy as np
 from scipy import special, stats
 
 from graphgrad import Operation
-from graphgrad.graph import CONSTANT, EXTENT, IOTA
+from graphgrad.graph import constant, extent, iota
 from graphgrad.ops import arithmetic as a
 from graphgrad.ops import composite as c
-from graphgrad.ops import frames
+from graphgrad.ops import contraction, frames, random
 from graphgrad.ops import functions as f
 from graphgrad.ops import indexing as i
 from graphgrad.ops import movement as m
 from graphgrad.ops import reduction as r
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.ops import slices as s
 
 
 def matmul(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
@@ -30,15 +29,15 @@ def matmul(x: Any, y: Any, transpose_a: bool, transpose_b: bool) -> Any:
     return np.einsum(f"{left},{right}->...ij", x, y)
 
 
-def embed(x: Any, shape: Any, starts: Any, steps: Any) -> Any:
+def unslice(x: Any, shape: Any, starts: Any, steps: Any) -> Any:
     out = np.zeros(shape, x.dtype)
     for place in np.ndindex(x.shape):
         out[tuple(s + p * step for s, p, step in zip(starts, place, steps, strict=True))] = x[place]
     return out
 
 
-def embed_all(*xs: Any, shape: Any, starts: Any, steps: Any) -> Any:
-    return sum(embed(x, shape, *place) for x, *place in zip(xs, starts, steps, strict=True))
+def unslice_all(*xs: Any, shape: Any, starts: Any, steps: Any) -> Any:
+    return sum(unslice(x, shape, *place) for x, *place in zip(xs, starts, steps, strict=True))
 
 
 def scatter_add(indices: Any, rows: Any, size: int) -> Any:
@@ -104,9 +103,9 @@ def reduced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 ORACLES: dict[Operation, Callable[..., Any]] = {
-    CONSTANT: lambda value: value.array,
-    IOTA: lambda shape, dtype: np.cumsum(np.ones(shape)) - 1,
-    EXTENT: lambda size, dtype: size,
+    constant: lambda value: value.array,
+    iota: lambda shape, dtype: np.cumsum(np.ones(shape)) - 1,
+    extent: lambda size, dtype: size,
     a.add: lambda x, y: x - (-y),
     a.subtract: lambda x, y: -(y - x),
     a.multiply: lambda x, y: ((x + y) ** 2 - (x - y) ** 2) / 4,
@@ -129,7 +128,7 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
         np.stack(np.broadcast_arrays(x, low, np.maximum(low, high))), 0
     )[1],
     a.where: lambda condition, x, y: np.choose(condition, [y, x]),
-    a._cast: lambda x, dtype: x.astype(dtype),
+    a.cast: lambda x, dtype: x.astype(dtype),
     a.stop_gradient: lambda x: x,
     f.exp: lambda x: np.e**x,
     f.expm1: lambda x: 2 * np.exp(x / 2) * np.sinh(x / 2),
@@ -148,41 +147,41 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     f.gelu: lambda x: x * stats.norm.cdf(x),
     f.gelu_tanh: lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     f.silu: lambda x: x * special.expit(x),
-    r.SUM: reduced(
+    r.sum: reduced(
         lambda x, axis, keepdims: (
             np.mean(x, axis, keepdims=keepdims) * np.prod([x.shape[n] for n in axis])
             if x.size
             else np.zeros(x.shape[1:])
         )
     ),
-    r.MEAN: reduced(np.mean),
-    r.VARIANCE: reduced(np.var),
-    r.MAX: reduced(lambda x, axis, keepdims: -np.min(-x, axis, keepdims=keepdims)),
-    r.MIN: reduced(lambda x, axis, keepdims: -np.max(-x, axis, keepdims=keepdims)),
-    r.ARGMAX: lambda x, axis, dtype: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
-    r.LOGSUMEXP: reduced(special.logsumexp),
-    MATMUL: matmul,
-    m.RESHAPE: lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),
-    m.TRANSPOSE: lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)),
-    m.BROADCAST_TO: lambda x, shape: x + np.zeros(shape),
-    m.SLICE: lambda x, starts, stops, steps: x[
+    r.mean: reduced(np.mean),
+    r.variance: reduced(np.var),
+    r.max: reduced(lambda x, axis, keepdims: -np.min(-x, axis, keepdims=keepdims)),
+    r.min: reduced(lambda x, axis, keepdims: -np.max(-x, axis, keepdims=keepdims)),
+    r.argmax: lambda x, axis, dtype: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
+    r.logsumexp: reduced(special.logsumexp),
+    contraction.matmul: matmul,
+    m.reshape: lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),
+    m.transpose: lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)),
+    m.broadcast_to: lambda x, shape: x + np.zeros(shape),
+    s.slice: lambda x, starts, stops, steps: x[
         np.ix_(*(range(*window) for window in zip(starts, stops, steps, strict=True)))
     ],
-    m.EMBED: embed,
-    frames.EMBED_ALL: embed_all,
-    m.CONCATENATE: lambda *xs, axis: np.stack(
+    s.unslice: unslice,
+    frames.unslice_all: unslice_all,
+    s.concatenate: lambda *xs, axis: np.stack(
         [row for x in xs for row in np.moveaxis(x, axis, 0)], axis
     ),
-    m.COPY: lambda x: x,
-    i.CHECKED: lambda x, size, ignored, what: x,
+    m.copy: lambda x: x,
+    i.checked: lambda x, size, ignored, what: x,
     i.gather: lambda table, indices: np.tensordot(one_hot(indices, len(table)), table, 1),
-    i.SCATTER_ADD: scatter_add,
-    i.TAKE_ALONG_AXIS: take_along_axis,
-    i.PUT_ALONG_AXIS: put_along_axis,
-    DROPOUT_MASK: dropout_mask,
-    c.SOFTMAX: special.softmax,
-    c.LOG_SOFTMAX: special.log_softmax,
-    c.STANDARDISE: standardise,
-    c.CROSS_ENTROPY: cross_entropy,
+    i.scatter_add: scatter_add,
+    i.take_along_axis: take_along_axis,
+    i.put_along_axis: put_along_axis,
+    random.dropout_mask: dropout_mask,
+    c.softmax: special.softmax,
+    c.log_softmax: special.log_softmax,
+    c.standardise: standardise,
+    c.cross_entropy: cross_entropy,
     c.half_squared_error: lambda x, y: np.linalg.norm(np.ravel(x - y)) ** 2 / 2,
 }

@@ -1,4 +1,4 @@
-"""What the tests of the page read of it and do on it, by the `open_page` of rendering/conftest.py.
+"""What the tests of the page read of it and do on it, by the `open_page` of page/conftest.py.
 
     page = open_page(html); follow(page, "encoder.0.y"); assert title(page) == "y"
 

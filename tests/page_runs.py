@@ -1,6 +1,6 @@
 """Trained runs whose pages are tested, and what an evaluation says of the same batch.
 
-Each costs seconds: tests take them from the fixtures of rendering/conftest.py, which build each
+Each costs seconds: tests take them from the fixtures of page/conftest.py, which build each
 once in a session.
 """
 
@@ -17,13 +17,12 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph
-from graphgrad.inspection.history import History, read_history
-from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page import build_page
+from graphgrad.page.run_sections import run_sections
 from graphgrad.passes import sizes_of, specialise
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.run_sections import run_sections
+from graphgrad.reports.history import History, read_history
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
@@ -84,7 +83,7 @@ def train_transformer(folder: Path, values: dict[str, Any]) -> OpenRun:
     settings = with_values(model.settings, values)
     run = create_run(model, settings, folder)
     progress = Progress(settings.steps, 0, stream=io.StringIO())
-    train(run, progress=progress, recorder=make_recorder(run.graph))
+    train(run, progress=progress)
     return open_run(folder, BUILTIN)
 
 
@@ -97,8 +96,15 @@ def evaluated(graph: Graph, run: OpenRun) -> dict[str, np.ndarray]:
 
 
 def trained_on_dates(folder: Path) -> Trained:
-    """On the built-in dates; its page is that of the whole training step, with sizes."""
-    run = train_transformer(folder, DATES)
+    """On some of the built-in dates; its page is that of the whole training step, with sizes."""
+    with pytest.MonkeyPatch.context() as patch:  # to write and encode them all takes seconds
+        patch.setattr("graphgrad.data.dates.TRAIN_EXAMPLES", 2_000)
+        patch.setattr("graphgrad.data.dates.TEST_EXAMPLES", 20)
+        return shown_on_dates(train_transformer(folder, DATES))
+
+
+def shown_on_dates(run: OpenRun) -> Trained:
+    """The run with its page."""
     sections = run_sections(run)
     sizes = sizes_of(run.graph, run.task.feeds(run.step))
     html = build_page(run.graph, sections=sections, title="dates", sizes=sizes)

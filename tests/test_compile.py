@@ -11,7 +11,7 @@ from random_graphs import assert_same_values, grow_case
 import graphgrad as gg
 from graphgrad import Graph
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph.leaves import extent
+from graphgrad.graph.node import extent
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import specialise
 

@@ -1,8 +1,9 @@
 """Imports point down only, and stand at the top of their file.
 
 errors < text < strict_json < files, garbage, memory, display, philox, user_folder < loops < graph
-< ops < backprop < passes < options < schedule < fusion < plan < backends < compile < layers < data
-< training < inspection < rendering < models < guide < tools
+< ops < backprop < passes < options < schedule < fusion < plan < backends < compile < performance
+< layers < data < figures < checks < explain < training < reports < rendering < page
+< formats < models < guide < tools
 """
 
 from __future__ import annotations
@@ -37,11 +38,17 @@ LAYERS = (
     "plan",
     "backends",
     "compile",
+    "performance",
     "layers",
     "data",
+    "figures",
+    "checks",
+    "explain",
     "training",
-    "inspection",
+    "reports",
     "rendering",
+    "page",
+    "formats",
     "models",
     "guide",
     "tools",
@@ -103,7 +110,7 @@ def ours(tree: ast.AST) -> list[tuple[str, int]]:
 def test_imports_point_down(file):
     layer = layer_of_file(file)
     if not layer:
-        return  # the front page gathers what stands below inspection and is imported by nothing
+        return  # the front page gathers what stands up to training and is imported by nothing
     assert layer in LAYERS, f"{file} belongs to no layer: say where it stands"
     for module, line in ours(ast.parse(file.read_text())):
         below = layer_of_module(module)

@@ -31,11 +31,28 @@ arrays = {"x": np.ones((2, 3))}
 assert_type(gg.compile(graph)(None, arrays), dict[str, np.ndarray])
 gg.fit(graph, arrays)
 gg.compile(graph)(None, {x: np.ones((2, 3))})
+own = gg.elementwise("own", "x", "{0}", ufunc="positive")
+assert_type(own(x), gg.Node)
+assert_type(gg.Operation("own", lambda x: x, "x")(x), gg.Node)
+assert_type(gg.softmax.delta_formula, str)
+assert_type(gg.where(x > 0.0, x, 0.0, name="y"), gg.Node)
 gg.softmax(x, axes=1)
+gg.tanh(x, axis=1)
+gg.where(x > 0, x)
+gg.constant(1.0, dtpe="float64")
+gg.layers.dense(x, widht=3)
 gg.adam(graph, rate=1e-3)
 gg.softmx(x)
 """
-WRONG = ('"axes" for "softmax"', '"rate" for "adam"', 'no attribute "softmx"')
+WRONG = (
+    '"axes" for "__call__"',
+    '"axis" for "__call__" of "Unary"',
+    "Too few arguments",
+    '"dtpe" for "__call__"',
+    '"widht" for "dense"',
+    '"rate" for "adam"',
+    'no attribute "softmx"',
+)
 
 
 def test_mypy_sees_what_a_users_calls_give(tmp_path):

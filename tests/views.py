@@ -150,5 +150,5 @@ def declare_views(
                     heads.append(found.leaf(draw))
                     continue
                 heads.append(viewed(found.source(kind, draw), draw.shape))
-            found.outputs[f"{view}, {kind}"] = operation(*heads, **sample.attributes)
+            found.outputs[f"{view}, {kind}"] = operation.node(*heads, **sample.attributes)
     return found

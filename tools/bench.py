@@ -11,11 +11,11 @@ from pathlib import Path
 
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import initial_state
-from graphgrad.inspection.bench_process import default_threads
-from graphgrad.inspection.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
-from graphgrad.inspection.bench_worker import Workload
-from graphgrad.inspection.cost import flops_of_graph
 from graphgrad.options import CHOICES
+from graphgrad.performance.bench_process import default_threads
+from graphgrad.performance.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
+from graphgrad.performance.bench_worker import Workload
+from graphgrad.performance.cost import flops_of_graph
 from graphgrad.text import suggestion
 from graphgrad.tools.peers import graphgrad_engine
 from graphgrad.tools.streams import say, tell

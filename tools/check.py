@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.checks.agreement import Agreement, compare_program
+from graphgrad.checks.finite_differences import Verdict, check
+from graphgrad.checks.lint import lint
 from graphgrad.compile import compile
 from graphgrad.graph import Graph, initial_state
 from graphgrad.graph.types import shape_text
-from graphgrad.inspection.agreement import Agreement, compare_program
-from graphgrad.inspection.check import Verdict, check
-from graphgrad.inspection.lint import lint
 from graphgrad.models import BUILTIN
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable

@@ -1,15 +1,17 @@
 """`graphgrad doctor`: what this machine is, what slows NumPy down on it, and the remedy.
 
-The facts and verdicts are `graphgrad.inspection.machine`'s; this file prints them, as aligned text
-or as one JSON object.
+The facts are `graphgrad.performance.machine`'s, the verdicts those of `diagnosis` beside it; this
+file prints them, as aligned text or as one JSON object.
 """
 
 import argparse
 import json
 from collections.abc import Iterator
 
-from graphgrad.inspection.load import busy_note
-from graphgrad.inspection.machine import BlasReport, MachineReport, Package, examine_machine
+from graphgrad.performance.blas import BlasReport
+from graphgrad.performance.diagnosis import judge, report_dict
+from graphgrad.performance.load import busy_note
+from graphgrad.performance.machine import MachineReport, Package, examine_machine
 from graphgrad.tools.streams import say
 from graphgrad.user_folder import user_folder, why_nothing_is_kept
 
@@ -38,17 +40,17 @@ def run(arguments: argparse.Namespace) -> int:
     busy = busy_note()  # looked at first: what is measured below keeps cores busy too
     report = examine_machine(arguments.measure)
     if arguments.json:
-        say(json.dumps({**report.to_dict(), "busy": busy}, indent=2))
+        say(json.dumps({**report_dict(report), "busy": busy}, indent=2))
     else:
         say(format_report(report, busy))
-    return int(any(finding.level == "problem" for finding in report.findings))
+    return int(any(finding.level == "problem" for finding in judge(report)))
 
 
 def format_report(report: MachineReport, busy: str | None = None) -> str:
     """The facts, one a line, then the findings, each with its remedy; `busy` is one more."""
     lines = [f"{name:<12}{value}" for name, value in _facts(report)]
     lines.append("")
-    for finding in report.findings:
+    for finding in judge(report):
         lines.append(f"{finding.level:<12}{finding.text}")
         if finding.remedy:
             lines.append(f"{'':<12}remedy: {finding.remedy}")

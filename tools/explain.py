@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from graphgrad.explain.explanation import Explanation, explain
+from graphgrad.explain.explanation_text import Style, rows, text_lines
 from graphgrad.graph import Graph
-from graphgrad.inspection.explain import Explanation, explain
-from graphgrad.inspection.explain_text import Style, rows, text_lines
 from graphgrad.strict_json import format_json
 from graphgrad.tools.check import shaken
 from graphgrad.tools.opening import batch_of, is_run, model_of, refuse_model_option, run_of

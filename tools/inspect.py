@@ -11,17 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.explain.derivation import STEPS
+from graphgrad.figures.statistics import FIGURES, NodeReport, Statistics, inspect_values
 from graphgrad.graph.types import shape_text
-from graphgrad.inspection.criteria import (
+from graphgrad.reports.filters import (
     REPORTED,
     Condition,
     figures_of_report,
     known_figure,
     parse_condition,
 )
-from graphgrad.inspection.criteria import ordered as ordered_items
-from graphgrad.inspection.derivation import STEPS
-from graphgrad.inspection.statistics import FIGURES, NodeReport, Statistics, inspect_values
+from graphgrad.reports.filters import ordered as ordered_items
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node

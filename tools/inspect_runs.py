@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.comparison import Comparison, compare
-from graphgrad.inspection.criteria import (
+from graphgrad.figures.recording import STATISTICS, UPDATE_RATIO
+from graphgrad.figures.statistics import FIGURES, NodeReport, inspect_values
+from graphgrad.reports.comparison import RunComparison, compare
+from graphgrad.reports.filters import (
     REPORTED,
     Condition,
     Figures,
@@ -21,9 +23,7 @@ from graphgrad.inspection.criteria import (
     ordered,
     parse_condition,
 )
-from graphgrad.inspection.history import History, read_history
-from graphgrad.inspection.recording import STATISTICS, UPDATE_RATIO
-from graphgrad.inspection.statistics import FIGURES, NodeReport, inspect_values
+from graphgrad.reports.history import History, read_history
 from graphgrad.strict_json import format_json
 from graphgrad.tools.opening import batch_of, folder_of, run_of
 from graphgrad.tools.streams import tell, write_document
@@ -158,7 +158,7 @@ def _kept(
     return one, other
 
 
-def _tell_of_the_rest(found: Comparison) -> None:
+def _tell_of_the_rest(found: RunComparison) -> None:
     for which, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")

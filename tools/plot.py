@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from graphgrad.backprop import derive
+from graphgrad.backprop.selection import matching
 from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
+from graphgrad.figures.attention_maps import attention_maps
+from graphgrad.figures.recording import recorded_figures
 from graphgrad.files import make_folder, write_atomically
-from graphgrad.inspection.attention_maps import attention_maps
-from graphgrad.inspection.history import History, read_history
-from graphgrad.inspection.recording import recorded_figures
-from graphgrad.inspection.selection import matching
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_fonts import give_fonts, lacking_note, need_matplotlib
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.reports.history import History, read_history
 from graphgrad.tools.opening import add_model_option, batch_of, folder_of, run_of
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder

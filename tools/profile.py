@@ -14,10 +14,10 @@ from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.graph import initial_state
-from graphgrad.inspection.kernel_text import kernel_text
-from graphgrad.inspection.line_profile import Profile, chrome_trace, profile
 from graphgrad.models import BUILTIN
 from graphgrad.passes import sizes_of
+from graphgrad.performance.kernel_text import kernel_text
+from graphgrad.performance.line_profile import Profile, chrome_trace, profile
 from graphgrad.tools.opening import model_of
 from graphgrad.tools.streams import say
 from graphgrad.training.settings import with_assignments

@@ -9,13 +9,14 @@ from pathlib import Path
 from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
+from graphgrad.formats import FORMATS, render
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
+from graphgrad.page import build_page
+from graphgrad.page.run_sections import run_sections
 from graphgrad.passes import sizes_of
-from graphgrad.rendering import FORMATS, View, render
+from graphgrad.rendering import View
 from graphgrad.rendering.figures import Figures, figures_of
-from graphgrad.rendering.page import build_page
-from graphgrad.rendering.page.run_sections import run_sections
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.opening import (
     add_model_option,

@@ -9,19 +9,12 @@ import shutil
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
-from graphgrad.compile import Compiled
+from graphgrad.checks.lint import warnings_of
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph import Graph
-from graphgrad.inspection.agreement import compare_program
-from graphgrad.inspection.lint import warnings_of
-from graphgrad.inspection.load import busy_note
-from graphgrad.inspection.machine import one_line_warning
-from graphgrad.inspection.recording import make_recorder, recorded_names
-from graphgrad.inspection.statistics import first_non_finite
 from graphgrad.models import BUILTIN
-from graphgrad.passes import sizes_of, specialise
+from graphgrad.performance.diagnosis import one_line_warning
+from graphgrad.performance.load import busy_note
 from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
@@ -151,13 +144,7 @@ def _as_typed(value: object) -> str:
 def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
-    settings = opened.settings
-    recorder = (
-        make_recorder(opened.graph, settings.inspect_patterns, settings.fuse)
-        if settings.inspect_every
-        else None
-    )
-    check_settings(opened, recorder)
+    check_settings(opened)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
     for line in (*opened.warnings, warning, busy_note(), opened.task.notice, *likely):
@@ -171,7 +158,7 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
-    outcome = train(opened, explain, shown, recorder, arbiter, verify)
+    outcome = train(opened, shown, verify)
     if outcome.ending == "interrupted":
         shown.message(
             f"interrupted after step {outcome.step}; saved. Go on with:\n"
@@ -191,18 +178,6 @@ def _naming(opened: OpenRun) -> str:
     model = opened.model
     known = not model.digest or is_trusted(model.name, model.digest)
     return "" if known else f" --model {shlex.quote(model.name)}"
-
-
-def explain(graph: Graph, feeds: Any, state: Any) -> tuple[str, str] | None:
-    """Names the first node of a failed step that is not finite, and its line."""
-    found = first_non_finite(specialise(graph, sizes_of(graph, feeds)), feeds, state)
-    return (str(found), found.origin) if found is not None else None
-
-
-def arbiter(compiled: Compiled, feeds: Any, state: Any) -> tuple[str, str] | None:
-    """Names the first node that the program computes otherwise than the reference, and its line."""
-    found = compare_program(compiled, feeds, state).difference
-    return (str(found), found.origin) if found is not None else None
 
 
 def _created(arguments: argparse.Namespace) -> OpenRun:
@@ -227,13 +202,9 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             f"the model {model.short_name} reads no lines of text",
             fix=f"leave {' and '.join(map(_option, given))} out",
         )
-    settings = with_assignments(model.settings, _assignments(arguments))
-
-    def check(graph: Graph) -> None:
-        if settings.inspect_every:
-            recorded_names(graph, settings.inspect_patterns)  # before there is a folder
-
-    return create_run(model, settings, arguments.run, check)
+    return create_run(
+        model, with_assignments(model.settings, _assignments(arguments)), arguments.run
+    )
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:

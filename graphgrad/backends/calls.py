@@ -13,13 +13,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from graphgrad.backends.arguments import Address, PartialSums, Stream, Table, Word
 from graphgrad.backends.source import KernelCall
-from graphgrad.graph import CONSTANT, Node
+from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
     assembly,
     compile_add_parts,
@@ -28,7 +27,7 @@ from graphgrad.loops.kernel_cache import (
     llvm_text,
 )
 from graphgrad.loops.threads import launch, shared_pool
-from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.ops.movement import broadcast_to
 from graphgrad.plan import Plan
 
 SHARED_FROM = 1 << 19
@@ -65,7 +64,7 @@ class CallTable:
     """The words that count from the start of the arena."""
     in_leaf: dict[int, list[int]] = field(default_factory=dict)
     """The words that count from the start of the caller's array of this number."""
-    kept: list[Any] = field(default_factory=list)
+    kept: list[np.ndarray] = field(default_factory=list)
     """Arrays whose addresses are in the table."""
 
     def __post_init__(self) -> None:
@@ -128,7 +127,7 @@ class CallTable:
     def _address(self, node: Node) -> int:
         """Where a value lies, as far as it is known; and what has to be added to that is noted."""
         place = len(self.words)
-        while node.operation is BROADCAST_TO:
+        while node.operation is broadcast_to:
             node = node.heads[0]
         root = self.plan.places[node].root
         offset = 0
@@ -136,7 +135,7 @@ class CallTable:
             ghosts = self.plan.layouts.ghosts
             offset = int(ghosts[node].ctypes.data - ghosts[root].ctypes.data)
             root = self.plan.places[root].root  # a next value may lie in its state
-        if root.operation is CONSTANT:
+        if root.operation is constant:
             array = root.attributes["value"].array
             self.kept.append(array)
             return int(array.ctypes.data) + offset
@@ -166,7 +165,7 @@ class Calls:
             (number, np.array(places, np.intp), self._words[places].copy())
             for number, places in table.in_leaf.items()
         ]
-        self._known: list[Callable[[], Any]] = [_nothing for _ in self._leaves]
+        self._known: list[Callable[[], np.ndarray | None]] = [_nothing for _ in self._leaves]
         self._rows = np.array(rows, np.int64).reshape(-1, 4)
         self.run = partial(launch(), pool.words.ctypes.data, self._rows.ctypes.data)
 

@@ -29,10 +29,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.backends.arguments import Address, LoopText, PartialSums, Stream, Table, Word
 from graphgrad.backends.near import PERIODIC, loop_over, near_or_any
 from graphgrad.fusion.reading import (
@@ -61,12 +61,11 @@ from graphgrad.fusion.statements import (
     Statement,
     Store,
 )
-from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.movement import RESHAPE
-from graphgrad.ops.reduction import MAX, SUM
+from graphgrad.graph.types import DType
+from graphgrad.ops.arithmetic import cast
+from graphgrad.ops.movement import reshape
 from graphgrad.philox import dropout_scale, dropout_threshold
 
-CAST = next(operation for operation in ARITHMETIC if operation.name == "cast")
 _NUMBER = re.compile(r"(?<![\w.{])(\d+\.?\d*(?:e-?\d+)?)(?![\w.(])")
 
 
@@ -76,7 +75,7 @@ def print_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> Loop
     `in_place` maps an output to the argument whose memory it takes: the kernel is given that array
     once, so the compiler need not ask whether two arrays overlap.
     """
-    return _Printer(loops, in_place or {}).printed()
+    return _LoopPrinter(loops, in_place or {}).printed()
 
 
 class LoopTexts:
@@ -94,7 +93,7 @@ class LoopTexts:
         return found
 
 
-class _Printer:
+class _LoopPrinter:
     def __init__(self, loops: Loops, in_place: Mapping[int, int]) -> None:
         self.loops, self.in_place = loops, in_place
         self.columns = loops.columns
@@ -210,7 +209,7 @@ class _Printer:
     def _column_loop(self, loop: ColumnLoop) -> Sequence[str]:
         """With a second loop for rows of near arguments, where it has sines or cosines."""
         extremes = [
-            each for each in loop.body if isinstance(each, Reduce) and each.operation != SUM
+            each for each in loop.body if isinstance(each, Reduce) and each.operation != ops.sum
         ]
         starts = [
             f"v{each.value} = {self._dtype(each.value)}({self._first(each)})" for each in extremes
@@ -263,18 +262,18 @@ class _Printer:
         value = self._operand(step.operand)
         if self.loops.role(n) == COLUMN:
             return f"p{n}[column] += {value}"
-        if step.operation is SUM:
+        if step.operation is ops.sum:
             return f"v{n} = plus(v{n}, {value})"
-        return f"v{n} = {'larger' if step.operation is MAX else 'smaller'}(v{n}, {value})"
+        return f"v{n} = {'larger' if step.operation is ops.max else 'smaller'}(v{n}, {value})"
 
     def _assign(self, step: Assign) -> str:
         operands = list(map(self._operand, step.operands))
-        if step.operation is RESHAPE:
+        if step.operation is reshape:
             return f"v{step.value} = {operands[0]}"
         dtype, first = self.loops.values[step.value].dtype, self._dtype_of(step.operands[0])
         literal = dtype if dtype.kind != "b" else first
         text = _NUMBER.sub(rf"{literal}(\1)", step.operation.kernel).format(*operands)
-        if step.operation is CAST:
+        if step.operation is cast:
             whole = "whole_" if first.kind == "f" and dtype.kind == "i" else ""
             text = f"{whole}{_dtype_text(dtype)}({text})"
         return f"v{step.value} = {text}"
@@ -294,14 +293,14 @@ class _Printer:
         """The row that an element is stored to."""
         return f"{'o' if value in self.loops.kept else 't'}{value}"
 
-    def _dtype_of(self, operand: Operand) -> np.dtype[Any]:
+    def _dtype_of(self, operand: Operand) -> DType:
         return (
             operand.dtype if isinstance(operand, Number) else self.loops.values[operand.value].dtype
         )
 
     def _first(self, step: Reduce) -> str:
         """What a maximum or minimum starts from: no element is beyond it."""
-        largest, dtype = step.operation is MAX, self.loops.values[step.value].dtype
+        largest, dtype = step.operation is ops.max, self.loops.values[step.value].dtype
         if dtype.kind == "f":
             return "-inf" if largest else "inf"
         if dtype.kind == "b":
@@ -314,7 +313,7 @@ def _indented(lines: Iterable[str], depth: int = 1) -> list[str]:
     return ["    " * depth + line for line in lines]
 
 
-def _dtype_text(dtype: np.dtype[Any]) -> str:
+def _dtype_text(dtype: DType) -> str:
     return "bool_" if dtype.kind == "b" else str(dtype)
 
 

@@ -7,16 +7,16 @@ is optional: without it the same program runs, with dropout masks made by NumPy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from graphgrad.backends.program import Program
 from graphgrad.backends.source import print_program
 from graphgrad.backends.workspaces import Workspaces
-from graphgrad.graph import Operation
-from graphgrad.ops.indexing import SCATTER_ADD, check_indices
-from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.graph import Operation, Shape
+from graphgrad.graph.types import DType
+from graphgrad.ops.indexing import check_indices, scatter_add
+from graphgrad.ops.random import dropout_mask
 from graphgrad.plan import Plan
 
 try:
@@ -31,12 +31,18 @@ else:
 
 
 def _dropout_mask(
-    out: Any, seed: Any, step: Any, shape: Any, rate: float, stream: int, dtype: Any
+    out: np.ndarray,
+    seed: np.ndarray,
+    step: np.ndarray,
+    shape: Shape,
+    rate: float,
+    stream: int,
+    dtype: DType,
 ) -> None:
     fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
-def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
+def _scatter_add(out: np.ndarray, indices: np.ndarray, rows: np.ndarray, size: int) -> None:
     check_indices(indices, size, "scatter_add")
     if out.dtype.kind != "b":
         add_rows(out, indices, rows)
@@ -45,8 +51,8 @@ def _scatter_add(out: Any, indices: Any, rows: Any, size: int) -> None:
     np.logical_or.at(out, indices, rows)  # as NumPy adds truth values
 
 
-OVERRIDES: Mapping[Operation, Callable[..., Any]] = (
-    {DROPOUT_MASK: _dropout_mask, SCATTER_ADD: _scatter_add} if COMPILES else {}
+OVERRIDES: Mapping[Operation, Callable[..., None]] = (
+    {dropout_mask: _dropout_mask, scatter_add: _scatter_add} if COMPILES else {}
 )
 """What this engine computes better than the operation's own block."""
 

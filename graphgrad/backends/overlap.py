@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from graphgrad.errors import DeclarationError
 class _Known:
     """The states as they were seen last, and the ranges that are written to, in order."""
 
-    arrays: tuple[Callable[[], Any], ...]
+    arrays: tuple[weakref.ref[np.ndarray], ...]
     starts: list[int]
     ends: list[int]
 

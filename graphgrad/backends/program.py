@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from graphgrad.backends.overlap import StateRanges
 from graphgrad.backends.source import Source
@@ -31,6 +32,9 @@ from graphgrad.graph.single import Single
 from graphgrad.graph.text import summary
 from graphgrad.graph.types import shape_text
 from graphgrad.plan import Plan
+
+PROGRAM_FILE = "<graphgrad program>"
+"""The file that a program's code gives as its own: those who trace lines know it by that."""
 
 
 class BoundCalls(Protocol):
@@ -72,7 +76,7 @@ class Program(Single, Displayed):
         self.plan = plan
         self._printed, self._calls = printed, calls
         self._workspaces = workspaces or Workspaces()
-        self._code = builtins.compile(printed.text, "<graphgrad program>", "exec")
+        self._code = builtins.compile(printed.text, PROGRAM_FILE, "exec")
         self._inputs = tuple(
             (name, node.shape, node.dtype) for name, node in self.graph.inputs.items()
         )
@@ -123,7 +127,7 @@ class Program(Single, Displayed):
         return self._printed.line_of.get(node)
 
     def __call__(
-        self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: Any
+        self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: ArrayLike
     ) -> dict[str, np.ndarray]:
         """Runs once: updates the state in place and returns the outputs by name."""
         arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
@@ -144,7 +148,7 @@ class Program(Single, Displayed):
         arena = workspace.arena
         calls = self._calls.bind(arena) if self._calls is not None else None
         kernels = dict.fromkeys(self._printed.kernels, calls.run) if calls else {}
-        namespace: dict[str, Any] = {
+        namespace: dict[str, object] = {
             "__builtins__": {"float": float},
             "np": np,
             "op": SimpleNamespace(**self._printed.operations, **kernels),
@@ -156,10 +160,9 @@ class Program(Single, Displayed):
         # the text is our own: numbers, names of operations, attributes that are numbers
         exec(self._code, namespace)
         # nothing here holds what holds it, so the arena is free with its last user
-        run: Run = namespace.pop("run")
-        return run
+        return cast(Run, namespace.pop("run"))
 
-    def _checked_inputs(self, inputs: Mapping[str, Any]) -> list[np.ndarray]:
+    def _checked_inputs(self, inputs: Mapping[str, ArrayLike]) -> list[np.ndarray]:
         if len(inputs) != len(self._inputs) or any(n not in inputs for n, _, _ in self._inputs):
             raise _wrong_names("inputs", [n for n, _, _ in self._inputs], inputs)
         arrays = []
@@ -215,7 +218,7 @@ def _view(arena: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str) ->
     return arena[offset : offset + size].view(dtype).reshape(shape)
 
 
-def _wrong_names(what: str, wanted: list[str], given: Mapping[str, Any]) -> UnknownNameError:
+def _wrong_names(what: str, wanted: list[str], given: Collection[str]) -> UnknownNameError:
     missing = [name for name in wanted if name not in given]
     unknown = [name for name in given if name not in wanted]
     parts = ([f"missing {', '.join(missing)}"] if missing else []) + (

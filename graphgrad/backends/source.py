@@ -25,14 +25,13 @@ import keyword
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from graphgrad.backends.arguments import LoopText
 from graphgrad.backends.loop_text import LoopTexts
 from graphgrad.fusion import LoopNest
-from graphgrad.graph import CONSTANT, Node, Operation, TensorType
+from graphgrad.graph import Node, Operation, TensorType, constant
 from graphgrad.plan import Plan, Step
 from graphgrad.text import printable
 
@@ -57,8 +56,8 @@ class Source:
     """The text, and what its names stand for."""
 
     text: str
-    operations: Mapping[str, Callable[..., Any]]
-    constants: tuple[np.ndarray, ...]
+    operations: Mapping[str, Callable[..., object]]
+    constants: tuple[object, ...]
     line_of: Mapping[Node, int]
     """The line (from 1) on which each node is computed or viewed."""
     kernels: Mapping[str, str]
@@ -67,18 +66,18 @@ class Source:
     """The calls of kernels, in order."""
 
 
-def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> Source:
+def print_program(plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> Source:
     """The program of a plan; `overrides` are an engine's own computations."""
-    return _Printer(plan, overrides).source()
+    return _ProgramPrinter(plan, overrides).source()
 
 
-class _Printer:
-    def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., Any]]) -> None:
+class _ProgramPrinter:
+    def __init__(self, plan: Plan, overrides: Mapping[Operation, Callable[..., object]]) -> None:
         self.plan, self.graph, self.overrides = plan, plan.graph, overrides
         self.kernels: dict[str, str] = {}
         self.kernel_names: dict[str, str] = {}
-        self.constants: list[np.ndarray] = []
-        self.operations: dict[str, Callable[..., Any]] = {}
+        self.constants: list[object] = []
+        self.operations: dict[str, Callable[..., object]] = {}
         self.operation_names: dict[Operation, str] = {}
         self.symbols: dict[Node, str] = {}
         self.bind_lines: list[str] = []
@@ -96,7 +95,7 @@ class _Printer:
         for number, leaf in enumerate(leaves):
             self.symbols[leaf] = f"{'x' if leaf in graph.inputs.values() else 'w'}{number}"
         for node in graph.nodes:
-            if node.operation is CONSTANT:
+            if node.operation is constant:
                 self._constant(node)
         for number, step in enumerate(plan.steps):
             self._guards(number)
@@ -239,7 +238,7 @@ class _Printer:
     def _arena_view(self, offset: int, type_: TensorType) -> str:
         return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
 
-    def _operation(self, operation: Operation, override: Callable[..., Any] | None) -> str:
+    def _operation(self, operation: Operation, override: Callable[..., object] | None) -> str:
         if operation not in self.operation_names:
             base = operation.name if _is_plain(operation.name) else "operation"
             name, number = base, 1
@@ -266,7 +265,7 @@ class _Printer:
             for name, value in node.attributes.items()
         )
 
-    def _literal(self, value: Any) -> str:
+    def _literal(self, value: object) -> str:
         """An attribute as Python text: numbers, truth values and tuples of them are printed."""
         if type(value) is float:
             return repr(value) if math.isfinite(value) else f"float('{value}')"
@@ -309,11 +308,11 @@ def _is_plain(name: str) -> bool:
     return name.isidentifier() and name.isascii() and not keyword.iskeyword(name)
 
 
-def _partial(operation: Operation) -> Callable[..., Any]:
+def _partial(operation: Operation) -> Callable[..., None]:
     compute = operation.compute
     assert compute is not None
 
-    def call(out: Any, *heads: Any, **keywords: Any) -> None:
+    def call(out: np.ndarray, *heads: np.ndarray, **keywords: object) -> None:
         compute(np, out, *heads, **keywords)
 
     return call

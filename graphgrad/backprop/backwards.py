@@ -17,9 +17,9 @@ from graphgrad.graph.deltas import (
     Delta,
     Derivation,
     Planned,
+    RuleStep,
     Script,
     Sent,
-    Step,
     cut_name,
     delta_name,
     rule_scope,
@@ -48,7 +48,7 @@ class Backwards:
         _need_no_deltas(graph, self.between.union(leaves, [target]), label)
         self.sent: dict[Node, list[Sent[Node]]] = {}
         self.deltas: list[Delta[Node]] = []
-        self.steps: list[Step[Node]] = []
+        self.steps: list[RuleStep[Node]] = []
         self.known = set(graph.nodes)
         # deltas before contributions: a node that is both is shown as the delta
         self.names: dict[str, Node] = {}
@@ -147,7 +147,7 @@ class Backwards:
             node = waiting.pop()
             if node not in self.known:
                 self.known.add(node)
-                self.steps.append(Step(node, owner, name, scope))
+                self.steps.append(RuleStep(node, owner, name, scope))
                 waiting.extend(node.heads)
 
     # ------------------------------------------------------------ cuts
@@ -239,7 +239,10 @@ class Backwards:
                 ]
             ),
             tuple(
-                [Step(at(node), at(owner), name, scope) for node, owner, name, scope in self.steps]
+                [
+                    RuleStep(at(node), at(owner), name, scope)
+                    for node, owner, name, scope in self.steps
+                ]
             ),
             tuple(
                 [

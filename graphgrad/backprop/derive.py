@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from graphgrad.backprop.backwards import Backwards
 from graphgrad.backprop.cuts import need_no_updates, plan_cuts
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import DELTA, INPUT, PARAMETER, Graph, Node
+from graphgrad.graph import DELTA, Graph, Node, input, parameter
 from graphgrad.graph.deltas import Derivation, Operated, Planned, delta_name
 from graphgrad.graph.verify import need_graph
 
@@ -78,7 +78,7 @@ def is_derived_from(graph: Graph, node: Node, label: str = DELTA) -> bool:
 
 def _leaves(graph: Graph, wrt: str | Node | Iterable[str | Node] | None) -> list[Node]:
     if wrt is None:
-        return [n for n in graph.nodes if n.operation in (PARAMETER, INPUT) and n.type.is_float]
+        return [n for n in graph.nodes if n.operation in (parameter, input) and n.type.is_float]
     return [graph[name] for name in ([wrt] if isinstance(wrt, str | Node) else wrt)]
 
 

@@ -111,8 +111,9 @@ class Batches:
         order = order[: count * self.batch_size]
         chunk = np.arange(len(order)) // (CHUNK_BATCHES * self.batch_size)
         keys = (self._target_widths[order], self._source_widths[order], chunk)
-        alike = order[np.lexsort(keys)].reshape(count, self.batch_size)
-        return alike[permutation(count, self.seed, BATCH_STREAM, epoch)]
+        alike: np.ndarray = order[np.lexsort(keys)].reshape(count, self.batch_size)
+        shuffled: np.ndarray = alike[permutation(count, self.seed, BATCH_STREAM, epoch)]
+        return shuffled
 
 
 def fitting(examples: Examples, maximum_length: int | None) -> tuple[Examples, str]:
@@ -179,4 +180,5 @@ def _check_sizes(batch_size: int, round_to: int) -> None:
 
 def _widths(lengths: np.ndarray, round_to: int) -> np.ndarray:
     """Lengths rounded up to a multiple of ``round_to``, but not beyond the longest of all."""
-    return np.minimum(-(-lengths // round_to) * round_to, lengths.max(initial=0))
+    widths: np.ndarray = np.minimum(-(-lengths // round_to) * round_to, lengths.max(initial=0))
+    return widths

@@ -94,7 +94,8 @@ class Examples:
         """Where one side is longer than that many tokens, ``<eos>`` included."""
         if maximum_length is None:
             return np.zeros(len(self), bool)
-        return np.maximum(self.sources.lengths, self.targets.lengths) > maximum_length
+        longer: np.ndarray = np.maximum(self.sources.lengths, self.targets.lengths)
+        return longer > maximum_length
 
     def subset(self, kept: np.ndarray) -> "Examples":
         """The examples where a mask is true."""

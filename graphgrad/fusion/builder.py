@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphgrad import ops
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.fusion.reading import (
     COLUMN,
@@ -49,7 +50,6 @@ from graphgrad.fusion.statements import (
     Value,
 )
 from graphgrad.graph import Graph, Node
-from graphgrad.ops.reduction import MAX, MIN, SUM
 
 BEFORE = -1
 """The stage of what is computed once a row and needs nothing that a loop computes."""
@@ -94,7 +94,7 @@ class _Reader:
         return Assign(self.builder.number(node), node.operation, operands)
 
     def reduce(self, node: Node) -> Reduce:
-        if node.operation is not SUM:
+        if node.operation is not ops.sum:
             self.builder.number(node)
         operand = self.operand(node.heads[0])
         return Reduce(self.builder.number(node), node.operation, operand)
@@ -165,7 +165,7 @@ class _Builder:
         for node in self.roles:
             for head in node.heads:
                 later = self.stage_of.get(head, self.stage_of[node]) < self.stage_of[node]
-                summed = node.operation is SUM and self.roles[node] in (ROW, TOTAL)
+                summed = node.operation is ops.sum and self.roles[node] in (ROW, TOTAL)
                 if self.roles.get(head) == FULL and (later or summed):
                     self.stored.add(head)
         self.stored.update(n for n in self.outputs if self.roles[n] == FULL)
@@ -175,8 +175,8 @@ class _Builder:
         roles = self.roles
         mine = [node for node, its in self.stage_of.items() if its == stage]
         before = [node for node, its in self.stage_of.items() if its == BEFORE and not stage]
-        sums = [n for n in mine if n.operation is SUM and roles[n] in (ROW, TOTAL)]
-        work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (MAX, MIN)]
+        sums = [n for n in mine if n.operation is ops.sum and roles[n] in (ROW, TOTAL)]
+        work = [n for n in mine if roles[n] in (FULL, COLUMN) or n.operation in (ops.max, ops.min)]
         once = [n for n in mine if roles[n] == ROW and n.operation not in REDUCTIONS]
         row = _Reader(self, stage)
         statements: list[Statement] = [row.assign(node) for node in before]

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from graphgrad import ops
 from graphgrad.fusion.reading import COLUMN, ROW, TOTAL
 from graphgrad.fusion.statements import (
     Argument,
@@ -37,7 +38,6 @@ from graphgrad.fusion.statements import (
     Statement,
 )
 from graphgrad.graph import Node
-from graphgrad.ops.reduction import SUM
 from graphgrad.text import printable
 
 _ALONG = {ROW: "along the row", COLUMN: "over the rows", TOTAL: "in all"}
@@ -108,7 +108,7 @@ def _part(nest: LoopNest, part: _Part) -> str:
         return f"v{n} = {expression}{_comment(nest, n)}"
     if isinstance(part, Reduce):
         along, value = _ALONG[nest.loops.role(n)], _operand(part.operand)
-        if part.operation is SUM:
+        if part.operation is ops.sum:
             return f"v{n} += {value}, {along}{_comment(nest, n)}"
         return f"v{n} = {part.operation.name}(v{n}, {value}), {along}{_comment(nest, n)}"
     return f"{'keep' if n in nest.loops.kept else 'buffer'} v{n}"

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from graphgrad.graph import CONSTANT, Node
-from graphgrad.ops.movement import BROADCAST_TO
-from graphgrad.ops.random import DROPOUT_MASK
+from graphgrad.graph import Node, constant
+from graphgrad.ops.movement import broadcast_to
+from graphgrad.ops.random import dropout_mask
 from graphgrad.schedule import Layouts
 
 Sizes = tuple[int, ...]
@@ -94,16 +94,16 @@ def form_of(source: Node, space: Sizes) -> str:
 
 def unrepeated(node: Node) -> Node:
     """The value that a repeated one is made of; the value itself where it is not repeated."""
-    while node.operation is BROADCAST_TO:
+    while node.operation is broadcast_to:
         node = node.heads[0]
     return node
 
 
 def is_generator(node: Node) -> bool:
     """A value made of nothing but numbers, cheaper to make again than to read."""
-    return node.operation is DROPOUT_MASK
+    return node.operation is dropout_mask
 
 
 def is_inlined(node: Node) -> bool:
     """A constant of one element is written into the kernel's text."""
-    return node.operation is CONSTANT and node.attributes["value"].array.size == 1
+    return node.operation is constant and node.attributes["value"].array.size == 1

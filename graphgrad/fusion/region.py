@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from graphgrad import ops
 from graphgrad.fusion.reading import (
     COLUMN,
     FULL,
@@ -37,16 +38,15 @@ from graphgrad.fusion.reading import (
 from graphgrad.fusion.slow import fits_a_kernel
 from graphgrad.graph import Graph, Node
 from graphgrad.ops.arithmetic import equal, less, less_equal, not_equal, sign
-from graphgrad.ops.movement import RESHAPE
-from graphgrad.ops.reduction import MAX, MIN, SUM
+from graphgrad.ops.movement import reshape
 from graphgrad.schedule import Layouts, Schedule
 
 LARGEST = 64
 """Nodes of a region; those of a Transformer's training step have up to 26."""
 MOST_READ = 16
 """Values of a region's own size that its kernel reads."""
-REDUCTIONS = (SUM, MAX, MIN)
-COMPARISONS = frozenset({equal, not_equal, less, less_equal, sign, MAX, MIN})
+REDUCTIONS = (ops.sum, ops.max, ops.min)
+COMPARISONS = frozenset({equal, not_equal, less, less_equal, sign, ops.max, ops.min})
 """What jumps where its heads are equal, or is compared for equality by its delta: a value that they
 read must have the same bits wherever it is read."""
 
@@ -74,7 +74,7 @@ def role_in(
     Values that are `rematerialised` are computed again wherever they are read.
     """
     space, roles = region.space, region.roles
-    if node.operation is RESHAPE:  # with and without the axis of size 1, once a row
+    if node.operation is reshape:  # with and without the axis of size 1, once a row
         shapes = {node.type.sizes, node.heads[0].type.sizes}
         per_row = roles.get(node.heads[0]) == ROW
         return ROW if per_row and shapes == {(*space[:-1], 1), space[:-1]} else None
@@ -98,9 +98,9 @@ def _reduction_role(node: Node, region: Region) -> str | None:
     axes, last = node.attributes["axes"], len(space) - 1
     if axes == (last,):
         return ROW
-    if node.operation is SUM and node.type.is_float and axes == tuple(range(last)) and last:
+    if node.operation is ops.sum and node.type.is_float and axes == tuple(range(last)) and last:
         return COLUMN
-    return TOTAL if node.operation is SUM and axes == tuple(range(last + 1)) and last else None
+    return TOTAL if node.operation is ops.sum and axes == tuple(range(last + 1)) and last else None
 
 
 def find_regions(schedule: Schedule, rematerialised: Collection[Node]) -> list[Region]:

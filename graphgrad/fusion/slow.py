@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
-
-import numpy as np
 
 from graphgrad.graph import Node, Operation
+from graphgrad.graph.types import DType
 from graphgrad.ops.functions import power
 
 _LEFT_TO_NUMPY: Mapping[Operation, Collection[str]] = {power: ("float32", "float64")}
@@ -17,7 +15,7 @@ library for one number after the other: 5 times as long in float32, 2.5 times in
 AVX-512, NumPy does as the kernel would."""
 
 
-def is_slow(operation: Operation, dtype: np.dtype[Any]) -> bool:
+def is_slow(operation: Operation, dtype: DType) -> bool:
     """Whether a kernel would take longer for the operation than NumPy does."""
     return dtype.name in _LEFT_TO_NUMPY.get(operation, ())
 

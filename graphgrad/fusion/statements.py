@@ -28,12 +28,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from graphgrad.fusion.reading import FULL, Sizes
 from graphgrad.graph import Operation
+from graphgrad.graph.types import DType
 
 BLOCKS = 16
 """Into how many blocks the rows of a kernel are cut, but for very few rows and very many."""
@@ -53,7 +51,7 @@ def block_count(rows: int) -> int:
 class Value:
     """A number that a kernel reads or computes."""
 
-    dtype: np.dtype[Any]
+    dtype: DType
     role: str
     """How many there are: what is computed has one for each element (full), row, column, or one in
     all (total); what is read has one of the forms that `reading.form_of` names."""
@@ -108,7 +106,7 @@ class ReadBack:
 class Number:
     """A constant; `digits` is how Python writes it (inf, nan)."""
 
-    dtype: np.dtype[Any]
+    dtype: DType
     digits: str
 
 

@@ -8,35 +8,24 @@ from graphgrad.graph.graph import Graph
 from graphgrad.graph.initial import ONES, ZEROS, Initial, full, glorot_uniform, normal, uniform
 from graphgrad.graph.initial_state import initial_state
 from graphgrad.graph.leaves import (
-    INPUT,
-    IOTA,
     LEAVES,
-    PARAMETER,
-    STATE,
     STATEFUL,
-    extent,
     input,
     iota,
     leaf_name,
     parameter,
     state,
 )
-from graphgrad.graph.node import CONSTANT, EXTENT, Node, Operation, constant
+from graphgrad.graph.node import Node, Operation, constant, extent
 from graphgrad.graph.samples import Sample, sample
 from graphgrad.graph.scope import Origin, default_dtype, placed, scope
 from graphgrad.graph.types import Shape, TensorType
 from graphgrad.graph.verify import verify
 
 __all__ = [
-    "CONSTANT",
     "DELTA",
-    "EXTENT",
-    "INPUT",
-    "IOTA",
     "LEAVES",
     "ONES",
-    "PARAMETER",
-    "STATE",
     "STATEFUL",
     "ZEROS",
     "Dimension",

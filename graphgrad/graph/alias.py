@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.node import Node, add_name
+from graphgrad.graph.node import Node
+from graphgrad.graph.node_names import add_name
 from graphgrad.graph.scope import current_origin, scoped
 
 

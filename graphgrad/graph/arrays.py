@@ -72,6 +72,33 @@ def given_array(what: str, value: Any, dtype: DType | None = None) -> np.ndarray
         raise DeclarationError(f"{what} {problem}", current_origin()) from None
 
 
+def given_operand(value: Any, what: str, dtype: DType | None) -> tuple[Any, DType | None]:
+    """The constant that a user's number or array is, beside nodes of `dtype` in the operation
+    called `what`: its value and the dtype to give it. DeclarationError where it is neither."""
+    if not isinstance(value, bool | int | float | np.ndarray | np.generic):
+        raise DeclarationError(
+            f"{what} takes nodes, numbers and arrays, not {type(value).__name__}",
+            current_origin(),
+            "make an array of it: numpy.array(…), or stack(…) where it holds nodes"
+            if isinstance(value, list | tuple)
+            else "declare the value with input(), parameter() or constant()",
+        )
+    if dtype is None or isinstance(value, bool | np.bool_):
+        return value, None
+    kind = "f" if isinstance(value, float) else np.result_type(value).kind
+    if dtype.kind in "iu" and kind == "f":
+        shown = f"number {value}" if np.ndim(value) == 0 else f"array of {np.result_type(value)}"
+        raise DeclarationError(
+            f"{what}: the {shown} meets a node of dtype {dtype}",
+            current_origin(),
+            "write an integer, or cast the node: cast(x, 'float32')",
+        )
+    if not isinstance(value, np.ndarray | np.generic):
+        return value, dtype
+    array = given_array(f"{what}: the array", value)
+    return (array if kind == "b" else given_array(f"{what}: the array", array, dtype)), None
+
+
 @dataclass(frozen=True, eq=False)
 class Literal:
     """The value of a constant: an array that nobody can write to, equal by content."""

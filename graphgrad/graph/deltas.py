@@ -96,7 +96,7 @@ class Delta(NamedTuple, Generic[Ref]):
     changes: tuple[Change[Ref], ...] = ()
 
 
-class Step(NamedTuple, Generic[Ref]):
+class RuleStep(NamedTuple, Generic[Ref]):
     """A node that is computed on the way to a delta: by the rule of `owner`, which was called
     `name`, or in the sum of what its tails send back."""
 
@@ -157,7 +157,7 @@ class Script:
     seed: int | None
     leaves: tuple[int, ...]
     deltas: tuple[Delta[int], ...]
-    steps: tuple[Step[int], ...]
+    steps: tuple[RuleStep[int], ...]
     planned: tuple[Planned[int], ...]
     names: frozenset[str] = field(repr=False)
     """All names that it gave."""

@@ -31,7 +31,7 @@ from graphgrad.graph.deltas import (
     Derivation,
 )
 from graphgrad.graph.interface import check_leaf_names, check_update, wanted_nodes
-from graphgrad.graph.leaves import INPUT, PARAMETER, STATEFUL, leaf_name
+from graphgrad.graph.leaves import STATEFUL, input, leaf_name, parameter
 from graphgrad.graph.naming import all_names
 from graphgrad.graph.node import Node
 from graphgrad.graph.order import topological
@@ -216,18 +216,18 @@ class Graph(Single, Displayed):
     @cached_property
     def inputs(self) -> Mapping[str, Node]:
         """The inputs by the name they are fed under."""
-        return {leaf_name(node): node for node in self.nodes if node.operation is INPUT}
+        return {leaf_name(node): node for node in self.nodes if node.operation is input}
 
     @cached_property
     def parameters(self) -> Mapping[str, Node]:
         """The parameters by name."""
-        return {leaf_name(node): node for node in self.nodes if node.operation is PARAMETER}
+        return {leaf_name(node): node for node in self.nodes if node.operation is parameter}
 
     @cached_property
     def states(self) -> Mapping[str, Node]:
         """Everything that lives between runs by name: parameters first, then states."""
         kept = [node for node in self.nodes if node.operation in STATEFUL]
-        kept.sort(key=lambda node: node.operation is not PARAMETER)
+        kept.sort(key=lambda node: node.operation is not parameter)
         return {leaf_name(node): node for node in kept}
 
     def ancestors(self, roots: Iterable[Node]) -> set[Node]:
@@ -301,7 +301,7 @@ class Graph(Single, Displayed):
         `to` is a format (txt, dot, svg, png, pdf, json, html, mermaid) or a path whose ending is
         one; `format=` overrides the ending. Further options are those of
         `graphgrad.rendering.View` and `seconds`, the limit of time for svg, png and pdf. The errors
-        are those of `graphgrad.rendering.render`, and EnvironmentLimitError where the package is
+        are those of `graphgrad.formats.render`, and EnvironmentLimitError where the package is
         not installed.
         """
         return renderer()(self, to, **options)

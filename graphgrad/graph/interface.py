@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph.leaves import INPUT, STATEFUL, leaf_name
+from graphgrad.graph.leaves import STATEFUL, input, leaf_name
 from graphgrad.graph.node import Node
 from graphgrad.graph.scope import current_origin
 
@@ -21,7 +21,7 @@ Given = Mapping[str, Any] | Mapping[Node, Any] | Mapping[str | Node, Any]
 
 def is_data(node: Node) -> bool:
     """Whether the node is a leaf that holds a user's data."""
-    return node.operation is INPUT or node.operation in STATEFUL
+    return node.operation is input or node.operation in STATEFUL
 
 
 def wanted_nodes(outputs: Node | Sequence[Node] | Mapping[str, Node]) -> list[Node]:
@@ -90,7 +90,7 @@ def named_inputs(known: Iterable[str], feeds: Given, inputs: dict[str, Any]) -> 
     """All inputs by name. A node stands for the name that it is fed by."""
     named = dict(inputs)
     for key, value in feeds.items():
-        name = leaf_name(key) if isinstance(key, Node) and key.operation is INPUT else key
+        name = leaf_name(key) if isinstance(key, Node) and key.operation is input else key
         if not isinstance(name, str):
             raise UnknownNameError(
                 f"{key!r:.80} is not an input", fix=f"it takes {', '.join(known) or 'none'}"

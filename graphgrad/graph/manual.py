@@ -7,39 +7,23 @@ for every operation, and the result that it prints was inferred by the operation
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
 
+from graphgrad.graph.block import Block
 from graphgrad.graph.samples import Draw, Sample
 from graphgrad.graph.types import BOOL, FLOAT32, INT32, TensorType
-from graphgrad.text import suggestion
 
 _KINDS = {"integer": INT32, "boolean": BOOL}
 
 
-class Described(Protocol):
-    """What the text is made of: `Operation`, which shows it, stands above."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def formula(self) -> str: ...
-
-    @property
-    def delta_formula(self) -> str: ...
-
-    @property
-    def arity(self) -> int | None: ...
-
-    @property
-    def samples(self) -> tuple[Sample, ...]: ...
-
-    @property
-    def infer(self) -> Callable[..., TensorType]: ...
+def describe(operation: Block, text: str, signature: inspect.Signature) -> None:
+    """Gives the operation what `help()` and editors ask a function for."""
+    object.__setattr__(operation, "__name__", operation.name)
+    object.__setattr__(operation, "__doc__", text)
+    object.__setattr__(operation, "__signature__", signature)
 
 
-def operation_text(operation: Described) -> str:
+def operation_text(operation: Block) -> str:
     """What `help(gg.tanh)` shows below the name."""
     parts = [_called(operation), formulas(operation)]
     example = next((each for each in operation.samples if not each.attributes), None)
@@ -48,7 +32,21 @@ def operation_text(operation: Described) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def formulas(operation: Described) -> str:
+def typed_text(
+    operation: Block, declare: Callable[..., object], example: tuple[str, str] | None
+) -> str:
+    """What `help(gg.softmax)` shows below the name: how it is called, what the function `declare`
+    says of itself, then the block and an example."""
+    call = operation.name + str(inspect.signature(declare)).replace("'", "")
+    parts = [call, inspect.getdoc(declare) or ""]
+    if operation.arity != 0:  # a leaf has no heads to send deltas to
+        parts.append(formulas(operation))
+    if example is not None:
+        parts.append(example_text(*example))
+    return "\n\n".join(filter(None, parts))
+
+
+def formulas(operation: Block) -> str:
     """The delta formula and the shapes of an operation, as an indented list."""
     lines = [f"    value:  y = {operation.formula}"]
     rule = operation.delta_formula or "none: nothing is sent back"
@@ -61,7 +59,7 @@ def formulas(operation: Described) -> str:
     return "\n".join(lines)
 
 
-def signature_of(operation: Described) -> inspect.Signature:
+def signature_of(operation: Block) -> inspect.Signature:
     """How the operation is called: its heads, then `name` and the attributes by keyword."""
     kind = inspect.Parameter
     if operation.arity is None:
@@ -78,7 +76,7 @@ def head_names(count: int) -> list[str]:
     return ["x"] if count == 1 else [f"x{number}" for number in range(1, count + 1)]
 
 
-def attribute_names(operation: Described) -> list[str]:
+def attribute_names(operation: Block) -> list[str]:
     """The keywords that the operation's shape rule takes beside the types of the heads."""
     parameters = list(inspect.signature(operation.infer).parameters.values())
     named = [
@@ -91,36 +89,12 @@ def attribute_names(operation: Described) -> list[str]:
     return by_place[operation.arity or 0 :] + by_keyword
 
 
-def misuse(
-    signature: inspect.Signature, arguments: Sequence[Any], keywords: Mapping[str, Any]
-) -> ValueError | None:
-    """What is wrong with a call, as a shape rule says it (with the fix behind "; fix: "); None
-    where the call fits the signature."""
-    parameters = signature.parameters
-    known = [
-        name
-        for name, each in parameters.items()
-        if each.kind in (each.KEYWORD_ONLY, each.POSITIONAL_OR_KEYWORD)
-    ]
-    unknown = [name for name in keywords if name not in known]
-    if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        return ValueError(
-            f"there is no argument {unknown[0]!r}; fix: "
-            f"{suggestion(unknown[0], known, 'its arguments by name')}"
-        )
-    try:
-        signature.bind(*arguments, **keywords)
-    except TypeError as problem:
-        return ValueError(f"{problem}; fix: its arguments are {', '.join(parameters)}")
-    return None
-
-
 def example_text(call: str, result: str) -> str:
     """An example of a function of nodes, for its documentation."""
     return f'    >>> x = gg.input("x", (3, 4))\n    >>> print({call}.type)\n    {result}'
 
 
-def _called(operation: Described) -> str:
+def _called(operation: Block) -> str:
     heads = head_names(operation.arity) if operation.arity is not None else ["x1", "x2", "…"]
     keywords = [f"{name}=…" for name in attribute_names(operation)]
     return f"{operation.name}({', '.join([*heads, *keywords, 'name=None'])})"
@@ -130,13 +104,13 @@ def _type(head: Draw) -> TensorType:
     return TensorType(head.shape, _KINDS.get(head.kind, FLOAT32))
 
 
-def _types(operation: Described, each: Sample) -> str:
+def _types(operation: Block, each: Sample) -> str:
     heads = [_type(head) for head in each.heads]
     result = operation.infer(*heads, **each.attributes)
     return f"{', '.join(map(str, heads))} → {result}" if heads else str(result)
 
 
-def _example(operation: Described, each: Sample) -> str:
+def _example(operation: Block, each: Sample) -> str:
     heads = [_type(head) for head in each.heads]
     names = head_names(len(heads))
     lines = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from graphgrad.graph.deltas import Derivation, sent_name
-from graphgrad.graph.node import Node, has_default_name
+from graphgrad.graph.node import Node
+from graphgrad.graph.node_names import has_default_name
 from graphgrad.graph.order import own_nodes
 
 

@@ -16,82 +16,111 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Generic, ParamSpec
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError
-from graphgrad.graph.arrays import Literal, given_array, literal
+from graphgrad.graph.arguments import misuse, node_parameters
+from graphgrad.graph.arrays import Literal, given_operand, literal
 from graphgrad.graph.attribute_key import attribute_key
+from graphgrad.graph.block import Block
 from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.infix import Infix, Sameness
-from graphgrad.graph.manual import misuse, operation_text, signature_of
+from graphgrad.graph.manual import describe, operation_text, signature_of, typed_text
 from graphgrad.graph.methods import Methods
-from graphgrad.graph.samples import Sample, sample
-from graphgrad.graph.scope import Origin, current_origin, current_place, scoped
+from graphgrad.graph.node_names import add_name, refused, shown_name
+from graphgrad.graph.samples import sample
+from graphgrad.graph.scope import Origin, current_origin, current_site, scoped
 from graphgrad.graph.single import Single
-from graphgrad.graph.types import FLOAT32, INT64, DType, Shape, TensorType, as_dtype
+from graphgrad.graph.types import (
+    FLOAT32,
+    INT64,
+    DType,
+    Shape,
+    TensorType,
+    as_dtype,
+    as_shape,
+    float_dtype,
+)
 
+Parameters = ParamSpec("Parameters")
+Delta = Callable[..., "tuple[Node | None, ...]"]
 Operand = Any
 """What may stand where a node is meant: a node, a number, an array, a size. Beside nodes it takes
 their dtype (`as_nodes`)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Operation(Single):
-    """One operation, whole.
+class Operation(Block):
+    """An operation: its block, and the call that declares a node of it."""
 
-    `infer(*types, **attributes)` gives the type of the result or raises ValueError with the reason.
-    `delta(delta, y, *heads)` gives, for each head, the contribution that `y` sends back to it, as
-    nodes, or None; `y.attributes` holds the attributes. A contribution may have the shape of `y`:
-    axes along which the head was broadcast are summed by the deriving pass.
-    `compute(xp, out, *heads, **attributes)` writes the result into `out`, allocating nothing, for
-    any array module `xp` that follows NumPy; arrays named by `scratch` come as one more keyword.
-    """
-
-    name: str
-    infer: Callable[..., TensorType]
-    formula: str
-    compute: Callable[..., Any] | None = None
-    delta: Callable[..., tuple[Node | None, ...]] | None = None
-    delta_formula: str = ""
-    samples: tuple[Sample, ...] = ()
-    arity: int | None = None
-    """How many heads; None where any number will do."""
-    ufunc: str = ""
-    """The NumPy ufunc that computes it, where one does: printed and called directly."""
-    kernel: str = ""
-    """The value of one element as an expression of `{0}`, `{1}`, …, for fused kernels."""
-    view: Callable[..., Any] | None = None
-    """Where the result is the head's memory seen otherwise: `view(x, **attributes)`."""
-    scratch: Callable[..., tuple[TensorType, ...]] | None = None
-    """Types of the working arrays that `compute` needs, from the same arguments as `infer`."""
-    in_place: bool = False
-    """Whether `out` may be the memory of a head of the same type."""
-    commutative: bool = False
-    one_dtype: bool = True
-    """Whether a number or an array among the heads takes the dtype of the nodes beside it."""
+    delta: Delta | None = None
 
     def __post_init__(self) -> None:
-        texts = {
-            "__name__": self.name,
-            "__doc__": operation_text(self),
-            "__signature__": signature_of(self),
-        }
-        for field, value in texts.items():
-            object.__setattr__(self, field, value)
+        describe(self, operation_text(self), signature_of(self))
 
-    def __call__(self, *heads: Any, name: str | None = None, **attributes: Any) -> Node:
-        """Declares the node; `name` defaults to the operation's, numbers become constants."""
+    def node(self, *heads: Operand, name: str | None = None, **attributes: Any) -> Node:
+        """The node on these heads with exactly these attributes, which are those of the shape rule.
+
+        Numbers among the heads become constants; `name` defaults to the operation's.
+        """
+        return apply(self, heads, attributes, name)
+
+    def __call__(self, *heads: Any, **attributes: Any) -> Node:
+        """Declares the node; the keyword `name` names it."""
+        name = attributes.pop("name", None)
         return apply(self, heads, attributes, name)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}>"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TypedOperation(Operation, Generic[Parameters]):
+    """An operation that is called by a signature of its own, as `softmax(x, axis=-1)`.
+
+    A call runs `declare`, which checks its arguments, brings them to the one form that the block of
+    the operation knows, and declares the node by `softmax.node(x, axis=1)`. It may give another
+    node where that is the same value: `reshape` to the shape that x has is x.
+
+    A copy with changes (`dataclasses.replace`) declares by its own `node`: its call would still run
+    the function, which declares a node of the original.
+    """
+
+    declare: Callable[Parameters, Node] = field(kw_only=True)
+    example: tuple[str, str] | None = field(default=None, kw_only=True)
+    """A call on x, of shape [3, 4], and the type that it gives."""
+
+    operands: tuple[tuple[str, int], ...] = field(init=False, repr=False)
+    """The arguments that are nodes, by name and place."""
+
+    def __post_init__(self) -> None:
+        signature = inspect.signature(self.declare)
+        describe(self, typed_text(self, self.declare, self.example), signature)
+        object.__setattr__(self, "__module__", self.declare.__module__)
+        object.__setattr__(self, "operands", node_parameters(signature))
+
+    def __call__(self, *arguments: Parameters.args, **keywords: Parameters.kwargs) -> Node:
+        declare: Callable[..., Node] = self.declare
+        given: Sequence[Any] = arguments
+        named: Mapping[str, Any] = keywords
+        for _, place in self.operands:
+            if place >= len(given) or not isinstance(given[place], Node):
+                given, named = with_nodes(self.name, self.operands, given, named)
+                break
+        try:
+            return declare(*given, **named)
+        except (TypeError, ValueError) as problem:
+            error = refusal(self.name, inspect.signature(self), given, named, problem)
+            if error is None:
+                raise
+            raise error from None
 
 
 class Node(Methods, Infix, Single, Displayed):
@@ -156,57 +185,6 @@ class Node(Methods, Infix, Single, Displayed):
         return f"<{name} = {self.operation.name} : {self.type}>"
 
 
-def _infer_constant(value: Literal) -> TensorType:
-    return TensorType(value.array.shape, value.array.dtype)
-
-
-CONSTANT = Operation(
-    "constant",
-    _infer_constant,
-    "c",
-    arity=0,
-    samples=(
-        sample(value=Literal(np.arange(6.0).reshape(2, 3))),
-        sample(value=Literal(np.array(True))),
-    ),
-)
-
-
-def _infer_extent(size: int | Dimension, dtype: Any) -> TensorType:
-    return TensorType((), dtype)
-
-
-def _compute_extent(xp: Any, out: Any, size: int, dtype: Any) -> None:
-    out.fill(size)
-
-
-EXTENT = Operation(
-    "extent",
-    _infer_extent,
-    "n",
-    _compute_extent,
-    arity=0,
-    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
-)
-
-
-def constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
-    """A node whose value is known: a number or an array (copied, so later changes do not show).
-
-    Python floats become float32 (or what `default_dtype` says), integers int32 and booleans bool
-    unless `dtype` says otherwise; NumPy's scalars and arrays keep their own dtype.
-    """
-    if dtype is None and type(value) is float:
-        dtype = current_place().dtype
-    try:
-        return apply(CONSTANT, (), {"value": literal(value, dtype)}, name)
-    except ValueError as problem:
-        reason, _, fix = str(problem).partition("; fix: ")
-        raise DeclarationError(
-            f"constant({value!r:.60}): {reason}", current_origin(), fix
-        ) from None
-
-
 _interned: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
 _interned_lock = threading.Lock()
 _serials = itertools.count()
@@ -259,53 +237,6 @@ def _interned_node(
     return node
 
 
-def add_name(node: Node, full_name: str, first: bool = False) -> None:
-    """Lets `node` answer to one more name; a default name gives way to a chosen one.
-
-    A graph shows a node by the first of its names: the one it was declared with, or with `first`
-    this one.
-    """
-    if full_name in node.names and not first:
-        return
-    known = () if has_default_name(node) else node.names
-    others = tuple(name for name in known if name != full_name)
-    node.names = (full_name, *others) if first else (*others, full_name)
-
-
-def also_called(node: Node, name: str | None) -> Node:
-    """The node itself, where a function has nothing to do but to give it the name asked for."""
-    if name is not None:
-        add_name(node, scoped(name))
-    return node
-
-
-def has_default_name(node: Node) -> bool:
-    """Whether nobody chose a name: it is called by its operation."""
-    return len(node.names) == 1 and node.names[0].rpartition(".")[2] == node.operation.name
-
-
-def shown_name(node: Node) -> str:
-    """What a message calls the node: its names, the value of a constant. The default name of what
-    is made of numbers only may come from another model and is given without its scope."""
-    if node.operation is CONSTANT:
-        return repr(node.attributes["value"])
-    if has_default_name(node) and not _holds_data(node):
-        return node.operation.name
-    return ", ".join(node.names[:3])
-
-
-def _holds_data(node: Node) -> bool:
-    """Whether anything that a user declared as its own flows into the node."""
-    seen, stack = {node}, [node]
-    while stack:
-        node = stack.pop()
-        if "declaration" in node.attributes:
-            return True
-        stack += [head for head in node.heads if head not in seen]
-        seen.update(node.heads)
-    return False
-
-
 def as_nodes(operation: Operation, heads: tuple[Any, ...]) -> tuple[Node, ...]:
     """The heads as nodes: numbers and arrays become constants, sizes become numbers."""
     if operation.arity is not None and len(heads) != operation.arity:
@@ -333,33 +264,14 @@ def as_node(value: Any, what: str, dtype: DType | None = None) -> Node:
     """
     if isinstance(value, Node):
         return value
+    if type(value) is float and dtype is not None and dtype.kind == "f":
+        return _constant(value, dtype)  # as almost always
     if isinstance(value, Sameness):
         value.refuse()
     if isinstance(value, Dimension):
         number = dtype or as_dtype("int32")
-        return apply(EXTENT, (), {"size": value, "dtype": number}, None)
-    if not isinstance(value, bool | int | float | np.ndarray | np.generic):
-        raise DeclarationError(
-            f"{what} takes nodes, numbers and arrays, not {type(value).__name__}",
-            current_origin(),
-            "make an array of it: numpy.array(…), or stack(…) where it holds nodes"
-            if isinstance(value, list | tuple)
-            else "declare the value with input(), parameter() or constant()",
-        )
-    if dtype is None or isinstance(value, bool | np.bool_):
-        return constant(value)
-    kind = "f" if isinstance(value, float) else np.result_type(value).kind
-    if dtype.kind in "iu" and kind == "f":
-        shown = f"number {value}" if np.ndim(value) == 0 else f"array of {np.result_type(value)}"
-        raise DeclarationError(
-            f"{what}: the {shown} meets a node of dtype {dtype}",
-            current_origin(),
-            "write an integer, or cast the node: cast(x, 'float32')",
-        )
-    if not isinstance(value, np.ndarray | np.generic):
-        return constant(value, dtype)
-    array = given_array(f"{what}: the array", value)
-    return constant(array if kind == "b" else given_array(f"{what}: the array", array, dtype))
+        return apply(extent, (), {"size": value, "dtype": number}, None)
+    return _constant(*given_operand(value, what, dtype))
 
 
 def _infer(
@@ -371,14 +283,107 @@ def _infer(
     except ValueError as problem:
         raise refused(operation.name, heads, problem) from None
     except TypeError:
-        wrong = misuse(inspect.signature(operation), heads, attributes)
+        wrong = misuse(signature_of(operation), heads, attributes)
         if wrong is None:  # a fault of the rule itself
             raise
         raise refused(operation.name, heads, wrong) from None
 
 
-def refused(what: str, heads: Iterable[Node], problem: ValueError) -> DeclarationError:
-    """The error for what a shape rule or a check of arguments refuses with a ValueError."""
-    shown = ", ".join(f"{shown_name(head)}: {head.type}" for head in heads)
-    reason, _, fix = str(problem).partition("; fix: ")
-    return DeclarationError(f"{what}({shown}): {reason}", current_origin(), fix)
+def with_nodes(
+    what: str,
+    operands: tuple[tuple[str, int], ...],
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of the function called `what`, with nodes where it takes nodes."""
+    given, named = list(arguments), dict(keywords)
+    for name, place in operands:
+        if place < len(given):
+            given[place] = as_node(given[place], what)
+        elif name in named:
+            named[name] = as_node(named[name], what)
+    return given, named
+
+
+def refusal(
+    what: str,
+    signature: inspect.Signature,
+    arguments: Sequence[Any],
+    keywords: Mapping[str, Any],
+    problem: TypeError | ValueError,
+) -> DeclarationError | None:
+    """The error for a call that raised `problem`; None where that is a fault of the function."""
+    wrong = misuse(signature, arguments, keywords) if isinstance(problem, TypeError) else problem
+    if wrong is None:
+        return None
+    listed = (
+        item
+        for each in (*arguments, *keywords.values())
+        for item in (each if isinstance(each, list | tuple) else [each])
+    )
+    return refused(what, (item for item in listed if isinstance(item, Node)), wrong)
+
+
+# ---------------------------------------------------------------- known values
+
+
+def _infer_constant(value: Literal) -> TensorType:
+    return TensorType(value.array.shape, value.array.dtype)
+
+
+def _constant(value: Any, dtype: Any = None, name: str | None = None) -> Node:
+    """A node whose value is known: a number or an array (copied, so later changes do not show).
+
+    Python floats become float32 (or what `default_dtype` says), integers int32 and booleans bool
+    unless `dtype` says otherwise; NumPy's scalars and arrays keep their own dtype.
+    """
+    if dtype is None and type(value) is float:
+        dtype = current_site().dtype
+    try:
+        return apply(constant, (), {"value": literal(value, dtype)}, name)
+    except ValueError as problem:
+        reason, _, fix = str(problem).partition("; fix: ")
+        raise DeclarationError(
+            f"constant({value!r:.60}): {reason}", current_origin(), fix
+        ) from None
+
+
+constant = TypedOperation(
+    "constant",
+    _infer_constant,
+    "c",
+    arity=0,
+    samples=(
+        sample(value=Literal(np.arange(6.0).reshape(2, 3))),
+        sample(value=Literal(np.array(True))),
+    ),
+    declare=_constant,
+)
+
+
+def _infer_extent(size: int | Dimension, dtype: DType) -> TensorType:
+    return TensorType((), dtype)
+
+
+def _compute_extent(xp: Any, out: Any, size: int, dtype: DType) -> None:
+    out.fill(size)
+
+
+def _extent(size: int | str | Dimension, dtype: Any = None, name: str | None = None) -> Node:
+    """The number `size` itself, as a scalar; a constant where it is known already."""
+    (known,) = as_shape(size)
+    dtype = float_dtype(dtype)
+    if isinstance(known, int):
+        return _constant(known, dtype, name)
+    return apply(extent, (), {"size": known, "dtype": dtype}, name)
+
+
+extent = TypedOperation(
+    "extent",
+    _infer_extent,
+    "n",
+    _compute_extent,
+    arity=0,
+    samples=(sample(size=7, dtype=FLOAT32), sample(size=0, dtype=INT64)),
+    declare=_extent,
+)

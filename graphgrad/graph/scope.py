@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class Shared:
         return f"{self.first}{scope[len(self.use) :]}".removeprefix(".")
 
 
-class Place(NamedTuple):
+class Site(NamedTuple):
     """What is in force where a node is declared."""
 
     scope: str = ""
@@ -69,13 +70,13 @@ class Place(NamedTuple):
     """Where layers share parameters and states: those declared so far."""
 
 
-_place = ContextVar("graphgrad_place", default=Place())  # noqa: B039 (a Place is a tuple)
+_site = ContextVar("graphgrad_site", default=Site())  # noqa: B039 (a Site is a tuple)
 
 
 @contextmanager
 def scope(name: str) -> Iterator[None]:
     """Prefixes the names of all nodes declared inside: `with scope("encoder.0"): …`."""
-    with _in_force(_place.get()._replace(scope=scoped(name))):
+    with _in_force(_site.get()._replace(scope=scoped(name))):
         yield
 
 
@@ -98,40 +99,40 @@ def default_dtype(dtype: Any) -> Iterator[None]:
             f"the dtype of a model is one of {', '.join(FLOATS)}, not {dtype!r:.60}",
             current_origin(),
         )
-    with _in_force(_place.get()._replace(dtype=name)):
+    with _in_force(_site.get()._replace(dtype=name)):
         yield
 
 
 @contextmanager
-def sharing(place: Place, leaves: dict[str, Any], number: int) -> Iterator[None]:
-    """Use `number` (from 1) of layers that were declared in `place`: parameters and states that are
+def sharing(site: Site, leaves: dict[str, Any], number: int) -> Iterator[None]:
+    """Use `number` (from 1) of layers that were declared in `site`: parameters and states that are
     among `leaves` are those, and others become part of them. Other nodes of a further use have a
     scope of their own, `use_2` and so on."""
-    use = place.scope if number == 1 else f"{place.scope}.use_{number}".removeprefix(".")
-    shared = Shared(place.scope, use, leaves, place.shared)
-    with _in_force(_place.get()._replace(scope=use, shared=shared)):
+    use = site.scope if number == 1 else f"{site.scope}.use_{number}".removeprefix(".")
+    shared = Shared(site.scope, use, leaves, site.shared)
+    with _in_force(_site.get()._replace(scope=use, shared=shared)):
         yield
 
 
 @contextmanager
 def in_scope(name: str) -> Iterator[None]:
     """Declares in the scope of this full name, whatever scope is in force."""
-    with _in_force(_place.get()._replace(scope=name)):
+    with _in_force(_site.get()._replace(scope=name)):
         yield
 
 
-def current_place() -> Place:
+def current_site() -> Site:
     """What is in force."""
-    return _place.get()
+    return _site.get()
 
 
 @contextmanager
-def _in_force(place: Place) -> Iterator[None]:
-    token = _place.set(place)
+def _in_force(site: Site) -> Iterator[None]:
+    token = _site.set(site)
     try:
         yield
     finally:
-        _place.reset(token)
+        _site.reset(token)
 
 
 class placed:
@@ -140,16 +141,16 @@ class placed:
     A class and not a generator, because passes enter it once for every node.
     """
 
-    __slots__ = ("_place", "_token")
+    __slots__ = ("_site", "_token")
 
     def __init__(self, scope_name: str, origin: Origin | None) -> None:
-        self._place = Place(scope_name, origin)
+        self._site = Site(scope_name, origin)
 
     def __enter__(self) -> None:
-        self._token = _place.set(self._place)
+        self._token = _site.set(self._site)
 
     def __exit__(self, *_: object) -> None:
-        _place.reset(self._token)
+        _site.reset(self._token)
 
 
 def scoped(name: str) -> str:
@@ -158,7 +159,7 @@ def scoped(name: str) -> str:
         raise DeclarationError(
             f"a name is a text, not {name!r:.60}", current_origin(), "write name='…'"
         )
-    prefix = _place.get().scope
+    prefix = _site.get().scope
     return f"{prefix}.{name}" if prefix else name
 
 
@@ -170,15 +171,15 @@ def _is_users(file: str) -> bool:
 def current_origin() -> Origin | None:
     """The inherited origin, or the nearest line up the stack that is not graphgrad's own; None
     where a command declares."""
-    inherited = _place.get().origin
+    inherited = _site.get().origin
     if inherited is not None:
         return inherited
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if frame.f_globals.get("__name__", "").startswith(_COMMANDS):
             return None
         if _is_users(file):
             return Origin(file, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None

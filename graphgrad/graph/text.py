@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphgrad.graph.initial import Initial
-from graphgrad.graph.node import CONSTANT, Node
+from graphgrad.graph.node import Node, constant
 from graphgrad.text import printable
 
 _HIDDEN = ("declaration", "label", "shape", "dtype")
@@ -75,9 +75,9 @@ def node_line(graph: GraphLike, node: Node) -> str:
 
 def attributes_text(node: Node) -> str:
     """`axes=(1,), keepdims=True`: the attributes that the type does not show already."""
-    hidden = () if node.operation.name in ("reshape", "broadcast_to") else _HIDDEN
+    hidden = () if node.operation.view is not None else _HIDDEN  # what a view was asked for
     shown = {name: value for name, value in node.attributes.items() if name not in hidden}
-    if node.operation is CONSTANT:
+    if node.operation is constant:
         return repr(shown["value"])
     return ", ".join(f"{name}={value_text(value)}" for name, value in shown.items())
 

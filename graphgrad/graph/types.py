@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph.dimension import Dimension, named, product
-from graphgrad.graph.scope import current_place
+from graphgrad.graph.scope import current_site
 
 Shape = tuple[int | Dimension, ...]
 DType = np.dtype[Any]
@@ -77,6 +77,7 @@ class TensorType:
 
 def as_dtype(dtype: Any) -> DType:
     """A dtype that graphgrad computes with; ValueError for any other."""
+    found: DType | None
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -88,7 +89,7 @@ def as_dtype(dtype: Any) -> DType:
 
 def float_dtype(dtype: Any) -> DType:
     """The dtype that is given; where none is, that of the model which is being declared."""
-    return as_dtype(current_place().dtype if dtype is None else dtype)
+    return as_dtype(current_site().dtype if dtype is None else dtype)
 
 
 def whole_number(value: Any, what: str, wanted: str = "an integer") -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import graphgrad
 from graphgrad import layers
 from graphgrad.graph import Operation
+from graphgrad.graph.manual import example_text
+from graphgrad.graph.node import TypedOperation
 from graphgrad.guide.markdown import code, docstring_text
 from graphgrad.passes import surgery as cuts
 from graphgrad.training import settings, task
@@ -65,7 +67,7 @@ def api_page() -> str:
 
 def _layer(value: Any) -> str:
     """The part of the package that a public value comes from."""
-    if isinstance(value, Operation):
+    if isinstance(value, Operation) and not isinstance(value, TypedOperation):
         return "ops"
     if isinstance(value, ModuleType):
         return "modules"
@@ -78,17 +80,26 @@ def _block(name: str, value: Any) -> Iterator[str]:
     signature = "" if isinstance(value, ModuleType) else _signature(name, value)
     if signature:
         yield f"```python\n{signature}\n```\n"
-    if isinstance(value, Operation):
+    if isinstance(value, Operation) and value.arity != 0:
         yield f"y = {code(value.formula)}" + (
             f", and back: {code(value.delta_formula)}.\n" if value.delta_formula else ".\n"
         )
-    own = value.__dict__.get("__doc__") if isinstance(value, Operation) else value.__doc__
-    documented = inspect.cleandoc(own) if isinstance(own, str) else ""
-    if documented and not documented.startswith(f"{getattr(value, '__name__', '')}("):
+    documented = _documented(value)
+    if documented:
         yield docstring_text(documented) + "\n"
     fields = list(_fields(value)) if isinstance(value, type) else []
     if fields:
         yield "\n".join(fields) + "\n"
+
+
+def _documented(value: Any) -> str:
+    """What the value says of itself. The block of an operation is shown already."""
+    if isinstance(value, TypedOperation):
+        example = example_text(*value.example) if value.example else ""
+        return f"{inspect.getdoc(value.declare)}\n\n{inspect.cleandoc(example)}".rstrip()
+    if isinstance(value, Operation):
+        return ""
+    return inspect.cleandoc(value.__doc__) if isinstance(value.__doc__, str) else ""
 
 
 def _signature(name: str, value: Any) -> str:

@@ -19,8 +19,8 @@ formula x (or x₁, x₂, …) are the heads, y is the result and δ the delta o
 arrow is the delta rule: what y sends back to each head. A dash stands for a head that gets
 nothing, integers say. Contributions are summed over axes along which a head was broadcast.
 
-What you call is a function of `gg`, which may check its arguments or take them in a handier form:
-see `graphgrad guide api`.
+An operation is called by its name, as `gg.softmax(x, axis=-1)`; `graphgrad guide api` has
+its arguments.
 """
 
 
@@ -78,7 +78,7 @@ def _sampled(operation: Operation) -> Iterator[Node]:
     for sample in operation.samples:
         arrays = [head.array(generator, np.float32) for head in sample.heads]
         heads = [input(f"x{place}", a.shape, a.dtype) for place, a in enumerate(arrays, 1)]
-        yield operation(*heads, **sample.attributes)
+        yield operation.node(*heads, **sample.attributes)
 
 
 def _example(node: Node) -> str:

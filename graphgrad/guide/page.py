@@ -12,7 +12,7 @@ from importlib.resources import files
 
 from graphgrad.guide.html import Renderer
 from graphgrad.guide.topics import GROUPS, TOPICS, guide_file, text_of, title_of
-from graphgrad.rendering.page.build import content_hash
+from graphgrad.page.build import content_hash
 
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
@@ -34,7 +34,7 @@ def build_guide() -> str:
         f'<h2 id="{group}">{html.escape(heading)}</h2><ul>{"".join(links[group])}</ul>'
         for group, heading in GROUPS.items()
     )
-    base = (files("graphgrad.rendering.page") / "assets" / "base.css").read_text(encoding="utf-8")
+    base = (files("graphgrad.page") / "assets" / "base.css").read_text(encoding="utf-8")
     style = base.replace("\r\n", "\n") + guide_file("assets/guide.css")
     script = guide_file("assets/guide.js")
     parts = {

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from graphgrad.graph import CONSTANT
+from graphgrad.graph import constant
 from graphgrad.guide.markdown import code, docstring_text
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, Pass
 from graphgrad.passes.pattern import Pattern
@@ -74,7 +74,7 @@ def pattern_text(pattern: Pattern) -> str:
     """A pattern as it would be written: `log(softmax(x))`."""
     if pattern.operation is None:
         return pattern.bind or "·"
-    if pattern.operation is CONSTANT:
+    if pattern.operation is constant:
         return pattern.bind or "c"
     if not pattern.heads:
         return pattern.bind or f"{pattern.operation.name}(…)"

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Node, iota, scope
+from graphgrad.graph import Dimension, Node, iota, scope
+from graphgrad.graph.front import front
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import dense, known_width
 from graphgrad.ops import (
@@ -27,6 +28,7 @@ from graphgrad.ops import (
 )
 
 
+@front
 def attention(
     query: Node, key: Node, value: Node, mask: Node | None = None, scaled: bool = True
 ) -> Node:
@@ -45,6 +47,7 @@ def attention(
     return matmul(weights, value, name="values")
 
 
+@front
 def multi_head_attention(
     queries: Node, memory: Node, mask: Node | None, heads: int, name: str = "attention"
 ) -> Node:
@@ -66,24 +69,28 @@ def multi_head_attention(
         return dense(joined, width, "output")
 
 
+@front
 def split_heads(x: Node, heads: int) -> Node:
     """[batch, position, feature] -> [batch, head, position, feature / heads]."""
     batch, position, width = x.shape
     return transpose(reshape(x, (batch, position, heads, width // heads)), (0, 2, 1, 3))
 
 
+@front
 def join_heads(x: Node) -> Node:
     """[batch, head, position, feature] -> [batch, position, heads * feature]."""
     batch, heads, position, width = x.shape
     return reshape(transpose(x, (0, 2, 1, 3)), (batch, position, heads * width), name="heads")
 
 
+@front
 def padding_mask(ids: Node, padding: int = 0, name: str = "padding_mask") -> Node:
     """True at keys that are no padding: ids [batch, key] -> [batch, 1, 1, key]."""
     return expand_dims(expand_dims(not_equal(ids, padding), 1), 1, name=name)
 
 
-def causal_mask(length: int | object, name: str = "causal_mask") -> Node:
+@front
+def causal_mask(length: int | str | Dimension, name: str = "causal_mask") -> Node:
     """True where the key does not come after the query: [query, key], the lecture's triangle."""
-    positions = iota(length)  # type: ignore[arg-type]
+    positions = iota(length)
     return less_equal(expand_dims(positions, 0), expand_dims(positions, 1), name=name)

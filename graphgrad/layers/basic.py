@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
-from graphgrad.graph.node import add_name
+from graphgrad.graph.front import front
+from graphgrad.graph.node_names import add_name
 from graphgrad.graph.scope import current_origin, scoped
 from graphgrad.ops import (
     add,
@@ -58,6 +59,7 @@ class Randomness:
     streams: Iterator[int] = field(default_factory=itertools.count)
 
 
+@front
 def dense(
     x: Node,
     width: int,
@@ -75,6 +77,7 @@ def dense(
         return add(matmul(x, weight, name="product"), offset, name="a")
 
 
+@front
 def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
     """Layer normalisation (Ba et al. 2016): gain · (x - μ) / √(σ² + ε) + bias over the last axis.
 
@@ -88,6 +91,7 @@ def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
         return add(multiply(standard, gain, name="scaled"), bias, name="y")
 
 
+@front
 def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dropout") -> Node:
     """x · mask, where the mask is 0 with probability `rate` and 1 / (1 - rate) otherwise.
 
@@ -108,6 +112,7 @@ def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dr
         return multiply(x, mask, name="y")
 
 
+@front
 def feed_forward(x: Node, inner: int, activation: str = "relu", name: str = "feed_forward") -> Node:
     """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2)."""
     if activation not in ACTIVATIONS:

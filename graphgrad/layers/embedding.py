@@ -6,12 +6,14 @@ import math
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Node, constant, iota, normal, parameter
+from graphgrad.graph.front import front
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import float_dtype
 from graphgrad.layers.basic import known_width
 from graphgrad.ops import cast, concatenate, cos, expand_dims, gather, multiply, reshape, sin
 
 
+@front
 def embedding_table(
     vocabulary: int, width: int, dtype: object = None, name: str = "embedding"
 ) -> Node:
@@ -23,11 +25,13 @@ def embedding_table(
     return parameter(name, (vocabulary, width), normal(width**-0.5), dtype)
 
 
+@front
 def embed(ids: Node, table: Node, name: str = "embedded") -> Node:
     """The rows of the table for the ids, times √width: [...] -> [..., width]."""
     return multiply(gather(table, ids), math.sqrt(known_width(table)), name=name)
 
 
+@front
 def sinusoidal_positions(
     length: int | Dimension, width: int, dtype: object = None, name: str = "positions"
 ) -> Node:

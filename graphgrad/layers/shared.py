@@ -17,12 +17,14 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from graphgrad.graph import Node
-from graphgrad.graph.scope import current_place, sharing
+from graphgrad.graph.front import front
+from graphgrad.graph.scope import current_site, sharing
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+@front
 def shared(layer: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """`layer` with one set of parameters and states, however often it is applied.
 
@@ -32,13 +34,13 @@ def shared(layer: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     parameter that would have another shape, dtype or first value than the first time is a
     DeclarationError.
     """
-    place = current_place()
+    site = current_site()
     leaves: dict[str, Node] = {}
     uses = itertools.count(1)
 
     @functools.wraps(layer)
     def apply(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> Result:
-        with sharing(place, leaves, next(uses)):
+        with sharing(site, leaves, next(uses)):
             return layer(*arguments, **keywords)
 
     return apply

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 from graphgrad.loops import instructions
 from graphgrad.loops.instructions import LLVM_TYPES, Emitter, LoopError, Number, Scalar
@@ -324,6 +324,6 @@ class Expressions:
         return [self.as_type(v, type_) if type_ else self.scalar(v) for v in values]
 
 
-def refused(part: ast.AST) -> Any:
+def refused(part: ast.AST) -> NoReturn:
     """Says that something is not in the language."""
     raise LoopError(f"not in the language: {ast.unparse(part).splitlines()[0]}")

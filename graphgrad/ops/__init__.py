@@ -1,11 +1,11 @@
-"""All operations. Adding one is adding its block to a family and its value to that family's list.
+"""All operations. Adding one is adding its block to a family and its name to that family's list.
 
-`ALL_OPERATIONS` is what the test suite, the documentation and the inspection walk over.
+`ALL_OPERATIONS` is what the test suite, the documentation and the rooms above walk over.
 """
 
 from graphgrad.graph.infix import OPERATORS
-from graphgrad.graph.leaves import EXTENT, IOTA
-from graphgrad.graph.node import CONSTANT, Operation
+from graphgrad.graph.leaves import iota
+from graphgrad.graph.node import Operation, constant, extent
 from graphgrad.ops import (
     arithmetic,
     composite,
@@ -16,6 +16,7 @@ from graphgrad.ops import (
     movement,
     random,
     reduction,
+    slices,
 )
 from graphgrad.ops.arithmetic import (
     absolute,
@@ -81,18 +82,14 @@ from graphgrad.ops.indexing import (
 )
 from graphgrad.ops.movement import (
     broadcast_to,
-    concatenate,
     expand_dims,
-    pad,
     reshape,
-    slice,
-    split,
     squeeze,
-    stack,
     transpose,
 )
 from graphgrad.ops.random import dropout_mask
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
+from graphgrad.ops.slices import concatenate, pad, slice, split, stack
 
 FAMILIES = (
     arithmetic,
@@ -100,6 +97,7 @@ FAMILIES = (
     reduction,
     contraction,
     movement,
+    slices,
     frames,
     indexing,
     random,
@@ -107,9 +105,9 @@ FAMILIES = (
 )
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
-    CONSTANT,
-    IOTA,
-    EXTENT,
+    constant,
+    iota,
+    extent,
     *(operation for family in FAMILIES for operation in family.OPERATIONS),
 )
 

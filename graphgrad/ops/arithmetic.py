@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import front_of
-from graphgrad.graph.node import Node, Operation, also_called
+from graphgrad.graph.front import operation
+from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node_names import also_called
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
 from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
 from graphgrad.ops.rules import (
+    Binary,
+    Ternary,
+    Unary,
     elementwise,
     infer_comparison,
     infer_elementwise,
@@ -111,7 +115,7 @@ absolute = elementwise(
     samples=(sample(real(3, 4)),),
 )
 
-sign: Operation = elementwise(
+sign: Unary = elementwise(
     "sign",
     "sign x",
     "sign({0})",
@@ -155,7 +159,7 @@ minimum = elementwise(
 )
 
 
-equal: Operation = elementwise(
+equal: Binary = elementwise(
     "equal",
     "x₁ = x₂",
     "{0} == {1}",
@@ -179,7 +183,7 @@ not_equal = elementwise(
     samples=(sample(integer(3, 4, below=3), integer(3, 4, below=3), smooth=False),),
 )
 
-less: Operation = elementwise(
+less: Binary = elementwise(
     "less",
     "x₁ < x₂",
     "{0} < {1}",
@@ -254,7 +258,7 @@ def _delta_clip(delta: Node, y: Node, x: Node, low: Node, high: Node) -> tuple[N
     return where(below, 0.0, rest), where(below, rest, 0.0), where(above, delta, 0.0)
 
 
-clip: Operation = elementwise(
+clip: Ternary = elementwise(
     "clip",
     "min(max(x₁, x₂), x₃)",
     "min(max({0}, {1}), {2})",
@@ -286,7 +290,7 @@ def _compute_where(xp: Any, out: Any, condition: Any, a: Any, b: Any) -> None:
     xp.copyto(out, a, where=condition)
 
 
-where: Operation = elementwise(
+where: Ternary = elementwise(
     "where",
     "x₂ where x₁, else x₃",
     "where({0}, {1}, {2})",
@@ -321,13 +325,12 @@ def _delta_cast(delta: Node, y: Node, x: Node) -> tuple[Node | None]:
     return (cast(delta, x.dtype) if x.type.is_float else None,)
 
 
-_cast = elementwise(
-    "cast",
-    "x as another dtype",
-    "{0}",
+@operation(
+    formula="x as another dtype",
+    kernel="{0}",
     compute=_compute_cast,
     infer=_infer_cast,
-    in_place=False,
+    arity=1,
     delta=_delta_cast,
     delta_formula="δ as the dtype of x",
     samples=(
@@ -335,10 +338,8 @@ _cast = elementwise(
         sample(integer(3, 4, below=5), dtype=as_dtype("float64")),
         sample(boolean(3, 4), dtype=as_dtype("int32")),
     ),
+    example=('gg.cast(x, "int32")', "int32[3, 4]"),
 )
-
-
-@front_of(_cast, 'gg.cast(x, "int32")', "int32[3, 4]")
 def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     """x as another dtype: floats to integers are cut towards zero, to bool means not equal to 0.
 
@@ -349,10 +350,10 @@ def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
         return also_called(x, name)
     if dtype == BOOL:
         return not_equal(x, 0, name=name)
-    return _cast(x, dtype=dtype, name=name)
+    return cast.node(x, dtype=dtype, name=name)
 
 
-stop_gradient: Operation = elementwise(
+stop_gradient: Unary = elementwise(
     "stop_gradient",
     "x",
     "{0}",
@@ -384,6 +385,6 @@ OPERATIONS: tuple[Operation, ...] = (
     is_finite,
     clip,
     where,
-    _cast,
+    cast,
     stop_gradient,
 )

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import front_of
-from graphgrad.graph.leaves import extent
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.front import operation, with_example
+from graphgrad.graph.node import Node, Operand, Operation, extent
 from graphgrad.graph.samples import integer, real, sample
 from graphgrad.graph.types import TensorType, normal_axis, real_number, whole_number
 from graphgrad.ops.arithmetic import cast, divide, not_equal, where
@@ -58,24 +57,21 @@ def _delta_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
     return (y * (delta - sum(delta * y, y.attributes["axis"], keepdims=True)),)
 
 
-SOFTMAX = Operation(
-    "softmax",
-    _infer_softmax,
-    "eˣ / Σ eˣ",
-    _compute_softmax,
+@operation(
+    infer=_infer_softmax,
+    formula="eˣ / Σ eˣ",
+    compute=_compute_softmax,
     arity=1,
     delta=_delta_softmax,
     delta_formula="y · (δ - Σ δ · y)",
     scratch=_row_scratch,
     in_place=True,
     samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
+    example=("gg.softmax(x)", "float32[3, 4]"),
 )
-
-
-@front_of(SOFTMAX, "gg.softmax(x)", "float32[3, 4]")
 def softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """eˣ / Σ eˣ along `axis`. -∞ gives exactly 0; a row of nothing but -∞ gives zeros."""
-    return SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
+    return softmax.node(x, axis=normal_axis(axis, x.rank), name=name)
 
 
 def _log_scratch(x: TensorType, axis: int) -> tuple[TensorType, ...]:
@@ -97,24 +93,21 @@ def _delta_log_softmax(delta: Node, y: Node, x: Node) -> tuple[Node]:
     return (delta - exp(y) * sum(delta, y.attributes["axis"], keepdims=True),)
 
 
-LOG_SOFTMAX = Operation(
-    "log_softmax",
-    _infer_softmax,
-    "x - log Σ eˣ",
-    _compute_log_softmax,
+@operation(
+    infer=_infer_softmax,
+    formula="x - log Σ eˣ",
+    compute=_compute_log_softmax,
     arity=1,
     delta=_delta_log_softmax,
     delta_formula="δ - eʸ · Σ δ",
     scratch=_log_scratch,
     in_place=True,
     samples=(sample(real(3, 4), axis=1), sample(real(2, 3, 4), axis=0)),
+    example=("gg.log_softmax(x, axis=0)", "float32[3, 4]"),
 )
-
-
-@front_of(LOG_SOFTMAX, "gg.log_softmax(x, axis=0)", "float32[3, 4]")
 def log_softmax(x: Node, axis: int = -1, name: str | None = None) -> Node:
     """log of softmax along `axis`, computed without taking the log of a small number."""
-    return LOG_SOFTMAX(x, axis=normal_axis(axis, x.rank), name=name)
+    return log_softmax.node(x, axis=normal_axis(axis, x.rank), name=name)
 
 
 # ---------------------------------------------------------------- layer normalisation
@@ -155,24 +148,21 @@ def _delta_standardise(delta: Node, y: Node, x: Node) -> tuple[Node]:
     return ((centred - y * mean(delta * y, -1, keepdims=True)) * inverse,)
 
 
-STANDARDISE = Operation(
-    "standardise",
-    _infer_standardise,
-    "(x - μ) / √(σ² + ε)",
-    _compute_standardise,
+@operation(
+    infer=_infer_standardise,
+    formula="(x - μ) / √(σ² + ε)",
+    compute=_compute_standardise,
     arity=1,
     delta=_delta_standardise,
     delta_formula="(δ - mean δ - y · mean(δ · y)) / √(σ² + ε)",
     scratch=_standardise_scratch,
     in_place=True,
     samples=(sample(real(3, 4), epsilon=1e-5), sample(real(2, 3, 5), epsilon=0.1)),
+    example=("gg.standardise(x)", "float32[3, 4]"),
 )
-
-
-@front_of(STANDARDISE, "gg.standardise(x)", "float32[3, 4]")
 def standardise(x: Node, epsilon: float = 1e-5, name: str | None = None) -> Node:
     """x with mean 0 and variance 1 along the last axis (σ² is the mean of squares, over n)."""
-    return STANDARDISE(x, epsilon=real_number(epsilon, "epsilon"), name=name)
+    return standardise.node(x, epsilon=real_number(epsilon, "epsilon"), name=name)
 
 
 # ---------------------------------------------------------------- cross-entropy
@@ -231,11 +221,10 @@ def _delta_cross_entropy(delta: Node, y: Node, logits: Node, targets: Node) -> t
     return (softmax(logits) - goal) * weight, None
 
 
-CROSS_ENTROPY = Operation(
-    "cross_entropy",
-    _infer_cross_entropy,
-    "-Σ q · log softmax(x₁), q the smoothed x₂",
-    _compute_cross_entropy,
+@operation(
+    infer=_infer_cross_entropy,
+    formula="-Σ q · log softmax(x₁), q the smoothed x₂",
+    compute=_compute_cross_entropy,
     arity=2,
     delta=_delta_cross_entropy,
     delta_formula="δ₁ = δ · (softmax(x₁) - q), 0 where x₂ is ignored",
@@ -244,10 +233,8 @@ CROSS_ENTROPY = Operation(
         sample(real(3, 4), integer(3, below=4), smoothing=0.0, ignored=-1),
         sample(real(2, 3, 4), integer(2, 3, below=4), smoothing=0.1, ignored=0),
     ),
+    example=("gg.cross_entropy(x, gg.constant([0, 3, 1]))", "float32[3]"),
 )
-
-
-@front_of(CROSS_ENTROPY, "gg.cross_entropy(x, gg.constant([0, 3, 1]))", "float32[3]")
 def cross_entropy(
     logits: Node,
     targets: Node,
@@ -262,7 +249,7 @@ def cross_entropy(
     delta are exactly 0. The result keeps one loss a target: sum or average it as you need. The
     vocabulary may be a named dimension, as where each example of a batch is told from all others.
     """
-    return CROSS_ENTROPY(
+    return cross_entropy.node(
         logits,
         targets,
         smoothing=real_number(smoothing, "label smoothing"),
@@ -271,7 +258,7 @@ def cross_entropy(
     )
 
 
-@front_of(None, "gg.mean_over_targets(gg.cross_entropy(x, x.argmax()), x.argmax())", "float32[]")
+@with_example("gg.mean_over_targets(gg.cross_entropy(x, x.argmax()), x.argmax())", "float32[]")
 def mean_over_targets(
     losses: Node, targets: Node, ignored: int = -1, name: str | None = None
 ) -> Node:
@@ -304,11 +291,10 @@ def _delta_half_squared_error(delta: Node, y: Node, x: Node, truth: Node) -> tup
     return sent, -sent
 
 
-half_squared_error = Operation(
-    "half_squared_error",
-    _infer_half_squared_error,
-    "½ Σ (x₁ - x₂)²",
-    _compute_half_squared_error,
+@operation(
+    infer=_infer_half_squared_error,
+    formula="½ Σ (x₁ - x₂)²",
+    compute=_compute_half_squared_error,
     arity=2,
     delta=_delta_half_squared_error,
     delta_formula="δ₁ = δ · (x₁ - x₂), δ₂ = -δ · (x₁ - x₂)",
@@ -319,8 +305,17 @@ half_squared_error = Operation(
         sample(real(), real(5)),
         sample(real(3, 0), real(3, 0)),
     ),
+    example=("gg.half_squared_error(x, 1.0)", "float32[]"),
 )
-"""½ Σ (x₁ - x₂)² over all elements: the lecture's loss, whose delta is x₁ - x₂."""
+def half_squared_error(y: Operand, truth: Operand, name: str | None = None) -> Node:
+    """½ Σ (x₁ - x₂)² over all elements: the lecture's loss, whose delta is x₁ - x₂."""
+    return half_squared_error.node(y, truth, name=name)
 
 
-OPERATIONS = (SOFTMAX, LOG_SOFTMAX, STANDARDISE, CROSS_ENTROPY, half_squared_error)
+OPERATIONS: tuple[Operation, ...] = (
+    softmax,
+    log_softmax,
+    standardise,
+    cross_entropy,
+    half_squared_error,
+)

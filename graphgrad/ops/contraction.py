@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from graphgrad.graph.dimension import Dimension, product
-from graphgrad.graph.front import front_of
+from graphgrad.graph.front import operation
 from graphgrad.graph.node import Node, Operand, Operation, as_nodes
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType, broadcast, shape_text, truth
-from graphgrad.ops.movement import RESHAPE, expand_dims, reshape, squeeze
+from graphgrad.ops.movement import expand_dims, reshape, squeeze
 from graphgrad.ops.rules import need_floats
 
 
@@ -50,26 +50,25 @@ def _compute(xp: Any, out: Any, a: Any, b: Any, transpose_a: bool, transpose_b: 
 def _delta(delta: Node, y: Node, a: Node, b: Node) -> tuple[Node, Node]:
     transpose_a, transpose_b = y.attributes["transpose_a"], y.attributes["transpose_b"]
     if transpose_a:
-        to_a = MATMUL(b, delta, transpose_a=transpose_b, transpose_b=True)
+        to_a = matmul.node(b, delta, transpose_a=transpose_b, transpose_b=True)
     else:
-        to_a = MATMUL(delta, b, transpose_a=False, transpose_b=not transpose_b)
+        to_a = matmul.node(delta, b, transpose_a=False, transpose_b=not transpose_b)
     if b.rank == 2 and a.rank > 2 and not transpose_a:
         # all rows of all batches meet the one matrix b: sum over them inside the product
         rows = product(a.shape[:-1])
         a = reshape(a, (rows, a.shape[-1]))
         delta = reshape(delta, (rows, delta.shape[-1]))
     if transpose_b:
-        to_b = MATMUL(delta, a, transpose_a=True, transpose_b=transpose_a)
+        to_b = matmul.node(delta, a, transpose_a=True, transpose_b=transpose_a)
     else:
-        to_b = MATMUL(a, delta, transpose_a=not transpose_a, transpose_b=False)
+        to_b = matmul.node(a, delta, transpose_a=not transpose_a, transpose_b=False)
     return to_a, to_b
 
 
-MATMUL = Operation(
-    "matmul",
-    _infer,
-    "x₁ x₂",
-    _compute,
+@operation(
+    infer=_infer,
+    formula="x₁ x₂",
+    compute=_compute,
     arity=2,
     delta=_delta,
     delta_formula="δ₁ = δ x₂ᵀ, δ₂ = x₁ᵀ δ",
@@ -85,10 +84,8 @@ MATMUL = Operation(
         sample(real(3, 0), real(0, 2), transpose_a=False, transpose_b=False),
         sample(real(2, 3, 0), real(0, 2), transpose_a=False, transpose_b=False),
     ),
+    example=('gg.matmul(x, gg.parameter("w", (4, 2)))', "float32[3, 2]"),
 )
-
-
-@front_of(MATMUL, 'gg.matmul(x, gg.parameter("w", (4, 2)))', "float32[3, 2]")
 def matmul(
     a: Operand,
     b: Operand,
@@ -100,14 +97,14 @@ def matmul(
 
     A vector on the left counts as a row, on the right as a column, and is a vector again after.
     """
-    a, b = as_nodes(MATMUL, (a, b))
+    a, b = as_nodes(matmul, (a, b))
     if not (a.rank and b.rank):
         raise ValueError(f"{a.type} and {b.type}: a scalar has no rows or columns; fix: use *")
     transpose_a, transpose_b = truth(transpose_a, "transpose_a"), truth(transpose_b, "transpose_b")
     left, right = a.rank == 1, b.rank == 1
     if not left and not right:
-        return MATMUL(a, b, transpose_a=transpose_a, transpose_b=transpose_b, name=name)
-    y = MATMUL(
+        return matmul.node(a, b, transpose_a=transpose_a, transpose_b=transpose_b, name=name)
+    y = matmul.node(
         expand_dims(a, 0) if left else a,
         expand_dims(b, 1) if right else b,
         transpose_a=transpose_a and not left,
@@ -115,7 +112,7 @@ def matmul(
     )
     y = squeeze(y, -1) if right else y
     y = squeeze(y, -1 if right or not left else -2) if left else y
-    return RESHAPE(y, shape=y.shape, name=name) if name else y
+    return reshape.node(y, shape=y.shape, name=name) if name else y
 
 
-OPERATIONS = (MATMUL,)
+OPERATIONS: tuple[Operation, ...] = (matmul,)

@@ -48,9 +48,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from graphgrad.graph.front import front_of
+from graphgrad.graph.front import with_example
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.types import TensorType
+
+
+class ReplacedDelta(Operation):
+    """The operation of one call of `with_delta`: its value is its first head."""
 
 
 def _infer(value: TensorType, *heads: TensorType) -> TensorType:
@@ -61,7 +65,7 @@ def _compute(xp: Any, out: Any, value: Any, *heads: Any) -> None:
     xp.copyto(out, value)
 
 
-@front_of(None, "gg.with_delta(gg.sign(x), (x,), lambda delta, y, x: (delta,))", "float32[3, 4]")
+@with_example("gg.with_delta(gg.sign(x), (x,), lambda delta, y, x: (delta,))", "float32[3, 4]")
 def with_delta(
     value: Node,
     heads: Sequence[Node],
@@ -80,7 +84,7 @@ def with_delta(
         sent = rule(delta, y, *given)
         return (None, *sent) if isinstance(sent, tuple | list) else sent
 
-    operation = Operation(
+    operation = ReplacedDelta(
         "with_delta",
         _infer,
         "x₁",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import CONSTANT, INPUT, STATEFUL, Graph, Node, leaf_name
+from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name
 from graphgrad.graph.types import shape_text
 
 
@@ -35,10 +35,10 @@ def evaluate(
     """The value of every node of a graph of known shapes; `feeds` are the inputs by name."""
     values: dict[Node, np.ndarray] = {}
     for node in graph.nodes:
-        if node.operation is CONSTANT:
+        if node.operation is constant:
             values[node] = node.attributes["value"].array
-        elif node.operation is INPUT or node.operation in STATEFUL:
-            source = feeds if node.operation is INPUT else (state or {})
+        elif node.operation is input or node.operation in STATEFUL:
+            source = feeds if node.operation is input else (state or {})
             if leaf_name(node) not in source:
                 raise UnknownNameError(f"no value is given for {leaf_name(node)!r}")
             values[node] = np.asarray(source[leaf_name(node)], node.dtype)

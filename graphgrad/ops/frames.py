@@ -1,25 +1,26 @@
 """Frames: many small values added up in one large one.
 
-What T slices of one value send back to it are T frames of zeros with a window each. `embed_all` is
-their sum as one operation that never makes the frames, so its time and memory grow with T and not
-with T².
+What T slices of one value send back to it are T frames of zeros with a window each. `unslice_all`
+is their sum as one operation that never makes the frames, so its time and memory grow with T and
+not with T².
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import Shape, TensorType
-from graphgrad.ops.movement import EMBED, SLICE, stops_of, window
+from graphgrad.ops.slices import slice, stops_of, unslice, window
 
 Places = tuple[Shape, ...]
 Steps = tuple[tuple[int, ...], ...]
 
 
-def _infer_embed_all(*heads: TensorType, shape: Shape, starts: Places, steps: Steps) -> TensorType:
+def _infer_unslice_all(
+    *heads: TensorType, shape: Shape, starts: Places, steps: Steps
+) -> TensorType:
     if not heads or not len(heads) == len(starts) == len(steps):
         raise ValueError("needs a start and a step for each of at least one value")
     if any(head.shape == shape for head in heads[1:]):
@@ -27,11 +28,11 @@ def _infer_embed_all(*heads: TensorType, shape: Shape, starts: Places, steps: St
     for head, start, step in zip(heads, starts, steps, strict=True):
         if head.dtype != heads[0].dtype:
             raise ValueError(f"dtypes {heads[0].dtype} and {head.dtype} do not mix")
-        EMBED.infer(head, shape=shape, starts=start, steps=step)
+        unslice.infer(head, shape=shape, starts=start, steps=step)
     return TensorType(shape, heads[0].dtype)
 
 
-def _compute_embed_all(
+def _compute_unslice_all(
     xp: Any, out: Any, *heads: Any, shape: Shape, starts: Places, steps: Steps
 ) -> None:
     first = int(heads[0].shape == shape)
@@ -44,20 +45,20 @@ def _compute_embed_all(
         xp.add(place, head, out=place)
 
 
-def _delta_embed_all(delta: Node, y: Node, *heads: Node) -> tuple[Node, ...]:
+def _delta_unslice_all(delta: Node, y: Node, *heads: Node) -> tuple[Node, ...]:
     windows = zip(heads, y.attributes["starts"], y.attributes["steps"], strict=True)
     return tuple(
-        SLICE(delta, starts=start, stops=stops_of(start, step, head.shape), steps=step)
+        slice.node(delta, starts=start, stops=stops_of(start, step, head.shape), steps=step)
         for head, start, step in windows
     )
 
 
-EMBED_ALL = Operation(
-    "embed_all",
-    _infer_embed_all,
+unslice_all = Operation(
+    "unslice_all",
+    _infer_unslice_all,
     "x₁, x₂, … added up, each in its window of a frame of zeros",
-    _compute_embed_all,
-    delta=_delta_embed_all,
+    _compute_unslice_all,
+    delta=_delta_unslice_all,
     delta_formula="δᵢ = the window of δ where xᵢ lies",
     in_place=True,
     samples=(
@@ -81,9 +82,4 @@ EMBED_ALL = Operation(
 )
 
 
-def embed_all(values: Sequence[Node], shape: Shape, starts: Places, steps: Steps) -> Node:
-    """Zeros of this shape, with each value added where it starts, its elements `steps` apart."""
-    return EMBED_ALL(*values, shape=shape, starts=starts, steps=steps)
-
-
-OPERATIONS = (EMBED_ALL,)
+OPERATIONS: tuple[Operation, ...] = (unslice_all,)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.graph.node import CONSTANT, Node, Operation
+from graphgrad.graph.node import Node, Operation, constant
 from graphgrad.graph.samples import positive, real, sample
 from graphgrad.ops.arithmetic import (
     absolute,
@@ -20,7 +20,7 @@ from graphgrad.ops.arithmetic import (
     not_equal,
     where,
 )
-from graphgrad.ops.rules import elementwise
+from graphgrad.ops.rules import Unary, elementwise
 
 _PLANE = (sample(real(3, 4)), sample(real(0)), sample(real()))
 _POSITIVE = (sample(positive(3, 4)), sample(positive()))
@@ -107,7 +107,7 @@ def _safe_base(base: Node, exponent: Node) -> Node:
     x ^ 0 is 1 everywhere: its delta there is 0 and not 0 · x ^ -1 = 0 · ∞. It is the base that is
     another, so that the delta by the exponent of this one is still 1 / x elsewhere.
     """
-    if exponent.operation is CONSTANT and exponent.attributes["value"].array.all():
+    if exponent.operation is constant and exponent.attributes["value"].array.all():
         return base
     safe = less_equal(float(np.finfo(base.dtype).tiny), absolute(base))  # and no NaN
     return where(logical_or(safe, not_equal(exponent, 0.0)), base, 1.0)
@@ -147,7 +147,7 @@ sin = elementwise(
     samples=_PLANE,
 )
 
-cos: Operation = elementwise(
+cos: Unary = elementwise(
     "cos",
     "cos x",
     "cos({0})",

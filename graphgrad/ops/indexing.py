@@ -10,7 +10,7 @@ from typing import Any
 
 from graphgrad.errors import DataError
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.front import front_of
+from graphgrad.graph.front import operation, with_example
 from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, real, sample
@@ -52,11 +52,10 @@ def _compute_checked(
     xp.copyto(out, indices)
 
 
-CHECKED = Operation(
-    "checked",
-    _infer_checked,
-    "x, whose elements are indices below n",
-    _compute_checked,
+@operation(
+    infer=_infer_checked,
+    formula="x, whose elements are indices below n",
+    compute=_compute_checked,
     arity=1,
     in_place=True,
     samples=(
@@ -64,8 +63,6 @@ CHECKED = Operation(
         sample(integer(4, below=5), size=4, ignored=4, what="sample"),
     ),
 )
-
-
 def checked(indices: Node, size: int | Dimension, what: str, ignored: int | None = None) -> Node:
     """The indices themselves; where they are computed, DataError unless they are in [0, size).
 
@@ -73,7 +70,7 @@ def checked(indices: Node, size: int | Dimension, what: str, ignored: int | None
     index as one that is never met. It compares these instead, so the check is part of the graph and
     stays with whatever is computed from it. The index `ignored` passes.
     """
-    return CHECKED(indices, size=size, ignored=ignored, what=what)
+    return checked.node(indices, size=size, ignored=ignored, what=what)
 
 
 # ---------------------------------------------------------------- rows of a table
@@ -95,17 +92,20 @@ def _delta_gather(delta: Node, y: Node, table: Node, indices: Node) -> tuple[Nod
     return scatter_add(indices, delta, table.shape[0]), None
 
 
-gather = Operation(
-    "gather",
-    _infer_gather,
-    "rows of x₁ chosen by x₂",
-    _compute_gather,
+@operation(
+    infer=_infer_gather,
+    formula="rows of x₁ chosen by x₂",
+    compute=_compute_gather,
     arity=2,
     delta=_delta_gather,
     delta_formula="δ₁ = Σ of the rows of δ that came from each row",
     one_dtype=False,
     samples=(sample(real(5, 3), integer(2, 4, below=5)), sample(real(5), integer(4, below=5))),
+    example=("gg.gather(x, gg.constant([[2, 0]]))", "float32[1, 2, 4]"),
 )
+def gather(table: Node, indices: Node, name: str | None = None) -> Node:
+    """The rows of a table that the indices choose: the shape of the indices, then that of a row."""
+    return gather.node(table, indices, name=name)
 
 
 def _infer_scatter(indices: TensorType, rows: TensorType, size: int | Dimension) -> TensorType:
@@ -125,11 +125,10 @@ def _compute_scatter(xp: Any, out: Any, indices: Any, rows: Any, size: int) -> N
         out[place] += row
 
 
-SCATTER_ADD = Operation(
-    "scatter_add",
-    _infer_scatter,
-    "rows x₂ added up at the places x₁",
-    _compute_scatter,
+@operation(
+    infer=_infer_scatter,
+    formula="rows x₂ added up at the places x₁",
+    compute=_compute_scatter,
     arity=2,
     delta=lambda delta, y, indices, rows: (None, gather(delta, indices)),
     delta_formula="δ₂ = the rows of δ at the places x₁",
@@ -137,16 +136,14 @@ SCATTER_ADD = Operation(
         sample(integer(2, 4, below=5), real(2, 4, 3), size=5),
         sample(integer(4, below=5), real(4), size=5),
     ),
+    example=("gg.scatter_add(gg.iota(3), x, 5)", "float32[5, 4]"),
 )
-
-
-@front_of(SCATTER_ADD, "gg.scatter_add(gg.iota(3), x, 5)", "float32[5, 4]")
 def scatter_add(indices: Node, rows: Node, size: int | Dimension, name: str | None = None) -> Node:
     """A table of `size` rows, zero but for the rows added at the indices; repeated ones add up."""
-    return SCATTER_ADD(indices, rows, size=as_size(size), name=name)
+    return scatter_add.node(indices, rows, size=as_size(size), name=name)
 
 
-@front_of(None, "gg.one_hot(gg.argmax(x), 4)", "float32[3, 4]")
+@with_example("gg.one_hot(gg.argmax(x), 4)", "float32[3, 4]")
 def one_hot(
     indices: Node, depth: int | Dimension, dtype: Any = None, name: str | None = None
 ) -> Node:
@@ -181,24 +178,29 @@ def _compute_take(xp: Any, out: Any, x: Any, indices: Any, axis: int) -> None:
     out[...] = xp.take_along_axis(x, indices, axis)
 
 
-TAKE_ALONG_AXIS = Operation(
-    "take_along_axis",
-    _infer_take,
-    "elements of x₁ chosen by x₂ along an axis",
-    _compute_take,
-    delta=lambda delta, y, x, indices: (
-        PUT_ALONG_AXIS(
-            indices, delta, axis=y.attributes["axis"], size=x.shape[y.attributes["axis"]]
-        ),
-        None,
-    ),
+def _delta_take(delta: Node, y: Node, x: Node, indices: Node) -> tuple[Node, None]:
+    axis = y.attributes["axis"]
+    return put_along_axis.node(indices, delta, axis=axis, size=x.shape[axis]), None
+
+
+@operation(
+    infer=_infer_take,
+    formula="elements of x₁ chosen by x₂ along an axis",
+    compute=_compute_take,
+    delta=_delta_take,
     delta_formula="δ₁ = δ added up at the chosen places",
     arity=2,
     samples=(
         sample(real(3, 5), integer(3, 2, below=5), axis=1),
         sample(real(4, 2, 3), integer(2, 2, 3, below=4), axis=0),
     ),
+    example=("gg.take_along_axis(x, gg.argmax(x, keepdims=True))", "float32[3, 1]"),
 )
+def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
+    """Elements of x chosen along `axis`; away from it, indices and x broadcast to each other."""
+    axis = normal_axis(axis, x.rank)
+    x, indices = _broadcast_around(x, indices, axis)
+    return take_along_axis.node(x, indices, axis=axis, name=name)
 
 
 def _infer_put(
@@ -219,30 +221,19 @@ def _compute_put(xp: Any, out: Any, indices: Any, values: Any, axis: int, size: 
     xp.add.at(out, tuple(places), values)
 
 
-PUT_ALONG_AXIS: Operation = Operation(
-    "put_along_axis",
-    _infer_put,
-    "x₂ added up at the places x₁ along an axis",
-    _compute_put,
+@operation(
+    infer=_infer_put,
+    formula="x₂ added up at the places x₁ along an axis",
+    compute=_compute_put,
     delta=lambda delta, y, indices, values: (
         None,
-        TAKE_ALONG_AXIS(delta, indices, axis=y.attributes["axis"]),
+        take_along_axis.node(delta, indices, axis=y.attributes["axis"]),
     ),
     delta_formula="δ₂ = the elements of δ at the places x₁",
     arity=2,
     samples=(sample(integer(3, 2, below=5), real(3, 2), axis=1, size=5),),
+    example=("gg.put_along_axis(gg.iota(3)[:, None], x[:, :1], 5)", "float32[3, 5]"),
 )
-
-
-@front_of(TAKE_ALONG_AXIS, "gg.take_along_axis(x, gg.argmax(x, keepdims=True))", "float32[3, 1]")
-def take_along_axis(x: Node, indices: Node, axis: int = -1, name: str | None = None) -> Node:
-    """Elements of x chosen along `axis`; away from it, indices and x broadcast to each other."""
-    axis = normal_axis(axis, x.rank)
-    x, indices = _broadcast_around(x, indices, axis)
-    return TAKE_ALONG_AXIS(x, indices, axis=axis, name=name)
-
-
-@front_of(PUT_ALONG_AXIS, "gg.put_along_axis(gg.iota(3)[:, None], x[:, :1], 5)", "float32[3, 5]")
 def put_along_axis(
     indices: Node, values: Node, size: int | Dimension, axis: int = -1, name: str | None = None
 ) -> Node:
@@ -255,7 +246,7 @@ def put_along_axis(
     heads = [
         node if node.shape == shape else broadcast_to(node, shape) for node in (indices, values)
     ]
-    return PUT_ALONG_AXIS(*heads, axis=axis, size=as_size(size), name=name)
+    return put_along_axis.node(*heads, axis=axis, size=as_size(size), name=name)
 
 
 def _broadcast_around(x: Node, indices: Node, axis: int) -> tuple[Node, Node]:
@@ -271,4 +262,4 @@ def _broadcast_around(x: Node, indices: Node, axis: int) -> tuple[Node, Node]:
     return x, indices
 
 
-OPERATIONS = (CHECKED, gather, SCATTER_ADD, TAKE_ALONG_AXIS, PUT_ALONG_AXIS)
+OPERATIONS: tuple[Operation, ...] = (checked, gather, scatter_add, take_along_axis, put_along_axis)

@@ -8,7 +8,8 @@ import numpy as np
 
 from graphgrad.errors import DeclarationError
 from graphgrad.graph.dimension import Dimension
-from graphgrad.graph.node import Node, shown_name
+from graphgrad.graph.node import Node
+from graphgrad.graph.node_names import shown_name
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import whole_number
 

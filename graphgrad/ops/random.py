@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphgrad.graph.front import front_of
+from graphgrad.graph.front import operation
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, sample
@@ -50,11 +50,10 @@ def _compute(
     fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
-DROPOUT_MASK = Operation(
-    "dropout_mask",
-    _infer,
-    "1/(1-p) with probability 1-p, else 0",
-    _compute,
+@operation(
+    infer=_infer,
+    formula="1/(1-p) with probability 1-p, else 0",
+    compute=_compute,
     arity=2,
     delta=lambda delta, y, seed, step: (None, None),
     delta_formula="0: a mask does not depend on any float",
@@ -62,13 +61,7 @@ DROPOUT_MASK = Operation(
         sample(integer(below=9), integer(below=9), shape=(5, 7), rate=0.3, stream=3, dtype=FLOAT32),
         sample(integer(below=9), integer(below=9), shape=(0,), rate=0.0, stream=3, dtype=FLOAT64),
     ),
-)
-
-
-@front_of(
-    DROPOUT_MASK,
-    "gg.dropout_mask(7, 0, x.shape, rate=0.1, stream=0)",
-    "float32[3, 4]",
+    example=("gg.dropout_mask(7, 0, x.shape, rate=0.1, stream=0)", "float32[3, 4]"),
 )
 def dropout_mask(
     seed: Node,
@@ -83,7 +76,7 @@ def dropout_mask(
 
     `seed` and `step` are integer scalars; `stream` is a number of the place in the model.
     """
-    return DROPOUT_MASK(
+    return dropout_mask.node(
         seed,
         step,
         shape=as_shape(shape),
@@ -94,4 +87,4 @@ def dropout_mask(
     )
 
 
-OPERATIONS = (DROPOUT_MASK,)
+OPERATIONS: tuple[Operation, ...] = (dropout_mask,)

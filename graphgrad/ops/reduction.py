@@ -1,8 +1,8 @@
 """Reductions: many elements become one.
 
 `axis` is one axis or several, negative ones counted from the back; None means all. With `keepdims`
-the reduced axes stay with size 1. Every function here is a thin front for the operation of the same
-name in capitals, whose `axes` are counted from the front and sorted.
+the reduced axes stay with size 1. In the attributes of a node, `axes` are counted from the front
+and sorted.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.graph.dimension import product
-from graphgrad.graph.front import front_of
-from graphgrad.graph.leaves import extent
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.front import operation
+from graphgrad.graph.node import Node, Operation, extent
 from graphgrad.graph.samples import real, sample
 from graphgrad.graph.types import (
     INT32,
@@ -90,6 +89,12 @@ def _count(x: Any, axes: tuple[int, ...]) -> int:
     return count
 
 
+def _over_axes(operation: Operation, x: Node, axis: Axes, keepdims: bool, name: str | None) -> Node:
+    """The reduction of x over `axis` as a user gives it."""
+    axes = normal_axes(axis, x.rank)
+    return operation.node(x, axes=axes, keepdims=truth(keepdims, "keepdims"), name=name)
+
+
 # ---------------------------------------------------------------- sum, mean, variance
 
 
@@ -97,16 +102,19 @@ def _compute_sum(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: boo
     xp.sum(x, axis=axes, out=out, keepdims=keepdims)
 
 
-SUM = Operation(
-    "sum",
-    _infer_sum,
-    "Σ x",
-    _compute_sum,
+@operation(
+    infer=_infer_sum,
+    formula="Σ x",
+    compute=_compute_sum,
     arity=1,
     delta=lambda delta, y, x: (broadcast_to(_expanded(delta, y, x), x.shape),),
     delta_formula="δ, repeated along the summed axes",
     samples=(*_AXES, sample(real(0, 3), axes=(0,), keepdims=False)),
+    example=("gg.sum(x, axis=1)", "float32[3]"),
 )
+def sum(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """Σ x over the axes."""
+    return _over_axes(sum, x, axis, keepdims, name)
 
 
 def _compute_mean(xp: Any, out: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> None:
@@ -123,16 +131,19 @@ def _extent(y: Node, x: Node) -> Node:
     return extent(product(x.shape[axis] for axis in y.attributes["axes"]), x.dtype)
 
 
-MEAN = Operation(
-    "mean",
-    _infer_float,
-    "1/n Σ x",
-    _compute_mean,
+@operation(
+    infer=_infer_float,
+    formula="1/n Σ x",
+    compute=_compute_mean,
     arity=1,
     delta=_delta_mean,
     delta_formula="δ / n, repeated along the reduced axes",
     samples=_AXES,
+    example=("gg.mean(x, axis=1, keepdims=True)", "float32[3, 1]"),
 )
+def mean(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The mean of x over the axes."""
+    return _over_axes(mean, x, axis, keepdims, name)
 
 
 def _variance_scratch(x: TensorType, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -157,17 +168,21 @@ def _delta_variance(delta: Node, y: Node, x: Node) -> tuple[Node]:
     return (_expanded(delta, y, x) * (2.0 / _extent(y, x)) * centred,)
 
 
-VARIANCE = Operation(
-    "variance",
-    _infer_float,
-    "1/n Σ (x - mean x)²",
-    _compute_variance,
+@operation(
+    infer=_infer_float,
+    formula="1/n Σ (x - mean x)²",
+    compute=_compute_variance,
     arity=1,
     delta=_delta_variance,
     delta_formula="δ · 2/n · (x - mean x)",
     scratch=_variance_scratch,
     samples=_AXES,
+    example=("gg.variance(x, axis=-1)", "float32[3]"),
 )
+def variance(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
+    return _over_axes(variance, x, axis, keepdims, name)
+
 
 # ---------------------------------------------------------------- max, min, argmax
 
@@ -186,27 +201,34 @@ def _delta_extreme(delta: Node, y: Node, x: Node) -> tuple[Node]:
     return (_expanded(delta, y, x) * divide(chosen, winners),)
 
 
-MAX = Operation(
-    "max",
-    _infer_extreme,
-    "max x",
-    _compute_max,
+@operation(
+    infer=_infer_extreme,
+    formula="max x",
+    compute=_compute_max,
     arity=1,
     delta=_delta_extreme,
     delta_formula="δ shared equally among the largest elements, 0 elsewhere",
     samples=_AXES,
+    example=("gg.max(x, axis=0)", "float32[4]"),
 )
+def max(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The largest element; elements that tie share the delta equally."""
+    return _over_axes(max, x, axis, keepdims, name)
 
-MIN = Operation(
-    "min",
-    _infer_extreme,
-    "min x",
-    _compute_min,
+
+@operation(
+    infer=_infer_extreme,
+    formula="min x",
+    compute=_compute_min,
     arity=1,
     delta=_delta_extreme,
     delta_formula="δ shared equally among the smallest elements, 0 elsewhere",
     samples=_AXES,
+    example=("gg.min(x)", "float32[]"),
 )
+def min(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
+    """The smallest element; elements that tie share the delta equally."""
+    return _over_axes(min, x, axis, keepdims, name)
 
 
 def _infer_along(x: TensorType, axis: int) -> TensorType:
@@ -232,18 +254,38 @@ def _compute_argmax(xp: Any, out: Any, x: Any, axis: int, dtype: DType, scratch:
     xp.copyto(out, places, casting="unsafe")
 
 
-ARGMAX = Operation(
-    "argmax",
-    _infer_argmax,
-    "the first index of the largest x",
-    _compute_argmax,
+@operation(
+    infer=_infer_argmax,
+    formula="the first index of the largest x",
+    compute=_compute_argmax,
     arity=1,
     scratch=_argmax_scratch,
     samples=(
         sample(real(3, 4), axis=1, dtype=INT32, smooth=False),
         sample(real(3, 4), axis=0, dtype=INT64, smooth=False),
     ),
+    example=("gg.argmax(x, axis=1)", "int32[3]"),
 )
+def argmax(
+    x: Node,
+    axis: int | None = -1,
+    keepdims: bool = False,
+    dtype: Any = "int32",
+    name: str | None = None,
+) -> Node:
+    """The index of the largest element along one axis, the first on a tie; of all elements, in
+    order, where `axis` is None.
+
+    The dtype is that of all indices here (`iota`, integer constants): int32, so that
+    `mean(cast(equal(argmax(x), ids), "float32"))` is an accuracy. For ids in int64, say so.
+    """
+    keepdims = truth(keepdims, "keepdims")
+    whole, axis = (x, axis) if axis is not None else (reshape_to(x, (x.type.size,)), 0)
+    place = normal_axis(axis, whole.rank)
+    kept = [1] * x.rank if whole is not x else [*x.shape[:place], 1, *x.shape[place + 1 :]]
+    y = argmax.node(whole, axis=place, dtype=as_dtype(dtype), name=None if keepdims else name)
+    return reshape_to(y, tuple(kept), name) if keepdims else y
+
 
 # ---------------------------------------------------------------- log-sum-exp
 
@@ -280,82 +322,20 @@ def _delta_logsumexp(delta: Node, y: Node, x: Node) -> tuple[Node]:
     return (_expanded(delta, y, x) * share_of(x, _expanded(y, y, x), y.attributes["axes"]),)
 
 
-LOGSUMEXP = Operation(
-    "logsumexp",
-    _infer_logsumexp,
-    "log Σ eˣ",
-    _compute_logsumexp,
+@operation(
+    infer=_infer_logsumexp,
+    formula="log Σ eˣ",
+    compute=_compute_logsumexp,
     arity=1,
     delta=_delta_logsumexp,
     delta_formula="δ · eˣ / Σ eˣ",
     scratch=_variance_scratch,
     samples=_AXES,
+    example=("gg.logsumexp(x, axis=1)", "float32[3]"),
 )
-
-# ---------------------------------------------------------------- fronts
-
-
-def _front(operation: Operation, x: Node, axis: Axes, keepdims: bool, name: str | None) -> Node:
-    axes = normal_axes(axis, x.rank)
-    return operation(x, axes=axes, keepdims=truth(keepdims, "keepdims"), name=name)
-
-
-@front_of(SUM, "gg.sum(x, axis=1)", "float32[3]")
-def sum(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """Σ x over the axes."""
-    return _front(SUM, x, axis, keepdims, name)
-
-
-@front_of(MEAN, "gg.mean(x, axis=1, keepdims=True)", "float32[3, 1]")
-def mean(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The mean of x over the axes."""
-    return _front(MEAN, x, axis, keepdims, name)
-
-
-@front_of(VARIANCE, "gg.variance(x, axis=-1)", "float32[3]")
-def variance(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The mean of the squared distances from the mean, divided by n (not by n - 1)."""
-    return _front(VARIANCE, x, axis, keepdims, name)
-
-
-@front_of(MAX, "gg.max(x, axis=0)", "float32[4]")
-def max(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The largest element; elements that tie share the delta equally."""
-    return _front(MAX, x, axis, keepdims, name)
-
-
-@front_of(MIN, "gg.min(x)", "float32[]")
-def min(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
-    """The smallest element; elements that tie share the delta equally."""
-    return _front(MIN, x, axis, keepdims, name)
-
-
-@front_of(LOGSUMEXP, "gg.logsumexp(x, axis=1)", "float32[3]")
 def logsumexp(x: Node, axis: Axes = None, keepdims: bool = False, name: str | None = None) -> Node:
     """log Σ eˣ, computed without overflow."""
-    return _front(LOGSUMEXP, x, axis, keepdims, name)
-
-
-@front_of(ARGMAX, "gg.argmax(x, axis=1)", "int32[3]")
-def argmax(
-    x: Node,
-    axis: int | None = -1,
-    keepdims: bool = False,
-    dtype: Any = "int32",
-    name: str | None = None,
-) -> Node:
-    """The index of the largest element along one axis, the first on a tie; of all elements, in
-    order, where `axis` is None.
-
-    The dtype is that of all indices here (`iota`, integer constants): int32, so that
-    `mean(cast(equal(argmax(x), ids), "float32"))` is an accuracy. For ids in int64, say so.
-    """
-    keepdims = truth(keepdims, "keepdims")
-    whole, axis = (x, axis) if axis is not None else (reshape_to(x, (x.type.size,)), 0)
-    place = normal_axis(axis, whole.rank)
-    kept = [1] * x.rank if whole is not x else [*x.shape[:place], 1, *x.shape[place + 1 :]]
-    y = ARGMAX(whole, axis=place, dtype=as_dtype(dtype), name=None if keepdims else name)
-    return reshape_to(y, tuple(kept), name) if keepdims else y
+    return _over_axes(logsumexp, x, axis, keepdims, name)
 
 
 def sum_to(x: Node, shape: Shape) -> Node:
@@ -368,4 +348,4 @@ def sum_to(x: Node, shape: Shape) -> Node:
     return reshape_to(sum(x, axes) if axes else x, shape)
 
 
-OPERATIONS = (SUM, MEAN, VARIANCE, MAX, MIN, ARGMAX, LOGSUMEXP)
+OPERATIONS: tuple[Operation, ...] = (sum, mean, variance, max, min, argmax, logsumexp)

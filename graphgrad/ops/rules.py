@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
-from graphgrad.graph.node import Node, Operation
+from graphgrad.graph.node import Delta, Node, Operand, Operation
 from graphgrad.graph.samples import Sample
 from graphgrad.graph.types import BOOL, TensorType, broadcast
-
-Delta = Callable[..., "tuple[Node | None, ...]"]
 
 
 def infer_elementwise(*heads: TensorType) -> TensorType:
@@ -75,13 +73,72 @@ def need_integers(head: TensorType) -> None:
         raise ValueError(f"indices must be integers, not {head.dtype}; fix: cast(x, 'int32')")
 
 
+class Unary(Operation):
+    """An operation on one node: `tanh(x)`."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Operand, /, *, name: str | None = None) -> Node: ...
+
+
+class Binary(Operation):
+    """An operation on two nodes: `add(x1, x2)`."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x1: Operand, x2: Operand, /, *, name: str | None = None) -> Node: ...
+
+
+class Ternary(Operation):
+    """An operation on three nodes: `where(x1, x2, x3)`."""
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, x1: Operand, x2: Operand, x3: Operand, /, *, name: str | None = None
+        ) -> Node: ...
+
+
+_BY_ARITY: Mapping[int, type[Operation]] = {1: Unary, 2: Binary, 3: Ternary}
+
+
+class Block(TypedDict, total=False):
+    """What `elementwise` takes beside name, formula, kernel and arity."""
+
+    ufunc: str
+    compute: Callable[..., object] | None
+    infer: Callable[..., TensorType]
+    delta: Delta | None
+    delta_formula: str
+    samples: tuple[Sample, ...]
+    in_place: bool
+    commutative: bool
+    scratch: Callable[..., tuple[TensorType, ...]] | None
+
+
+@overload
+def elementwise(
+    name: str, formula: str, kernel: str, *, arity: Literal[1] = 1, **block: Unpack[Block]
+) -> Unary: ...
+@overload
+def elementwise(
+    name: str, formula: str, kernel: str, *, arity: Literal[2], **block: Unpack[Block]
+) -> Binary: ...
+@overload
+def elementwise(
+    name: str, formula: str, kernel: str, *, arity: Literal[3], **block: Unpack[Block]
+) -> Ternary: ...
+@overload
+def elementwise(
+    name: str, formula: str, kernel: str, *, arity: int, **block: Unpack[Block]
+) -> Operation: ...
 def elementwise(
     name: str,
     formula: str,
     kernel: str,
     *,
     ufunc: str = "",
-    compute: Callable[..., Any] | None = None,
+    compute: Callable[..., object] | None = None,
     infer: Callable[..., TensorType] = infer_float,
     delta: Delta | None = None,
     delta_formula: str = "",
@@ -96,7 +153,7 @@ def elementwise(
     def compute_by_ufunc(xp: Any, out: Any, *heads: Any) -> None:
         getattr(xp, ufunc)(*heads, out=out)
 
-    return Operation(
+    return _BY_ARITY.get(arity, Operation)(
         name=name,
         formula=formula,
         kernel=kernel,

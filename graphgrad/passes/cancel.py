@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from graphgrad import ops
 from graphgrad.graph import Node, Operation
 from graphgrad.graph.types import Shape, broadcast
 from graphgrad.ops import (
@@ -27,23 +28,22 @@ from graphgrad.ops import (
     softmax,
     subtract,
 )
-from graphgrad.ops.composite import SOFTMAX
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, reshape_to
-from graphgrad.ops.reduction import SUM, share_of
+from graphgrad.ops.movement import reshape, reshape_to
+from graphgrad.ops.reduction import share_of
 from graphgrad.passes.pattern import is_number, number, pattern
 
 DEPTH = 8
 """Operations between a product and the division; more would only cost time."""
 
 _COMPLEMENT = pattern(subtract, number(1), pattern(sigmoid))
-_SUM_OF_EXP = pattern(SUM, pattern(exp), bind="total")
+_SUM_OF_EXP = pattern(ops.sum, pattern(exp), bind="total")
 _INVERSE, _RECIPROCAL = pattern(divide, number(1), _SUM_OF_EXP), pattern(reciprocal, _SUM_OF_EXP)
 _ELEMENTWISE = (add, subtract, multiply, divide, negative, reciprocal)
 
 
 def may_vanish(node: Node) -> bool:
     """Positive in exact arithmetic, but it may round to 0 (or ∞): then p · (δ / p) is NaN."""
-    if node.operation in (SOFTMAX, sigmoid, exp) or _inverted(node) is not None:
+    if node.operation in (softmax, sigmoid, exp) or _inverted(node) is not None:
         return True
     return _COMPLEMENT.match(node, {}) is not None
 
@@ -112,7 +112,7 @@ def _share(p: Node, total: Node) -> Node | None:
     if total.operation is add:
         one, other = total.heads if total.heads[1] is p else total.heads[::-1]
         return sigmoid(x) if other is p and is_number(one, 1) else None
-    if total.operation is not SUM or total.heads[0] is not p or not _keeps_axes(total):
+    if total.operation is not ops.sum or total.heads[0] is not p or not _keeps_axes(total):
         return None
     axes = total.attributes["axes"]
     return None if any(x.shape[axis] == 0 for axis in axes) else softmax_over(x, axes)
@@ -142,7 +142,7 @@ def _of_sum(a: Node, p: Node, depth: int) -> Node | None:
     if parts == [None] * len(parts):
         return None
     terms = [p * head if part is None else part for head, part in zip(a.heads, parts, strict=True)]
-    return a.operation(*terms)
+    return a.operation.node(*terms)
 
 
 def _of_repeated(a: Node, p: Node, depth: int) -> Node | None:
@@ -151,20 +151,20 @@ def _of_repeated(a: Node, p: Node, depth: int) -> Node | None:
 
 def _of_reshaped(a: Node, p: Node, depth: int) -> Node | None:
     inner = _reshaped(a.heads[0], a.shape)
-    return None if inner.operation is RESHAPE else cancelled(inner, p, depth)
+    return None if inner.operation is reshape else cancelled(inner, p, depth)
 
 
 def _reshaped(node: Node, shape: Shape) -> Node:
     """The node in another shape, its heads reshaped rather than itself where that is the same."""
-    if node.operation is SUM:
+    if node.operation is ops.sum:
         (x,), axes = node.heads, node.attributes["axes"]
         if tuple(1 if axis in axes else size for axis, size in enumerate(x.shape)) == shape:
-            return SUM(x, axes=axes, keepdims=True)
-    if node.operation is RESHAPE:
+            return ops.sum.node(x, axes=axes, keepdims=True)
+    if node.operation is reshape:
         return _reshaped(node.heads[0], shape)
     if node.operation in _ELEMENTWISE and all(h.shape in ((), node.shape) for h in node.heads):
         heads = [_reshaped(h, shape) if h.shape else h for h in node.heads]
-        return node.operation(*heads)
+        return node.operation.node(*heads)
     return reshape_to(node, shape)
 
 
@@ -178,14 +178,14 @@ def _of_total(a: Node, p: Node, depth: int) -> Node | None:
     total = _inverted(p)
     if total is not None and total.attributes == a.attributes:
         inner = cancelled(a.heads[0], p, depth)
-        return None if inner is None else SUM(inner, **a.attributes)
+        return None if inner is None else ops.sum.node(inner, **a.attributes)
     if p.operation is not exp or a.heads[0].shape != p.shape:
         return None
-    total = SUM(p, **a.attributes)
+    total = ops.sum.node(p, **a.attributes)
     inner, share = cancelled(a.heads[0], total, depth), _share(p, total)
     if inner is None or share is None:
         return None
-    return SUM(inner, **a.attributes) * share
+    return ops.sum.node(inner, **a.attributes) * share
 
 
 def _of_exp(a: Node, p: Node, depth: int) -> Node | None:
@@ -200,8 +200,8 @@ _CLAUSES: dict[Operation, Callable[[Node, Node, int], Node | None]] = {
     multiply: _of_product,
     add: _of_sum,
     subtract: _of_sum,
-    BROADCAST_TO: _of_repeated,
-    RESHAPE: _of_reshaped,
-    SUM: _of_total,
+    broadcast_to: _of_repeated,
+    reshape: _of_reshaped,
+    ops.sum: _of_total,
     exp: _of_exp,
 }

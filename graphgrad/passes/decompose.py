@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.ops import (
     exp,
@@ -45,24 +46,24 @@ from graphgrad.ops import (
     where,
 )
 from graphgrad.ops.composite import (
-    CROSS_ENTROPY,
-    LOG_SOFTMAX,
-    SOFTMAX,
-    STANDARDISE,
+    cross_entropy,
     half_squared_error,
+    log_softmax,
+    softmax,
+    standardise,
 )
 from graphgrad.ops.indexing import checked, is_at
 from graphgrad.ops.movement import reshape_to
-from graphgrad.ops.reduction import MEAN, VARIANCE, max, sum
+from graphgrad.ops.reduction import mean, variance
 from graphgrad.passes.rewrite import map_nodes
 
 COMPOSITES = (
-    SOFTMAX,
-    LOG_SOFTMAX,
-    STANDARDISE,
-    VARIANCE,
-    MEAN,
-    CROSS_ENTROPY,
+    softmax,
+    log_softmax,
+    standardise,
+    variance,
+    mean,
+    cross_entropy,
     half_squared_error,
 )
 
@@ -75,23 +76,23 @@ def decompose(graph: Graph) -> Graph:
 def _written_out(node: Node) -> Node | None:
     x = node.heads[0] if node.heads else node
     last = x.rank - 1
-    if node.operation is SOFTMAX and node.attributes["axis"] == last:
+    if node.operation is softmax and node.attributes["axis"] == last:
         return _softmax(x)
-    if node.operation is LOG_SOFTMAX and node.attributes["axis"] == last:
+    if node.operation is log_softmax and node.attributes["axis"] == last:
         shifted, _, total = _row_parts(x)
         return shifted - log(total)
-    if node.operation is STANDARDISE:
-        centred, variance = _moments(x)
-        return centred * rsqrt(variance + node.attributes["epsilon"])
-    if node.operation is VARIANCE and node.attributes["axes"] == (last,):
+    if node.operation is standardise:
+        centred, spread = _moments(x)
+        return centred * rsqrt(spread + node.attributes["epsilon"])
+    if node.operation is variance and node.attributes["axes"] == (last,):
         return reshape_to(variance_of(x), node.shape)
-    if node.operation is MEAN and node.attributes["axes"] == (last,):
+    if node.operation is mean and node.attributes["axes"] == (last,):
         return _mean(x, node.attributes["keepdims"])
-    if node.operation is CROSS_ENTROPY:
+    if node.operation is cross_entropy:
         return _cross_entropy(node)
     if node.operation is half_squared_error:
         error = subtract(*node.heads)
-        return sum(error * error) * 0.5
+        return ops.sum(error * error) * 0.5
     return None
 
 
@@ -113,7 +114,7 @@ def _moments(x: Node) -> tuple[Node, Node]:
 
 
 def _mean(x: Node, keepdims: bool = True) -> Node:
-    return sum(x, -1, keepdims) / float(x.type.sizes[-1])
+    return ops.sum(x, -1, keepdims) / float(x.type.sizes[-1])
 
 
 def _row_parts(x: Node) -> tuple[Node, Node, Node]:
@@ -122,9 +123,9 @@ def _row_parts(x: Node) -> tuple[Node, Node, Node]:
     -∞ everywhere gives -∞ and 0, never NaN.
     """
     limits = np.finfo(x.dtype)
-    shifted = x - maximum(max(x, -1, keepdims=True), constant(float(limits.min), x.dtype))
+    shifted = x - maximum(ops.max(x, -1, keepdims=True), constant(float(limits.min), x.dtype))
     exponentials = exp(shifted)
-    total = maximum(sum(exponentials, -1, keepdims=True), constant(float(limits.tiny), x.dtype))
+    total = maximum(ops.sum(exponentials, -1, keepdims=True), constant(float(limits.tiny), x.dtype))
     return shifted, exponentials, total
 
 
@@ -142,8 +143,8 @@ def _cross_entropy(node: Node) -> Node:
     targets = checked(targets, size, "cross_entropy", ignored)
     # a choice and no product with 0 and 1: the logit of another class may be -∞
     chosen = where(is_at(targets, size), shifted, 0.0)
-    loss = log(total) - sum(chosen, -1, keepdims=True) * (1.0 - smoothing)
+    loss = log(total) - ops.sum(chosen, -1, keepdims=True) * (1.0 - smoothing)
     if smoothing:
-        loss = loss - sum(shifted, -1, keepdims=True) * (smoothing / size)
+        loss = loss - ops.sum(shifted, -1, keepdims=True) * (smoothing / size)
     counted = not_equal(expand_dims(targets, targets.rank), ignored)
     return reshape_to(where(counted, loss, 0.0), node.shape)

@@ -24,9 +24,9 @@ Before and after:
 
 from __future__ import annotations
 
-from graphgrad.graph import CONSTANT, EXTENT, IOTA, Graph, Node, constant
+from graphgrad.graph import Graph, Node, constant, extent, iota
 from graphgrad.ops.evaluate import evaluate_node
-from graphgrad.ops.movement import BROADCAST_TO
+from graphgrad.ops.movement import broadcast_to
 from graphgrad.passes.rewrite import map_nodes
 from graphgrad.passes.specialise import is_open
 
@@ -41,7 +41,7 @@ def fold_constants(graph: Graph) -> Graph:
 
 def _folded(node: Node) -> Node | None:
     operation = node.operation
-    if not _is_known(node) or operation.compute is None or operation is BROADCAST_TO:
+    if not _is_known(node) or operation.compute is None or operation is broadcast_to:
         return None
     if any(map(is_open, node.attributes.values())):
         return None
@@ -55,6 +55,6 @@ def _folded(node: Node) -> Node | None:
 def _is_known(node: Node) -> bool:
     """Whether the value depends on nothing but numbers and sizes."""
     for head in node.heads:
-        if head.operation is not CONSTANT:
+        if head.operation is not constant:
             return False
-    return bool(node.heads) or node.operation in (IOTA, EXTENT)
+    return bool(node.heads) or node.operation in (iota, extent)

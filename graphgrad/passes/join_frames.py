@@ -5,7 +5,7 @@ window each. Adding them costs T² where laying them side by side costs T. The s
 that are looked up one by one. The contributions stay in the graph for whoever asks for them; their
 sum no longer needs them:
 
-    embed + embed + …             → concatenate where the windows tile an axis, else embed_all
+    unslice + unslice + …         → concatenate where the windows tile an axis, else unslice_all
     scatter_add + scatter_add …   → one scatter_add of all rows; put_along_axis in the same way
 
     >>> import graphgrad as gg
@@ -18,8 +18,8 @@ sum no longer needs them:
 Before and after, the last lines:
 
     >>> print("\\n".join(str(graph).splitlines()[-4:]))
-    %13 = embed(%8, starts=(0, 1), steps=(1, 1)) : float32[2, 3]    # x.delta<-slice_1
-    %14 = embed(%12, starts=(0, 0), steps=(1, 1)) : float32[2, 3]    # x.delta<-slice
+    %13 = unslice(%8, starts=(0, 1), steps=(1, 1)) : float32[2, 3]    # x.delta<-slice_1
+    %14 = unslice(%12, starts=(0, 0), steps=(1, 1)) : float32[2, 3]    # x.delta<-slice
     %15 = add(%13, %14) : float32[2, 3]    # x.delta
     output x.delta = %15
     >>> print("\\n".join(str(prune(join_frames(graph))).splitlines()[-2:]))
@@ -35,9 +35,9 @@ from graphgrad.graph import Graph, Node, Operation, placed
 from graphgrad.graph.dimension import product
 from graphgrad.graph.node import rebuilt
 from graphgrad.ops import add, concatenate, reshape
-from graphgrad.ops.frames import EMBED_ALL
-from graphgrad.ops.indexing import PUT_ALONG_AXIS, SCATTER_ADD
-from graphgrad.ops.movement import EMBED
+from graphgrad.ops.frames import unslice_all
+from graphgrad.ops.indexing import put_along_axis, scatter_add
+from graphgrad.ops.slices import unslice
 
 FEWEST = 2
 """Frames in one sum that are worth joining."""
@@ -107,7 +107,7 @@ def _joined(terms: Sequence[Node]) -> Node:
         operation = group[0].operation
         if len(group) < FEWEST:
             total = _total([*([] if total is None else [total]), *group])
-        elif operation is EMBED:
+        elif operation is unslice:
             total = _join_windows(group, total)
         else:
             joined = _JOINERS[operation](group)
@@ -118,9 +118,9 @@ def _joined(terms: Sequence[Node]) -> Node:
 
 def _kind(term: Node) -> tuple[object, ...]:
     """Frames of one kind can be joined; () is any other value."""
-    if term.operation is EMBED and term.heads[0].shape != term.shape:
-        return (EMBED, term.shape)
-    if term.operation in (SCATTER_ADD, PUT_ALONG_AXIS):
+    if term.operation is unslice and term.heads[0].shape != term.shape:
+        return (unslice, term.shape)
+    if term.operation in (scatter_add, put_along_axis):
         axis = term.attributes.get("axis")
         return (term.operation, term.shape, axis, term.heads[0].dtype)
     return ()
@@ -134,7 +134,7 @@ def _total(terms: Sequence[Node]) -> Node | None:
 
 
 def _join_windows(frames: Sequence[Node], whole: Node | None) -> Node:
-    """The sum of embedded values and of a value as large as the frame, where there is one."""
+    """The sum of framed values and of a value as large as the frame, where there is one."""
     shape = frames[0].shape
     axis = _tiled_axis(frames)
     if axis is not None:
@@ -145,7 +145,7 @@ def _join_windows(frames: Sequence[Node], whole: Node | None) -> Node:
     if whole is not None and whole.shape == shape:
         places.insert(0, (whole, (0,) * len(shape), (1,) * len(shape)))
     values, starts, steps = zip(*places, strict=True)
-    joined = EMBED_ALL(*values, shape=shape, starts=starts, steps=steps)
+    joined = unslice_all(*values, shape=shape, starts=starts, steps=steps)
     return joined if whole is None or whole.shape == shape else whole + joined
 
 
@@ -180,18 +180,20 @@ def _join_rows(frames: Sequence[Node]) -> Node:
         count = product(places.shape)
         indices.append(reshape(places, (count,)))
         rows.append(reshape(values, (count, *values.shape[places.rank :])))
-    return SCATTER_ADD(concatenate(indices), concatenate(rows), **frames[0].attributes)
+    return scatter_add.node(concatenate(indices), concatenate(rows), **frames[0].attributes)
 
 
 def _join_elements(frames: Sequence[Node]) -> Node:
     """One put_along_axis of all elements."""
     axis = frames[0].attributes["axis"]
     heads = zip(*(frame.heads for frame in frames), strict=True)
-    return PUT_ALONG_AXIS(*(concatenate(parts, axis) for parts in heads), **frames[0].attributes)
+    return put_along_axis.node(
+        *(concatenate(parts, axis) for parts in heads), **frames[0].attributes
+    )
 
 
 _JOINERS: Mapping[Operation, Callable[[Sequence[Node]], Node]] = {
-    EMBED: lambda frames: _join_windows(frames, None),
-    SCATTER_ADD: _join_rows,
-    PUT_ALONG_AXIS: _join_elements,
+    unslice: lambda frames: _join_windows(frames, None),
+    scatter_add: _join_rows,
+    put_along_axis: _join_elements,
 }

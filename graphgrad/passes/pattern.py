@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.graph import CONSTANT, Node, Operation
+from graphgrad.graph import Node, Operation, constant
 
 Bindings = dict[str, Node]
 
@@ -59,12 +59,12 @@ class Pattern:
 def _match_all(
     patterns: tuple[Pattern, ...], heads: tuple[Node, ...], bindings: Bindings
 ) -> Bindings | None:
-    found: Bindings | None = bindings
     for inner, head in zip(patterns, heads, strict=True):
-        found = inner.match(head, found)  # type: ignore[arg-type]
+        found = inner.match(head, bindings)
         if found is None:
             return None
-    return found
+        bindings = found
+    return bindings
 
 
 def pattern(operation: Operation, *heads: Pattern, bind: str = "") -> Pattern:
@@ -79,13 +79,13 @@ def any_node(bind: str, condition: Callable[[Node], bool] | None = None) -> Patt
 
 def number(value: float) -> Pattern:
     """A constant all of whose elements are `value`."""
-    return Pattern(CONSTANT, (), "", lambda node: is_number(node, value))
+    return Pattern(constant, (), "", lambda node: is_number(node, value))
 
 
 def zero(sign: str) -> Pattern:
     """A constant of zeros that leaves alone what it is added to ("-") or taken from ("+"): of
     integers, any zero; of floats, one of this sign, since -0 + 0 is 0."""
-    return Pattern(CONSTANT, (), "", lambda node: is_number(node, 0) and _has_sign(node, sign))
+    return Pattern(constant, (), "", lambda node: is_number(node, 0) and _has_sign(node, sign))
 
 
 def _has_sign(node: Node, sign: str) -> bool:
@@ -95,12 +95,12 @@ def _has_sign(node: Node, sign: str) -> bool:
 
 def any_number(bind: str) -> Pattern:
     """A constant with one element."""
-    return Pattern(CONSTANT, (), bind, lambda node: node.attributes["value"].array.size == 1)
+    return Pattern(constant, (), bind, lambda node: node.attributes["value"].array.size == 1)
 
 
 def is_number(node: Node, value: float) -> bool:
     """Whether the node is a constant whose elements are all `value`."""
-    if node.operation is not CONSTANT:
+    if node.operation is not constant:
         return False
     array = node.attributes["value"].array
     return bool(array.item() == value if array.size == 1 else array.size and np.all(array == value))

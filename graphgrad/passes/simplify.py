@@ -32,6 +32,7 @@ import math
 
 import numpy as np
 
+from graphgrad import ops
 from graphgrad.graph import Graph, Node, Operation, constant
 from graphgrad.graph.types import DType
 from graphgrad.ops import (
@@ -47,10 +48,9 @@ from graphgrad.ops import (
     where,
 )
 from graphgrad.ops.arithmetic import OPERATIONS as ARITHMETIC
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.ops.functions import OPERATIONS as FUNCTIONS
-from graphgrad.ops.movement import BROADCAST_TO, RESHAPE, TRANSPOSE, reshape_to
-from graphgrad.ops.reduction import SUM
+from graphgrad.ops.movement import broadcast_to, reshape, reshape_to, transpose
 from graphgrad.passes.pattern import (
     Pattern,
     any_node,
@@ -71,7 +71,7 @@ def _scale(node: Node, value: float) -> Node:
 
 def _compose_transposes(x: Node, outer: Node, inner: Node) -> Node:
     first, second = inner.attributes["axes"], outer.attributes["axes"]
-    return TRANSPOSE(x, axes=tuple(first[axis] for axis in second))
+    return transpose.node(x, axes=tuple(first[axis] for axis in second))
 
 
 def _identity_transpose(x: Node, outer: Node) -> Node | None:
@@ -90,7 +90,7 @@ def _transposed_head(product: Node, place: int) -> Node | None:
     flags = dict(product.attributes)
     flag = "transpose_b" if place else "transpose_a"
     flags[flag] = not flags[flag]
-    return MATMUL(*heads, **flags)
+    return matmul.node(*heads, **flags)
 
 
 def _single_sum(x: Node, total: Node) -> Node | None:
@@ -123,12 +123,12 @@ def _fits(value: float, dtype: DType) -> bool:
 def _broadcast_head_rules(operation: Operation, place: int) -> Rule:
     """Elementwise operations broadcast by themselves: a head need not be repeated first."""
     heads = [any_node(f"head{i}") for i in range(operation.arity or 0)]
-    heads[place] = pattern(BROADCAST_TO, X)
+    heads[place] = pattern(broadcast_to, X)
 
     def result(whole: Node, x: Node, **others: Node) -> Node:
         # what the pattern bound and not `whole.heads`: a commutative one may have matched swapped
         given = [others.get(f"head{i}", x) for i in range(len(heads))]
-        return operation(*given, **whole.attributes)
+        return operation.node(*given, **whole.attributes)
 
     return Rule(
         f"{operation.name} of a broadcast", Pattern(operation, tuple(heads), "whole"), result
@@ -167,31 +167,31 @@ RULES: tuple[Rule, ...] = (
     Rule("stop_gradient(x) → x", pattern(stop_gradient, X), lambda x: x),
     Rule(
         "reshape of reshape",
-        pattern(RESHAPE, pattern(RESHAPE, X), bind="outer"),
+        pattern(reshape, pattern(reshape, X), bind="outer"),
         lambda x, outer: reshape_to(x, outer.shape),
     ),
-    Rule("reshape to its own shape", pattern(RESHAPE, X), lambda x: x),
+    Rule("reshape to its own shape", pattern(reshape, X), lambda x: x),
     Rule(
         "transpose of transpose",
-        pattern(TRANSPOSE, pattern(TRANSPOSE, X, bind="inner"), bind="outer"),
+        pattern(transpose, pattern(transpose, X, bind="inner"), bind="outer"),
         _compose_transposes,
     ),
-    Rule("transpose into its own order", pattern(TRANSPOSE, X, bind="outer"), _identity_transpose),
-    Rule("broadcast to its own shape", pattern(BROADCAST_TO, X), lambda x: x),
+    Rule("transpose into its own order", pattern(transpose, X, bind="outer"), _identity_transpose),
+    Rule("broadcast to its own shape", pattern(broadcast_to, X), lambda x: x),
     Rule(
         "broadcast of broadcast",
-        pattern(BROADCAST_TO, pattern(BROADCAST_TO, X), bind="outer"),
-        lambda x, outer: BROADCAST_TO(x, shape=outer.shape),
+        pattern(broadcast_to, pattern(broadcast_to, X), bind="outer"),
+        lambda x, outer: broadcast_to.node(x, shape=outer.shape),
     ),
-    Rule("sum over axes of size 1", pattern(SUM, X, bind="total"), _single_sum),
+    Rule("sum over axes of size 1", pattern(ops.sum, X, bind="total"), _single_sum),
     Rule(
         "product of a transposed left side",
-        pattern(MATMUL, pattern(TRANSPOSE, X), Y, bind="product"),
+        pattern(matmul, pattern(transpose, X), Y, bind="product"),
         lambda x, y, product: _transposed_head(product, 0),
     ),
     Rule(
         "product of a transposed right side",
-        pattern(MATMUL, Y, pattern(TRANSPOSE, X), bind="product"),
+        pattern(matmul, Y, pattern(transpose, X), bind="product"),
         lambda x, y, product: _transposed_head(product, 1),
     ),
 )

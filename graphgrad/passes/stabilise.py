@@ -23,6 +23,7 @@ Before and after (`prune` then removes the softmax):
 
 from __future__ import annotations
 
+from graphgrad import ops
 from graphgrad.graph import Graph, Node
 from graphgrad.ops import (
     add,
@@ -43,14 +44,12 @@ from graphgrad.ops import (
     sqrt,
     subtract,
 )
-from graphgrad.ops.composite import SOFTMAX
-from graphgrad.ops.reduction import LOGSUMEXP, SUM
 from graphgrad.passes.cancel import may_vanish, product_without_division
 from graphgrad.passes.pattern import any_node, number, pattern
 from graphgrad.passes.rewrite import Rule, by_operation, rewrite
 
 X, D, P = any_node("x"), any_node("delta"), any_node("p", may_vanish)
-SUM_OF_EXP = pattern(SUM, pattern(exp, X), bind="total")
+SUM_OF_EXP = pattern(ops.sum, pattern(exp, X), bind="total")
 
 
 def _single_axis(x: Node, total: Node) -> int | None:
@@ -82,14 +81,14 @@ def _log_softmax(x: Node, total: Node) -> Node | None:
 RULES: tuple[Rule, ...] = (
     Rule(
         "log softmax",
-        pattern(log, pattern(SOFTMAX, X, bind="soft")),
+        pattern(log, pattern(softmax, X, bind="soft")),
         lambda x, soft: log_softmax(x, soft.attributes["axis"]),
     ),
     Rule("eˣ / Σ eˣ → softmax", pattern(divide, pattern(exp, X), SUM_OF_EXP), _softmax),
     Rule("log Σ eˣ", pattern(log, SUM_OF_EXP), _logsumexp),
     Rule(
         "x - log Σ eˣ → log softmax",
-        pattern(subtract, X, pattern(LOGSUMEXP, X, bind="total")),
+        pattern(subtract, X, pattern(logsumexp, X, bind="total")),
         _log_softmax,
     ),
     Rule(

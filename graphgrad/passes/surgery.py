@@ -41,7 +41,7 @@ from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.graph.deltas import Operated, edge_name
 from graphgrad.ops import broadcast_to, maximum, minimum, multiply, sqrt, sum
-from graphgrad.ops.movement import COPY
+from graphgrad.ops.movement import copy
 
 Kind = Literal["clip", "clip_norm", "scale", "stop", "replace"]
 KINDS: tuple[Kind, ...] = ("clip", "clip_norm", "scale", "stop", "replace")
@@ -87,7 +87,7 @@ def replace(at: str, by: Node | Callable[[Node], Node]) -> Operated:
         given = by if isinstance(by, Node) else by(delta)
         if not isinstance(given, Node):
             raise DeclarationError(f"replace {at}: a node is needed, not {type(given).__name__}")
-        return COPY(given, name="replace")
+        return copy(given, name="replace")
 
     return Operated(at, "replace", change)
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.fusion import Group
-from graphgrad.graph import CONSTANT, INPUT, LEAVES, STATEFUL, Graph, Node, TensorType
+from graphgrad.graph import LEAVES, STATEFUL, Graph, Node, TensorType, constant, input
 from graphgrad.graph.single import Single
 from graphgrad.plan.arena import Arena, aligned
 from graphgrad.schedule import Layouts, Schedule
@@ -75,7 +75,7 @@ class Plan(Single):
     @property
     def peak_bytes(self) -> int:
         """Bytes of the arena, the constants and the state: what a run holds beside its inputs."""
-        kept = [n for n in self.graph.nodes if n.operation is CONSTANT or n.operation in STATEFUL]
+        kept = [n for n in self.graph.nodes if n.operation is constant or n.operation in STATEFUL]
         return self.arena_bytes + sum(node.type.nbytes for node in kept)
 
     def __repr__(self) -> str:
@@ -123,7 +123,7 @@ def _roots(graph: Graph, groups: Sequence[Group], layouts: Layouts) -> dict[Node
     places: dict[Node, Place] = {}
     for node in graph.nodes:
         if node.operation in LEAVES:
-            kind = {INPUT: "input", CONSTANT: "constant"}.get(node.operation, "state")
+            kind = {input: "input", constant: "constant"}.get(node.operation, "state")
             places[node] = Place(kind, node)
         elif node in outputs:
             places[node] = Place("arena", node)

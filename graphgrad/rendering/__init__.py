@@ -1,6 +1,5 @@
 """Graphs as text, pictures and data: what a person reads, never what a computation needs."""
 
-from graphgrad.rendering.formats import FORMATS, render
 from graphgrad.rendering.view import View
 
-__all__ = ["FORMATS", "View", "render"]
+__all__ = ["View"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, Node
+from graphgrad.backprop.formula import delta_formula, short_name, value_formula
+from graphgrad.backprop.selection import owner_of
+from graphgrad.graph import Node, constant, input, parameter, state
 from graphgrad.graph.text import attributes_text
 from graphgrad.graph.types import shape_text
-from graphgrad.inspection.formula import delta_formula, short_name, value_formula
-from graphgrad.inspection.selection import owner_of
 from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
@@ -70,7 +70,7 @@ class Describer:
         alike."""
         return sum(
             self.draft.parts[node] == "forward"
-            and node.operation is not CONSTANT
+            and node.operation is not constant
             and self.draft.scopes.get(node, path_of(self.graph.name_of(node)))[: len(path)] == path
             for node in self.graph.nodes
         )
@@ -93,8 +93,8 @@ class Describer:
             return "delta" if node in self.deltas else "step"
         if node in self.outputs:
             return "output"
-        leaves: dict[object, Kind] = {INPUT: "input", PARAMETER: "parameter", STATE: "state"}
-        known = node.operation is CONSTANT or not (
+        leaves: dict[object, Kind] = {input: "input", parameter: "parameter", state: "state"}
+        known = node.operation is constant or not (
             node.operation in leaves or any(head in self.draft.scopes for head in node.heads)
         )
         return leaves.get(node.operation, "known" if known else "operation")
@@ -126,16 +126,16 @@ class Describer:
         if merged and self.draft.parts[node] == "forward":
             errors = merged[-1].operation is half_squared_error
             return "½ Σ (z - ŷ)²" if errors else "Σ"
-        if node.operation is CONSTANT:
+        if node.operation is constant:
             return attributes_text(node)
-        if node.operation in (INPUT, PARAMETER, STATE):
+        if node.operation in (input, parameter, state):
             return "" if node.type.is_float else str(node.dtype)
         if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
             return value_formula(self.graph, node, self.called)  # no word of the blackboard's
         hidden = [
             short_name(self.graph, head)
             for head in node.heads
-            if head.operation is CONSTANT and head not in self.draft.scopes
+            if head.operation is constant and head not in self.draft.scopes
         ]
         return " ".join([node.operation.name, *hidden])
 
@@ -147,9 +147,9 @@ class Describer:
 
     def tags(self, node: Node) -> Iterator[str]:
         """The parameters inside the box, each with its shape."""
-        for parameter in self.draft.inside.get(node, ()):
-            name = self.label(parameter, self.draft.scopes[node]).text
-            yield f"{name} {shape_text(parameter.shape)}" if parameter.shape else name
+        for leaf in self.draft.inside.get(node, ()):
+            name = self.label(leaf, self.draft.scopes[node]).text
+            yield f"{name} {shape_text(leaf.shape)}" if leaf.shape else name
 
     def tooltip(self, node: Node) -> str:
         """All names, the type, the formulas of the value and the delta, the user's line."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphgrad.backprop.formula import contribution_formula, delta_formula, value_formula
+from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import Graph, Node
 from graphgrad.graph.text import value_text
-from graphgrad.inspection.formula import contribution_formula, delta_formula, value_formula
-from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.figures import Figures
 from graphgrad.strict_json import format_json
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from graphgrad.figures.evaluation import Arrays
+from graphgrad.figures.statistics import Statistics, inspect_values
 from graphgrad.graph import Graph
-from graphgrad.inspection.statistics import Arrays, Statistics, inspect_values
 
 LEGEND = "values: mean ± standard deviation; deltas: ‖δ‖; single numbers as they are"
 

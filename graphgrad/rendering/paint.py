@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from graphgrad.graph import INPUT, PARAMETER, STATE, Graph, Node
-from graphgrad.inspection.formula import cuts_of, delta_formula, short_name
-from graphgrad.inspection.selection import owner_of
+from graphgrad.backprop.formula import cuts_of, delta_formula, short_name
+from graphgrad.backprop.selection import owner_of
+from graphgrad.graph import Graph, Node, input, parameter, state
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.figures import Figures
 from graphgrad.rendering.picture import Box, Edge, Label, Picture
@@ -96,7 +96,7 @@ class _Painter:
         positions that several scopes use."""
         if self.draft.parts[node] != "forward" or node in self.draft.stands_for:
             return False
-        small = node.operation in (INPUT, PARAMETER, STATE) or node not in self.learned
+        small = node.operation in (input, parameter, state) or node not in self.learned
         scopes = {
             self.draft.path(self.draft.key(tail))
             for tail in self.graph.tails(node)
@@ -199,7 +199,7 @@ class _Painter:
         main = key if isinstance(key, Node) else nodes[-1]
         if identity not in self.boxes or (identity, "δ") in self.boxes:
             return
-        if main.operation is INPUT:  # nobody learns an input; `nodes` shows its delta too
+        if main.operation is input:  # nobody learns an input; `nodes` shows its delta too
             return
         if not any(self.graph.delta_or_none(node) is not None for node in nodes):
             return

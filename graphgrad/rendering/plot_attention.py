@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.attention_maps import AttentionMap
+from graphgrad.figures.attention_maps import AttentionMap
 from graphgrad.rendering.plot_fonts import need_matplotlib
 from graphgrad.rendering.plot_style import INK, MUTED, new_figure
 from graphgrad.text import printable

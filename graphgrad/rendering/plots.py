@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import DataError
-from graphgrad.inspection.history import History
-from graphgrad.inspection.recording import UPDATE_RATIO
+from graphgrad.figures.recording import UPDATE_RATIO
 from graphgrad.rendering.plot_style import (
     BLUE,
     COLOURS,
@@ -32,6 +31,7 @@ from graphgrad.rendering.plot_style import (
     spread,
     titled,
 )
+from graphgrad.reports.history import History
 from graphgrad.text import printable
 
 Metrics = Sequence[Mapping[str, Any]]
@@ -280,7 +280,8 @@ def _moving_average(values: np.ndarray, window: int) -> np.ndarray:
     """The mean of the last `window` values at each place; of fewer at the start."""
     total = np.cumsum(np.concatenate([[0.0], values]))
     first = np.maximum(np.arange(len(values)) + 1 - window, 0)
-    return (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
+    means: np.ndarray = (total[1:] - total[first]) / (np.arange(len(values)) + 1 - first)
+    return means
 
 
 def _vertical(axes: Any, values: np.ndarray, smooth: np.ndarray) -> None:

@@ -12,14 +12,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from graphgrad.graph import Node
-from graphgrad.graph.deltas import Contribution
-from graphgrad.inspection.formula import (
+from graphgrad.backprop.formula import (
     contribution_formula,
     cuts_of,
     factor_text,
     numbered,
 )
+from graphgrad.graph import Node
+from graphgrad.graph.deltas import Contribution
 from graphgrad.rendering.describe import Describer
 from graphgrad.rendering.picture import Label
 

@@ -16,10 +16,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphgrad.graph import CONSTANT, LEAVES, Graph, Node
+from graphgrad.backprop.formula import delta_terms, value_formula
+from graphgrad.backprop.selection import parts_of
+from graphgrad.graph import LEAVES, Graph, Node, constant
 from graphgrad.graph.text import attributes_text
-from graphgrad.inspection.formula import delta_terms, value_formula
-from graphgrad.inspection.selection import parts_of
 from graphgrad.rendering.view import Path, View, path_of
 from graphgrad.text import printable
 
@@ -43,12 +43,12 @@ def tree_text(graph: Graph, view: View | None = None, caption: Sequence[str] = (
         node
         for node in graph.nodes
         if (parts[node] == "forward" or (view.updates and parts[node] == "update"))
-        and (view.constants or node.operation is not CONSTANT or node.shape)
+        and (view.constants or node.operation is not constant or node.shape)
     ]
     root = _Scope()
     for node in shown:
         _place(root, path_of(graph.name_of(node)), node)
-    counts = Counter("constant" if node.operation is CONSTANT else parts[node] for node in graph)
+    counts = Counter("constant" if node.operation is constant else parts[node] for node in graph)
     lines = [*map(printable, caption), _summary(graph, counts), ""]
     lines += _lines(graph, root, (), "", view.deltas != "none")
     lines.append("")
@@ -116,7 +116,7 @@ def _local(graph: Graph, node: Node, path: Path) -> str:
 
 def _meaning(graph: Graph, node: Node) -> str:
     """`x w : float32[batch, 3]`."""
-    if node.operation is CONSTANT:
+    if node.operation is constant:
         return f"constant {attributes_text(node)} : {node.type}"
     if node.operation in LEAVES:
         return f"{node.operation.name} : {node.type}"

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from graphgrad.backprop.selection import Part, owner_of, parts_of
 from graphgrad.errors import ConfigurationError
-from graphgrad.graph import CONSTANT, INPUT, PARAMETER, STATE, STATEFUL, Graph, Node
-from graphgrad.inspection.selection import Part, owner_of, parts_of
+from graphgrad.graph import STATEFUL, Graph, Node, constant, input, parameter, state
 from graphgrad.ops import add, half_squared_error, multiply
 
 Path = tuple[str, ...]
@@ -130,7 +130,7 @@ def _drawn(graph: Graph, parts: dict[Node, Part], view: View, deltas: str) -> li
         for node in chosen
         if node in varying
         or (
-            node.operation is not CONSTANT
+            node.operation is not constant
             and node.operation not in STATEFUL
             and (
                 node in ends
@@ -142,9 +142,9 @@ def _drawn(graph: Graph, parts: dict[Node, Part], view: View, deltas: str) -> li
 
 def _varies(node: Node) -> bool:
     """Whether the leaf is data: an input, a parameter or a state, but no scalar counter."""
-    if node.operation is STATE:
+    if node.operation is state:
         return node.type.is_float or node.shape != ()
-    return node.operation is INPUT or node.operation is PARAMETER
+    return node.operation is input or node.operation is parameter
 
 
 # ---------------------------------------------------------------- scopes
@@ -167,7 +167,7 @@ def _scopes(graph: Graph, drawn: Sequence[Node], parts: dict[Node, Part]) -> dic
     known = set(drawn)
     for node in drawn:
         tails = [tail for tail in graph.tails(node) if tail in known]
-        if node.operation in (PARAMETER, INPUT) and scopes[node] and tails:
+        if node.operation in (parameter, input) and scopes[node] and tails:
             size = len(scopes[node])
             if not any(scopes[tail][:size] == scopes[node] for tail in tails):
                 scopes[node] = scopes[tails[0]]
@@ -187,11 +187,11 @@ def _place_parameters(draft: Draft, view: View) -> None:
     if mode == "edges":
         _weights_on_edges(draft)
     elif mode == "inside":
-        for parameter in draft.graph.parameters.values():
-            tails = _drawn_tails(draft, parameter)
-            if parameter in draft.scopes and len(tails) == 1:
-                draft.inside.setdefault(tails[0], []).append(parameter)
-                draft.stands_for[parameter] = tails[0]
+        for leaf in draft.graph.parameters.values():
+            tails = _drawn_tails(draft, leaf)
+            if leaf in draft.scopes and len(tails) == 1:
+                draft.inside.setdefault(tails[0], []).append(leaf)
+                draft.stands_for[leaf] = tails[0]
 
 
 def _drawn_tails(draft: Draft, node: Node) -> list[Node]:
@@ -235,7 +235,7 @@ def _offsets_inside(draft: Draft) -> None:
     """A neuron's offset b stands in its Σ: a parameter whose only use is a term of that sum."""
     for node in draft.drawn:
         tails = _drawn_tails(draft, node)
-        if node.operation is PARAMETER and node not in draft.stands_for and len(tails) == 1:
+        if node.operation is parameter and node not in draft.stands_for and len(tails) == 1:
             total = draft.key(tails[0])
             if not isinstance(total, Node) or total not in draft.drawn:
                 continue
@@ -248,8 +248,8 @@ def _weight(draft: Draft, product: Node) -> Node | None:
     """The parameter of a product of a parameter, used nowhere else, and something drawn."""
     for head, other in (product.heads, product.heads[::-1]):
         if (
-            head.operation is PARAMETER
-            and other.operation is not PARAMETER
+            head.operation is parameter
+            and other.operation is not parameter
             and other in draft.scopes
             and _drawn_tails(draft, head) == [product]
         ):

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from graphgrad.graph import Graph, Node, TensorType
-from graphgrad.ops.contraction import MATMUL
-from graphgrad.ops.movement import TRANSPOSE
+from graphgrad.ops.contraction import matmul
+from graphgrad.ops.movement import transpose
 
 
 def ghost(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -87,10 +87,10 @@ def find_layouts(graph: Graph, product_layouts: bool = True) -> Layouts:
 
 def _order_of_readers(graph: Graph, node: Node) -> tuple[int, ...] | None:
     """The order of axes in which all tails of a product read it, where columns stay together."""
-    if node.operation is not MATMUL:
+    if node.operation is not matmul:
         return None
     tails = graph.tails(node)
-    if not tails or any(tail.operation is not TRANSPOSE for tail in tails):
+    if not tails or any(tail.operation is not transpose for tail in tails):
         return None
     orders = {tail.attributes["axes"] for tail in tails}
     (order, *others) = orders

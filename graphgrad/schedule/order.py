@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphgrad.graph import LEAVES, STATEFUL, Graph, Node
-from graphgrad.ops.movement import COPY
+from graphgrad.ops.movement import copy
 from graphgrad.options import DEFAULTS, Options
 from graphgrad.schedule.layout import Layouts, find_layouts
 
@@ -66,7 +66,7 @@ def _with_snapshots(graph: Graph) -> Graph:
         root = node
         while root.operation.view is not None:
             root = root.heads[0]
-        return COPY(node) if root.operation in STATEFUL and graph.updates else node
+        return copy(node) if root.operation in STATEFUL and graph.updates else node
 
     outputs = {name: safe(node) for name, node in graph.outputs.items()}
     updates = {leaf: safe(node) for leaf, node in graph.updates.items()}

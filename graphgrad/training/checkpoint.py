@@ -77,7 +77,7 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, order=True)
-class _Place:
+class _CheckpointFolder:
     """A folder that has the name of a checkpoint; the larger, the newer."""
 
     step: int
@@ -213,7 +213,7 @@ def _remove_surplus(folder: Path, newest: Path, step: int, keep: int) -> None:
             _remove(place)
 
 
-def _remove(place: _Place) -> None:
+def _remove(place: _CheckpointFolder) -> None:
     """Renamed first: half a removed checkpoint must not look like a damaged one."""
     doomed = place.path.parent / temporary_name().replace(TEMPORARY_PREFIX, _REMOVING_PREFIX)
     os.rename(place.path, doomed)
@@ -229,7 +229,7 @@ def _sweep(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _listed(folder: Path) -> list[_Place]:
+def _listed(folder: Path) -> list[_CheckpointFolder]:
     """Every folder with the name of a checkpoint, in no order."""
     try:
         names = os.listdir(folder)
@@ -238,7 +238,7 @@ def _listed(folder: Path) -> list[_Place]:
     except OSError as error:
         raise explain_os_error(error, folder, "list") from error
     matches = map(_FOLDER.fullmatch, names)
-    places = [_Place(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
+    places = [_CheckpointFolder(int(m[1]), int(m[2] or 1), folder / m[0]) for m in matches if m]
     return [place for place in places if place.path.is_dir()]
 
 

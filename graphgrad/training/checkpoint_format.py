@@ -153,7 +153,7 @@ def _require(truth: bool, reason: str) -> None:
 def _read_manifest(path: Path, step: int) -> dict[str, Any]:
     content = read_file(path, _MANIFEST_LIMIT)
     try:
-        body = parse_json(content)
+        body: dict[str, Any] = parse_json(content)
         _require(isinstance(body, dict) and body.get("format") == FORMAT, f"{MANIFEST} is foreign")
         version = body.get("version")
         other = f"{MANIFEST} has format version {version!r}; this program reads version {VERSION}"

@@ -18,6 +18,7 @@ from graphgrad.compile import compile
 from graphgrad.data.corpus import permutation
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import Dimension, Graph, initial_state
+from graphgrad.graph.arguments import named_arguments
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.interface import Given, named_inputs
 from graphgrad.graph.scope import current_origin
@@ -28,6 +29,7 @@ State = dict[str, np.ndarray]
 Report = Callable[[int, dict[str, float]], object]
 
 
+@named_arguments
 def fit(
     graph: Graph,
     arrays: Given,

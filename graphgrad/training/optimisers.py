@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from graphgrad.backprop import deltas_of, derive, has_deltas, is_derived_from
 from graphgrad.errors import ConfigurationError, DeclarationError
 from graphgrad.garbage import gc_paused
-from graphgrad.graph import DELTA, PARAMETER, Graph, Node, leaf_name, placed, state
+from graphgrad.graph import DELTA, Graph, Node, leaf_name, parameter, placed, state
 from graphgrad.graph.scope import scoped
 from graphgrad.layers import Randomness
 from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
@@ -198,7 +198,7 @@ def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) ->
     wanted = set(leaves)
     for leaf in graph.updates:
         name, where = leaf_name(leaf), leaf.origin
-        if leaf in wanted or (leaf.operation is PARAMETER and not again):
+        if leaf in wanted or (leaf.operation is parameter and not again):
             raise DeclarationError(
                 f"the model gives the parameter {name!r} its next value, and so does the optimiser",
                 where,

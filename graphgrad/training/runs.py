@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import CheckpointError
+from graphgrad.figures.recording import recorded_names
 from graphgrad.graph import Graph, initial_state
 from graphgrad.training.checkpoint import (
     Checkpoint,
@@ -74,16 +75,16 @@ def create_run(
     model: ModelFile,
     settings: TrainingSettings,
     path: str | Path | None = None,
-    check: Callable[[Graph], object] = lambda graph: None,
 ) -> OpenRun:
     """A fresh run folder: configuration, environment, vocabularies and the initial state.
 
-    The data is read before the folder is made, so a wrong file leaves nothing behind; nor does a
-    disk that is full before the run is complete. `check` may refuse the training graph before that.
+    The data is read before the folder is made, and what is to be recorded is looked up, so a wrong
+    file or name leaves nothing behind; nor does a disk that is full before the run is complete.
     """
     task = model.task(settings, {})
     graph = task.step(task.graph, settings)
-    check(graph)
+    if settings.inspect_every:
+        recorded_names(graph, settings.inspect_patterns)
     state = _drawn(graph, settings)
     configuration = Configuration(
         model.name,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ import numpy as np
 
 from graphgrad.compile import Compiled, compile
 from graphgrad.errors import ConfigurationError, NonFiniteError
-from graphgrad.graph import Graph
+from graphgrad.figures.non_finite import first_non_finite
+from graphgrad.figures.recording import Recorder, recorded_names
 from graphgrad.training.announcement import announcement
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
@@ -33,19 +34,12 @@ from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.metrics_file import METRICS
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.progress import Progress
-from graphgrad.training.recorder import Recorder
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
-from graphgrad.training.verification import Arbiter, overflown, verify_first_step
+from graphgrad.training.verification import overflown, verify_first_step
 
 EVALUATION = "evaluation.json"
-
-Explain = Callable[
-    [Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]], tuple[str, str] | None
-]
-"""Names the first node that is not finite, and the line that declared it, from the training graph,
-the inputs and the state."""
 
 
 @dataclass(frozen=True)
@@ -74,27 +68,23 @@ class _Programs:
         return self.recorder.run(state, feeds)
 
 
-def train(
-    run: OpenRun,
-    explain: Explain | None = None,
-    progress: Progress | None = None,
-    recorder: Recorder | None = None,
-    arbiter: Arbiter | None = None,
-    verify: bool = False,
-) -> Outcome:
+def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) -> Outcome:
     """Trains to the last step, or until it is interrupted; either way a checkpoint is saved.
 
     Before it, the first step is compared with the plain program where that costs little, with
-    `verify` in any case; `arbiter` names the node that differs (see verification.py). Where the
-    settings say `inspect_every`, a `recorder` is needed: `make_recorder(run.graph)`.
+    `verify` in any case (see verification.py). Where the settings say `inspect_every`, figures are
+    recorded into the run's history.
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
-    check_settings(run, recorder)
+    check_settings(run)
+    recorder = None
+    if settings.inspect_every:
+        recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse)
     first = task.feeds(done)  # what is wrong with the data shows before anything is written
     compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
-        verified = verify_first_step(compiled, first, run.state, arbiter, verify)
+        verified = verify_first_step(compiled, first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
     for line in announcement(run, compiled):
         shown.message(line)
@@ -114,7 +104,7 @@ def train(
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
         with shown, InterruptGuard() as interrupt:
-            step = _steps(run, programs, explain, shown, interrupt)
+            step = _steps(run, programs, shown, interrupt)
             if step == settings.steps:
                 shown.message("evaluating on held-out data")
         if step < settings.steps:
@@ -138,8 +128,9 @@ def _keep_configuration(run: OpenRun) -> None:
     trust(run.model)
 
 
-def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
-    """ConfigurationError for settings that the run cannot go on with."""
+def check_settings(run: OpenRun) -> None:
+    """ConfigurationError for settings that the run cannot go on with, UnknownNameError for names
+    to record that it does not have."""
     settings, done = run.settings, int(run.state[STEP])
     if done > settings.steps:
         raise ConfigurationError(
@@ -147,41 +138,30 @@ def check_settings(run: OpenRun, recorder: Recorder | None) -> None:
             run.folder.path,
             f"set steps to more than {done}",
         )
-    if settings.inspect_every and recorder is None:
-        raise ConfigurationError(
-            f"inspect_every is {settings.inspect_every}, and train() is given no recorder",
-            run.folder.path,
-            "recorder=graphgrad.inspection.recording.make_recorder(run.graph)",
-        )
+    if settings.inspect_every:
+        recorded_names(run.graph, settings.inspect_patterns)
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _Programs:
-    every = run.settings.inspect_every
-    if recorder is None or not every:
+    if recorder is None:
         return _Programs(compiled)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
         recorder.statistics,
-        every,
+        run.settings.inspect_every,
         run.folder.identity,
         recorder.deltas,
     )
     return _Programs(compiled, recorder, history)
 
 
-def _steps(
-    run: OpenRun,
-    programs: _Programs,
-    explain: Explain | None,
-    shown: Progress,
-    interrupt: InterruptGuard,
-) -> int:
+def _steps(run: OpenRun, programs: _Programs, shown: Progress, interrupt: InterruptGuard) -> int:
     """Trains and saves; the number of the step after which it stopped."""
     settings, step = run.settings, int(run.state[STEP])
     saved = step
     while step < settings.steps and not interrupt.requested:
-        record, figures = _one_step(run, programs, step, explain)
+        record, figures = _one_step(run, programs, step)
         step += 1
         last = step == settings.steps
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
@@ -229,7 +209,7 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _one_step(
-    run: OpenRun, programs: _Programs, step: int, explain: Explain | None
+    run: OpenRun, programs: _Programs, step: int
 ) -> tuple[dict[str, Any], np.ndarray | None]:
     """One call of a program: the line of metrics that it gives, and the figures of its nodes."""
     started = time.perf_counter()
@@ -237,8 +217,8 @@ def _one_step(
     try:
         results, figures = programs.run(run.state, feeds, step + 1)
     except NonFiniteError as error:
-        found = explain(run.graph, feeds, run.state) if explain is not None else None
-        problem, where = found or (error.problem, error.where)
+        found = first_non_finite(run.graph, feeds, run.state)
+        problem, where = (str(found), found.origin) if found else (error.problem, error.where)
         raise _not_finite(run, step + 1, problem, where) from None
     record = {
         "step": step + 1,

@@ -2,36 +2,34 @@
 
 The program that trains is made of kernels; the plain one computes one operation after another. Loss
 and gradient norm of the first step are compared where that costs little, on a copy of the state, so
-that the run is the same to the byte. Where they differ, an arbiter says by which node, or that it
-is rounding. A run whose program is wrong stops before its first step: going on with the plain
-program would finish, but nobody would look for the fault, and the other fused program of this run
-(that which records) would be no better founded.
+that the run is the same to the byte. Where they differ, the comparison with the reference engine
+(`graphgrad check`) says by which node, or that it is rounding. A run whose program is wrong stops
+before its first step: going on with the plain program would finish, but nobody would look for the
+fault, and the other fused program of this run (that which records) would be no better founded.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from graphgrad.checks.agreement import compare_program
 from graphgrad.compile import Compiled, compile
 from graphgrad.errors import EnvironmentLimitError, NonFiniteError, PassError
-from graphgrad.graph import Graph, Node
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.graph import Graph
 from graphgrad.passes import sizes_of
+from graphgrad.performance.cost import flops_of
 from graphgrad.training.optimisers import GRADIENT_NORM
 
 Arrays = Mapping[str, np.ndarray]
-Arbiter = Callable[[Compiled, Arrays, Arrays], tuple[str, str] | None]
-"""Names the first node that the program computes otherwise than the reference, and the line that
-declared it, from the program, the inputs and the state; None where it is rounding."""
 
 SECONDS = 2.0
 """What the comparison may cost unless it is asked for."""
 FIGURES = ("loss", GRADIENT_NORM)
 TOLERANCES = {4: 1e-4, 8: 1e-9}
-"""Relative distances that need no arbiter, by the bytes of the loss."""
+"""Relative distances that are rounding, without asking the reference, by the bytes of the loss."""
 _NODES, _ELEMENTS, _OPERATIONS = 2500.0, 4e8, 2e10
 """What is done in a second: nodes compiled, elements computed, operations of products."""
 
@@ -40,7 +38,6 @@ def verify_first_step(
     compiled: Compiled,
     feeds: Arrays,
     state: Arrays,
-    arbiter: Arbiter | None = None,
     always: bool = False,
 ) -> str:
     """What was found, in words, or "" where it would cost too much.
@@ -64,13 +61,13 @@ def verify_first_step(
     if all(_near(found[name], expected[name], TOLERANCES[size]) for name in FIGURES):
         return "the first step has the loss and gradient norm of the plain program"
     listed = ", ".join(f"{name} {found[name]:.7g} and not {expected[name]:.7g}" for name in FIGURES)
-    named = arbiter(compiled, feeds, state) if arbiter is not None else ("", "")
-    if named is None:
+    difference = compare_program(compiled, feeds, state).difference
+    if difference is None:
         return f"the first step differs from the plain program by rounding: {listed}"
     raise PassError(
-        f"the program that trains is wrong: its first step has {listed}, as the plain program has"
-        + (f": {named[0]}" if named[0] else ""),
-        named[1],
+        f"the program that trains is wrong: its first step has {listed}, as the plain program has: "
+        f"{difference}",
+        difference.origin,
         "train with --set fuse=false, and report what graphgrad check says of this model",
     )
 
@@ -94,17 +91,9 @@ def _near(found: float, expected: float, tolerance: float) -> bool:
 
 def _seconds(graph: Graph) -> float:
     """About what compiling the plain program and running both takes."""
-    products = sum(map(_multiplications, graph.nodes))
+    flops = sum(map(flops_of, graph.nodes))
     elements = sum(math.prod(node.type.sizes) for node in graph.nodes)
-    return len(graph) / _NODES + elements / _ELEMENTS + 2 * 2 * products / _OPERATIONS
-
-
-def _multiplications(node: Node) -> int:
-    """m n k of a product [m, k] [k, n], times its batch."""
-    if node.operation is not MATMUL:
-        return 0
-    inner = node.heads[0].type.sizes[-2 if node.attributes["transpose_a"] else -1]
-    return math.prod(node.type.sizes) * inner
+    return len(graph) / _NODES + elements / _ELEMENTS + 2 * flops / _OPERATIONS
 
 
 def overflown(state: Arrays, own: Collection[str]) -> tuple[str, str] | None:

@@ -54,7 +54,7 @@ def test_every_kernel_expression_is_its_operation(dtype):
             array = draw.array(generator, dtype)
             feeds[f"x{number}_{place}"] = array
             heads.append(gg.input(f"x{number}_{place}", array.shape, array.dtype))
-        y = operation(*heads, **sample.attributes)
+        y = operation.node(*heads, **sample.attributes)
         outputs[f"{operation.name} {number}"] = y
         as_float = gg.cast(y, dtype)
         totals[y.shape] = totals[y.shape] + as_float if y.shape in totals else as_float

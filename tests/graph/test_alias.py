@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
+from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.errors import DeclarationError
+from graphgrad.figures.recording import recorded_figures
 from graphgrad.graph import Graph, Node, initial_state
-from graphgrad.inspection.recording import recorded_figures
-from graphgrad.inspection.selection import matching, parts_of
 from graphgrad.models import transformer
 from graphgrad.passes import simplify
 from graphgrad.passes.surgery import scale

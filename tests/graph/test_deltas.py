@@ -11,16 +11,16 @@ import graphgrad as gg
 import graphgrad.models
 import graphgrad.tools
 from graphgrad.backprop import derive
+from graphgrad.backprop.formula import delta_formula
+from graphgrad.backprop.selection import owner_of, parts_of
 from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.figures.statistics import inspect_values
 from graphgrad.graph import Graph
-from graphgrad.inspection.formula import delta_formula
-from graphgrad.inspection.recording import make_recorder, recorded_names
-from graphgrad.inspection.selection import owner_of, parts_of
-from graphgrad.inspection.statistics import inspect_values
 from graphgrad.ops.evaluate import evaluate
+from graphgrad.page.data import page_data
 from graphgrad.passes import PASSES, optimise, prune, specialise
 from graphgrad.passes.surgery import clip, scale, surgery
-from graphgrad.rendering.page.data import page_data
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.settings import TrainingSettings
 
@@ -84,7 +84,7 @@ def test_such_a_graph_goes_through_every_pass_and_is_recorded() -> None:
     assert optimised.delta("w") is optimised[step.delta_name("w")]
     names = recorded_names(step)
     assert names["wheel.delta"] == "wheel.delta"
-    deltas = make_recorder(step).deltas
+    deltas = Recorder(step).deltas
     assert "wheel.delta" not in deltas and deltas[step.delta_name("w")] == "w"
     reports = {report.name: report for report in inspect_values(derive(wheel(), "loss"), {"x": V})}
     u = np.tanh(V)

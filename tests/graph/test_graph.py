@@ -9,7 +9,7 @@ import pytest
 import graphgrad as gg
 from graphgrad import Graph
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import EXTENT
+from graphgrad.graph import extent
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def test_the_order_is_that_of_declaration():
 def test_sizes_by_name_live_in_the_nodes():
     x = gg.input("x", ("batch", 3))
     graph = gg.derive(Graph({"loss": gg.mean(x)}), "loss")
-    assert any(node.operation is EXTENT for node in graph)
+    assert any(node.operation is extent for node in graph)
 
 
 def test_a_constant_that_another_model_declared_before_changes_no_order():

@@ -11,7 +11,7 @@ import graphgrad as gg
 from graphgrad.errors import DeclarationError
 from graphgrad.graph import leaf_name
 from graphgrad.graph.initial import BLOCK
-from graphgrad.graph.leaves import extent
+from graphgrad.graph.node import extent
 from graphgrad.graph.types import FLOAT32
 
 

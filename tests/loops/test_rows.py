@@ -7,7 +7,7 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 
 import graphgrad as gg
 from graphgrad.loops.rows_compiled import add_rows
-from graphgrad.ops.indexing import SCATTER_ADD
+from graphgrad.ops.indexing import scatter_add
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -19,7 +19,7 @@ def test_sums_are_those_of_the_block_to_the_last_bit(dtype, places, width):
     indices = generator.integers(0, 5, places).astype("int32")
     rows = (generator.standard_normal((*places, *width)) * 1e3).astype(dtype)
     expected, table = np.full((5, *width), 9, dtype), np.full((5, *width), 7, dtype)
-    SCATTER_ADD.compute(np, expected, indices, rows, size=5)
+    scatter_add.compute(np, expected, indices, rows, size=5)
     add_rows(table, indices, rows)
     assert np.array_equal(table, expected)
 

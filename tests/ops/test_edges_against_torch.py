@@ -128,7 +128,7 @@ def compared(operation: Operation, dtype: str) -> tuple[list[np.ndarray], dict[s
         for p in zip(*itertools.product(points, repeat=operation.arity or 0), strict=True)
     ]
     heads = [gg.input(f"x{n}", array.shape, dtype) for n, array in enumerate(grid)]
-    y = operation(*heads)
+    y = operation.node(*heads)
     graph = Graph({"value": y})
     floats = y.type.is_float
     if floats:

@@ -16,6 +16,7 @@ from scipy import special
 import graphgrad as gg
 from graphgrad import Graph, Node, ops
 from graphgrad.errors import DeclarationError
+from graphgrad.graph.node import TypedOperation
 from graphgrad.ops.evaluate import evaluate
 
 VALUES = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("f4")
@@ -225,12 +226,18 @@ def test_what_makes_no_sense_is_one_clear_error(name):
 # ---------------------------------------------------------------- arrays in every place of a node
 
 
-PUBLIC = [getattr(ops, name) for name in ops.__all__ if inspect.isfunction(getattr(ops, name))]
+PUBLIC = [
+    each
+    for each in map(ops.__dict__.get, ops.__all__)
+    if inspect.isfunction(each) or isinstance(each, TypedOperation)
+]
 ARGUMENTS = {
     "indices": np.zeros(3, "i4"),
     "targets": np.zeros(2, "i4"),
     "values": np.zeros(3, "i4"),
     "rows": np.zeros((3, 2)),
+    "table": np.zeros((3, 2)),
+    "y": np.zeros(1),
     "logits": np.zeros((2, 3)),
     "losses": np.zeros(2),
     "size": 4,

@@ -195,7 +195,7 @@ def test_extreme_elements(operation, dtype):
     """The program has the reference's infinities and NaNs, in values and in deltas."""
     points = np.array(list(itertools.product(EXTREMES, repeat=operation.arity)), dtype).T
     heads = [gg.input(f"x{n}", row.shape, dtype) for n, row in enumerate(points)]
-    y = operation(*heads)
+    y = operation.node(*heads)
     graph = Graph({"value": y})
     if y.type.is_float and operation.delta is not None:
         graph = gg.derive(Graph({"value": y, "sum": gg.sum(y)}), "sum")
@@ -241,7 +241,7 @@ def test_elementwise_operations_of_any_shape(operation, shape):
     generator = np.random.default_rng(0)
     arrays = [generator.uniform(0.5, 2, shape) for _ in range(operation.arity)]
     heads = [gg.input(f"x{n}", shape, "float64") for n in range(operation.arity)]
-    y = operation(*heads)
+    y = operation.node(*heads)
     assert y.shape == shape
     feeds = {f"x{n}": array for n, array in enumerate(arrays)}
     found = gg.compile(Graph({"y": y}))(**feeds)["y"]

@@ -16,8 +16,8 @@ BEFORE = """\
 %0 = input() : float64[2, 3]    # d
 %1 = slice(%0, starts=(0, 0), stops=(2, 1), steps=(1, 1)) : float64[2, 1]    # slice
 %2 = slice(%0, starts=(0, 1), stops=(2, 3), steps=(1, 1)) : float64[2, 2]    # slice_1
-%3 = embed(%2, starts=(0, 1), steps=(1, 1)) : float64[2, 3]    # right
-%4 = embed(%1, starts=(0, 0), steps=(1, 1)) : float64[2, 3]    # left
+%3 = unslice(%2, starts=(0, 1), steps=(1, 1)) : float64[2, 3]    # right
+%4 = unslice(%1, starts=(0, 0), steps=(1, 1)) : float64[2, 3]    # left
 %5 = add(%3, %4) : float64[2, 3]    # y
 output y = %5"""
 
@@ -57,12 +57,12 @@ SENDERS = {
     "each column": ("x", [X[:, t] for t in range(6)], "concatenate"),
     "each row, from the last": ("x", [X[t] for t in (3, 2, 1, 0)], "concatenate"),
     "a split": ("x", list(gg.split(X, [1, 3, 2], 1)), "concatenate"),
-    "every second": ("x", [X[:, ::2], X[:, 1::2]], "embed_all"),
-    "with gaps": ("x", [X[:, 0], X[:, 2], X[:, 5]], "embed_all"),
-    "overlapping": ("x", [X[:, 0:4], X[:, 2:6], X[1:3, 1:5]], "embed_all"),
-    "one twice": ("x", [X[:, 1], X[:, 1] + 1.0, X[:, 2]], "embed_all"),
-    "and the whole": ("x", [X[:, 1], X, X[:, 3], gg.tanh(X)], "embed_all"),
-    "and a number for all": ("x", [X[:, 1], gg.mean(X), X[:, 3]], "embed_all"),
+    "every second": ("x", [X[:, ::2], X[:, 1::2]], "unslice_all"),
+    "with gaps": ("x", [X[:, 0], X[:, 2], X[:, 5]], "unslice_all"),
+    "overlapping": ("x", [X[:, 0:4], X[:, 2:6], X[1:3, 1:5]], "unslice_all"),
+    "one twice": ("x", [X[:, 1], X[:, 1] + 1.0, X[:, 2]], "unslice_all"),
+    "and the whole": ("x", [X[:, 1], X, X[:, 3], gg.tanh(X)], "unslice_all"),
+    "and a number for all": ("x", [X[:, 1], gg.mean(X), X[:, 3]], "unslice_all"),
     "columns and the whole": ("x", [X, *(X[:, t] for t in range(6))], "concatenate"),
     "nothing and something": ("x", [X[:, :0], X[:, :2], X[:, 2:]], "concatenate"),
     "rows looked up": ("table", [gg.gather(TABLE, NUMBERS[t]) for t in range(4)], "scatter_add"),
@@ -104,7 +104,7 @@ def test_what_is_sent_back_to_one_value_is_joined_and_stays_the_same(name):
     feeds = feeds_of(graph)
     old, new = (evaluate(g, feeds)[g.outputs["delta"]] for g in (graph, after))
     np.testing.assert_allclose(new, old, 1e-13, 1e-13)
-    frames = [n for n in after if n.operation.name in ("embed", "scatter_add", "put_along_axis")]
+    frames = [n for n in after if n.operation.name in ("unslice", "scatter_add", "put_along_axis")]
     assert operation in {node.operation.name for node in after}
     assert len(frames) == (operation in ("scatter_add", "put_along_axis")) + (
         name == "rows of rows"
@@ -135,7 +135,7 @@ def test_a_part_of_a_sum_that_others_read_is_computed_once():
     for key in graph.outputs:
         old, new = (evaluate(g, feeds)[g.outputs[key]] for g in (graph, after))
         np.testing.assert_array_equal(new, old)
-    assert [node.operation.name for node in after].count("embed_all") == 2
+    assert [node.operation.name for node in after].count("unslice_all") == 2
 
 
 def test_a_sum_doubled_many_times_is_not_unfolded():

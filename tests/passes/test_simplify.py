@@ -7,7 +7,7 @@ import pytest
 
 import graphgrad as gg
 from graphgrad import Graph
-from graphgrad.ops.contraction import MATMUL
+from graphgrad.ops.contraction import matmul
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import prune, simplify
 from graphgrad.passes.simplify import BROADCASTING, RULES
@@ -91,15 +91,15 @@ CASES = {
     "sum over an axis of size 1": (lambda: gg.sum(gg.expand_dims(X, 1), 1), lambda: X),
     "product of a transposed left": (
         lambda: T(X) @ Y,
-        lambda: MATMUL(X, Y, transpose_a=True, transpose_b=False),
+        lambda: matmul.node(X, Y, transpose_a=True, transpose_b=False),
     ),
     "product of a transposed right": (
         lambda: X @ T(Y),
-        lambda: MATMUL(X, Y, transpose_a=False, transpose_b=True),
+        lambda: matmul.node(X, Y, transpose_a=False, transpose_b=True),
     ),
     "a transposed side turned back": (
-        lambda: MATMUL(T(X), T(Y), transpose_a=True, transpose_b=False),
-        lambda: MATMUL(X, Y, transpose_a=False, transpose_b=True),
+        lambda: matmul.node(T(X), T(Y), transpose_a=True, transpose_b=False),
+        lambda: matmul.node(X, Y, transpose_a=False, transpose_b=True),
     ),
 }
 
@@ -121,7 +121,7 @@ def test_a_broadcast_head_is_not_repeated_and_the_other_head_stays(operation, pl
     repeated = gg.broadcast_to(ROW, (2, 3))
     heads = [X, X]
     heads[place] = repeated
-    graph = Graph({"y": operation(*heads)})
+    graph = Graph({"y": operation.node(*heads)})
     after = prune(simplify(graph))
     assert set(after.outputs["y"].heads) == {X, ROW}
     feeds = {"x": np.arange(1.0, 7).reshape(2, 3), "row": np.array([2.0, 3, 5])}

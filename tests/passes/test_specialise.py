@@ -8,7 +8,7 @@ import pytest
 import graphgrad as gg
 from graphgrad import Graph
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph.leaves import extent
+from graphgrad.graph.node import extent
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import fold_constants, free_dimensions, specialise
 

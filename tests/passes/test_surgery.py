@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
+from graphgrad.backprop.formula import delta_formula
+from graphgrad.backprop.selection import parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError, DeclarationError, UnknownNameError
 from graphgrad.graph import Graph, constant, initial_state, input, normal, parameter, scope, verify
-from graphgrad.inspection.formula import delta_formula
-from graphgrad.inspection.selection import parts_of
 from graphgrad.ops import add, matmul, multiply, sum, tanh
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import PASSES, optimise

@@ -10,7 +10,7 @@ from random_graphs import QUICK, cases
 
 import graphgrad as gg
 from graphgrad import Graph, Node
-from graphgrad.graph import CONSTANT, INPUT, STATEFUL
+from graphgrad.graph import STATEFUL, constant, input
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise
 from graphgrad.plan import Plan, Step
 
@@ -37,7 +37,7 @@ class Memory:
     def check_holds(self, node: Node) -> None:
         owner = self.owner(node)
         place = self.plan.places[owner]
-        if owner.operation is INPUT or owner.operation is CONSTANT:
+        if owner.operation is input or owner.operation is constant:
             return
         if place.kind == "state":
             assert self.states.get(place.root, place.root) is owner, f"{owner} was overwritten"
@@ -114,7 +114,7 @@ def test_no_value_is_overwritten_before_its_last_reader(fuse, case):
     Memory(plan).run()
     for step in plan.steps:
         assert 0 <= step.live_bytes <= plan.arena_bytes
-    kept = [n for n in plan.graph if n.operation is CONSTANT or n.operation in STATEFUL]
+    kept = [n for n in plan.graph if n.operation is constant or n.operation in STATEFUL]
     assert plan.peak_bytes == plan.arena_bytes + sum(node.type.nbytes for node in kept)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import graphgrad as gg
+from graphgrad.figures.statistics import statistics_of
+from graphgrad.formats import render
 from graphgrad.graph import Graph
-from graphgrad.inspection.statistics import statistics_of
 from graphgrad.models import feedforward
-from graphgrad.rendering import View, render
+from graphgrad.rendering import View
 from graphgrad.rendering.figures import Figures, delta_text, figures_of, value_text
 from graphgrad.rendering.paint import picture
 

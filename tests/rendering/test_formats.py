@@ -10,11 +10,11 @@ import pytest
 from graphgrad import display
 from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError, EnvironmentLimitError
+from graphgrad.formats import FORMATS, render, render_options
 from graphgrad.graph import Graph, input, parameter, scope
 from graphgrad.ops import sum, tanh
-from graphgrad.rendering import FORMATS, View, render
+from graphgrad.rendering import View
 from graphgrad.rendering.document import document
-from graphgrad.rendering.formats import render_options
 from graphgrad.strict_json import parse_json
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
@@ -133,7 +133,7 @@ def test_an_unknown_option_is_named(
 
 def test_the_package_offers_its_renderer() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    entry = EntryPoint("graph", "graphgrad.rendering.formats:render_options", display.RENDER_GROUP)
+    entry = EntryPoint("graph", "graphgrad.formats:render_options", display.RENDER_GROUP)
     assert f'[project.entry-points."{entry.group}"]\ngraph = "{entry.value}"' in text
     assert entry.load() is render_options
     assert [found.value for found in entry_points(group=entry.group)] == [entry.value]
@@ -143,5 +143,5 @@ def test_without_an_installed_package_the_message_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(display, "entry_points", lambda group: [])
-    with pytest.raises(EnvironmentLimitError, match=r"graphgrad\.rendering\.render"):
+    with pytest.raises(EnvironmentLimitError, match=r"graphgrad\.formats\.render"):
         network().render("txt")

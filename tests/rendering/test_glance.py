@@ -7,10 +7,11 @@ import subprocess
 import pytest
 
 from graphgrad.backprop import derive
+from graphgrad.formats import render
 from graphgrad.graph import Graph
 from graphgrad.models import feedforward, transformer
 from graphgrad.passes.surgery import clip, scale, surgery
-from graphgrad.rendering import View, render
+from graphgrad.rendering import View
 from graphgrad.rendering.dot import write_dot
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.view import GLANCE

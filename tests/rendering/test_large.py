@@ -6,9 +6,9 @@ import time
 import pytest
 
 from graphgrad.backprop import derive
+from graphgrad.formats import render
 from graphgrad.graph import Graph, input, scope
 from graphgrad.ops import concatenate, sum, tanh
-from graphgrad.rendering import render
 
 SECONDS = 10.0
 

@@ -7,10 +7,11 @@ import pytest
 
 from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError
+from graphgrad.formats import render
 from graphgrad.graph import Graph, input, normal, parameter, scope
 from graphgrad.models import feedforward, transformer
 from graphgrad.ops import matmul, sum, tanh
-from graphgrad.rendering import View, render
+from graphgrad.rendering import View
 from graphgrad.rendering.mermaid import MOST_CHARACTERS, escaped
 
 HOSTILE = (

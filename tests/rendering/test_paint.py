@@ -3,9 +3,9 @@
 import pytest
 
 from graphgrad.backprop import derive
+from graphgrad.backprop.selection import parts_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph, input, normal, parameter, scope, state
-from graphgrad.inspection.selection import parts_of
 from graphgrad.layers import dense, layer_norm
 from graphgrad.models import feedforward, transformer
 from graphgrad.ops import cast, dropout_mask, sum, tanh

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.attention_maps import AttentionMap
+from graphgrad.figures.attention_maps import AttentionMap
 from graphgrad.rendering.plot_attention import SIDE, plot_attention
 from graphgrad.rendering.plot_style import encoded, styled
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import DataError
-from graphgrad.inspection.history import History
-from graphgrad.inspection.recording import STATISTICS
+from graphgrad.figures.recording import STATISTICS
 from graphgrad.rendering.plot_style import encoded, spread, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.reports.history import History
 
 HOSTILE = '<script>$\\frac{1}{0}$ "x" \x1b[2J]]>\n日本'
 

@@ -13,16 +13,15 @@ from html import escape
 
 import numpy as np
 import pytest
-from page_driver import Open
 
 import graphgrad as gg
+from graphgrad.formats import render
 from graphgrad.graph import Graph, Node
 from graphgrad.models import feedforward
 from graphgrad.ops import ALL_OPERATIONS
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.ops.frames import EMBED_ALL
-from graphgrad.rendering import render
-from graphgrad.rendering.page import build_page
+from graphgrad.ops.frames import unslice_all
+from graphgrad.page import build_page
 from graphgrad.rendering.paint import picture
 from graphgrad.rendering.picture import Edge, Picture
 from graphgrad.rendering.view import View
@@ -45,8 +44,8 @@ TWICE: dict[str, tuple[Callable[[Node], Node], str]] = {
         "the part of δ where x lies (as head 1)\n+ the part of δ where x lies (as head 2)",
     ),
     "clip": (lambda x: gg.clip(x, x, 9.0, name="y"), "δ where x < x < 9\n+ δ where y is x"),
-    "embed_all": (
-        lambda x: EMBED_ALL(
+    "unslice_all": (
+        lambda x: unslice_all(
             x, x, shape=(4, 2), starts=((0, 0), (2, 0)), steps=((1, 1), (1, 1)), name="y"
         ),
         "the window of δ where x lies (as head 1)\n+ the window of δ where x lies (as head 2)",
@@ -188,15 +187,3 @@ def test_the_loss_of_the_lecture_is_one_node(lecture: Graph) -> None:
         "sigmoid",
         "half_squared_error",
     }
-
-
-def test_the_page_draws_the_factors_at_its_red_lines(open_page: Open, lecture: Graph) -> None:
-    page = open_page(build_page(lecture))
-    texts = page.locator("#canvas .line-label.factor").all_text_contents()
-    assert sorted(texts) == sorted(
-        [f"δ · wh{h}→y{t}" for h in (1, 2, 3) for t in (1, 2, 3)]
-        + ["δ · z · (1 - z)"] * 6
-        + [f"δ · (z - truth.y{t})" for t in (1, 2, 3)]
-    )
-    page = open_page(build_page(derived("matmul")))
-    assert page.locator("#canvas .line-label.factor").all_text_contents() == ["δ xᵀ + xᵀ δ"]

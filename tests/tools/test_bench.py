@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.inspection.bench_process import default_threads
-from graphgrad.inspection.bench_runner import Bench, Conditions, Contender, Record
-from graphgrad.inspection.bench_worker import Workload
 from graphgrad.passes import PASSES
+from graphgrad.performance.bench_process import default_threads
+from graphgrad.performance.bench_runner import Bench, Conditions, Contender, Record
+from graphgrad.performance.bench_worker import Workload
 from graphgrad.tools import bench
 
 MICRO = Workload(16, 24, 2, 2, 40, 5, 6, 3)

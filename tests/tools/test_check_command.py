@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphgrad.checks.finite_differences import Verdict
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.graph import ONES, Graph, initial_state, input, normal, parameter, state
-from graphgrad.inspection.check import Verdict
 from graphgrad.ops import sum
 from graphgrad.tools import check
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from graphgrad.inspection.machine import BlasReport, MachineReport, Package, Trial
+from graphgrad.performance.blas import BlasReport
+from graphgrad.performance.blas_trial import Trial
+from graphgrad.performance.diagnosis import report_dict
+from graphgrad.performance.machine import MachineReport, Package
 from graphgrad.tools import doctor
 
 FREE = Trial("SkylakeX", 2, 400.0)
@@ -98,7 +101,7 @@ def test_the_exit_code_tells_of_problems(
     assert ("problem" in text) == bool(code)
     assert doctor.run(parse("--json", "--no-measure")) == code
     printed = json.loads(capsys.readouterr().out)
-    assert printed == {**replace(REPORT, blas=blas).to_dict(), "busy": None}
+    assert printed == {**report_dict(replace(REPORT, blas=blas)), "busy": None}
     assert asked == [True, False]
 
 

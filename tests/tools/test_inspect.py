@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.inspection.statistics import NodeReport, Statistics
+from graphgrad.figures.statistics import NodeReport, Statistics
 from graphgrad.models import BUILTIN
 from graphgrad.tools import inspect
 from graphgrad.training.runs import create_run

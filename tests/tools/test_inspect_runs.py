@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.inspection.history import read_history
+from graphgrad.reports.history import read_history
 from graphgrad.tools import inspect
 from graphgrad.tools.main import main, parser
 from graphgrad.training.run_folder import RunFolder

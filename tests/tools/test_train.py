@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 from threadpoolctl import threadpool_limits
 
-from graphgrad.inspection.history import read_history
 from graphgrad.models import BUILTIN
+from graphgrad.reports.history import read_history
 from graphgrad.tools import train
 from graphgrad.tools.main import main
 from graphgrad.training import translation_data

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from graphgrad.inspection.history import read_history
+from graphgrad.reports.history import read_history
 from graphgrad.training.checkpoint import load_checkpoint
 from graphgrad.training.history_file import read_records
 from graphgrad.training.run_folder import RunFolder

@@ -9,7 +9,6 @@ from graphgrad.backprop import derive
 from graphgrad.compile import compile
 from graphgrad.errors import DeclarationError, NonFiniteError
 from graphgrad.graph import (
-    CONSTANT,
     Graph,
     constant,
     full,
@@ -312,7 +311,7 @@ def test_what_the_optimiser_adds_has_the_line_of_what_it_serves(optimiser):
     added = [
         node
         for node in step.nodes  # but for numbers, which all graphs share
-        if node.name.startswith("optimiser.") and node.operation is not CONSTANT
+        if node.name.startswith("optimiser.") and node.operation is not constant
     ]
     assert len(added) > 10
     for node in added:

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import GraphgradError
-from graphgrad.inspection.history import read_history
-from graphgrad.inspection.recording import make_recorder
 from graphgrad.models import BUILTIN, transformer
 from graphgrad.models.transformer import Settings
 from graphgrad.passes import sizes_of
+from graphgrad.reports.history import read_history
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.runs import create_run, open_run
@@ -54,7 +53,7 @@ def made(folder, name, seed):
     )
     model = load_model("transformer", BUILTIN)
     run = create_run(model, settings, folder / name)
-    train(run, recorder=make_recorder(run.graph, settings.inspect_patterns, fuse=False))
+    train(run)
     return folder / name
 
 

@@ -34,7 +34,6 @@ from graphgrad.errors import (
     UnknownNameError,
 )
 from graphgrad.models import transformer
-from graphgrad.tools.train import explain
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
 from graphgrad.training.checkpoint_format import STATE
 from graphgrad.training.optimisers import STEP
@@ -78,7 +77,7 @@ def test_a_step_that_is_not_finite_stops_the_run_with_its_state_unchanged(poison
     run = new(poisoned, tmp_path / "run", checkpoint_every=1)
     with pytest.raises(NonFiniteError) as error:
         train(run, progress=QUIET())
-    assert error.value.problem.startswith("step 8: loss is ")
+    assert error.value.problem.startswith("step 8: the value x ")
     assert "learning_rate" in error.value.fix and "clip_norm" in error.value.fix
     saved = load_checkpoint(run.folder.checkpoints)
     assert saved.step == 7
@@ -89,25 +88,26 @@ def test_a_step_that_is_not_finite_stops_the_run_with_its_state_unchanged(poison
     assert error.value.problem in log
 
 
-def test_the_callback_names_the_node(poisoned, tmp_path):
+def test_the_failed_step_is_looked_at_once_with_its_batch_and_state(
+    poisoned, tmp_path, monkeypatch
+):
     seen = []
 
-    def named(graph, feeds, state):
+    def finding_nothing(graph, feeds, state):
         seen.append((graph["optimiser.weight.next"], feeds["x"], int(state[STEP])))
-        return "the node that I name", "model.py:3"
 
+    monkeypatch.setattr("graphgrad.training.trainer.first_non_finite", finding_nothing)
     run = new(poisoned, tmp_path / "run")
-    with pytest.raises(NonFiniteError, match="step 8: the node that I name") as error:
-        train(run, named, QUIET())
-    assert error.value.where == "model.py:3"
+    with pytest.raises(NonFiniteError, match="step 8: loss is "):
+        train(run, QUIET())
     assert len(seen) == 1
     assert np.isinf(seen[0][1][1, 2]) and seen[0][2] == 7
 
 
-def test_the_command_names_the_input_that_was_planted(poisoned, tmp_path):
+def test_the_input_that_was_planted_is_named(poisoned, tmp_path):
     run = new(poisoned, tmp_path / "run")
     with pytest.raises(NonFiniteError) as error:
-        train(run, explain, QUIET())
+        train(run, QUIET())
     assert re.match(r"step 8: the value x \[4, 3\] .*1 infinite", error.value.problem)
     assert re.match(rf"{re.escape(small_runs.__file__)}:\d+$", error.value.where)
 
@@ -115,7 +115,7 @@ def test_the_command_names_the_input_that_was_planted(poisoned, tmp_path):
 def test_a_huge_learning_rate_names_a_node_of_the_model(model, tmp_path):
     run = new(model, tmp_path / "run", learning_rate=1e30, clip_norm=0.0, optimiser="sgd")
     with pytest.raises(NonFiniteError) as error:
-        train(run, explain, QUIET())
+        train(run, QUIET())
     assert re.match(r"step \d+: the (value|delta|next value) \w", error.value.problem)
     assert "not finite" in error.value.problem
 

@@ -8,11 +8,10 @@ import pytest
 from small_runs import QUIET, Model, new, state_bytes
 
 import graphgrad as gg
+from graphgrad.checks.agreement import compare_program
 from graphgrad.errors import EnvironmentLimitError, NonFiniteError, PassError
-from graphgrad.inspection.agreement import compare_program
 from graphgrad.ops.rules import elementwise
 from graphgrad.tools.main import main
-from graphgrad.tools.train import arbiter
 from graphgrad.training import verification
 from graphgrad.training.runs import create_run
 from graphgrad.training.settings import TrainingSettings
@@ -83,21 +82,21 @@ def test_a_wrong_kernel_stops_the_run_before_its_first_step_and_is_named(operati
     run = run_of(operation, tmp_path / "run")
     before = state_bytes(run.state)
     with pytest.raises(PassError, match="the program that trains is wrong") as error:
-        train(run, progress=QUIET(), arbiter=arbiter)
+        train(run, progress=QUIET())
     assert "kernel_" in error.value.problem and "by the reference" in error.value.problem
     assert error.value.where.startswith(__file__) and "fuse=false" in error.value.fix
     assert state_bytes(run.state) == before and run.folder.metrics() == []
     assert [path.name for path in run.folder.checkpoints.glob("step-*")] == ["step-000000000"]
 
 
-def test_without_an_arbiter_the_figures_are_told(tmp_path):
+def test_the_figures_that_differ_are_told(tmp_path):
     with pytest.raises(PassError, match=r"loss 0\.\d+ and not 0\.\d+, gradient_norm "):
         train(run_of(wrong, tmp_path / "run"), progress=QUIET())
 
 
 def test_the_plain_program_trains_what_the_kernel_does_not(tmp_path):
     run = run_of(wrong, tmp_path / "run", fuse=False)
-    assert train(run, progress=QUIET(), arbiter=arbiter, verify=True).ending == "finished"
+    assert train(run, progress=QUIET(), verify=True).ending == "finished"
 
 
 def test_what_costs_too_much_is_compared_only_where_it_is_asked_for(tmp_path, monkeypatch):
@@ -119,18 +118,18 @@ def test_comparing_changes_no_byte_of_a_run(dtype, tmp_path, monkeypatch):
     assert state_bytes(compared.state) == state_bytes(other.state)
 
 
-def test_where_the_arbiter_finds_nothing_it_was_rounding(tmp_path, monkeypatch):
+def test_where_the_reference_differs_nowhere_it_was_rounding(tmp_path, monkeypatch):
     monkeypatch.setattr(verification, "TOLERANCES", {4: -1.0})
     run = run_of(gg.gelu, tmp_path / "run")
-    train(run, progress=QUIET(), arbiter=arbiter)
+    train(run, progress=QUIET())
     assert "by rounding" in (run.folder.path / "log.txt").read_text(encoding="utf-8")
 
 
 def test_a_first_step_that_rightly_is_not_finite_is_told_as_that(tmp_path):
     model = Model()
     model.before_step = lambda step, feeds: feeds["x"].fill(np.nan)
-    with pytest.raises(NonFiniteError, match="step 1: loss is nan"):
-        train(new(model, tmp_path / "run"), progress=QUIET(), arbiter=arbiter, verify=True)
+    with pytest.raises(NonFiniteError, match=r"step 1: the value x .* NaN"):
+        train(new(model, tmp_path / "run"), progress=QUIET(), verify=True)
 
 
 def test_too_little_memory_for_two_programs_is_no_reason_not_to_train(tmp_path, monkeypatch):
@@ -153,11 +152,13 @@ def test_the_command_says_that_it_compared(tmp_path):
     assert "of the plain program" in (folder / "log.txt").read_text(encoding="utf-8")
 
 
-def test_the_arbiter_of_the_command_is_the_comparison_with_the_reference(tmp_path):
+def test_the_node_that_is_named_is_the_one_that_the_reference_finds(tmp_path):
     run = run_of(wrong, tmp_path / "run")
     compiled = gg.compile(run.graph, guards=("loss", "gradient_norm"), fuse=True)
     found = compare_program(compiled, run.task.feeds(0), run.state).difference
-    assert arbiter(compiled, run.task.feeds(0), run.state) == (str(found), found.origin)
+    with pytest.raises(PassError) as error:
+        verify_first_step(compiled, run.task.feeds(0), run.state)
+    assert error.value.problem.endswith(str(found)) and error.value.where == found.origin
     right = run_of(gg.gelu, tmp_path / "right")
     compiled = gg.compile(replace(right).graph, fuse=True)
-    assert arbiter(compiled, right.task.feeds(0), right.state) is None
+    assert compare_program(compiled, right.task.feeds(0), right.state).difference is None

@@ -15,7 +15,7 @@ from graphgrad.models import transformer
 from graphgrad.training.optimisers import training_step
 
 if TYPE_CHECKING:
-    from graphgrad.inspection.bench_worker import Workload
+    from graphgrad.performance.bench_worker import Workload
 
 
 def settings_of(workload: Workload, dropout: float) -> transformer.Settings:

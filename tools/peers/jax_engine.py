@@ -15,7 +15,7 @@ import numpy as np
 from jax import numpy as jnp
 
 if TYPE_CHECKING:
-    from graphgrad.inspection.bench_worker import Workload
+    from graphgrad.performance.bench_worker import Workload
 
 PADDING = 0
 Tree = dict[str, Any]

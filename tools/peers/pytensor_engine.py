@@ -20,7 +20,7 @@ from pytensor.tensor.random import shared_rng
 from pytensor.tensor.special import log_softmax, softmax
 
 if TYPE_CHECKING:
-    from graphgrad.inspection.bench_worker import Workload
+    from graphgrad.performance.bench_worker import Workload
 
 PADDING = 0
 Tree = dict[str, Any]

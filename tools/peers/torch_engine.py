@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from graphgrad.inspection.bench_worker import Workload
+    from graphgrad.performance.bench_worker import Workload
 
 PADDING = 0
 

@@ -1,0 +1,1 @@
+"""Whether deltas and programs are right: finite differences, the reference engine, lint."""

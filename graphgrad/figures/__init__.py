@@ -1,0 +1,1 @@
+"""Figures of values and deltas: of one batch, of every step that is recorded, of attention."""

@@ -1,1 +1,0 @@
-"""Looking into graphs, runs and the machine they run on."""

@@ -1,0 +1,145 @@
+/* The mirrored half: each delta at the height of its value, and lines for what has to be kept. */
+
+import { PADDING, TITLE } from "./arrange.js";
+import { titleWidth } from "./boxes.js";
+import { page } from "./model.js";
+import { state, visibleKey } from "./state.js";
+import { FORWARD } from "./structure.js";
+
+export const MIRROR_GAP = 110; // between the values and their mirrored half
+
+/* The deltas at the right, mirrored, at the height of their values; below, where values flow right. */
+export function reflect(frames) {
+  const shift = state.axis + MIRROR_GAP / 2;
+  const turn = (box) =>
+    state.across ? { ...box, y: box.y + shift } : { ...box, x: 2 * state.axis - box.x - box.width };
+  const values = [...state.boxes.values()];
+  for (const box of values) {
+    if (!hasDelta(box.item)) continue;
+    const other = { ...turn(box), key: `${box.key}δ`, side: "delta" };
+    state.boxes.set(other.key, other);
+    if (box.open) frames.push(other);
+  }
+  tighten(frames.filter((frame) => frame.side === "delta"));
+  for (const segment of [...state.segments]) {
+    const pairs = segment.pairs.filter(([value, target]) => sendsBack(value, target));
+    if (!pairs.length) continue;
+    const points = segment.points.map(([x, y]) => (state.across ? [x, y + shift] : [2 * state.axis - x, y]));
+    state.segments.push({
+      ...segment,
+      key: `${segment.key}δ`,
+      pairs,
+      points: points.reverse(),
+      kind: "delta",
+      mirrored: true,
+      label: factorOf(pairs, segment),
+      arrow: !segment.passes,
+    });
+  }
+  state.segments.push(...savedLines());
+}
+
+/* What is written at a line of deltas: the factor of the one delta that it leads to its node. */
+function factorOf(pairs, segment) {
+  return pairs.length === 1 && !segment.passes ? page.factors.get(pairs[0].join(" ")) : undefined;
+}
+
+/* Frames of deltas only as broad as what they hold: much that is computed has no delta. */
+function tighten(frames) {
+  const [start, size] = state.across ? ["y", "height"] : ["x", "width"];
+  const margin = state.across ? TITLE : PADDING;
+  for (const frame of frames.reverse()) {
+    let least = Infinity;
+    let most = -Infinity;
+    for (const box of state.boxes.values()) {
+      if (box.side !== "delta" || box.scope !== frame.item.scope) continue;
+      least = Math.min(least, box[start]);
+      most = Math.max(most, box[start] + box[size]);
+    }
+    if (least === Infinity) continue;
+    const title = state.across
+      ? 0
+      : Math.max(0, titleWidth(page.scopes[frame.item.scope]) - (most - least) - 2 * margin);
+    frame[start] = least - margin;
+    frame[size] = most - least + 2 * margin + title;
+  }
+}
+
+function hasDelta(item) {
+  if (item.scope === undefined) {
+    const node = page.nodes[item.node];
+    return node.delta !== null && node.kind !== "input";
+  }
+  const scope = page.scopes[item.scope];
+  if (scope.hasDelta === undefined) {
+    scope.hasDelta =
+      scope.nodes.some((id) => page.nodes[id].delta !== null && page.nodes[id].kind !== "input") ||
+      scope.scopes.some((id) => hasDelta({ scope: id }));
+  }
+  return scope.hasDelta;
+}
+
+function sendsBack(value, target) {
+  const [from, to] = [page.nodes[value], page.nodes[target]];
+  return from.delta !== null && to.delta !== null && from.kind !== "input";
+}
+
+/* What the deltas need of the values: lines across, with the bytes that have to be kept. */
+function savedLines() {
+  const found = new Map();
+  for (const { value, owner } of savedValues()) {
+    const from = visibleKey(value);
+    const to = visibleKey(owner);
+    if (from === null || to === null || !state.boxes.has(`${to}δ`)) continue;
+    const key = `${from} ${to}`;
+    if (!found.has(key)) found.set(key, { from, to, values: new Set(), pairs: [] });
+    found.get(key).values.add(value);
+    found.get(key).pairs.push([value, owner]);
+  }
+  return [...found.values()].map(({ from, to, values, pairs }) => {
+    const [left, right] = [state.boxes.get(from), state.boxes.get(`${to}δ`)];
+    const bytes = [...values].reduce((sum, id) => sum + page.nodes[id].bytes(), 0);
+    const points = state.across
+      ? [
+          [left.x + left.width / 2, left.y + left.height],
+          [right.x + right.width / 2, right.y],
+        ]
+      : [
+          [left.x + left.width, left.y + left.height / 2],
+          [right.x, right.y + right.height / 2],
+        ];
+    const level = from === to;
+    return {
+      key: `saved ${from} ${to}`,
+      kind: "saved",
+      points,
+      pairs,
+      sideways: !state.across,
+      level,
+      bytes,
+      count: values.size,
+    };
+  });
+}
+
+function savedValues() {
+  if (!page.saved) {
+    const seen = new Set();
+    page.saved = [];
+    for (const node of page.nodes) {
+      if (node.part !== "delta" || node.owner === null) continue;
+      for (const value of node.heads) {
+        const head = page.nodes[value];
+        const kept =
+          head.part === "forward" &&
+          head.drawn & FORWARD &&
+          !["parameter", "input", "known", "state"].includes(head.kind);
+        if (kept && !seen.has(`${value} ${node.owner}`)) {
+          seen.add(`${value} ${node.owner}`);
+          page.saved.push({ value, owner: node.owner });
+        }
+      }
+    }
+  }
+  return page.saved;
+}

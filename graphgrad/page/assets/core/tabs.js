@@ -1,0 +1,47 @@
+/* Tabs of the page panels, shown in the place of the drawing. */
+
+import { writeAddress } from "./address.js";
+import { canvas } from "./drawing.js";
+import { element, replaceChildren } from "./elements.js";
+import { state } from "./state.js";
+
+let leaveTab = null;
+
+/* Opens a tab; `fill` puts its content into the element that it is given and returns what is called
+before it is emptied again, or null. */
+export function enterTab(name, fill) {
+  closeTab(false);
+  state.tab = name;
+  const host = document.getElementById("tab-view");
+  document.body.classList.add("in-tab");
+  document.getElementById("main").inert = true;
+  host.hidden = false;
+  const inner = element("div", { class: `tab-body panel-${name}` });
+  replaceChildren(host, inner);
+  leaveTab = fill(inner);
+  markTabs();
+  host.focus();
+  writeAddress();
+}
+
+export function closeTab(write = true) {
+  if (!state.tab) return;
+  leaveTab?.();
+  leaveTab = null;
+  state.tab = null;
+  document.body.classList.remove("in-tab");
+  document.getElementById("main").inert = false;
+  const host = document.getElementById("tab-view");
+  host.hidden = true;
+  replaceChildren(host);
+  markTabs();
+  if (write) {
+    writeAddress();
+    canvas.focus({ preventScroll: true });
+  }
+}
+
+function markTabs() {
+  for (const tab of document.querySelectorAll("[data-tab]"))
+    tab.setAttribute("aria-selected", String(tab.getAttribute("data-tab") === (state.tab ?? "")));
+}

@@ -1,0 +1,221 @@
+/* Views, and which scopes are open in them; every change goes through one of these functions. */
+
+import { anchorOf, fitView, keepAnchor } from "./camera.js";
+import { draw } from "./drawing.js";
+import { countText, plural, shorten, visible } from "./elements.js";
+import { announceEvent } from "./events.js";
+import { notify } from "./messages.js";
+import { page, scopeChain } from "./model.js";
+import { state } from "./state.js";
+import { FORWARD, buildStructure, flagOf } from "./structure.js";
+
+const MOST_BOXES = 1500;
+const OPENING = 44;
+
+export function setView(view) {
+  state.view = view;
+  state.focus = null;
+  showView();
+}
+
+/* Takes the structure of the view, made when it is first seen, and draws. */
+export function showView(keepCamera = false) {
+  const name = state.view === "mirror" ? "forward" : state.view;
+  const before = state.structure;
+  state.structure = state.focus ? state.focus.structure : structureOf(name);
+  state.across = page.style === "neurons" && !state.focus && name === "forward";
+  if (before !== state.structure || !keepCamera) state.arranged.clear();
+  if (!before) openAtFirst();
+  draw();
+  if (!keepCamera) fitView();
+  announceEvent("view", state.view);
+}
+
+/* From the neighbourhood of a node back to the view that it was asked for in. */
+export function closeNeighbourhood() {
+  if (!state.focus) return;
+  state.focus = null;
+  showView(true);
+}
+
+/* The structure of a view, made when it is first asked for. Where more stands outside all scopes than
+can be drawn, it is empty, and the page says so. */
+function structureOf(name) {
+  if (!state.structures.has(name)) {
+    const made = buildStructure(name);
+    const size = made.scopes.get(0)?.items.size ?? 0;
+    if (size > MOST_BOXES) {
+      made.scopes.get(0).items.clear();
+      made.scopes.get(0).wires = [];
+      made.tooLarge = size;
+    }
+    state.structures.set(name, made);
+  }
+  const made = state.structures.get(name);
+  if (made.tooLarge) {
+    notify(
+      `${plural(made.tooLarge, "box")} stand outside all scopes: the page draws ${countText(MOST_BOXES)} at once. ` +
+        `Search (/) finds every node, f draws the neighbourhood of the one you choose, and the outline (o) lists them.`,
+    );
+  }
+  return made;
+}
+
+/* Opens scopes from the outside in while the picture stays small enough to be taken in at once. */
+function openAtFirst() {
+  const visible = (id) => state.structure.scopes.get(id)?.items.size ?? 0;
+  if (page.depth !== undefined) return openEverything(page.depth);
+  let count = visible(0);
+  let level = [0];
+  const limit = page.style === "neurons" ? 400 : OPENING;
+  while (level.length) {
+    const inner = level.flatMap((id) => page.scopes[id].scopes).filter((id) => visible(id) && isShown(id));
+    inner.sort((a, b) => visible(a) - visible(b));
+    for (const id of inner) {
+      const only = visible(id) === 1;
+      if (!only && count + visible(id) - 1 > limit) continue;
+      count += visible(id) - 1;
+      state.open.add(id);
+    }
+    level = inner.filter((id) => state.open.has(id));
+  }
+  return undefined;
+}
+
+/* Whether a scope is drawn at all: not one of a folded run but for the shown member. */
+function isShown(id) {
+  const { run } = page.scopes[id];
+  return !run?.folded || run.shown === id;
+}
+
+function countIfOpen(id) {
+  return state.boxes.size + (state.structure.scopes.get(id)?.items.size ?? 0);
+}
+
+/* Opens or closes a scope; says why where that cannot be drawn. */
+export function toggleScope(id, open = !state.open.has(id)) {
+  if (open === state.open.has(id)) return true;
+  if (open && countIfOpen(id) > MOST_BOXES) {
+    const { path, count } = page.scopes[id];
+    notify(
+      `${visible(shorten(path, 60))} holds ${plural(count, "node")}: with it the picture would have more than ` +
+        `${countText(MOST_BOXES)} boxes at once. Search (/) finds every node, and f draws the ` +
+        `neighbourhood of the one you choose.`,
+    );
+    return false;
+  }
+  const before = anchorOf(`s${id}`);
+  if (open) state.open.add(id);
+  else state.open.delete(id);
+  forget(id);
+  draw();
+  keepAnchor(`s${id}`, before);
+  return true;
+}
+
+/* The scope and those around it have to be laid out again. */
+function forget(id) {
+  for (; id >= 0; id = page.scopes[id].parent) state.arranged.delete(id);
+}
+
+export function openEverything(depth = Infinity) {
+  state.open.clear();
+  let count = state.structure.scopes.get(0)?.items.size ?? 0;
+  let refused = 0;
+  const visit = (id) => {
+    const size = state.structure.scopes.get(id)?.items.size ?? 0;
+    if (!size || page.scopes[id].depth > depth || !isShown(id)) return;
+    if (id > 0) {
+      if (count + size > MOST_BOXES) {
+        refused += 1;
+        return;
+      }
+      count += size;
+      state.open.add(id);
+    }
+    page.scopes[id].scopes.forEach(visit);
+  };
+  visit(0);
+  state.arranged.clear();
+  draw();
+  fitView();
+  if (refused)
+    notify(
+      `${plural(refused, "scope")} stayed closed: the page draws ${countText(MOST_BOXES)} boxes at once.`,
+    );
+}
+
+/* Draws a run as one of its members for all, or every member. */
+export function setRun(run, { folded = run.folded, shown = run.shown } = {}) {
+  if (!folded && run.folded) {
+    const size = run.members.length;
+    if (state.boxes.size + size > MOST_BOXES)
+      return notify(`${size} scopes are more than the page can draw at once.`);
+  }
+  const wasOpen = state.open.has(run.shown);
+  Object.assign(run, { folded, shown });
+  for (const member of run.members) {
+    if (wasOpen && (member === shown || run.members.length <= 8)) state.open.add(member);
+    else if (!wasOpen || member !== shown) state.open.delete(member);
+  }
+  rebuild();
+  return undefined;
+}
+
+function rebuild() {
+  const opened = new Set(state.open);
+  state.structures.clear();
+  state.structure = null;
+  showView(true);
+  state.open = opened;
+  state.arranged.clear();
+  draw();
+}
+
+export function setFolding(folded) {
+  page.folds = folded;
+  for (const members of page.runs) page.scopes[members[0]].run.folded = folded;
+  if (!folded) state.open.clear();
+  rebuild();
+  if (!folded) openAtFirst();
+  state.arranged.clear();
+  draw();
+  fitView();
+}
+
+/* Opens what hides the node: the member of a folded run that it is in, and all scopes around it. */
+export function reveal(id) {
+  if (state.focus) return;
+  let node = page.nodes[id];
+  if (state.structure.boxOf(id) === null) return;
+  if (node.part !== "forward" && flagOf(state.view) === FORWARD && node.owner !== null)
+    node = page.nodes[node.owner];
+  let changed = false;
+  for (const scope of scopeChain(node.scope)) {
+    const { run } = page.scopes[scope];
+    if (run?.folded && run.shown !== scope) {
+      if (state.open.has(run.shown)) state.open.add(scope);
+      run.shown = scope;
+      changed = true;
+    }
+  }
+  if (changed) {
+    state.structures.clear();
+    state.structure = structureOf(state.view === "mirror" ? "forward" : state.view);
+    state.arranged.clear();
+  }
+  const place = state.structure.boxOf(id);
+  if (place === null) return;
+  let opened = changed;
+  for (const scope of scopeChain(page.nodes[place].scope)) {
+    if (state.open.has(scope)) continue;
+    if (countIfOpen(scope) > MOST_BOXES) {
+      toggleScope(scope, true);
+      break;
+    }
+    state.open.add(scope);
+    forget(scope);
+    opened = true;
+  }
+  if (opened) draw();
+}

@@ -1,0 +1,1 @@
+"""What programs cost, and the machine that they run on."""

@@ -1,0 +1,57 @@
+"""What a computation costs, counted from the graph: floating-point operations and bytes.
+
+Counted are the matrix products, 2 m n k each: nearly all the arithmetic of a network, and the same
+number for every way to compute it, so rates of different programs compare. Bytes are what a node
+has to read and write at least: each head once, and the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from graphgrad.graph import LEAVES, Graph, Node
+from graphgrad.ops.contraction import matmul
+from graphgrad.passes import specialise
+
+
+def flops_of(node: Node) -> int:
+    """2 m n k for a matrix product [m, k] [k, n] of known shapes, times its batch; else 0."""
+    if node.operation is not matmul:
+        return 0
+    inner = node.heads[0].type.sizes[-2 if node.attributes["transpose_a"] else -1]
+    return 2 * math.prod(node.type.sizes) * inner
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the outputs and updates of a graph need: computed nodes, matrix products, bytes."""
+
+    steps: int
+    flops: int
+    bytes: int
+
+
+def cost_of(graph: Graph, sizes: Mapping[str, int]) -> Cost:
+    """The cost of a graph for these sizes; leaves and views cost nothing."""
+    sized = specialise(graph, sizes)
+    needed = sized.ancestors([*sized.outputs.values(), *sized.updates.values()])
+    computed = [
+        node for node in needed if node.operation not in LEAVES and node.operation.view is None
+    ]
+    return Cost(len(computed), sum(map(flops_of, computed)), sum(map(bytes_of, computed)))
+
+
+def flops_of_graph(graph: Graph, sizes: Mapping[str, int]) -> int:
+    """The matrix products that the outputs and updates of a graph need, for these sizes."""
+    graph = specialise(graph, sizes)
+    needed = graph.ancestors([*graph.outputs.values(), *graph.updates.values()])
+    return sum(flops_of(node) for node in needed)
+
+
+def bytes_of(node: Node) -> int:
+    """Bytes read and written: the distinct heads and the result; 0 for a leaf."""
+    if node.operation in LEAVES:
+        return 0
+    return node.type.nbytes + sum(head.type.nbytes for head in dict.fromkeys(node.heads))

@@ -1,0 +1,119 @@
+"""The verdicts of the doctor: what slows NumPy down on this machine, and the remedy.
+
+NumPy's speed is its BLAS's. A verdict is a pure function of the facts (`judge`, `judge_blas`), and
+its remedy is exactly what the fresh process of a trial did differently.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from graphgrad.performance.blas import THREAD_VARIABLES, BlasReport, examine_blas
+from graphgrad.performance.machine import MachineReport
+
+SLOWER = 0.15  # a smaller loss than this share is noise on a machine that others use too
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One verdict: ``ok``, a ``note`` or a ``problem``, and what to do about it (or nothing)."""
+
+    level: Literal["ok", "note", "problem"]
+    text: str
+    remedy: str = ""
+
+
+def one_line_warning(report: MachineReport | None = None) -> str | None:
+    """The problems and their remedies in one line, or None where there are none.
+
+    Without a report only the BLAS is looked at, in milliseconds. Only where the environment forces
+    its kernel or limits its threads is it measured, in two seconds.
+    """
+    if report is None:
+        blas = examine_blas(measure=False)
+        if blas.kernel_forced_by or blas.threads_limited_by:
+            blas = examine_blas()
+    findings = judge(report) if report else judge_blas(blas)
+    problems = [finding for finding in findings if finding.level == "problem"]
+    return "; ".join(f"{each.text} (remedy: {each.remedy})" for each in problems) or None
+
+
+def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
+    """Every verdict on a report, the BLAS first."""
+    findings = list(judge_blas(report.blas))
+    if not report.llvmlite.version:
+        reason = report.llvmlite.failure or "it is not installed"
+        text = f"no llvmlite ({reason}): kernels run as plain NumPy, which is slower"
+        findings.append(Diagnosis("note", text, "pip install --upgrade llvmlite"))
+    if not report.dot:
+        remedy = "apt install graphviz, brew install graphviz or conda install graphviz"
+        findings.append(Diagnosis("note", "no program `dot`: graphs are not laid out", remedy))
+    gpus = ", ".join(report.gpus)
+    if not gpus:
+        findings.append(Diagnosis("note", "no NVIDIA GPU found: programs run on the processor"))
+    elif report.cupy.version:
+        findings.append(Diagnosis("ok", f"CuPy {report.cupy.version} on {gpus}"))
+    else:
+        reason = report.cupy.failure or "it is not installed"
+        remedy = "pip install cupy-cuda12x or cupy-cuda13x, as the driver's CUDA version says"
+        findings.append(Diagnosis("note", f"{gpus} needs CuPy ({reason})", remedy))
+    return tuple(findings)
+
+
+def judge_blas(blas: BlasReport) -> tuple[Diagnosis, ...]:
+    """The verdicts on the BLAS: what runs, whether its kernel is forced, whether cores idle."""
+    speed = f": {blas.measured.gflops:.0f} GFLOP/s in float32" if blas.measured else ""
+    if not blas.threads:
+        text = f"the BLAS of NumPy ({blas.name}) cannot be asked for its kernel and threads{speed}"
+        return (Diagnosis("note", text),)
+    judged = tuple(filter(None, (_judge_kernel(blas), _judge_threads(blas))))
+    if any(finding.level == "problem" for finding in judged):
+        return judged
+    text = f"{blas.name} uses {blas.threads} of {blas.processors} hardware threads{speed}"
+    return (Diagnosis("ok", text), *judged)
+
+
+def _judge_kernel(blas: BlasReport) -> Diagnosis | None:
+    if not blas.kernel_forced_by:
+        return None
+    variables = " and ".join(blas.kernel_forced_by)
+    forced = f"{variables} makes {blas.name} run its {blas.kernel} kernel"
+    own, free = blas.measured, blas.free_kernel
+    if own is None or free is None:
+        return Diagnosis("note", f"{forced}; what that costs was not measured", "graphgrad doctor")
+    if free.kernel == own.kernel and own.kernel:
+        return Diagnosis("ok", f"{variables} changes nothing: {free.kernel} is also its own choice")
+    rates = f"{own.gflops:.0f} GFLOP/s, and {free.gflops:.0f} with its own choice {free.kernel}"
+    if own.gflops >= (1 - SLOWER) * free.gflops:
+        return Diagnosis("ok", f"{forced}, which costs nothing here: {rates}")
+    text = f"{forced} at {own.gflops / free.gflops:.0%} of its speed: {rates}"
+    return Diagnosis("problem", text, "unset " + " ".join(blas.kernel_forced_by))
+
+
+def _judge_threads(blas: BlasReport) -> Diagnosis | None:
+    setting = THREAD_VARIABLES.get(blas.name, ("OMP_NUM_THREADS",))[0]
+    if blas.threads > blas.processors:
+        text = f"{blas.name} starts {blas.threads} threads where {blas.processors} can run at once"
+        return Diagnosis("note", text, f"export {setting}={blas.processors}")
+    if blas.threads >= blas.cores:
+        return None
+    text = f"{blas.name} uses {blas.threads} of {blas.cores} usable cores"
+    if not blas.threads_limited_by:
+        remedy = f"export {setting}={blas.cores}, unless the program sets the threads itself"
+        return Diagnosis("problem", text, remedy)
+    text += " because of " + " and ".join(blas.threads_limited_by)
+    if (own := blas.measured) and (free := blas.free_threads):
+        text += f": {own.gflops:.0f} GFLOP/s, and {free.gflops:.0f} with {free.threads} threads"
+        if free.gflops <= own.gflops:
+            return Diagnosis("ok", f"{text}: it costs nothing here (other programs may be busy)")
+    return Diagnosis("problem", text, "unset " + " ".join(blas.threads_limited_by))
+
+
+def report_dict(report: MachineReport) -> dict[str, Any]:
+    """Facts and findings as JSON's own types."""
+    findings = [asdict(finding) for finding in judge(report)]
+    whole = asdict(report) | {"environment": dict(report.environment), "findings": findings}
+    plain: dict[str, Any] = json.loads(json.dumps(whole))
+    return plain
