@@ -147,7 +147,7 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     check_settings(opened)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
-    for line in (*opened.warnings, warning, busy_note(), opened.task.notice, *likely):
+    for line in (*opened.warnings, warning, busy_note(), *opened.task.notice.splitlines(), *likely):
         if line:
             shown.message(f"note: {line}")
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))

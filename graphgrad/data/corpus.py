@@ -23,7 +23,7 @@ Pair = tuple[str, str]
 class Corpus:
     """Pairs of (source line, target line), split three ways; no source is on two sides.
 
-    ``notice`` says in words which pairs were read and left out; empty where none was.
+    ``notice`` says in words, a line for each thing, what is odd about the pairs; empty for nothing.
     """
 
     name: str

@@ -71,7 +71,7 @@ def read_corpus(
     where = ", ".join(map(str, place)) if isinstance(place, tuple) else str(place)
     chosen = _hold_out(found.pairs, wanted, held_out, seed, where)
     notices += _known_notices(chosen["train"], parts)
-    notice = "; ".join(filter(None, notices))
+    notice = "\n".join(filter(None, notices))
     name = Path(place[0] if isinstance(place, tuple) else place).name
     return Corpus(name=name, notice=notice, **(chosen | parts))
 

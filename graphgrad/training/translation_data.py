@@ -95,7 +95,7 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
         max(width for _, _, width in ready.shapes()),
         lambda: ready,
         read,
-        "; ".join(filter(None, notices)),
+        "\n".join(filter(None, notices)),
         _record_of(read()),
     )
 
