@@ -55,16 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what came after it (default: the newest)",
     )
     add_model_option(parser)
-    parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
-    parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
-    parser.add_argument("--pairs", metavar="FILE", help="both in one file, a tab between them")
-    for part in ("validation", "test"):
-        for name in ("source", "target", "pairs"):
-            parser.add_argument(
-                f"--{part}-{name}",
-                metavar="FILE",
-                help=f"likewise for {part} (default: some pairs are held out)",
-            )
+    _add_files(parser)
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -97,6 +88,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which nodes to record: a name, or a pattern with * and ?; may be "
         "repeated (default: every node)",
     )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name files of text."""
+    parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
+    parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
+    parser.add_argument("--pairs", metavar="FILE", help="both in one file, a tab between them")
+    for part in ("validation", "test"):
+        for name in ("source", "target", "pairs"):
+            parser.add_argument(
+                f"--{part}-{name}",
+                metavar="FILE",
+                help=f"likewise for {part} (default: some pairs are held out)",
+            )
 
 
 def run(arguments: argparse.Namespace) -> int:

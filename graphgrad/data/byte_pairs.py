@@ -126,7 +126,7 @@ def train_byte_pairs(lines: Iterable[str], size: int) -> BytePairs:
     if size < SMALLEST:
         raise ConfigurationError(
             f"a vocabulary of {size} tokens has no room for 256 bytes and 4 specials",
-            fix=f"--set maximum_vocabulary={8000} or so; {SMALLEST} at least",
+            fix=f"--set maximum_vocabulary=8000, say; {SMALLEST} is the least",
         )
     tokenizer = _untrained()
     trainer = trainers.BpeTrainer(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-_LISTED_LIKE = ["a"]  # a signature is known once something was scored
+_ANY_LINE = ["a"]  # a signature is known once something was scored
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Scorer:
         """How each figure is computed, in sacrebleu's words."""
         found = {}
         for name, metric in ((self.bleu_name, self._bleu()), ("chrf", CHRF())):
-            metric.corpus_score(_LISTED_LIKE, [_LISTED_LIKE])
+            metric.corpus_score(_ANY_LINE, [_ANY_LINE])
             found[name] = str(metric.get_signature())
         return found
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
@@ -25,8 +26,9 @@ from graphgrad.errors import DataError
 from graphgrad.graph import Graph
 from graphgrad.training.scores import Scorer
 from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.text_report import about
 from graphgrad.training.text_settings import TextSettings
-from graphgrad.training.translation_data import TranslationData, about
+from graphgrad.training.translation_data import TranslationData
 
 PADDING = PAD
 GROUP = 200
@@ -45,43 +47,17 @@ def translation_task(
 ) -> Task:
     """The task of a model that declares these four graphs."""
     translator = Translator(data, encoding, decoding, settings.maximum_length)
-    scored = cache(lambda: compile(evaluation))
-    scorer = _scorer(settings)
-
-    def evaluate(state: State) -> dict[str, float]:
-        return score(state, data.corpus.test)
-
-    def validate(state: State) -> dict[str, float]:
-        return score(state, data.corpus.validation[: settings.validation_size or None])
-
-    def score(state: State, held_out: Sequence[Pair]) -> dict[str, float]:
-        pairs = data.fitting(held_out, settings.maximum_length)
-        figures = _teacher_forced(scored(), state, _batches(settings, data, pairs))
-        translated = translator(state, [source for source, _ in pairs])
-        wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
-        right = sum(a == b for a, b in zip(translated, wanted, strict=True))
-        exact = {"exact_match": right / max(len(pairs), 1), "examples": len(pairs)}
-        if not settings.reads_files:
-            return {"loss": figures["loss"], **exact}
-        references = [_readable(settings, data, target) for _, target in pairs]
-        return {**figures, **scorer.score(translated, references), **exact}
-
-    def examples(state: State) -> list[str]:
-        shown = _shown(settings, data)
-        translated = translator(state, [source for source, _ in shown])
-        sources = [_readable(settings, data, source) for source, _ in shown]
-        return [
-            f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")
-            for source, result, (_, reference) in zip(sources, translated, shown, strict=True)
-        ]
-
+    split = "none" if settings.tokens == "presplit" else "13a"
+    scorer = Scorer(settings.bleu or split)
+    looks = _Looks(settings, data, translator, cache(lambda: compile(evaluation)), scorer)
+    looked_at = settings.validation_size or None
     return Task(
         graph=training,
         feeds=lambda step: feeds_of(data.batches().at(step)),
-        evaluate=evaluate,
-        validate=validate,
+        evaluate=lambda state: looks.figures(state, data.corpus.test),
+        validate=lambda state: looks.figures(state, data.corpus.validation[:looked_at]),
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
-        examples=examples,
+        examples=looks.examples,
         translate=translator,
         files=data.files(),
         notice=data.notice,
@@ -91,9 +67,40 @@ def translation_task(
     )
 
 
-def _scorer(settings: TextSettings) -> Scorer:
-    split = "none" if settings.tokens == "presplit" else "13a"
-    return Scorer(settings.bleu or split)
+@dataclass(frozen=True)
+class _Looks:
+    """What is looked at while a model is trained, and when it is."""
+
+    settings: TextSettings
+    data: TranslationData
+    translator: Translator
+    scored: Callable[[], Compiled]
+    """The program of the loss, compiled when it is first used."""
+    scorer: Scorer
+
+    def figures(self, state: State, held_out: Sequence[Pair]) -> dict[str, float]:
+        """How well the pairs are foretold and translated; those too long are left out."""
+        settings, data = self.settings, self.data
+        pairs = data.fitting(held_out, settings.maximum_length)
+        figures = _teacher_forced(self.scored(), state, _batches(settings, data, pairs))
+        translated = self.translator(state, [source for source, _ in pairs])
+        wanted = [data.target_vocabulary.normal_form(target) for _, target in pairs]
+        right = sum(a == b for a, b in zip(translated, wanted, strict=True))
+        exact = {"exact_match": right / max(len(pairs), 1), "examples": len(pairs)}
+        if not settings.reads_files:
+            return {"loss": figures["loss"], **exact}
+        references = [_readable(settings, data, target) for _, target in pairs]
+        return {**figures, **self.scorer.score(translated, references), **exact}
+
+    def examples(self, state: State) -> list[str]:
+        """Some sources with their translations, and with the references where there are any."""
+        shown = _shown(self.settings, self.data)
+        translated = self.translator(state, [source for source, _ in shown])
+        sources = [_readable(self.settings, self.data, source) for source, _ in shown]
+        return [
+            f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")
+            for source, result, (_, reference) in zip(sources, translated, shown, strict=True)
+        ]
 
 
 def _readable(settings: TextSettings, data: TranslationData, line: str) -> str:
@@ -218,7 +225,7 @@ def _batches(
     source, target = data.source_vocabulary, data.target_vocabulary
     if settings.batch_tokens:
         shapes = data.batches().shapes()
-        chosen = dict.fromkeys((shapes[len(shapes) // 2], shapes[-1]))
+        chosen = dict.fromkeys((shapes[len(shapes) // 2], shapes[-1]))  # `EVALUATED` of them
         return scored_batches(encode_pairs(pairs, source, target), list(chosen))
     return evaluation_batches(pairs, source, target, min(GROUP, max(len(pairs), 1)))
 

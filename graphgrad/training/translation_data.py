@@ -14,9 +14,7 @@ from pathlib import Path
 from graphgrad.data.batches import Batches
 from graphgrad.data.corpus import Corpus, Pair
 from graphgrad.data.dates import dates_corpus
-from graphgrad.data.encoded import encode_lines, encode_pairs
-from graphgrad.data.flat import side_of
-from graphgrad.data.parallel import Place
+from graphgrad.data.encoded import encode_pairs
 from graphgrad.data.text import read_corpus
 from graphgrad.data.token_batches import TokenBatches
 from graphgrad.data.tokens import Tokens, build_tokens, tokens_from_json
@@ -98,49 +96,6 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
         "\n".join(filter(None, notices)),
         _record_of(read()),
     )
-
-
-def about(settings: TextSettings, data: TranslationData) -> list[str]:
-    """What the data are, a line for each thing that a person wants to know before the start."""
-    corpus, batches = data.corpus, data.batches()
-    training, validation, test = (len(p) for p in (corpus.train, corpus.validation, corpus.test))
-    shapes = batches.shapes()
-    unknown = [
-        encode_lines(side_of(corpus.validation, side), tokens).unknown
-        for side, tokens in enumerate((data.source_vocabulary, data.target_vocabulary))
-    ]
-    sizes = f"{len(data.source_vocabulary):,} source and {len(data.target_vocabulary):,} target"
-    kind = f"{settings.tokens}{', joint' if settings.joint else ''}"
-    bound = (
-        f"at most {settings.batch_tokens:,} tokens"
-        if isinstance(batches, TokenBatches)
-        else f"{batches.batch_size} examples"
-    )
-    return [
-        f"data: {training:,} pairs of {_name(settings.place()) or corpus.name} to train on",
-        f"held out: {validation:,} pairs for validation{_from(settings.place('validation_'))}, "
-        f"{test:,} for test{_from(settings.place('test_'))}",
-        f"vocabulary: {sizes} tokens ({kind}); "
-        f"unknown in validation: {unknown[0]:.2%} and {unknown[1]:.2%}",
-        f"batches: {len(batches):,} an epoch, of {bound}; {batches.padding():.1%} is padding",
-        f"programs: {len(shapes)} for training steps, one for each shape of a batch"
-        + ("" if len(shapes) <= _MANY else "; --set batch_tokens=4096 needs 8"),
-    ]
-
-
-_MANY = 12
-
-
-def _from(place: Place | None) -> str:
-    return f" ({_name(place)})" if place else ""
-
-
-def _name(place: Place | None) -> str:
-    """The names of the files, for people."""
-    if place is None:
-        return ""
-    paths = place if isinstance(place, tuple) else (place,)
-    return " and ".join(Path(path).name for path in paths)
 
 
 def _read_corpus(settings: TextSettings, record: str = "") -> Corpus:
