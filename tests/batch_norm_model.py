@@ -44,7 +44,7 @@ def graphs(dtype):
         return gg.mean((y - truth) ** 2.0, name="loss")
 
     seen_mean, seen = gg.mean(a, 0), gg.variance(a, 0)
-    count = gg.cast(gg.graph.leaves.extent("batch"), dtype)
+    count = gg.cast(gg.extent("batch"), dtype)
     updates = {
         mean: KEPT * mean + (1 - KEPT) * seen_mean,
         variance: KEPT * variance + (1 - KEPT) * (seen * count / (count - 1.0)),

@@ -1,8 +1,8 @@
 """Imports point down only, and stand at the top of their file.
 
-errors < text < strict_json < files, garbage, memory, display, philox, user_folder < loops < graph
-< ops < backprop < passes < options < schedule < fusion < plan < backends < compile < performance
-< layers < data < figures < checks < explain < training < reports < rendering < page
+errors < text < strict_json < files, garbage, memory, display, philox, user_folder < kept_code <
+loops < graph < ops < backprop < passes < options < schedule < fusion < plan < backends < compile <
+performance < layers < data < figures < checks < explain < training < reports < rendering < page
 < formats < models < guide < tools
 """
 
@@ -27,6 +27,7 @@ LAYERS = (
     "display",
     "philox",
     "user_folder",
+    "kept_code",
     "loops",
     "graph",
     "ops",

@@ -20,7 +20,7 @@ from graphgrad.loops.language import Function
 
 _STACK = 64
 """Elements of fixed memory that a function takes from the stack."""
-_ARITHMETIC = {
+ARITHMETIC: Mapping[type[ast.operator], str] = {
     ast.Add: "+",
     ast.Sub: "-",
     ast.Mult: "*",
@@ -33,7 +33,14 @@ _ARITHMETIC = {
     ast.LShift: "<<",
     ast.RShift: ">>",
 }
-_RELATIONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+RELATIONS: Mapping[type[ast.cmpop], str] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
 
 
 Name = Function | Number
@@ -121,10 +128,10 @@ class Expressions:
         """Relations, and what is made of truth values."""
         match expression:
             case ast.Compare(left=left, ops=[operator], comparators=[right]):
-                if type(operator) not in _RELATIONS:
+                if type(operator) not in RELATIONS:
                     refused(expression)
                 a, b = self._alike(self.value(left), self.value(right))
-                return instructions.compare(self.emit, _RELATIONS[type(operator)], a, b)
+                return instructions.compare(self.emit, RELATIONS[type(operator)], a, b)
             case ast.BoolOp(op=operator, values=values):
                 sign = "&" if isinstance(operator, ast.And) else "|"
                 first, *others = [Scalar("bool_", self.condition(value)) for value in values]
@@ -148,9 +155,9 @@ class Expressions:
 
     def arithmetic(self, operator: ast.operator, left: Any, right: Any) -> Any:
         """What an operator between two values gives."""
-        if type(operator) not in _ARITHMETIC:
+        if type(operator) not in ARITHMETIC:
             raise LoopError("an operator that is not in the language")
-        return self._binary(_ARITHMETIC[type(operator)], left, right)
+        return self._binary(ARITHMETIC[type(operator)], left, right)
 
     def _binary(self, sign: str, left: Any, right: Any) -> Any:
         if isinstance(left, Number) and isinstance(right, Number):

@@ -1,34 +1,23 @@
 """From the text of LLVM to machine code in memory, kept on disk.
 
-A text is compiled once on a machine: its code is kept under a hash of the text, of the processor
-and of LLVM's version, and loaded from there by later processes. Since it is run as it is, it is
-believed only in a folder and a file of this user's own (see `user_folder.py`) and with a mark that
-is made with a secret of theirs from its name and its code: what was damaged, put there by others or
-copied under another name is as good as none. The oldest go when there are too many. Where there is
-no such folder, each process compiles for itself.
+A text is compiled once on a machine: its code is kept (kept_code.py) under a hash of the text, of
+the processor and of LLVM's version, and loaded from there by later processes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import os
-import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import llvmlite
 import llvmlite.binding as llvm
 
-from graphgrad.user_folder import read_own, user_folder, write_own
+from graphgrad.kept_code import KeptCode
 
-KEPT = 4096
-"""Files in the folder; beyond that, the oldest go."""
-_MARK = 32
-_KEY = "key"
+_KEPT = KeptCode("machine_code", ".o")
 
 
 class Code:
@@ -60,10 +49,10 @@ class Code:
         """
         with self._lock:
             if name not in self._addresses:
-                content = _read(name)
+                content = _KEPT.read(name)
                 if content is None:
                     content = self._compiled(text())
-                    _write(name, content)
+                    _KEPT.write(name, content)
                 self._engine.add_object_file(llvm.ObjectFileRef.from_data(content))
                 self._engine.finalize_object()
                 self._addresses[name] = self._engine.get_function_address(symbol or name)
@@ -71,7 +60,7 @@ class Code:
 
     def missing(self, name: str) -> bool:
         """Whether the function would have to be compiled."""
-        return name not in self._addresses and not os.path.exists(_path(name) or "")
+        return name not in self._addresses and not _KEPT.has(name)
 
     def optimised(self, text: str) -> llvm.ModuleRef:
         """The text as LLVM has optimised it for this processor."""
@@ -114,59 +103,4 @@ def _features() -> str:
 
 def kernel_folder() -> Path | None:
     """Where machine code is kept, or None where nothing can be kept safely."""
-    return user_folder("machine_code")
-
-
-def _path(name: str) -> Path | None:
-    folder = kernel_folder()
-    return folder / f"{name}.o" if folder else None
-
-
-def _read(name: str) -> bytes | None:
-    path = _path(name)
-    content = read_own(path) if path is not None else None
-    key = _key(path.parent) if path is not None and content else None
-    if content is None or key is None:
-        return None
-    code = content[_MARK:]
-    return code if hmac.compare_digest(_mark(key, name, code), content[:_MARK]) else None
-
-
-def _mark(key: bytes, name: str, code: bytes) -> bytes:
-    return hmac.digest(key, name.encode() + b"\0" + code, "sha256")
-
-
-@cache
-def _key(folder: Path) -> bytes | None:
-    """The user's secret, made when it is first needed; processes that start at once share it."""
-    path = folder / _KEY
-    for new in (True, False):  # what is there and no secret of this user is replaced at last
-        for _ in range(2):
-            key = read_own(path)
-            if key is not None and len(key) == _MARK:
-                return key
-            write_own(path, secrets.token_bytes(_MARK), new)
-    return None
-
-
-@cache
-def _prune(folder: Path) -> None:
-    """Lets the oldest files go where there are too many; once a process, before its first write."""
-    with suppress(OSError):
-        written = sorted(
-            (entry.stat(follow_symlinks=False).st_mtime, entry.path)
-            for entry in os.scandir(folder)
-            if entry.name != _KEY
-        )
-        for _, path in written[: max(0, len(written) - KEPT)]:
-            with suppress(OSError):  # another process may be at the same
-                os.unlink(path)
-
-
-def _write(name: str, code: bytes) -> None:
-    """Keeps the code; a file is whole or it is not there."""
-    path = _path(name)
-    key = _key(path.parent) if path is not None else None
-    if path is not None and key is not None:
-        _prune(path.parent)
-        write_own(path, _mark(key, name, code) + code)
+    return _KEPT.folder

@@ -263,7 +263,7 @@ def test_no_other_file_spells_the_name_of_a_delta() -> None:
 
 
 def test_the_page_does_not_spell_it_either() -> None:
-    scripts = sorted((ROOT / "rendering" / "page" / "assets").rglob("*.js"))
+    scripts = sorted((ROOT / "page" / "assets").rglob("*.js"))
     assert len(scripts) > 20
     quoted = re.compile(r"""["'`}]\.delta\b|\}<-|\.delta\.before""")
     found = [path.name for path in scripts if quoted.search(path.read_text())]

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("llvmlite", reason="it is what compiles")
 
+from graphgrad import kept_code
 from graphgrad.loops import export, kernel_cache, machine_code
 from graphgrad.loops.machine_code import Code, kernel_folder
 
@@ -224,7 +225,7 @@ def test_what_another_translator_has_made_is_not_used(
 def test_the_oldest_files_go_where_there_are_too_many(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_code, "KEPT", 4)
+    monkeypatch.setattr(kept_code, "KEPT", 4)
     assert kernel_folder() == folder
     for number in range(9):
         (folder / f"f{number}.o").write_bytes(b"")

@@ -1,0 +1,256 @@
+// What every kernel may call. Plain CUDA C++ that needs no other header: NVRTC compiles it as it
+// is, and tests/gpu/cuda_cpu.h lets a C++ compiler make code for a processor of it.
+//
+// Numbers are computed as the loop language says (graphgrad/loops): floats are rounded one by one
+// (compile with --fmad=false), integers wrap around, NaN comes through a maximum and a minimum.
+
+// ---------------------------------------------------------------- several numbers at once
+
+template <class T, int N>
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
+    T at[N];
+};
+
+template <int N, class T>
+__device__ inline Pack<T, N> load(const T* from) {
+    return *reinterpret_cast<const Pack<T, N>*>(from);
+}
+
+template <int N, class T>
+__device__ inline void store(T* to, const Pack<T, N>& numbers) {
+    *reinterpret_cast<Pack<T, N>*>(to) = numbers;
+}
+
+// ---------------------------------------------------------------- single numbers
+
+// the bits of a number as another type of the same size
+template <class To, class From>
+__device__ inline To bits_as(From x) {
+    static_assert(sizeof(To) == sizeof(From), "types of one size");
+    union {
+        From from;
+        To to;
+    } both;
+    both.from = x;
+    return both.to;
+}
+
+__device__ inline float infinity(float) { return __int_as_float(0x7f800000); }
+__device__ inline double infinity(double) { return __longlong_as_double(0x7ff0000000000000LL); }
+
+__device__ inline float added(float a, float b) { return a + b; }
+__device__ inline double added(double a, double b) { return a + b; }
+__device__ inline int added(int a, int b) { return int(unsigned(a) + unsigned(b)); }
+__device__ inline long long added(long long a, long long b) {
+    return (long long)((unsigned long long)a + (unsigned long long)b);
+}
+__device__ inline bool added(bool a, bool b) { return a || b; }  // as NumPy adds truth values
+
+__device__ inline int subtracted(int a, int b) { return int(unsigned(a) - unsigned(b)); }
+__device__ inline long long subtracted(long long a, long long b) {
+    return (long long)((unsigned long long)a - (unsigned long long)b);
+}
+
+__device__ inline int multiplied(int a, int b) { return int(unsigned(a) * unsigned(b)); }
+__device__ inline long long multiplied(long long a, long long b) {
+    return (long long)((unsigned long long)a * (unsigned long long)b);
+}
+
+__device__ inline int shifted_left(int a, int b) { return int(unsigned(a) << b); }
+__device__ inline long long shifted_left(long long a, long long b) {
+    return (long long)((unsigned long long)a << b);
+}
+
+// Python's // and %, which round down
+__device__ inline long long floor_quotient(long long a, long long b) {
+    const long long rest = a % b;
+    return a / b - (rest != 0 && (rest ^ b) < 0);
+}
+__device__ inline long long floor_rest(long long a, long long b) {
+    const long long rest = a % b;
+    return rest != 0 && (rest ^ b) < 0 ? rest + b : rest;
+}
+
+template <class T>
+__device__ inline T maximum(T a, T b) {
+    return a > b || a != a ? a : b;
+}
+template <class T>
+__device__ inline T minimum(T a, T b) {
+    return a < b || a != a ? a : b;
+}
+
+__device__ inline float absolute(float x) { return fabsf(x); }
+__device__ inline double absolute(double x) { return fabs(x); }
+__device__ inline int absolute(int x) { return x < 0 ? subtracted(0, x) : x; }
+__device__ inline long long absolute(long long x) { return x < 0 ? subtracted(0LL, x) : x; }
+
+template <class T>
+__device__ inline bool is_finite(T) {
+    return true;
+}
+template <>
+__device__ inline bool is_finite(float x) {
+    return fabsf(x) < infinity(x);
+}
+template <>
+__device__ inline bool is_finite(double x) {
+    return fabs(x) < infinity(x);
+}
+
+template <class T>
+__device__ inline T sign(T x) {
+    return x > T(0) ? T(1) : (x < T(0) ? T(-1) : x);
+}
+
+__device__ inline float reciprocal_root(float x) { return 1.0f / sqrtf(x); }
+__device__ inline double reciprocal_root(double x) { return 1.0 / sqrt(x); }
+
+__device__ inline float softplus(float x) { return maximum(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+__device__ inline double softplus(double x) { return maximum(x, 0.0) + log1p(exp(-fabs(x))); }
+
+// A float cut towards zero and held within the integer; NaN becomes 0.
+template <class T>
+__device__ inline int whole_int32(T x) {
+    if (x != x) return 0;
+    if (x >= T(2147483648.0)) return 2147483647;
+    return x < T(-2147483648.0) ? -2147483647 - 1 : int(x);
+}
+template <class T>
+__device__ inline long long whole_int64(T x) {
+    if (x != x) return 0;
+    if (x >= T(9223372036854775808.0)) return 9223372036854775807LL;
+    return x < T(-9223372036854775808.0) ? -9223372036854775807LL - 1 : (long long)x;
+}
+
+// Whether `a`, at its place, comes before `b` as the largest: NaN is the largest, of equals the
+// first.
+template <class T>
+__device__ inline bool comes_first(T a, long long at, T b, long long other) {
+    if (a > b || (a != a && b == b)) return true;
+    return (a == b || (a != a && b != b)) && at < other;
+}
+
+// ---------------------------------------------------------------- sums that keep their digits
+
+// total + value, and in `lost` what rounding took from it (Knuth's two-sum)
+template <class T>
+__device__ inline void add_exactly(T& total, T& lost, T value) {
+    const T sum = added(total, value);
+    if (T(0.5) != T(0)) {  // integers lose nothing
+        const T back = sum - total;
+        lost = lost + ((total - (sum - back)) + (value - back));
+    }
+    total = sum;
+}
+
+// the sum; one that is not finite has lost nothing that could be put back
+template <class T>
+__device__ inline T settled(T total, T lost) {
+    return is_finite(total) ? added(total, lost) : total;
+}
+
+// ---------------------------------------------------------------- over the threads of a row
+
+struct Plus {
+    template <class T>
+    __device__ T operator()(T a, T b) const { return added(a, b); }
+};
+struct Larger {
+    template <class T>
+    __device__ T operator()(T a, T b) const { return maximum(a, b); }
+};
+struct Smaller {
+    template <class T>
+    __device__ T operator()(T a, T b) const { return minimum(a, b); }
+};
+
+template <class T>
+__device__ inline T of_lane(unsigned lanes, T value, int offset) {
+    return __shfl_xor_sync(lanes, value, offset);
+}
+template <>
+__device__ inline bool of_lane(unsigned lanes, bool value, int offset) {
+    return __shfl_xor_sync(lanes, int(value), offset) != 0;
+}
+
+// The lanes of this thread's group: groups of fewer than 32 threads share a warp.
+template <int THREADS>
+__device__ inline unsigned lanes_of_group() {
+    if (THREADS >= 32) return 0xffffffffu;
+    return ((1u << (THREADS % 32)) - 1u) << (threadIdx.x % 32 & ~(THREADS - 1));
+}
+
+// All values of a group combined, for every thread the same, always in the same order. A group is
+// 1, 2, 4, ... threads; one of more than 32 is a block and has `shared`, 8 bytes for each warp.
+template <int THREADS, class T, class Combine>
+__device__ inline T over_group(T value, Combine combine, void* shared) {
+    for (int offset = (THREADS < 32 ? THREADS : 32) / 2; offset > 0; offset /= 2)
+        value = combine(value, of_lane(lanes_of_group<THREADS>(), value, offset));
+    if (THREADS > 32) {
+        T* of_warp = static_cast<T*>(shared);
+        __syncthreads();  // what was combined before has been read
+        if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
+        __syncthreads();
+        const int warps = THREADS > 32 ? THREADS / 32 : 1;
+        value = of_warp[threadIdx.x % warps];
+        for (int offset = warps / 2; offset > 0; offset /= 2)
+            value = combine(value, of_lane(0xffffffffu, value, offset));
+    }
+    return value;
+}
+
+// ---------------------------------------------------------------- random numbers
+
+// Philox4x32-10; graphgrad/philox.py holds the layout of counter and key.
+__device__ inline Pack<unsigned, 4> philox(
+    unsigned group, unsigned stream, unsigned long long step, unsigned long long seed) {
+    unsigned c0 = group, c1 = stream, c2 = unsigned(step), c3 = unsigned(step >> 32);
+    unsigned k0 = unsigned(seed), k1 = unsigned(seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+        const unsigned high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
+        const unsigned high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
+        c0 = high1 ^ c1 ^ k0, c1 = low1;
+        c2 = high0 ^ c3 ^ k1, c3 = low0;
+        k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+    return {{c0, c1, c2, c3}};
+}
+
+// Elements `element`, `element` + 1, ... of a dropout mask; where they are four, the first is the
+// first of a group.
+template <int N, class T>
+__device__ inline Pack<T, N> dropout_mask(
+    long long element, long long seed, long long step, long long stream, unsigned threshold,
+    T scale) {
+    Pack<T, N> found;
+    for (int first = 0; first < N; first += N % 4 ? 1 : 4) {
+        const long long number = element + first;
+        const Pack<unsigned, 4> words = philox(unsigned(number / 4), stream, step, seed);
+        if (N % 4 == 0) {
+            for (int k = 0; k < 4; ++k)
+                found.at[(first + k) % N] = words.at[k] >= threshold ? scale : T(0);
+        } else {
+            const int which = int(number % 4);
+            const unsigned low = which == 0 ? words.at[0] : words.at[1];
+            const unsigned high = which == 2 ? words.at[2] : words.at[3];
+            found.at[first] = (which < 2 ? low : high) >= threshold ? scale : T(0);
+        }
+    }
+    return found;
+}
+
+// ---------------------------------------------------------------- many launches in one
+
+// The row of a table that this block belongs to. A row is the number of its first block and the
+// words of a launch, `length` together; the first block of the first row is 0.
+__device__ inline const long long* words_of_block(
+    const long long* table, long long launches, int length) {
+    long long low = 0, high = launches;
+    while (high - low > 1) {
+        const long long middle = (low + high) / 2;
+        if (table[middle * length] <= blockIdx.x) low = middle;
+        else high = middle;
+    }
+    return table + low * length;
+}

@@ -1,0 +1,118 @@
+"""The engine of CUDA devices: from a plan to a program as data.
+
+Every step of the plan becomes launches of kernels: those of its loop nest, or those that rules.py
+names for an operation. A matrix product is left to a library, and what has no kernel is computed by
+the array module as the operation's block says. Steps that compute one number each, such as those of
+a learning rate or a gradient's norm, become one kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from graphgrad import ops
+from graphgrad.backends.cupy.launches import Computed, DeviceProgram, Guard, Launch, Product
+from graphgrad.backends.cupy.lowering import Lowering
+from graphgrad.backends.cupy.rules import rule_of
+from graphgrad.backends.cupy.together import together
+from graphgrad.fusion.builder import build_nest
+from graphgrad.fusion.reading import FULL
+from graphgrad.fusion.region import Region
+from graphgrad.graph import LEAVES
+from graphgrad.plan import Plan, Step
+
+MOST_NUMBERS = 120
+"""Steps of one number each that become one kernel; a kernel takes 4 kB of parameters at most."""
+
+
+def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
+    """The program of a plan for a device; unless `joined`, every launch is one by itself."""
+    lowering, graph = Lowering(plan), plan.graph
+    before, after = plan.steps[: plan.guard_position], plan.steps[plan.guard_position :]
+    _add_steps(lowering, before)
+    for node in plan.guards:
+        lowering.actions.append(Guard(node, lowering.array(node)))
+    _add_steps(lowering, after)
+    for leaf, node in plan.copies:
+        lowering.copy(node, lowering.array(node), lowering.array(leaf))
+    outputs = {name: lowering.array(node) for name, node in graph.outputs.items()}
+    actions = lowering.actions
+    if joined:
+        actions = together(actions, lowering.kernels)
+    names: dict[str, dict[str, None]] = {}
+    for action in actions:
+        if isinstance(action, Launch):
+            names.setdefault(action.kernel, {}).update(
+                dict.fromkeys(map(graph.name_of, action.nodes))
+            )
+    return DeviceProgram(
+        tuple(actions),
+        {name: text for name, text in lowering.kernels.items() if name in names},
+        plan.arena_bytes,
+        lowering.numbers_bytes,
+        lowering.scratch_bytes,
+        lowering.refusals,
+        outputs,
+        {leaf: lowering.array(leaf) for leaf in graph.nodes if leaf.operation in LEAVES},
+        {kernel: tuple(its) for kernel, its in names.items()},
+    )
+
+
+def _add_steps(lowering: Lowering, steps: Sequence[Step]) -> None:
+    for run in _runs(lowering, steps):
+        if len(run) == 1:
+            _add_step(lowering, run[0])
+        else:
+            nodes = [step.node for step in run]
+            region = Region((1,), roles=dict.fromkeys(nodes, FULL))
+            lowering.nest(nodes[-1], build_nest(region, nodes, lowering.plan.graph))
+        lowering.free_scratch()
+
+
+def _runs(lowering: Lowering, steps: Sequence[Step]) -> Iterator[list[Step]]:
+    """The steps in order, those that compute one number each together: such a step waits until
+    another one reads its number, or writes a state."""
+    waiting: list[Step] = []
+    places = lowering.plan.places
+    for step in steps:
+        if _is_number(lowering, step):
+            waiting.append(step)
+            if len(waiting) == MOST_NUMBERS:
+                yield waiting
+                waiting = []
+            continue
+        read = {places[head].root for head in step.group.inputs}
+        stateful = any(places[node].kind == "state" for node in step.group.outputs)
+        made = {each for its in waiting for each in (its.node, places[its.node].root)}
+        if waiting and (stateful or not made.isdisjoint(read)):
+            yield waiting
+            waiting = []
+        yield [step]
+    if waiting:
+        yield waiting
+
+
+def _is_number(lowering: Lowering, step: Step) -> bool:
+    """Whether a step computes one number from others by an elementwise operation."""
+    node, places = step.node, lowering.plan.places
+    if step.group.nest is not None or not node.operation.kernel:
+        return False
+    values = (node, *node.heads)
+    return all(its.shape == () and places[its].root.type.size == 1 for its in values)
+
+
+def _add_step(lowering: Lowering, step: Step) -> None:
+    node, nest = step.node, step.group.nest
+    if nest is not None:
+        number = {each: place for place, each in enumerate(nest.nodes)}
+        in_place = {number[output]: number[head] for output, head in step.inherited.items()}
+        lowering.nest(node, nest, in_place)
+        return
+    heads, rule = tuple(map(lowering.array, node.heads)), rule_of(node.operation)
+    if node.operation is ops.matmul:
+        lowering.actions.append(Product(node, lowering.array(node), heads))
+    elif rule is not None:
+        rule(lowering, node)
+    else:
+        scratch = tuple(lowering.in_arena(its.offset, its.type) for its in step.scratch)
+        lowering.actions.append(Computed(node, lowering.array(node), heads, scratch))

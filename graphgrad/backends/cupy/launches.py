@@ -1,0 +1,188 @@
+"""A program of the device as data: what is launched, in which order, over which memory.
+
+One stream runs the actions one after another, so an action sees all that those before it wrote.
+Memory is named by what it is: the arena, the scratch of single actions, a leaf of the graph, a
+table. Where each lies on a device is known when a program is bound there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphgrad.backends.arguments import Table
+from graphgrad.graph import Node
+
+ARENA = "arena"
+NUMBERS = "numbers"
+"""The values of one element that would lie in the arena: each has a place of its own, so that what
+computes them need not wait for a place to be free."""
+SCRATCH = "scratch"
+"""What an action needs for those that follow it for the same node."""
+REFUSED = "refused"
+"""int32, one for each action that reads indices; it is set where one of them is bad."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table of the words of many launches: each row the number of its first block, and its
+    words."""
+
+    rows: tuple[tuple[Word, ...], ...]
+
+
+Memory = str | Node | Table | Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """An address so many bytes into a stretch of memory; from there on `reach` bytes are read or
+    written."""
+
+    memory: Memory
+    offset: int
+    reach: int
+    written: bool = False
+
+    def meets(self, other: Pointer) -> bool:
+        """Whether one of the two writes what the other reads or writes. (Tables are only read.)"""
+        return (
+            (self.written or other.written)
+            and self.memory is other.memory
+            and self.offset < other.offset + other.reach
+            and other.offset < self.offset + self.reach
+        )
+
+
+Word = int | Pointer
+"""A parameter of a kernel; all have 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """Numbers in memory; offset and strides count bytes."""
+
+    memory: Memory
+    offset: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def read(self) -> Pointer:
+        """The address as a parameter of a kernel that reads the array."""
+        steps = zip(self.shape, self.strides, strict=True)
+        reach = self.dtype.itemsize + sum((size - 1) * stride for size, stride in steps)
+        return Pointer(self.memory, self.offset, reach if self.size else 0)
+
+    @property
+    def written(self) -> Pointer:
+        """The address as a parameter of a kernel that writes the array."""
+        read = self.read
+        return Pointer(read.memory, read.offset, read.reach, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A kernel of the program, `grid` blocks of `block` threads, and its parameters."""
+
+    nodes: tuple[Node, ...]
+    """What it computes for others."""
+    kernel: str
+    grid: int
+    block: int
+    words: tuple[Word, ...]
+
+    @property
+    def node(self) -> Node:
+        """The node that stands for it."""
+        return self.nodes[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix product, which a library computes."""
+
+    node: Node
+    out: Array
+    heads: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """An operation that the array module computes as its block says."""
+
+    node: Node
+    out: Array
+    heads: tuple[Array, ...]
+    scratch: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A value that has to be finite for what comes behind it to happen."""
+
+    node: Node
+    value: Array
+
+
+Action = Launch | Product | Computed | Guard
+
+
+def pointers_of(action: Action) -> Iterator[Pointer]:
+    """All addresses that an action reads or writes."""
+    if isinstance(action, Launch):
+        for word in action.words:
+            if isinstance(word, Pointer) and isinstance(word.memory, Rows):
+                for row in word.memory.rows:
+                    yield from (its for its in row if isinstance(its, Pointer))
+            elif isinstance(word, Pointer):
+                yield word
+    elif isinstance(action, Guard):
+        yield action.value.read
+    else:
+        yield action.out.written
+        yield from (head.read for head in action.heads)
+        if isinstance(action, Computed):
+            yield from (its.written for its in action.scratch)
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceProgram:
+    """What runs for a plan: its actions in order, the texts of its kernels by name, and the bytes
+    of the memory that belongs to no leaf."""
+
+    actions: tuple[Action, ...]
+    kernels: Mapping[str, str]
+    arena_bytes: int
+    numbers_bytes: int
+    scratch_bytes: int
+    refusals: int
+    outputs: Mapping[str, Array]
+    leaves: Mapping[Node, Array]
+    names: Mapping[str, tuple[str, ...]]
+    """Which nodes each kernel computes, by their names in the graph."""
+
+    def __str__(self) -> str:
+        head = (
+            f"{len(self.actions)} actions, {len(self.kernels)} kernels, arena "
+            f"{self.arena_bytes:,} bytes, scratch {self.scratch_bytes:,} bytes"
+        )
+        return "\n".join([head, *map(_line, self.actions)])
+
+
+def _line(action: Action) -> str:
+    what = type(action).__name__.lower()
+    if isinstance(action, Launch):
+        what = f"{action.kernel}<<<{action.grid}, {action.block}>>>"
+        table = [word.memory for word in action.words if isinstance(word, Pointer)]
+        if isinstance(table[0], Rows):
+            what += f" for {len(table[0].rows)}"
+    return f"{what:<40} {action.node.operation.name:<16} {action.node.type}"

@@ -1,0 +1,40 @@
+"""Programs of the device that tests run: from a graph by the passes of the compiler, every region a
+kernel, however small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cpu_device import Device
+
+from graphgrad import Graph
+from graphgrad.backends.cupy.engine import lower
+from graphgrad.backends.cupy.launches import DeviceProgram
+from graphgrad.fusion import fuse
+from graphgrad.options import Options
+from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.plan import Plan, make_plan
+from graphgrad.schedule import make_schedule
+
+
+def device_plan(graph: Graph, guards: Sequence[str] = (), **sizes: int) -> Plan:
+    """The plan of a graph for a device."""
+    first, _ = optimise(graph, PASSES)
+    second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *FUSING_PASSES))
+    schedule = make_schedule(second, [second.outputs[name] for name in guards])
+    return make_plan(schedule, fuse(schedule, Options(smallest_kernel=1)))
+
+
+def device_program(
+    graph: Graph, guards: Sequence[str] = (), joined: bool = True, **sizes: int
+) -> DeviceProgram:
+    """The program of a graph for a device."""
+    return lower(device_plan(graph, guards, **sizes), joined)
+
+
+def device_of(programs: Iterable[DeviceProgram], *flags: str) -> Device:
+    """One library of the kernels of all programs."""
+    kernels: dict[str, str] = {}
+    for program in programs:
+        kernels.update(program.kernels)
+    return Device(kernels, *flags)
