@@ -19,11 +19,11 @@ functions of each element
     cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
     tanh
 over axes
-    argmax logsumexp max mean min sum variance matmul
+    argmax logsumexp max mean min sum top variance matmul
 shapes
     broadcast_to concatenate expand_dims pad reshape slice split squeeze stack transpose
 by index
-    gather one_hot put_along_axis scatter_add take_along_axis
+    gather one_hot put_along_axis scatter_add take_along_axis write_rows
 softmax, losses, dropout
     cross_entropy half_squared_error log_softmax mean_over_targets softmax standardise
     dropout_mask
@@ -149,10 +149,12 @@ from graphgrad.ops import (
     sum,
     take_along_axis,
     tanh,
+    top,
     transpose,
     variance,
     where,
     with_delta,
+    write_rows,
     zeros,
     zeros_like,
 )
@@ -275,6 +277,7 @@ __all__ = [
     "surgery",
     "take_along_axis",
     "tanh",
+    "top",
     "training",
     "transpose",
     "uniform",
@@ -283,6 +286,7 @@ __all__ = [
     "verify",
     "where",
     "with_delta",
+    "write_rows",
     "zeros",
     "zeros_like",
 ]

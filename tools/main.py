@@ -71,6 +71,21 @@ class _Parser(argparse.ArgumentParser):
         tell(f"{self.prog}: error: {message}")
         sys.exit(2)
 
+    mixed = False
+    """Whether words may stand between and behind the options."""
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does, which takes all words from one place only."""
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixed = True
+
     def options(self) -> list[str]:
         """The long names of all options."""
         return [
@@ -105,6 +120,7 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
             else argparse.HelpFormatter,
         )
         module.add_arguments(each[name])
+        each[name].mixed = getattr(module, "MIXED", False)
     return whole, each
 
 

@@ -16,12 +16,19 @@ from graphgrad.layers.basic import (
     feed_forward,
     layer_norm,
 )
+from graphgrad.layers.cache import KeptMemory, Memory, Recorder, Step, StepMemory, StepSizes
 from graphgrad.layers.embedding import embed, embedding_table, sinusoidal_positions
 from graphgrad.layers.shared import shared
 
 __all__ = [
     "ACTIVATIONS",
+    "KeptMemory",
+    "Memory",
     "Randomness",
+    "Recorder",
+    "Step",
+    "StepMemory",
+    "StepSizes",
     "attention",
     "causal_mask",
     "dense",

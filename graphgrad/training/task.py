@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,10 +24,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from graphgrad.decoding import Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
@@ -36,7 +38,30 @@ from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
 State = Mapping[str, np.ndarray]
+Figures = dict[str, float]
+Stages = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it of how much; it may raise `decoding.Stopped`."""
 _LIMIT = 1 << 26  # bytes: a larger file is no model
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A text that a model gave."""
+
+    text: str
+    score: float = math.nan
+    """What the renderings of one text are ordered by; NaN where no score was asked for."""
+    log_probability: float = math.nan
+
+
+class Translations(Protocol):
+    """Texts to texts: the place of each text and its renderings, the best first, as soon as they
+    are done, which need not be in order. `first` is the number of the first text of several calls.
+    """
+
+    def __call__(
+        self, state: State, texts: Sequence[str], options: Options, watch: Watch, first: int
+    ) -> Iterator[tuple[int, list[Rendering]]]: ...
 
 
 @dataclass(frozen=True)
@@ -60,6 +85,11 @@ class Task:
     """Lines that show what the model can do by now."""
     translate: Callable[[State, Sequence[str]], list[str]] | None = None
     """Texts to texts, where the model translates."""
+    translations: Translations | None = None
+    """The same with options, one after another, where the model is decoded by this package."""
+    measure: Callable[[State, Options, Stages, bool], Figures] | None = None
+    """What `evaluate` gives, with options of decoding and with somebody who looks on; or, where the
+    last is True, what `validate` gives."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step

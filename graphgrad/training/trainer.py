@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.compile import Compiled, compile
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError, NonFiniteError
 from graphgrad.figures.non_finite import first_non_finite
 from graphgrad.figures.recording import Recorder, recorded_names
@@ -38,6 +39,7 @@ from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import overflown, verify_first_step
+from graphgrad.training.waiting import Waiting
 
 EVALUATION = "evaluation.json"
 
@@ -111,7 +113,7 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         try:
-            figures = task.evaluate(read_only(run.state))
+            figures = _figures(run, shown, quick=False)
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         _keep_configuration(run)  # where no step was left to train, not before all went well
@@ -119,6 +121,16 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
         run.folder.write_json(EVALUATION, written)
         run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
+    """The figures on held-out data, of some of it if `quick`; who waits is told how long."""
+    task, state = run.task, read_only(run.state)
+    if task.measure is not None:
+        return task.measure(state, Options(), Waiting(say=shown.message), quick)
+    if not quick:
+        return task.evaluate(state)
+    return task.validate(state) if task.validate is not None else {}
 
 
 def _keep_configuration(run: OpenRun) -> None:
@@ -236,9 +248,8 @@ def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, Any]:
 
     Gives the figures under the names that the metrics have them by.
     """
-    figures: dict[str, float] = {}
-    if run.task.validate is not None:
-        figures = run.task.validate(read_only(run.state))
+    figures = _figures(run, progress, quick=True)
+    if figures:
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
