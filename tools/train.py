@@ -20,11 +20,14 @@ from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
-from graphgrad.training.text_settings import FILES
+from graphgrad.training.text_settings import FILES as LINES
 from graphgrad.training.trainer import check_settings, train
 from graphgrad.training.trust import is_trusted
 
+FILES = (*LINES, "text")
+"""The settings that are options of their own, as they name files."""
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
+EXAMPLE_GAP = "Return the number of [MASK] in the list."
 EXAMPLE = "de: Sonntag, 22. November 2026"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
 fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
@@ -34,6 +37,8 @@ stopped.
     graphgrad train transformer
     graphgrad train transformer --settings
     graphgrad train transformer --source train.en --target train.de --set tokens=bpe
+    graphgrad train gpt --text book.txt
+    graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
@@ -42,7 +47,11 @@ stopped.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("model", nargs="?", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help=f"{', '.join(BUILTIN)}, a .py file, or a recipe (see `graphgrad recipes`)",
+    )
     parser.add_argument(
         "--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)"
     )
@@ -56,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model_option(parser)
     _add_files(parser)
+    parser.add_argument(
+        "--text", metavar="FILE", help="a text, or a folder of texts, for gpt and bert"
+    )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -175,6 +187,10 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     if opened.task.translate is not None:
         text = "TEXT" if getattr(opened.settings, "reads_files", False) else f'"{EXAMPLE}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
+    if opened.task.generate is not None:
+        shown.message(f"try: graphgrad generate {folder}")
+    if opened.task.fill is not None:
+        shown.message(f'try: graphgrad fill {folder} "{EXAMPLE_GAP}"')
     return 0
 
 
@@ -201,12 +217,13 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             "train needs a model or --resume DIR", fix=f"graphgrad train {next(iter(BUILTIN))}"
         )
     model = model_of(arguments.model)
-    given = [name for name in FILES if getattr(arguments, name)]
-    if given and not hasattr(model.settings, given[0]):
-        raise ConfigurationError(
-            f"the model {model.short_name} reads no lines of text",
-            fix=f"leave {' and '.join(map(_option, given))} out",
-        )
+    for name in FILES:
+        if getattr(arguments, name) and not hasattr(model.settings, name):
+            raise ConfigurationError(
+                f"the model {model.short_name} reads no "
+                f"{'file' if name == 'text' else 'lines'} of text",
+                fix=f"leave {_option(name)} out",
+            )
     return create_run(
         model, with_assignments(model.settings, _assignments(arguments)), arguments.run
     )

@@ -46,6 +46,8 @@ TOPICS: tuple[Topic, ...] = (
     Topic("network", TUTORIAL, "the network of 3-3-3 neurons, backpropagation, gradient descent"),
     Topic("attention", TUTORIAL, "queries, keys and values, with numbers; the mask"),
     Topic("transformer", TUTORIAL, "the encoder-decoder, built up, trained and looked into"),
+    Topic("gpt", TUTORIAL, "the decoder alone, which continues a text; recipes"),
+    Topic("bert", TUTORIAL, "the encoder alone, which fills gaps in a text"),
     Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
     Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),

@@ -29,7 +29,7 @@ from graphgrad.training.text_settings import FILES
 FIXED = ("seed", "batch_size", "optimiser", "dtype", "frozen")
 """Settings of every run that the order of its data or its state depends on. What a model declares
 itself is fixed too."""
-PLACES = (*FILES, "tokenizer")
+PLACES = (*FILES, "text", "tokenizer")
 """Settings of a model that say where its data lie: they may move, if they stay the same."""
 LOOKS = ("validation_size", "bleu")
 """Settings of a model that say how it is looked at, which changes nothing in it."""

@@ -210,4 +210,4 @@ def test_all_files_of_text_may_move_and_nothing_else():
         for name in Settings.__dataclass_fields__
         if "source" in name or "target" in name or name.endswith("pairs")
     }
-    assert {*PLACES} == {*names, "tokenizer"}
+    assert {*PLACES} == {*names, "tokenizer", "text"}, "the last is that of gpt and bert"
