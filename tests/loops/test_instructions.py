@@ -18,8 +18,7 @@ pytest.importorskip("llvmlite", reason="it is compiled by LLVM")
 from loop_texts import DTYPES, assert_same, kernel, llvm_of, run_compiled, steps_apart
 from scipy import special
 
-from graphgrad.loops import language
-from graphgrad.loops.expressions import _ARITHMETIC, _RELATIONS
+from graphgrad.loops import expressions, language
 from graphgrad.loops.instructions import BYTES, FUNCTIONS, LLVM_TYPES, LoopError, Number
 
 FLOATS = ("float32", "float64")
@@ -157,14 +156,14 @@ def refused(expression: str, type_: str, result: str) -> bool:
 
 
 def test_every_entry_of_the_tables_has_a_meaning_here() -> None:
-    assert set(ARITHMETIC) == set(_ARITHMETIC.values()), "operators: say what NumPy does"
-    assert set(RELATIONS) == set(_RELATIONS.values()), "relations: say what NumPy does"
+    assert set(ARITHMETIC) == set(expressions.ARITHMETIC.values()), "operators: say what NumPy does"
+    assert set(RELATIONS) == set(expressions.RELATIONS.values()), "relations: say what NumPy does"
     assert {*MEANING, "fma"} == set(FUNCTIONS), "functions: say what NumPy does"
     assert set(LLVM_TYPES) == {*NUMBERS, "bool_"}, "types: say what kind it is"
 
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
-@pytest.mark.parametrize("sign", _ARITHMETIC.values())
+@pytest.mark.parametrize("sign", expressions.ARITHMETIC.values())
 def test_operators(sign: str, type_: str) -> None:
     meaning, types = ARITHMETIC[sign]
     assert refused(f"a {sign} b", type_, type_) == (type_ not in types)
@@ -185,7 +184,7 @@ def test_operators(sign: str, type_: str) -> None:
 
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
-@pytest.mark.parametrize("sign", _RELATIONS.values())
+@pytest.mark.parametrize("sign", expressions.RELATIONS.values())
 def test_relations(sign: str, type_: str) -> None:
     a, b = operands(type_, 2)
     assert_same(computed(f"a {sign} b", "bool_", a, b), RELATIONS[sign](a, b))
