@@ -117,7 +117,13 @@ class Task:
     """The training step of a graph under the settings of a run. A model with several losses or
     optimisers gives a function of its own that calls `optimised` once for each."""
     notice: str = ""
-    """One line about the data that a person should know at the start."""
+    """What a person should know of the data at the start, a line for each thing."""
+    about: Callable[[], Sequence[str]] = tuple
+    """What the data and the batches are, a line for each thing, said before training."""
+    sizes: Callable[[], Sequence[Mapping[str, int]]] = tuple
+    """The sizes of the batches that need the most memory, where batches differ in size."""
+    signatures: Callable[[], Mapping[str, str]] = dict
+    """How figures of held-out data that have several definitions are computed, by their names."""
 
     @property
     def unit(self) -> str:
