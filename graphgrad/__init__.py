@@ -2,28 +2,28 @@
 
     import graphgrad as gg
 
-The names of this page are the public API: `dir(gg)` shows them and nothing else, and
-`help(gg.tanh)` what one means. They are called what NumPy calls them (`sum`, `where`, `zeros`), and
-what NumPy has not, what PyTorch and JAX do (`softmax`, `grad`, `adam`, `save`).
+The names of this page are the public API: `dir(gg)` lists them and nothing else, and
+`help(gg.tanh)` explains one. They are the names of NumPy (`sum`, `where`, `zeros`), or otherwise of
+PyTorch and JAX (`softmax`, `grad`, `adam`, `save`).
 
 declare: leaves and scopes
     Dimension alias constant default_dtype dimension extent input iota parameter scope state
     zeros zeros_like ones ones_like
-first values of parameters
+initial values of parameters
     Initial full glorot_uniform normal uniform
 arithmetic, comparison and choice
     absolute add cast clip divide equal is_finite less less_equal logical_and logical_not
     logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
     subtract where
-functions of each element
+elementwise functions
     cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
     tanh
 over axes
-    argmax logsumexp max mean min sum variance matmul
+    argmax logsumexp max mean min sum top variance matmul
 shapes
     broadcast_to concatenate expand_dims pad reshape slice split squeeze stack transpose
 by index
-    gather one_hot put_along_axis scatter_add take_along_axis
+    gather one_hot put_along_axis scatter_add take_along_axis write_rows
 softmax, losses, dropout
     cross_entropy half_squared_error log_softmax mean_over_targets softmax standardise
     dropout_mask
@@ -40,8 +40,8 @@ errors
 more of each kind
     data layers training
 
-Layers, readers of text and what a model file needs are in `gg.layers`, `gg.data` and `gg.training`,
-which come with the page: they take less than a tenth of the time that importing it takes.
+Layers, readers of text and the parts of a model file are in `gg.layers`, `gg.data` and
+`gg.training`, which are imported with graphgrad: they take less than a tenth of its import time.
 """
 
 from graphgrad import data, layers, training
@@ -149,10 +149,12 @@ from graphgrad.ops import (
     sum,
     take_along_axis,
     tanh,
+    top,
     transpose,
     variance,
     where,
     with_delta,
+    write_rows,
     zeros,
     zeros_like,
 )
@@ -275,6 +277,7 @@ __all__ = [
     "surgery",
     "take_along_axis",
     "tanh",
+    "top",
     "training",
     "transpose",
     "uniform",
@@ -283,11 +286,12 @@ __all__ = [
     "verify",
     "where",
     "with_delta",
+    "write_rows",
     "zeros",
     "zeros_like",
 ]
 
 
 def __dir__() -> list[str]:
-    """The public names; not the modules that importing them brought along."""
+    """The public names, without the modules that were imported for them."""
     return sorted([*__all__, "__version__"])

@@ -1,8 +1,8 @@
-"""The lecture's attention, step by step, and a small network that learns to look up by it.
+"""Declares the lecture's attention, step by step, and a small network that learns a look-up.
 
 Attention is a query to a key–value store. There are N keys k_n of D_k features, each with a value
-v_n of D_v features; a query q is matched with all keys, and what comes back is the sum of the
-values, weighted by how well their keys match.
+v_n of D_v features; a query q is compared with all keys, and the result is the sum of the values,
+weighted by how well their keys match.
 
     1  one query          `score`, `look_up`       α_n = softmax(q · k_n),  o = Σ_n α_n v_n
     2  many queries       `attention_weights`      α_ij: how much query i attends to key j
@@ -14,9 +14,9 @@ Rows are vectors, so a value is [query, feature], [key, feature] or [query, key]
 
 `graphgrad train attention` learns a look-up. Every example is a store of its own, with keys of
 equal length in random directions, and the query is a copy of one key with noise on it. The network
-has W^Q and W^K only, drawn at random, so at first its matches mean nothing. As the keys are equally
+has W^Q and W^K only, drawn at random, so at first its scores are random. As the keys are equally
 long, softmax(q · k_n / σ²) is the probability that a query with noise of deviation σ means k_n: the
-best answer there is has the form of attention, and W^Q W^Kᵀ / √D_k grows towards 1/σ² times the
+best possible answer has the form of attention, and W^Q W^Kᵀ / √D_k grows towards 1/σ² times the
 identity (about half of that after the default steps).
 """
 
@@ -49,10 +49,10 @@ def score(query: Node, keys: Node, name: str = "scores") -> Node:
 
 
 def look_up(query: Node, keys: Node, values: Node) -> Node:
-    """What a store answers to one query: q [D_k], keys [N, D_k], values [N, D_v] -> o [D_v].
+    """The answer to one query: q [D_k], keys [N, D_k], values [N, D_v] -> o [D_v].
 
-    Scores may be any numbers; softmax makes them weights α_n >= 0 that sum to 1, and the answer is
-    o = Σ_n α_n v_n.
+    Softmax turns the scores, which may be any numbers, into weights α_n >= 0 with the sum 1; the
+    answer is o = Σ_n α_n v_n.
     """
     scores = score(query, keys)
     weights = softmax(scores, name="weights")
@@ -63,7 +63,7 @@ def look_up(query: Node, keys: Node, values: Node) -> Node:
 def attention_weights(queries: Node, keys: Node) -> Node:
     """The matrix α_ij = exp(q_i · k_j) / Σ_n exp(q_i · k_n): [query, key].
 
-    Row i says how query i spreads its attention over the keys, so every row sums to 1.
+    Row i is the distribution of the attention of query i over the keys, so its sum is 1.
     """
     scores = matmul(queries, keys, transpose_b=True, name="scores")
     return softmax(scores, name="weights")
@@ -72,7 +72,7 @@ def attention_weights(queries: Node, keys: Node) -> Node:
 def self_attention(
     x: Node, key_width: int, value_width: int, mask: Node | None = None, name: str = "attention"
 ) -> Node:
-    """Attention in which queries, keys and values all come from one input.
+    """Attention in which queries, keys and values are all computed from one input.
 
     Q = X W^Q, K = X W^K, V = X W^V, then softmax(Q Kᵀ / √D_k) V: from [..., position, feature] to
     [..., position, value_width]. The factor keeps the weights smooth: the scores of wide keys would
@@ -95,7 +95,7 @@ def projected(x: Node, width: int, name: str) -> Node:
 
 
 def masked_attention(queries: Node, keys: Node, values: Node) -> Node:
-    """The lecture's mask example in its four steps: a query sees no key that comes after it.
+    """The lecture's mask example in its four steps: a query does not attend to later keys.
 
     The mask forbids the upper triangle. A forbidden score becomes -∞, so its weight and its delta
     are exactly 0. (The example leaves out 1/√D_k: it is `attention(…, scaled=False)`.)
@@ -145,7 +145,7 @@ CHECK = {"dtype": "float64", "batch_size": 2, "keys": 3, "width": 2, "value_widt
 
 
 def network(settings: Settings) -> Graph:
-    """½ Σ (o - v)², where o is what the store gives and v the value of the key that was meant.
+    """½ Σ (o - v)², where o is the answer of the store and v the value of the key that was meant.
 
     Inputs: `query` and `truth` [batch, 1, feature], `keys` and `values` [batch, key, feature].
     """
@@ -161,7 +161,7 @@ def network(settings: Settings) -> Graph:
 
 @dataclass(frozen=True)
 class Lookups:
-    """Inputs of the network, and for each example the number of the key that was meant."""
+    """Inputs of the network, and for each example the index of the key that was meant."""
 
     feeds: Feeds
     meant: np.ndarray
@@ -186,7 +186,7 @@ def draw_lookups(settings: Settings, count: int, stream: int, step: int) -> Look
 
 
 def right(lookups: Lookups, answers: np.ndarray) -> np.ndarray:
-    """Whether each answer [batch, 1, feature] is nearest to the value that was meant."""
+    """Whether the nearest value to each answer [batch, 1, feature] is the one that was meant."""
     distances = np.square(answers - lookups.feeds["values"]).sum(axis=-1)
     return distances.argmin(axis=-1) == lookups.meant
 
@@ -196,7 +196,7 @@ HELD_OUT_LOOKUPS = 1000
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
-    """Looking a value up by a noisy copy of its key; the data is drawn from the seed."""
+    """The task of looking a value up by a noisy copy of its key; the seed determines the data."""
     graph = network(settings)
     compiled = compile(graph, fetch=["attention.weights", "attention.values"])
     unseen = draw_lookups(settings, HELD_OUT_LOOKUPS, HELD_OUT, 0)
@@ -208,8 +208,8 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
         return draw_lookups(settings, settings.batch_size, TRAINING, step).feeds
 
     def evaluate(state: State) -> dict[str, float]:
-        """`right` is the share of right look-ups, `best` that of always taking the key nearest to
-        the query: the best rule there is. `loss`, a sum, is that of as many as a batch holds."""
+        """`right` is the share of right look-ups, `best` that of taking the key nearest to the
+        query, which is the best possible rule. `loss`, a sum, is scaled to the size of a batch."""
         found = answer(state)
         matches = np.matmul(unseen.feeds["keys"], unseen.feeds["query"].swapaxes(1, 2))[..., 0]
         return {
@@ -233,7 +233,7 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
 def _examples(
     answer: Callable[[State], dict[str, np.ndarray]], unseen: Lookups, state: State
 ) -> list[str]:
-    """A look-up a line: the weights of all keys, the meant one in brackets."""
+    """One line per look-up: the weights of all keys, the meant one in brackets."""
     found = answer(state)
     verdicts = right(unseen, found["attention.values"])
     lines = []

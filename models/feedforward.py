@@ -1,11 +1,11 @@
-"""The lecture's feed-forward network, three inputs, three hidden and three output neurons, twice.
+"""Declares the lecture's feed-forward network (3 inputs, 3 hidden, 3 output neurons) in two forms.
 
     a_t = Σ_{h ∈ heads(t)} w_{h→t} z_h        z_t = φ(a_t)        L = ½ Σ_n (z - ŷ)²
 
 `form="neurons"` declares it neuron by neuron: the scope `hidden.2` holds `a` and `z` of the neuron
 h2, and each weight w_{h→t} is a parameter of its own, `w.x1->h2`. So everything that the lecture
-derives has a name: the node error δ_t of h2 is `graph.delta("hidden.2.a")`, what its tail y1 sends
-back to it is δ_{y1} w_{h2→y1}, one of `graph.contributions("hidden.2.z")`, and ∂L/∂w_{x1→h2} is
+derives has a name: the node error δ_t of h2 is `graph.delta("hidden.2.a")`, the contribution of its
+tail y1 is δ_{y1} w_{h2→y1}, one of `graph.contributions("hidden.2.z")`, and ∂L/∂w_{x1→h2} is
 `graph.delta("w.x1->h2")`. `form="matrices"` declares the same network as two matrix products.
 
 `W1[i, j]` connects x_i and h_j, as in the lecture's sums h_j = φ(Σ_i W_ij x_i). With this reading
@@ -13,9 +13,9 @@ the lecture's h = φ(W x) for a column x is h = φ(Wᵀ x); here examples are ro
 
 The data are R. A. Fisher's irises ("The use of multiple measurements in taxonomic problems",
 Annals of Eugenics 7, 1936; public domain; the values as in R and scikit-learn, which follow the
-paper): from three measures of a flower, its species. Every third flower is held out. The lecture's
-neurons have no bias, and this works without because sigmoid(0) = ½ lets a layer give an offset;
-ReLU, linear and tanh networks without one do worse (`bias=true` adds one).
+paper). The network predicts the species of a flower from three measures. Every third flower is held
+out. The lecture's neurons have no bias. With sigmoid this works, as sigmoid(0) = ½ is an offset;
+ReLU, linear and tanh networks without a bias do worse (`bias=true` adds one).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from graphgrad.training.task import Feeds, State, Task
 
 COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width", "species")
 FEATURES = COLUMNS[1:4]
-"""x1, x2, x3; the length of the sepal tells least that these do not."""
+"""x1, x2, x3; the fourth measure, the sepal's length, adds the least information to these."""
 SPECIES = ("setosa", "versicolor", "virginica")
 """y1, y2, y3."""
 WIDTH = 3
@@ -61,7 +61,7 @@ class Settings(TrainingSettings):
     """Whether a neuron adds a number of its own."""
     steps: int = 1000
     batch_size: int = 100
-    """100 are all flowers to learn from; fewer are drawn anew in each epoch."""
+    """100 are all flowers of the training set; smaller batches are drawn anew in each epoch."""
     optimiser: str = "sgd"
     learning_rate: float = 0.1
     """η for a loss that is a sum over the batch, not a mean."""
@@ -80,7 +80,7 @@ CHECK = {"dtype": "float64", "batch_size": 4}
 
 
 def network(settings: Settings) -> Graph:
-    """The network in the form that the settings ask for, with the one output `loss`."""
+    """The network in the form of the settings, with the output `loss`."""
     return neurons(settings) if settings.form == "neurons" else matrices(settings)
 
 
@@ -88,7 +88,7 @@ def network(settings: Settings) -> Graph:
 
 
 def neurons(settings: Settings) -> Graph:
-    """Every neuron a scope, every weight a parameter; a value is [batch], one number an example."""
+    """Every neuron is a scope, every weight a parameter; a value has the shape [batch]."""
     x = {f"x{i}": input(f"x{i}", "batch", settings.dtype) for i in NUMBERS}
     truth = {f"y{k}": input(f"truth.y{k}", "batch", settings.dtype) for k in NUMBERS}
     h = {
@@ -106,8 +106,8 @@ def neurons(settings: Settings) -> Graph:
     return Graph({"loss": total(losses, "loss")})
 
 
-def neuron(tail: str, place: str, heads: Mapping[str, Node], activation: str, bias: bool) -> Node:
-    """z_t = φ(a_t), a_t = Σ_{h ∈ heads(t)} w_{h→t} z_h: the neuron `tail` in the scope `place`.
+def neuron(tail: str, where: str, heads: Mapping[str, Node], activation: str, bias: bool) -> Node:
+    """z_t = φ(a_t), a_t = Σ_{h ∈ heads(t)} w_{h→t} z_h: the neuron `tail` in the scope `where`.
 
     `heads` are the z_h by the name of their neuron. Each w_{h→t} is drawn from N(0, 1/heads).
     """
@@ -115,7 +115,7 @@ def neuron(tail: str, place: str, heads: Mapping[str, Node], activation: str, bi
     dtype = next(iter(heads.values())).dtype
     weights = {head: parameter(f"w.{head}->{tail}", (), initial, dtype) for head in heads}
     offset = [parameter(f"b.{tail}", (), dtype=dtype)] if bias else []
-    with scope(place):
+    with scope(where):
         terms = [multiply(weights[head], z, name=f"from_{head}") for head, z in heads.items()]
         return activate(total([*terms, *offset], "a"), activation)
 
@@ -126,7 +126,7 @@ def total(terms: Sequence[Node], name: str) -> Node:
 
 
 def activate(a: Node, activation: str) -> Node:
-    """φ(a), called `z`; of a linear neuron, `a` and `z` are two names of one node."""
+    """φ(a), called `z`; for a linear neuron, `a` and `z` are two names of one node."""
     return ACTIVATIONS[activation](a, name="z")
 
 
@@ -142,11 +142,11 @@ def matrices(settings: Settings) -> Graph:
     return Graph({"loss": half_squared_error(y, truth, name="loss")})
 
 
-def layer(x: Node, place: str, number: int, activation: str, bias: bool) -> Node:
+def layer(x: Node, where: str, number: int, activation: str, bias: bool) -> Node:
     """φ(X W) with the parameter W1 or W2 [3, 3]: all neurons of a layer, for all examples."""
     weight = parameter(f"W{number}", (WIDTH, WIDTH), normal(WIDTH**-0.5), x.dtype)
     offset = parameter(f"b{number}", WIDTH, dtype=x.dtype) if bias else None
-    with scope(place):
+    with scope(where):
         if offset is None:
             return activate(matmul(x, weight, name="a"), activation)
         return activate(add(matmul(x, weight, name="product"), offset, name="a"), activation)
@@ -193,7 +193,7 @@ class Flowers:
 def read_flowers(text: str, where: str = DATA) -> tuple[np.ndarray, np.ndarray]:
     """The features in centimetres [flower, 3] and the species [flower] of a table.
 
-    Raises DataError with the line that is no flower.
+    Raises DataError with the line that is not a flower.
     """
     header, *lines = text.splitlines() or [""]
     if header != ",".join(COLUMNS):
@@ -208,7 +208,7 @@ def read_flowers(text: str, where: str = DATA) -> tuple[np.ndarray, np.ndarray]:
                 raise ValueError
         except ValueError:
             raise DataError(
-                f"{line!r:.60} is no flower",
+                f"{line!r:.60} is not a flower",
                 f"{where}:{number}",
                 f"write four lengths in centimetres and one of {', '.join(SPECIES)}",
             ) from None
@@ -219,9 +219,9 @@ def read_flowers(text: str, where: str = DATA) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_flowers(text: str, where: str = DATA) -> tuple[Flowers, Flowers]:
-    """The flowers to learn from and the held-out ones: every third.
+    """The training flowers and the held-out ones: every third.
 
-    All features are standardised by mean and deviation of those to learn from.
+    All features are standardised by mean and deviation of the training flowers.
     """
     centimetres, species = read_flowers(text, where)
     held_out = np.arange(len(species)) % 3 == 2
@@ -238,7 +238,7 @@ def split_flowers(text: str, where: str = DATA) -> tuple[Flowers, Flowers]:
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
-    """Naming the species of an iris; `files` may hold the table as `iris.csv`."""
+    """The task of predicting the species of an iris; `files` may hold the table as `iris.csv`."""
     text = files[DATA] if DATA in files else shipped_data()
     learnt, unseen = split_flowers(text)
     graph = network(settings)
@@ -247,9 +247,9 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
     def feeds(step: int) -> Feeds:
         if settings.batch_size >= len(learnt):
             return learnt.feeds(settings.form)
-        epoch, place = divmod(step, len(learnt) // settings.batch_size)
+        epoch, number = divmod(step, len(learnt) // settings.batch_size)
         order = permutation(len(learnt), settings.seed, epoch=epoch)
-        start = place * settings.batch_size
+        start = number * settings.batch_size
         return learnt.feeds(settings.form, order[start : start + settings.batch_size])
 
     def evaluate(state: State) -> dict[str, float]:
@@ -286,7 +286,7 @@ def predictor(graph: Graph, form: str) -> Predict:
 
 
 def _examples(predict: Predict, unseen: Flowers, state: State) -> list[str]:
-    """A held-out flower a line: measures, the species predicted with its output, the true one."""
+    """One line per flower: measures, the predicted species with its output, and the verdict."""
     _, outputs = predict(state, unseen)
     lines = []
     for number in range(0, len(unseen), 8):
@@ -301,7 +301,7 @@ def _examples(predict: Predict, unseen: Flowers, state: State) -> list[str]:
 
 
 def shipped_data() -> str:
-    """The text of the table that is part of the package."""
+    """The text of the table in the package."""
     path = Path(__file__).with_name(DATA)
     try:
         return path.read_text(encoding="utf-8")

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from graphgrad.decoding import Decodable
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph, Node, alias, input, normal, parameter, scope
 from graphgrad.layers import (
+    Memory,
     Randomness,
+    Recorder,
+    Step,
     causal_mask,
     dense,
     dropout,
@@ -32,19 +37,21 @@ from graphgrad.ops import (
     add,
     argmax,
     cross_entropy,
-    log_softmax,
+    gather,
     logical_and,
     matmul,
     mean_over_targets,
 )
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
+from graphgrad.training.settings import at_least, below, below_one, one_of
 from graphgrad.training.task import Task
-from graphgrad.training.translation import PADDING, TranslationData, load_data, translation_task
+from graphgrad.training.text_settings import TextSettings
+from graphgrad.training.translation import BEGIN, END, PADDING, translation_task
+from graphgrad.training.translation_data import load_data
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(TextSettings):
     """The keys of `--set`; the defaults are the recipe for `dates`."""
 
     steps: int = 2400
@@ -69,23 +76,12 @@ class Settings(TrainingSettings):
     """Use the target embedding as the matrix of the output layer too."""
     activation: str = "relu"
     """Of the position-wise network: relu, gelu, tanh, sigmoid or linear."""
-    source: str = ""
-    """A file of source lines; empty: the built-in `dates`."""
-    target: str = ""
-    """A file of target lines, aligned with `source`."""
-    tokens: str = "character"
-    """What a token is: character or whitespace."""
-    maximum_length: int = 128
-    """Pairs with more tokens than that, the end counted, are left out."""
-    maximum_vocabulary: int = 10000
-    """How many tokens each side knows, the most frequent ones; others are unknown."""
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        TextSettings.__post_init__(self)
         one_of("norm", self.norm, ("post", "pre"))
-        one_of("tokens", self.tokens, ("character", "whitespace"))
         one_of("activation", self.activation, ("relu", "gelu", "tanh", "sigmoid", "linear"))
-        for name in ("layers", "width", "heads", "inner", "maximum_length"):
+        for name in ("layers", "width", "heads", "inner"):
             at_least(name, getattr(self, name), 1)
             below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
         for name in ("dropout", "label_smoothing"):
@@ -95,8 +91,6 @@ class Settings(TrainingSettings):
                 f"width {self.width} must be even and divisible by heads {self.heads}",
                 fix="choose a width such as heads × 16",
             )
-        if bool(self.source) != bool(self.target):
-            raise ConfigurationError("source and target belong together", fix="give both files")
 
 
 CHECK: Mapping[str, object] = {
@@ -149,11 +143,12 @@ def encoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomnes
 
 def decoder_layer(
     x: Node,
-    memory: Node,
+    memory: Node | Memory,
     target_mask: Node,
     source_mask: Node,
     settings: Settings,
     randomness: Randomness | None,
+    step: Step | None = None,
 ) -> Node:
     """Masked self-attention, attention to the encoder's last output, the position-wise network."""
     x = sublayer(
@@ -161,7 +156,7 @@ def decoder_layer(
         settings,
         randomness,
         "attention",
-        lambda h: multi_head_attention(h, h, target_mask, settings.heads),
+        lambda h: multi_head_attention(h, step.past(h) if step else h, target_mask, settings.heads),
     )
     x = sublayer(
         x,
@@ -179,9 +174,19 @@ def decoder_layer(
     )
 
 
-def embedded(ids: Node, table: Node, settings: Settings, randomness: Randomness | None) -> Node:
+def embedded(
+    ids: Node,
+    table: Node,
+    settings: Settings,
+    randomness: Randomness | None,
+    step: Step | None = None,
+) -> Node:
     """Token embeddings × √width plus positions, with dropout."""
-    positions = sinusoidal_positions(ids.shape[1], settings.width, table.dtype)
+    if step is None:
+        positions = sinusoidal_positions(ids.shape[1], settings.width, table.dtype)
+    else:
+        all_positions = sinusoidal_positions(step.sizes.slots, settings.width, table.dtype)
+        positions = gather(all_positions, step.position)
     x = add(embed(ids, table), positions, name="with_positions")
     return dropout(x, settings.dropout, randomness)
 
@@ -202,27 +207,36 @@ def encoder(
 
 def decoder(
     target: Node,
-    memory: Node,
+    memory: Node | Memory,
     source: Node,
     vocabulary: int,
     settings: Settings,
     randomness: Randomness | None = None,
+    step: Step | None = None,
 ) -> Node:
-    """Target ids [batch, target] and memory to logits [batch, target, vocabulary]."""
+    """Target ids [batch, target] and memory to logits [batch, target, vocabulary].
+
+    In a `step` of decoding, `target` holds new tokens only; those before them are remembered.
+    """
     with scope("decoder"):
         source_mask = padding_mask(source, PADDING, "source_mask")
-        target_mask = logical_and(
-            padding_mask(target, PADDING, "target_padding"),
-            causal_mask(target.shape[1]),
-            name="target_mask",
-        )
+        if step is None:
+            target_mask = logical_and(
+                padding_mask(target, PADDING, "target_padding"),
+                causal_mask(target.shape[1]),
+                name="target_mask",
+            )
+        else:
+            target_mask = step.mask("target_mask")
         table = embedding_table(vocabulary, settings.width, settings.dtype)
-        x = embedded(target, table, settings, randomness)
+        x = embedded(target, table, settings, randomness, step)
         for number in range(settings.layers):
             with scope(str(number)):
-                x = decoder_layer(x, memory, target_mask, source_mask, settings, randomness)
+                x = decoder_layer(x, memory, target_mask, source_mask, settings, randomness, step)
         if settings.norm == "pre":
             x = layer_norm(x, "final_norm")
+        if step is not None:
+            x = step.wanted(x)
         with scope("output"):
             return output_layer(x, table, vocabulary, settings)
 
@@ -258,34 +272,35 @@ def training_graph(
     return Graph({"loss": loss, "predicted": argmax(logits, name="predicted")})
 
 
-def encoding_graph(settings: Settings, source_vocabulary: int) -> Graph:
-    """In use, first half: the source is encoded once."""
+def encoding_graph(settings: Settings, source_vocabulary: int, target_vocabulary: int) -> Graph:
+    """In use, first half: the source is encoded once, and so are its keys and values in every layer
+    of the decoder. Of the decoder, which is declared to that end, nothing else is computed."""
     source = input("source", ("batch", "source"), "int32")
-    return Graph({"memory": encoder(source, source_vocabulary, settings)})
+    kept = Recorder(encoder(source, source_vocabulary, settings))
+    decoder(input("unused", ("batch", 1), "int32"), kept, source, target_vocabulary, settings)
+    return Graph(kept.found)
 
 
-def decoding_graph(settings: Settings, target_vocabulary: int) -> Graph:
-    """In use, second half: the most probable next token at every position so far."""
-    source = input("source", ("batch", "source"), "int32")
-    target_input = input("target_input", ("batch", "target"), "int32")
-    memory = input("memory", ("batch", "source", settings.width), settings.dtype)
-    logits = decoder(target_input, memory, source, target_vocabulary, settings)
-    # only computed where it is asked for: the largest logit is the most probable token
-    log_probabilities = log_softmax(logits, name="log_probabilities")
-    return Graph(
-        {"next": argmax(logits, name="next")}, names={"log_probabilities": log_probabilities}
-    )
+def decoding_step(step: Step, settings: Settings, target_vocabulary: int) -> Node:
+    """In use, second half, once a token: the logits [batch, row, vocabulary] of the next one."""
+    source = input("source", (step.sizes.batch, "source"), "int32")
+    return decoder(step.token, step.kept(), source, target_vocabulary, settings, step=step)
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
     """The Transformer with its data: `dates`, or the files of the settings."""
-    data: TranslationData = load_data(settings, files)
+    data = load_data(settings, files)
     source_size, target_size = len(data.source_vocabulary), len(data.target_vocabulary)
     return translation_task(
         settings,
         data,
         training_graph(settings, source_size, target_size),
         training_graph(settings, source_size, target_size, training=False),
-        encoding_graph(settings, source_size),
-        decoding_graph(settings, target_size),
+        Decodable(
+            partial(decoding_step, settings=settings, target_vocabulary=target_size),
+            encoding_graph(settings, source_size, target_size),
+            forbidden=(PADDING, BEGIN),
+            end=END,
+            positions=settings.maximum_length,
+        ),
     )

@@ -1,10 +1,9 @@
 """Compares every way of compiling on random graphs: `python tests/compare_ways.py --graphs 2000`.
 
-Each graph has views and reductions everywhere, deltas and updates. It is evaluated node by node
-and by the plain program, by kernels of everything that can be one, and with the compiler's choices
-left out in turn. Cases take turns in precision, in size (small, and large enough for kernels of the
-usual limit) and in what they are fed: ordinary numbers, or some that are infinite, not a number,
-tiny, huge, or the negative zero.
+Each graph has views and reductions everywhere, deltas and updates. It is evaluated node by node, by
+the plain program, with kernels of all sizes, and without single choices of the compiler, in turn.
+The cases vary in precision, in size (small, or large enough for kernels of the default size) and in
+their inputs: ordinary numbers, or some that are infinite, NaN, tiny, huge, or negative zero.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from graphgrad.options import CHOICES
 
 HARD = (np.inf, -np.inf, np.nan, -0.0, 1e-38, -1e30)
 STABILISING = ("stabilise",)
-"""What may make a value finite that the declared formula loses."""
+"""Passes that may make a value finite for which the declared formula overflows."""
 
 
 def case_of(seed: int) -> tuple[Case, bool]:
-    """The case of a seed, and whether it is fed extreme values."""
+    """The case of a seed, and whether its inputs have extreme values."""
     large, extreme = seed % 5 == 4, seed % 7 == 3
     dtype = "float32" if seed % 3 == 2 and not extreme else "float64"
     case = grow_case(seed, 6 + seed % (9 if large else 20), dtype, large)
@@ -35,7 +34,7 @@ def case_of(seed: int) -> tuple[Case, bool]:
 
 
 def with_hard_values(case: Case, seed: int) -> Case:
-    """The same graph, fed with extreme values in places; its values alone, not their deltas."""
+    """The graph without deltas, with some extreme values in its inputs."""
     generator = np.random.default_rng(seed)
     feeds = {name: array.copy() for name, array in case.feeds.items()}
     for array in feeds.values():
@@ -48,7 +47,7 @@ def with_hard_values(case: Case, seed: int) -> Case:
 
 
 def ways_of(seed: int, extreme: bool, large: bool) -> Iterator[Mapping[str, Any]]:
-    """Plain, fused, and two choices left out, which take turns."""
+    """Plain, fused, and fused without each of two choices."""
     always = STABILISING if extreme else ()
     fused: dict[str, Any] = {"fuse": True, "smallest_kernel": None if large else 1}
     yield {"without": always}
@@ -58,7 +57,7 @@ def ways_of(seed: int, extreme: bool, large: bool) -> Iterator[Mapping[str, Any]
 
 
 def compare(seed: int) -> list[str]:
-    """What differs, by way of compiling; nothing where all agree."""
+    """The differences of each way of compiling; empty if all agree."""
     case, extreme = case_of(seed)
     with np.errstate(all="ignore"):
         expected = case.values()

@@ -1,12 +1,12 @@
-"""Runs the examples of the guide; as a program, says which differ or writes what they give.
+"""Runs the examples of the guide; as a program, lists those that differ or writes their outputs.
 
     python tests/guide_examples.py [TOPIC …]
     python tests/guide_examples.py --write [TOPIC …]
 
 A block ```` ```python ```` with `>>>` is run, all blocks of a page in one namespace and in a folder
-of their own. Pictures that a page shows are those that its examples draw. `--write` puts the
-outputs into the pages and the pictures beside them, to be read before they are committed; an output
-with `…` in the place of what differs from machine to machine is written as `...` by hand.
+of their own. The pictures of a page are drawn by its examples. `--write` puts the outputs into the
+pages and the pictures beside them; read the difference before you commit it. Replace text that
+differs from machine to machine by `...` by hand.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import re
 import sys
 import tempfile
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ PICTURE = re.compile(r"!\[[^\]]*\]\((pictures/[^)]+)\)")
 
 @dataclass(frozen=True)
 class Difference:
-    """An example that does not give what the page says."""
+    """An example whose output is not that of the page."""
 
     source: str
     wanted: str
@@ -41,7 +42,7 @@ class Difference:
 
 
 class _Collector(doctest.DocTestRunner):
-    """Keeps differences in the place of printing them."""
+    """Collects differences instead of printing them."""
 
     def __init__(self) -> None:
         super().__init__(optionflags=OPTIONS, verbose=False)
@@ -51,7 +52,7 @@ class _Collector(doctest.DocTestRunner):
         self.differences.append(Difference(example.source, example.want, got))
 
     def report_unexpected_exception(self, out, test, example, exc_info):
-        got = doctest._exception_traceback(exc_info)  # type: ignore[attr-defined]
+        got = "".join(traceback.format_exception(*exc_info))
         self.differences.append(Difference(example.source, example.want, got))
 
 

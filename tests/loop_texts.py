@@ -1,4 +1,4 @@
-"""Texts of the loop language run both ways: compiled, and as the Python that they are."""
+"""Runs texts of the loop language both ways: compiled, and as Python."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _SIGNATURE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)
 
 
 def functions_of(module: Any) -> dict[str, Function]:
-    """The functions of the loop language that a file of the library holds or hands on."""
+    """The functions of the loop language that a file of the library defines or imports."""
     return {name: its for name, its in vars(module).items() if isinstance(its, Function)}
 
 
 def kernel(body: str, *arrays: str) -> str:
-    """The text of a kernel: `arrays` are "name: dtype, sizes" in the order in which it is given
-    them; its number of blocks is `last`."""
+    """The text of a kernel: `arrays` are "name: dtype, sizes" in the order of its arguments; its
+    number of blocks is `last`."""
     lines = [f"given = array(arguments, int64, {max(len(arrays), 1)})"]
-    for place, declaration in enumerate(arrays):
+    for number, declaration in enumerate(arrays):
         name, what = declaration.split(": ")
-        lines.append(f"{name} = array(given[{place}], {what})")
+        lines.append(f"{name} = array(given[{number}], {what})")
     head = "def kernel(first: int64, last: int64, arguments: int64):"
     return "\n    ".join([head, *lines, *body.splitlines()]) + "\n"
 
@@ -57,12 +57,12 @@ def run_compiled(
     last: int = 1,
     types: Mapping[str, str] | None = None,
 ) -> None:
-    """Runs the kernel over arrays and words, which it may write to."""
+    """Runs the compiled kernel with arrays, which it may write to, and numbers."""
     for its in library.values():
         if isinstance(its, Function) and its.separate:
             compile_function(its)
     printed = llvm_of(text, library, types)
-    name = machine_code().name_of(printed)  # what it is made of says all about it
+    name = machine_code().name_of(printed)  # the text identifies it
     address = machine_code().address(name, lambda: printed.replace("@kernel(", f"@{name}("))
     words = _words(given)
     _SIGNATURE(address)(0, last, words.ctypes.data)
@@ -75,7 +75,7 @@ def run_as_python(
     last: int = 1,
     types: Mapping[str, str] | None = None,
 ) -> None:
-    """The same by Python: the words of language.py, and the functions of the library as such."""
+    """Runs the kernel as Python, with the names of language.py and the library's functions."""
     stands_for = {name: DTYPES[its].type for name, its in (types or {}).items()}
     namespace = {
         **vars(language),
@@ -103,7 +103,7 @@ def run_both(
     last: int = 1,
     types: Mapping[str, str] | None = None,
 ) -> list[list[Any]]:
-    """What the arrays hold after the compiled kernel, and what after the one in Python."""
+    """The contents of the arrays after the compiled kernel, and after the one in Python."""
     results = []
     for run in (run_compiled, run_as_python):
         copies = [one.copy() if isinstance(one, np.ndarray) else one for one in given]
@@ -113,7 +113,7 @@ def run_both(
 
 
 def assert_same(found: Any, wanted: Any, message: str = "") -> None:
-    """The same values and the same signs of zeros; NaN are NaN, whatever their bits."""
+    """Asserts equal values and equal signs of zeros; NaN equals NaN, whatever their bits."""
     np.testing.assert_array_equal(found, wanted, err_msg=message, strict=True)
     if found.dtype.kind == "f":
         numbers = found == found
@@ -122,14 +122,14 @@ def assert_same(found: Any, wanted: Any, message: str = "") -> None:
 
 
 def steps_apart(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """How many floats lie between; 0 for two NaN, and very many for one."""
+    """The number of floats in between; 0 for two NaN, ∞ for one."""
     integer = {4: np.int32, 8: np.int64}[found.dtype.itemsize]
-    places = []
+    positions = []
     for x in (found, wanted):
         its_bits = x.view(integer).astype(object)  # Python's integers do not overflow
         lowest = -(2 ** (8 * found.dtype.itemsize - 1))
-        places.append(np.where(its_bits < 0, lowest - its_bits, its_bits))
-    apart = np.abs(places[0] - places[1]).astype(float)
+        positions.append(np.where(its_bits < 0, lowest - its_bits, its_bits))
+    apart = np.abs(positions[0] - positions[1]).astype(float)
     one, other = np.isnan(found), np.isnan(wanted)
     return np.where(one & other, 0.0, np.where(one | other, np.inf, apart))
 

@@ -16,7 +16,7 @@ from graphgrad import Operation
 from graphgrad.graph import constant, extent, iota
 from graphgrad.ops import arithmetic as a
 from graphgrad.ops import composite as c
-from graphgrad.ops import contraction, frames, random
+from graphgrad.ops import contraction, frames, random, ranking, writing
 from graphgrad.ops import functions as f
 from graphgrad.ops import indexing as i
 from graphgrad.ops import movement as m
@@ -60,6 +60,18 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Any:
         source[axis] = np.broadcast_to(indices, out.shape)[place]
         out[place] = x[tuple(source)]
     return out
+
+
+def top(x: Any, k: int) -> Any:
+    earlier = np.tri(x.shape[-1], k=-1, dtype=bool)
+    above = (x[..., None, :] > x[..., None]) | ((x[..., None, :] == x[..., None]) & earlier)
+    return np.argmax(above.sum(-1)[..., None, :] == np.arange(k)[:, None], -1)
+
+
+def write_rows(x: Any, rows: Any, places: Any) -> Any:
+    hot = one_hot(places, x.shape[1])
+    kept = (1 - hot.sum(1)).reshape(*x.shape[:2], *(1,) * (x.ndim - 2))
+    return x * kept + np.einsum("bns,bn...->bs...", hot, rows)
 
 
 def cross_entropy(logits: Any, targets: Any, smoothing: float, ignored: int) -> Any:
@@ -161,6 +173,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     r.argmax: lambda x, axis, dtype: np.argsort(-x, axis=axis, kind="stable").take(0, axis=axis),
     r.logsumexp: reduced(special.logsumexp),
     contraction.matmul: matmul,
+    ranking.top: top,
+    writing.write_rows: write_rows,
     m.reshape: lambda x, shape: np.array(x.ravel().tolist()).reshape(shape),
     m.transpose: lambda x, axes: np.einsum(x, list(range(x.ndim)), list(axes)),
     m.broadcast_to: lambda x, shape: x + np.zeros(shape),

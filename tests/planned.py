@@ -12,7 +12,7 @@ from graphgrad.schedule import make_schedule
 
 
 def plan_of(graph: Graph, guards: Sequence[Node] = (), fused: bool = False) -> Plan:
-    """Where everything lies; with `fused` every region is a kernel, however small."""
+    """The plan; with `fused` every region is a kernel, however small."""
     schedule = make_schedule(graph, guards)
     return make_plan(
         schedule, fuse(schedule, Options(smallest_kernel=1)) if fused else without_fusion(schedule)

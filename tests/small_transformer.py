@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 
 from graphgrad.compile import compile
-from graphgrad.graph import initial_state
-from graphgrad.models.transformer import Settings, training_graph
+from graphgrad.graph import Graph, initial_state
+from graphgrad.layers import Step, StepSizes
+from graphgrad.models.transformer import (
+    Settings,
+    decoding_step,
+    encoding_graph,
+    training_graph,
+)
 
 SOURCES, TARGETS = 11, 9
 """Sizes of the two vocabularies; ids 0 to 3 are <pad>, <bos>, <eos> and <unk>."""
@@ -46,6 +52,13 @@ def batch(source_lengths, target_lengths, source=None, target=None, seed=0):
         feeds["target_input"][row, :answer] = [1, *words]
         feeds["target_output"][row, :answer] = [*words, 2]
     return feeds
+
+
+def parts_of(settings):
+    """The two graphs of use: what is encoded, and a step."""
+    step = Step(StepSizes(2, 1, 16))
+    logits = decoding_step(step, settings, TARGETS)
+    return encoding_graph(settings, SOURCES, TARGETS), Graph({"logits": logits}, step.updates)
 
 
 def values(graph, names, feeds, state=None):

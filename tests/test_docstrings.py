@@ -15,10 +15,10 @@ import pytest
 import graphgrad as gg
 from graphgrad.passes import surgery
 
-LAYERS = ("graph", "ops", "backprop", "passes", "compile", "errors")
+LAYERS = ("graph", "ops", "backprop", "passes", "compile", "errors", "layers", "training")
 """The parts of the package whose public names have examples."""
-PACKAGES: tuple[ModuleType, ...] = ()
-"""Packages all of whose public names have examples: `gg.layers`, `gg.data`, `gg.training`."""
+PACKAGES: tuple[ModuleType, ...] = (surgery, gg.layers, gg.training)
+"""Modules all of whose public names have examples; not yet `gg.data`."""
 CLASSES = (gg.Graph, gg.Node, gg.Compiled)
 """Classes whose public methods and properties have examples."""
 
@@ -37,7 +37,7 @@ def public() -> Iterator[tuple[str, Any]]:
         value = getattr(gg, name)
         if layer_of(value) in LAYERS:
             yield f"gg.{name}", value
-    for module in (surgery, *PACKAGES):
+    for module in PACKAGES:
         for name in module.__all__:
             if not name.isupper():
                 yield f"{module.__name__}.{name}", getattr(module, name)

@@ -2,8 +2,8 @@
 
 errors < text < strict_json < files, garbage, memory, display, philox, user_folder < kept_code <
 loops < graph < ops < backprop < passes < options < schedule < fusion < plan < backends < compile <
-performance < layers < data < figures < checks < explain < training < reports < rendering < page
-< formats < models < guide < tools
+performance < layers < data < decoding < figures < checks < explain < training < reports <
+rendering < page < formats < models < guide < tools
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ LAYERS = (
     "performance",
     "layers",
     "data",
+    "decoding",
     "figures",
     "checks",
     "explain",

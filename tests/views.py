@@ -1,5 +1,5 @@
-"""Every kind of view of every kind of value, as heads of an operation: what a kernel may not take
-for an array that lies in order.
+"""Every kind of view of every kind of value, as heads of an operation: a kernel must not mistake
+them for contiguous arrays.
 
 `declare_views(operation, sample)` declares the operation on all `VIEWS` of all `SOURCES`; `graph()`
 of it has the values and the deltas of every float leaf, `feeds` what it is run with.

@@ -21,11 +21,15 @@ from graphgrad.tools import (
     check,
     doctor,
     evaluate,
+    export,
+    fill,
+    generate,
     guide,
     inspect,
     new,
     plot,
     profile,
+    recipes,
     render,
     train,
     translate,
@@ -35,6 +39,8 @@ from graphgrad.tools.streams import abandon, output_failure, standard_streams, t
 COMMANDS: Mapping[str, ModuleType] = {
     "train": train,
     "translate": translate,
+    "generate": generate,
+    "fill": fill,
     "evaluate": evaluate,
     "render": render,
     "inspect": inspect,
@@ -45,6 +51,8 @@ COMMANDS: Mapping[str, ModuleType] = {
     "doctor": doctor,
     "guide": guide,
     "new": new,
+    "export": export,
+    "recipes": recipes,
 }
 
 DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the
@@ -70,6 +78,21 @@ class _Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         tell(f"{self.prog}: error: {message}")
         sys.exit(2)
+
+    mixed = False
+    """Whether words may stand between and behind the options."""
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As argparse does, which takes all words from one place only."""
+        if not self.mixed:
+            return super().parse_known_args(args, namespace)
+        self.mixed = False
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.mixed = True
 
     def options(self) -> list[str]:
         """The long names of all options."""
@@ -105,6 +128,7 @@ def _parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
             else argparse.HelpFormatter,
         )
         module.add_arguments(each[name])
+        each[name].mixed = getattr(module, "MIXED", False)
     return whole, each
 
 

@@ -1,14 +1,14 @@
-"""The default corpus: dates as people write them in twelve languages, into ISO 8601.
+"""Makes the default corpus: dates as people write them in twelve languages, and in ISO 8601.
 
 A source line is `<locale>: <date>`, such as `de: Sonntag, 22. November 2026`; its target is
 `2026-11-22`. The dates come from the locale data of Babel (12 locales, 3 forms, the 36,525 days
 of 1970-2069); nothing is downloaded. The narrow and the no-break space (U+202F, U+00A0), which some
-locales put before a year's sign, become plain spaces: a person who types the line has no other.
+locales put before the sign of a year, become plain spaces, as a person would type them.
 
 Design: 36,525 days x 12 locales x 3 forms would take Babel some 13 seconds to write, so only the
 examples that are drawn are written (about 10 us each). The split is by *day*: a fixed shuffle, the
 same for every seed, holds out 2,000 days for the test and 500 for validation, which therefore never
-occur in training in any language or form; a model that scores on them has learnt to read dates. The
+occur in training in any language or form; a model with a high score on them can read dates. The
 day 2026-11-22 is always among the test days. Held-out example `i` is one day in locale `i % 12`
 and form `i // 12 % 3`, so all are equally represented.
 
@@ -76,8 +76,8 @@ def dates_corpus(train_examples: int | None = None, seed: int = 0) -> Corpus:
     return Corpus(
         name="dates",
         train=tuple(_pair(days[number // kinds], number % kinds) for number in drawn),
-        validation=tuple(_pair(day, place) for place, day in enumerate(validation.tolist())),
-        test=tuple(_pair(day, place) for place, day in enumerate(test.tolist())),
+        validation=tuple(_pair(day, kind) for kind, day in enumerate(validation.tolist())),
+        test=tuple(_pair(day, kind) for kind, day in enumerate(test.tolist())),
     )
 
 

@@ -95,7 +95,10 @@ def _block(name: str, value: Any) -> Iterator[str]:
 
 
 def _documented(value: Any) -> str:
-    """The docstring of the value; of an operation its example; empty for data."""
+    """The docstring of the value; of an operation without its formulas, which are shown already.
+
+    Data have none of their own.
+    """
     if isinstance(value, TypedOperation):
         example = example_text(*value.example) if value.example else ""
         return f"{inspect.getdoc(value.declare)}\n\n{inspect.cleandoc(example)}".rstrip()

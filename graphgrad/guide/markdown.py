@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-_EXAMPLE = re.compile(r"^>>> .*\n?(?:.+\n?)*", re.MULTILINE)
+_EXAMPLE = re.compile(r"^>>> .*?(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def code(text: str) -> str:
@@ -21,12 +21,11 @@ def first_paragraph(docstring: str) -> str:
 
 
 def docstring_text(docstring: str) -> str:
-    """A docstring as Markdown: its examples become blocks of code."""
-    return _EXAMPLE.sub(_fenced, textwrap.dedent(docstring.strip())).rstrip()
+    """A docstring as Markdown: its examples become blocks of Python."""
+    text = textwrap.dedent(docstring.strip()).replace("``", "`")
+    return _EXAMPLE.sub(_fenced, text)
 
 
 def _fenced(example: re.Match[str]) -> str:
-    """An example as a block of code, with the blank lines that it prints."""
-    lines = example.group().rstrip().splitlines()
-    shown = ["" if line == "<BLANKLINE>" else line for line in lines]
-    return "\n".join(["```python", *shown, "```", ""])
+    """An example as a block of Python; blank lines that it prints are blank."""
+    return f"```python\n{example[0].replace('<BLANKLINE>', '')}\n```"

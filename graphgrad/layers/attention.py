@@ -16,6 +16,7 @@ from graphgrad.graph import Dimension, Node, iota, scope
 from graphgrad.graph.decorators import declares
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import dense, known_width
+from graphgrad.layers.cache import Memory
 from graphgrad.ops import (
     expand_dims,
     less_equal,
@@ -60,13 +61,14 @@ def attention(
 
 @declares
 def multi_head_attention(
-    queries: Node, memory: Node, mask: Node | None, heads: int, name: str = "attention"
+    queries: Node, memory: Node | Memory, mask: Node | None, heads: int, name: str = "attention"
 ) -> Node:
     """Concat(head₁, …, head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).
 
     `queries` are [batch, query, width], and so is the result; keys and values are computed from
     `memory`, [batch, key, width]. For self-attention pass the same node twice. The matrices of all
     heads are stored side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
+    Where decoding keeps keys and values of earlier positions, `memory` says so (cache.py).
     Raises DeclarationError where the width is not a multiple of the number of heads.
 
     >>> import graphgrad as gg
@@ -84,10 +86,22 @@ def multi_head_attention(
         )
     with scope(name):
         query = split_heads(dense(queries, width, "query"), heads)
-        key = split_heads(dense(memory, width, "key"), heads)
-        value = split_heads(dense(memory, width, "value"), heads)
+        key = _recalled(memory, "key", queries, heads)
+        value = _recalled(memory, "value", queries, heads)
         joined = join_heads(attention(query, key, value, mask))
         return dense(joined, width, "output")
+
+
+def _recalled(memory: Node | Memory, name: str, queries: Node, heads: int) -> Node:
+    """The keys or the values of all positions, [batch, head, key, feature], as wide as queries."""
+    width = known_width(queries)
+
+    def project(positions: Node) -> Node:
+        return split_heads(dense(positions, width, name), heads)
+
+    if isinstance(memory, Node):
+        return project(memory)
+    return memory.recall(name, heads, width // heads, queries.dtype, project)
 
 
 @declares

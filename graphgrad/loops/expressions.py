@@ -15,9 +15,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, NoReturn
 
-from graphgrad.loops import llvm_text
+from graphgrad.loops import operations
 from graphgrad.loops.language import Function
-from graphgrad.loops.llvm_text import LLVM_TYPES, Builder, Literal, LoopError, Scalar
+from graphgrad.loops.llvm_text import (
+    BYTES,
+    LLVM_TYPES,
+    MEMORY_TYPES,
+    Builder,
+    Literal,
+    LoopError,
+    Scalar,
+)
 
 _STACK = 64
 """The most elements of an `empty` array of constant size that is allocated on the stack."""
@@ -132,12 +140,12 @@ class Expressions:
                 if type(operator) not in RELATIONS:
                     reject(expression)
                 a, b = self._of_one_type(self.value(left), self.value(right))
-                return llvm_text.compare(self.builder, RELATIONS[type(operator)], a, b)
+                return operations.compare(self.builder, RELATIONS[type(operator)], a, b)
             case ast.BoolOp(op=operator, values=values):
                 sign = "&" if isinstance(operator, ast.And) else "|"
                 first, *others = [Scalar("bool_", self.condition(value)) for value in values]
                 for other in others:
-                    first = llvm_text.binary(self.builder, sign, first, other)
+                    first = operations.binary(self.builder, sign, first, other)
                 return first
             case ast.IfExp(test=test, body=body, orelse=otherwise):
                 return self._where([test, body, otherwise])
@@ -163,11 +171,11 @@ class Expressions:
     def _binary(self, sign: str, left: Any, right: Any) -> Any:
         if isinstance(left, Literal) and isinstance(right, Literal):
             return left.combined(sign, right)
-        return llvm_text.binary(self.builder, sign, *self._of_one_type(left, right))
+        return operations.binary(self.builder, sign, *self._of_one_type(left, right))
 
     def _unary(self, operator: ast.unaryop, value: Any) -> Any:
         if isinstance(operator, ast.Not):
-            return llvm_text.negation(self.builder, self.as_type(value, "bool_"))
+            return operations.negation(self.builder, self.as_type(value, "bool_"))
         sign = {ast.USub: "-", ast.Invert: "~"}.get(type(operator))
         if sign == "-" and isinstance(value, Literal):
             return Literal(-value.value)
@@ -175,7 +183,7 @@ class Expressions:
             raise LoopError("an operator that is not in the language")
         zero = Literal(0 if sign == "-" else -1)
         if sign == "-" and self.scalar(value).type.startswith("float"):
-            return llvm_text.negative(self.builder, value)
+            return operations.negative(self.builder, value)
         return self._binary("-" if sign == "-" else "^", zero, value)
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Any:
@@ -190,17 +198,17 @@ class Expressions:
         values = [self.value(argument) for argument in arguments]
         if name in LLVM_TYPES or name in self.types:
             return self._cast(values[0], self._known_type(name))
-        if name in llvm_text.FUNCTIONS:
+        if name in operations.FUNCTIONS:
             scalars = self._of_one_type(*values)
             ours = self.library.get(f"{name}_{scalars[0].type}")
             if isinstance(ours, Function):  # faster than the C library's: it vectorises
                 return self.inline(ours, scalars)
-            return llvm_text.FUNCTIONS[name](self.builder, *scalars)
+            return operations.FUNCTIONS[name](self.builder, *scalars)
         if name in ("len", "address"):
             return self._of_array(name, values[0])
         if name in ("call_blocks", "call_c"):
             words = [self.as_type(value, "int64") for value in values]
-            return llvm_text.call_address(self.builder, words, name == "call_c")
+            return operations.call_address(self.builder, words, name == "call_c")
         function = self.library.get(name)
         if isinstance(function, Function):
             return self.inline(function, values)
@@ -217,13 +225,13 @@ class Expressions:
     def _bits(self, arguments: list[ast.expr]) -> Scalar:
         """Translates `bits(number, type)`."""
         kind = self.type_named(arguments[1])
-        return llvm_text.bits(self.builder, self.scalar(self.value(arguments[0])), kind)
+        return operations.bits(self.builder, self.scalar(self.value(arguments[0])), kind)
 
     def _where(self, arguments: list[ast.expr]) -> Scalar:
         """Translates a conditional expression, which computes both sides."""
         condition = Scalar("bool_", self.condition(arguments[0]))
         a, b = self._of_one_type(*(self.value(argument) for argument in arguments[1:]))
-        return llvm_text.where(self.builder, condition, a, b)
+        return operations.where(self.builder, condition, a, b)
 
     def _array(self, arguments: list[ast.expr]) -> Array:
         if len(arguments) not in (3, 4):
@@ -240,7 +248,7 @@ class Expressions:
         count = self.as_type(size, "int64")
         if isinstance(size, Literal) and size.value <= _STACK:
             return Array(dtype, self.builder.alloca(dtype, int(size.value)), (count,))
-        width = llvm_text.BYTES[dtype]
+        width = BYTES[dtype]
         size_in_bytes = self.builder.assign(f"mul i64 {count.text}, {width}")
         pointer = self.builder.assign(f"call noalias ptr @malloc(i64 {size_in_bytes})")
         self.builder.declare("declare noalias ptr @malloc(i64)", "declare void @free(ptr)")
@@ -257,9 +265,9 @@ class Expressions:
         array, pointer = self.element_pointer(expression)
         if isinstance(pointer, Array):
             return pointer
-        kind = llvm_text.MEMORY_TYPES[array.dtype]
+        kind = MEMORY_TYPES[array.dtype]
         loaded = self.builder.assign(f"load {kind}, ptr {pointer}{self.access_group()}")
-        return llvm_text.from_memory(self.builder, Scalar(array.dtype, loaded))
+        return operations.from_memory(self.builder, Scalar(array.dtype, loaded))
 
     def element_pointer(self, expression: ast.Subscript) -> Any:
         """The array, and the pointer to one of its elements; for a row, the row as an `Array`."""
@@ -277,7 +285,7 @@ class Expressions:
             offset = self.builder.assign(f"mul nsw i64 {offset}, {array.sizes[1].text}")
             if len(indices) == 2:
                 offset = self.builder.assign(f"add nsw i64 {offset}, {indices[1].text}")
-        kind = llvm_text.MEMORY_TYPES[array.dtype]
+        kind = MEMORY_TYPES[array.dtype]
         pointer = self.builder.assign(
             f"getelementptr inbounds {kind}, ptr {array.pointer}, i64 {offset}"
         )
@@ -304,7 +312,7 @@ class Expressions:
     def _cast(self, value: Any, type_: str) -> Scalar:
         if isinstance(value, Literal):
             return value.typed(type_)
-        return llvm_text.cast(self.builder, self.scalar(value), type_)
+        return operations.cast(self.builder, self.scalar(value), type_)
 
     def condition(self, expression: ast.expr) -> str:
         """Translates a condition; returns LLVM's name of it."""

@@ -3,7 +3,7 @@
 The NumPy backend generates kernels in this language (backends/numpy/loop_text.py), and the library
 holds functions that are written in it by hand, whose source is read here. So a kernel stays text
 that people can read and that Python itself can run (language.py). This file translates statements,
-expressions.py expressions, and llvm_text.py operations on numbers; machine_code.py then compiles
+expressions.py expressions, and operations.py operations on numbers; machine_code.py then compiles
 the IR. The guide's page `loop_language` has the grammar.
 
 Numba does this for all of Python, and took ten times as long: a second for a kernel that LLVM
@@ -30,7 +30,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphgrad.loops import llvm_text
+from graphgrad.loops import operations
 from graphgrad.loops.expressions import (
     Array,
     Expressions,
@@ -284,7 +284,7 @@ class _Translator:
                 array, pointer = self.expressions.element_pointer(target)
                 if isinstance(pointer, Array):
                     raise LoopError("a whole row cannot be assigned to")
-                stored = llvm_text.to_memory(
+                stored = operations.to_memory(
                     self.builder, self.expressions.as_type(value, array.dtype)
                 )
                 self.builder.add(f"store {stored}, ptr {pointer}{self.expressions.access_group()}")

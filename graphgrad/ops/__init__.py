@@ -15,8 +15,10 @@ from graphgrad.ops import (
     indexing,
     movement,
     random,
+    ranking,
     reduction,
     slices,
+    writing,
 )
 from graphgrad.ops.arithmetic import (
     absolute,
@@ -88,8 +90,10 @@ from graphgrad.ops.movement import (
     transpose,
 )
 from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.ranking import top
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
 from graphgrad.ops.slices import concatenate, pad, slice, split, stack
+from graphgrad.ops.writing import write_rows
 
 FAMILIES = (
     arithmetic,
@@ -100,6 +104,8 @@ FAMILIES = (
     slices,
     frames,
     indexing,
+    ranking,
+    writing,
     random,
     composite,
 )
@@ -182,10 +188,12 @@ __all__ = [
     "sum",
     "take_along_axis",
     "tanh",
+    "top",
     "transpose",
     "variance",
     "where",
     "with_delta",
+    "write_rows",
     "zeros",
     "zeros_like",
 ]

@@ -158,6 +158,10 @@ def parse_surgery(text: str) -> tuple[Cut, ...]:
 
     Returns the cuts in order. Raises ConfigurationError for text that is not a valid cut. `replace`
     needs a node and therefore cannot be written as text.
+
+    >>> from graphgrad.passes import surgery
+    >>> [str(cut) for cut in surgery.parse_surgery("clip u 1.0; stop v")]
+    ['clip u', 'stop v']
     """
     made = {"clip": clip, "clip_norm": clip_norm, "scale": scale}
     found: list[Cut] = []
@@ -184,7 +188,7 @@ def surgery(graph: Graph, cuts: Iterable[Cut]) -> Graph:
     """Cuts deltas of a derived graph, in the order given; returns the new graph.
 
     Raises UnknownNameError for a node or edge that does not exist or has no delta, DeclarationError
-    where the new delta has another type, or where updates are already made of the deltas.
+    where the new delta has another type, or where updates are computed from the deltas already.
 
     >>> import graphgrad as gg
     >>> from graphgrad.passes import surgery

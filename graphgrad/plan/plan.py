@@ -113,7 +113,8 @@ def make_plan(schedule: Schedule, groups: Sequence[Group]) -> Plan:
     last_use = _last_uses(
         [*graph.outputs.values(), *graph.updates.values(), *guards], groups, roots
     )
-    guard_position = sum(group.nodes[-1] in schedule.before_guards for group in groups)
+    before = schedule.before_guards if guards else frozenset()  # without guards nothing waits
+    guard_position = sum(group.nodes[-1] in before for group in groups)
     copies = _place_updates(graph, groups, places, last_use, guard_position)
     steps, arena_bytes = _allocate(groups, places, roots, last_use)
     return Plan(graph, layouts, steps, places, arena_bytes, guards, guard_position, copies)

@@ -56,9 +56,8 @@ def fit(
     >>> import graphgrad as gg
     >>> x, y = gg.input("x", ("batch", 1)), gg.input("y", ("batch", 1))
     >>> loss = gg.mean((gg.layers.dense(x, 1, "line") - y) ** 2.0, name="loss")
-    >>> points = [[0.0], [1.0], [2.0], [3.0]]
-    >>> targets = [[1.0], [3.0], [5.0], [7.0]]                               # y = 2x + 1
-    >>> state = gg.fit(gg.sgd(gg.Graph(loss), 0.1), {"x": points, "y": targets}, epochs=300)
+    >>> line = {"x": [[0.0], [1.0], [2.0]], "y": [[1.0], [3.0], [5.0]]}    # y = 2x + 1
+    >>> state = gg.fit(gg.sgd(gg.Graph(loss), 0.1), line, epochs=300)
     >>> print(state["line.w"].round(2), state["line.b"].round(2))
     [[2.]] [1.]
     """
@@ -74,10 +73,7 @@ def fit(
     for epoch in range(epochs):
         totals = dict.fromkeys(figures, 0.0)
         for batch in _batches(count, batch_size, seed, epoch):
-            feeds = {
-                name: value[batch] if name in examples else value for name, value in values.items()
-            }
-            for name, value in train(state, feeds).items():
+            for name, value in train(state, _fed(values, examples, batch)).items():
                 totals[name] += float(value) * len(batch)
         if report is not None:
             report(epoch + 1, {name: total / count for name, total in totals.items()})
@@ -136,6 +132,11 @@ def _examples(graph: Graph, values: Mapping[str, np.ndarray]) -> tuple[set[str],
     if not count:
         raise DeclarationError("the arrays hold no examples")
     return names, count
+
+
+def _fed(values: Mapping[str, np.ndarray], examples: set[str], batch: np.ndarray) -> State:
+    """The inputs of a step: those entries of the examples, and the other inputs whole."""
+    return {name: value[batch] if name in examples else value for name, value in values.items()}
 
 
 def _batches(count: int, size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

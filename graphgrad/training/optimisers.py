@@ -125,8 +125,7 @@ def optimised(
     gradients = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
     updates = dict(graph.updates)
     with declared_at(scoped(name), target.origin):
-        count = add(step, 1, name="count")
-        updates[step] = count
+        updates[step] = count = add(step, 1, name="count")
         number = cast(count, target.dtype, name="number")
         rate = learning_rate(number, settings)
         norm = global_norm(list(gradients.values()))
@@ -138,11 +137,16 @@ def optimised(
                 updates.update(next_values(leaf, gradient, *own, settings, decays))
         added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
         if again:
-            before = cast(graph.outputs[GRADIENT_NORM], norm.dtype)
-            together = sqrt(before * before + norm * norm, name="gradient_norm_of_all")
-            added = {f"{name}.{key}": node for key, node in added.items()}
-            added[GRADIENT_NORM] = together
+            added = _added_again(graph, added, name)
     return derived.with_outputs({**derived.outputs, **added}, updates)
+
+
+def _added_again(graph: Graph, added: Mapping[str, Node], name: str) -> dict[str, Node]:
+    """The outputs of a further optimiser, under its name, and the norm of all gradients."""
+    norm = added[GRADIENT_NORM]
+    before = cast(graph.outputs[GRADIENT_NORM], norm.dtype)
+    together = sqrt(before * before + norm * norm, name="gradient_norm_of_all")
+    return {**{f"{name}.{key}": node for key, node in added.items()}, GRADIENT_NORM: together}
 
 
 def _clipped(gradients: Mapping[Node, Node], norm: Node, limit: float) -> Mapping[Node, Node]:

@@ -23,9 +23,11 @@ from typing import Any
 import numpy as np
 
 from graphgrad.compile import Compiled, compile
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError, NonFiniteError
 from graphgrad.figures.non_finite import first_non_finite
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.training.announcement import announcement
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
 from graphgrad.training.history_file import HistoryWriter
@@ -37,6 +39,7 @@ from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import overflown, verify_first_step
+from graphgrad.training.waiting import Waiting
 
 EVALUATION = "evaluation.json"
 
@@ -85,6 +88,8 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     if done < settings.steps and (settings.fuse or verify):
         verified = verify_first_step(compiled, first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
+    for line in announcement(run, compiled):
+        shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
         if done < settings.steps:
@@ -101,13 +106,24 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         try:
-            figures = task.evaluate(read_only(run.state))
+            figures = _figures(run, shown, quick=False)
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         _keep_configuration(run)  # where no step was left to train, not before all went well
-        run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
+        written = {"step": step, **json_figures(figures), **_signatures(run)}
+        run.folder.write_json(EVALUATION, written)
         run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
+    """The figures on held-out data, of some of it if `quick`; who waits is told how long."""
+    task, state = run.task, read_only(run.state)
+    if task.measure is not None:
+        return task.measure(state, Options(), Waiting(say=shown.message), quick)
+    if not quick:
+        return task.evaluate(state)
+    return task.validate(state) if task.validate is not None else {}
 
 
 def _keep_configuration(run: OpenRun) -> None:
@@ -235,21 +251,27 @@ def _one_step(
     return record, figures
 
 
-def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
-    """Shows figures on held-out data and examples of the model's results.
+def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, Any]:
+    """What the model can do by now: figures on held-out data, and examples.
 
     Returns the figures by their names in the metrics.
     """
-    figures: dict[str, float] = {}
-    if run.task.validate is not None:
-        figures = run.task.validate(read_only(run.state))
+    figures = _figures(run, progress, quick=True)
+    if figures:
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
     for line in run.task.examples(read_only(run.state)):
         progress.message(f"    {line}")
         run.folder.log(line)
-    return {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
+    named = {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
+    return named | _signatures(run)
+
+
+def _signatures(run: OpenRun) -> dict[str, Any]:
+    """How figures are computed that have several definitions, where there are any."""
+    signatures = dict(run.task.signatures())
+    return {"signatures": signatures} if signatures else {}
 
 
 def _save(run: OpenRun, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Kernels are printed from loops alone: equal layers share one, whatever their nodes."""
+"""Kernels are rendered from loops alone: equal layers share one, whatever their nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fused_steps(layers: int) -> Iterator[Step]:
     return (step for step in plan.steps if step.group.nest is not None)
 
 
-def test_more_layers_are_not_more_to_print(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_layers_are_not_more_to_render(monkeypatch: pytest.MonkeyPatch) -> None:
     printed: list[str] = []
 
     def counted(loops: Loops, in_place: Mapping[int, int]) -> LoopText:
@@ -113,7 +113,7 @@ def test_masks_of_other_streams_are_drawn_from_other_streams() -> None:
     assert streams == [[7], [8]] and nests[0].loops == nests[1].loops
 
 
-def test_an_output_in_an_arguments_memory_is_given_once() -> None:
+def test_an_output_in_an_arguments_memory_is_passed_once() -> None:
     (nest,) = nests_of(gg.tanh(X) * Y)
     ((output, argument), other) = nest.loops.may_overwrite()
     assert other[0] == output and {nest.nodes[argument], nest.nodes[other[1]]} == {X, Y}

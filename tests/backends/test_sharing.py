@@ -1,4 +1,4 @@
-"""Arrays that the caller brings twice: an input that is a state, two states that are one array."""
+"""Arrays that are passed twice: an input that is a state, two states that are one array."""
 
 from __future__ import annotations
 

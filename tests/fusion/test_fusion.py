@@ -1,4 +1,4 @@
-"""Fused programs compute what plain ones do: every kernel expression, rows, sums, masks."""
+"""Fused programs compute the values of plain ones: every kernel expression, rows, sums, masks."""
 
 import numpy as np
 import pytest

@@ -42,7 +42,7 @@ def test_the_cases_are_of_every_kind() -> None:
 def test_a_check_that_is_missing_would_be_noticed(
     monkeypatch: pytest.MonkeyPatch, place: str, wrong: object
 ) -> None:
-    """Each condition of what a kernel reads is needed by some of these graphs."""
+    """Some of these graphs need each condition on the values that a kernel reads."""
     monkeypatch.setattr(place, wrong)
     for seed in range(400):
         try:

@@ -1,4 +1,4 @@
-"""What a kernel can read, held against NumPy's own broadcasting and memory."""
+"""The values that a kernel can read, compared with NumPy's broadcasting and memory layout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What regions take in: no more than brings something, and nothing that would round otherwise."""
+"""The nodes that regions contain: no more than is faster, and none that would round differently."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FUNCTIONS = ("tanh", "exp", "sigmoid", "gelu", "silu", "sin", "softplus", "erf")
 @pytest.mark.parametrize("axis", [0, 1, (0, 1)])
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_delta_of_an_extreme_finds_it_again(function: str, axis, dtype: str) -> None:
-    """Where x of max x is made of a row and a column, it is not made twice and rounded twice."""
+    """If x of max x is made of a row and a column, it is not computed twice with two roundings."""
     x, y = gg.input("x", (64, 1), dtype), gg.input("y", (64,), dtype)
     z = getattr(gg, function)(x + y)
     loss = gg.sum(gg.max(z, axis)) - gg.sum(gg.min(z * 2.0, axis))
@@ -39,7 +39,7 @@ def test_the_delta_of_an_extreme_finds_it_again(function: str, axis, dtype: str)
 
 
 def test_comparisons_by_way_of_other_values_keep_their_bits_too() -> None:
-    """equal(2 e^z, max of it): the value that is compared is not z, but made of z."""
+    """equal(2 e^z, max of it): the compared value is not z itself, but computed from z."""
     x, y = gg.input("x", (70, 1)), gg.input("y", (70,))
     z = gg.exp(gg.sin(x * y))
     doubled = 2.0 * z
@@ -54,7 +54,7 @@ def test_comparisons_by_way_of_other_values_keep_their_bits_too() -> None:
 
 
 def test_truth_values_and_integers_are_made_again_as_before() -> None:
-    """What is exact may be: the one-hot targets of a cross-entropy take no memory."""
+    """Exact values are computed again: the one-hot targets of a cross-entropy take no memory."""
     logits, targets = gg.input("logits", (64, 100)), gg.input("targets", (64,), "int32")
     graph = gg.derive(gg.Graph({"loss": gg.sum(gg.cross_entropy(logits, targets))}), "loss")
     graph = graph.with_outputs({"loss": graph["loss"], "delta": graph.delta("logits")})
@@ -89,7 +89,7 @@ def test_long_chains_are_cut_into_kernels_of_bounded_size() -> None:
 
 
 def test_a_kernel_does_not_wait_for_many_values_at_once() -> None:
-    """A sum of many products takes them in as they come, so few of them are alive."""
+    """A sum of many products adds them one by one, so few of them are alive at once."""
     x, w = gg.input("x", (64, 64)), gg.input("w", (64, 64))
     terms = [gg.matmul(x * (1.0 + number), w) for number in range(100)]
     total = terms[0]

@@ -1,5 +1,5 @@
-"""Ten regions as data, as the text of a kernel and as a line of the program, as they are kept in
-`golden`: `python tests/fusion/test_regions.py` writes them anew, to read the difference."""
+"""Ten regions as data, as the text of a kernel and as a line of the program, compared with the
+files in `golden`: `python tests/fusion/test_regions.py` writes them, to review the difference."""
 
 from __future__ import annotations
 

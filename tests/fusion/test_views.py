@@ -28,7 +28,7 @@ FUSED = {"fuse": True, "smallest_kernel": 1}
 
 
 def assert_as_evaluated(viewed: Viewed, *ways: Mapping[str, Any], tolerance: float = 1e-9) -> None:
-    """All outputs and deltas are the reference's, by each way of compiling."""
+    """All outputs and deltas equal those of the reference, with each way of compiling."""
     graph = viewed.graph()
     feeds = {name: array for name, array in viewed.feeds.items() if name in graph.inputs}
     values = evaluate(graph, feeds)

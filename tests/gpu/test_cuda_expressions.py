@@ -20,7 +20,7 @@ from graphgrad.backends.cupy.engine import lower
 from graphgrad.backends.cupy.expressions import FUNCTIONS, Typed, cast, number, translate
 from graphgrad.backends.cupy.launches import Computed
 from graphgrad.errors import GraphgradError
-from graphgrad.loops import language, llvm_text
+from graphgrad.loops import language, operations
 from graphgrad.loops.library import mathematics
 from graphgrad.loops.llvm_text import LoopError
 from graphgrad.ops import ALL_OPERATIONS
@@ -113,9 +113,9 @@ def test_every_function_of_the_loop_language_has_its_word():
     library = {
         name
         for name in mathematics.__all__
-        if name.removesuffix("_float32").removesuffix("_float64") not in llvm_text.FUNCTIONS
+        if name.removesuffix("_float32").removesuffix("_float64") not in operations.FUNCTIONS
     }
-    assert {*llvm_text.FUNCTIONS, *library, "where", "bits"} == FUNCTIONS
+    assert {*operations.FUNCTIONS, *library, "where", "bits"} == FUNCTIONS
 
 
 NAMES = {"x": "float64", "y": "float64", "k": "int64", "j": "int64", "n": "int32", "t": "bool"}

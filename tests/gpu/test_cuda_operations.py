@@ -26,9 +26,10 @@ from graphgrad.ops.evaluate import evaluate
 
 LEFT_TO_THE_ARRAY_MODULE = {
     *("mean", "variance", "logsumexp", "softmax", "log_softmax", "standardise", "cross_entropy"),
-    *("half_squared_error", "iota", "extent"),
+    *("half_squared_error", "iota", "extent", "top", "write_rows"),
 }
-"""Composites along other axes than the last, and what the passes fold: they have no kernel."""
+"""Composites along other axes than the last, what the passes fold, and what decoding alone uses:
+they have no kernel."""
 SAMPLES = [
     (operation, number, dtype)
     for operation in ALL_OPERATIONS

@@ -8,7 +8,7 @@ import pytest
 import graphgrad as gg
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.errors import DeclarationError
-from graphgrad.figures.recording import recorded_figures
+from graphgrad.figures.recording import figure_table
 from graphgrad.graph import Graph, Node, initial_state
 from graphgrad.models import transformer
 from graphgrad.passes import simplify
@@ -82,7 +82,7 @@ def test_surgery_takes_either_name(name: str) -> None:
 
 def test_recording_shows_the_chosen_name() -> None:
     graph = gg.derive(small(), "loss")
-    names, *_ = recorded_figures(graph, FEEDS, initial_state(graph, 0))
+    names, *_ = figure_table(graph, FEEDS, initial_state(graph, 0))
     assert NEW in names and f"{NEW}.delta" in names and OLD not in names
 
 

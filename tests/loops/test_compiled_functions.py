@@ -33,7 +33,7 @@ SCALE = 3
 
 @pytest.fixture(autouse=True)
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What the functions of this file are made of is in no digest."""
+    """The functions of this file are not part of the digest."""
     monkeypatch.setenv("GRAPHGRAD_CACHE", str(tmp_path))
 
 
@@ -92,7 +92,7 @@ def oddly_typed(a: float) -> int64:
 
 @loop_function()
 def wrong(a: int64) -> int64:
-    """A line that is not in the language."""
+    """It has a line that is not in the language."""
     b = a**2
     return b
 
@@ -177,7 +177,7 @@ def test_a_function_lets_go_of_the_interpreter() -> None:
     ],
     ids=["two results", "no type", "Python's float", "an operator"],
 )
-def test_what_cannot_be_exported(function, message: str) -> None:
+def test_functions_that_cannot_be_compiled(function, message: str) -> None:
     with pytest.raises(LoopError, match=message):
         compile_function(function)
 

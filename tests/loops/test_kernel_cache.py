@@ -1,4 +1,4 @@
-"""Printed kernels: the text is Python, and means the same; simple loops become vector code."""
+"""Generated kernels: run as Python they compute the same; simple loops become vector code."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def given_to(text: str, generator: np.random.Generator) -> tuple[list, int]:
     names, blocks = {"rows": written[1] or ROWS, "columns": written[2] or COLUMNS}, 16
     for name, place, dtype, its_sizes in _ARRAY.findall(text):
         shape = [names.get(size) or int(size) for size in its_sizes.split(", ")]
-        if name.startswith("q"):  # the parts of a collected sum, of each block its own
+        if name.startswith("q"):  # partial sums, one for each block
             blocks = shape[0]
         if name.startswith("i"):
             numbers = generator.integers(0, names["rows"], shape)

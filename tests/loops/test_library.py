@@ -59,7 +59,7 @@ def test_words_of_counters() -> None:
 
 @pytest.mark.parametrize(("size", "start"), [(0, 0), (1, 2), (5, 3), (19, 0), (21, 2**33 + 1)])
 def test_masks_and_words_of_a_range(size: int, start: int) -> None:
-    """Nothing beyond the range is written; seeds and steps are words of 64 bits, also negative."""
+    """Nothing outside of the range is written; seeds and steps have 64 bits, also negative ones."""
     w = np.array([-(2**62) - 3, 2**40 + 5, 0xC0FFEE11, 2**30], np.int64)
     body = f"""fill_mask_float32(given[0], {size}, {start}, w[0], w[1], w[2], w[3], float32(1.25))
 fill_mask_float64(given[1], {size}, {start}, w[0], w[1], w[2], w[3], float64(1.1))

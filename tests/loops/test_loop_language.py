@@ -1,4 +1,4 @@
-"""The loop language: what its statements mean, compiled and as Python, and what is refused."""
+"""The loop language: its statements, compiled and run as Python, and the errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from graphgrad.guide import guide_file
 from graphgrad.loops import language
 from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
 from graphgrad.loops.language import Function, float64, int64, loop_function
-from graphgrad.loops.llvm_text import FUNCTIONS, LLVM_TYPES, LoopError
+from graphgrad.loops.llvm_text import LLVM_TYPES, LoopError
+from graphgrad.loops.operations import FUNCTIONS
 from graphgrad.loops.translate import translate_function
 
 HALF = 0.5
@@ -26,7 +27,7 @@ COUNT = 3
 
 @loop_function()
 def divided(a: int64, b: int64):
-    """A quotient and a rest."""
+    """Quotient and remainder."""
     quotient = a // b
     rest = a - quotient * b
     return quotient, rest
@@ -289,7 +290,7 @@ def test_a_name_has_its_value_only_from_its_assignment_on() -> None:
 
 @pytest.mark.parametrize("type_", LLVM_TYPES)
 def test_arrays_of_each_type(type_: str) -> None:
-    """Elements are where NumPy has them, in one dimension and in two."""
+    """Elements have the addresses of NumPy's, in one dimension and in two."""
     x = (np.arange(12) % 3).astype(DTYPES[type_])
     body = (
         f"m = array(given[1], {type_}, 4, 3)\nt = empty(3, {type_})\n"

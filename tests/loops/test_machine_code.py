@@ -194,6 +194,7 @@ def test_names_tell_texts_and_machines_apart() -> None:
     [
         "translate.py",
         "expressions.py",
+        "operations.py",
         "llvm_text.py",
         "library/mathematics.py",
         "library/philox.py",

@@ -1,5 +1,5 @@
-"""Functions of numbers in kernels: over the whole range, next to the same function as Python, and
-alike wherever a number stands."""
+"""Mathematical functions in kernels: over the whole range, against the same function in Python,
+with equal results at all positions of a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Philox4x32-10: published answers, the layout of streams, and compiled code equal bit for bit."""
+"""Philox4x32-10: published answers, the layout of streams, and equal bits of compiled code."""
 
 import math
 import os

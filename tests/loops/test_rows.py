@@ -1,4 +1,4 @@
-"""Rows added up at places of a table: the same bits as the operation's own block."""
+"""Rows added to rows of a table: the same bits as the operation's own block."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The vector code that measures arrays: against NumPy in float64, over hostile contents."""
+"""The figures of arrays in one pass: compared with NumPy in float64, with extreme contents."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ EXTREMES = [0.0, -0.0, 1.0, -1.0, np.nan, np.inf, -np.inf, 1e-45, 3e38, -3e38, 1
 
 
 def figures(x: np.ndarray) -> np.ndarray:
-    """What the kernel should find, by NumPy in float64 (or longer)."""
+    """The expected figures, by NumPy in float64 (or longer)."""
     numbers = x.astype(np.longdouble).reshape(-1)
     finite = numbers[np.isfinite(numbers)]
     zeros, lost = np.count_nonzero(numbers == 0) / numbers.size, numbers.size - finite.size

@@ -1,4 +1,4 @@
-"""Sums in kernels lose no more digits than NumPy's, however long they are."""
+"""Sums in kernels lose no more digits than NumPy's, at any length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native calls: every block is done once, by as many threads as there are, also after a fork."""
+"""The thread pool: every block runs once, with any number of threads, also after a fork."""
 
 import math
 import multiprocessing
@@ -22,7 +22,7 @@ COUNTING = """def kernel(first: int64, last: int64, arguments: int64):
 
 
 def counted(pool: Pool, blocks: int, shared: bool, times: int = 1) -> np.ndarray:
-    """What 16 blocks have counted after some calls."""
+    """The counts of 16 blocks after some calls."""
     done, kernel = np.zeros(16, np.int64), compile_kernel(COUNTING)
     words = np.array([done.ctypes.data], np.int64)
     table = np.array([[kernel, blocks, shared, words.ctypes.data]], np.int64)

@@ -4,12 +4,21 @@ import math
 
 import numpy as np
 import pytest
-from small_transformer import BOTH_NORMS, SOURCES, TARGETS, batch, graph_of, small, state_of, values
+from small_transformer import (
+    BOTH_NORMS,
+    TARGETS,
+    batch,
+    graph_of,
+    parts_of,
+    small,
+    state_of,
+    values,
+)
 
 from graphgrad.backprop import derive
 from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
-from graphgrad.models.transformer import Settings, decoding_graph, encoding_graph, training_graph
+from graphgrad.models.transformer import Settings, training_graph
 
 # ---------------------------------------------------------------- names and shapes
 
@@ -64,10 +73,7 @@ def test_all_four_graphs_share_their_parameters_by_name():
     settings = small(dropout=0.1)
     complete = graph_of(settings).parameters
     evaluation = graph_of(settings, training=False)
-    parts = {
-        **encoding_graph(settings, SOURCES).parameters,
-        **decoding_graph(settings, TARGETS).parameters,
-    }
+    parts = {name: leaf for graph in parts_of(settings) for name, leaf in graph.parameters.items()}
     assert complete.keys() == parts.keys() == evaluation.states.keys()
     assert all(complete[name].type == leaf.type for name, leaf in parts.items())
 

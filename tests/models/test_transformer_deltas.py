@@ -4,13 +4,23 @@ import math
 
 import numpy as np
 import pytest
-from small_transformer import BOTH_NORMS, SOURCES, TARGETS, batch, graph_of, small, state_of, values
+from small_transformer import (
+    BOTH_NORMS,
+    TARGETS,
+    batch,
+    graph_of,
+    parts_of,
+    small,
+    state_of,
+    values,
+)
 
 from graphgrad.backprop import derive
 from graphgrad.compile import compile
-from graphgrad.graph import initial_state
+from graphgrad.graph import initial_state, leaf_name
 from graphgrad.models import transformer
-from graphgrad.models.transformer import Settings, decoding_graph, encoding_graph, training_graph
+from graphgrad.models.transformer import Settings, training_graph
+from graphgrad.ops import log_softmax
 from graphgrad.training.optimisers import SEED, STEP, training_step
 from graphgrad.training.settings import with_values
 
@@ -90,10 +100,10 @@ def test_without_dropout_there_is_no_randomness_in_the_graph():
     for graph in (
         graph_of(small()),
         graph_of(small(dropout=0.3), training=False),
-        encoding_graph(small(dropout=0.3), SOURCES),
-        decoding_graph(small(dropout=0.3), TARGETS),
+        *parts_of(small(dropout=0.3)),
     ):
-        assert graph.states.keys() == graph.parameters.keys()
+        kept = {leaf_name(leaf) for leaf in graph.updates}  # keys and values, in use
+        assert graph.states.keys() - kept == graph.parameters.keys()
         assert not any(node.operation.name == "dropout_mask" for node in graph)
 
 
@@ -112,19 +122,26 @@ def test_use_agrees_with_teacher_forcing_position_by_position(norm):
     graph = graph_of(settings)
     state, feeds = state_of(graph), batch([5, 3], [6, 4], source=7, target=8)
     logits = values(graph, ["decoder.output.logits"], feeds, state)["decoder.output.logits"]
-    memory = values(encoding_graph(settings, SOURCES), [], {"source": feeds["source"]}, state)
-    decode = compile(decoding_graph(settings, TARGETS), fetch=["log_probabilities"])
+    encoding, step = parts_of(settings)
+    kept = values(encoding, [], {"source": feeds["source"]}, state)
+    log_probabilities = log_softmax(step["logits"], name="log_probabilities")
+    decode = compile(step.with_outputs({"found": log_probabilities}))
+    known = {name: state[name] for name in step.parameters}
+    state = initial_state(step, given=known)
     for place in range(6):
-        so_far = feeds["target_input"].copy()
-        so_far[:, place + 1 :] = 0  # nothing of what comes after
-        found = decode(state, source=feeds["source"], target_input=so_far, **memory)
+        found = decode(
+            state,
+            kept,
+            source=feeds["source"],
+            token=feeds["target_input"][:, place : place + 1],
+            position=np.full((2, 1), place, np.int32),
+            slot=np.full((2, 1), place, np.int32),
+            visible=np.tile(np.arange(16) <= place, (2, 1, 1)),
+        )["found"][:, 0]
         rows = feeds["target_input"][:, place] != 0
         expected = logits[rows, place]
         log_sum = np.log(np.exp(expected).sum(axis=-1, keepdims=True))
-        np.testing.assert_allclose(
-            found["log_probabilities"][rows, place], expected - log_sum, rtol=1e-9
-        )
-        np.testing.assert_array_equal(found["next"][rows, place], expected.argmax(axis=-1))
+        np.testing.assert_allclose(found[rows], expected - log_sum, rtol=1e-9)
 
 
 @BOTH_NORMS

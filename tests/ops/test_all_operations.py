@@ -43,6 +43,7 @@ NO_DELTA_BY_NATURE = {
     "is_finite": "its result is bool",
     "argmax": "its result is an integer",
     "checked": "its result is an integer",
+    "top": "its result is an integer",
 }
 
 

@@ -251,6 +251,7 @@ ARGUMENTS = {
     "shape": (1,),
     "widths": [(1, 1)],
     "sections": 1,
+    "k": 1,
     "rate": 0.5,
     "stream": 1,
     "seed": 1,
@@ -269,6 +270,8 @@ def test_every_function_takes_arrays_for_nodes(function):
     parameters = inspect.signature(function).parameters.values()
     wanted = [p.name for p in parameters if p.default is p.empty or p.name in ("a", "b")]
     given = {name: ARGUMENTS.get(name, np.ones(1)) for name in wanted}
+    if function is gg.write_rows:
+        given = {"x": np.ones((2, 3)), "rows": np.ones((2, 1)), "places": np.zeros((2, 1), "i4")}
     if function in (gg.concatenate, gg.stack):
         given["values"] = [np.zeros(2), np.zeros(2)]
     nodes = {p.name for p in parameters if p.annotation == "Node"}

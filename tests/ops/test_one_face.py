@@ -30,6 +30,8 @@ CALLS = {
     gg.scatter_add: lambda: gg.scatter_add(gg.iota(3), X, 5),
     gg.take_along_axis: lambda: gg.take_along_axis(X, gg.argmax(X, keepdims=True)),
     gg.put_along_axis: lambda: gg.put_along_axis(gg.iota(3)[:, None], X[:, :1], 5),
+    gg.write_rows: lambda: gg.write_rows(X, X[:, :1], gg.iota(3)[:, None]),
+    gg.top: lambda: gg.top(X, 2),
     gg.cross_entropy: lambda: gg.cross_entropy(X, np.array([0, 3, 1])),
     gg.dropout_mask: lambda: gg.dropout_mask(1, 2, (3,), 0.5, 1),
     gg.matmul: lambda: X @ X.T,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,8 @@ def test_before_and_after_to_the_letter():
     same = gg.multiply(X, 1.0, name="same")
     shifted = gg.add(gg.broadcast_to(ROW, (2, 3)), same, name="shifted")
     graph = Graph({"y": gg.subtract(X, -T(T(shifted)), name="y")})
-    assert str(graph) == BEFORE
+    # a number is one node in all graphs of a process, and another test may have named it
+    assert re.sub(r"(constant\(1.0\) .*# ).*", r"\1constant", str(graph)) == BEFORE
     assert str(prune(simplify(graph))) == AFTER
 
 

@@ -1,4 +1,4 @@
-"""The arena: stretches that are alive at once never overlap, and freed ones are used again."""
+"""The arena: ranges in use at the same time never overlap, and freed ones are reused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plan, followed byte by byte: every value lies where its readers look for it, when they do."""
+"""The plan, simulated byte by byte: each value is in its place whenever it is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FREE, RUBBISH = None, "scratch"
 
 
 class Memory:
-    """Which node's value every byte of the arena and every state holds, step by step."""
+    """The node whose value each byte of the arena and each state holds, step by step."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -93,7 +93,7 @@ class Memory:
     def write(
         self, stretch: range, holder: object, read: set[Node | None], written: set[int]
     ) -> set[int]:
-        """Writes into the arena; nothing that the same step reads or has written may lie there."""
+        """Writes to the arena; the same step must not read or have written these bytes."""
         assert stretch.stop <= self.plan.arena_bytes and written.isdisjoint(stretch)
         for other in read:
             if self.plan.places[other].kind == "arena":

@@ -83,7 +83,8 @@ def test_every_operation_with_several_float_heads_is_tried() -> None:
             for s in operation.samples
         )
     }
-    assert several == set(TWICE)
+    # what is written into a value has fewer rows than it, so no value is both
+    assert several - {"write_rows"} == set(TWICE)
 
 
 @pytest.mark.parametrize("name", TWICE)

@@ -1,4 +1,4 @@
-"""In which order nodes are computed, and what is decided with it."""
+"""The order in which nodes are computed, and the layouts of products."""
 
 from __future__ import annotations
 

@@ -100,9 +100,10 @@ def test_a_terminal_gets_a_block_a_node_in_eighty_columns(
 
 
 def test_blocks_are_narrow_and_read_no_markup() -> None:
-    console = Console(width=80, file=io.StringIO())
+    output = io.StringIO()
+    console = Console(width=80, file=output)
     console.print(*inspect.blocks([report("[red]x[/red]", 1.0, 2.0)]), sep="\n")
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = output.getvalue()
     assert "[red]x[/red]  tanh [2]" in text and max(map(len, text.splitlines())) <= 80
 
 

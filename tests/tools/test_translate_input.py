@@ -175,7 +175,7 @@ def test_input_that_is_closed_is_one_error(run):
 def test_each_failing_text_is_found_by_halves():
     calls = []
 
-    def picky(texts):
+    def picky(texts, first):
         calls.append(len(texts))
         if any("x" in text for text in texts):
             raise DataError("an x")

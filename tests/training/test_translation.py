@@ -1,4 +1,4 @@
-"""Translation: the data of a run, greedy decoding, and what is kept for later use."""
+"""Translation: the data of a run, and what is kept for later use."""
 
 import dataclasses
 import gzip
@@ -11,107 +11,23 @@ import numpy as np
 import pytest
 
 from graphgrad.compile import compile
-from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK
 from graphgrad.errors import ConfigurationError, DataError
-from graphgrad.graph import Graph, initial_state, input
+from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, task
-from graphgrad.ops import cast, equal, less, where
-from graphgrad.training import translation
-from graphgrad.training.translation import (
+from graphgrad.training import translation, translation_data
+from graphgrad.training.task import Rendering
+from graphgrad.training.translation_data import (
     CORPUS_FILE,
     LENGTH_FILE,
     SOURCE_FILE,
     TARGET_FILE,
-    TranslationData,
-    Translator,
     load_data,
 )
+from graphgrad.training.translator import Translator
 
 WORDS = ["a", "b", "c", "d", "e", "f"]
 LINES = [" ".join(WORDS[(n * k) % 6] for k in range(1, n % 5 + 2)) for n in range(60)]
-
-
-# ---------------------------------------------------------------- a model whose answers are known
-
-
-def alphabet(longest=6, maximum_length=12):
-    """A translator that starts with the source's first word and says the alphabet from there:
-    each token follows from the one before it, and after the last comes <eos>."""
-    vocabulary = Vocabulary.build(WORDS, "whitespace")
-    source = input("source", ("batch", "source"), "int32")
-    target = input("target_input", ("batch", "target"), "int32")
-    memory = input("memory", ("batch", "source"), "float32")
-    begin = where(equal(source[:, :1], EOS), EOS, cast(memory[:, :1], "int32"))
-    after = where(less(target, len(vocabulary) - 1), target + 1, EOS)
-    decoding = Graph({"next": where(equal(target, BOS), begin, after, name="next")})
-    encoding = Graph({"memory": cast(source, "float32", name="memory")})
-    data = TranslationData(vocabulary, vocabulary, longest, batches=None, read=None)
-    return Translator(data, encoding, decoding, maximum_length)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("a", "a b c d e f"), ("d", "d e f"), ("f", "f"), ("e a a a", "e f"), ("", ""),
-     ("  c ", "c d e f")],
-)  # fmt: skip
-def test_every_token_follows_from_the_one_before(text, expected):
-    assert alphabet()({}, [text]) == [expected]
-
-
-def test_each_text_gets_its_own_translation_in_order():
-    texts = ["d a a", "a", "f f f f f", "", "c b", "a"]
-    expected = ["d e f", "a b c d e f", "f", "", "c d e f", "a b c d e f"]
-    for group in (1, 2, 3, 200):
-        assert alphabet()({}, texts, group) == expected
-    assert alphabet()({}, []) == []
-
-
-def test_similar_lengths_are_decoded_together():
-    translator, widths = alphabet(maximum_length=40), []
-    encode = translator.encode
-
-    def noted(state, source):
-        widths.append(source.shape)
-        return encode(state, source=source)
-
-    noted.graph = encode.graph
-    translator.encode = noted
-    texts = [" ".join(["f"] * length) for length in (30, 1, 28, 2)]
-    translator({}, texts, group=2)
-    assert widths == [(2, 8), (2, 32)]
-
-
-def test_decoding_stops_as_soon_as_all_rows_have_ended():
-    translator, calls = alphabet(), []
-    decode = translator.decode
-
-    def counted(state, **inputs):
-        calls.append(inputs["target_input"].copy())
-        return decode(state, **inputs)
-
-    counted.graph = decode.graph
-    translator.decode = counted
-    translator({}, ["e", "f"])
-    assert len(calls) == 3  # e f <eos>
-    e, f = (translator.data.target_vocabulary.ids[word] for word in "ef")
-    np.testing.assert_array_equal(calls[-1][:, :3], [[BOS, e, f], [BOS, f, EOS]])
-    assert not calls[-1][:, 3:].any()  # what is not decoded yet is padding
-
-
-def test_a_model_that_does_not_stop_is_stopped():
-    """At a quarter more tokens than any target had in training, never beyond the maximum."""
-    assert alphabet(longest=2)({}, ["a"]) == ["a b c"]
-    assert alphabet(longest=100, maximum_length=5)({}, ["a"]) == ["a b c d"]
-
-
-def test_a_text_that_is_too_long_is_refused_with_its_length():
-    translator = alphabet(maximum_length=5)
-    assert translator({}, ["a b c d"])  # with <eos> five tokens
-    with pytest.raises(DataError) as error:
-        translator({}, ["a", "a b c d e"])
-    assert "has 5 tokens" in error.value.problem and "takes 4" in error.value.problem
-    assert "'a b c d e'" in error.value.problem
-    assert "maximum_length" in error.value.fix
 
 
 # ---------------------------------------------------------------- a corpus of files
@@ -169,15 +85,15 @@ def test_what_a_run_keeps_is_enough_to_translate(corpus, monkeypatch):
 
 
 def test_dates_are_not_written_anew_to_translate(monkeypatch):
-    few = translation.dates_corpus(train_examples=300)
-    monkeypatch.setattr(translation, "dates_corpus", lambda seed: few)
+    few = translation_data.dates_corpus(train_examples=300)
+    monkeypatch.setattr(translation_data, "dates_corpus", lambda seed: few)
     settings = Settings(layers=1, width=16, heads=2, inner=16)
     first = task(settings, {})
 
     def forbidden(seed):
         raise AssertionError("the corpus was made")
 
-    monkeypatch.setattr(translation, "dates_corpus", forbidden)
+    monkeypatch.setattr(translation_data, "dates_corpus", forbidden)
     again = task(settings, first.files)
     state = initial_state(first.graph)
     assert again.examples(state) == first.examples(state)
@@ -351,8 +267,12 @@ def test_exact_match_is_the_share_of_whole_lines(corpus, monkeypatch):
     held_out = load_data(settings, {}).corpus.test
     answers = {source: answer for source, answer in held_out}
     wrong = held_out[0][0]
-    monkeypatch.setattr(Translator, "__call__", lambda self, state, texts: [
-        "wrong" if text == wrong else answers[text] for text in texts])  # fmt: skip
+
+    def finished(self, state, texts, *others):
+        for place, text in enumerate(texts):
+            yield place, [Rendering("wrong" if text == wrong else answers[text])]
+
+    monkeypatch.setattr(Translator, "finished", finished)
     made = task(settings, {})
     expected = np.mean([source != wrong for source, _ in held_out])
     assert 0 < expected < 1
@@ -363,7 +283,8 @@ def test_validation_looks_at_other_lines_than_the_test(corpus):
     made = task(settings_of(corpus), {})
     state = initial_state(made.graph, 2)
     test, validation = made.evaluate(state), made.validate(state)
-    assert test.keys() == validation.keys() == {"loss", "exact_match", "examples"}
+    names = {"loss", "perplexity", "token_accuracy", "bleu", "chrf", "exact_match", "examples"}
+    assert test.keys() == validation.keys() == names
     assert test["loss"] != validation["loss"]
     assert math.isfinite(test["loss"])
 

@@ -8,7 +8,8 @@ import pytest
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, task
-from graphgrad.training.translation import Translator
+from graphgrad.training.task import Rendering
+from graphgrad.training.translator import Translator
 
 WORDS = ["a", "b", "c", "d", "e", "f"]
 LINES = [" ".join(WORDS[(n * k) % 6] for k in range(1, n % 5 + 2)) for n in range(60)]
@@ -48,10 +49,11 @@ def test_a_translation_is_right_where_its_tokens_are(tmp_path, monkeypatch, leve
     known = Vocabulary.build(targets, level)
     reference = dict(zip(sources, targets, strict=True))
 
-    def perfect(self, state, texts):
-        return [known.decode(known.encode(reference[text])) for text in texts]
+    def perfect(self, state, texts, *others):
+        for place, text in enumerate(texts):
+            yield place, [Rendering(known.decode(known.encode(reference[text])))]
 
-    monkeypatch.setattr(Translator, "__call__", perfect)
+    monkeypatch.setattr(Translator, "finished", perfect)
     made = task(settings, {})
     figures = made.evaluate(initial_state(made.graph, 0))
     assert figures["exact_match"] == 1 and figures["examples"] == 3
@@ -59,7 +61,11 @@ def test_a_translation_is_right_where_its_tokens_are(tmp_path, monkeypatch, leve
 
 def test_another_translation_is_wrong(corpus, monkeypatch):
     made = task(settings_of(corpus), {})
-    monkeypatch.setattr(Translator, "__call__", lambda self, state, texts: ["A  B"] * len(texts))
+
+    def other(self, state, texts, *others):
+        return ((place, [Rendering("A  B")]) for place, _ in enumerate(texts))
+
+    monkeypatch.setattr(Translator, "finished", other)
     assert made.evaluate(initial_state(made.graph, 0))["exact_match"] == 0
 
 

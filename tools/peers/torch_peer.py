@@ -49,8 +49,8 @@ class FeedForward(nn.Module):
         return self.outer(functional.relu(self.inner(x)))
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention and the position-wise network, each with dropout, residual and norm."""
+class Layer(nn.Module):
+    """The parts of both kinds of layers: self-attention, the position-wise network, their norms."""
 
     def __init__(self, workload: Workload, dropout: float) -> None:
         super().__init__()
@@ -61,22 +61,24 @@ class EncoderLayer(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
+
+class EncoderLayer(Layer):
+    """Self-attention and the position-wise network, each with dropout, residual and norm."""
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, x, mask)))
         return self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
 
 
-class DecoderLayer(EncoderLayer):
-    """The same with attention to the encoder's last output in between."""
+class DecoderLayer(Layer):
+    """A layer with attention to the encoder's last output between the two parts."""
 
     def __init__(self, workload: Workload, dropout: float) -> None:
         super().__init__(workload, dropout)
         self.cross_attention = Attention(workload.width, workload.heads)
         self.cross_attention_norm = nn.LayerNorm(workload.width)
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor
-    ) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, x, mask)))
         seen = self.cross_attention(x, memory, memory_mask)
         x = self.cross_attention_norm(x + self.dropout(seen))
@@ -86,9 +88,7 @@ class DecoderLayer(EncoderLayer):
 class Half(nn.Module):
     """Encoder or decoder: an embedding with positions, and layers."""
 
-    def __init__(
-        self, layer: type[EncoderLayer], workload: Workload, length: int, dropout: float
-    ) -> None:
+    def __init__(self, layer: type[Layer], workload: Workload, length: int, dropout: float) -> None:
         super().__init__()
         self.scale = workload.width**0.5
         self.embedding = nn.Embedding(workload.vocabulary, workload.width)

@@ -17,11 +17,13 @@ from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
 from graphgrad.ops.indexing import check_indices, scatter_add
 from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.ranking import top
 from graphgrad.plan import Plan
 
 try:
     from graphgrad.backends.numpy.call_table import link
     from graphgrad.loops.library.philox import fill_dropout_mask
+    from graphgrad.loops.library.ranking import top_rows
     from graphgrad.loops.library.rows import add_rows
     from graphgrad.loops.threads import usable_cores
 except ImportError:  # without llvmlite
@@ -51,8 +53,17 @@ def _scatter_add(out: np.ndarray, indices: np.ndarray, rows: np.ndarray, size: i
     np.logical_or.at(out, indices, rows)  # the sum of booleans, as in NumPy
 
 
+def _top(out: np.ndarray, x: np.ndarray, k: int) -> None:
+    size = x.shape[-1]
+    rows, found = np.ascontiguousarray(x).reshape(-1, size), np.empty((x.size // size, k), np.int32)
+    left = top_rows(found, rows)
+    if left.any():
+        found[left] = np.argsort(-rows[left], axis=-1, kind="stable")[:, :k]
+    out[...] = found.reshape(out.shape)
+
+
 OVERRIDES: Mapping[Operation, Callable[..., None]] = (
-    {dropout_mask: _dropout_mask, scatter_add: _scatter_add} if COMPILES else {}
+    {dropout_mask: _dropout_mask, scatter_add: _scatter_add, top: _top} if COMPILES else {}
 )
 """Computations that are faster than those of the operations' own blocks."""
 

@@ -143,11 +143,8 @@ def measure(
     tiny: real,
     width: int64,
 ) -> bool_:
-    x, signed_bits, unsigned_bits = (
-        array(address, real, size),
-        array(address, signed, size),
-        array(address, unsigned, size),
-    )
+    x, signed_bits = array(address, real, size), array(address, signed, size)
+    unsigned_bits = array(address, unsigned, size)
     count, mean, squares, zeros = int64(0), float64(0), float64(0), int64(0)
     smallest, largest = float64(INFINITY), float64(-INFINITY)
     guess = x[0] if signed_bits[0] < infinite and unsigned_bits[0] < lowest else real(0)
@@ -178,8 +175,7 @@ def measure(
         smallest, largest = min(smallest, low), max(largest, high)
         if n > 0:
             guess = real(average)
-            apart = average - mean
-            together = float64(count + n)
+            apart, together = average - mean, float64(count + n)
             squares += spread + apart * apart * (float64(count) * float64(n) / together)
             mean += apart * (float64(n) / together)
             count += n

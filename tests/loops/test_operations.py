@@ -1,6 +1,6 @@
 """Every operator, relation, conversion and function, for every type that it is for, as in NumPy.
 
-The cases are those of the tables in llvm_text.py and expressions.py; what is entered there has
+The cases are those of the tables in operations.py and expressions.py; what is entered there has
 to be given its meaning in NumPy here, or a test says what is missing.
 """
 
@@ -20,7 +20,8 @@ from scipy import special
 
 from graphgrad.loops import language
 from graphgrad.loops.expressions import ARITHMETIC, RELATIONS
-from graphgrad.loops.llvm_text import BYTES, FUNCTIONS, LLVM_TYPES, Literal, LoopError
+from graphgrad.loops.llvm_text import BYTES, LLVM_TYPES, Literal, LoopError
+from graphgrad.loops.operations import FUNCTIONS
 
 FLOATS = ("float32", "float64")
 INTEGERS = ("int32", "int64", "uint32", "uint64")

@@ -1,0 +1,94 @@
+"""The loop that all ways of decoding share: one batch of sentences from its prompts to its ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from graphgrad.decoding.beam import BeamSearch
+from graphgrad.decoding.decodable import Decodable, Sentence
+from graphgrad.decoding.hypothesis import Hypothesis
+from graphgrad.decoding.options import Options
+from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up, width_for
+from graphgrad.decoding.session import SMALLEST_ROWS, Session
+from graphgrad.decoding.single import SingleSearch
+
+
+class Search(Protocol):
+    """Chooses tokens. It is given what a step gives, and asked for what the next one reads."""
+
+    going: np.ndarray
+    """Which rows of the batch go on."""
+
+    @property
+    def wanted(self) -> Wanted: ...
+    @property
+    def next_tokens(self) -> np.ndarray: ...
+    @property
+    def parents(self) -> np.ndarray | None: ...
+    def take(self, found: Mapping[str, np.ndarray]) -> None: ...
+    def banned(self, vocabulary: int) -> np.ndarray: ...
+    def moved(self, rows: np.ndarray, count: int) -> None: ...
+    def open_sentences(self) -> set[int]: ...
+    def results(self) -> list[list[Hypothesis]]: ...
+
+
+def search_for(options: Options) -> type[SingleSearch] | type[BeamSearch]:
+    """The search that the options ask for."""
+    return BeamSearch if options.beam > 1 else SingleSearch
+
+
+def decode_batch(
+    programs: Programs,
+    state: State,
+    sentences: Sequence[Sentence],
+    search: Search,
+    batch: int,
+    going: Callable[[int], None],
+) -> list[list[Hypothesis]]:
+    """The hypotheses of each sentence; `going` is told after each step how many go on."""
+    decodable = programs.decodable
+    session = Session(programs, state, _sources(decodable, sentences, batch), batch)
+    wanted = search.wanted
+    found = session.prompt(*_prompts(sentences, batch), replace(wanted, banned=False))
+    while True:
+        search.take(found)
+        left = np.flatnonzero(search.going)
+        if not len(left):
+            return search.results()
+        going(len(left))
+        if search.parents is not None:
+            session.reorder(search.parents)
+        fewest = max(SMALLEST_ROWS // search.next_tokens.shape[1], 1)
+        smaller = max(rounded_up(len(left), 1), fewest)
+        if 4 * smaller <= 3 * session.batch:
+            search.moved(session.keep(left, smaller), len(left))
+        banned = search.banned(session.vocabulary) if wanted.banned else None
+        found = session.step(search.next_tokens, search.going, wanted, banned)
+
+
+def _sources(decodable: Decodable, sentences: Sequence[Sentence], batch: int) -> np.ndarray | None:
+    """The tokens to encode, padded; what fills the batch up is a copy of the first sentence."""
+    if decodable.encoding is None:
+        return None
+    width = width_for(max(len(each.source) for each in sentences))
+    source = np.full((batch, width), decodable.padding, np.int32)
+    for row in range(batch):
+        tokens = sentences[row if row < len(sentences) else 0].source
+        source[row, : len(tokens)] = tokens
+    return source
+
+
+def _prompts(sentences: Sequence[Sentence], batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """The prompts, padded behind by zeros that nobody looks at, and their lengths."""
+    longest = max(len(each.prompt) for each in sentences)
+    prompts = np.zeros((batch, 1 if longest == 1 else width_for(longest)), np.int32)
+    lengths = np.ones(batch, np.int64)
+    for row in range(batch):
+        tokens = sentences[row if row < len(sentences) else 0].prompt
+        prompts[row, : len(tokens)] = tokens
+        lengths[row] = len(tokens)
+    return prompts, lengths
