@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphgrad.tools.peers.torch_engine import (
+from graphgrad.tools.peers.torch_peer import (
     PADDING,
     Attention,
     DecoderLayer,
