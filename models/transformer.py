@@ -43,20 +43,15 @@ from graphgrad.ops import (
     mean_over_targets,
 )
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
+from graphgrad.training.settings import at_least, below, below_one, one_of
 from graphgrad.training.task import Task
-from graphgrad.training.translation import (
-    BEGIN,
-    END,
-    PADDING,
-    TranslationData,
-    load_data,
-    translation_task,
-)
+from graphgrad.training.text_settings import TextSettings
+from graphgrad.training.translation import BEGIN, END, PADDING, translation_task
+from graphgrad.training.translation_data import load_data
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(TextSettings):
     """The keys of `--set`; the defaults are the recipe for `dates`."""
 
     steps: int = 2400
@@ -81,23 +76,12 @@ class Settings(TrainingSettings):
     """Use the target embedding as the matrix of the output layer too."""
     activation: str = "relu"
     """Of the position-wise network: relu, gelu, tanh, sigmoid or linear."""
-    source: str = ""
-    """A file of source lines; empty: the built-in `dates`."""
-    target: str = ""
-    """A file of target lines, aligned with `source`."""
-    tokens: str = "character"
-    """What a token is: character or whitespace."""
-    maximum_length: int = 128
-    """Pairs with more tokens than that, the end counted, are left out."""
-    maximum_vocabulary: int = 10000
-    """How many tokens each side knows, the most frequent ones; others are unknown."""
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        TextSettings.__post_init__(self)
         one_of("norm", self.norm, ("post", "pre"))
-        one_of("tokens", self.tokens, ("character", "whitespace"))
         one_of("activation", self.activation, ("relu", "gelu", "tanh", "sigmoid", "linear"))
-        for name in ("layers", "width", "heads", "inner", "maximum_length"):
+        for name in ("layers", "width", "heads", "inner"):
             at_least(name, getattr(self, name), 1)
             below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
         for name in ("dropout", "label_smoothing"):
@@ -107,8 +91,6 @@ class Settings(TrainingSettings):
                 f"width {self.width} must be even and divisible by heads {self.heads}",
                 fix="choose a width such as heads × 16",
             )
-        if bool(self.source) != bool(self.target):
-            raise ConfigurationError("source and target belong together", fix="give both files")
 
 
 CHECK: Mapping[str, object] = {
@@ -307,7 +289,7 @@ def decoding_step(step: Step, settings: Settings, target_vocabulary: int) -> Nod
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
     """The Transformer with its data: `dates`, or the files of the settings."""
-    data: TranslationData = load_data(settings, files)
+    data = load_data(settings, files)
     source_size, target_size = len(data.source_vocabulary), len(data.target_vocabulary)
     return translation_task(
         settings,

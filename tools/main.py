@@ -21,11 +21,15 @@ from graphgrad.tools import (
     check,
     doctor,
     evaluate,
+    export,
+    fill,
+    generate,
     guide,
     inspect,
     new,
     plot,
     profile,
+    recipes,
     render,
     train,
     translate,
@@ -35,6 +39,8 @@ from graphgrad.tools.streams import abandon, output_failure, standard_streams, t
 COMMANDS: Mapping[str, ModuleType] = {
     "train": train,
     "translate": translate,
+    "generate": generate,
+    "fill": fill,
     "evaluate": evaluate,
     "render": render,
     "inspect": inspect,
@@ -45,6 +51,8 @@ COMMANDS: Mapping[str, ModuleType] = {
     "doctor": doctor,
     "guide": guide,
     "new": new,
+    "export": export,
+    "recipes": recipes,
 }
 
 DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the

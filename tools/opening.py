@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
-from graphgrad.models import BUILTIN
+from graphgrad.files import disk_errors, read_file
+from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
+from graphgrad.text import suggestion
 from graphgrad.tools.options import MODEL_OPTION, add_options
 from graphgrad.tools.streams import tell
+from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.runs import OpenRun, open_run
-from graphgrad.training.task import ModelFile, load_model
+from graphgrad.training.task import ModelFile, is_path, load_model
 
 RUNS = Path("runs")
 _LISTED = 5
+_LONGEST_RECIPE = 1 << 20  # bytes
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +66,7 @@ def is_run(name: str) -> bool:
 
 
 def model_of(name: str) -> ModelFile:
-    """The built-in model of a name, or that of a file."""
+    """The built-in model of a name, or that of a file, or that of a recipe with its settings."""
     if is_run(name):
         if (Path(name) / CONFIGURATION).is_file():
             raise UnknownNameError(
@@ -76,7 +80,34 @@ def model_of(name: str) -> ModelFile:
             name,
             f"models: {', '.join(BUILTIN)}, or a .py file",
         )
+    if name.endswith(".toml"):
+        return _model_of_file(Path(name))
+    if name not in BUILTIN and not is_path(name):
+        return _model_of_recipe(name)
     return load_model(name, BUILTIN)
+
+
+def _model_of_recipe(name: str) -> ModelFile:
+    """The model of a built-in recipe."""
+    if name not in recipe_names():
+        known = [*BUILTIN, *recipe_names()]
+        near = suggestion(name, known, "")
+        hint = f"{near}; " if near.startswith("did") else ""
+        raise UnknownNameError(
+            f"there is no model and no recipe called {name!r}",
+            fix=f"{hint}built-in models: {', '.join(BUILTIN)}; recipes: "
+            f"{', '.join(recipe_names())}; or give the path of a .py or .toml file",
+        )
+    return model_of_recipe(builtin_recipe(name), BUILTIN, f"{name}.toml")
+
+
+def _model_of_file(path: Path) -> ModelFile:
+    """The model of a recipe in a user's own file."""
+    with disk_errors(path, "read"):
+        if not path.is_file():
+            raise UnknownNameError(f"there is no recipe file {path}", fix="check the path")
+        text = read_file(path, _LONGEST_RECIPE).decode("utf-8", "replace")
+    return model_of_recipe(read_recipe(path.stem, text, str(path)), BUILTIN, str(path))
 
 
 def batch_of(batch: int | None, step: int) -> int:

@@ -20,10 +20,14 @@ from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
+from graphgrad.training.text_settings import FILES as LINES
 from graphgrad.training.trainer import check_settings, train
 from graphgrad.training.trust import is_trusted
 
+FILES = (*LINES, "text")
+"""The settings that are options of their own, as they name files."""
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
+EXAMPLE_GAP = "Return the number of [MASK] in the list."
 EXAMPLE = "de: Sonntag, 22. November 2026"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
 fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
@@ -32,7 +36,9 @@ stopped.
 
     graphgrad train transformer
     graphgrad train transformer --settings
-    graphgrad train transformer --source train.en --target train.de --set tokens=whitespace
+    graphgrad train transformer --source train.en --target train.de --set tokens=bpe
+    graphgrad train gpt --text book.txt
+    graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
@@ -41,7 +47,11 @@ stopped.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("model", nargs="?", help=f"{', '.join(BUILTIN)}, or a .py file")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help=f"{', '.join(BUILTIN)}, a .py file, or a recipe (see `graphgrad recipes`)",
+    )
     parser.add_argument(
         "--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)"
     )
@@ -54,8 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what came after it (default: the newest)",
     )
     add_model_option(parser)
-    parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
-    parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
+    _add_files(parser)
+    parser.add_argument(
+        "--text", metavar="FILE", help="a text, or a folder of texts, for gpt and bert"
+    )
     parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -88,6 +100,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which nodes to record: a name, or a pattern with * and ?; may be "
         "repeated (default: every node)",
     )
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name files of text."""
+    parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
+    parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
+    parser.add_argument("--pairs", metavar="FILE", help="both in one file, a tab between them")
+    for part in ("validation", "test"):
+        for name in ("source", "target", "pairs"):
+            parser.add_argument(
+                f"--{part}-{name}",
+                metavar="FILE",
+                help=f"likewise for {part} (default: some pairs are held out)",
+            )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -138,7 +164,7 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     check_settings(opened)
     warning = one_line_warning()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
-    for line in (*opened.warnings, warning, busy_note(), opened.task.notice, *likely):
+    for line in (*opened.warnings, warning, busy_note(), *opened.task.notice.splitlines(), *likely):
         if line:
             shown.message(f"note: {line}")
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))
@@ -159,8 +185,12 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
     if opened.task.translate is not None:
-        text = "TEXT" if getattr(opened.settings, "source", "") else f'"{EXAMPLE}"'
+        text = "TEXT" if getattr(opened.settings, "reads_files", False) else f'"{EXAMPLE}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
+    if opened.task.generate is not None:
+        shown.message(f"try: graphgrad generate {folder}")
+    if opened.task.fill is not None:
+        shown.message(f'try: graphgrad fill {folder} "{EXAMPLE_GAP}"')
     return 0
 
 
@@ -187,18 +217,20 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             "train needs a model or --resume DIR", fix=f"graphgrad train {next(iter(BUILTIN))}"
         )
     model = model_of(arguments.model)
-    if (arguments.source or arguments.target) and not hasattr(model.settings, "source"):
-        raise ConfigurationError(
-            f"the model {model.short_name} reads no lines of text",
-            fix="leave --source and --target out",
-        )
+    for name in FILES:
+        if getattr(arguments, name) and not hasattr(model.settings, name):
+            raise ConfigurationError(
+                f"the model {model.short_name} reads no "
+                f"{'file' if name == 'text' else 'lines'} of text",
+                fix=f"leave {_option(name)} out",
+            )
     return create_run(
         model, with_assignments(model.settings, _assignments(arguments)), arguments.run
     )
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:
-    if arguments.model or arguments.run or arguments.source or arguments.target:
+    if arguments.model or arguments.run or any(getattr(arguments, name) for name in FILES):
         raise ConfigurationError(
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",
@@ -214,12 +246,12 @@ def _assignments(arguments: argparse.Namespace) -> list[str]:
 
     Links are not followed: that of a pipe (`<(zcat …)`, /dev/stdin) leads to no file.
     """
-    files = [
-        f"{key}={Path(path).absolute()}"
-        for key in ("source", "target")
-        if (path := getattr(arguments, key))
-    ]
+    files = [f"{key}={Path(path).absolute()}" for key in FILES if (path := getattr(arguments, key))]
     return [*arguments.set, *_recording(arguments), *files]
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _recording(arguments: argparse.Namespace) -> list[str]:

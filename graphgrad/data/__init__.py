@@ -4,10 +4,12 @@ The package imports nothing of graphgrad but its errors, so that it can be used,
 without the engine. (The examples of dates are in `graphgrad.data.dates`, which needs Babel.)
 """
 
-from graphgrad.data.batches import Batch, Batches, evaluation_batches
+from graphgrad.data.batches import Batches, evaluation_batches
 from graphgrad.data.corpus import Corpus, permutation
+from graphgrad.data.encoded import Batch
 from graphgrad.data.lines import read_lines
-from graphgrad.data.text import read_pairs, read_parallel
+from graphgrad.data.parallel import read_pairs
+from graphgrad.data.text import read_corpus, read_parallel
 from graphgrad.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Vocabulary",
     "evaluation_batches",
     "permutation",
+    "read_corpus",
     "read_lines",
     "read_pairs",
     "read_parallel",

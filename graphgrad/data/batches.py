@@ -9,7 +9,7 @@ in turn. What does not fill a batch is left out of that epoch; another epoch lea
 Lengths are padded up to a multiple of ``round_to``, but never beyond the longest example of all:
 a program is compiled once per (batch, source, target) shape, and so few shapes arise without
 padding for its own sake. Within such a length examples keep their random order, which mixes a batch
-as far as its shape allows.
+as far as its shape allows. (Batches of about equally many tokens are in `token_batches.py`.)
 
 Laws: a source sequence ends with ``<eos>``, as does ``target_output``; ``target_input`` starts with
 ``<bos>``; all three are padded with ``<pad>`` = 0 behind. ``target_input[:, 1:]`` equals
@@ -17,67 +17,18 @@ Laws: a source sequence ends with ``<eos>``, as does ``target_output``; ``target
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from graphgrad.data.corpus import Pair, permutation
-from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
+from graphgrad.data.encoded import Batch, Examples, encode_pairs
+from graphgrad.data.parallel import lines_text
+from graphgrad.data.tokens import Tokens
 from graphgrad.errors import ConfigurationError, DataError
 
 ROUND_TO = 8
 CHUNK_BATCHES = 64
-_EXAMPLE_STREAM, _BATCH_STREAM = 3, 4
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch of ids, int32.
-
-    ``source`` is [batch, source], ``target_input`` and ``target_output`` are [batch, target].
-    ``rows`` counts the real examples, which come first; a row that only fills up the shape has
-    ``<eos>`` as its source and ``<bos>`` as its target input, so that attention never meets a row
-    without a single token, and nothing but ``<pad>`` as its target output, so that it counts
-    nowhere. ``tokens`` counts the target output's ids that are not ``<pad>``.
-    """
-
-    source: np.ndarray
-    target_input: np.ndarray
-    target_output: np.ndarray
-    rows: int
-    tokens: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """The lengths of the axes (batch, source, target)."""
-        return (*self.source.shape, self.target_output.shape[1])
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Encoded pairs, ``<eos>`` included; the widths are their padded lengths, int64 [examples]."""
-
-    sources: list[np.ndarray]
-    targets: list[np.ndarray]
-    source_widths: np.ndarray
-    target_widths: np.ndarray
-
-    def batch(self, members: Sequence[int] | np.ndarray, batch_size: int) -> Batch:
-        width = int(self.source_widths[members].max())
-        target_width = int(self.target_widths[members].max())
-        source = np.full((batch_size, width), PAD, np.int32)
-        target_input = np.full((batch_size, target_width), PAD, np.int32)
-        target_output = np.full((batch_size, target_width), PAD, np.int32)
-        source[:, 0] = EOS
-        target_input[:, 0] = BOS
-        tokens = 0
-        for row, number in enumerate(members):
-            ids, answer = self.sources[number], self.targets[number]
-            source[row, : len(ids)] = ids
-            target_input[row, 1 : len(answer)] = answer[:-1]
-            target_output[row, : len(answer)] = answer
-            tokens += len(answer)
-        return Batch(source, target_input, target_output, len(members), tokens)
+EXAMPLE_STREAM, BATCH_STREAM = 3, 4
 
 
 class Batches:
@@ -92,26 +43,21 @@ class Batches:
     def __init__(
         self,
         pairs: Sequence[Pair],
-        source_vocabulary: Vocabulary,
-        target_vocabulary: Vocabulary,
+        source_vocabulary: Tokens,
+        target_vocabulary: Tokens,
         batch_size: int,
         seed: int = 0,
         maximum_length: int | None = None,
         round_to: int = ROUND_TO,
     ) -> None:
         _check_sizes(batch_size, round_to)
-        sources, targets = _encode(pairs, source_vocabulary, target_vocabulary)
-        long = _too_long(sources, targets, maximum_length)
-        self._examples = _examples(sources, targets, ~long, round_to)
-        self.dropped = int(long.sum())
+        encoded = encode_pairs(pairs, source_vocabulary, target_vocabulary)
+        self.examples, self.notice = fitting(encoded, maximum_length)
+        self.dropped = len(encoded) - len(self.examples)
         self.batch_size, self.seed = batch_size, seed
-        self.notice = ""
-        if self.dropped:
-            self.notice = (
-                f"{self.dropped} of {len(pairs)} pairs are longer than {maximum_length} tokens "
-                "and left out of training"
-            )
-        remaining = len(self._examples.sources)
+        self._source_widths = _widths(self.examples.sources.lengths, round_to)
+        self._target_widths = _widths(self.examples.targets.lengths, round_to)
+        remaining = len(self.examples)
         if remaining < batch_size:
             dropped = f" ({self.notice})" if self.notice else ""
             raise ConfigurationError(
@@ -122,22 +68,33 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._examples.sources) // self.batch_size
+        return len(self.examples) // self.batch_size
 
     def at(self, step: int) -> Batch:
         """The batch of training step ``step`` = 0, 1, 2, ..."""
         if step < 0:
             raise ValueError(f"step {step} is negative")
         epoch, place = divmod(step, len(self))
-        return self._examples.batch(self._members(epoch)[place], self.batch_size)
+        members = self._members(epoch)[place]
+        source, target = self._widths_of(members)
+        return self.examples.batch(members, self.batch_size, int(source), int(target))
 
     def shapes(self, epoch: int = 0) -> tuple[tuple[int, int, int], ...]:
         """The distinct (batch, source, target) shapes of one epoch, in ascending order."""
-        members, examples = self._members(epoch), self._examples
-        sources = examples.source_widths[members].max(axis=1)
-        targets = examples.target_widths[members].max(axis=1)
+        sources, targets = self._widths_of(self._members(epoch))
         widths = set(zip(sources.tolist(), targets.tolist(), strict=True))
         return tuple((self.batch_size, *pair) for pair in sorted(widths))
+
+    def padding(self, epoch: int = 0) -> float:
+        """The share of ``<pad>`` among the ids of one epoch, source and target together."""
+        members = self._members(epoch)
+        cells = self.batch_size * sum(int(widths.sum()) for widths in self._widths_of(members))
+        return padding_share(self.examples, members, cells)
+
+    def _widths_of(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The padded lengths of the batches whose examples stand along the last axis."""
+        sources, targets = self._source_widths[members], self._target_widths[members]
+        return sources.max(axis=-1), targets.max(axis=-1)
 
     def _members(self, epoch: int) -> np.ndarray:
         # one epoch is remembered: a pure function's value, kept only to save time
@@ -149,20 +106,40 @@ class Batches:
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         """The examples of each batch of an epoch, int64 [batches per epoch, batch]."""
-        examples, count = self._examples, len(self)
-        order = permutation(len(examples.sources), self.seed, _EXAMPLE_STREAM, epoch)
+        count = len(self)
+        order = permutation(len(self.examples), self.seed, EXAMPLE_STREAM, epoch)
         order = order[: count * self.batch_size]
         chunk = np.arange(len(order)) // (CHUNK_BATCHES * self.batch_size)
-        keys = (examples.target_widths[order], examples.source_widths[order], chunk)
+        keys = (self._target_widths[order], self._source_widths[order], chunk)
         alike: np.ndarray = order[np.lexsort(keys)].reshape(count, self.batch_size)
-        shuffled: np.ndarray = alike[permutation(count, self.seed, _BATCH_STREAM, epoch)]
+        shuffled: np.ndarray = alike[permutation(count, self.seed, BATCH_STREAM, epoch)]
         return shuffled
+
+
+def fitting(examples: Examples, maximum_length: int | None) -> tuple[Examples, str]:
+    """The examples that are not too long, and a word about the others."""
+    long = examples.longer_than(maximum_length)
+    count = int(long.sum())
+    if not count:
+        return examples, ""
+    numbers = [] if examples.numbers is None else examples.numbers[long].tolist()
+    notice = (
+        f"{count} of {len(examples)} pairs are longer than {maximum_length} tokens "
+        f"and left out of training{f' ({lines_text(numbers)})' if numbers else ''}"
+    )
+    return examples.subset(~long), notice
+
+
+def padding_share(examples: Examples, members: np.ndarray, cells: int) -> float:
+    """The share of ``<pad>`` where these examples stand in so many cells."""
+    sides = (examples.sources, examples.targets)
+    return 1 - sum(int(side.lengths[members].sum()) for side in sides) / cells
 
 
 def evaluation_batches(
     pairs: Sequence[Pair],
-    source_vocabulary: Vocabulary,
-    target_vocabulary: Vocabulary,
+    source_vocabulary: Tokens,
+    target_vocabulary: Tokens,
     batch_size: int,
     maximum_length: int | None = None,
     round_to: int = ROUND_TO,
@@ -175,8 +152,8 @@ def evaluation_batches(
     _check_sizes(batch_size, round_to)
     if not len(pairs):
         raise DataError("there are no pairs to evaluate", fix="give at least one")
-    sources, targets = _encode(pairs, source_vocabulary, target_vocabulary)
-    long = np.flatnonzero(_too_long(sources, targets, maximum_length))
+    examples = encode_pairs(pairs, source_vocabulary, target_vocabulary)
+    long = np.flatnonzero(examples.longer_than(maximum_length))
     if len(long):
         first = int(long[0])
         raise DataError(
@@ -184,11 +161,14 @@ def evaluation_batches(
             f"pair {first + 1}: {pairs[first][0]!r:.80}",
             "raise the maximum length or shorten the text",
         )
-    examples = _examples(sources, targets, np.ones(len(pairs), bool), round_to)
-    starts = range(0, len(pairs), batch_size)
+    sources = _widths(examples.sources.lengths, round_to)
+    targets = _widths(examples.targets.lengths, round_to)
+    cuts = (slice(start, start + batch_size) for start in range(0, len(pairs), batch_size))
     return (
-        examples.batch(range(start, min(start + batch_size, len(pairs))), batch_size)
-        for start in starts
+        examples.batch(
+            np.arange(len(pairs))[cut], batch_size, int(sources[cut].max()), int(targets[cut].max())
+        )
+        for cut in cuts
     )
 
 
@@ -198,37 +178,7 @@ def _check_sizes(batch_size: int, round_to: int) -> None:
             raise ConfigurationError(f"{name} is {value}", fix="use 1 or more")
 
 
-def _encode(
-    pairs: Sequence[Pair], source_vocabulary: Vocabulary, target_vocabulary: Vocabulary
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    sources = [np.array([*source_vocabulary.encode(line), EOS], np.int32) for line, _ in pairs]
-    targets = [np.array([*target_vocabulary.encode(line), EOS], np.int32) for _, line in pairs]
-    return sources, targets
-
-
-def _too_long(
-    sources: list[np.ndarray], targets: list[np.ndarray], maximum_length: int | None
-) -> np.ndarray:
-    if maximum_length is None:
-        return np.zeros(len(sources), bool)
-    longest: np.ndarray = np.maximum(_lengths(sources), _lengths(targets))
-    return longest > maximum_length
-
-
-def _lengths(sequences: list[np.ndarray]) -> np.ndarray:
-    return np.array([len(sequence) for sequence in sequences], np.int64)
-
-
-def _examples(
-    sources: list[np.ndarray], targets: list[np.ndarray], kept: np.ndarray, round_to: int
-) -> _Examples:
-    members = np.flatnonzero(kept).tolist()
-    sources, targets = [sources[m] for m in members], [targets[m] for m in members]
-    return _Examples(sources, targets, _widths(sources, round_to), _widths(targets, round_to))
-
-
-def _widths(sequences: list[np.ndarray], round_to: int) -> np.ndarray:
+def _widths(lengths: np.ndarray, round_to: int) -> np.ndarray:
     """Lengths rounded up to a multiple of ``round_to``, but not beyond the longest of all."""
-    lengths = _lengths(sequences)
     widths: np.ndarray = np.minimum(-(-lengths // round_to) * round_to, lengths.max(initial=0))
     return widths

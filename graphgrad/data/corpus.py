@@ -9,6 +9,7 @@ independent draws under the same key.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,13 +23,13 @@ Pair = tuple[str, str]
 class Corpus:
     """Pairs of (source line, target line), split three ways; no source is on two sides.
 
-    ``notice`` says in words which pairs were read and left out; empty where none was.
+    ``notice`` says in words, a line for each thing, what is odd about the pairs; empty for nothing.
     """
 
     name: str
-    train: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
-    test: tuple[Pair, ...]
+    train: Sequence[Pair]
+    validation: Sequence[Pair]
+    test: Sequence[Pair]
     notice: str = ""
 
     def digest(self) -> str:
@@ -36,9 +37,9 @@ class Corpus:
         whole = hashlib.sha256()
         for pairs in (self.train, self.validation, self.test):
             for side in (0, 1):
-                lines = [pair[side] for pair in pairs]
-                whole.update(f"{len(lines)}\n".encode())
-                whole.update("".join(f"{line}\n" for line in lines).encode())
+                whole.update(f"{len(pairs)}\n".encode())
+                for pair in pairs:
+                    whole.update(f"{pair[side]}\n".encode())
         return whole.hexdigest()
 
 

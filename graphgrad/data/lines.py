@@ -10,12 +10,14 @@ named by its number and takes no other line with it.
 """
 
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from graphgrad.errors import DataError
 
 _PIPES = ("/dev/fd/", "/proc/")
 _GZIP, _MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
+_PIECE = 1 << 20  # bytes read at a time
 
 
 class LineCutter:
@@ -113,25 +115,42 @@ def read_lines(path: str | Path) -> list[str]:
     ...     gg.data.read_lines(path)
     ['one', 'two']
     """
-    cutter, where = LineCutter(), str(path)
-    try:
-        lines = cutter.feed(_read_bytes(Path(path))) + cutter.end()
-        if not lines:
-            raise DataError("the file is empty", fix="give a file with one sentence a line")
-        texts: list[str] = []
-        for line in lines:
-            where = f"{path}, line {len(texts) + 1}"
+    texts: list[str] = []
+    for line in each_line(path):
+        try:
             texts.append(decode_line(line))
-        return texts
+        except DataError as error:
+            where = f"{path}, line {len(texts) + 1}"
+            raise DataError(error.problem, where, error.fix) from None
+    return texts
+
+
+def each_line(path: str | Path) -> Iterator[bytes]:
+    """The lines of one file, plain or gzip, as bytes without their ends, a piece at a time.
+
+    Raises `DataError` for a file that is missing, unreadable, empty or damaged.
+    """
+    cutter, some = LineCutter(), False
+    try:
+        for piece in _pieces(Path(path)):
+            lines = cutter.feed(piece)
+            some = some or bool(lines)
+            yield from lines
+        last = cutter.end()
+        if not some and not last:
+            raise DataError("the file is empty", fix="give a file with one sentence a line")
     except DataError as error:
-        raise DataError(error.problem, where, error.fix) from None
+        raise DataError(error.problem, error.where or str(path), error.fix) from None
+    yield from last
 
 
-def _read_bytes(path: Path) -> bytes:
+def _pieces(path: Path) -> Iterator[bytes]:
     try:
         if path.is_dir():
             raise DataError("this is a directory, not a file", fix="name a file in it")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                yield piece
     except FileNotFoundError:
         if str(path).startswith(_PIPES):
             raise DataError(

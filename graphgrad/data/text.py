@@ -1,27 +1,30 @@
-"""Line-aligned parallel text from files: line n of one file translates line n of the other.
+"""A corpus from files: line-aligned or tab-separated pairs, and what is held out of them.
 
-Design: `lines.py` says what a line is. Pairs with a blank side are left out, and the corpus says
-so.
+Design: `lines.py` says what a line is and `parallel.py` what a pair is.
 
 Held-out pairs are chosen by distinct source line, so that a sentence that occurs often is on one
 side only; lines that differ in nothing but Unicode's normal form or the spaces between words are
 one. The choice is a shuffle keyed by the seed: the first lines of the order are the test, the next
-the validation, the rest is training.
+the validation, the rest is training. Lines are compared by 64 bits of a hash: two that have the
+same by chance are on the same side.
 
 Laws: same files, share and seed, same corpus; every `Corpus` returned has at least one pair on each
 side.
 """
 
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
+
 from graphgrad.data.corpus import Corpus, Pair, permutation
-from graphgrad.data.lines import read_lines
+from graphgrad.data.flat import Pairs, side_of
+from graphgrad.data.parallel import PathPair, Place, ReadPairs, lines_text, read_pairs
 from graphgrad.data.vocabulary import normal_form
 from graphgrad.errors import ConfigurationError, DataError
 
 _SPLIT_STREAM = 2
-_LISTED = 5  # line numbers in a notice
-PathPair = tuple[str | Path, str | Path]
 
 
 def read_parallel(
@@ -32,87 +35,113 @@ def read_parallel(
     validation: PathPair | None = None,
     test: PathPair | None = None,
 ) -> Corpus:
-    """The corpus of two aligned files.
+    """The corpus of two aligned files; see `read_corpus`."""
+    return read_corpus((source_path, target_path), validation_share, seed, validation, test)
 
-    ``validation`` and ``test`` name explicit (source, target) files. Whichever is not given is held
-    out: ``validation_share`` of the distinct source lines each, at least one. Raises `DataError`
-    for files that cannot be used and for too few lines to split (three distinct source lines are
-    enough), `ConfigurationError` for a share outside 0 < share < 0.5.
+
+def read_corpus(
+    place: Place,
+    held_out: float = 0.05,
+    seed: int = 0,
+    validation: Place | None = None,
+    test: Place | None = None,
+) -> Corpus:
+    """The corpus of two aligned files or of a tab-separated one.
+
+    ``validation`` and ``test`` name files of their own. Whichever is not given is held out:
+    ``held_out`` is the share of the distinct source lines that each gets (at least one line), or,
+    from 1 on, their number. Raises `DataError` for files that cannot be used and for too few lines
+    to split (three distinct source lines are enough), `ConfigurationError` for a share that makes
+    no sense.
     """
-    if not 0 < validation_share < 0.5:
+    if not (0 < held_out < 0.5 or (held_out >= 1 and held_out == int(held_out))):
         raise ConfigurationError(
-            f"validation_share is {validation_share}", fix="use a share above 0 and below 0.5"
+            f"validation_share (held_out) is {held_out}",
+            fix="use a share above 0 and below 0.5, or a number of lines",
         )
-    pairs, blank = read_pairs(source_path, target_path)
-    notices = [_blank_notice(blank, len(pairs))]
-    given = {"validation": validation, "test": test}
-    read: dict[str, tuple[Pair, ...]] = {}
-    for side, paths in given.items():
-        if paths is not None:
-            read[side], blank = read_pairs(*paths)
-            notices.append(_blank_notice(blank, len(read[side]), f" for {side}"))
-    wanted = [side for side in ("test", "validation") if side not in read]
-    parts = _hold_out(pairs, wanted, validation_share, seed, f"{source_path}, {target_path}")
-    notice = "; ".join(filter(None, notices))
-    return Corpus(name=Path(source_path).name, notice=notice, **(parts | read))
+    found = read_pairs(place)
+    notices = [_columns_notice(found), _blank_notice(found)]
+    parts: dict[str, Pairs] = {}
+    for part, given in (("validation", validation), ("test", test)):
+        if given is not None:
+            read = read_pairs(given)
+            notices += [_columns_notice(read), _blank_notice(read, f" for {part}")]
+            parts[part] = read.pairs
+    wanted = [part for part in ("test", "validation") if part not in parts]
+    where = ", ".join(map(str, place)) if isinstance(place, tuple) else str(place)
+    chosen = _hold_out(found.pairs, wanted, held_out, seed, where)
+    notices += _known_notices(chosen["train"], parts)
+    notice = "\n".join(filter(None, notices))
+    name = Path(place[0] if isinstance(place, tuple) else place).name
+    return Corpus(name=name, notice=notice, **(chosen | parts))
 
 
-def _blank_notice(blank: list[int], kept: int, purpose: str = "") -> str:
+def _blank_notice(found: ReadPairs, purpose: str = "") -> str:
     """A word about the pairs that were left out for a blank side; none for none."""
+    blank = found.blank
     if not blank:
         return ""
-    listed = ", ".join(map(str, blank[:_LISTED])) + (", …" if len(blank) > _LISTED else "")
     return (
-        f"{len(blank)} of {len(blank) + kept} pairs{purpose} have a blank side and are left "
-        f"out (line{'s' if len(blank) > 1 else ''} {listed})"
+        f"{len(blank)} of {len(blank) + len(found.pairs)} pairs{purpose} have a blank side and are "
+        f"left out ({lines_text(blank)})"
     )
 
 
-def read_pairs(
-    source_path: str | Path, target_path: str | Path
-) -> tuple[tuple[Pair, ...], list[int]]:
-    """The pairs of two aligned files in order, and the numbers of the lines with a blank side."""
-    sources, targets = read_lines(source_path), read_lines(target_path)
-    where = f"{source_path}, {target_path}"
-    if len(sources) != len(targets):
-        raise DataError(
-            f"the files do not align: {len(sources)} source lines, {len(targets)} target lines",
-            where,
-            "give two files in which line n of one is the translation of line n of the other",
-        )
-    aligned = tuple(zip(sources, targets, strict=True))
-    pairs = tuple(pair for pair in aligned if _has_text(pair))
-    if not pairs:
-        raise DataError(
-            f"none of the {len(sources)} pairs has text on both sides",
-            where,
-            "give files with sentences in them",
-        )
-    return pairs, [number for number, pair in enumerate(aligned, 1) if not _has_text(pair)]
+def _columns_notice(found: ReadPairs) -> str:
+    """A word about columns that nobody looks at."""
+    if found.columns <= 2:
+        return ""
+    return f"lines have up to {found.columns} columns: those behind the second are not looked at"
 
 
-def _has_text(pair: Pair) -> bool:
-    return bool(pair[0].strip() and pair[1].strip())
+def _known_notices(train: Pairs, parts: dict[str, Pairs]) -> list[str]:
+    """What is said of pairs in files of their own that the model is trained on, too."""
+    if not parts:
+        return []
+    known, notices = np.unique(_pair_keys(train)), []
+    for part, pairs in parts.items():
+        numbers = pairs.numbers[np.isin(_pair_keys(pairs), known)]
+        if len(numbers):
+            notices.append(
+                f"{len(numbers)} of {len(pairs)} pairs for {part} are in training, too "
+                f"({lines_text(numbers.tolist())}): figures on them flatter the model"
+            )
+    return notices
+
+
+def _pair_keys(pairs: Sequence[Pair]) -> np.ndarray:
+    return _keys(
+        f"{normal_form(source, 'whitespace')}\n{normal_form(target, 'whitespace')}"
+        for source, target in pairs
+    )
+
+
+def _keys(texts: Iterable[str]) -> np.ndarray:
+    """64 bits of a hash of each text, uint64."""
+    joined = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(joined, "<u8")
 
 
 def _hold_out(
-    pairs: tuple[Pair, ...], wanted: list[str], share: float, seed: int, where: str
-) -> dict[str, tuple[Pair, ...]]:
-    forms = [normal_form(source, "whitespace") for source, _ in pairs]
-    distinct = list(dict.fromkeys(forms))
-    size = max(1, round(share * len(distinct)))
-    if len(distinct) <= size * len(wanted):
+    pairs: Pairs, wanted: list[str], share: float, seed: int, where: str
+) -> dict[str, Pairs]:
+    keys = _keys(normal_form(source, "whitespace") for source in side_of(pairs, 0))
+    _, first, number_of = np.unique(keys, return_index=True, return_inverse=True)
+    count = len(first)
+    size = max(1, round(share * count)) if share < 1 else int(share)
+    if count <= size * len(wanted):
         raise DataError(
-            f"{len(distinct)} distinct source lines are too few to hold out {' and '.join(wanted)}",
+            f"{count} distinct source lines are too few to hold out {' and '.join(wanted)}",
             where,
-            "give files with at least three different source lines",
+            "give files with at least three different source lines"
+            if share < 1
+            else f"hold out fewer than {size} lines (--set held_out=…)",
         )
-    side_of: dict[str, str] = {}
-    order = permutation(len(distinct), seed, _SPLIT_STREAM).tolist()
-    for place, side in enumerate(wanted):
-        for number in order[place * size : (place + 1) * size]:
-            side_of[distinct[number]] = side
-    parts: dict[str, list[Pair]] = {side: [] for side in ("train", *wanted)}
-    for pair, form in zip(pairs, forms, strict=True):
-        parts[side_of.get(form, "train")].append(pair)
-    return {side: tuple(members) for side, members in parts.items()}
+    by_appearance = np.empty(count, np.int64)
+    by_appearance[np.argsort(first)] = np.arange(count)
+    part_of = np.zeros(count, np.int8)  # 0 is training
+    order = permutation(count, seed, _SPLIT_STREAM)
+    for place in range(len(wanted)):
+        part_of[order[place * size : (place + 1) * size]] = place + 1
+    parts = part_of[by_appearance[number_of]]
+    return {part: pairs.subset(parts == place) for place, part in enumerate(["train", *wanted])}

@@ -16,23 +16,32 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from typing import Any
+
+import numpy as np
 
 from graphgrad.errors import ConfigurationError, DataError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
-LEVELS = ("character", "whitespace")
-_SEPARATOR = {"character": "", "whitespace": " "}
+LEVELS = ("character", "whitespace", "presplit")
+JOINT = "@@"
+"""What ends a piece of a word that goes on, in text that was split beforehand."""
+Encoded = tuple[np.ndarray, np.ndarray]
+"""The ids of several lines behind one another, int32, and how many each line has, int64."""
+_AT_ONCE = 1000  # lines counted at a time
+_SEPARATOR = {"character": "", "whitespace": " ", "presplit": " "}
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """An ordered set of tokens; the id of a token is its place in ``tokens``.
 
-    ``level`` is ``"character"`` (each Unicode code point of the NFC line is a token) or
-    ``"whitespace"`` (each word between white space is one). Raises `DataError` where the tokens are
-    not text, not distinct, do not start with the four specials, or could not come from a line.
+    ``level`` is ``"character"`` (each Unicode code point of the NFC line is a token),
+    ``"whitespace"`` (each word between white space is one) or ``"presplit"`` (the words of the line
+    are pieces already, ``jump@@ ing``; decoding joins them). Raises `DataError` where the tokens
+    are not text, not distinct, do not start with the four specials, or could not come from a line.
     """
 
     tokens: tuple[str, ...]
@@ -68,8 +77,9 @@ class Vocabulary:
                 fix=f"use at least {len(SPECIALS) + 1}",
             )
         counts: Counter[str] = Counter()
-        for line in lines:
-            counts.update(_cut(line, level))
+        rest = iter(lines)
+        while some := [unicodedata.normalize("NFC", line) for line in islice(rest, _AT_ONCE)]:
+            counts.update("".join(some) if level == "character" else " ".join(some).split())
         for special in SPECIALS:
             counts.pop(special, None)
         frequent = [token for token, count in counts.items() if count >= minimum_count]
@@ -92,6 +102,13 @@ class Vocabulary:
         known = self.ids
         return [known.get(token, UNK) for token in _cut(line, self.level)]
 
+    def encode_all(self, lines: Iterable[str]) -> Encoded:
+        """`encode` of each line, behind one another."""
+        cut = [_cut(line, self.level) for line in lines]
+        lengths = np.fromiter(map(len, cut), np.int64, len(cut))
+        ids = map(self.ids.get, chain.from_iterable(cut), repeat(UNK))
+        return np.fromiter(ids, np.int32, lengths.sum()), lengths
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ``ids`` up to the first ``<eos>``; all specials are left out.
 
@@ -108,7 +125,7 @@ class Vocabulary:
                 break
             if number >= len(SPECIALS):
                 words.append(self.tokens[number])
-        return _SEPARATOR[self.level].join(words)
+        return _joined(words, self.level)
 
     def to_json(self) -> str:
         """One JSON object, ``{"level": ..., "tokens": [...]}``; ASCII, ends with a newline."""
@@ -149,8 +166,13 @@ def _damaged(problem: str, where: str) -> DataError:
 
 
 def normal_form(line: str, level: str) -> str:
-    """NFC, at whitespace level with one space between words and none around them."""
-    return _SEPARATOR[level].join(_cut(line, level))
+    """NFC, with one space between words and none around them where words are cut; pieces joined."""
+    return _joined(_cut(line, level), level)
+
+
+def _joined(tokens: Sequence[str], level: str) -> str:
+    text = _SEPARATOR[level].join(tokens)
+    return text.replace(f"{JOINT} ", "").removesuffix(JOINT) if level == "presplit" else text
 
 
 def _cut(line: str, level: str) -> list[str]:

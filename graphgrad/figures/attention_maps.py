@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.data.vocabulary import Vocabulary
+from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention import by_example, find_attentions
 from graphgrad.figures.evaluation import Arrays, values_of
@@ -73,7 +73,7 @@ def _tokens(
     vocabulary = files.get(f"vocabulary-{size}.json")
     if vocabulary is None:
         return tuple(str(number) for number in ids)
-    tokens = Vocabulary.from_json(vocabulary, f"vocabulary-{size}.json").tokens
+    tokens = tokens_from_json(vocabulary, f"vocabulary-{size}.json").tokens
     return tuple(tokens[number] if number < len(tokens) else "?" for number in ids)
 
 

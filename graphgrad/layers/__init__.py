@@ -18,7 +18,12 @@ from graphgrad.layers.basic import (
 )
 from graphgrad.layers.cache import KeptMemory, Memory, Recorder, Step, StepMemory, StepSizes
 from graphgrad.layers.embedding import embed, embedding_table, sinusoidal_positions
+from graphgrad.layers.gated import gated_feed_forward
+from graphgrad.layers.grouped import grouped_attention, repeat_heads
+from graphgrad.layers.norms import rms_norm
+from graphgrad.layers.positions import learned_positions, picked, rotate
 from graphgrad.layers.shared import shared
+from graphgrad.layers.sublayer import sublayer
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,11 +41,19 @@ __all__ = [
     "embed",
     "embedding_table",
     "feed_forward",
+    "gated_feed_forward",
+    "grouped_attention",
     "join_heads",
     "layer_norm",
+    "learned_positions",
     "multi_head_attention",
     "padding_mask",
+    "picked",
+    "repeat_heads",
+    "rms_norm",
+    "rotate",
     "shared",
     "sinusoidal_positions",
     "split_heads",
+    "sublayer",
 ]

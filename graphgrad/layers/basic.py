@@ -21,10 +21,12 @@ from graphgrad.ops import (
     add,
     dropout_mask,
     gelu,
+    gelu_tanh,
     matmul,
     multiply,
     relu,
     sigmoid,
+    silu,
     standardise,
     tanh,
 )
@@ -43,6 +45,8 @@ ACTIVATIONS: dict[str, Callable[..., Node]] = {
     "sigmoid": sigmoid,
     "relu": relu,
     "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": silu,
 }
 """The activation functions φ by name."""
 
@@ -97,7 +101,7 @@ def dense(
 
 
 @declares
-def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
+def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5, bias: bool = True) -> Node:
     """Layer normalisation (Ba et al. 2016): gain · (x - μ) / √(σ² + ε) + bias over the last axis.
 
     σ² is the mean of the squares, (1/n) Σ (x_i - μ)²; the lecture's slide leaves out the 1/n. The
@@ -112,9 +116,11 @@ def layer_norm(x: Node, name: str = "norm", epsilon: float = 1e-5) -> Node:
     width = known_width(x)
     with scope(name):
         gain = parameter("gain", (width,), ONES, x.dtype)
-        bias = parameter("bias", (width,), ZEROS, x.dtype)
+        if not bias:
+            return multiply(standardise(x, epsilon, name="standard"), gain, name="y")
+        offset = parameter("bias", (width,), ZEROS, x.dtype)
         standard = standardise(x, epsilon, name="standard")
-        return add(multiply(standard, gain, name="scaled"), bias, name="y")
+        return add(multiply(standard, gain, name="scaled"), offset, name="y")
 
 
 @declares
@@ -147,7 +153,15 @@ def dropout(x: Node, rate: float, randomness: Randomness | None, name: str = "dr
 
 
 @declares
-def feed_forward(x: Node, inner: int, activation: str = "relu", name: str = "feed_forward") -> Node:
+def feed_forward(
+    x: Node,
+    inner: int,
+    activation: str = "relu",
+    name: str = "feed_forward",
+    bias: bool = True,
+    initial: Initial | None = None,
+    outer_initial: Initial | None = None,
+) -> Node:
     """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2).
 
     [..., n] -> [..., inner] -> [..., n], with the parameters of the dense layers `inner` and
@@ -166,8 +180,8 @@ def feed_forward(x: Node, inner: int, activation: str = "relu", name: str = "fee
             f"activations: {', '.join(ACTIVATIONS)}",
         )
     with scope(name):
-        hidden = ACTIVATIONS[activation](dense(x, inner, "inner"), name="z")
-        return dense(hidden, known_width(x), "outer")
+        hidden = ACTIVATIONS[activation](dense(x, inner, "inner", bias, initial), name="z")
+        return dense(hidden, known_width(x), "outer", bias, outer_initial)
 
 
 def known_width(x: Node) -> int:

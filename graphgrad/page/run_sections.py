@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.data.vocabulary import Vocabulary
+from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import UnknownNameError
 from graphgrad.page.section_attention import attention_section
 from graphgrad.page.section_history import history_section
@@ -22,7 +22,7 @@ from graphgrad.passes import sizes_of
 from graphgrad.reports.history import History, read_history
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
+from graphgrad.training.translation_data import SOURCE_FILE, TARGET_FILE
 
 GUARDS = ("loss", "gradient_norm")
 """The guards of a training step, as `train` sets them."""
@@ -62,7 +62,7 @@ def tokens_of(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     if SOURCE_FILE not in files or TARGET_FILE not in files:
         return {}
     source, target = (
-        Vocabulary.from_json(files[name], name).tokens for name in (SOURCE_FILE, TARGET_FILE)
+        tokens_from_json(files[name], name).tokens for name in (SOURCE_FILE, TARGET_FILE)
     )
     return {"source": source, "target_input": target, "target_output": target}
 

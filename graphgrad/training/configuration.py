@@ -24,12 +24,15 @@ from graphgrad.errors import CheckpointError, ConfigurationError, DataError
 from graphgrad.graph import Graph
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.settings import TrainingSettings
+from graphgrad.training.text_settings import FILES
 
 FIXED = ("seed", "batch_size", "optimiser", "dtype", "frozen")
 """Settings of every run that the order of its data or its state depends on. What a model declares
 itself is fixed too."""
-PLACES = ("source", "target")
+PLACES = (*FILES, "text", "tokenizer")
 """Settings of a model that say where its data lie: they may move, if they stay the same."""
+LOOKS = ("validation_size", "bleu")
+"""Settings of a model that say how it is looked at, which changes nothing in it."""
 
 _MENDING = (
     "restore it from a copy; settings are changed with "
@@ -135,7 +138,7 @@ def refuse_fixed(before: TrainingSettings, after: TrainingSettings, where: str) 
 def _fixed(settings: TrainingSettings) -> tuple[str, ...]:
     every = {field.name for field in dataclasses.fields(TrainingSettings)}
     own = [field.name for field in dataclasses.fields(settings) if field.name not in every]
-    return (*FIXED, *(name for name in own if name not in PLACES))
+    return (*FIXED, *(name for name in own if name not in (*PLACES, *LOOKS)))
 
 
 def bindings(configuration: Configuration, settings: TrainingSettings, graph: Graph) -> Any:

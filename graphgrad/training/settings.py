@@ -56,7 +56,9 @@ class TrainingSettings:
     """The largest η that the schedule reaches."""
     schedule: str = "linear"
     """How η goes on after the warm-up: constant, noam (1/√step), or cosine or linear, which come
-    down to 0 behind the last step."""
+    down to `final_share` behind the last step."""
+    final_share: float = 0.0
+    """cosine, linear: the share of `learning_rate` that they come down to."""
     warmup: int = 100
     """The steps in which η rises to `learning_rate`."""
     beta1: float = 0.9
@@ -111,7 +113,7 @@ class TrainingSettings:
             at_least(name, getattr(self, name), 0)
         for name in ("steps", "keep_checkpoints"):
             below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
-        for name in ("beta1", "beta2", "momentum"):
+        for name in ("beta1", "beta2", "momentum", "final_share"):
             below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:

@@ -34,6 +34,7 @@ from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
 from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.sampling import Sampling
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
@@ -41,6 +42,8 @@ State = Mapping[str, np.ndarray]
 Figures = dict[str, float]
 Stages = Callable[[str, int, int], None]
 """Told what is being done, and how much of it of how much; it may raise `decoding.Stopped`."""
+Gap = Sequence[tuple[str, float]]
+"""Words that may stand in a gap, with their probabilities, the most probable first."""
 _LIMIT = 1 << 26  # bytes: a larger file is no model
 
 
@@ -103,13 +106,24 @@ class Task:
     measure: Callable[[State, Options, Stages, bool], Figures] | None = None
     """What `evaluate` gives, with options of decoding and with somebody who looks on; or, where the
     last is True, what `validate` gives."""
+    generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
+    """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
+    on."""
+    fill: Callable[[State, str, int], list[Gap]] | None = None
+    """A text to the so many most probable words for each gap in it, where the model fills gaps."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step
     """The training step of a graph under the settings of a run. A model with several losses or
     optimisers gives a function of its own that calls `optimised` once for each."""
     notice: str = ""
-    """One line about the data that a person should know at the start."""
+    """What a person should know of the data at the start, a line for each thing."""
+    about: Callable[[], Sequence[str]] = tuple
+    """What the data and the batches are, a line for each thing, said before training."""
+    sizes: Callable[[], Sequence[Mapping[str, int]]] = tuple
+    """The sizes of the batches that need the most memory, where batches differ in size."""
+    signatures: Callable[[], Mapping[str, str]] = dict
+    """How figures of held-out data that have several definitions are computed, by their names."""
 
     @property
     def unit(self) -> str:
@@ -141,10 +155,12 @@ class ModelFile:
     check: Mapping[str, Any]
     digest: str = ""
     """The sha256 of the file that was run; empty for a built-in model."""
+    recipe: str = ""
+    """The recipe that the settings are of, where one was named."""
 
     @property
     def short_name(self) -> str:
-        return Path(self.name).stem
+        return self.recipe or Path(self.name).stem
 
 
 def load_model(name: str, builtin: Mapping[str, ModuleType]) -> ModelFile:

@@ -27,6 +27,7 @@ from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError, NonFiniteError
 from graphgrad.figures.non_finite import first_non_finite
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.training.announcement import announcement
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
 from graphgrad.training.history_file import HistoryWriter
@@ -87,6 +88,8 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     if done < settings.steps and (settings.fuse or verify):
         verified = verify_first_step(compiled, first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
+    for line in announcement(run, compiled):
+        shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
         if done < settings.steps:
@@ -107,7 +110,8 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
         except KeyboardInterrupt:
             return Outcome("interrupted", step, {})
         _keep_configuration(run)  # where no step was left to train, not before all went well
-        run.folder.write_json(EVALUATION, {"step": step, **json_figures(figures)})
+        written = {"step": step, **json_figures(figures), **_signatures(run)}
+        run.folder.write_json(EVALUATION, written)
         run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
 
@@ -247,7 +251,7 @@ def _one_step(
     return record, figures
 
 
-def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
+def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, Any]:
     """What the model can do by now: figures on held-out data, and examples.
 
     Returns the figures by their names in the metrics.
@@ -260,7 +264,14 @@ def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, float]:
     for line in run.task.examples(read_only(run.state)):
         progress.message(f"    {line}")
         run.folder.log(line)
-    return {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
+    named = {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
+    return named | _signatures(run)
+
+
+def _signatures(run: OpenRun) -> dict[str, Any]:
+    """How figures are computed that have several definitions, where there are any."""
+    signatures = dict(run.task.signatures())
+    return {"signatures": signatures} if signatures else {}
 
 
 def _save(run: OpenRun, step: int) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from graphgrad.data.vocabulary import BOS, EOS, Vocabulary
+from graphgrad.data.tokens import Tokens
+from graphgrad.data.vocabulary import BOS, EOS
 from graphgrad.decoding import Decodable, Decoder, Options, Sentence, Watch, nobody
 from graphgrad.errors import DataError
 from graphgrad.training.task import Rendering, State
@@ -16,8 +17,8 @@ from graphgrad.training.task import Rendering, State
 class Languages:
     """What a translator knows of its data."""
 
-    source: Vocabulary
-    target: Vocabulary
+    source: Tokens
+    target: Tokens
     longest_target: int
     """Tokens of the longest target that the model was trained on, the end counted."""
     maximum_length: int

@@ -40,8 +40,8 @@ def learning_rate(number: Node, settings: TrainingSettings) -> Node:
     """The rate of step `number` (from 1). Every schedule but noam warms up linearly.
 
     noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
-    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to 0 at the step
-    after `steps`, so that the last one still moves something.
+    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to the share
+    `final_share` at the step after `steps`, so that even with 0 the last one moves something.
     """
     warmup, peak = max(settings.warmup, 1), settings.learning_rate
     rising = minimum(number / float(warmup), 1.0)
@@ -50,12 +50,18 @@ def learning_rate(number: Node, settings: TrainingSettings) -> Node:
     if settings.schedule == "noam":
         shape = minimum(rising, (number / float(warmup)) ** -0.5)
     elif settings.schedule == "cosine":
-        shape = rising * (0.5 * (1.0 + cos(progress * math.pi)))
+        shape = rising * _above(settings, 0.5 * (1.0 + cos(progress * math.pi)))
     elif settings.schedule == "linear":
-        shape = rising * (1.0 - progress)
+        shape = rising * _above(settings, 1.0 - progress)
     else:
         shape = rising
     return multiply(shape, peak, name="learning_rate")
+
+
+def _above(settings: TrainingSettings, falling: Node) -> Node:
+    """What falls from 1 to 0, from 1 to the least rate."""
+    least = settings.final_share
+    return least + (1.0 - least) * falling if least else falling
 
 
 def next_values(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graphgrad.data.lines import read_lines
-from graphgrad.data.text import read_parallel
+from graphgrad.data.text import read_corpus, read_parallel
 from graphgrad.data.vocabulary import normal_form
 from graphgrad.errors import ConfigurationError, DataError
 
@@ -25,7 +25,7 @@ def numbered(folder: Path, count: int) -> tuple[Path, Path]:
 def test_pairs_stay_together_and_each_is_on_one_side(tmp_path: Path) -> None:
     corpus = read_parallel(*numbered(tmp_path, 100), validation_share=0.1)
     assert (len(corpus.train), len(corpus.validation), len(corpus.test)) == (80, 10, 10)
-    everything = corpus.train + corpus.validation + corpus.test
+    everything = [*corpus.train, *corpus.validation, *corpus.test]
     assert sorted(everything) == sorted((f"s{n}", f"t{n}") for n in range(100))
     assert corpus == read_parallel(*numbered(tmp_path, 100), validation_share=0.1)
     assert corpus.test != read_parallel(*numbered(tmp_path, 100), 0.1, seed=1).test
@@ -134,3 +134,32 @@ def test_lines_that_do_not_align_are_counted(tmp_path: Path) -> None:
 def test_a_senseless_share_is_refused(tmp_path: Path, share: float) -> None:
     with pytest.raises(ConfigurationError, match="validation_share"):
         read_parallel(*numbered(tmp_path, 9), validation_share=share)
+
+
+def test_pairs_for_evaluation_that_are_trained_on_are_told(tmp_path: Path) -> None:
+    """Whatever their spaces: as the model sees them they are the same."""
+    source = write(tmp_path, "v.source", "x\n s3 \nx\ns5\ns6\n")
+    target = write(tmp_path, "v.target", "y\nt3\ny\nt5\nother\n")
+    notice = read_parallel(*numbered(tmp_path, 9), validation=(source, target)).notice
+    kept = {line for line, _ in read_parallel(*numbered(tmp_path, 9), test=(source, target)).train}
+    assert kept & {"s3", "s5"}
+    assert notice.startswith(("2 of 5", "1 of 5")) and "for validation are in training" in notice
+    both = read_parallel(*numbered(tmp_path, 9), validation=(source, target), test=(source, target))
+    assert "2 of 5 pairs for validation are in training, too (lines 2, 4)" in both.notice
+    assert "2 of 5 pairs for test are in training, too (lines 2, 4)" in both.notice
+
+
+def test_a_number_of_lines_can_be_held_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "one", "".join(f"s{n}\tt{n}\n" for n in range(40)))
+    corpus = read_corpus(path, held_out=7)
+    assert [len(p) for p in (corpus.train, corpus.validation, corpus.test)] == [26, 7, 7]
+    with pytest.raises(DataError, match="too few") as error:
+        read_corpus(path, held_out=20)
+    assert "held_out" in error.value.fix
+    with pytest.raises(ConfigurationError, match="held_out"):
+        read_corpus(path, held_out=1.5)
+
+
+def test_columns_that_are_not_looked_at_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "one", "".join(f"s{n}\tt{n}\tCC-BY\n" for n in range(4)))
+    assert "up to 3 columns" in read_corpus(path).notice

@@ -106,6 +106,8 @@ def test_topics_are_found_by_name_and_by_group():
         "network",
         "attention",
         "transformer",
+        "gpt",
+        "bert",
     ]
     with pytest.raises(UnknownNameError, match="did you mean 'neuron'"):
         topics_called("nuron")

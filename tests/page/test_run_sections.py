@@ -15,7 +15,7 @@ from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
-from graphgrad.training.translation import SOURCE_FILE, TARGET_FILE
+from graphgrad.training.translation_data import SOURCE_FILE, TARGET_FILE
 
 
 def made(name: str, folder: Path) -> OpenRun:

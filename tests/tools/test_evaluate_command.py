@@ -40,13 +40,17 @@ def translating(tmp_path_factory):
     return folder / "run"
 
 
+FIGURES = ["loss", "perplexity", "token_accuracy", "bleu", "chrf", "exact_match", "examples"]
+
+
 def test_json_is_one_object_with_the_figures_of_the_end_of_training(translating, capsys):
     assert main(["evaluate", str(translating), "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 1 and not captured.err
     figures = json.loads(captured.out)
-    assert figures.keys() == {"step", "loss", "exact_match", "examples"}
+    assert figures.keys() == {"step", "signatures", *FIGURES}
     saved = json.loads((translating / "evaluation.json").read_text(encoding="utf-8"))
+    assert figures.pop("signatures") == saved.pop("signatures")
     assert figures == pytest.approx(saved)
     assert figures["step"] == 6 and 0 <= figures["exact_match"] <= 1
     assert isinstance(figures["examples"], int) and figures["examples"] >= 1
@@ -56,7 +60,8 @@ def test_text_has_a_line_for_each_figure(translating, capsys):
     assert main(["evaluate", str(translating)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "step 6"
-    assert [line.split()[0] for line in lines[1:]] == ["loss", "exact_match", "examples"]
+    assert [line.split()[0] for line in lines[1:]] == FIGURES
+    assert all("nrefs:1|" in line for line in lines if line.startswith(("bleu", "chrf")))
     assert all(math.isfinite(float(line.split()[1])) for line in lines[1:])
 
 

@@ -15,9 +15,9 @@ from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, task
-from graphgrad.training import translation
+from graphgrad.training import translation, translation_data
 from graphgrad.training.task import Rendering
-from graphgrad.training.translation import (
+from graphgrad.training.translation_data import (
     CORPUS_FILE,
     LENGTH_FILE,
     SOURCE_FILE,
@@ -85,15 +85,15 @@ def test_what_a_run_keeps_is_enough_to_translate(corpus, monkeypatch):
 
 
 def test_dates_are_not_written_anew_to_translate(monkeypatch):
-    few = translation.dates_corpus(train_examples=300)
-    monkeypatch.setattr(translation, "dates_corpus", lambda seed: few)
+    few = translation_data.dates_corpus(train_examples=300)
+    monkeypatch.setattr(translation_data, "dates_corpus", lambda seed: few)
     settings = Settings(layers=1, width=16, heads=2, inner=16)
     first = task(settings, {})
 
     def forbidden(seed):
         raise AssertionError("the corpus was made")
 
-    monkeypatch.setattr(translation, "dates_corpus", forbidden)
+    monkeypatch.setattr(translation_data, "dates_corpus", forbidden)
     again = task(settings, first.files)
     state = initial_state(first.graph)
     assert again.examples(state) == first.examples(state)
@@ -283,7 +283,8 @@ def test_validation_looks_at_other_lines_than_the_test(corpus):
     made = task(settings_of(corpus), {})
     state = initial_state(made.graph, 2)
     test, validation = made.evaluate(state), made.validate(state)
-    assert test.keys() == validation.keys() == {"loss", "exact_match", "examples"}
+    names = {"loss", "perplexity", "token_accuracy", "bleu", "chrf", "exact_match", "examples"}
+    assert test.keys() == validation.keys() == names
     assert test["loss"] != validation["loss"]
     assert math.isfinite(test["loss"])
 

@@ -1,0 +1,33 @@
+"""What is said before a training: its data, its batches, and the memory that it will take."""
+
+from __future__ import annotations
+
+from graphgrad.compile import Compiled
+from graphgrad.memory import size_text
+from graphgrad.training.optimisers import STEP
+from graphgrad.training.runs import OpenRun
+
+WORTH_A_LOOK = 100
+"""Steps from which on memory is predicted."""
+
+
+def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
+    """A line for each thing; none where no step is left.
+
+    For the prediction the largest programs are compiled, so a run that is too large ends here and
+    not in the middle. One of a few steps may never need them.
+    """
+    left = run.settings.steps - int(run.state[STEP])
+    if not left:
+        return []
+    lines = list(run.task.about())
+    sizes = run.task.sizes() if left >= WORTH_A_LOOK else ()
+    if sizes:
+        state = sum(array.nbytes for array in run.state.values())
+        step = max(compiled.program(**each).peak_bytes for each in sizes)
+        lines.append(
+            f"memory: {size_text(state + step)}, of which parameters and moments take "
+            f"{size_text(state)} and a step {size_text(step)}"
+        )
+    signatures = run.task.signatures().items()
+    return [*lines, *(f"figures: {name} is sacrebleu's {text}" for name, text in signatures)]

@@ -1,0 +1,306 @@
+"""Language modelling: the data and the uses of a decoder that reads one text.
+
+Documents are packed: their tokens stand one after another, an <eos> behind each, and a training
+example is a window of `context` tokens with the token that follows each of them. The windows of a
+step are drawn from its number and the seed, so a run resumes at any step without a saved place.
+
+On held-out documents every token is predicted once, in windows side by side; `sampled_loss` is the
+mean over windows drawn at random, which other programs print, and which training shows.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from graphgrad.compile import Compiled, compile
+from graphgrad.data.corpus import random_words
+from graphgrad.data.documents import Documents, read_documents, split_documents
+from graphgrad.data.text_tokens import TextTokens
+from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from graphgrad.errors import DataError
+from graphgrad.graph import Graph
+from graphgrad.strict_json import format_json, parse_json
+from graphgrad.training.decay import step_that_decays_matrices
+from graphgrad.training.generation import Reader, Recomputed, generate
+from graphgrad.training.sampling import Sampling
+from graphgrad.training.task import Feeds, State, Task
+
+VOCABULARY_FILE, TEXT_FILE = "vocabulary-position.json", "text.json"
+"""Named after the axis that the tokens stand on, so that pictures of it show them."""
+SILENT = (PAD, BOS, UNK)
+"""Tokens that stand for no text."""
+LENGTH = 200
+"""How many tokens are generated where nobody says so."""
+_WINDOW_STREAM, _SAMPLE_STREAM = 7, 8
+_SAMPLED = 20  # random batches, as many as nanoGPT takes
+_EVALUATED = 32  # windows of held-out text at a time
+_SHOWN, _SHOWN_LINES = 120, 3
+_MENDING = "restore it from a copy, or start a new run"
+
+
+class TextSettings(Protocol):
+    """What is read of a model's settings here."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def separator(self) -> str: ...
+    @property
+    def tokens(self) -> str: ...
+    @property
+    def maximum_vocabulary(self) -> int: ...
+    @property
+    def held_out(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class TextData:
+    """Tokens, and the documents that they come from, which are read when they are first asked for:
+    a trained run generates without its text."""
+
+    tokens: TextTokens
+    whole: bool
+    read: Callable[[], Documents]
+    record: str
+    """What the text was when the run was made."""
+    notice: str = ""
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        """The ids of what is trained on, int32."""
+        return self.tokens.packed(self.read().train, self.whole)
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """The ids of what is held out, behind the token that stands before it."""
+        before = [EOS] if self.whole else self.train[-1:]
+        return np.concatenate([before, self.tokens.packed(self.read().held_out, self.whole)])
+
+
+def load_text(
+    settings: TextSettings, files: Mapping[str, str], builtin: Callable[[], list[str]]
+) -> TextData:
+    """The user's text, or the built-in one; an earlier run's tokens are kept."""
+
+    @cache
+    def read() -> Documents:
+        given = settings.text
+        texts = read_documents(given, settings.separator) if given else builtin()
+        name = Path(given).name if given else "Python's own documents"
+        documents = split_documents(texts, settings.held_out, settings.seed, name)
+        if files and documents.digest() != _record(files)["sha256"]:
+            raise DataError(
+                "the text is not the one that the run was made with: its digest differs, and what "
+                "is held out now may have been trained on",
+                given or "the text that Python ships, which differs between its versions",
+                "restore the text as it was (`--resume RUN --set text=FILE` where it has moved), "
+                "or start a new run",
+            )
+        return documents
+
+    if files:
+        kept = Vocabulary.from_json(_kept(files, VOCABULARY_FILE), VOCABULARY_FILE)
+        tokens, whole = TextTokens(settings.tokens, kept), bool(_record(files)["whole"])
+        return TextData(tokens, whole, read, files[TEXT_FILE])
+    tokens = TextTokens.build(settings.tokens, read().train, settings.maximum_vocabulary)
+    data = TextData(tokens, read().whole, read, _record_of(read()), read().notice)
+    if len(data.train) < settings.context + 2:
+        raise DataError(
+            f"the text to train on has {len(data.train)} tokens, and an example has "
+            f"{settings.context + 1}",
+            read().name,
+            "give more text, or --set context=… of fewer",
+        )
+    return data
+
+
+def _record_of(documents: Documents) -> str:
+    record = {
+        "train": len(documents.train),
+        "held_out": len(documents.held_out),
+        "whole": documents.whole,
+        "sha256": documents.digest(),
+    }
+    return format_json(record, TEXT_FILE) + "\n"
+
+
+def _kept(files: Mapping[str, str], name: str) -> str:
+    if name not in files:
+        raise DataError("the run does not list this file", name, _MENDING)
+    return files[name]
+
+
+def _record(files: Mapping[str, str]) -> Mapping[str, object]:
+    """What `TEXT_FILE` says. Raises DataError where it is damaged."""
+    try:
+        record = parse_json(_kept(files, TEXT_FILE).encode())
+    except ValueError:
+        record = None
+    match record:
+        case {"sha256": str(), "whole": bool(), "train": int(), "held_out": int()}:
+            return dict(record)
+    raise DataError("the file does not describe a text", TEXT_FILE, _MENDING)
+
+
+# ---------------------------------------------------------------- windows
+
+
+def windows(
+    ids: np.ndarray, rows: int, context: int, seed: int, place: int, stream: int = _WINDOW_STREAM
+) -> Feeds:
+    """`rows` windows of a text, drawn for a step: `ids` and `following`, [batch, position]."""
+    starts = random_words(rows, seed, stream, place) % np.uint64(len(ids) - context)
+    cut = ids[starts.astype(np.int64)[:, None] + np.arange(context + 1)]
+    return {"ids": cut[:, :-1], "following": cut[:, 1:]}
+
+
+def side_by_side(ids: np.ndarray, context: int, rows: int = _EVALUATED) -> Iterator[Feeds]:
+    """The whole text in windows of `context` tokens, in batches of one size.
+
+    Each token but the first is to be predicted once; what is behind the end is <pad>.
+    """
+    count = -(-(len(ids) - 1) // context)
+    rows = min(rows, count)
+    padded = np.full(-(-count // rows) * rows * context + 1, PAD, np.int32)
+    padded[: len(ids)] = ids
+    inputs = padded[:-1].reshape(-1, rows, context)
+    targets = padded[1:].reshape(-1, rows, context)
+    for given, wanted in zip(inputs, targets, strict=True):
+        yield {"ids": given, "following": wanted}
+
+
+# ---------------------------------------------------------------- the task
+
+
+def language_task(
+    settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, following: Graph
+) -> Task:
+    """The task of a model that declares these graphs: `following` says what comes after a text."""
+    score = Score(evaluation)
+    writer = Writer(data.tokens, Recomputed(following, settings.context), _start(data))
+
+    def sampled(state: State) -> float:
+        held_out = data.held_out
+        context = min(settings.context, len(held_out) - 1)
+        batches = (
+            windows(held_out, settings.batch_size, context, settings.seed, n, _SAMPLE_STREAM)
+            for n in range(_SAMPLED)
+        )
+        return score(state, batches)[0]
+
+    def validate(state: State) -> dict[str, float]:
+        loss = sampled(state)
+        return {"loss": loss, "perplexity": _perplexity(loss)}
+
+    def evaluate(state: State) -> dict[str, float]:
+        loss, count = score(state, side_by_side(data.held_out, settings.context))
+        texts = "".join(data.read().held_out).encode()
+        return {
+            "loss": loss,
+            "perplexity": _perplexity(loss),
+            "bits_per_byte": loss * count / math.log(2) / len(texts),
+            "lzma_bits_per_byte": 8 * _compressed_size(texts) / len(texts),
+            "sampled_loss": sampled(state),
+            "examples": -(-count // settings.context),
+        }
+
+    def examples(state: State) -> list[str]:
+        text = "".join(writer(state, "", Sampling(0.8, seed=settings.seed), _SHOWN))
+        return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
+
+    return Task(
+        graph=training,
+        feeds=lambda step: windows(
+            data.train, settings.batch_size, settings.context, settings.seed, step
+        ),
+        evaluate=evaluate,
+        validate=validate,
+        tokens=lambda feeds: feeds["following"].size,
+        examples=examples,
+        generate=writer,
+        files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
+        notice=data.notice,
+        step=step_that_decays_matrices,
+    )
+
+
+def _start(data: TextData) -> int:
+    """What stands before the first token of a text without a prompt."""
+    if data.whole:
+        return EOS
+    newline = data.tokens.encode("\n")
+    return int(newline[0]) if len(newline) else EOS
+
+
+def _perplexity(loss: float) -> float:
+    return math.exp(min(loss, 700.0))
+
+
+@cache
+def _compressed_size(text: bytes) -> int:
+    return len(lzma.compress(text, preset=9 | lzma.PRESET_EXTREME))
+
+
+class Score:
+    """The mean loss of a text's tokens, in nats, and how many they are."""
+
+    def __init__(self, graph: Graph, targets: str = "following") -> None:
+        self._graph, self._targets = graph, targets
+
+    @cached_property
+    def program(self) -> Compiled:
+        return compile(self._graph)
+
+    def __call__(self, state: State, batches: Iterator[Feeds]) -> tuple[float, int]:
+        total, count = 0.0, 0
+        own = {name: state[name] for name in self._graph.states}
+        for feeds in batches:
+            tokens = int((feeds[self._targets] != PAD).sum())
+            total += float(self.program(own, **feeds)["loss"]) * tokens
+            count += tokens
+        return total / max(count, 1), count
+
+
+class Writer:
+    """Continues a text, piece by piece: `writer(state, prompt, sampling, length)`.
+
+    A piece is a token or, where one is a part of a character only, a few of them. The text ends
+    where the model ends its document, or after `length` tokens.
+    """
+
+    def __init__(
+        self, tokens: TextTokens, reader: Reader, start: int, length: int = LENGTH
+    ) -> None:
+        self.tokens, self.reader, self.start, self.length = tokens, reader, start, length
+
+    def __call__(
+        self, state: State, prompt: str, sampling: Sampling, length: int | None = None
+    ) -> Iterator[str]:
+        ids = self.tokens.encode(prompt)
+        prompts = (ids if len(ids) else np.array([self.start], np.int32))[None]
+        length = self.length if length is None else length
+        pending: list[int] = []
+        for (number,) in generate(self.reader, state, prompts, length, sampling, SILENT):
+            if number == EOS:
+                break
+            pending.append(int(number))
+            text = self.tokens.decode(pending)
+            if not text.endswith("\ufffd") or len(pending) == 4:
+                yield self.tokens.gap + text
+                pending = []
+        if pending:
+            yield self.tokens.gap + self.tokens.decode(pending)

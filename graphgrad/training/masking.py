@@ -1,0 +1,241 @@
+"""Masked language modelling: the data and the uses of an encoder that reads both ways.
+
+An example is a window of the packed documents between <bos> and <eos>; half of them are two
+segments, with an <eos> between. Of its known tokens 15 % are asked for (Devlin et al. 2019): 8 of
+10 of these are replaced by the mask, one by a random token, one stays. The mask is an id of its
+own, behind those of the vocabulary, and never an answer.
+
+    ids        <bos> def [mask] ( self ) <eos>       targets   close, …
+    places     2, …                                  segments  0 0 0 …
+
+What a step sees is a function of its number and the seed. Held-out text is masked once and for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from graphgrad.compile import Compiled, compile
+from graphgrad.data.corpus import random_words
+from graphgrad.data.text_tokens import TextTokens
+from graphgrad.data.vocabulary import BOS, EOS, PAD, SPECIALS
+from graphgrad.errors import DataError
+from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
+from graphgrad.training.language import TEXT_FILE, VOCABULARY_FILE, TextData, TextSettings
+from graphgrad.training.task import Feeds, Gap, State, Task
+
+MASK = "[MASK]"
+"""What stands for a gap in a text to be filled."""
+SHARE = 0.15
+_STREAM, _HELD_OUT_STREAM = 12, 13
+_DRAWS = 5  # random numbers for each token of an example
+_EVALUATED, _VALIDATED = 32, 16  # examples at a time; batches of them while training goes on
+_SHOWN = 2
+
+
+def masked_count(context: int) -> int:
+    """How many tokens of an example are asked for."""
+    return max(1, round(SHARE * (context - 3)))
+
+
+def masked(windows: np.ndarray, size: int, seed: int, place: int, stream: int = _STREAM) -> Feeds:
+    """Examples of windows of tokens [batch, context - 3], where the vocabulary has `size`.
+
+    Inputs: `ids` and `segments` [batch, position], `places` and `targets` [batch, asked]. A target
+    that is <pad> is none: there were too few known tokens.
+    """
+    rows, length = windows.shape
+    words = random_words(rows * (length + 1) * _DRAWS, seed, stream, place)
+    drawn = (words >> np.uint64(11)) * 2.0**-53
+    order, kinds, others, *_ = drawn[: rows * length * _DRAWS].reshape(_DRAWS, rows, length)
+    ids, segments, own = _joined(windows, drawn[rows * length * _DRAWS :].reshape(_DRAWS, rows))
+    unknown = windows < len(SPECIALS)
+    first = np.argsort(np.where(unknown, 2.0, order), axis=1, kind="stable")
+    chosen = np.sort(first[:, : masked_count(length + 3)], axis=1)
+    answers = np.take_along_axis(windows, chosen, 1)
+    targets = np.where(answers < len(SPECIALS), PAD, answers)
+    kind = np.take_along_axis(kinds, chosen, 1)
+    other = len(SPECIALS) + np.take_along_axis(others, chosen, 1) * (size - len(SPECIALS))
+    shown = np.where(kind < 0.8, size, np.where(kind < 0.9, other.astype(np.int32), answers))
+    places = np.take_along_axis(own, chosen, 1)
+    hidden = np.where(targets == PAD, answers, shown)
+    np.put_along_axis(ids, places, hidden, 1)
+    parts = {"ids": ids, "segments": segments, "places": places, "targets": targets}
+    return {name: part.astype(np.int32) for name, part in parts.items()}
+
+
+def _joined(windows: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows as one segment or two: ids, segments, and where each token of the window stands.
+
+    One segment has an <eos> at its end and one more place of padding.
+    """
+    rows, length = windows.shape
+    cut = (length * (0.25 + 0.5 * drawn[0])).astype(np.int64)
+    cut = np.where(drawn[1] < 0.5, length, cut)[:, None]
+    place = np.arange(length)[None]
+    own = place + 1 + (place >= cut)
+    ids = np.full((rows, length + 3), PAD, np.int64)
+    ids[:, 0] = BOS
+    np.put_along_axis(ids, own, windows, 1)
+    np.put_along_axis(ids, cut + 1, EOS, 1)
+    ids[(cut < length)[:, 0], -1] = EOS
+    return ids, (np.arange(length + 3)[None] > cut + 1) & (cut < length), own
+
+
+# ---------------------------------------------------------------- the task
+
+
+def masking_task(
+    settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, filling: Graph
+) -> Task:
+    """The task of a model that declares these graphs: `filling` says what stands at some places."""
+    size, length = len(data.tokens), settings.context - 3
+    score = MaskedScore(evaluation)
+    filler = Filler(data.tokens, filling, settings.context)
+
+    def feeds(step: int) -> Feeds:
+        words = random_words(settings.batch_size, settings.seed, _STREAM + 2, step)
+        starts = (words % np.uint64(len(data.train) - length)).astype(np.int64)
+        return masked(data.train[starts[:, None] + np.arange(length)], size, settings.seed, step)
+
+    def held_out() -> Iterator[Feeds]:
+        count = len(data.held_out) // length
+        windows = data.held_out[: count * length].reshape(count, length)
+        for number, start in enumerate(range(0, count, _EVALUATED)):
+            part = windows[start : start + _EVALUATED]
+            yield masked(part, size, settings.seed, number, _HELD_OUT_STREAM)
+
+    def validate(state: State) -> dict[str, float]:
+        batches = (batch for batch, _ in zip(held_out(), range(_VALIDATED), strict=False))
+        return score(state, batches)
+
+    def evaluate(state: State) -> dict[str, float]:
+        figures = score(state, held_out())
+        return figures | unigram(data.train, held_out(), size)
+
+    def examples(state: State) -> list[str]:
+        batch = next(held_out())
+        rows = np.linspace(0, len(batch["ids"]) - 1, _SHOWN + 2).astype(int)[1:-1]
+        return [_shown(data.tokens, filler, state, batch, row) for row in rows.tolist()]
+
+    return Task(
+        graph=training,
+        feeds=feeds,
+        evaluate=evaluate,
+        validate=validate,
+        tokens=lambda feeds: int((feeds["ids"] != PAD).sum()),
+        examples=examples,
+        fill=filler,
+        files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
+        notice=data.notice,
+        step=step_that_decays_matrices,
+    )
+
+
+def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str, float]:
+    """What is reached without looking at the context, by the frequencies of the training text:
+    always the most frequent token, and the loss of these frequencies."""
+    counts = np.bincount(train, minlength=size).astype(np.float64)
+    counts[: len(SPECIALS)] = 0.0
+    # a token that was never seen counts as half a one, so that it has a probability
+    losses = -np.log((counts + 0.5) / (counts + 0.5).sum())
+    targets = np.concatenate([feeds["targets"].ravel() for feeds in batches])
+    targets = targets[targets != PAD]
+    return {
+        "unigram_loss": float(losses[targets].mean()),
+        "unigram_accuracy": float((targets == counts.argmax()).mean()),
+    }
+
+
+class MaskedScore:
+    """Mean loss and accuracy of what is asked for: `score(state, batches)`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    @cached_property
+    def program(self) -> Compiled:
+        return compile(self._graph)
+
+    def __call__(self, state: State, batches: Iterator[Feeds]) -> dict[str, float]:
+        own = {name: state[name] for name in self._graph.states}
+        total = right = count = examples = 0.0
+        for feeds in batches:
+            found, asked = self.program(own, **feeds), feeds["targets"] != PAD
+            total += float(found["loss"]) * asked.sum()
+            right += (found["predicted"] == feeds["targets"])[asked].sum()
+            count += asked.sum()
+            examples += len(asked)
+        return {
+            "loss": float(total / max(count, 1)),
+            "masked_accuracy": float(right / max(count, 1)),
+            "examples": examples,
+        }
+
+
+class Filler:
+    """The most probable words for each gap of a text: `filler(state, text, count)`.
+
+    `graph` has the inputs of the training without `targets`, and the output `probabilities`
+    [batch, asked, vocabulary].
+    """
+
+    def __init__(self, tokens: TextTokens, graph: Graph, context: int) -> None:
+        self._tokens, self._graph, self._context = tokens, graph, context
+
+    @cached_property
+    def _program(self) -> Compiled:
+        """Compiled when it is first used."""
+        return compile(self._graph)
+
+    def __call__(self, state: State, text: str, count: int) -> list[Gap]:
+        parts = text.split(MASK)
+        if len(parts) == 1:
+            raise DataError("the text has no gap to fill", fix=f"put {MASK} where a word is wanted")
+        ids, places = [BOS], []
+        for number, part in enumerate(parts):
+            if number:
+                places.append(len(ids))
+                ids.append(len(self._tokens))
+            ids += self._tokens.encode(part).tolist()
+        ids.append(EOS)
+        if len(ids) > self._context:
+            raise DataError(
+                f"the text has {len(ids) - 2} tokens, the model takes {self._context - 2}",
+                fix="shorten it, or train with --set context=…",
+            )
+        return self.at(state, np.array([ids]), places, count)
+
+    def at(self, state: State, ids: np.ndarray, places: Sequence[int], count: int) -> list[Gap]:
+        """The candidates at some places of ids [1, position]."""
+        padded = np.full((1, self._context), PAD, np.int32)
+        padded[:, : ids.shape[1]] = ids
+        feeds = {"ids": padded, "segments": np.zeros_like(padded)}
+        own = {name: state[name] for name in self._graph.states}
+        gaps: list[Gap] = []
+        for place in places:  # one at a time: a program for one place serves any number
+            found = self._program(own, **feeds, places=np.array([[place]], np.int32))
+            row = np.array(found["probabilities"])[0, 0]
+            row[: len(SPECIALS)] = row[len(self._tokens) :] = 0.0  # neither is a word
+            best = np.argsort(-row, kind="stable")[:count].tolist()
+            gaps.append([(self._tokens.decode([number]), float(row[number])) for number in best])
+        return gaps
+
+
+def _shown(tokens: TextTokens, filler: Filler, state: State, batch: Feeds, row: int) -> str:
+    """One gap of an example with what stands around it, the truth, and what the model says."""
+    asked = np.flatnonzero(batch["targets"][row] != PAD)
+    if not len(asked):
+        return ""
+    place, truth = int(batch["places"][row, asked[0]]), int(batch["targets"][row, asked[0]])
+    ids = batch["ids"][row : row + 1].copy()
+    ids[0, place] = len(tokens)
+    ((word, probability), *_) = filler.at(state, ids, [place], 1)[0]
+    around = [ids[0, max(place - 6, 1) : place], ids[0, place + 1 : place + 7]]
+    before, after = (tokens.decode(part[part < len(tokens)].tolist()) for part in around)
+    text = f"{before}{tokens.gap}{MASK}{tokens.gap}{after}".replace("\n", " ")
+    return f"{text}  →  {word} {probability:.2f} (truth: {tokens.decode([truth])})"

@@ -1,0 +1,116 @@
+"""The exercise of minGPT's demo: digits, and behind them the same digits in order.
+
+    ids         2 0 1 1 0 2 0 0 1 1 2
+    following   – – – – – 0 0 1 1 2 2
+
+A decoder reads six digits of three kinds and then its own answer so far; the loss is that of the
+answer. Of the 729 sequences a quarter, chosen by the seed, is held out. Each batch is drawn from
+the others; both parts are examined by 5,000 sequences, drawn likewise, which the model answers
+greedily.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from graphgrad.data.corpus import permutation, random_words
+from graphgrad.data.text_tokens import TextTokens
+from graphgrad.data.vocabulary import EOS, PAD
+from graphgrad.errors import ConfigurationError
+from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
+from graphgrad.training.generation import Recomputed, generate
+from graphgrad.training.language import SILENT, VOCABULARY_FILE, Score, Writer
+from graphgrad.training.sampling import Sampling
+from graphgrad.training.task import Feeds, State, Task
+
+LENGTH, KINDS = 6, 3
+EXAMINED, VALIDATED = 5000, 500
+_SPLIT_STREAM, _TRAIN_STREAM, _TEST_STREAM = 9, 10, 11
+_GREEDY = Sampling(temperature=0.0)
+
+
+class SortingSettings(Protocol):
+    """What is read of a model's settings here."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def context(self) -> int: ...
+
+
+def sorting_task(
+    settings: SortingSettings,
+    training: Callable[..., Graph],
+    following: Callable[[int], Graph],
+) -> Task:
+    """The task of a model that declares these graphs for a vocabulary of some size."""
+    if settings.context < 2 * LENGTH - 1:
+        raise ConfigurationError(
+            f"context {settings.context} is too short to sort in",
+            fix=f"--set context={2 * LENGTH - 1}",
+        )
+    tokens = TextTokens.build("character", ["".join(map(str, range(KINDS)))])
+    size, offset = len(tokens), int(tokens.encode("0")[0])
+    train, held_out = (part + offset for part in _parts(settings.seed))
+    reader = Recomputed(following(size), settings.context)
+    score = Score(training(size, training=False))
+
+    def right(state: State, sequences: np.ndarray) -> float:
+        answer = generate(reader, state, sequences, LENGTH, _GREEDY, (*SILENT, EOS))
+        found = np.stack(list(answer), axis=1)
+        return float((found == np.sort(sequences, axis=1)).all(axis=1).mean())
+
+    def drawn(part: np.ndarray, count: int, place: int, stream: int) -> np.ndarray:
+        numbers = random_words(count, settings.seed, stream, place) % np.uint64(len(part))
+        return part[numbers.astype(np.int64)]
+
+    def examined(state: State, count: int) -> dict[str, float]:
+        sequences = drawn(held_out, count, 0, _TEST_STREAM)
+        loss, _ = score(state, iter([_feeds(sequences)]))
+        return {"loss": loss, "exact_match": right(state, sequences)}
+
+    def evaluate(state: State) -> dict[str, float]:
+        seen = drawn(train, EXAMINED, 1, _TEST_STREAM)
+        figures = examined(state, EXAMINED)
+        return figures | {"trained_exact_match": right(state, seen), "examples": EXAMINED}
+
+    def examples(state: State) -> list[str]:
+        shown = drawn(held_out, 2, 2, _TEST_STREAM)
+        answers = np.stack(list(generate(reader, state, shown, LENGTH, _GREEDY, SILENT)), axis=1)
+        pairs = zip(shown, answers, strict=True)
+        return [f"{tokens.decode(a.tolist())}  →  {tokens.decode(b.tolist())}" for a, b in pairs]
+
+    return Task(
+        graph=training(size),
+        feeds=lambda step: _feeds(drawn(train, settings.batch_size, step, _TRAIN_STREAM)),
+        evaluate=evaluate,
+        validate=lambda state: examined(state, VALIDATED) | {"examples": VALIDATED},
+        tokens=lambda feeds: int((feeds["following"] != PAD).sum()),
+        examples=examples,
+        generate=Writer(tokens, reader, offset, LENGTH),
+        files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
+        step=step_that_decays_matrices,
+    )
+
+
+def _parts(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """All sequences of digits, int32 [sequence, digit]: those to train on, and those held out."""
+    count = KINDS**LENGTH
+    digits = np.arange(count)[:, None] // KINDS ** np.arange(LENGTH) % KINDS
+    order = permutation(count, seed, _SPLIT_STREAM)
+    parts = np.split(digits[order].astype(np.int32), [count - count // 4])
+    return parts[0], parts[1]
+
+
+def _feeds(sequences: np.ndarray) -> Feeds:
+    """The sequences with their answers; nothing is asked before the last digit is read."""
+    whole = np.concatenate([sequences, np.sort(sequences, axis=1)], axis=1).astype(np.int32)
+    following = whole[:, 1:].copy()
+    following[:, : LENGTH - 1] = PAD
+    return {"ids": whole[:, :-1], "following": following}

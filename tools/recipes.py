@@ -1,0 +1,67 @@
+"""`graphgrad recipes`: the experiments that there are settings for."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+
+from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
+from graphgrad.tools.streams import say
+from graphgrad.training.recipe import Recipe, model_of_recipe
+from graphgrad.training.settings import meanings_of
+
+HELP = "list the recipes, or one with its settings and their meaning"
+DESCRIPTION = """A recipe is a model with the settings of one experiment, as a TOML file. `graphgrad
+train NAME` trains it; `--set KEY=VALUE` changes a setting. One of your own is a .toml file, whose
+path stands in the place of the name.
+
+    graphgrad recipes
+    graphgrad recipes sort
+    graphgrad train sort
+    graphgrad train shakespeare-char --text input.txt
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument(
+        "recipe", nargs="?", help=f"show this one: {', '.join(recipe_names())} (default: list all)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints."""
+    if arguments.recipe is not None:
+        _show(builtin_recipe(arguments.recipe))
+        return 0
+    for name in recipe_names():
+        recipe = builtin_recipe(name)
+        say(f"{name}  ({recipe.model})")
+        _tell(recipe, "    ")
+    return 0
+
+
+def _tell(recipe: Recipe, indent: str) -> None:
+    """What the recipe does, what is known of it, and how it is trained."""
+    say(f"{indent}{recipe.about}")
+    if recipe.published:
+        say(f"{indent}published: {recipe.published}")
+    files = "".join(f" --{need} FILE" for need in recipe.needs)
+    say(f"{indent}graphgrad train {recipe.name}{files}")
+
+
+def _show(recipe: Recipe) -> None:
+    """The recipe with each of its settings and what it means."""
+    say(f"{recipe.name}: the model {recipe.model}")
+    _tell(recipe, "")
+    meanings = meanings_of(model_of_recipe(recipe, BUILTIN).settings)
+    width = max(len(f"{key} = {value}") for key, value in recipe.settings.items())
+    room = max(shutil.get_terminal_size().columns - width - 4, 30)
+    say("")
+    for key, value in recipe.settings.items():
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        first, *others = textwrap.wrap(meanings[key], room)
+        say(f"{f'{key} = {shown}':<{width}}  {first}")
+        for line in others:
+            say(f"{'':<{width}}  {line}")
