@@ -181,7 +181,8 @@ def compile(
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
 ) -> Compiled:
-    """Compiles a graph. Returns an object to be called with the state and the inputs.
+    """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
+    DeclarationError or UnknownNameError for arguments that do not fit the graph.
 
     - `fetch`: names or nodes whose values are returned besides the outputs.
     - `guards`: names of scalar outputs; if one is not finite, the run raises NonFiniteError and
@@ -197,8 +198,6 @@ def compile(
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.
-
-    Raises DeclarationError or UnknownNameError for arguments that do not fit the graph.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")

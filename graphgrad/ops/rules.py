@@ -116,6 +116,15 @@ class Block(TypedDict, total=False):
     scratch: Callable[..., tuple[TensorType, ...]] | None
 
 
+def _computed_by(ufunc: str) -> Callable[..., object]:
+    """The computation by the ufunc of this name."""
+
+    def compute(xp: Any, out: Any, *heads: Any) -> None:
+        getattr(xp, ufunc)(*heads, out=out)
+
+    return compute
+
+
 @overload
 def elementwise(
     name: str, formula: str, kernel: str, *, arity: Literal[1] = 1, **block: Unpack[Block]
@@ -150,31 +159,22 @@ def elementwise(
 ) -> Operation:
     """An operation on each element of its heads, which broadcast to each other.
 
-    - `name`, `formula`: its name, and its formula as text.
-    - `kernel`: the value of one element as an expression of `{0}`, `{1}`, … in the loop language,
-      from which kernels are made; empty if only `compute` computes it.
+    - `name`, `formula` (text), and `kernel`: the value of one element as an expression of `{0}`,
+      `{1}`, … in the loop language; empty if only `compute` computes it.
     - `ufunc`, or `compute(xp, out, *heads)`: the name of NumPy's ufunc, or a function that writes
       the result into `out`, for any array module `xp` that follows NumPy.
     - `infer`: the shape rule; by default all heads are floats of one dtype.
-    - `delta(delta, y, *heads)`: the contribution to each head as a node, or None. `delta_formula`
-      is its text.
-    - `arity`: the number of heads. `in_place`: whether `out` may be the memory of a head.
-      `commutative`: whether heads may be swapped. `samples`: inputs for tests. `scratch`: the types
-      of working arrays that `compute` gets.
+    - `delta(delta, y, *heads)`, `delta_formula`: the contribution to each head, a node or None.
+    - The other arguments are those of `Operation`.
 
     >>> softsign = gg.elementwise(
     ...     "softsign", "x / (1 + |x|)", "{0} / (1 + abs({0}))",
     ...     compute=lambda xp, out, x: xp.divide(x, 1 + xp.absolute(x), out=out),
     ...     delta=lambda delta, y, x: (delta / (1.0 + abs(x)) ** 2.0,),
-    ...     delta_formula="δ / (1 + |x|)²",
     ... )
     >>> gg.compile(gg.Graph({"y": softsign(gg.input("x", 2))}))(x=[1, -3])["y"]
     array([ 0.5 , -0.75], dtype=float32)
     """
-
-    def compute_by_ufunc(xp: Any, out: Any, *heads: Any) -> None:
-        getattr(xp, ufunc)(*heads, out=out)
-
     return _BY_ARITY.get(arity, Operation)(
         name=name,
         formula=formula,
@@ -182,7 +182,7 @@ def elementwise(
         ufunc=ufunc,
         infer=infer,
         delta=delta,
-        compute=compute or compute_by_ufunc,
+        compute=compute or _computed_by(ufunc),
         delta_formula=delta_formula,
         samples=samples,
         arity=arity,

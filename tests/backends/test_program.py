@@ -185,7 +185,7 @@ def test_guards_must_be_scalar_outputs():
     with pytest.raises(UnknownNameError, match="the guard 'los' is not an output") as caught:
         gg.compile(graph, guards=["los"])
     assert "loss" in caught.value.fix
-    with pytest.raises(DeclarationError, match=r"'w' is float32\[2\]; only a scalar"):
+    with pytest.raises(DeclarationError, match=r"guard 'w' is float32\[2\]; a guard is a scalar"):
         gg.compile(graph, fetch=["w"], guards=["w"])
 
 

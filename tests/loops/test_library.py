@@ -88,7 +88,7 @@ fill_words(given[3], {size}, {start}, v[0], v[1], v[2], v[3], v[4])"""
 def test_rows_added_up(type_: str) -> None:
     """At one place only: the function knows nothing of how many there are, and Python asks."""
     given = (np.random.default_rng(0).standard_normal((6, 7)) * 1e3).astype(type_)
-    body = "add_rows(given[0], given[1], given[2], 6, 7)"
+    body = "add_rows_at(given[0], given[1], given[2], 6, 7)"
     text = kernel(body, f"x: {type_}, 7", "y: int64, 6", f"z: {type_}, 6, 7")
     (found, *_), (wanted, *_) = run_both(
         text,
@@ -173,8 +173,8 @@ def test_blocks_are_shared(workers: int) -> None:
         [[function, 7, 1, places[1:].ctypes.data]] * 2 + [[function, 3, 0, places[1:].ctypes.data]],
         np.int64,
     )
-    body = """share(given[0], given[1], 7, given[2])
-launch(given[0], given[3], 0, 3)"""
+    body = """run_shared(given[0], given[1], 7, given[2])
+run_rows(given[0], given[3], 0, 3)"""
     text = kernel(body, "w: int64, 1", "x: int64, 1", "y: int64, 1", "z: int64, 1")
     given = [pool.words.ctypes.data, function, places.ctypes.data, table.ctypes.data]
     for run in (run_compiled, run_as_python):
