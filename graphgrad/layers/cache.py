@@ -1,18 +1,19 @@
-"""Decoding step by step: what a decoder's layers see in the place of all positions at once.
+"""Declares the inputs and states of step-by-step decoding, and where attention gets its keys from.
 
-In training, attention looks from every position of a sequence to those before it. In use, the
-tokens come one after another, and the keys and values of those before are kept. The layers are the
-same functions with the same parameters; only where keys and values come from differs:
+In training, attention looks from each position of a sequence at those before it, all at once. In
+decoding, the tokens are computed one after another, and the keys and values of earlier positions
+are stored. The layers are the same functions with the same parameters; only the origin of keys and
+values differs:
 
-    a node             all positions of it: projected here and now (training, the encoder)
-    `StepMemory`       those of earlier steps, kept in states, and the new ones beside them
-    `KeptMemory`       computed once before the first step, and given to each step as inputs
-    `Recorder`         projected from a node, and noted down for a `KeptMemory`
+    a node             computed from all of its positions (training, the encoder)
+    `StepMemory`       stored in states by earlier steps; this step writes the new ones beside them
+    `KeptMemory`       computed once before the first step; inputs of each step
+    `Recorder`         computed from a node, and collected as the outputs that a `KeptMemory` reads
 
-Keys and values lie in numbered slots, `[batch, head, slot, feature]`, in the order in which they
-were computed; those of a head lie side by side, as that is how attention reads them. Which slots a
-new position may look at is said by the input `visible`: so the rows of a beam share the slots of
-their common past, and nothing is moved when they change places.
+Keys and values are stored in numbered slots, `[batch, head, slot, feature]`, in the order in which
+they were computed; those of a head are contiguous, as attention reads them head by head. The input
+`visible` masks the slots that a new position may attend to: the rows of a beam share the slots of
+their common past, and nothing is copied when they are reordered.
 """
 
 from __future__ import annotations
@@ -27,37 +28,59 @@ from graphgrad.graph.types import DType
 from graphgrad.ops import broadcast_to, expand_dims, reshape, take_along_axis, write_rows
 
 Projection = Callable[[Node], Node]
+"""Declares the keys or values [batch, head, position, width] of x [batch, position, feature]."""
 
 
 @runtime_checkable
 class Memory(Protocol):
-    """Where an attention's keys and values come from, where that is not a node's positions."""
+    """A source of keys and values that is not a node: `StepMemory`, `KeptMemory` or `Recorder`.
+
+    `multi_head_attention` takes one as its `memory` and calls `recall` once for the keys and once
+    for the values, in the scope of the attention.
+
+    >>> import graphgrad as gg
+    >>> isinstance(gg.layers.KeptMemory(batch=2), gg.layers.Memory)
+    True
+    """
 
     def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
-        """All keys or all values (`name`) [batch, head, slot, width], declared in the attention's
-        scope. `project` makes them of the positions that they belong to."""
+        """The keys (`name` "key") or the values ("value"): [batch, head, slot, width].
+
+        `project` declares them from the positions that they are computed from.
+        """
 
 
 @dataclass(frozen=True)
 class StepSizes:
-    """The sizes of a step, which are part of its program."""
+    """The sizes of a decoding step; a program is compiled for each of them.
+
+    >>> import graphgrad as gg
+    >>> gg.layers.StepSizes(batch=2, rows=5, slots=32)
+    StepSizes(batch=2, rows=5, slots=32, prompt=False)
+    """
 
     batch: int
-    """Sentences."""
+    """The number of sentences."""
     rows: int
     """New positions of each: 1, or one for each row of a beam, or those of a prompt."""
     slots: int
-    """Room for the keys and values of each sentence."""
+    """Slots for the keys and values of each sentence."""
     prompt: bool = False
-    """Whether the new positions follow each other, so that only the last gives logits."""
+    """Whether the new positions follow each other, so that logits are computed for the last one."""
 
 
 class Step:
     """One step of decoding: its inputs, and the states with their updates.
 
-    `token` and `position` [batch, row] are the new tokens and where they stand in their sequences;
-    `slot` [batch, row] is where their keys and values go, `visible` [batch, row, slot] what they
-    look at, their own slot included.
+    `token` and `position` [batch, row] are the new tokens and their positions in their sequences;
+    `slot` [batch, row] is the slot that their keys and values are written to, and `visible`
+    [batch, row, slot] is True at the slots that they attend to, their own included. Declaring the
+    attention of a model with `past(x)` as memory and `mask()` as mask fills `updates`.
+
+    >>> import graphgrad as gg
+    >>> step = gg.layers.Step(gg.layers.StepSizes(batch=2, rows=1, slots=8))
+    >>> print(step.token.type, step.mask().type)
+    int32[2, 1] bool[2, 1, 1, 8]
     """
 
     def __init__(self, sizes: StepSizes) -> None:
@@ -68,11 +91,12 @@ class Step:
         self.slot = input("slot", rows, "int32")
         self.visible = input("visible", (*rows, sizes.slots), "bool")
         self.last = input("last", sizes.batch, "int32") if sizes.prompt else None
-        """Of a prompt, the row of each sentence that is its last."""
+        """Of a prompt, the row of each sentence that is its last: [batch]."""
         self.updates: dict[Node, Node] = {}
+        """The states of keys and values, each with its value after the step."""
 
     def mask(self, name: str = "step_mask") -> Node:
-        """What each new position looks at, for all heads: [batch, 1, query, slot]."""
+        """True where a new position attends to a slot, for all heads: [batch, 1, row, slot]."""
         return expand_dims(self.visible, 1, name=name)
 
     def slots_of(self, heads: int) -> Node:
@@ -85,11 +109,11 @@ class Step:
         return StepMemory(self, x)
 
     def kept(self) -> KeptMemory:
-        """The memory of attention to what was encoded before the first step."""
+        """The memory of attention to the source, which is encoded before the first step."""
         return KeptMemory(self.sizes.batch)
 
     def wanted(self, x: Node) -> Node:
-        """Those of the new positions that a next token is asked for: [batch, row or 1, feature]."""
+        """The new positions that logits are computed for: [batch, row or 1, feature]."""
         if self.last is None:
             return x
         return take_along_axis(x, expand_dims(expand_dims(self.last, 1), 1), axis=1, name="last")
@@ -97,14 +121,22 @@ class Step:
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Keys and values of all positions so far, kept in states `keys` and `values` [batch · head,
-    slot, feature]."""
+    """Keys and values of all positions so far, in the states `keys` and `values`
+    [batch · head, slot, feature]; `Step.past` makes one from the new positions x.
+
+    >>> import graphgrad as gg
+    >>> step = gg.layers.Step(gg.layers.StepSizes(batch=2, rows=1, slots=8))
+    >>> x = gg.input("x", (2, 1, 4))
+    >>> y = gg.layers.multi_head_attention(x, step.past(x), step.mask(), heads=2)
+    >>> [str(state.type) for state in step.updates]
+    ['float32[4, 8, 2]', 'float32[4, 8, 2]']
+    """
 
     step: Step
     x: Node
 
     def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
-        """The state, with what belongs to the new positions written into their slots."""
+        """The state after the keys or values of the new positions are written into their slots."""
         sizes = self.step.sizes
         each = sizes.batch * heads
         kept = state(f"{name}s", (each, sizes.slots, width), dtype=dtype)
@@ -116,24 +148,43 @@ class StepMemory:
 
 @dataclass(frozen=True)
 class KeptMemory:
-    """Keys and values that are inputs, under the names that a `Recorder` noted them by."""
+    """Keys and values as inputs `keys` and `values` [batch, head, source, feature] of a step.
+
+    They have the names under which a `Recorder` collects them in the encoder's graph.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", (2, 1, 8))
+    >>> y = gg.layers.multi_head_attention(x, gg.layers.KeptMemory(batch=2), None, heads=2)
+    >>> sorted(gg.Graph(y).inputs)
+    ['attention.keys', 'attention.values', 'x']
+    """
 
     batch: int
 
     def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
-        """The input."""
+        """The input; `project` is not called."""
         return input(f"{name}s", (self.batch, heads, "source", width), dtype)
 
 
 class Recorder:
-    """Keys and values of a node's positions, noted down by their names."""
+    """Computes keys and values from a node, `memory` [batch, key, feature], and collects them.
+
+    `found` has them by name; as outputs of a graph they are what a `KeptMemory` reads.
+
+    >>> import graphgrad as gg
+    >>> x, memory = gg.input("x", ("batch", 1, 8)), gg.input("memory", ("batch", "key", 8))
+    >>> recorder = gg.layers.Recorder(memory)
+    >>> y = gg.layers.multi_head_attention(x, recorder, None, heads=2)
+    >>> {name: str(node.type) for name, node in recorder.found.items()}
+    {'attention.keys': 'float32[batch, 2, key, 4]', 'attention.values': 'float32[batch, 2, key, 4]'}
+    """
 
     def __init__(self, memory: Node) -> None:
         self.memory = memory
         self.found: dict[str, Node] = {}
 
     def recall(self, name: str, heads: int, width: int, dtype: DType, project: Projection) -> Node:
-        """What the projection gives."""
+        """The keys or values of the node's positions."""
         rows = project(self.memory)
         self.found[scoped(f"{name}s")] = rows
         return rows

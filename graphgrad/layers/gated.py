@@ -1,4 +1,4 @@
-"""The gated position-wise network (Shazeer 2020, "GLU Variants Improve Transformer")."""
+"""Declares the gated position-wise network (Shazeer 2020, "GLU Variants Improve Transformer")."""
 
 from __future__ import annotations
 
@@ -19,8 +19,16 @@ def gated_feed_forward(
 ) -> Node:
     """SwiGLU: (silu(x W_gate) · x W_inner) W_outer, with silu(a) = a · sigmoid(a).
 
-    One half of the hidden layer says how much of the other passes. Three matrices instead of two:
-    with `inner` at ⅔ of what `feed_forward` has, it has as many parameters.
+    [..., n] -> [..., inner] -> [..., n], with the parameters of the dense layers `gate`, `inner`
+    and `outer` in the scope `name`; `bias` gives each of them a bias. The gate scales each element
+    of the hidden layer. There are three matrices instead of two: with `inner` at ⅔ of the size in
+    `feed_forward`, the number of parameters is the same. Raises DeclarationError where the size of
+    the last axis is open. Source: Shazeer 2020, equation 6.
+
+    >>> import graphgrad as gg
+    >>> y = gg.layers.gated_feed_forward(gg.input("x", ("batch", 6)), 16)
+    >>> print(y.type, list(gg.Graph(y).parameters))
+    float32[batch, 6] ['feed_forward.gate.w', 'feed_forward.inner.w', 'feed_forward.outer.w']
     """
     with scope(name):
         gate = silu(dense(x, inner, "gate", bias, initial), name="open")

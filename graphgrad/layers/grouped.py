@@ -1,5 +1,5 @@
-"""Self-attention of a decoder: query heads in groups that share a head of keys and values
-(Ainslie et al. 2023), with rotary positions where they are wanted."""
+"""Declares grouped-query attention (Ainslie et al. 2023): self-attention in which several query
+heads share a head of keys and values, with or without rotary positions."""
 
 from __future__ import annotations
 
@@ -27,16 +27,26 @@ def grouped_attention(
 ) -> Node:
     """Multi-head self-attention in which `heads / key_heads` query heads share keys and values.
 
-    With as many key heads as heads (the default) it is `multi_head_attention`; with one it is
-    multi-query attention. Keys and values, which a decoder keeps for every token it has read, are
-    then smaller by that factor. `rotary` turns queries and keys by their positions.
+    x and the result are [batch, position, width]; `mask` is broadcast to [batch, head, query, key].
+    With `key_heads` equal to `heads` (the default) this is `multi_head_attention`, and with 1 it is
+    multi-query attention (Shazeer 2019). The keys and values, which a decoder stores for every
+    token it has read, are smaller by the factor `heads / key_heads`. `rotary` rotates queries and
+    keys by their positions (`rotate`). Raises DeclarationError where the width is not a multiple of
+    `heads`, or `heads` not one of `key_heads`. Source: Ainslie et al. 2023, section 2.2.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", ("batch", "position", 8))
+    >>> y = gg.layers.grouped_attention(x, None, heads=4, key_heads=2, bias=False)
+    >>> parameters = gg.Graph(y).parameters
+    >>> print(y.type, parameters["attention.query.w"].shape, parameters["attention.key.w"].shape)
+    float32[batch, position, 8] (8, 8) (8, 4)
     """
     width, key_heads = known_width(x), heads if key_heads is None else key_heads
     if heads < 1 or width % heads or key_heads < 1 or heads % key_heads:
         raise DeclarationError(
             f"a width of {width} does not split into {heads} heads in {key_heads} groups",
-            str(current_origin() or ""),
-            "the width is a multiple of the heads, and they of the heads of keys",
+            current_origin(),
+            "make the width a multiple of the heads, and the heads one of the heads of keys",
         )
     narrow = width // heads * key_heads
     with scope(name):
@@ -52,9 +62,17 @@ def grouped_attention(
 
 @declares
 def repeat_heads(x: Node, times: int) -> Node:
-    """[batch, head, position, feature] -> [batch, head · times, …]: each head `times` in a row.
+    """Repeats each head: [batch, head, position, feature] -> [batch, head · times, …].
 
-    What is sent back to a head is the sum over those that it stands for.
+    Head h is copied to the heads h · times … (h + 1) · times - 1 (Ainslie et al. 2023); the delta
+    of a head is the sum of the deltas of its copies. Raises DeclarationError for an x that does not
+    have four axes.
+
+    >>> import graphgrad as gg
+    >>> x = gg.input("x", (1, 2, 1, 1))
+    >>> y = gg.layers.repeat_heads(x, 2)
+    >>> gg.compile(gg.Graph({"y": y}))({}, x=[[[[5.0]], [[7.0]]]])["y"].ravel()
+    array([5., 5., 7., 7.], dtype=float32)
     """
     if times == 1:
         return x

@@ -1,4 +1,4 @@
-"""Positions that are learned (Gehring et al. 2017), and rotary ones (Su et al. 2021)."""
+"""Declares learned positions (Gehring et al. 2017) and rotary positions (Su et al. 2021)."""
 
 from __future__ import annotations
 
@@ -26,35 +26,49 @@ ROTARY_BASE = 10000.0
 @declares
 def learned_positions(
     length: int | Dimension,
-    places: int,
+    positions: int,
     width: int,
     initial: Initial,
     dtype: object = None,
     name: str = "positions",
 ) -> Node:
-    """The first `length` rows of a table with one learned row a place: [length, width].
+    """The first `length` rows of a table with one learned row for each position: [length, width].
 
-    A sequence longer than the table's `places` is a DataError when the program runs.
+    The table is the parameter `name` [positions, width], drawn from `initial`. `length` is a number
+    or an open size (`x.shape[1]`); one above `positions` raises DataError when the program runs.
+    Source: Gehring et al. 2017, section 3.1.
+
+    >>> import graphgrad as gg
+    >>> ids = gg.input("ids", ("batch", "position"), "int32")
+    >>> print(gg.layers.learned_positions(ids.shape[1], 64, 8, gg.normal(0.02)).type)
+    float32[position, 8]
     """
-    return gather(parameter(name, (places, width), initial, dtype), iota(length))
+    return gather(parameter(name, (positions, width), initial, dtype), iota(length))
 
 
 @declares
 def rotate(
     x: Node, positions: Node | None = None, base: float = ROTARY_BASE, name: str = "rotated"
 ) -> Node:
-    """Rotary positions: [..., position, feature], each pair of features turned by an angle.
+    """Rotary positions: rotates each pair of features of x [..., position, feature] by an angle.
 
-    The pair (x_i, x_{i + d/2}) of the d features at position p is turned by p / base^(2i/d). The
-    product of a query turned for p and a key turned for r depends on p - r only, so attention sees
-    how far apart two tokens are. `positions` [position] are the numbers p: 0, 1, 2, … by default;
-    decoding that has computed the first ones before gives its own.
+    The pair (x_i, x_{i + d/2}) of the d features at position p is rotated by p / base^(2i/d). The
+    product of a query rotated for p and a key rotated for r depends only on p - r, so attention
+    depends on the distance of two tokens. `positions` [position] are the numbers p: 0, 1, 2, … by
+    default; in decoding, those of the new tokens. Raises DeclarationError for an odd number of
+    features. Source: Su et al. 2021, equation 34, in the pairing of GPT-NeoX.
+
+    >>> import graphgrad as gg
+    >>> y = gg.layers.rotate(gg.input("x", ("position", 2)))
+    >>> gg.compile(gg.Graph({"y": y}))({}, x=[[1.0, 0.0], [1.0, 0.0]])["y"].round(2)
+    array([[1.  , 0.  ],
+           [0.54, 0.84]], dtype=float32)
     """
     width = known_width(x)
     if width % 2:
         raise DeclarationError(
             f"rotary positions need an even number of features, not {width}",
-            str(current_origin() or ""),
+            current_origin(),
         )
     if positions is None:
         positions = iota(x.shape[-2])
@@ -69,8 +83,18 @@ def rotate(
 
 @declares
 def picked(x: Node, places: Node, name: str = "picked") -> Node:
-    """The vectors at some places: x [batch, position, feature], places [batch, n] -> [batch, n, …].
+    """The vectors at chosen positions: [batch, position, feature] -> [batch, n, feature].
 
-    A product with one row a place, which is 1 there: so what is sent back is a product too.
+    `places` [batch, n] are whole numbers, the positions of each example; outside of x the result is
+    a vector of zeros. It is computed as a product with one-hot rows, so that its delta is a
+    product, too.
+
+    >>> import graphgrad as gg
+    >>> x, places = gg.input("x", (1, 3, 2)), gg.input("places", (1, 2), "int32")
+    >>> y = gg.layers.picked(x, places)
+    >>> feeds = {"x": [[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]], "places": [[2, 0]]}
+    >>> gg.compile(gg.Graph({"y": y}))({}, **feeds)["y"]
+    array([[[5., 6.],
+            [1., 2.]]], dtype=float32)
     """
     return matmul(one_hot(places, x.shape[1], x.dtype), x, name=name)

@@ -243,3 +243,8 @@ def test_post_norm_ends_with_the_norm_and_pre_norm_with_the_sum():
     found = run(pre, state, x=value)
     np.testing.assert_allclose(found.mean(axis=-1), value.mean(axis=-1), rtol=1e-12)
     assert math.isclose((found - value).std(), 2.0, rel_tol=1e-3)
+
+
+def test_an_unknown_placement_of_the_norm_is_refused():
+    with pytest.raises(DeclarationError, match="no placement 'behind'"):
+        sublayer(input("x", SHAPE), "part", attended, rms_norm, "behind")
