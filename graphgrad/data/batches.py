@@ -1,19 +1,19 @@
 """Pairs of lines into padded arrays of ids, for training and for evaluation.
 
-Design: the batch of training step ``s`` is a pure function of (pairs, settings, seed, s), so a run
+Design: the batch of training step `s` is a pure function of (pairs, settings, seed, s), so a run
 resumes at any step with no saved state. An epoch is a shuffle of the examples keyed by (seed,
 epoch). It is cut into chunks of 64 batches; within a chunk the examples are ordered by padded
 length, so that a batch holds lengths that are alike, and the batches of the epoch are then shuffled
 in turn. What does not fill a batch is left out of that epoch; another epoch leaves out others.
 
-Lengths are padded up to a multiple of ``round_to``, but never beyond the longest example of all:
+Lengths are padded up to a multiple of `round_to`, but never beyond the longest example of all:
 a program is compiled once per (batch, source, target) shape, and so few shapes arise without
 padding for its own sake. Within such a length examples keep their random order, which mixes a batch
 as far as its shape allows. (Batches of about equally many tokens are in `token_batches.py`.)
 
-Laws: a source sequence ends with ``<eos>``, as does ``target_output``; ``target_input`` starts with
-``<bos>``; all three are padded with ``<pad>`` = 0 behind. ``target_input[:, 1:]`` equals
-``target_output[:, :-1]`` wherever that is not ``<eos>``. No sequence is ever truncated.
+Laws: a source sequence ends with `<eos>`, as does `target_output`; `target_input` starts with
+`<bos>`; all three are padded with `<pad>` = 0 behind. `target_input[:, 1:]` equals
+`target_output[:, :-1]` wherever that is not `<eos>`. No sequence is ever truncated.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,10 +34,19 @@ EXAMPLE_STREAM, BATCH_STREAM = 3, 4
 class Batches:
     """The endless, reproducible sequence of training batches.
 
-    ``maximum_length`` bounds both sides of a pair in tokens, ``<eos>`` included; longer pairs are
-    left out, ``dropped`` counts them and ``notice`` says so in words (empty if there are none).
+    `maximum_length` bounds both sides of a pair in tokens, `<eos>` included; longer pairs are
+    left out, `dropped` counts them and `notice` says so in words (empty if there are none).
     Raises `ConfigurationError` for settings that make no sense, and where fewer pairs remain than
     fill one batch: the size of a batch is part of a recipe, so it is never changed silently.
+
+    >>> import graphgrad as gg
+    >>> pairs = [("a b", "x"), ("b", "x y")]
+    >>> source, target = (
+    ...     gg.data.Vocabulary.build(lines, "whitespace") for lines in zip(*pairs)
+    ... )
+    >>> batches = gg.data.Batches(pairs, source, target, batch_size=2)
+    >>> len(batches), batches.at(0).shape
+    (1, (2, 3, 3))
     """
 
     def __init__(
@@ -71,7 +80,7 @@ class Batches:
         return len(self.examples) // self.batch_size
 
     def at(self, step: int) -> Batch:
-        """The batch of training step ``step`` = 0, 1, 2, ..."""
+        """The batch of training step `step` = 0, 1, 2, ..."""
         if step < 0:
             raise ValueError(f"step {step} is negative")
         epoch, place = divmod(step, len(self))
@@ -86,7 +95,7 @@ class Batches:
         return tuple((self.batch_size, *pair) for pair in sorted(widths))
 
     def padding(self, epoch: int = 0) -> float:
-        """The share of ``<pad>`` among the ids of one epoch, source and target together."""
+        """The share of `<pad>` among the ids of one epoch, source and target together."""
         members = self._members(epoch)
         cells = self.batch_size * sum(int(widths.sum()) for widths in self._widths_of(members))
         return padding_share(self.examples, members, cells)
@@ -131,7 +140,7 @@ def fitting(examples: Examples, maximum_length: int | None) -> tuple[Examples, s
 
 
 def padding_share(examples: Examples, members: np.ndarray, cells: int) -> float:
-    """The share of ``<pad>`` where these examples stand in so many cells."""
+    """The share of `<pad>` where these examples stand in so many cells."""
     sides = (examples.sources, examples.targets)
     return 1 - sum(int(side.lengths[members].sum()) for side in sides) / cells
 
@@ -144,10 +153,19 @@ def evaluation_batches(
     maximum_length: int | None = None,
     round_to: int = ROUND_TO,
 ) -> Iterator[Batch]:
-    """All pairs in their order, as batches of one size; ``rows`` of the last may be fewer.
+    """All pairs in their order, as batches of one size; `rows` of the last may be fewer.
 
     No pair is left out, since a score over the others would mislead: raises `DataError` where one
-    is longer than ``maximum_length`` tokens, and where there are no pairs.
+    is longer than `maximum_length` tokens, and where there are no pairs.
+
+    >>> import graphgrad as gg
+    >>> pairs = [("a b", "x"), ("b", "x y")]
+    >>> source, target = (
+    ...     gg.data.Vocabulary.build(lines, "whitespace") for lines in zip(*pairs)
+    ... )
+    >>> batches = gg.data.evaluation_batches(pairs, source, target, batch_size=1)
+    >>> [batch.target_output.tolist() for batch in batches]
+    [[[4, 2, 0]], [[4, 5, 2]]]
     """
     _check_sizes(batch_size, round_to)
     if not len(pairs):
@@ -179,6 +197,6 @@ def _check_sizes(batch_size: int, round_to: int) -> None:
 
 
 def _widths(lengths: np.ndarray, round_to: int) -> np.ndarray:
-    """Lengths rounded up to a multiple of ``round_to``, but not beyond the longest of all."""
+    """Lengths rounded up to a multiple of `round_to`, but not beyond the longest of all."""
     widths: np.ndarray = np.minimum(-(-lengths // round_to) * round_to, lengths.max(initial=0))
     return widths

@@ -17,9 +17,9 @@ Shape = tuple[int, int]
 
 
 def choose_shapes(sources: np.ndarray, targets: np.ndarray, count: int) -> list[Shape]:
-    """At most ``count`` shapes (source width, target width), ascending, the last holds every pair.
+    """At most `count` shapes (source width, target width), ascending, the last holds every pair.
 
-    ``sources`` and ``targets`` are the lengths of the pairs, at least one. A shape that no pair
+    `sources` and `targets` are the lengths of the pairs, at least one. A shape that no pair
     needs is left out.
     """
     source_grid, target_grid = _grid(sources), _grid(targets)
@@ -47,7 +47,7 @@ def choose_shapes(sources: np.ndarray, targets: np.ndarray, count: int) -> list[
 
 
 def shape_of(sources: np.ndarray, targets: np.ndarray, shapes: list[Shape]) -> np.ndarray:
-    """The number of the first shape that holds each pair; ``len(shapes)`` where none does."""
+    """The number of the first shape that holds each pair; `len(shapes)` where none does."""
     widths, target_widths = np.array(shapes).T
     first_source = np.searchsorted(widths, sources)
     return np.maximum(first_source, np.searchsorted(target_widths, targets))

@@ -1,14 +1,14 @@
-"""Byte-pair encoding: pieces of words, learnt from a corpus or read from a ``tokenizer.json``.
+"""Byte-pair encoding: pieces of words, learnt from a corpus or read from a `tokenizer.json`.
 
 Design: Hugging Face's `tokenizers` does the work. What is learnt here starts from the 256 bytes, so
 no text is unknown, and what is decoded is what was encoded, up to Unicode's normal form C and the
 spaces around the line. Ids 0..3 are the four specials, as in a `Vocabulary`; the tokenizer's own
-follow. The tokenizer is never told of the specials, so that a line which holds ``<eos>`` is text
+follow. The tokenizer is never told of the specials, so that a line which holds `<eos>` is text
 like any other. The pieces of a word that stands between single spaces do not depend on its
 neighbours, so its ids are looked up once: many times as fast as whole lines.
 
-Laws: the same lines and size give the same tokenizer; ``decode(encode(line)) ==
-normal_form(line)``; what `to_json` writes is text, and reading it runs nothing.
+Laws: the same lines and size give the same tokenizer; `decode(encode(line)) ==
+normal_form(line)`; what `to_json` writes is text, and reading it runs nothing.
 """
 
 import json
@@ -60,7 +60,7 @@ class BytePairs:
         return text if text and "\ufffd" not in text else self._tokenizer.id_to_token(number) or "?"
 
     def encode(self, line: str) -> list[int]:
-        """The ids of one line, without ``<bos>`` and ``<eos>``."""
+        """The ids of one line, without `<bos>` and `<eos>`."""
         return list(self._encoded([line])[0])
 
     def encode_all(self, lines: Iterable[str]) -> Encoded:
@@ -90,7 +90,7 @@ class BytePairs:
         return None if name is None else self._tokenizer.token_to_id(name)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids`` up to the first ``<eos>``; all specials are left out.
+        """The text of `ids` up to the first `<eos>`; all specials are left out.
 
         Raises `DataError` for an id outside the vocabulary.
         """
@@ -113,13 +113,13 @@ class BytePairs:
         return self.decode(self.encode(line))
 
     def to_json(self) -> str:
-        """One JSON object, ``{"level": "bpe", "tokenizer": ...}``; ends with a newline."""
+        """One JSON object, `{"level": "bpe", "tokenizer": ...}`; ends with a newline."""
         body = {"level": LEVEL, "tokenizer": json.loads(self._tokenizer.to_str())}
         return json.dumps(body) + "\n"
 
 
 def train_byte_pairs(lines: Iterable[str], size: int) -> BytePairs:
-    """The byte pairs that shorten ``lines`` most; ``size`` counts specials and bytes too.
+    """The byte pairs that shorten `lines` most; `size` counts specials and bytes too.
 
     Raises `ConfigurationError` for a size that has no room for them.
     """
@@ -149,7 +149,7 @@ def _untrained() -> Tokenizer:
 
 
 def read_byte_pairs(path: str | Path) -> BytePairs:
-    """The tokenizer of a ``tokenizer.json`` as Hugging Face's libraries write it.
+    """The tokenizer of a `tokenizer.json` as Hugging Face's libraries write it.
 
     Raises `DataError` where there is none.
     """

@@ -1,6 +1,6 @@
 """Encoded pairs as flat arrays: ids without padding, and where each sequence starts.
 
-A million pairs of twenty tokens take some 100 MB. A sequence holds its ``<eos>``.
+A million pairs of twenty tokens take some 100 MB. A sequence holds its `<eos>`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,11 +22,17 @@ _AT_ONCE = 1 << 13  # lines encoded at a time
 class Batch:
     """One batch of ids, int32.
 
-    ``source`` is [batch, source], ``target_input`` and ``target_output`` are [batch, target].
-    ``rows`` counts the real examples, which come first; a row that only fills up the shape has
-    ``<eos>`` as its source and ``<bos>`` as its target input, so that attention never meets a row
-    without a single token, and nothing but ``<pad>`` as its target output, so that it counts
-    nowhere. ``tokens`` counts the target output's ids that are not ``<pad>``.
+    `source` is [batch, source], `target_input` and `target_output` are [batch, target].
+    `rows` counts the real examples, which come first; a row that only fills up the shape has
+    `<eos>` as its source and `<bos>` as its target input, so that attention never meets a row
+    without a single token, and nothing but `<pad>` as its target output, so that it counts
+    nowhere. `tokens` counts the target output's ids that are not `<pad>`.
+
+    >>> import numpy as np
+    >>> import graphgrad as gg
+    >>> source, answer = np.array([[4, 5, 2]]), np.array([[6, 2]])
+    >>> gg.data.Batch(source, np.array([[1, 6]]), answer, rows=1, tokens=2).shape
+    (1, 3, 2)
     """
 
     source: np.ndarray
@@ -43,7 +49,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of ids behind one another; sequence n is ``ids[starts[n] : starts[n + 1]]``."""
+    """Sequences of ids behind one another; sequence n is `ids[starts[n] : starts[n + 1]]`."""
 
     ids: np.ndarray
     starts: np.ndarray
@@ -58,7 +64,7 @@ class Sequences:
 
     @cached_property
     def unknown(self) -> float:
-        """The share of ``<unk>`` among the tokens of the text."""
+        """The share of `<unk>` among the tokens of the text."""
         tokens = len(self.ids) - len(self)
         return int(np.count_nonzero(self.ids == UNK)) / max(tokens, 1)
 
@@ -81,7 +87,7 @@ class Sequences:
 
 @dataclass(frozen=True)
 class Examples:
-    """Encoded pairs, ``<eos>`` included; `numbers` are those of their lines, where there are."""
+    """Encoded pairs, `<eos>` included; `numbers` are those of their lines, where there are."""
 
     sources: Sequences
     targets: Sequences
@@ -91,7 +97,7 @@ class Examples:
         return len(self.sources)
 
     def longer_than(self, maximum_length: int | None) -> np.ndarray:
-        """Where one side is longer than that many tokens, ``<eos>`` included."""
+        """Where one side is longer than that many tokens, `<eos>` included."""
         if maximum_length is None:
             return np.zeros(len(self), bool)
         longer: np.ndarray = np.maximum(self.sources.lengths, self.targets.lengths)
@@ -127,7 +133,7 @@ def encode_pairs(pairs: Sequence[Pair], source: Tokens, target: Tokens) -> Examp
 
 
 def encode_lines(lines: Iterable[str], tokens: Tokens) -> Sequences:
-    """The ids of the lines, each with ``<eos>``."""
+    """The ids of the lines, each with `<eos>`."""
     dtype = np.uint16 if len(tokens) <= 1 << 16 else np.int32
     parts, lengths = [np.zeros(0, dtype)], [np.zeros(0, np.int64)]
     for some in _cut(iter(lines)):

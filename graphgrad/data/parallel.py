@@ -102,9 +102,18 @@ def lines_text(numbers: Iterable[int]) -> str:
 
 
 def read_pairs(place: Place) -> ReadPairs:
-    """The pairs of two aligned files, or of one tab-separated file.
+    r"""The pairs of two aligned files, or of one tab-separated file.
 
     Raises `DataError` for files that cannot be used (see the top of this file).
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "pairs.tsv")
+    ...     _ = path.write_text("one\teins\ntwo\tzwei\n", encoding="utf-8")
+    ...     list(gg.data.read_pairs(path).pairs)
+    [('one', 'eins'), ('two', 'zwei')]
     """
     if isinstance(place, tuple):
         return _aligned(*place)

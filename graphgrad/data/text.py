@@ -35,7 +35,18 @@ def read_parallel(
     validation: PathPair | None = None,
     test: PathPair | None = None,
 ) -> Corpus:
-    """The corpus of two aligned files; see `read_corpus`."""
+    r"""The corpus of two aligned files, by `read_corpus`, with its arguments and errors.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     paths = Path(folder, "text.en"), Path(folder, "text.de")
+    ...     for path in paths:
+    ...         _ = path.write_text("a\nb\nc\n", encoding="utf-8")
+    ...     len(gg.data.read_parallel(*paths).train)
+    1
+    """
     return read_corpus((source_path, target_path), validation_share, seed, validation, test)
 
 
@@ -46,13 +57,23 @@ def read_corpus(
     validation: Place | None = None,
     test: Place | None = None,
 ) -> Corpus:
-    """The corpus of two aligned files or of a tab-separated one.
+    r"""The corpus of two aligned files or of a tab-separated one.
 
-    ``validation`` and ``test`` name files of their own. Whichever is not given is held out:
-    ``held_out`` is the share of the distinct source lines that each gets (at least one line), or,
+    `validation` and `test` name files of their own. Whichever is not given is held out:
+    `held_out` is the share of the distinct source lines that each gets (at least one line), or,
     from 1 on, their number. Raises `DataError` for files that cannot be used and for too few lines
     to split (three distinct source lines are enough), `ConfigurationError` for a share that makes
     no sense.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import graphgrad as gg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "pairs.tsv")
+    ...     _ = path.write_text("a\tA\nb\tB\nc\tC\nd\tD\n", encoding="utf-8")
+    ...     corpus = gg.data.read_corpus(path)
+    >>> len(corpus.train), len(corpus.validation), len(corpus.test)
+    (2, 1, 1)
     """
     if not (0 < held_out < 0.5 or (held_out >= 1 and held_out == int(held_out))):
         raise ConfigurationError(

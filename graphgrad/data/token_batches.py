@@ -38,9 +38,9 @@ class _Layout:
 class TokenBatches:
     """The endless, reproducible sequence of training batches.
 
-    ``batch_tokens`` bounds rows × the longer side of a batch, ``buckets`` the number of shapes, and
-    ``maximum_length`` both sides of a pair in tokens, ``<eos>`` included; longer pairs are left
-    out, and ``notice`` says so. Raises `ConfigurationError` where no pair remains, and where the
+    `batch_tokens` bounds rows × the longer side of a batch, `buckets` the number of shapes, and
+    `maximum_length` both sides of a pair in tokens, `<eos>` included; longer pairs are left
+    out, and `notice` says so. Raises `ConfigurationError` where no pair remains, and where the
     longest one does not fit a batch.
     """
 
@@ -79,7 +79,7 @@ class TokenBatches:
         return len(self._layout.start)
 
     def at(self, step: int) -> Batch:
-        """The batch of training step ``step`` = 0, 1, 2, ..."""
+        """The batch of training step `step` = 0, 1, 2, ..."""
         if step < 0:
             raise ValueError(f"step {step} is negative")
         epoch, place = divmod(step, len(self))
@@ -97,7 +97,7 @@ class TokenBatches:
         return tuple((found[number], *self._widths[number]) for number in sorted(found))
 
     def padding(self) -> float:
-        """The share of ``<pad>`` among the ids of the first epoch, both sides together."""
+        """The share of `<pad>` among the ids of the first epoch, both sides together."""
         widths = np.array([sum(shape) for shape in self._widths])
         cells = int((self._layout.rows * widths[self._layout.shape]).sum())
         order, _ = self._epoch(0)

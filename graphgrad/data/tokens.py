@@ -53,7 +53,7 @@ def build_tokens(
 ) -> tuple[Tokens, Tokens]:
     """What the two sides are cut into, learnt from the pairs or, for byte pairs, read from a file.
 
-    ``joint`` learns one vocabulary from both sides. Byte pairs are learnt from at most `SAMPLE`
+    `joint` learns one vocabulary from both sides. Byte pairs are learnt from at most `SAMPLE`
     pairs, taken at equal distances.
     """
     level = KINDS[kind]

@@ -2,12 +2,12 @@
 
 Design: a vocabulary is data (a tuple of tokens and the level at which lines are cut), fully checked
 when it is made, so that one read from a damaged file cannot half work. Lines are brought to Unicode
-normal form C before they are cut: ``é`` typed as one code point or as ``e`` + accent is the same
+normal form C before they are cut: `é` typed as one code point or as `e` + accent is the same
 token. Decoded text is therefore NFC as well.
 
-Laws: ids 0..3 are ``<pad>``, ``<bos>``, ``<eos>``, ``<unk>`` and never stand for text. At character
-level a text that contains ``<pad>`` is five ordinary characters; at whitespace level the word
-``<pad>`` is unknown (``<unk>``). ``decode(encode(line)) == line`` for every NFC line whose tokens
+Laws: ids 0..3 are `<pad>`, `<bos>`, `<eos>`, `<unk>` and never stand for text. At character
+level a text that contains `<pad>` is five ordinary characters; at whitespace level the word
+`<pad>` is unknown (`<unk>`). `decode(encode(line)) == line` for every NFC line whose tokens
 are all known, at whitespace level up to the spaces between words.
 """
 
@@ -36,12 +36,19 @@ _SEPARATOR = {"character": "", "whitespace": " ", "presplit": " "}
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """An ordered set of tokens; the id of a token is its place in ``tokens``.
+    """An ordered set of tokens; the id of a token is its place in `tokens`.
 
-    ``level`` is ``"character"`` (each Unicode code point of the NFC line is a token),
-    ``"whitespace"`` (each word between white space is one) or ``"presplit"`` (the words of the line
-    are pieces already, ``jump@@ ing``; decoding joins them). Raises `DataError` where the tokens
+    `level` is `"character"` (each Unicode code point of the NFC line is a token),
+    `"whitespace"` (each word between white space is one) or `"presplit"` (the words of the line
+    are pieces already, `jump@@ ing`; decoding joins them). Raises `DataError` where the tokens
     are not text, not distinct, do not start with the four specials, or could not come from a line.
+
+    >>> import graphgrad as gg
+    >>> vocabulary = gg.data.Vocabulary.build(["a b", "b"], "whitespace")
+    >>> vocabulary.tokens
+    ('<pad>', '<bos>', '<eos>', '<unk>', 'b', 'a')
+    >>> vocabulary.encode("a c b"), vocabulary.decode([5, 4])
+    ([5, 3, 4], 'a b')
     """
 
     tokens: tuple[str, ...]
@@ -61,10 +68,10 @@ class Vocabulary:
         minimum_count: int = 1,
         maximum_size: int | None = None,
     ) -> "Vocabulary":
-        """The vocabulary of ``lines``: most frequent token first, ties in code point order.
+        """The vocabulary of `lines`: most frequent token first, ties in code point order.
 
-        Tokens seen fewer than ``minimum_count`` times are left out, and only as many are kept as
-        ``maximum_size`` allows, which counts the four specials too. Raises `ConfigurationError`
+        Tokens seen fewer than `minimum_count` times are left out, and only as many are kept as
+        `maximum_size` allows, which counts the four specials too. Raises `ConfigurationError`
         for an unknown level and limits that leave no room.
         """
         if level not in LEVELS:
@@ -98,7 +105,7 @@ class Vocabulary:
         return normal_form(line, self.level)
 
     def encode(self, line: str) -> list[int]:
-        """The ids of one line's tokens, without ``<bos>`` and ``<eos>``; unknown: ``<unk>``."""
+        """The ids of one line's tokens, without `<bos>` and `<eos>`; unknown: `<unk>`."""
         known = self.ids
         return [known.get(token, UNK) for token in _cut(line, self.level)]
 
@@ -110,7 +117,7 @@ class Vocabulary:
         return np.fromiter(ids, np.int32, lengths.sum()), lengths
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids`` up to the first ``<eos>``; all specials are left out.
+        """The text of `ids` up to the first `<eos>`; all specials are left out.
 
         Raises `DataError` for an id outside the vocabulary.
         """
@@ -128,12 +135,12 @@ class Vocabulary:
         return _joined(words, self.level)
 
     def to_json(self) -> str:
-        """One JSON object, ``{"level": ..., "tokens": [...]}``; ASCII, ends with a newline."""
+        """One JSON object, `{"level": ..., "tokens": [...]}`; ASCII, ends with a newline."""
         return json.dumps({"level": self.level, "tokens": list(self.tokens)}) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "Vocabulary":
-        """Read what `to_json` wrote; ``where`` names the file in messages.
+        """Read what `to_json` wrote; `where` names the file in messages.
 
         Raises `DataError` for text that is not JSON, repeated, missing or unknown keys, values of a
         wrong type, and tokens that make no vocabulary.

@@ -13,7 +13,7 @@ Encode = Callable[[list[str]], Sequence[Sequence[int]]]
 
 
 class WordIds:
-    """Remembers the ids of at most ``limit`` words; more are forgotten all at once."""
+    """Remembers the ids of at most `limit` words; more are forgotten all at once."""
 
     def __init__(self, encode: Encode, limit: int) -> None:
         self._encode, self._limit = encode, limit
