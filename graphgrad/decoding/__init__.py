@@ -1,12 +1,12 @@
-"""Decoding: a model's own words, one token after another, as compiled programs.
+"""Decodes: generates a model's output token by token, with compiled programs.
 
-    Decodable      what a model file gives: one step, and what is encoded before the first
+    Decodable      a model's declarations: one step, and the encoder that runs before the first
     Options        beam, sampling, limits
-    Decoder        sentences to hypotheses, in batches of alike lengths
+    Decoder        sentences to hypotheses, in batches of similar lengths
 
-A step computes the new tokens only: keys and values of those before are states of its program, and
-the output layer meets the last position alone. Nothing here knows text; see training/translation.py
-for that.
+A step computes only the new tokens: the keys and values of earlier ones are states of its program,
+and the output layer is applied only to the last position. The package works on ids;
+training/translation.py turns text into ids and back.
 """
 
 from graphgrad.decoding.decodable import Decodable, Sentence

@@ -1,9 +1,9 @@
-"""Beam search: the most probable sequences, followed side by side.
+"""Searches for the most probable sequences with a beam.
 
-In every step the rows of a sentence are continued by their most probable tokens, and of all these
-the best go on. One that comes to its end among the best `beam` is finished, and a sentence ends
-when it has as many finished sequences as rows, or at its limit (as in fairseq). Finished sequences
-are ordered by log p / n^α; equal ones keep the order in which they were found.
+Each step extends the rows of a sentence by their most probable tokens and keeps the best of all
+these. A sequence that reaches its end among the best `beam` is finished. A sentence ends when it
+has as many finished sequences as rows, or at its limit (as in fairseq). Finished sequences are
+ordered by log p / n^α; equal ones keep the order in which they were found.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class BeamSearch:
 
     @property
     def wanted(self) -> Wanted:
-        """As many candidates a row as can be needed: each of the best may be an end."""
+        """Twice as many candidates as rows, since each of the best may be an end."""
         return Wanted(2 * self._beam, scores=True, banned=self._options.no_repeat > 0)
 
     @property
     def next_tokens(self) -> np.ndarray:
-        """What the next step reads: [batch, row]."""
+        """The input of the next step: [batch, row]."""
         return self._tokens[:, :, self._step - 1]
 
     @property
     def parents(self) -> np.ndarray | None:
-        """From which row each goes on, where they have changed places."""
+        """The row of the previous step that each row extends: [batch, row]."""
         return self._parents
 
     def take(self, found: Mapping[str, np.ndarray]) -> None:
-        """Chooses the sequences that go on, and finishes those that have come to their end."""
+        """Keeps the best sequences, and finishes those that reached their end."""
         batch, rows, width = found["token"].shape
         alive = np.isfinite(self._score) & self.going[:, None]
         need_numbers(found["score"][alive])
@@ -66,7 +66,7 @@ class BeamSearch:
         at_end = np.zeros(tokens.shape, bool) if self._end is None else tokens == self._end
         last = self._limit <= self._step + 1
         self._finish_ends(at_end, totals, parents)
-        # the best that go on, in their order; behind them what has no probability
+        # the best that did not end, in their order; then those without probability
         going_on = np.argsort(at_end, axis=1, kind="stable")[:, : self._beam]
         missing = self._beam - going_on.shape[1]
         if missing:
@@ -99,7 +99,7 @@ class BeamSearch:
                 finished.append(self._hypothesis([*before, end], totals[row, place], True))
 
     def _stop(self, row: int) -> None:
-        """What has not ended at the limit stands behind what has."""
+        """Adds the unfinished sequences of a sentence at its limit behind the finished ones."""
         finished = self._finished[self._sentence[row]]
         for place in range(self._beam):
             if len(finished) < self._beam and np.isfinite(self._score[row, place]):
@@ -111,12 +111,12 @@ class BeamSearch:
         return Hypothesis(tuple(tokens), float(total), score, ended)
 
     def banned(self, vocabulary: int) -> np.ndarray:
-        """What would be a repetition."""
+        """True at tokens that would repeat a sequence: [batch, row, vocabulary]."""
         size = self._options.no_repeat
         return repeating(self._tokens, self._step, size, vocabulary, self._end)
 
     def moved(self, rows: np.ndarray, count: int) -> None:
-        """The batch has become another: `count` sentences, from these rows."""
+        """Reduces the batch to these rows, of which the first `count` are sentences."""
         self.going = np.arange(len(rows)) < count
         self._sentence, self._limit, self._tokens, self._score, self._parents = (
             array[rows]
@@ -124,11 +124,11 @@ class BeamSearch:
         )
 
     def open_sentences(self) -> set[int]:
-        """The sentences that still go on."""
+        """The numbers of the sentences that are not finished."""
         return set(self._sentence[self.going].tolist())
 
     def results(self) -> list[list[Hypothesis]]:
-        """The best hypotheses of each sentence, when none goes on."""
+        """The best hypotheses of each sentence; complete when no sentence is open."""
         return [
             sorted(found, key=lambda each: (not each.ended, -each.score))[: self._options.n_best]
             for found in self._finished

@@ -1,4 +1,4 @@
-"""What a model file gives for its model to be decoded, and what one sentence to decode is."""
+"""Describes a model that can be decoded, and a sentence to decode."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from graphgrad.layers.cache import Step
 
 @dataclass(frozen=True)
 class Decodable:
-    """A model that gives one token after another.
+    """A model that generates one token after another.
 
     `step(step)` declares the logits [batch, row, vocabulary] of the tokens that follow
     `step.token`, from the same layers and under the same names as training does. An encoder–decoder
-    also has `encoding`: a graph with one input, `source` [batch, source], whose outputs are given
-    to every step as inputs of their names, and so is `source` itself.
+    also has `encoding`: a graph with one input, `source` [batch, source]. Its outputs are inputs of
+    every step, under the same names, and so is `source`.
     """
 
     step: Callable[[Step], Node]
     encoding: Graph | None = None
     end: int | None = None
-    """The token after which nothing follows."""
+    """The token that ends a sequence."""
     forbidden: tuple[int, ...] = ()
-    """Tokens that are never given: padding, the begin."""
+    """Tokens that are never generated: padding, the begin."""
     padding: int = 0
-    """The token that fills a source up."""
+    """The token that pads a source."""
     positions: int | None = None
-    """The most positions that the model has, where they are limited."""
+    """The number of positions that the model supports; None: no limit."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """What to decode from."""
+    """The prompt, the limit and the source of one sequence."""
 
     prompt: Sequence[int]
-    """The tokens that are there already, at least one: the begin, or a text to go on with."""
+    """The first tokens, at least one: the begin, or a text to continue."""
     limit: int
-    """The most tokens to give, the end counted."""
+    """The maximum number of generated tokens, the end included."""
     source: Sequence[int] = ()
-    """The tokens to encode, where the model encodes."""
+    """The tokens to encode, for an encoder–decoder."""
     number: int = 0
-    """Tells the random numbers of one sentence from those of others."""
+    """Selects the random numbers of this sentence."""

@@ -1,4 +1,4 @@
-"""Any number of sentences: sorted by length, decoded in batches, given in their order."""
+"""Decodes any number of sentences: sorts them by length and decodes them in batches."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from graphgrad.decoding.watch import Stopped, Watch, nobody
 from graphgrad.errors import DataError
 
 ROWS = 256
-"""Rows of a batch at most: its sentences times the rows of each one's beam."""
+"""Maximum number of rows of a batch: its sentences times the rows of a beam."""
 
 
 class Decoder:
-    """Decodes with one model; its programs are compiled when they are first needed, and kept."""
+    """Decodes with one model; programs are compiled at their first use and kept."""
 
     def __init__(self, decodable: Decodable, rows: int = ROWS) -> None:
         self.programs, self._rows = Programs(decodable), rows
@@ -29,7 +29,10 @@ class Decoder:
         options: Options | None = None,
         watch: Watch = nobody,
     ) -> list[list[Hypothesis]]:
-        """The hypotheses of each sentence, in order."""
+        """The hypotheses of each sentence, in the order of the sentences.
+
+        Raises DataError for a sentence that the model cannot take, before any is decoded.
+        """
         found: list[list[Hypothesis]] = [[] for _ in sentences]
         for place, hypotheses in self.finished(state, sentences, options, watch):
             found[place] = hypotheses
@@ -42,7 +45,7 @@ class Decoder:
         options: Options | None = None,
         watch: Watch = nobody,
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """The place of a sentence and its hypotheses, as soon as its batch is done."""
+        """The index of a sentence and its hypotheses, as soon as its batch is decoded."""
         options = options or Options()
         for sentence in sentences:
             self._check(sentence)
@@ -71,7 +74,7 @@ class Decoder:
             watch(start + len(places), len(sentences))
 
     def _check(self, sentence: Sentence) -> None:
-        """DataError for a sentence that the model cannot take."""
+        """Raises DataError for a sentence that the model cannot take."""
         positions = self.programs.decodable.positions
         if not sentence.prompt or sentence.limit < 1:
             raise DataError(

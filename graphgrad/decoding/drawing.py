@@ -1,7 +1,7 @@
-"""Tokens that are drawn: temperature, top-k, top-p.
+"""Draws tokens: temperature, top-k, top-p.
 
-The number that decides is a function of the seed, the sentence and the step (Philox4x32-10), so
-what is drawn for a sentence does not depend on those that it is decoded with.
+The random number of a draw is a function of the seed, the sentence and the step (Philox4x32-10), so
+the tokens of a sentence do not depend on the other sentences of its batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from graphgrad.philox import philox4x32
 
 
 def uniform(seed: int, numbers: np.ndarray, step: int) -> np.ndarray:
-    """A number in [0, 1) for each sentence, of 53 random bits."""
+    """A uniform number in [0, 1) of 53 random bits for each sentence: float64 [sentence]."""
     low = 0xFFFFFFFF
     high_word, low_word, _, _ = philox4x32(
         (numbers & low, numbers >> 32, step & low, step >> 32), (seed & low, seed >> 32)
@@ -24,10 +24,11 @@ def uniform(seed: int, numbers: np.ndarray, step: int) -> np.ndarray:
 
 
 def drawn(logits: np.ndarray, numbers: np.ndarray, options: Options) -> np.ndarray:
-    """For each row of logits [sentence, candidate] the place that a number in [0, 1) falls on.
+    """The index of the drawn candidate in each row of logits [sentence, candidate]: [sentence].
 
-    Candidates that come the most probable first, as top-k gives them, and all tokens in their own
-    order otherwise, are cut by top-p to the fewest that have its probability.
+    `numbers` [sentence] in [0, 1) choose by the cumulative probabilities. The candidates, in any
+    order, are first reduced by top-p to the fewest, the most probable first, that have together
+    its probability.
     """
     logits = logits.astype(np.float64)
     order = None
@@ -42,7 +43,7 @@ def drawn(logits: np.ndarray, numbers: np.ndarray, options: Options) -> np.ndarr
         weights[:, 1:][enough] = 0
     heights = np.cumsum(weights, axis=1)
     places = (heights <= numbers[:, None] * heights[:, -1:]).sum(axis=1)
-    # a product that is rounded up to the whole falls on the last that has a weight
+    # where rounding puts a number at the end, the last candidate with a weight is drawn
     last = logits.shape[1] - 1 - np.argmax(weights[:, ::-1] > 0, axis=1)
     places = np.minimum(places, last)
     return places if order is None else np.take_along_axis(order, places[:, None], axis=1)[:, 0]

@@ -1,4 +1,4 @@
-"""What decoding gives."""
+"""Describes a decoded sequence and its score."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from graphgrad.errors import NonFiniteError
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A sequence of tokens that the model gave."""
+    """A sequence of tokens that was generated, with its score."""
 
     tokens: tuple[int, ...]
-    """Without the prompt; the end, where it came to it, is the last."""
+    """Without the prompt; the last is the end, if the sequence ended."""
     log_probability: float = math.nan
-    """The sum of the log-probabilities of its tokens; NaN where scores were not asked for."""
+    """The sum of the log-probabilities of its tokens; NaN where scores were not requested."""
     score: float = math.nan
-    """The same over the length penalty: what the hypotheses of a beam are ordered by."""
+    """`log_probability` over the length penalty, by which the hypotheses of a beam are ordered."""
     ended: bool = True
-    """Whether it came to its end, or was stopped at the limit."""
+    """True if it ended; False if it was stopped at the limit."""
 
 
 def normalised(log_probability: float, length: int, penalty: float) -> float:
@@ -30,7 +30,7 @@ def normalised(log_probability: float, length: int, penalty: float) -> float:
 
 
 def need_numbers(best: np.ndarray) -> None:
-    """NonFiniteError where a model gives something else than numbers to choose by."""
+    """Raises NonFiniteError where a score is NaN or infinite."""
     if np.isnan(best).any() or np.isposinf(best).any():
         raise NonFiniteError(
             "the model's logits are not finite, so there is no next token",
@@ -39,7 +39,7 @@ def need_numbers(best: np.ndarray) -> None:
 
 
 def nothing_left() -> NonFiniteError:
-    """The error for a sentence that no token can follow."""
+    """Returns the error for a sentence that no token can follow."""
     return NonFiniteError(
         "there is no next token: all are excluded, or the model gives none a probability",
         fix="where no_repeat is set, use a larger one",

@@ -1,4 +1,4 @@
-"""How the next token is chosen."""
+"""Holds the options that choose the next token."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from dataclasses import dataclass
 from graphgrad.errors import ConfigurationError
 
 MOST_ROWS = 256
-"""Rows of a beam: more would not fit a batch."""
+"""Maximum number of rows of a beam: a batch has no more."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """By default the most probable token, one after another (greedy).
+    """How tokens are chosen: greedily by default, with a `beam` by beam search, with a
+    `temperature` by sampling.
 
-    With a `beam` the most probable sequence is looked for; with a `temperature` tokens are drawn.
+    Raises ConfigurationError for values out of range and for options that exclude each other.
     """
 
     beam: int = 1
-    """Sequences that are followed side by side."""
+    """Sequences that beam search keeps for each sentence."""
     length_penalty: float = 1.0
     """α: a sequence of n tokens, the end counted, has the score log p / n^α; 0: log p itself."""
     n_best: int = 1
-    """Sequences that are given for each sentence, the best first; at most `beam`."""
+    """Hypotheses that are returned for each sentence, the best first; at most `beam`."""
     temperature: float = 0.0
     """Tokens are drawn with p^(1/temperature); 0: the most probable one is taken."""
     top_k: int = 0
@@ -31,11 +32,11 @@ class Options:
     top_p: float = 1.0
     """Drawn from the fewest tokens, the most probable first, that have this probability."""
     no_repeat: int = 0
-    """Tokens of which a sequence has no n in a row twice; 0: no limit."""
+    """n: no n consecutive tokens occur twice in a sequence; 0: no limit."""
     seed: int = 0
-    """Of what is drawn."""
+    """Selects the random numbers of sampling."""
     scores: bool = False
-    """Whether the scores of what is given are wanted; a beam needs them in any case."""
+    """Whether greedy decoding computes scores; beam search always does."""
 
     def __post_init__(self) -> None:
         _within("beam", self.beam, 1, MOST_ROWS)

@@ -1,8 +1,8 @@
-"""The compiled programs of a decodable model: one that encodes, and one a step for each size.
+"""Compiles the programs of a decodable model: its encoder, and a step for each size.
 
-Sizes grow by doubling, so a few programs serve all lengths. A step's graph is the model's own
-declaration with the choice of tokens behind it: only a few candidates of each row leave the
-program, not the logits of the whole vocabulary.
+Sizes grow by doubling, so a few programs serve all lengths. The graph of a step is the model's
+declaration followed by the choice of candidates: a program returns a few candidates of each row,
+not the logits of the whole vocabulary.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ State = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of a step's logits is wanted."""
+    """The outputs of a step."""
 
     candidates: int = 1
     """The most probable tokens of each row, the best first; 0: the logits of all."""
@@ -48,19 +48,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class StepProgram:
-    """A compiled step, and what of its state is kept keys and values."""
+    """A compiled step, and which of its states store keys and values."""
 
     compiled: Compiled
     caches: Mapping[str, tuple[tuple[int, ...], np.dtype]]
     """Shape and dtype of each by the name of its state."""
     parameters: tuple[str, ...]
     inputs: frozenset[str]
-    """What the model reads of a step; one without positions does not ask for them."""
+    """The inputs of a step that the model uses; some models have no positions."""
     vocabulary: int
 
 
 class Programs:
-    """Programs of one model, compiled when they are first needed and then kept."""
+    """Programs of one model, compiled at their first use and kept."""
 
     def __init__(self, decodable: Decodable) -> None:
         self.decodable = decodable
@@ -68,12 +68,12 @@ class Programs:
 
     @cached_property
     def encoding(self) -> Compiled | None:
-        """The encoder."""
+        """The compiled encoder; None for a model without one."""
         graph = self.decodable.encoding
         return None if graph is None else compile(graph, fuse=True)
 
     def encoded(self, state: State, source: np.ndarray) -> dict[str, np.ndarray]:
-        """What each step is given of the sources [batch, source]."""
+        """The inputs of each step that are computed from the sources [batch, source]."""
         if self.encoding is None:
             return {}
         known = {name: state[name] for name in self.encoding.graph.states}
@@ -115,21 +115,23 @@ class Programs:
         else:
             token = top(allowed, min(wanted.candidates, vocabulary), name="token")
         score = take_along_axis(allowed, token, name="candidate_logits")
-        if wanted.scores:  # of the model's own distribution, whatever is excluded
+        if wanted.scores:  # of the whole distribution, including excluded tokens
             score = subtract(score, _log_sum(logits), name="log_probabilities")
         return {"token": token, "score": score}
 
 
 def _log_sum(logits: Node) -> Node:
-    """log Σ e^x of each row, in parts that one kernel computes. Beside the largest the sum is at
-    least 1, so log1p loses nothing."""
+    """log Σ e^x of each row, from operations that one kernel computes.
+
+    After the largest is subtracted the sum is at least 1, so log1p loses no precision.
+    """
     largest = ops.max(logits, -1, keepdims=True)
     total = ops.sum(exp(subtract(logits, largest)), -1, keepdims=True)
     return add(log1p(total - 1.0), largest, name="log_sum")
 
 
 def rounded_up(length: int, least: int) -> int:
-    """`least` doubled until it holds the length."""
+    """The smallest of `least`, 2 · `least`, 4 · `least`, … that is at least `length`."""
     size = least
     while size < length:
         size *= 2
@@ -137,6 +139,6 @@ def rounded_up(length: int, least: int) -> int:
 
 
 def width_for(length: int) -> int:
-    """8, 16, 24, 32, 48, 64, 96, …: the next of these sizes, which wastes at most a third."""
+    """The smallest of 8, 16, 24, 32, 48, 64, 96, … that is at least `length`."""
     size = rounded_up(length, 8)
     return size * 3 // 4 if size >= 32 and length <= size * 3 // 4 else size

@@ -1,4 +1,4 @@
-"""Which tokens would make a sequence repeat itself."""
+"""Finds the tokens that would make a sequence repeat itself."""
 
 from __future__ import annotations
 

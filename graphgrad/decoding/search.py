@@ -1,4 +1,4 @@
-"""The loop that all ways of decoding share: one batch of sentences from its prompts to its ends."""
+"""Decodes one batch of sentences, from the prompts to the ends, with any search."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from graphgrad.decoding.single import SingleSearch
 
 
 class Search(Protocol):
-    """Chooses tokens. It is given what a step gives, and asked for what the next one reads."""
+    """Chooses tokens: takes the outputs of a step and returns the inputs of the next one."""
 
     going: np.ndarray
-    """Which rows of the batch go on."""
+    """True at the sentences of the batch that are not finished: [batch]."""
 
     @property
     def wanted(self) -> Wanted: ...
@@ -37,7 +37,7 @@ class Search(Protocol):
 
 
 def search_for(options: Options) -> type[SingleSearch] | type[BeamSearch]:
-    """The search that the options ask for."""
+    """The search for these options: beam search, or one sequence for each sentence."""
     return BeamSearch if options.beam > 1 else SingleSearch
 
 
@@ -49,7 +49,7 @@ def decode_batch(
     batch: int,
     going: Callable[[int], None],
 ) -> list[list[Hypothesis]]:
-    """The hypotheses of each sentence; `going` is told after each step how many go on."""
+    """The hypotheses of each sentence; calls `going` after each step with the number unfinished."""
     decodable = programs.decodable
     session = Session(programs, state, _sources(decodable, sentences, batch), batch)
     wanted = search.wanted
@@ -71,7 +71,7 @@ def decode_batch(
 
 
 def _sources(decodable: Decodable, sentences: Sequence[Sentence], batch: int) -> np.ndarray | None:
-    """The tokens to encode, padded; what fills the batch up is a copy of the first sentence."""
+    """The tokens to encode, padded; copies of the first sentence fill the batch up."""
     if decodable.encoding is None:
         return None
     width = width_for(max(len(each.source) for each in sentences))
@@ -83,7 +83,7 @@ def _sources(decodable: Decodable, sentences: Sequence[Sentence], batch: int) ->
 
 
 def _prompts(sentences: Sequence[Sentence], batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The prompts, padded behind by zeros that nobody looks at, and their lengths."""
+    """The prompts, padded at the end by zeros that are masked, and their lengths."""
     longest = max(len(each.prompt) for each in sentences)
     prompts = np.zeros((batch, 1 if longest == 1 else width_for(longest)), np.int32)
     lengths = np.ones(batch, np.int64)

@@ -1,13 +1,12 @@
-"""The memory of a batch of sentences while they are decoded.
+"""Stores the keys and values of a batch of sentences while they are decoded.
 
 Every sentence has numbered slots for keys and values. A new position takes the next free slot, and
-`visible` says for each row which slots are its past. The rows of a beam share what they have in
-common, so to reorder them is to reorder their rows of `visible`: keys and values stay where they
-are. Where the room is full, slots that no row looks at any more are given up, and only where that
-is not enough the room is doubled.
+`visible` masks for each row the slots of its past. The rows of a beam share the slots of their
+common past, so reordering rows reorders `visible`: keys and values are not moved. When all slots
+are taken, those that no row attends to are freed; if that is not enough, their number is doubled.
 
-Sentences that have ended go on being computed until the others fit a batch of half the size (or of
-the next smaller power of two); then these move together.
+Sentences that have ended are still computed until the others fit a batch of half the size (or of
+the next smaller power of two); then the batch shrinks to these.
 """
 
 from __future__ import annotations
@@ -21,12 +20,11 @@ from graphgrad.layers.cache import StepSizes
 
 FEWEST_SLOTS = 32
 SMALLEST_ROWS = 32
-"""Batches of fewer rows are not made of larger ones; one of a single sentence is one from the
-start."""
+"""A batch does not shrink below this number of rows; it may have fewer from the start."""
 
 
 class Session:
-    """A batch that is being decoded; its first `count` rows are sentences, the others fill up."""
+    """A batch that is being decoded."""
 
     def __init__(
         self, programs: Programs, state: State, source: np.ndarray | None, batch: int
@@ -36,15 +34,15 @@ class Session:
         self._caches: dict[str, np.ndarray] = {}
         self.batch, self.slots, self.vocabulary = batch, 0, 0
         self.filled = np.zeros(batch, np.int64)
-        """Slots that are taken."""
+        """The number of taken slots of each sentence: [batch]."""
         self.length = np.zeros(batch, np.int64)
-        """Positions so far, which is where the next one stands."""
+        """The position of the next token of each sentence: [batch]."""
         self.visible = np.zeros((batch, 1, 0), bool)
 
     def prompt(
         self, tokens: np.ndarray, lengths: np.ndarray, wanted: Wanted
     ) -> dict[str, np.ndarray]:
-        """Takes the prompts [batch, position], padded behind; what the last token of each gives."""
+        """Runs the prompts [batch, position], padded at the end; the outputs at each last token."""
         width = tokens.shape[1]
         self._make_room(width + 1, self.filled < 0)
         places = np.arange(width)
@@ -69,13 +67,13 @@ class Session:
         wanted: Wanted,
         banned: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
-        """Takes one more token for each row [batch, row]; what follows on it.
+        """Runs one more token of each row [batch, row]; the outputs for the token after it.
 
-        Sentences that are not `going` on are computed and change nothing.
+        Sentences that are not `going` are computed, without any effect.
         """
         rows = tokens.shape[1]
         self._make_room(rows, ~going)
-        # what does not go on may have no room left: it writes where nobody will look
+        # a finished sentence may have no free slot: it writes into one that is never read
         start = np.minimum(self.filled, self.slots - rows)
         slot = start[:, None] + np.arange(rows)
         np.put_along_axis(self.visible, slot[:, :, None], True, axis=2)
@@ -93,12 +91,12 @@ class Session:
         return self._run(StepSizes(self.batch, rows, self.slots), wanted, feeds)
 
     def reorder(self, parents: np.ndarray) -> None:
-        """Row j of sentence b goes on from what was row `parents[b, j]`."""
+        """Makes row j of sentence b a continuation of its row `parents[b, j]`."""
         self.visible = np.take_along_axis(self.visible, parents[:, :, None], axis=1)
 
     def keep(self, sentences: Sequence[int] | np.ndarray, batch: int) -> np.ndarray:
-        """Goes on with these sentences in a batch of that size; where its rows come from."""
-        rows = np.zeros(batch, np.int64)  # what fills up is a copy of some sentence
+        """Reduces the batch to these sentences; the old row of each new row: [batch]."""
+        rows = np.zeros(batch, np.int64)  # copies of row 0 fill the batch up
         rows[: len(sentences)] = sentences
         for name, array in self._encoded.items():
             self._encoded[name] = array[rows]
@@ -120,7 +118,7 @@ class Session:
         program = self._programs.step(sizes, wanted)
         self.vocabulary = program.vocabulary
         for name, (shape, dtype) in program.caches.items():
-            if name not in self._caches:  # not empty(): a weight of 0 times NaN is NaN
+            if name not in self._caches:  # not np.empty: a weight of 0 times NaN is NaN
                 self._caches[name] = np.zeros(shape, dtype)
         state = {name: self._state[name] for name in program.parameters}
         given = {**feeds, **self._encoded}
@@ -128,7 +126,7 @@ class Session:
         return program.compiled({**state, **self._caches}, inputs)
 
     def _make_room(self, rows: int, resting: np.ndarray) -> None:
-        """Sees to it that so many more slots are free in each sentence that is not resting."""
+        """Frees or adds slots until each sentence that is not `resting` has `rows` free ones."""
         taken = np.where(resting, 0, self.filled)
         if self.slots and int(taken.max(initial=0)) + rows <= self.slots:
             return
@@ -136,7 +134,7 @@ class Session:
         used &= ~resting[:, None]
         counts = used.sum(axis=1)
         most = int(counts.max(initial=0))
-        # room for some more steps, so that it is not made again at once
+        # enough for some more steps, so that slots are not added in each step
         slots = rounded_up(most + max(rows, min(4 * rows, 64)), max(self.slots, FEWEST_SLOTS))
         order = np.argsort(~used, axis=1, kind="stable")[:, :most]
         for name, array in self._caches.items():

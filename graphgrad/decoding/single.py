@@ -1,4 +1,4 @@
-"""One sequence a sentence: the most probable token again and again, or a token that is drawn."""
+"""Decodes one sequence for each sentence: greedily, or by sampling."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class SingleSearch:
     ) -> None:
         self._end, self._options = decodable.end, options
         self._hypotheses: list[list[Hypothesis]] = [[] for _ in sentences]
-        whole = np.arange(batch) % len(sentences)  # what fills up is a copy, and rests
+        whole = np.arange(batch) % len(
+            sentences
+        )  # the batch is filled up with copies, which are not decoded
         self.going = np.arange(batch) < len(sentences)
         self._sentence = whole
         self._limit = np.array([each.limit for each in sentences])[whole]
@@ -33,7 +35,7 @@ class SingleSearch:
 
     @property
     def wanted(self) -> Wanted:
-        """What a step has to give. What can be any token is drawn from the logits of all."""
+        """The outputs of a step. Without top-k, tokens are drawn from the logits of all."""
         options = self._options
         if options.draws:
             return Wanted(options.top_k, banned=options.no_repeat > 0)
@@ -72,21 +74,21 @@ class SingleSearch:
 
     @property
     def next_tokens(self) -> np.ndarray:
-        """What the next step reads: [batch, row]."""
+        """The input of the next step: [batch, row]."""
         return self._tokens[:, self._step - 1 : self._step]
 
     @property
     def parents(self) -> np.ndarray | None:
-        """From which row each goes on, where they have changed places."""
+        """None: a sentence has a single row."""
         return None
 
     def banned(self, vocabulary: int) -> np.ndarray:
-        """What would be a repetition."""
+        """True at tokens that would repeat a sequence: [batch, row, vocabulary]."""
         size = self._options.no_repeat
         return repeating(self._tokens[:, None], self._step, size, vocabulary, self._end)
 
     def moved(self, rows: np.ndarray, count: int) -> None:
-        """The batch has become another: `count` sentences, from these rows."""
+        """Reduces the batch to these rows, of which the first `count` are sentences."""
         self.going = np.arange(len(rows)) < count
         self._sentence, self._limit, self._number, self._tokens, self._score = (
             array[rows]
@@ -94,9 +96,9 @@ class SingleSearch:
         )
 
     def open_sentences(self) -> set[int]:
-        """The sentences that still go on."""
+        """The numbers of the sentences that are not finished."""
         return set(self._sentence[self.going].tolist())
 
     def results(self) -> list[list[Hypothesis]]:
-        """The hypotheses of each sentence, when none goes on."""
+        """The hypothesis of each sentence, as a list of one; complete when none is open."""
         return self._hypotheses

@@ -1,16 +1,17 @@
-"""Who looks on while decoding goes on, and may end it."""
+"""Reports the progress of decoding to a function, which may stop it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Watch = Callable[[int, int], None]
-"""Told after each step how many sentences of how many are done. It may raise `Stopped`."""
+"""Called after each step with the number of decoded sentences and their total; may raise
+`Stopped`."""
 
 
 class Stopped(Exception):
-    """Raised by a watch to end decoding: what is done is kept by whoever has asked for it."""
+    """Raised by a watch to stop decoding; finished sentences are yielded first."""
 
 
 def nobody(done: int, total: int) -> None:
-    """Looks at nothing."""
+    """The watch that does nothing."""

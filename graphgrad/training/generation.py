@@ -1,10 +1,8 @@
-"""Autoregressive generation: the next token is drawn from what a model says of it, and read.
+"""Generates text autoregressively: draws the next token from a model's logits and appends it.
 
-What a model says is a row of logits. `draw` picks a token from them; where the logits come from is
-a `Reader`, which is given a prompt and then token after token. `Recomputed` is the plain one: it
-computes all positions again for each token. One that keeps keys and values has the same methods.
-
-Law: the same logits and `Sampling` give the same tokens.
+A `Reader` computes the logits: it reads a prompt and then one token after another. `Recomputed` is
+the simplest one, which computes all positions again for each token. `draw` chooses a token; the
+same logits and the same `Sampling` give the same tokens.
 """
 
 from __future__ import annotations
@@ -25,23 +23,23 @@ _SMALLEST = 16  # positions; shorter sequences share one program
 
 
 class Reader(Protocol):
-    """Gives the logits [batch, vocabulary] of the token that follows what it has read."""
+    """Computes the logits [batch, vocabulary] of the token that follows the text read so far."""
 
     def begin(self, state: State, ids: np.ndarray) -> np.ndarray:
         """Reads prompts [batch, position], all of one length."""
         ...
 
     def extend(self, ids: np.ndarray) -> np.ndarray:
-        """Reads one token more of each row, [batch]."""
+        """Reads one more token of each row, [batch]."""
         ...
 
 
 class Recomputed:
-    """A reader that computes all positions anew for every token, at most `context` of them.
+    """A reader that computes all positions, at most the last `context`, again for every token.
 
-    `graph` has the inputs `ids` [batch, position] and `last` [batch], the place of the last token,
-    and the output `logits`. Sequences are padded behind, which a causal mask hides, so a few
-    programs serve all lengths; of longer ones the last `context` tokens are read.
+    `graph` has the inputs `ids` [batch, position] and `last` [batch], the position of the last
+    token, and the output `logits`. Sequences are padded at the end, where the causal mask hides the
+    padding, so a few programs serve all lengths.
     """
 
     def __init__(self, graph: Graph, context: int) -> None:
@@ -51,7 +49,7 @@ class Recomputed:
 
     @cached_property
     def _program(self) -> Compiled:
-        """Compiled when it is first used: training may never generate."""
+        """Compiled at its first use, as training may never generate."""
         return compile(self._graph)
 
     def begin(self, state: State, ids: np.ndarray) -> np.ndarray:
@@ -83,15 +81,15 @@ def generate(
     sampling: Sampling,
     never: Collection[int] = (),
 ) -> Iterator[np.ndarray]:
-    """Up to `length` further tokens of prompts [batch, position], one [batch] after another.
+    """Yields `length` tokens [batch] that continue prompts [batch, position].
 
-    Tokens that are `never` drawn are those that stand for no text.
+    `never` are the ids of tokens that are not drawn, such as padding.
     """
     forbidden = list(never)
     logits = reader.begin(state, prompts)
-    for place in range(length):
+    for number in range(length):
         logits[:, forbidden] = -np.inf
-        tokens = draw(logits, sampling, place)
+        tokens = draw(logits, sampling, number)
         yield tokens
-        if place + 1 < length:
+        if number + 1 < length:
             logits = reader.extend(tokens)

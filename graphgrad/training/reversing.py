@@ -1,10 +1,10 @@
-"""The exercise of the UvA's course on deep learning: digits, and each place's answer is the digit
-at the same place from the end.
+"""Declares an exercise of the UvA's course on deep learning: to reverse a sequence of digits.
 
     ids        7 0 4 … 1        targets    1 … 4 0 7
 
-An encoder solves it in one step, if each query attends to the place that mirrors its own. There are
-50,000 sequences of 16 digits to train on, in another order in each epoch, and 10,000 held out.
+The target of each position is the digit at the same position from the end. An encoder computes all
+of them in one step, if each query attends to the position that mirrors its own. There are 50,000
+sequences of 16 digits to train on, in another order in each epoch, and 10,000 held out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _AT_A_TIME = 500
 
 
 class ReversingSettings(Protocol):
-    """What is read of a model's settings here."""
+    """The settings that the task reads."""
 
     @property
     def seed(self) -> int: ...
@@ -42,7 +42,10 @@ class ReversingSettings(Protocol):
 
 
 def reversing_task(settings: ReversingSettings, training: Callable[..., Graph]) -> Task:
-    """The task of a model that declares its training for a vocabulary of some size."""
+    """The task of a model; `training` declares its graph for a vocabulary size.
+
+    Raises ConfigurationError for a context that is too short and a batch that is too large.
+    """
     if settings.context < LENGTH:
         raise ConfigurationError(
             f"context {settings.context} is too short to reverse in",
@@ -60,8 +63,8 @@ def reversing_task(settings: ReversingSettings, training: Callable[..., Graph]) 
     batches = TRAINED // settings.batch_size
 
     def feeds(step: int) -> Feeds:
-        epoch, place = divmod(step, batches)
-        start = place * settings.batch_size
+        epoch, number = divmod(step, batches)
+        start = number * settings.batch_size
         return _feeds(digits()[order(epoch)[start : start + settings.batch_size]])
 
     def held_out(count: int) -> Iterator[Feeds]:
@@ -88,7 +91,7 @@ def reversing_task(settings: ReversingSettings, training: Callable[..., Graph]) 
 
 
 def _digits(seed: int) -> np.ndarray:
-    """All sequences, int32 [sequence, place]: those to train on, then those held out."""
+    """All sequences, int32 [sequence, position]: those to train on, then those held out."""
     words = random_words((TRAINED + HELD_OUT) * LENGTH, seed, _DIGIT_STREAM)
     return (words % np.uint64(KINDS)).astype(np.int32).reshape(-1, LENGTH)
 

@@ -1,7 +1,7 @@
-"""How one token is chosen from what a model says of all.
+"""Draws the next token from a model's logits.
 
-Laws: a draw is a pure function of the logits, the `Sampling` and the number of the draw; a row's
-token does not depend on the other rows of its batch.
+A draw is a pure function of the logits, the `Sampling` and the number of the draw; the token of a
+row does not depend on the other rows of its batch.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _STREAM = 6
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn. Raises ConfigurationError for values that make no sense."""
+    """How a token is drawn. Raises ConfigurationError for values out of range."""
 
     temperature: float = 1.0
-    """What logits are divided by: below 1 the likely become likelier; 0 takes the most probable."""
+    """The divisor of the logits: below 1 likely tokens become likelier; 0: the most probable."""
     top_k: int = 0
-    """Only the so many most probable tokens; 0 for all."""
+    """Draw from this number of most probable tokens; 0: from all."""
     top_p: float = 1.0
-    """Only the most probable tokens that have this probability together."""
+    """Draw from the fewest tokens, the most probable first, that have together this probability."""
     seed: int = 0
-    """What the draws follow from."""
+    """Selects the random numbers."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.temperature < float("inf")):
@@ -43,8 +43,8 @@ class Sampling:
             raise ConfigurationError(f"the seed is {self.seed}", fix="0 or more, below 2**63")
 
 
-def draw(logits: np.ndarray, sampling: Sampling, place: int) -> np.ndarray:
-    """One token for each row of logits [batch, vocabulary], int32; `place` counts the draws."""
+def draw(logits: np.ndarray, sampling: Sampling, number: int) -> np.ndarray:
+    """One token for each row of logits [batch, vocabulary], int32; `number` counts the draws."""
     order = np.argsort(-logits, axis=1, kind="stable")
     if not sampling.temperature:
         return order[:, 0].astype(np.int32)
@@ -56,9 +56,9 @@ def draw(logits: np.ndarray, sampling: Sampling, place: int) -> np.ndarray:
     # a token stays while those before it have less than top_p: the first one always does
     weights[np.cumsum(weights, axis=1) - weights >= sampling.top_p] = 0.0
     sums = np.cumsum(weights, axis=1)
-    # row r of draw p takes word r of counter p, so the batch may grow without changing a row
-    words = random_words(len(logits), sampling.seed, _STREAM, place)
+    # row r of draw n uses word r of key n, so more rows do not change the tokens of the first
+    words = random_words(len(logits), sampling.seed, _STREAM, number)
     points = (words >> np.uint64(11)) * 2.0**-53 * sums[:, -1]
     found = (sums <= points[:, None]).sum(axis=1)
-    last = (weights > 0).sum(axis=1) - 1  # a sum that is rounded down must not lead beyond it
+    last = (weights > 0).sum(axis=1) - 1  # rounding must not lead past the last candidate
     return np.take_along_axis(order, np.minimum(found, last)[:, None], 1)[:, 0].astype(np.int32)

@@ -1,12 +1,12 @@
-"""The exercise of minGPT's demo: digits, and behind them the same digits in order.
+"""Declares the task of minGPT's demo: to continue digits with the same digits in order.
 
     ids         2 0 1 1 0 2 0 0 1 1 2
     following   – – – – – 0 0 1 1 2 2
 
-A decoder reads six digits of three kinds and then its own answer so far; the loss is that of the
-answer. Of the 729 sequences a quarter, chosen by the seed, is held out. Each batch is drawn from
-the others; both parts are examined by 5,000 sequences, drawn likewise, which the model answers
-greedily.
+A decoder reads six digits of three kinds and then its own answer so far; only the answer is in the
+loss. A quarter of the 729 sequences, chosen by the seed, is held out; the batches are drawn from
+the others. For evaluation 5,000 sequences are drawn from each of the two parts, and the model
+answers them greedily.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GREEDY = Sampling(temperature=0.0)
 
 
 class SortingSettings(Protocol):
-    """What is read of a model's settings here."""
+    """The settings that the task reads."""
 
     @property
     def seed(self) -> int: ...
@@ -49,7 +49,10 @@ def sorting_task(
     training: Callable[..., Graph],
     following: Callable[[int], Graph],
 ) -> Task:
-    """The task of a model that declares these graphs for a vocabulary of some size."""
+    """The task of a model; `training` and `following` declare its graphs for a vocabulary size.
+
+    Raises ConfigurationError for a context that is too short.
+    """
     if settings.context < 2 * LENGTH - 1:
         raise ConfigurationError(
             f"context {settings.context} is too short to sort in",
@@ -115,7 +118,7 @@ def _parts(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _feeds(sequences: np.ndarray) -> Feeds:
-    """The sequences with their answers; nothing is asked before the last digit is read."""
+    """Inputs and targets of sequences; the targets before the last digit is read are padding."""
     whole = np.concatenate([sequences, np.sort(sequences, axis=1)], axis=1).astype(np.int32)
     following = whole[:, 1:].copy()
     following[:, : LENGTH - 1] = PAD
