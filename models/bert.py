@@ -1,8 +1,9 @@
 """BERT: the encoder of the Transformer alone, which learns to fill gaps in a text.
 
 Read top to bottom: settings, a layer, the encoder, the output layer, then the two ways it runs. No
-mask hides what comes after: every position looks at all others. So the next token would be no
-question; instead some tokens are hidden, and asked for (masked language modelling).
+mask hides later positions: every position attends to all others, so the next token is not a
+question that can be asked. Instead some tokens are hidden and predicted (masked language
+modelling).
 
 It is BERT's architecture (Devlin et al. 2019): token, segment and position embeddings, normalised;
 normalisation after each residual sum; GELU; a transformation before the output layer, which is tied
@@ -10,7 +11,7 @@ to the embedding. The second task of the paper, whether two sentences follow eac
 as in RoBERTa (Liu et al. 2019).
 
 Axes: ids [batch, position]; activations [batch, position, feature]; attention [batch, head, query,
-key]; what is asked for [batch, asked].
+key]; targets [batch, asked].
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """GPT: the decoder of the Transformer alone, which learns to continue a text.
 
-Read top to bottom: settings, a layer, the decoder, then the two ways it runs. In training every
-position of a text is asked for the next token at once, and the mask keeps it from looking at what
-comes after (teacher forcing). In use what it says of the last position becomes the next token,
-which it then reads (autoregressive).
+Read top to bottom: settings, a layer, the decoder, then the two ways it runs. In training the next
+token is predicted at every position of a text at once, and the mask hides the later positions
+(teacher forcing). In generation the next token is drawn from the logits of the last position and
+appended to the text (autoregressive).
 
 By default it is GPT-2 (Radford et al. 2019): normalisation before each part, learned positions,
 GELU, the output layer tied to the embedding. `norm=rms`, `positions=rotary`, `activation=swiglu`
@@ -167,7 +167,7 @@ CHECK: Mapping[str, object] = {
 def decoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomness | None) -> Node:
     """Masked self-attention, then the position-wise network, each on a normalised copy of x.
 
-    What is added to x starts smaller the more layers add to it, as in GPT-2.
+    The matrices before each residual sum start smaller the more layers there are, as in GPT-2.
     """
     initial = normal(DEVIATION)
     into_sum = normal(DEVIATION * (2 * settings.layers) ** -0.5)
@@ -232,7 +232,7 @@ def output_layer(x: Node, table: Node, settings: Settings) -> Node:
 def training_graph(settings: Settings, vocabulary: int, training: bool = True) -> Graph:
     """Teacher forcing: the loss of every next token given the ones before it.
 
-    Where `following` is <pad> nothing is asked. `training=False` leaves out dropout.
+    Positions where `following` is <pad> do not count. `training=False` leaves out dropout.
     """
     randomness = randomness_of_run() if training and settings.dropout else None
     ids = input("ids", ("batch", "position"), "int32")
@@ -246,9 +246,9 @@ def training_graph(settings: Settings, vocabulary: int, training: bool = True) -
 
 
 def following_graph(settings: Settings, vocabulary: int) -> Graph:
-    """In use: the logits of the token that comes after the place `last` of each text.
+    """Generation: the logits of the token after the position `last` of each text.
 
-    The other places never meet the vocabulary.
+    The output layer is applied only at this position.
     """
     ids = input("ids", ("batch", "position"), "int32")
     last = input("last", ("batch",), "int32")

@@ -1,15 +1,15 @@
-"""GPT-2 and BERT in the layout of Hugging Face's `transformers`: weights in, and weights out.
+"""Reads and writes weights of GPT-2 and BERT in the layout of Hugging Face's `transformers`.
 
-A folder holds `config.json` and `model.safetensors`. `read_weights` gives the settings, the size of
-the vocabulary and the state of the model here that computes the same logits; `write_weights` writes
-a folder that `from_pretrained` loads. (The tokenizer, whose files lie beside them, is not read.)
+A folder holds `config.json` and `model.safetensors`. `read_weights` returns the settings, the size
+of the vocabulary and the state of the model that computes the same logits; `write_weights` writes a
+folder that `from_pretrained` loads. The files of the tokenizer are not read.
 
     weights = read_weights("gpt2")
     graph = gpt.training_graph(weights.settings, weights.vocabulary)
     gg.compile(graph, fetch=["decoder.logits"])(weights.state, ids=…, following=…)
 
-Every array is an `Entry` of a table: what it is called here and there, and whether it lies there
-transposed, or as one third of another array.
+Every array is an `Entry` of a table: its name in graphgrad, its name in the file, and whether the
+file stores it transposed, or as one third of another array.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LIMIT = 1 << 20  # bytes of a configuration
 
 @dataclass(frozen=True)
 class Weights:
-    """A model that was read: gpt where its settings are gpt's, else bert."""
+    """The weights of a model: of gpt or of bert, by the class of its settings."""
 
     settings: Settings
     vocabulary: int
@@ -46,7 +46,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Entry:
-    """Where the array `ours` lies: in `theirs`, transposed, or as one `third` of its columns."""
+    """The array `ours` is stored as `theirs`, `transposed`, or in one `third` of its columns."""
 
     ours: str
     theirs: str
@@ -66,13 +66,13 @@ class Layout:
     configuration: Callable[[Any], dict[str, Any]]
     graph: Callable[[Any, int], Graph]
     skipped: tuple[str, ...]
-    """Ends of names of arrays that a file may hold and that nothing here needs."""
+    """Ends of the names of arrays that a file may have and that are not read."""
 
 
 # ---------------------------------------------------------------- GPT-2
 
 ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"}
-"""Their names of the activations, and ours."""
+"""Activations: the name in a configuration, and the one of graphgrad."""
 
 
 def _gpt_entries(settings: gpt.Settings) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""`graphgrad export`: the weights of a trained run for other programs."""
+"""`graphgrad export`: writes the weights of a trained run for other programs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ The vocabulary stays in the run: transformers computes with ids.
     graphgrad export runs/gpt-001 gpt2-of-mine
 """
 EMBEDDINGS = {gpt.Settings: "decoder.embedding", bert.Settings: "encoder.embedding"}
-"""The parameter that has one row a token, by the settings of the model."""
+"""The parameter with one row for each token, by the settings of the model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
+    """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
     add_model_option(parser)
     parser.add_argument("folder", metavar="FOLDER", help="where to; a model that is there stays")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes and says what."""
+    """Writes the weights and prints what was written."""
     folder = Path(arguments.folder)
     if (folder / CONFIGURATION).exists():
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""`graphgrad fill`: a trained run fills the gaps of a text."""
+"""`graphgrad fill`: fills the gaps of a text with a trained run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ probabilities; with --json one list of them a gap.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
+    """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
     add_model_option(parser)
     parser.add_argument("text", help="a text in which each gap is [MASK]")

@@ -1,4 +1,4 @@
-"""`graphgrad generate`: a trained run writes on."""
+"""`graphgrad generate`: continues a text with a trained run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ The same run, prompt and options give the same text.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
+    """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
     add_model_option(parser)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""`graphgrad recipes`: the experiments that there are settings for."""
+"""`graphgrad recipes`: lists the experiments that have settings."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ path stands in the place of the name.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
+    """Adds the options of the command to its parser."""
     parser.add_argument(
         "recipe", nargs="?", help=f"show this one: {', '.join(recipe_names())} (default: list all)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints."""
+    """Prints one recipe, or all; 0."""
     if arguments.recipe is not None:
         _show(builtin_recipe(arguments.recipe))
         return 0
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _tell(recipe: Recipe, indent: str) -> None:
-    """What the recipe does, what is known of it, and how it is trained."""
+    """Prints what the recipe does, its published results, and its command."""
     say(f"{indent}{recipe.about}")
     if recipe.published:
         say(f"{indent}published: {recipe.published}")
@@ -52,7 +52,7 @@ def _tell(recipe: Recipe, indent: str) -> None:
 
 
 def _show(recipe: Recipe) -> None:
-    """The recipe with each of its settings and what it means."""
+    """Prints the recipe with each of its settings and their meanings."""
     say(f"{recipe.name}: the model {recipe.model}")
     _tell(recipe, "")
     meanings = meanings_of(model_of_recipe(recipe, BUILTIN).settings)

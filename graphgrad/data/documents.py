@@ -1,11 +1,12 @@
-"""Plain text in documents, of which some are held out whole.
+"""Reads plain text as documents and holds some of them out.
 
-A file is one document, or several that lines with nothing but a separator part; a folder is a
-document for each of its files. Line ends are those of `lines.py`: each document ends with one.
+A file is one document, or several separated by lines that are exactly the separator; a folder has
+at least one document for each of its files. Lines are read as in `lines.py`, and each document ends
+with a line feed.
 
-Laws: a document is on one side only, and two that are equal are one. What is held out are documents
-in a random order keyed by the seed, until they have their share of the characters; at least one is
-left on each side. Of a text that is one document the end is held out, as nanoGPT does.
+Equal documents count once, and a document is either held out or trained on. The held-out documents
+are the first of a random order keyed by the seed, until they have their share of the characters; at
+least one document is left on each side. Of a single document the end is held out, as in nanoGPT.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from graphgrad.data.lines import read_lines
 from graphgrad.errors import ConfigurationError, DataError
 
 SEPARATOR = "<|endoftext|>"
-"""What GPT-2's tools put between two documents."""
+"""The separator of documents in GPT-2's training data."""
 _SPLIT_STREAM = 5
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Texts, split two ways. `whole` says whether all documents are whole: not where there was one,
-    whose end is held out."""
+    """Documents to train on and held-out ones.
+
+    `whole` is False for a single document, whose end is held out.
+    """
 
     name: str
     train: tuple[str, ...]
@@ -45,7 +48,7 @@ class Documents:
 
     @property
     def notice(self) -> str:
-        """How much there is of each side, in words."""
+        """A line of text with the sizes of both sides."""
         sizes = [f"{sum(map(len, texts)):,}" for texts in (self.train, self.held_out)]
         if not self.whole:
             return f"text of {self.name}: {sizes[0]} characters, the last {sizes[1]} held out"
@@ -60,8 +63,8 @@ def split_documents(
 ) -> Documents:
     """The documents with `share` of their characters held out.
 
-    Raises `ConfigurationError` for a share outside 0 < share < 0.5, `DataError` where there is
-    nothing to split.
+    Raises `ConfigurationError` for a share outside 0 < share < 0.5, `DataError` for documents that
+    are empty or too short to split.
     """
     if not 0 < share < 0.5:
         raise ConfigurationError(
@@ -97,9 +100,9 @@ def _cut(text: str, share: float, name: str) -> Documents:
 
 
 def read_documents(path: str | Path, separator: str = SEPARATOR) -> list[str]:
-    """The documents of a file or a folder, UTF-8, plain or gzip; those without text are left out.
+    """The documents of a file or a folder, UTF-8, plain or gzip; blank ones are left out.
 
-    Raises `DataError` for what cannot be read or holds no text.
+    Raises `DataError` for a file that cannot be read and where no document is left.
     """
     path = Path(path)
     if path.is_dir():
@@ -113,13 +116,13 @@ def read_documents(path: str | Path, separator: str = SEPARATOR) -> list[str]:
 
 
 def _is_text(file: Path, folder: Path) -> bool:
-    """Whether a file of a folder is meant: no hidden one, and no empty one."""
+    """Whether a file of a folder is read: it is not hidden and not empty."""
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     return file.is_file() and not hidden and file.stat().st_size > 0
 
 
 def _parted(lines: Sequence[str], separator: str) -> list[str]:
-    """The documents that lines with the separator part."""
+    """The documents that are separated by lines with the separator."""
     documents: list[list[str]] = [[]]
     for line in lines:
         if line == separator:

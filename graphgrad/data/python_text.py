@@ -1,7 +1,7 @@
-"""The text that every Python ships: its language reference, and the modules of its library.
+"""Reads the text that ships with Python: its language reference and the modules of its library.
 
-So a language model has something to learn from without a download. What there is depends on the
-version of Python: `Documents.digest` tells one from another.
+A language model can be trained on it without a download. The text depends on the version of Python;
+`Documents.digest` distinguishes versions.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pydoc_data.topics import topics
 
 from graphgrad.errors import DataError
 
-# a string in three quotes where a statement starts: nine of ten docstrings are, and are found in a
-# tenth of the time that parsing takes
+# A triple-quoted string at the start of a line: this matches nine of ten docstrings, in a tenth of
+# the time of parsing.
 _DOCSTRING = re.compile(r'^[ \t]*[rR]?"""(.*?)"""', re.DOTALL | re.MULTILINE)
 
 
 def python_documentation_and_source() -> list[str]:
-    """The language reference, a document a topic, and the library's modules, a document each."""
+    """The language reference, a document for each topic, and the library, one for each module."""
     return [*_topics(), *(text for _, text in _modules())]
 
 
 def python_prose() -> list[str]:
-    """The language reference, a document a topic, and each module's docstrings, as one."""
+    """The language reference, a document for each topic, and the docstrings of each module."""
     prose = []
     for _, text in _modules():
         found = [inspect.cleandoc(match) for match in _DOCSTRING.findall(text)]
@@ -39,7 +39,7 @@ def _topics() -> list[str]:
 
 
 def _modules() -> Iterator[tuple[str, str]]:
-    """The modules that stand right in the folder of the library, by name."""
+    """Name and text of each module directly in the folder of the library."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(file for file in folder.glob("*.py") if not file.name.startswith("_"))
     if not files:

@@ -1,10 +1,10 @@
-"""Text into ids and back, for models that read one text: bytes, characters or words.
+"""Converts text to ids and back, for models that read one text: bytes, characters or words.
 
-    byte        the bytes of the UTF-8: every text has ids, none is unknown
+    byte        the bytes of UTF-8; none is unknown
     character   the code points of the text in Unicode normal form C
-    word        words and signs, told apart by a pattern; white space is lost
+    word        words and signs, separated by a pattern; white space is lost
 
-Ids 0 to 3 are those of `Vocabulary`. A tokenizer of another kind has the same few methods.
+Ids 0 to 3 are the special tokens of `Vocabulary`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BYTES = 256
 
 @dataclass(frozen=True)
 class TextTokens:
-    """Ids of a text. Of bytes the vocabulary is that of the 256 code points of the same number."""
+    """A tokenizer of one kind. The vocabulary of bytes has the 256 code points of their values."""
 
     kind: str
     vocabulary: Vocabulary
@@ -44,7 +44,10 @@ class TextTokens:
 
     @classmethod
     def build(cls, kind: str, texts: Iterable[str], maximum_size: int | None = None) -> TextTokens:
-        """The tokens of these texts; of words and characters only the most frequent are known."""
+        """The tokens of these texts; of words and characters the `maximum_size` most frequent.
+
+        Raises ConfigurationError for an unknown kind.
+        """
         if kind not in KINDS:
             raise ConfigurationError(
                 f"there are no tokens of kind {kind!r}", fix=suggestion(kind, KINDS, "kinds")
@@ -61,7 +64,7 @@ class TextTokens:
         return len(self.vocabulary)
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, int32, without any special one but <unk>."""
+        """The ids of a text, int32; <unk> is the only special token among them."""
         if self.kind == "byte":
             return np.frombuffer(text.encode(), np.uint8).astype(np.int32) + len(SPECIALS)
         if self.kind == "word":
@@ -72,7 +75,7 @@ class TextTokens:
 
     @cached_property
     def _id_of_point(self) -> np.ndarray:
-        """The id of each code point up to the largest that is known, and of one more."""
+        """The id of each code point up to the largest known one, then <unk>."""
         known = self.vocabulary.tokens[len(SPECIALS) :]
         table = np.full(max(map(ord, known), default=0) + 2, UNK, np.int32)
         for number, sign in enumerate(known, len(SPECIALS)):
@@ -90,10 +93,10 @@ class TextTokens:
 
     @property
     def gap(self) -> str:
-        """What stands between two tokens of a text."""
+        """The separator of two tokens in a text."""
         return " " if self.kind == "word" else ""
 
     def packed(self, documents: Sequence[str], ends: bool = True) -> np.ndarray:
-        """The documents one after another; behind each an <eos>, unless `ends` is False."""
+        """The ids of the documents one after another, with an <eos> after each if `ends`."""
         end = np.array([EOS] if ends else [], np.int32)
         return np.concatenate([part for text in documents for part in (self.encode(text), end)])

@@ -1,4 +1,4 @@
-"""What a token is: words, characters, byte pairs, or pieces that the text has already."""
+"""Builds tokenizers of words, characters, byte pairs, or words that were split beforehand."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ SAMPLE = 200_000
 
 
 class Tokens(Protocol):
-    """Lines to ids and back; `Vocabulary` says what each part means."""
+    """Converts lines to ids and back; `Vocabulary` describes each method."""
 
     @property
     def level(self) -> str: ...
@@ -51,7 +51,7 @@ class Tokens(Protocol):
 def build_tokens(
     pairs: Sequence[Pair], kind: str, size: int, file: str = "", joint: bool = False
 ) -> tuple[Tokens, Tokens]:
-    """What the two sides are cut into, learnt from the pairs or, for byte pairs, read from a file.
+    """The tokens of both sides, learnt from the pairs or, for byte pairs, read from a file.
 
     `joint` learns one vocabulary from both sides. Byte pairs are learnt from at most `SAMPLE`
     pairs, taken at equal distances.
@@ -76,7 +76,7 @@ def _build(lines: Iterable[str], level: str, size: int) -> Tokens:
 
 
 def tokens_from_json(text: str, where: str) -> Tokens:
-    """What `to_json` wrote; `where` names the file. Raises `DataError` where it is damaged."""
+    """Reads what `to_json` wrote; `where` names the file. Raises `DataError` for damaged text."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -1,11 +1,13 @@
-"""Language modelling: the data and the uses of a decoder that reads one text.
+"""Declares the task of language modelling: packed documents, evaluation, and generation.
 
-Documents are packed: their tokens stand one after another, an <eos> behind each, and a training
-example is a window of `context` tokens with the token that follows each of them. The windows of a
-step are drawn from its number and the seed, so a run resumes at any step without a saved place.
+Documents are packed: their tokens follow one another, with an <eos> after each document, and a
+training example is a window of `context` tokens with the token that follows each of them. The
+windows of a step are a function of its number and the seed, so a run resumes at any step without
+any saved state.
 
-On held-out documents every token is predicted once, in windows side by side; `sampled_loss` is the
-mean over windows drawn at random, which other programs print, and which training shows.
+In the evaluation every token of the held-out documents is predicted once, in adjacent windows.
+`sampled_loss` is the mean over windows drawn at random, as other programs and the progress of a run
+report it.
 """
 
 from __future__ import annotations
@@ -34,11 +36,11 @@ from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import Feeds, State, Task
 
 VOCABULARY_FILE, TEXT_FILE = "vocabulary-position.json", "text.json"
-"""Named after the axis that the tokens stand on, so that pictures of it show them."""
+"""Named after the axis of the tokens, so that pictures label it with them."""
 SILENT = (PAD, BOS, UNK)
-"""Tokens that stand for no text."""
+"""Tokens without text."""
 LENGTH = 200
-"""How many tokens are generated where nobody says so."""
+"""The default number of generated tokens."""
 _WINDOW_STREAM, _SAMPLE_STREAM = 7, 8
 _SAMPLED = 20  # random batches, as many as nanoGPT takes
 _EVALUATED = 32  # windows of held-out text at a time
@@ -47,7 +49,7 @@ _MENDING = "restore it from a copy, or start a new run"
 
 
 class TextSettings(Protocol):
-    """What is read of a model's settings here."""
+    """The settings that the task reads."""
 
     @property
     def seed(self) -> int: ...
@@ -69,24 +71,24 @@ class TextSettings(Protocol):
 
 @dataclass(frozen=True)
 class TextData:
-    """Tokens, and the documents that they come from, which are read when they are first asked for:
-    a trained run generates without its text."""
+    """The tokens of a text and its documents, which are read at their first use: a trained run
+    generates without its text."""
 
     tokens: TextTokens
     whole: bool
     read: Callable[[], Documents]
     record: str
-    """What the text was when the run was made."""
+    """The contents of `TEXT_FILE`: the digest and the number of documents when the run was made."""
     notice: str = ""
 
     @cached_property
     def train(self) -> np.ndarray:
-        """The ids of what is trained on, int32."""
+        """The ids of the training documents, int32."""
         return self.tokens.packed(self.read().train, self.whole)
 
     @cached_property
     def held_out(self) -> np.ndarray:
-        """The ids of what is held out, behind the token that stands before it."""
+        """The ids of the held-out documents, preceded by the token before them."""
         before = [EOS] if self.whole else self.train[-1:]
         return np.concatenate([before, self.tokens.packed(self.read().held_out, self.whole)])
 
@@ -94,7 +96,10 @@ class TextData:
 def load_text(
     settings: TextSettings, files: Mapping[str, str], builtin: Callable[[], list[str]]
 ) -> TextData:
-    """The user's text, or the built-in one; an earlier run's tokens are kept."""
+    """The user's text, or the built-in one, with the vocabulary of an earlier run in `files`.
+
+    Raises DataError for a text that is too short, and for one that differs from the run's.
+    """
 
     @cache
     def read() -> Documents:
@@ -145,7 +150,7 @@ def _kept(files: Mapping[str, str], name: str) -> str:
 
 
 def _record(files: Mapping[str, str]) -> Mapping[str, object]:
-    """What `TEXT_FILE` says. Raises DataError where it is damaged."""
+    """The contents of `TEXT_FILE`. Raises DataError where it is damaged."""
     try:
         record = parse_json(_kept(files, TEXT_FILE).encode())
     except ValueError:
@@ -171,7 +176,7 @@ def windows(
 def side_by_side(ids: np.ndarray, context: int, rows: int = _EVALUATED) -> Iterator[Feeds]:
     """The whole text in windows of `context` tokens, in batches of one size.
 
-    Each token but the first is to be predicted once; what is behind the end is <pad>.
+    Each token but the first is predicted once; the last batch is padded with <pad>.
     """
     count = -(-(len(ids) - 1) // context)
     rows = min(rows, count)
@@ -189,7 +194,7 @@ def side_by_side(ids: np.ndarray, context: int, rows: int = _EVALUATED) -> Itera
 def language_task(
     settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, following: Graph
 ) -> Task:
-    """The task of a model that declares these graphs: `following` says what comes after a text."""
+    """The task of a model with these graphs; `following` computes the logits of the next token."""
     score = Score(evaluation)
     writer = Writer(data.tokens, Recomputed(following, settings.context), _start(data))
 
@@ -239,7 +244,7 @@ def language_task(
 
 
 def _start(data: TextData) -> int:
-    """What stands before the first token of a text without a prompt."""
+    """The token that precedes a text without a prompt."""
     if data.whole:
         return EOS
     newline = data.tokens.encode("\n")
@@ -256,7 +261,7 @@ def _compressed_size(text: bytes) -> int:
 
 
 class Score:
-    """The mean loss of a text's tokens, in nats, and how many they are."""
+    """Computes the mean loss of a text's tokens, in nats, and their number."""
 
     def __init__(self, graph: Graph, targets: str = "following") -> None:
         self._graph, self._targets = graph, targets
@@ -278,8 +283,8 @@ class Score:
 class Writer:
     """Continues a text, piece by piece: `writer(state, prompt, sampling, length)`.
 
-    A piece is a token or, where one is a part of a character only, a few of them. The text ends
-    where the model ends its document, or after `length` tokens.
+    A piece is the text of a token or, where a character has several tokens, of these. The text ends
+    when the model ends its document, or after `length` tokens.
     """
 
     def __init__(

@@ -1,14 +1,15 @@
-"""Masked language modelling: the data and the uses of an encoder that reads both ways.
+"""Declares the task of masked language modelling: examples, evaluation and the filling of gaps.
 
 An example is a window of the packed documents between <bos> and <eos>; half of them are two
-segments, with an <eos> between. Of its known tokens 15 % are asked for (Devlin et al. 2019): 8 of
-10 of these are replaced by the mask, one by a random token, one stays. The mask is an id of its
-own, behind those of the vocabulary, and never an answer.
+segments, with an <eos> between. Of its known tokens 15 % are targets (Devlin et al. 2019): 8 of 10
+of these are replaced by the mask, one by a random token, and one is not changed. The id of the mask
+follows those of the vocabulary; it is never a target.
 
     ids        <bos> def [mask] ( self ) <eos>       targets   close, …
     places     2, …                                  segments  0 0 0 …
 
-What a step sees is a function of its number and the seed. Held-out text is masked once and for all.
+The batch of a step is a function of its number and the seed. Held-out text is always masked in the
+same way.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from graphgrad.training.language import TEXT_FILE, VOCABULARY_FILE, TextData, Te
 from graphgrad.training.task import Feeds, Gap, State, Task
 
 MASK = "[MASK]"
-"""What stands for a gap in a text to be filled."""
+"""Marks a gap in a text to be filled."""
 SHARE = 0.15
 _STREAM, _HELD_OUT_STREAM = 12, 13
 _DRAWS = 5  # random numbers for each token of an example
@@ -38,15 +39,15 @@ _SHOWN = 2
 
 
 def masked_count(context: int) -> int:
-    """How many tokens of an example are asked for."""
+    """The number of targets of an example."""
     return max(1, round(SHARE * (context - 3)))
 
 
 def masked(windows: np.ndarray, size: int, seed: int, place: int, stream: int = _STREAM) -> Feeds:
-    """Examples of windows of tokens [batch, context - 3], where the vocabulary has `size`.
+    """Examples made of windows of tokens [batch, context - 3] from a vocabulary of `size`.
 
     Inputs: `ids` and `segments` [batch, position], `places` and `targets` [batch, asked]. A target
-    that is <pad> is none: there were too few known tokens.
+    that is <pad> does not count: the window has too few known tokens.
     """
     rows, length = windows.shape
     words = random_words(rows * (length + 1) * _DRAWS, seed, stream, place)
@@ -69,9 +70,9 @@ def masked(windows: np.ndarray, size: int, seed: int, place: int, stream: int = 
 
 
 def _joined(windows: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows as one segment or two: ids, segments, and where each token of the window stands.
+    """Windows as one segment or two: ids, segments, and the position of each token of the window.
 
-    One segment has an <eos> at its end and one more place of padding.
+    A single segment ends with <eos> and one position of padding.
     """
     rows, length = windows.shape
     cut = (length * (0.25 + 0.5 * drawn[0])).astype(np.int64)
@@ -92,7 +93,7 @@ def _joined(windows: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndar
 def masking_task(
     settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, filling: Graph
 ) -> Task:
-    """The task of a model that declares these graphs: `filling` says what stands at some places."""
+    """The task of a model with these graphs; `filling` computes probabilities at some positions."""
     size, length = len(data.tokens), settings.context - 3
     score = MaskedScore(evaluation)
     filler = Filler(data.tokens, filling, settings.context)
@@ -137,11 +138,11 @@ def masking_task(
 
 
 def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str, float]:
-    """What is reached without looking at the context, by the frequencies of the training text:
-    always the most frequent token, and the loss of these frequencies."""
+    """The baseline without context: the accuracy of the most frequent token of the training text,
+    and the loss of the frequencies of its tokens."""
     counts = np.bincount(train, minlength=size).astype(np.float64)
     counts[: len(SPECIALS)] = 0.0
-    # a token that was never seen counts as half a one, so that it has a probability
+    # half a token is added to each count, so that an unseen token has a probability
     losses = -np.log((counts + 0.5) / (counts + 0.5).sum())
     targets = np.concatenate([feeds["targets"].ravel() for feeds in batches])
     targets = targets[targets != PAD]
@@ -152,7 +153,7 @@ def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str,
 
 
 class MaskedScore:
-    """Mean loss and accuracy of what is asked for: `score(state, batches)`."""
+    """Computes mean loss and accuracy of the targets: `score(state, batches)`."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -178,7 +179,7 @@ class MaskedScore:
 
 
 class Filler:
-    """The most probable words for each gap of a text: `filler(state, text, count)`.
+    """Finds the most probable words for each gap of a text: `filler(state, text, count)`.
 
     `graph` has the inputs of the training without `targets`, and the output `probabilities`
     [batch, asked, vocabulary].
@@ -189,7 +190,7 @@ class Filler:
 
     @cached_property
     def _program(self) -> Compiled:
-        """Compiled when it is first used."""
+        """Compiled at its first use."""
         return compile(self._graph)
 
     def __call__(self, state: State, text: str, count: int) -> list[Gap]:
@@ -211,13 +212,13 @@ class Filler:
         return self.at(state, np.array([ids]), places, count)
 
     def at(self, state: State, ids: np.ndarray, places: Sequence[int], count: int) -> list[Gap]:
-        """The candidates at some places of ids [1, position]."""
+        """The candidates at some positions of ids [1, position]."""
         padded = np.full((1, self._context), PAD, np.int32)
         padded[:, : ids.shape[1]] = ids
         feeds = {"ids": padded, "segments": np.zeros_like(padded)}
         own = {name: state[name] for name in self._graph.states}
         gaps: list[Gap] = []
-        for place in places:  # one at a time: a program for one place serves any number
+        for place in places:  # one at a time, so that one program serves any number of gaps
             found = self._program(own, **feeds, places=np.array([[place]], np.int32))
             row = np.array(found["probabilities"])[0, 0]
             row[: len(SPECIALS)] = row[len(self._tokens) :] = 0.0  # neither is a word
@@ -227,7 +228,7 @@ class Filler:
 
 
 def _shown(tokens: TextTokens, filler: Filler, state: State, batch: Feeds, row: int) -> str:
-    """One gap of an example with what stands around it, the truth, and what the model says."""
+    """A gap of an example with its context, the model's most probable word and the true one."""
     asked = np.flatnonzero(batch["targets"][row] != PAD)
     if not len(asked):
         return ""
