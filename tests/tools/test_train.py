@@ -83,7 +83,7 @@ def test_a_damaged_newest_checkpoint_is_a_note(finished, capsys):
 
 
 def test_the_other_built_in_models_train_too(place, capsys):
-    for name in set(BUILTIN) - {"transformer"}:
+    for name in set(BUILTIN) - {"transformer", "gpt", "bert"}:  # see test_language_commands.py
         assert main(["train", name, "--run", name, *sets("steps=3")]) == 0
         output = capsys.readouterr().out
         assert "finished after step 3" in output and "try:" not in output
