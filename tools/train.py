@@ -15,7 +15,8 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.models import BUILTIN
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
-from graphgrad.tools.opening import add_model_option, model_of, refuse_model_option, run_of
+from graphgrad.tools.opening import model_of, refuse_model_option, run_of
+from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
@@ -45,75 +46,73 @@ stopped.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of the command."""
-    parser.add_argument(
+OPTIONS = (
+    Option(
         "model",
         nargs="?",
         help=f"{', '.join(BUILTIN)}, a .py file, or a recipe (see `graphgrad recipes`)",
-    )
-    parser.add_argument(
-        "--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)"
-    )
-    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder")
-    parser.add_argument(
+    ),
+    Option("--run", metavar="DIR", help="the run folder (default: a fresh one in runs/)"),
+    Option("--resume", metavar="DIR", help="go on with the run in this folder"),
+    Option(
         "--step",
         metavar="N",
         type=int,
         help="with --resume: go on from the checkpoint of this step and give up "
         "what came after it (default: the newest)",
-    )
-    add_model_option(parser)
-    _add_files(parser)
-    parser.add_argument(
-        "--text", metavar="FILE", help="a text, or a folder of texts, for gpt and bert"
-    )
-    parser.add_argument(
+    ),
+    MODEL_OPTION,
+    Option("--source", metavar="FILE", help="lines of text to translate from"),
+    Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
+    Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
+    *(
+        Option(
+            f"--{part}-{name}",
+            metavar="FILE",
+            help=f"likewise for {part} (default: some pairs are held out)",
+        )
+        for part in ("validation", "test")
+        for name in ("source", "target", "pairs")
+    ),
+    Option("--text", metavar="FILE", help="a text, or a folder of texts, for gpt and bert"),
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
         help="change a setting; may be repeated; --settings lists them",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--settings",
         action="store_true",
         help="list every setting of MODEL with its value and its meaning, and train nothing",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--verify",
         action="store_true",
         help="compare the first step with the plain program, whatever it costs "
         "(without: where it costs under two seconds)",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--inspect-every",
         metavar="N",
         help="record figures of values and deltas every N steps, for "
         "`graphgrad inspect RUN --steps`",
-    )
-    parser.add_argument(
+    ),
+    Option(
         "--inspect",
         metavar="PATTERN",
         action="append",
         default=[],
         help="which nodes to record: a name, or a pattern with * and ?; may be "
         "repeated (default: every node)",
-    )
+    ),
+)
 
 
-def _add_files(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that name files of text."""
-    parser.add_argument("--source", metavar="FILE", help="lines of text to translate from")
-    parser.add_argument("--target", metavar="FILE", help="lines to translate to, aligned with them")
-    parser.add_argument("--pairs", metavar="FILE", help="both in one file, a tab between them")
-    for part in ("validation", "test"):
-        for name in ("source", "target", "pairs"):
-            parser.add_argument(
-                f"--{part}-{name}",
-                metavar="FILE",
-                help=f"likewise for {part} (default: some pairs are held out)",
-            )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the command to its parser."""
+    add_options(parser, OPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ greedily.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import numpy as np
@@ -62,28 +62,26 @@ def sorting_task(
     score = Score(training(size, training=False))
 
     def right(state: State, sequences: np.ndarray) -> float:
-        answer = generate(reader, state, sequences, LENGTH, _GREEDY, (*SILENT, EOS))
-        found = np.stack(list(answer), axis=1)
+        found = _answers(reader, state, sequences, (*SILENT, EOS))
         return float((found == np.sort(sequences, axis=1)).all(axis=1).mean())
 
-    def drawn(part: np.ndarray, count: int, place: int, stream: int) -> np.ndarray:
-        numbers = random_words(count, settings.seed, stream, place) % np.uint64(len(part))
-        return part[numbers.astype(np.int64)]
+    def drawn(part: np.ndarray, count: int, number: int, stream: int = _TEST_STREAM) -> np.ndarray:
+        words = random_words(count, settings.seed, stream, number) % np.uint64(len(part))
+        return part[words.astype(np.int64)]
 
     def examined(state: State, count: int) -> dict[str, float]:
-        sequences = drawn(held_out, count, 0, _TEST_STREAM)
+        sequences = drawn(held_out, count, 0)
         loss, _ = score(state, iter([_feeds(sequences)]))
         return {"loss": loss, "exact_match": right(state, sequences)}
 
     def evaluate(state: State) -> dict[str, float]:
-        seen = drawn(train, EXAMINED, 1, _TEST_STREAM)
+        trained = right(state, drawn(train, EXAMINED, 1))
         figures = examined(state, EXAMINED)
-        return figures | {"trained_exact_match": right(state, seen), "examples": EXAMINED}
+        return figures | {"trained_exact_match": trained, "examples": EXAMINED}
 
     def examples(state: State) -> list[str]:
-        shown = drawn(held_out, 2, 2, _TEST_STREAM)
-        answers = np.stack(list(generate(reader, state, shown, LENGTH, _GREEDY, SILENT)), axis=1)
-        pairs = zip(shown, answers, strict=True)
+        shown = drawn(held_out, 2, 2)
+        pairs = zip(shown, _answers(reader, state, shown, SILENT), strict=True)
         return [f"{tokens.decode(a.tolist())}  →  {tokens.decode(b.tolist())}" for a, b in pairs]
 
     return Task(
@@ -97,6 +95,14 @@ def sorting_task(
         files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
         step=step_that_decays_matrices,
     )
+
+
+def _answers(
+    reader: Recomputed, state: State, sequences: np.ndarray, never: Collection[int]
+) -> np.ndarray:
+    """The most probable answers to sequences [sequence, digit], in the same shape."""
+    answer = generate(reader, state, sequences, LENGTH, _GREEDY, never)
+    return np.stack(list(answer), axis=1)
 
 
 def _parts(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -143,8 +143,15 @@ def test_a_fresh_model_knows_nothing():
 
 
 def test_it_overfits_one_batch():
-    settings = small(layers=1, steps=60, warmup=5, learning_rate=2e-2, schedule="constant",
-                     weight_decay=0.0, dtype="float32")  # fmt: skip
+    settings = small(
+        layers=1,
+        steps=60,
+        warmup=5,
+        learning_rate=2e-2,
+        schedule="constant",
+        weight_decay=0.0,
+        dtype="float32",
+    )
     compiled = compile(step_that_decays_matrices(training_graph(settings, VOCABULARY), settings))
     state, feeds = initial_state(compiled.source_graph, 0), batch()
     losses = [float(compiled(state, **feeds)["loss"]) for _ in range(settings.steps)]

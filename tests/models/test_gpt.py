@@ -148,13 +148,20 @@ def test_every_attention_has_its_name_and_its_deltas_sum_to_0():
         # GPT-2's own formula: 12 d² + 13 d a layer
         ({"width": 64, "context": 32}, 65 * 64 + 32 * 64 + 4 * (12 * 64**2 + 13 * 64) + 2 * 64),
         (
-            {"width": 64, "key_heads": 1, "activation": "swiglu", "bias": False, "norm": "rms",
-             "positions": "rotary", "tie": False},
+            {
+                "width": 64,
+                "key_heads": 1,
+                "activation": "swiglu",
+                "bias": False,
+                "norm": "rms",
+                "positions": "rotary",
+                "tie": False,
+            },
             2 * 65 * 64 + 4 * (2 * 64 * 64 + 2 * 64 * 16 + 3 * 64 * 170) + 9 * 64,
         ),
     ],
     ids=["nanoGPT", "GPT-2", "modern"],
-)  # fmt: skip
+)
 def test_it_has_as_many_parameters_as_published(settings, count):
     graph = training_graph(Settings(layers=4, heads=4, **settings), 65)
     assert sum(math.prod(leaf.shape) for leaf in graph.parameters.values()) == count
@@ -176,8 +183,16 @@ def test_what_is_added_along_the_residual_connections_starts_smaller():
 
 @pytest.mark.parametrize("changes", [OPTIONS["gpt-2"], OPTIONS["modern"]], ids=["gpt-2", "modern"])
 def test_it_overfits_one_batch(changes):
-    settings = small(layers=1, steps=60, warmup=5, learning_rate=2e-2, schedule="constant",
-                     weight_decay=0.0, dtype="float32", **changes)  # fmt: skip
+    settings = small(
+        layers=1,
+        steps=60,
+        warmup=5,
+        learning_rate=2e-2,
+        schedule="constant",
+        weight_decay=0.0,
+        dtype="float32",
+        **changes,
+    )
     compiled = compile(step_that_decays_matrices(training_graph(settings, VOCABULARY), settings))
     state, feeds = initial_state(compiled.source_graph, 0), batch()
     losses = [float(compiled(state, **feeds)["loss"]) for _ in range(settings.steps)]
@@ -186,8 +201,9 @@ def test_it_overfits_one_batch(changes):
 
 def test_only_matrices_decay():
     """A step with a rate of decay that halves what decays, and no gradient to speak of."""
-    settings = small(optimiser="adamw", learning_rate=1e-12, weight_decay=5e11, warmup=0,
-                     schedule="constant")  # fmt: skip
+    settings = small(
+        optimiser="adamw", learning_rate=1e-12, weight_decay=5e11, warmup=0, schedule="constant"
+    )
     graph = step_that_decays_matrices(training_graph(settings, VOCABULARY), settings)
     state = state_of(graph)
     before = {name: state[name].copy() for name in graph.parameters}

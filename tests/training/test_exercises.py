@@ -27,8 +27,18 @@ def trained(task, settings):
 
 
 def sorting(**values):
-    settings = gpt.Settings(data="sort", context=11, layers=1, heads=2, width=32, batch_size=64,
-                            steps=120, learning_rate=5e-3, warmup=20, **values)  # fmt: skip
+    settings = gpt.Settings(
+        data="sort",
+        context=11,
+        layers=1,
+        heads=2,
+        width=32,
+        batch_size=64,
+        steps=120,
+        learning_rate=5e-3,
+        warmup=20,
+        **values,
+    )
     return settings, gpt.task(settings, {})
 
 

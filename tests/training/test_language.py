@@ -165,8 +165,9 @@ def test_a_text_shorter_than_an_example_is_refused(tmp_path):
 
 def reader_of(settings, vocabulary=9):
     graph = gpt.training_graph(settings, vocabulary)
-    state = first_state(gpt.task(gpt.Settings(**SMALL | {"data": "sort", "context": 11}), {}),
-                        settings)  # fmt: skip
+    state = first_state(
+        gpt.task(gpt.Settings(**SMALL | {"data": "sort", "context": 11}), {}), settings
+    )
     generator = np.random.default_rng(1)
     state = {
         name: generator.normal(scale=0.5, size=leaf.shape).astype(np.float32)

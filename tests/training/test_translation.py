@@ -43,8 +43,14 @@ def corpus(tmp_path):
 
 
 def settings_of(corpus, **values):
-    small = {"layers": 1, "width": 16, "heads": 2, "inner": 16, "batch_size": 4,
-             "tokens": "whitespace"}  # fmt: skip
+    small = {
+        "layers": 1,
+        "width": 16,
+        "heads": 2,
+        "inner": 16,
+        "batch_size": 4,
+        "tokens": "whitespace",
+    }
     return Settings(**{**small, **corpus, **values})
 
 
@@ -54,8 +60,9 @@ def test_batches_are_fed_under_the_names_of_the_inputs(corpus):
     data = load_data(settings, {})
     assert made.graph.inputs.keys() == made.feeds(0).keys()
     feeds = made.feeds(3)
-    for row, answer, output in zip(feeds["source"], feeds["target_input"], feeds["target_output"],
-                                   strict=True):  # fmt: skip
+    for row, answer, output in zip(
+        feeds["source"], feeds["target_input"], feeds["target_output"], strict=True
+    ):
         source = data.source_vocabulary.decode(row)
         assert data.target_vocabulary.decode(output) == source.upper()
         assert answer[0] == BOS
@@ -111,8 +118,10 @@ def test_vocabularies_of_an_earlier_run_are_kept(corpus):
     again, fresh = task(settings, older), task(settings, {})
     assert again.files == older
     assert fresh.files != first.files
-    types = [{n: str(leaf.type) for n, leaf in made.graph.parameters.items()}
-             for made in (first, again, fresh)]  # fmt: skip
+    types = [
+        {n: str(leaf.type) for n, leaf in made.graph.parameters.items()}
+        for made in (first, again, fresh)
+    ]
     assert types[0] == types[1] != types[2]
     again.evaluate(initial_state(again.graph))  # unknown words are <unk>
     assert UNK in np.concatenate([again.feeds(step)["source"].ravel() for step in range(20)])
@@ -139,8 +148,11 @@ def test_other_data_than_the_run_was_made_with_are_refused(corpus, number):
     for name, text in texts.items():
         Path(corpus[name]).write_text(text, encoding="utf-8")
     again = task(dataclasses.replace(settings, **values), first.files)
-    for use in (lambda: again.evaluate(state), lambda: again.validate(state),
-                lambda: again.feeds(0)):  # fmt: skip
+    for use in (
+        lambda: again.evaluate(state),
+        lambda: again.validate(state),
+        lambda: again.feeds(0),
+    ):
         with pytest.raises(DataError, match="not those that the run was made with") as error:
             use()
         assert "restore the files" in error.value.fix
@@ -163,10 +175,15 @@ def test_the_same_lines_elsewhere_or_packed_are_the_same_data(corpus, tmp_path):
     ("name", "text"),
     [
         (LENGTH_FILE, "[" * 100_000),
-        (LENGTH_FILE, ""), (LENGTH_FILE, "six"), (LENGTH_FILE, "0"), (LENGTH_FILE, "6.5"),
-        (LENGTH_FILE, "true"), (SOURCE_FILE, "{"), (TARGET_FILE, '{"level": "whitespace"}'),
+        (LENGTH_FILE, ""),
+        (LENGTH_FILE, "six"),
+        (LENGTH_FILE, "0"),
+        (LENGTH_FILE, "6.5"),
+        (LENGTH_FILE, "true"),
+        (SOURCE_FILE, "{"),
+        (TARGET_FILE, '{"level": "whitespace"}'),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_file_of_a_run_is_named(corpus, name, text):
     settings = settings_of(corpus)
     files = {**task(settings, {}).files, name: text}
@@ -250,8 +267,11 @@ def test_the_loss_of_evaluation_is_the_mean_over_all_tokens(corpus, monkeypatch)
     run, total, count = compile(made.graph), 0.0, 0
     for source, answer in data.corpus.test:
         ids = data.target_vocabulary.encode(answer)
-        feeds = {"source": [[*data.source_vocabulary.encode(source), EOS]],
-                 "target_input": [[BOS, *ids]], "target_output": [[*ids, EOS]]}  # fmt: skip
+        feeds = {
+            "source": [[*data.source_vocabulary.encode(source), EOS]],
+            "target_input": [[BOS, *ids]],
+            "target_output": [[*ids, EOS]],
+        }
         found = run(state, **{name: np.array(rows, np.int32) for name, rows in feeds.items()})
         total += float(found["loss"]) * (len(ids) + 1)
         count += len(ids) + 1

@@ -35,9 +35,15 @@ def alphabet(longest=6, maximum_length=12):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("a", "a b c d e f"), ("d", "d e f"), ("f", "f"), ("e a a a", "e f"), ("", ""),
-     ("  c ", "c d e f")],
-)  # fmt: skip
+    [
+        ("a", "a b c d e f"),
+        ("d", "d e f"),
+        ("f", "f"),
+        ("e a a a", "e f"),
+        ("", ""),
+        ("  c ", "c d e f"),
+    ],
+)
 def test_every_token_follows_from_the_one_before(text, expected):
     assert alphabet()({}, [text]) == [expected]
 
