@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import COMPILES, Program, Workspaces, lower
+from graphgrad.backends import COMPILES, Backend, Program, backend_called
 from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError, EnvironmentLimitError, UnknownNameError
 from graphgrad.fusion import fuse as fuse_nodes
@@ -67,6 +68,7 @@ class Compiled(Single, Displayed):
         reports: tuple[PassReport, ...],
         specialised_passes: Sequence[Pass],
         options: Options,
+        backend: Backend,
         check: Check | None = None,
     ) -> None:
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
@@ -74,7 +76,7 @@ class Compiled(Single, Displayed):
         passes = (*specialised_passes, *FUSING_PASSES) if options.fuse else specialised_passes
         self._guards, self._passes, self._check = tuple(guards), options.remaining(passes), check
         self._programs: dict[tuple[int, ...], Program] = {}  # the most recently used last
-        self._workspaces, self._lock = Workspaces(), threading.Lock()
+        self._backend, self._lock = backend, threading.Lock()
 
     def __call__(
         self,
@@ -119,6 +121,21 @@ class Compiled(Single, Displayed):
             self._programs[key] = program
             return program
 
+    def on_device(self, state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Places the state where the programs need no copy of it.
+
+        Returns the state itself, or with `backend="cupy"` a copy that is kept on the device; an
+        array that a step has changed there is fetched when it is asked for by name.
+
+        >>> graph = gg.sgd(gg.Graph({"loss": gg.parameter("w", (), 3.0) ** 2.0}), 0.5)
+        >>> compiled = gg.compile(graph)
+        >>> state = compiled.on_device(gg.initial_state(graph))
+        >>> _ = compiled(state)
+        >>> float(state["w"])
+        0.0
+        """
+        return self._backend.placed(state)
+
     def _lowered(self, sizes: Mapping[str, int]) -> Program:
         options = self.options
         try:
@@ -126,7 +143,7 @@ class Compiled(Single, Displayed):
             guards = [graph.outputs[name] for name in self._guards]
             schedule = make_schedule(graph, guards, options)
             groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
-            return lower(make_plan(schedule, groups), workspaces=self._workspaces)
+            return self._backend.lower(make_plan(schedule, groups), sizes)
         except MemoryError as problem:  # values that depend on sizes only are computed here
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise EnvironmentLimitError(
@@ -180,6 +197,7 @@ def compile(
     without: str | Iterable[str] = (),
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
+    backend: str = "numpy",
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -198,6 +216,8 @@ def compile(
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.
+    - `backend`: "numpy", or "cupy" for a CUDA device, where everything is fused that can be;
+      `compiled.on_device(state)` is a state that stays there.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -206,8 +226,11 @@ def compile(
     """
     need_graph(graph, "compile")
     options = Options(
-        fuse=fuse and COMPILES, smallest_kernel=smallest_kernel, programs=programs
-    ).without([without] if isinstance(without, str) else without)
+        fuse=fuse and COMPILES, smallest_kernel=smallest_kernel, programs=programs, backend=backend
+    )
+    if backend == "cupy":
+        options = replace(options, fuse=True, smallest_kernel=smallest_kernel or 1)
+    options = options.without([without] if isinstance(without, str) else without)
     guards = [guards] if isinstance(guards, str) else guards
     wanted = _with_fetched(graph, [fetch] if isinstance(fetch, str | Node) else fetch)
     for name in guards:
@@ -217,7 +240,11 @@ def compile(
         wanted = specialise(wanted, sizes_of(graph, debug))
         check = ValueCheck(debug, state or {})
     optimised, reports = optimise(wanted, options.remaining(passes), check)
-    return Compiled(graph, optimised, guards, reports, specialised_passes, options, check)
+    return Compiled(
+        *(graph, optimised, guards, reports, specialised_passes, options),
+        backend_called(options.backend),
+        check,
+    )
 
 
 def _with_fetched(graph: Graph, fetch: Iterable[str | Node]) -> Graph:

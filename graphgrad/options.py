@@ -16,6 +16,9 @@ PROGRAMS = 128
 """The default number of programs, each for one set of sizes, that a compiled graph keeps; a program
 needs some two kilobytes per node."""
 
+BACKENDS = ("numpy", "cupy")
+"""What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
+
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
 CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
@@ -39,8 +42,15 @@ class Options:
     """The number of programs for different sizes that are kept."""
     passes_left_out: frozenset[str] = frozenset()
     """The names of passes that do not run."""
+    backend: str = "numpy"
+    """What runs the programs, out of `BACKENDS`."""
 
     def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise UnknownNameError(
+                f"there is no backend {self.backend!r}",
+                fix=suggestion(self.backend, BACKENDS, "backends"),
+            )
         if self.programs < 1:
             raise DeclarationError(
                 f"programs is {self.programs}, so no program could run", fix="1 or more"

@@ -31,7 +31,6 @@ from graphgrad.backends.cupy.launches import (
     Array,
     Computed,
     DeviceProgram,
-    Guard,
     Launch,
     Pointer,
     Rows,
@@ -125,7 +124,7 @@ class Bound:
             ARENA: _aligned(program.arena_bytes),
             NUMBERS: _aligned(program.numbers_bytes),
             SCRATCH: _aligned(program.scratch_bytes),
-            REFUSED: np.zeros(max(1, program.refusals), np.int32),
+            REFUSED: np.zeros(program.flags, np.int32),
         }
         for leaf, array in program.leaves.items():
             self.memory[leaf] = _aligned(max(1, array.size * array.dtype.itemsize))
@@ -150,8 +149,6 @@ class Bound:
         if isinstance(action, Launch):
             words = map(self.word, action.words)
             self.device.launch(action.kernel, action.grid, action.block, words, seed)
-        elif isinstance(action, Guard):
-            assert np.isfinite(self.array(action.value)).all()
         else:
             keywords = dict(action.node.attributes)
             if isinstance(action, Computed) and action.scratch:

@@ -80,6 +80,8 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     kept = user_folder("machine_code")
     yield "kernels", str(kept) if kept else f"not kept: {unavailable_reason('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
+    for name, found in report.cuda:
+        yield name, found or "absent"
     yield "Graphviz", _graphviz_text(report)
     yield "GPU", "; ".join(report.gpus) or "none"
     for name, value in report.environment:

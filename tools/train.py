@@ -13,6 +13,7 @@ from pathlib import Path
 from graphgrad.checks.lint import warnings_of
 from graphgrad.errors import ConfigurationError
 from graphgrad.models import BUILTIN
+from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
@@ -62,6 +63,12 @@ OPTIONS = (
         "what came after it (default: the newest)",
     ),
     MODEL_OPTION,
+    Option(
+        "--backend",
+        choices=BACKENDS,
+        help="what runs the steps: numpy, or cupy for a CUDA device (default: numpy, or what the "
+        "run had before)",
+    ),
     Option("--source", metavar="FILE", help="lines of text to translate from"),
     Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
     Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
@@ -254,11 +261,16 @@ def _option(name: str) -> str:
 
 
 def _recording(arguments: argparse.Namespace) -> list[str]:
-    """The options of recording as settings, so that a run that goes on goes on recording."""
+    """Options that are settings, so that a run that goes on keeps them."""
     if arguments.inspect and arguments.inspect_every is None:
         raise ConfigurationError(
             "--inspect says what to record, and nothing says how often",
             fix="add --inspect-every 100",
         )
     every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
-    return [*every, *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else [])]
+    device = [] if arguments.backend is None else [f"backend={arguments.backend}"]
+    return [
+        *device,
+        *every,
+        *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else []),
+    ]

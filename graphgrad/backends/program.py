@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Protocol, cast
@@ -64,20 +64,14 @@ class LinkedCalls(Protocol):
 class Program(Single, Displayed):
     """A compiled graph for one set of sizes: `outputs = program(state, x=…, y=…)`.
 
-    Programs that are given the same `workspaces` share memory.
+    `source` is its text, `kernels` are the texts of its kernels by name, `line_of` is the line of a
+    node in the source. The subclass of a backend runs it.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        source: Source,
-        calls: LinkedCalls | None = None,
-        workspaces: Workspaces | None = None,
+        self, plan: Plan, source: str, kernels: Mapping[str, str], lines: Mapping[Node, int]
     ) -> None:
-        self.plan = plan
-        self._source, self._calls = source, calls
-        self._workspaces = workspaces or Workspaces()
-        self._code = builtins.compile(source.text, PROGRAM_FILE, "exec")
+        self.plan, self.source, self.kernels, self._lines = plan, source, kernels, lines
         self._inputs = tuple(
             (name, node.shape, node.dtype) for name, node in self.graph.inputs.items()
         )
@@ -85,32 +79,11 @@ class Program(Single, Displayed):
             (name, node.shape, node.dtype) for name, node in self.graph.states.items()
         )
         self._updated = frozenset(map(leaf_name, self.graph.updates))
-        self._ranges = StateRanges([name for name, _, _ in self._states], self._updated)
 
     @property
     def graph(self) -> Graph:
         """The graph that the program computes, after all passes."""
         return self.plan.graph
-
-    @property
-    def source(self) -> str:
-        """The generated Python text."""
-        return self._source.text
-
-    @property
-    def kernels(self) -> Mapping[str, str]:
-        """The text of each fused kernel, by its name in `source`."""
-        return self._source.kernels
-
-    def llvm(self, kernel: str) -> str:
-        """The LLVM text of the kernel of this name."""
-        assert self._calls is not None, "there are no kernels"
-        return self._calls.llvm(self.kernels[kernel])
-
-    def assembly(self, kernel: str) -> str:
-        """The assembly of the kernel of this name."""
-        assert self._calls is not None, "there are no kernels"
-        return self._calls.assembly(self.kernels[kernel])
 
     @property
     def peak_bytes(self) -> int:
@@ -125,7 +98,7 @@ class Program(Single, Displayed):
 
     def line_of(self, node: Node) -> int | None:
         """The line of `source`, from 1, that computes the node; None if there is none."""
-        return self._source.line_of.get(node)
+        return self._lines.get(node)
 
     def __call__(
         self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: ArrayLike
@@ -137,37 +110,22 @@ class Program(Single, Displayed):
         the graph, `DeclarationError` for wrong shapes or dtypes, and `NonFiniteError`, before any
         state is written, if a guard is not finite.
         """
-        arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
-        arguments = [*self._ranges.without_overlap(arrays, states), *states]
-        workspace = self._workspaces.borrow(self.plan.arena_bytes)
-        try:
-            run = workspace.runs.get(self)
-            if run is None:
-                run = workspace.runs[self] = self._bound(workspace)
-            with np.errstate(all="ignore"):
-                results = run(*arguments)
-        finally:
-            self._workspaces.give_back(workspace)
+        results = self._results(self._checked_inputs(inputs), state or {})
         return dict(zip(self.graph.outputs, results, strict=True))
 
-    def _bound(self, workspace: Workspace) -> Run:
-        """The program's function with the arena of a workspace."""
-        arena = workspace.arena
-        calls = self._calls.bind(arena) if self._calls is not None else None
-        kernels = dict.fromkeys(self._source.kernels, calls.run) if calls else {}
-        namespace: dict[str, object] = {
-            "__builtins__": {"float": float},
-            "np": np,
-            "op": SimpleNamespace(**self._source.operations, **kernels),
-            "set_addresses": calls.set_addresses if calls else None,
-            "view": partial(_view, arena),
-            "guard": partial(_guard, self.graph),
-            "constants": self._source.constants,
-        }
-        # the generated text holds numbers and names of operations, nothing that a user wrote
-        exec(self._code, namespace)
-        # there are no reference cycles, so the arena is freed with its last user
-        return cast(Run, namespace.pop("run"))
+    def _results(
+        self, inputs: Sequence[np.ndarray], state: Mapping[str, np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        """Runs with checked inputs; the outputs in order."""
+        raise NotImplementedError
+
+    def llvm(self, kernel: str) -> str:
+        """The LLVM text of the kernel of this name."""
+        raise _not_of_llvm(kernel)
+
+    def assembly(self, kernel: str) -> str:
+        """The assembly of the kernel of this name."""
+        raise _not_of_llvm(kernel)
 
     def _checked_inputs(self, inputs: Mapping[str, ArrayLike]) -> list[np.ndarray]:
         if len(inputs) != len(self._inputs) or any(n not in inputs for n, _, _ in self._inputs):
@@ -207,6 +165,72 @@ class Program(Single, Displayed):
                 )
             arrays.append(array)
         return arrays
+
+
+class PythonProgram(Program):
+    """A program of Python and compiled kernels.
+
+    Programs that are given the same `workspaces` share memory.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: Source,
+        calls: LinkedCalls | None = None,
+        workspaces: Workspaces | None = None,
+    ) -> None:
+        super().__init__(plan, source.text, source.kernels, source.line_of)
+        self._source, self._calls = source, calls
+        self._workspaces = workspaces or Workspaces()
+        self._code = builtins.compile(source.text, PROGRAM_FILE, "exec")
+        self._ranges = StateRanges([name for name, _, _ in self._states], self._updated)
+
+    def llvm(self, kernel: str) -> str:
+        assert self._calls is not None, "there are no kernels"
+        return self._calls.llvm(self.kernels[kernel])
+
+    def assembly(self, kernel: str) -> str:
+        assert self._calls is not None, "there are no kernels"
+        return self._calls.assembly(self.kernels[kernel])
+
+    def _results(
+        self, inputs: Sequence[np.ndarray], state: Mapping[str, np.ndarray]
+    ) -> Sequence[np.ndarray]:
+        states = self._checked_state(state)
+        arguments = [*self._ranges.without_overlap(inputs, states), *states]
+        workspace = self._workspaces.borrow(self.plan.arena_bytes)
+        try:
+            run = workspace.runs.get(self)
+            if run is None:
+                run = workspace.runs[self] = self._bound(workspace)
+            with np.errstate(all="ignore"):
+                return run(*arguments)
+        finally:
+            self._workspaces.give_back(workspace)
+
+    def _bound(self, workspace: Workspace) -> Run:
+        """The program's function with the arena of a workspace."""
+        arena = workspace.arena
+        calls = self._calls.bind(arena) if self._calls is not None else None
+        kernels = dict.fromkeys(self._source.kernels, calls.run) if calls else {}
+        namespace: dict[str, object] = {
+            "__builtins__": {"float": float},
+            "np": np,
+            "op": SimpleNamespace(**self._source.operations, **kernels),
+            "set_addresses": calls.set_addresses if calls else None,
+            "view": partial(_view, arena),
+            "guard": partial(_guard, self.graph),
+            "constants": self._source.constants,
+        }
+        # the generated text holds numbers and names of operations, nothing that a user wrote
+        exec(self._code, namespace)
+        # there are no reference cycles, so the arena is freed with its last user
+        return cast(Run, namespace.pop("run"))
+
+
+def _not_of_llvm(kernel: str) -> DeclarationError:
+    return DeclarationError(f"{kernel} is no kernel of LLVM", fix="program.kernels has its text")
 
 
 def _guard(graph: Graph, value: np.ndarray, position: int) -> None:

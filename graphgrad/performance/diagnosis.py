@@ -41,6 +41,13 @@ def one_line_warning(report: MachineReport | None = None) -> str | None:
     return "; ".join(f"{each.text} (remedy: {each.remedy})" for each in problems) or None
 
 
+INSTALL_CUDA = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]')"
+_WITHOUT = {
+    "NVRTC": "no kernel can be compiled for the GPU",
+    "cuBLAS": "products are CuPy's, and a step on the GPU is not captured as one launch",
+}
+
+
 def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
     """Every verdict on a report, the BLAS first."""
     findings = list(judge_blas(report.blas))
@@ -54,6 +61,10 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
         findings.append(Diagnosis("note", "no NVIDIA GPU found: programs run on the processor"))
     elif report.cupy.version:
         findings.append(Diagnosis("ok", f"CuPy {report.cupy.version} on {gpus}"))
+        for name, found in report.cuda:
+            if not found:
+                text = f"no {name}: {_WITHOUT[name]}"
+                findings.append(Diagnosis("note", text, INSTALL_CUDA))
     else:
         reason = report.cupy.failure or "it is not installed"
         remedy = "pip install cupy-cuda12x or cupy-cuda13x, as the driver's CUDA version says"

@@ -11,10 +11,12 @@ import platform
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.backends.cupy.libraries import places_of
 from graphgrad.performance.blas import (
     KERNEL_VARIABLES,
     OTHER_VARIABLES,
@@ -56,6 +58,8 @@ class MachineReport:
     dot: str
     graphviz_pure: str
     gpus: tuple[str, ...]
+    cuda: tuple[tuple[str, str], ...] = ()
+    """NVIDIA's libraries: the name of each, and where it is or its version; "" if absent."""
 
 
 def examine_machine(measure: bool = True) -> MachineReport:
@@ -80,7 +84,13 @@ def examine_machine(measure: bool = True) -> MachineReport:
         dot=_version(find_dot()),
         graphviz_pure=_version(find_port()),
         gpus=tuple(gpus.splitlines()),
+        cuda=tuple(_cuda_libraries()),
     )
+
+
+def _cuda_libraries() -> Iterator[tuple[str, str]]:
+    for name, library in (("NVRTC", "nvrtc"), ("cuBLAS", "cublas")):
+        yield name, next(places_of(library), "")
 
 
 def _package(name: str) -> Package:

@@ -56,7 +56,7 @@ class OpenRun:
     task: Task
     graph: Graph
     """The graph of a training step: the task's graph with deltas and updates."""
-    state: dict[str, np.ndarray]
+    state: Mapping[str, np.ndarray]
     step: int
     before: Configuration
     """The folder's configuration when the run was opened."""

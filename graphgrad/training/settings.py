@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
+from graphgrad.options import BACKENDS
 from graphgrad.text import suggestion
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
@@ -96,7 +97,12 @@ class TrainingSettings:
     """Compile elementwise regions and row reductions into kernels: faster steps, after some seconds
     for compiling that a later run with the same shapes of layers does not need."""
 
+    backend: str = "numpy"
+    """What runs the steps: numpy, or cupy for a CUDA device (`graphgrad guide gpu`); a run may go
+    on with the other one."""
+
     def __post_init__(self) -> None:
+        one_of("backend", self.backend, BACKENDS)
         one_of("optimiser", self.optimiser, OPTIMISERS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("dtype", self.dtype, ("float32", "float64"))

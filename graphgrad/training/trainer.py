@@ -14,6 +14,7 @@ the run stops at that step, which is not recorded.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -62,7 +63,7 @@ class _Programs:
     history: HistoryWriter | None = None
 
     def run(
-        self, state: dict[str, np.ndarray], feeds: dict[str, np.ndarray], step: int
+        self, state: Mapping[str, np.ndarray], feeds: dict[str, np.ndarray], step: int
     ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """The results of step `step` (counted from 1), and its figures if they are recorded."""
         if self.recorder is None or self.history is None or not self.history.wants(step):
@@ -83,7 +84,12 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     if settings.inspect_every:
         recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse)
     first = task.feeds(done)  # errors in the data are raised before anything is written
-    compiled = compile(run.graph, guards=("loss", "gradient_norm"), fuse=settings.fuse)
+    compiled = compile(
+        run.graph,
+        guards=("loss", "gradient_norm"),
+        fuse=settings.fuse,
+        backend=settings.backend,
+    )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
         verified = verify_first_step(compiled, first, run.state, verify)
@@ -96,6 +102,7 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
             _keep_configuration(run)
         _remove_later_steps(run, done, shown)
         programs = _programs(run, compiled, recorder)
+        run = dataclasses.replace(run, state=compiled.on_device(run.state))
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
         with shown, InterruptGuard() as interrupt:
@@ -160,6 +167,12 @@ def check_settings(run: OpenRun) -> None:
         )
     if settings.inspect_every:
         recorded_names(run.graph, settings.inspect_patterns)
+        if settings.backend != "numpy":
+            raise ConfigurationError(
+                f"figures are recorded by the backend numpy, not by {settings.backend}",
+                run.folder.path,
+                "set backend=numpy or inspect_every=0",
+            )
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _Programs:

@@ -62,6 +62,12 @@ def verify_first_step(
     if all(_near(found[name], expected[name], TOLERANCES[size]) for name in FIGURES):
         return "the first step has the loss and gradient norm of the plain program"
     listed = ", ".join(f"{name} {found[name]:.7g} and not {expected[name]:.7g}" for name in FIGURES)
+    if compiled.options.backend != "numpy":
+        raise PassError(
+            f"the backend {compiled.options.backend} is wrong: its first step has {listed}, as the "
+            "plain program has",
+            fix="train with --backend numpy, and report this with the model",
+        )
     difference = compare_program(compiled, feeds, state).difference
     if difference is None:
         return f"the first step differs from the plain program by rounding: {listed}"

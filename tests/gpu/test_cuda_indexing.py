@@ -112,7 +112,7 @@ def test_a_bad_index_is_told_and_touches_nothing(bad):
         "one_hot": checked,
     }
     program = device_program(Graph(outputs))
-    assert program.refusals == 5
+    assert len(program.refusals) == 5
     bound = Bound(program)
     good = {"table": np.ones((9, 4)), "indices": np.arange(6), "spots": np.zeros((9, 2), int)}
     bound.run(good)

@@ -130,7 +130,7 @@ def test_an_architecture_is_named_as_nvidia_names_it(architecture):
 
 
 def test_without_nvrtc_one_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(nvrtc, "_candidates", lambda: iter(()))
+    monkeypatch.setattr(nvrtc, "places_of", lambda library: iter(()))
     with pytest.raises(EnvironmentLimitError) as told:
         nvrtc.nvrtc.__wrapped__()
     assert "is not installed\n" in str(told.value)
@@ -140,7 +140,7 @@ def test_without_nvrtc_one_sentence_says_what_to_install(monkeypatch):
 def test_a_library_that_does_not_load_is_named(monkeypatch, tmp_path):
     broken = tmp_path / "libnvrtc.so.13"
     broken.write_bytes(b"no library")
-    monkeypatch.setattr(nvrtc, "_candidates", lambda: iter([str(broken)]))
+    monkeypatch.setattr(nvrtc, "places_of", lambda library: iter([str(broken)]))
     with pytest.raises(EnvironmentLimitError, match=r"libnvrtc\.so\.13"):
         nvrtc.nvrtc.__wrapped__()
 
@@ -150,7 +150,7 @@ def test_the_library_is_looked_for_in_packages_and_in_the_toolkit(monkeypatch, t
     for name in ("libnvrtc.so.12", "libnvrtc-builtins.so.12.4"):
         (tmp_path / "lib64" / name).touch()
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    found = list(nvrtc._candidates())
+    found = list(nvrtc.places_of("nvrtc"))
     assert str(tmp_path / "lib64" / "libnvrtc.so.12") in found
     assert not any("builtins" in path for path in found)
 

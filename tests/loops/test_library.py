@@ -24,7 +24,7 @@ from loop_texts import (
 
 from graphgrad.loops import library
 from graphgrad.loops.kernel_cache import compile_kernel
-from graphgrad.loops.library import philox, rows, summary, threads
+from graphgrad.loops.library import philox, ranking, rows, summary, threads
 from graphgrad.loops.threads import Pool
 
 MODULES = [
@@ -205,6 +205,36 @@ def test_a_worker_waits_works_and_tells(monkeypatch: pytest.MonkeyPatch) -> None
     waiting, posting = [wait, mine[threads.WAKE]], [post, words[threads.DONE]]
     work = mine[[threads.FUNCTION, threads.FIRST, threads.LAST, threads.ARGUMENTS]].tolist()
     assert seen == [waiting, waiting, work, posting, waiting, waiting]
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_elements_above_the_least(dtype: str) -> None:
+    x = np.random.default_rng(0).normal(size=200).astype(dtype)
+    x[70], x[80], x[90] = np.nan, np.inf, -np.inf
+    body = """for i in range(3):
+    n[i] = above(x, int64(i) * 64, l[i])"""
+    text = kernel(body, f"x: {dtype}, 200", f"l: {dtype}, 3", "n: int32, 3")
+    least = np.array([0.5, -np.inf, np.inf], dtype)
+    counts = np.zeros(3, np.int32)
+    run_compiled(text, [x, least, counts], functions_of(ranking), types={"real": dtype})
+    wanted = [int((x[64 * i : 64 * i + 64] > least[i]).sum()) for i in range(3)]
+    assert counts.tolist() == wanted and wanted[1] == 62
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(("columns", "wanted"), [(1, 1), (5, 5), (64, 3), (129, 7), (300, 1)])
+def test_top_rows_at_any_width(dtype: str, columns: int, wanted: int) -> None:
+    """`top_rows_at`: equal ones in their order, NaN never; rows with too few above -∞ are left."""
+    generator = np.random.default_rng(columns)
+    x = generator.integers(-3, 3, (20, columns)).astype(dtype)
+    x[3], x[4, 0], x[5, -1] = -np.inf, np.nan, np.inf
+    found = np.empty((20, wanted), np.int32)
+    left = ranking.top_rows(found, x)
+    few = (np.nan_to_num(x, nan=-np.inf, posinf=np.inf, neginf=-np.inf) > -np.inf).sum(1) < wanted
+    assert left.tolist() == few.tolist() and left[3]
+    keys = np.where(np.isnan(x), -np.inf, x)
+    order = np.argsort(-keys, axis=1, kind="stable")[:, :wanted].astype(np.int32)
+    assert_same(found[~left], order[~left])
 
 
 def test_every_function_of_the_library_is_tested() -> None:

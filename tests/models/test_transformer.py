@@ -227,7 +227,7 @@ def test_tied_the_output_layer_uses_the_embedding():
         ({"width": 7, "heads": 1}, "width"),
         ({"width": 8, "heads": 3}, "heads"),
         ({"norm": "both"}, "norm"),
-        ({"tokens": "words"}, "tokens"),
+        ({"tokens": "syllables"}, "tokens"),
         ({"activation": "reluu"}, "relu"),
         ({"dropout": 1.0}, "dropout"),
         ({"dropout": float("nan")}, "dropout"),

@@ -122,6 +122,8 @@ def test_a_blas_without_known_kernel_and_threads_is_a_note() -> None:
         ({"dot": "", "graphviz_pure": "0.2.2"}, "note", "apt install graphviz"),
         ({"gpus": ()}, "note", "no NVIDIA GPU"),
         ({"cupy": Package()}, "note", "pip install cupy"),
+        ({"cuda": (("NVRTC", ""),)}, "note", "no kernel can be compiled"),
+        ({"cuda": (("NVRTC", "/lib"), ("cuBLAS", ""))}, "note", "pip install 'graphgrad[cuda13]'"),
         ({"cupy": Package(failure="no libcublas")}, "note", "no libcublas"),
     ],
 )

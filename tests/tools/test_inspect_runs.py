@@ -148,7 +148,7 @@ def test_mistakes_are_named(runs):
 
     fails(ConfigurationError, "no figure 'sdt'", runs[0], "--steps", "--figure", "sdt")
     fails(ConfigurationError, "no figure 'update_ratio'", runs[0], "--sort", "update_ratio")
-    fails(ConfigurationError, "no condition", runs[0], "--where", "zeros")
+    fails(ConfigurationError, "not a condition", runs[0], "--where", "zeros")
     fails(ConfigurationError, "sorts by the diff", runs[0], "--compare", runs[1], "--sort", "norm")
     fails(UnknownNameError, "no node with|nothing is recorded", runs[0], "--steps", "--node", "q.*")
     fails(UnknownNameError, "there is no run", runs[0], "--compare", runs[0] + "x")

@@ -11,14 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from graphgrad import ops
-from graphgrad.backends.cupy.launches import Computed, DeviceProgram, Guard, Launch, Product
+from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
+from graphgrad.backends.cupy.products import FLOATS, gemm_of
 from graphgrad.backends.cupy.rules import rule_of
 from graphgrad.backends.cupy.together import together
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.reading import Role
 from graphgrad.fusion.region import Region
-from graphgrad.graph import LEAVES
+from graphgrad.graph import LEAVES, Node
 from graphgrad.plan import Plan, Step
 
 MOST_NUMBERS = 120
@@ -31,12 +32,14 @@ def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
     before, after = plan.steps[: plan.guard_position], plan.steps[plan.guard_position :]
     _add_steps(lowering, before)
     for node in plan.guards:
-        lowering.actions.append(Guard(node, lowering.array(node)))
+        lowering.guard(node)
     _add_steps(lowering, after)
     for leaf, node in plan.copies:
         lowering.copy(node, lowering.array(node), lowering.array(leaf))
     outputs = {name: lowering.array(node) for name, node in graph.outputs.items()}
     actions = lowering.actions
+    if lowering.refusals or lowering.guarded:
+        actions = [lowering.cleared(), *actions]
     if joined:
         actions = together(actions, lowering.kernels)
     names: dict[str, dict[str, None]] = {}
@@ -51,7 +54,7 @@ def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
         plan.arena_bytes,
         lowering.numbers_bytes,
         lowering.scratch_bytes,
-        lowering.refusals,
+        tuple(lowering.refusals),
         outputs,
         {leaf: lowering.array(leaf) for leaf in graph.nodes if leaf.operation in LEAVES},
         {kernel: tuple(its) for kernel, its in names.items()},
@@ -109,10 +112,33 @@ def _add_step(lowering: Lowering, step: Step) -> None:
         lowering.nest(node, nest, in_place)
         return
     heads, rule = tuple(map(lowering.array, node.heads)), rule_of(node.operation)
-    if node.operation is ops.matmul:
-        lowering.actions.append(Product(node, lowering.array(node), heads))
-    elif rule is not None:
+    if node.operation is not ops.matmul and rule is not None:
         rule(lowering, node)
+        return
+    target = lowering.array(node)
+    aside = lowering.guarded and isinstance(target.memory, Node)
+    out = lowering.scratch(node.type) if aside else target  # a library looks at no flag
+    if node.operation is ops.matmul:
+        out = _add_product(lowering, node, out)
     else:
         scratch = tuple(lowering.in_arena(its.offset, its.type) for its in step.scratch)
-        lowering.actions.append(Computed(node, lowering.array(node), heads, scratch))
+        lowering.actions.append(Computed(node, out, heads, scratch))
+    if out is not target:
+        lowering.copy(node, out, target)
+
+
+def _add_product(lowering: Lowering, node: Node, out: Array) -> Array:
+    """A product of arrays as BLAS reads them, copied before where they lie otherwise; where the
+    result lies."""
+    heads, attributes = tuple(map(lowering.array, node.heads)), node.attributes
+    if not out.size:
+        return out
+    gemm = gemm_of(out, heads, **attributes)
+    if gemm is None and str(node.dtype) in FLOATS and all(head.size for head in heads):
+        heads = tuple(lowering.contiguous(node, head) for head in heads)
+        gemm = gemm_of(out, heads, **attributes)
+        if gemm is None:
+            out = lowering.scratch(node.type)
+            gemm = gemm_of(out, heads, **attributes)
+    lowering.actions.append(Product(node, out, heads, gemm))
+    return out

@@ -43,6 +43,16 @@ def named(text: str) -> tuple[str, str]:
     return name, text.replace(" kernel(", f" {name}(", 1)
 
 
+def guarded(text: str) -> str:
+    """The kernel that does nothing where a guard has said so: all its threads read one flag."""
+    head, parameters = text.split(" kernel(\n", 1)
+    parameters, body = parameters.split(")\n{\n", 1)
+    return (
+        f"{head} kernel(\n    const int* stopped,\n{parameters})\n{{\n"
+        f"    if (*stopped) return;\n{body}"
+    )
+
+
 def copy_text(dtype: np.dtype | str, rank: int, adds: bool = False) -> str:
     """Elements from one set of strides to another, which may overlap with nothing; or added to what
     is there.

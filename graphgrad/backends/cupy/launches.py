@@ -22,7 +22,8 @@ computes them need not wait for a place to be free."""
 SCRATCH = "scratch"
 """What an action needs for those that follow it for the same node."""
 REFUSED = "refused"
-"""int32, one for each action that reads indices; it is set where one of them is bad."""
+"""int32: first whether the state has to stay as it is, then one for each action that reads indices,
+which is set where one of them is bad. All are 0 when a step begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,31 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
+class Gemm:
+    """A matrix product as BLAS takes it (products.py), in elements: of left, right and result."""
+
+    rows: int
+    columns: int
+    inner: int
+    transposed: tuple[bool, bool]
+    leading: tuple[int, int, int]
+    swapped: bool
+    batch: int = 1
+    strides: tuple[int, int, int] = (0, 0, 0)
+    """From each product of the batch to the next, unless there are `starts`."""
+    starts: tuple[tuple[int, int, int], ...] = ()
+    """Where each product of the batch begins, if no strides say it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Product:
     """A matrix product, which a library computes."""
 
     node: Node
     out: Array
     heads: tuple[Array, ...]
+    gemm: Gemm | None
+    """As BLAS takes it; None for numbers that BLAS does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +146,14 @@ class Computed:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
-    """A value that has to be finite for what comes behind it to happen."""
+class Guard(Launch):
+    """A launch that looks at a value: unless it is finite, and no index was refused so far, what
+    comes behind changes no state."""
 
-    node: Node
     value: Array
 
 
-Action = Launch | Product | Computed | Guard
+Action = Launch | Product | Computed
 
 
 def pointers_of(action: Action) -> Iterator[Pointer]:
@@ -145,8 +165,6 @@ def pointers_of(action: Action) -> Iterator[Pointer]:
                     yield from (its for its in row if isinstance(its, Pointer))
             elif isinstance(word, Pointer):
                 yield word
-    elif isinstance(action, Guard):
-        yield action.value.read
     else:
         yield action.out.written
         yield from (head.read for head in action.heads)
@@ -164,11 +182,17 @@ class DeviceProgram:
     arena_bytes: int
     numbers_bytes: int
     scratch_bytes: int
-    refusals: int
+    refusals: tuple[Node, ...]
+    """The nodes that may refuse an index, in the order of their places in `REFUSED`."""
     outputs: Mapping[str, Array]
     leaves: Mapping[Node, Array]
     names: Mapping[str, tuple[str, ...]]
     """Which nodes each kernel computes, by their names in the graph."""
+
+    @property
+    def flags(self) -> int:
+        """The numbers of `REFUSED`."""
+        return 1 + len(self.refusals)
 
     def __str__(self) -> str:
         head = (

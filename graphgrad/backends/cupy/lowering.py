@@ -6,7 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
-from graphgrad.backends.cupy.kernel_files import copy_text, joined_axes, kernel_text, named
+from graphgrad.backends.cupy.kernel_files import (
+    copy_text,
+    guarded,
+    joined_axes,
+    kernel_text,
+    named,
+)
 from graphgrad.backends.cupy.launches import (
     ARENA,
     NUMBERS,
@@ -14,6 +20,7 @@ from graphgrad.backends.cupy.launches import (
     SCRATCH,
     Action,
     Array,
+    Guard,
     Launch,
     Memory,
     Pointer,
@@ -30,6 +37,8 @@ from graphgrad.plan.arena import aligned
 BLOCK = 256
 VECTOR = 16
 """Bytes that are read at once; where an array begins elsewhere, numbers are read one by one."""
+STOPPED = Pointer(REFUSED, 0, 4)
+"""Where it is said that the state has to stay as it is."""
 SCRATCH_ROUND = 1 << 24
 """Bytes of scratch after which its start is used again: what lies apart needs no order."""
 
@@ -42,7 +51,9 @@ class Lowering:
         self.actions: list[Action] = []
         self.kernels: dict[str, str] = {}
         self.scratch_bytes = 0
-        self.refusals = 0
+        self.refusals: list[Node] = []
+        self.guarded = False
+        """Whether a guard was added: what writes to a state from here on looks at its flag."""
         self._taken = 0
         self._numbers: dict[Node, int] = {}
         self._printed: dict[Any, Kernel] = {}
@@ -89,10 +100,10 @@ class Lowering:
         if self._taken > SCRATCH_ROUND:
             self._taken = 0
 
-    def refused(self) -> Pointer:
-        """Where a launch says that an index is bad."""
-        self.refusals += 1
-        return Pointer(REFUSED, 4 * (self.refusals - 1), 4, written=True)
+    def refused(self, node: Node) -> Pointer:
+        """Where a launch for the node says that an index is bad."""
+        self.refusals.append(node)
+        return Pointer(REFUSED, 4 * len(self.refusals), 4, written=True)
 
     # ------------------------------------------------------------ what is added
 
@@ -106,10 +117,35 @@ class Lowering:
         nodes: tuple[Node, ...] = (),
     ) -> None:
         """A kernel by its text; `nodes` are what it computes, if that is more than the node."""
-        if grid:
-            name, text = named(text)
-            self.kernels[name] = text
-            self.actions.append(Launch(nodes or (node,), name, grid, block, tuple(words)))
+        if not grid:
+            return
+        if self.guarded and any(map(_writes_state, words)):
+            text, words = guarded(text), (STOPPED, *words)
+        name = self.kernel(text)
+        self.actions.append(Launch(nodes or (node,), name, grid, block, tuple(words)))
+
+    def kernel(self, text: str) -> str:
+        """The name of a kernel of this text, which becomes one of the program's."""
+        name, text = named(text)
+        self.kernels[name] = text
+        return name
+
+    def guard(self, node: Node) -> None:
+        """What comes behind changes no state unless the value is finite."""
+        value = self.array(node)
+        flag = Pointer(STOPPED.memory, 0, STOPPED.reach, written=True)
+        refused = Pointer(REFUSED, 4, 4 * len(self.refusals))
+        name = self.kernel(kernel_text("guard", element=value.dtype))
+        words = (len(self.refusals), refused, value.read, flag)
+        self.actions.append(Guard((node,), name, 1, BLOCK, words, value))
+        self.guarded = True
+
+    def cleared(self) -> Launch:
+        """The launch that a step begins with where there are flags: all are 0."""
+        count, name = 1 + len(self.refusals), self.kernel(kernel_text("fill_zero", element="int"))
+        words = (count, Pointer(REFUSED, 0, 4 * count, written=True))
+        node = self.actions[0].node
+        return Launch((node,), name, -(-count // BLOCK), BLOCK, words)
 
     def elementwise(self, node: Node, text: str, count: int, words: Sequence[Word]) -> None:
         """A kernel of which each thread does one of `count` things."""
@@ -213,6 +249,11 @@ class Lowering:
             text, (count, columns) = kernel_text("add_parts", element=its.dtype), its.shape
             words = (count, columns, its.read, target.written)
             self.launch(node, text, -(-columns // 32), words, block=1024)
+
+
+def _writes_state(word: Word) -> bool:
+    """Whether a launch writes there to a leaf: of these, states alone are written."""
+    return isinstance(word, Pointer) and word.written and isinstance(word.memory, Node)
 
 
 def ordered(memory: Memory, offset: int, type_: TensorType) -> Array:

@@ -7,18 +7,14 @@ The library comes with the package nvidia-cuda-nvrtc, or with a CUDA toolkit of 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
-import importlib.util
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from graphgrad.backends.cupy.libraries import places_of
 from graphgrad.errors import EnvironmentLimitError
 
 INSTALL = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]' for an older driver)"
-_PATTERNS = ("lib/libnvrtc.so.*", "lib64/libnvrtc.so.*", "lib/libnvrtc*.dylib", "bin/nvrtc64_*.dll")
 
 
 class CompileError(Exception):
@@ -79,7 +75,7 @@ class Nvrtc:
 def nvrtc() -> Nvrtc:
     """The compiler of this machine; EnvironmentLimitError where there is none."""
     problems = []
-    for path in _candidates():
+    for path in places_of("nvrtc"):
         try:
             return Nvrtc(path)
         except (OSError, AttributeError) as problem:
@@ -88,19 +84,3 @@ def nvrtc() -> Nvrtc:
     raise EnvironmentLimitError(
         f"NVRTC, which compiles kernels for CUDA devices, is not installed{tried}", fix=INSTALL
     )
-
-
-def _candidates() -> Iterator[str]:
-    """Where the library may be: in NVIDIA's packages, the newest first, or the system's."""
-    spec = importlib.util.find_spec("nvidia")
-    folders = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    roots = [folder for place in folders for folder in sorted(place.glob("*"), reverse=True)]
-    roots += [Path(os.environ[name]) for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
-    for root in roots:
-        for pattern in _PATTERNS:
-            yield from (
-                str(path) for path in sorted(root.glob(pattern)) if "builtins" not in path.name
-            )
-    found = ctypes.util.find_library("nvrtc")
-    if found:
-        yield found

@@ -96,7 +96,7 @@ def _gathered(lowering: Lowering, node: Node) -> None:
     text = kernel_text("gather", element=table.dtype, index=indices.dtype)
     words = (
         *(indices.size, width, table.shape[0]),
-        *(table.read, indices.read, target.written, lowering.refused()),
+        *(table.read, indices.read, target.written, lowering.refused(node)),
     )
     lowering.elementwise(node, text, indices.size * width, words)
 
@@ -117,7 +117,7 @@ def _scatter_added(lowering: Lowering, node: Node) -> None:
     text = kernel_text("add_rows", element=rows.dtype, index=indices.dtype)
     words = (
         *(count, width, target.shape[0], indices.read, order.read, rows.read),
-        *(target.written, lowering.refused()),
+        *(target.written, lowering.refused(node)),
     )
     lowering.elementwise(node, text, count * width, words)
 
@@ -133,7 +133,7 @@ def _taken_along(lowering: Lowering, node: Node) -> None:
     text = kernel_text("take_along_axis", element=x.dtype, index=indices.dtype)
     words = (
         *(target.size, target.shape[axis], _around(target.shape, axis), x.shape[axis]),
-        *(x.read, indices.read, target.written, lowering.refused()),
+        *(x.read, indices.read, target.written, lowering.refused(node)),
     )
     lowering.elementwise(node, text, target.size, words)
 
@@ -147,7 +147,7 @@ def _put_along(lowering: Lowering, node: Node) -> None:
     text = kernel_text("put_along_axis", element=values.dtype, index=indices.dtype)
     words = (
         *(lines, taken, _around(target.shape, axis), target.shape[axis]),
-        *(indices.read, values.read, target.written, lowering.refused()),
+        *(indices.read, values.read, target.written, lowering.refused(node)),
     )
     lowering.elementwise(node, text, lines, words)
 
@@ -166,7 +166,7 @@ def _checked(lowering: Lowering, node: Node) -> None:
     text = kernel_text("checked", index=indices.dtype)
     words = (
         *(indices.size, node.attributes["size"], int(ignored is not None), ignored or 0),
-        *(indices.read, target.written, lowering.refused()),
+        *(indices.read, target.written, lowering.refused(node)),
     )
     lowering.elementwise(node, text, indices.size, words)
 

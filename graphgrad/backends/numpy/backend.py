@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from graphgrad.backends.numpy.program_text import render_program
-from graphgrad.backends.program import Program
+from graphgrad.backends.program import Program, PythonProgram
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
@@ -73,4 +73,4 @@ def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None 
     cores of the process); programs with the same `workspaces` share memory."""
     source = render_program(plan, OVERRIDES)
     calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
-    return Program(plan, source, calls, workspaces)
+    return PythonProgram(plan, source, calls, workspaces)

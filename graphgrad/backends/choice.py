@@ -1,0 +1,62 @@
+"""The backend that a name stands for: what lowers the plans of one graph, and keeps its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from graphgrad.backends.cupy.cupy_device import open_device
+from graphgrad.backends.cupy.device import Device
+from graphgrad.backends.cupy.program import DeviceProgramOfPlan
+from graphgrad.backends.cupy.room import Room
+from graphgrad.backends.cupy.state import DeviceState
+from graphgrad.backends.numpy import lower
+from graphgrad.backends.program import Program
+from graphgrad.backends.workspaces import Workspaces
+from graphgrad.plan import Plan
+
+State = Mapping[str, np.ndarray]
+
+
+class Backend(Protocol):
+    """What runs the programs of one graph; they share its memory."""
+
+    def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
+        """The program of a plan for these sizes of the named dimensions."""
+
+    def placed(self, state: State) -> State:
+        """The state where programs need no copy of it."""
+
+
+class NumpyBackend:
+    """The processor."""
+
+    def __init__(self) -> None:
+        self._workspaces = Workspaces()
+
+    def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
+        return lower(plan, workspaces=self._workspaces)
+
+    def placed(self, state: State) -> State:
+        return state
+
+
+class DeviceBackend:
+    """A device with memory of its own."""
+
+    def __init__(self, device: Device) -> None:
+        self.room = Room(device)
+
+    def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
+        return DeviceProgramOfPlan(plan, self.room, sizes)
+
+    def placed(self, state: State) -> State:
+        return DeviceState(self.room.device, state)
+
+
+def backend_called(name: str) -> Backend:
+    """The backend of a name out of `BACKENDS`. EnvironmentLimitError where this machine has not
+    what it needs."""
+    return DeviceBackend(open_device()) if name == "cupy" else NumpyBackend()

@@ -1,0 +1,86 @@
+"""NVIDIA's cuBLAS, called by ctypes: stream and workspace are given, so its calls can be captured,
+which CuPy refuses for its own."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from graphgrad.backends.cupy.launches import Gemm
+from graphgrad.backends.cupy.libraries import places_of
+
+WORKSPACE = 32 << 20
+"""Bytes; what NVIDIA recommends for Hopper."""
+_TYPES = {"float32": 0, "float64": 1}
+"""cudaDataType_t."""
+_COMPUTE = {"float32": 68, "float64": 70}
+"""cublasComputeType_t: float32 is computed in float32, not in TF32."""
+_TF32 = 77
+_DEFAULT = -1
+
+
+class Cublas:
+    """One handle of the library at a path."""
+
+    def __init__(self, path: str, tf32: bool = False) -> None:
+        self.path = path
+        self._compute = {**_COMPUTE, **({"float32": _TF32} if tf32 else {})}
+        self._library = ctypes.CDLL(path)
+        self._handle = ctypes.c_void_p()
+        self._call("cublasCreate_v2", ctypes.byref(self._handle))
+        version = ctypes.c_int()
+        self._call("cublasGetVersion_v2", self._handle, ctypes.byref(version))
+        self.version = version.value
+
+    def use(self, stream: int, workspace: int) -> None:
+        """Where the library works from now on. (A new stream gives up the workspace.)"""
+        self._call("cublasSetStream_v2", self._handle, ctypes.c_void_p(stream))
+        space = ctypes.c_void_p(workspace), ctypes.c_size_t(WORKSPACE)
+        self._call("cublasSetWorkspace_v2", self._handle, *space)
+
+    def prepared(self, gemm: Gemm, dtype: np.dtype, addresses: tuple[int, int, int]) -> Any:
+        """A call that is ready: `addresses` are those of left, right and out, or, where the gemm
+        has `starts`, of the tables of the addresses of each product."""
+        name, kind = str(dtype), ctypes.c_int(_TYPES[str(dtype)])
+        number = ctypes.c_float if name == "float32" else ctypes.c_double
+        one, zero = number(1), number(0)
+        left, right, out = map(ctypes.c_void_p, addresses)
+        strides = [] if gemm.starts else [[ctypes.c_longlong(each)] for each in gemm.strides]
+        of_left, of_right, of_out = strides or [[], [], []]
+        function = "cublasGemmBatchedEx" if gemm.starts else "cublasGemmStridedBatchedEx"
+        leading = [ctypes.c_int(each) for each in gemm.leading]
+        return partial(
+            self._call,
+            function,
+            self._handle,
+            *(ctypes.c_int(each) for each in gemm.transposed),
+            *map(ctypes.c_int, (gemm.rows, gemm.columns, gemm.inner)),
+            ctypes.byref(one),
+            *(left, kind, leading[0], *of_left),
+            *(right, kind, leading[1], *of_right),
+            ctypes.byref(zero),
+            *(out, kind, leading[2], *of_out),
+            ctypes.c_int(gemm.batch),
+            ctypes.c_int(self._compute[name]),
+            ctypes.c_int(_DEFAULT),
+        )
+
+    def _call(self, function: str, *arguments: Any) -> None:
+        code = getattr(self._library, function)(*arguments)
+        if code:
+            raise RuntimeError(f"{function} of {self.path} fails with status {code}")
+
+
+def open_cublas(opened: Callable[[str], Cublas] = Cublas) -> tuple[Cublas | None, str]:
+    """The library, or None and why there is none."""
+    problems = []
+    for path in places_of("cublas"):
+        try:
+            return opened(path), ""
+        except (OSError, AttributeError, RuntimeError) as problem:
+            problems.append(str(problem))
+    return None, "; ".join(problems) or "cuBLAS is not installed"

@@ -1,0 +1,209 @@
+"""A CUDA device by CuPy. (It has not run on a device yet: see the guide, gpu.)"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphgrad.backends.cupy.cublas import WORKSPACE, Cublas, open_cublas
+from graphgrad.backends.cupy.device import Memory, Run
+from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.module import compile_cuda, module_text
+from graphgrad.errors import EnvironmentLimitError
+from graphgrad.memory import size_text
+
+INSTALL = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]' for an older driver)"
+SMALLER = "a smaller batch, shorter inputs or a smaller model"
+ON_NUMPY = "or run on the processor: backend numpy"
+
+
+def open_device() -> CupyDevice:
+    """The current device of CuPy. EnvironmentLimitError where there is no CuPy or no device."""
+    try:
+        import cupy
+    except ImportError as problem:
+        missing = isinstance(problem, ModuleNotFoundError) and problem.name == "cupy"
+        reason = "is not installed" if missing else f"cannot be imported: {problem}"
+        raise EnvironmentLimitError(
+            f"the backend cupy needs CuPy, which {reason}", fix=f"{INSTALL}, {ON_NUMPY}"
+        ) from None
+    if problem_found := why_no_device(cupy):
+        raise EnvironmentLimitError(
+            f"the backend cupy needs a CUDA device: {problem_found[0]}",
+            fix=f"{problem_found[1]}, {ON_NUMPY}",
+        )
+    return CupyDevice(cupy)
+
+
+def why_no_device(cupy: Any) -> tuple[str, str] | None:
+    """What CuPy lacks to run anything, and the remedy; None where it lacks nothing."""
+    runtime = cupy.cuda.runtime
+    try:
+        driver = runtime.driverGetVersion()
+    except RuntimeError:
+        driver = 0
+    if not driver:
+        return "there is no NVIDIA driver", "install NVIDIA's driver (nvidia-smi then shows it)"
+    try:
+        count = runtime.getDeviceCount()
+    except RuntimeError as problem:
+        if "InsufficientDriver" in str(problem):
+            return (
+                f"the driver is for CUDA {driver // 1000}.{driver % 1000 // 10}, older than CuPy",
+                "install a newer driver, or graphgrad[cuda12] in place of graphgrad[cuda13]",
+            )
+        return f"CuPy sees none ({problem})", "look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+    return None if count else ("CuPy sees none", "look at nvidia-smi and CUDA_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True)
+class CupyMemory:
+    """Memory that CuPy's pool lends."""
+
+    pointer: Any
+
+    @property
+    def address(self) -> int:
+        return int(self.pointer.ptr)
+
+
+class CupyModule:
+    """The kernels of one cubin."""
+
+    def __init__(self, cupy: Any, code: bytes, kernels: Sequence[str]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "kernels.cubin"
+            path.write_bytes(code)
+            self._module = cupy.RawModule(path=str(path))
+            self._functions = {name: self._module.get_function(name) for name in kernels}
+            for function in self._functions.values():
+                _ = function.kernel  # reads the file
+
+    def prepared(self, kernel: str, grid: int, block: int, words: Sequence[int]) -> Run:
+        function = self._functions[kernel]
+        return partial(function, (grid,), (block,), tuple(map(np.int64, words)))
+
+
+class CupyDevice:
+    """CuPy's current device with a stream of its own; products are cuBLAS's where it is found."""
+
+    def __init__(self, cupy: Any, tf32: bool = False) -> None:
+        self.array_module = cupy
+        self._device = cupy.cuda.Device()
+        number = self._device.compute_capability
+        properties = cupy.cuda.runtime.getDeviceProperties(self._device.id)
+        self.name = properties["name"].decode()
+        self.architecture = f"sm_{number}"
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.waits = 0
+        """How often the host waited for the device."""
+        with self.active():
+            self.cublas, self.without_cublas = open_cublas(partial(Cublas, tf32=tf32))
+            if self.cublas is not None:
+                self._workspace = cupy.cuda.alloc(WORKSPACE)
+                self.cublas.use(self.stream.ptr, int(self._workspace.ptr))
+
+    @property
+    def captures_products(self) -> bool:
+        return self.cublas is not None
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        with self._device, self.stream:
+            yield
+
+    def free_bytes(self) -> int | None:
+        free, _ = self._device.mem_info
+        return int(free + self.array_module.get_default_memory_pool().free_bytes())
+
+    def allocate(self, size: int) -> CupyMemory:
+        try:
+            with self.active():
+                return CupyMemory(self.array_module.cuda.alloc(size))
+        except self.array_module.cuda.memory.OutOfMemoryError as problem:
+            raise EnvironmentLimitError(
+                f"{self.name} has no {size_text(size)} of memory left: {problem}", fix=SMALLER
+            ) from None
+
+    def array(
+        self,
+        memory: Memory,
+        offset: int,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+    ) -> Any:
+        assert isinstance(memory, CupyMemory)
+        pointer = memory.pointer + offset
+        return self.array_module.ndarray(shape, dtype, memptr=pointer, strides=strides)
+
+    def write(self, array: Any, values: np.ndarray) -> None:
+        with self.active():
+            array.set(np.ascontiguousarray(values).reshape(values.shape))
+
+    def fetch(self, array: Any) -> np.ndarray:
+        self.waits += 1
+        with self.active():
+            return np.array(self.array_module.asnumpy(array))
+
+    def load(self, kernels: Mapping[str, str], names: Mapping[str, Sequence[str]]) -> CupyModule:
+        code = compile_cuda(module_text(kernels), self.architecture, names)
+        with self.active():
+            return CupyModule(self.array_module, code, list(kernels))
+
+    def product(self, action: Product, out: Any, heads: Sequence[Any]) -> Run:
+        if self.cublas is None or action.gemm is None or 0 in out.shape:
+            compute = action.node.operation.compute
+            assert compute is not None
+            return partial(compute, self.array_module, out, *heads, **action.node.attributes)
+        gemm = action.gemm
+        left, right = reversed(heads) if gemm.swapped else heads
+        arrays = (left, right, out)
+        starts = tuple(int(array.data.ptr) for array in arrays)
+        if not gemm.starts:
+            return _holding(self.cublas.prepared(gemm, out.dtype, _three(starts)), ())
+        size = out.dtype.itemsize
+        table = np.array(
+            [
+                [start + size * each[side] for each in gemm.starts]
+                for side, start in enumerate(starts)
+            ],
+            np.int64,
+        )
+        with self.active():
+            kept = self.array_module.asarray(table)
+        rows = tuple(int(row.data.ptr) for row in kept)
+        return _holding(self.cublas.prepared(gemm, out.dtype, _three(rows)), kept)
+
+    def captured(self, run: Run) -> Run:
+        self.stream.begin_capture()
+        try:
+            run()
+        finally:
+            graph = self.stream.end_capture()
+        launch: Callable[[], object] = graph.launch
+        return launch
+
+    def wait(self) -> None:
+        self.stream.synchronize()
+
+
+def _three(values: Sequence[int]) -> tuple[int, int, int]:
+    one, two, three = values
+    return one, two, three
+
+
+def _holding(run: Run, kept: object) -> Run:
+    """The run, which keeps alive what it reads."""
+
+    def held(kept: object = kept) -> object:
+        return run()
+
+    return held

@@ -1,0 +1,180 @@
+"""What acceptance.py checks of a device; the suite runs most of it on one that is a processor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from acceptance import Row
+from device_steps import GUARDS, feeds_of, initial, step_of
+
+import graphgrad as gg
+from graphgrad.backends.choice import DeviceBackend
+from graphgrad.backends.cupy.binding import Binding
+from graphgrad.compile import Compiled
+from graphgrad.graph import Graph
+from graphgrad.ops.evaluate import evaluate
+from graphgrad.options import Options
+from graphgrad.passes import PASSES, SPECIALISED_PASSES, optimise
+
+SIZES = {"batch": 3, "source": 5, "target": 7}
+
+
+def compiled_for(device: Any, graph: Graph, guards: tuple[str, ...] = ()) -> Compiled:
+    """The graph as `compile(graph, backend="cupy")` compiles it, for this very device."""
+    options = Options(backend="cupy", fuse=True, smallest_kernel=1)
+    optimised, reports = optimise(graph, PASSES)
+    backend = DeviceBackend(device)
+    return Compiled(graph, optimised, guards, reports, SPECIALISED_PASSES, options, backend)
+
+
+def trained(device: Any, dtype: str, steps: range, state: Any = None) -> tuple[Compiled, Any]:
+    """The small Transformer, and its state on the device after some steps."""
+    graph = step_of("transformer", dtype)
+    compiled = compiled_for(device, graph, GUARDS)
+    state = compiled.on_device(initial(graph) if state is None else state)
+    for step in steps:
+        compiled(state, **feeds_of("transformer", step))
+    return compiled, state
+
+
+def distance(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> float:
+    """The largest distance of two states, of the size of the larger numbers of an array."""
+    return max(
+        float(np.max(np.abs(found[name] - value), initial=0) / (1 + np.max(np.abs(value))))
+        for name, value in wanted.items()
+        if value.size
+    )
+
+
+def training_step(device: Any) -> Iterator[Row]:
+    """Steps of the small Transformer beside the processor's."""
+    for dtype, limit in (("float32", 1e-4), ("float64", 1e-9)):
+        _, state = trained(device, dtype, range(5))
+        graph = step_of("transformer", dtype)
+        wanted, on_cpu = initial(graph), gg.compile(graph, guards=GUARDS)
+        for step in range(5):
+            on_cpu(wanted, **feeds_of("transformer", step))
+        far = distance(state, wanted)
+        yield Row("training step", f"5 steps, {dtype}, distance", f"{far:.2e}", far < limit)
+
+
+def one_launch(device: Any) -> Iterator[Row]:
+    """How a step is started, and how often the host waits for it."""
+    compiled, state = trained(device, "float32", range(3))
+    binding = binding_of(compiled, state)
+    whole = device.captures_products and not binding.uncaptured
+    yield Row("one launch", "launches a step", str(binding.launches), binding.launches == 1)
+    if not whole:
+        yield Row("one launch", "not captured", binding.uncaptured or "no cuBLAS", False)
+    before = device.waits
+    compiled(state, **feeds_of("transformer", 3))
+    reads = device.waits - before
+    yield Row("one launch", "reads of a step's results", str(reads), reads <= 2)
+
+
+def binding_of(compiled: Compiled, state: Any) -> Binding:
+    """The program of the small Transformer with its memory."""
+    program: Any = compiled.program(**SIZES)
+    binding: Binding = program.binding(state)
+    return binding
+
+
+def bytes_of(state: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in state.items()}
+
+
+def bit_equal(device: Any) -> Iterator[Row]:
+    """Two runs."""
+    one, two = (bytes_of(trained(device, "float32", range(6))[1]) for _ in range(2))
+    odd = [name for name in one if one[name] != two[name]]
+    yield Row("bit-equal", "states that differ", ", ".join(odd[:3]) or "none", not odd)
+
+
+def resume(device: Any) -> Iterator[Row]:
+    """A run that goes on from what was fetched of it, in programs made anew."""
+    whole = bytes_of(trained(device, "float32", range(6))[1])
+    _, half = trained(device, "float32", range(3))
+    kept = {name: value.copy() for name, value in half.items()}
+    found = bytes_of(trained(device, "float32", range(3, 6), kept)[1])
+    odd = [name for name in whole if whole[name] != found[name]]
+    yield Row("resume", "states that differ", ", ".join(odd[:3]) or "none", not odd)
+
+
+def guards(device: Any) -> Iterator[Row]:
+    """A step with a loss that is not finite, or with a bad index, changes nothing."""
+    compiled, state = trained(device, "float32", range(2))
+    feeds = feeds_of("transformer", 2)
+    before = bytes_of(state)
+    bad = {name: value.copy() for name, value in feeds.items()}
+    next(iter(bad.values()))[0, 0] = 10_000
+    try:
+        compiled(state, **bad)
+    except gg.DataError:
+        yield Row("guards", "a bad index", "is told", bytes_of(state) == before)
+    else:
+        yield Row("guards", "a bad index", "is not told", False)
+    broken = {name: value.copy() for name, value in state.items()}
+    name = next(name for name in step_of("transformer").parameters if name.endswith("w"))
+    broken[name][...] = np.nan
+    placed = compiled.on_device(broken)
+    before = bytes_of(placed)
+    try:
+        compiled(placed, **feeds)
+    except gg.NonFiniteError:
+        yield Row("guards", "a loss that is not finite", "is told", bytes_of(placed) == before)
+    else:
+        yield Row("guards", "a loss that is not finite", "is not told", False)
+
+
+def memory(device: Any) -> Iterator[Row]:
+    """What is taken of the device beside what was planned."""
+    compiled, state = trained(device, "float32", range(1))
+    planned = compiled.program(**SIZES).peak_bytes
+    free = device.free_bytes()
+    for step in range(1, 6):
+        compiled(state, **feeds_of("transformer", step))
+    after = device.free_bytes()
+    yield Row("memory", "planned bytes", f"{planned:,}")
+    if free is not None and after is not None:
+        taken = free - after
+        yield Row("memory", "taken by later steps", f"{taken:,} bytes", taken < 64 << 20)
+
+
+def operations(device: Any) -> Iterator[Row]:
+    """Every operation with its deltas, against the reference."""
+    from test_cuda_operations import SAMPLES, feeds_for, with_deltas
+
+    wrong, count = [], 0
+    for case in SAMPLES:
+        graph = with_deltas(*case)
+        feeds = feeds_for(graph, *case)
+        values = evaluate(graph, feeds)
+        try:
+            found = compiled_for(device, graph)({}, feeds)
+            for name, node in graph.outputs.items():
+                np.testing.assert_allclose(found[name], values[node], 2e-5, 2e-5)
+        except Exception as problem:
+            wrong.append(f"{case[0].name}: {' '.join(str(problem).split())[:80]}")
+        count += 1
+    yield Row("operations", f"wrong of {count}", "; ".join(wrong[:5]) or "none", not wrong)
+
+
+def dates(device: Any) -> Iterator[Row]:
+    """The loss of the Transformer on `dates`, beside the processor's."""
+    from graphgrad.models import transformer
+    from graphgrad.training.optimisers import training_step as step_graph
+
+    settings = transformer.Settings(steps=60, batch_size=32)
+    task = transformer.task(settings, {})
+    graph = step_graph(task.graph, settings)
+    on_cpu, on_device = gg.compile(graph, fuse=True), compiled_for(device, graph)
+    state = gg.initial_state(graph, 1)
+    placed, far, loss = on_device.on_device(state), 0.0, 0.0
+    for step in range(60):
+        feeds = task.feeds(step)
+        loss = float(on_cpu(state, feeds)["loss"])
+        far = max(far, abs(float(on_device(placed, feeds)["loss"]) - loss) / loss)
+    yield Row("dates", "60 steps, last loss", f"{loss:.4f}")
+    yield Row("dates", "largest distance of a loss", f"{far:.2e}", far < 1e-2)
