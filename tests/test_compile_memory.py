@@ -76,7 +76,7 @@ def test_a_hundred_shapes_take_the_memory_of_the_largest():
     finally:
         tracemalloc.stop()
     arenas = [run.program(n=n, m=m).plan.arena_bytes for n, m in shapes]
-    assert run._workspaces.bytes == max(arenas)
+    assert run._backend._workspaces.bytes == max(arenas)
     assert sum(arenas) > 40 * max(arenas)
     nodes = len(run.program(n=100, m=100).graph)
     assert held < max(arenas) + 100 * 5000 * nodes  # bytes a node of each program that is kept
@@ -94,11 +94,11 @@ def test_of_two_hundred_batch_sizes_as_many_programs_are_kept_as_was_said():
             run(state, x=rows(size))
             if size % 40 == 0:
                 gc.collect()
-                seen.append(tracemalloc.get_traced_memory()[0] - run._workspaces.bytes)
+                seen.append(tracemalloc.get_traced_memory()[0] - run._backend._workspaces.bytes)
     finally:
         tracemalloc.stop()
     assert len(run._programs) == 20 and first() is None
-    assert run._workspaces.bytes == run.program(n=200).plan.arena_bytes
+    assert run._backend._workspaces.bytes == run.program(n=200).plan.arena_bytes
     assert seen[-1] < seen[0] * 3  # five times as many, if all were kept
 
 
@@ -124,7 +124,7 @@ def test_a_program_that_was_let_go_leaves_nothing_in_the_arena_it_ran_in():
         run(state, x=rows(size))
     gc.collect()
     assert program() is None
-    (workspace,) = run._workspaces._idle
+    (workspace,) = run._backend._workspaces._idle
     assert len(workspace.runs) == 1 and workspace.arena.size >= lower_bound(200)
 
 
@@ -154,7 +154,7 @@ def test_threads_that_run_programs_of_many_sizes_do_not_meet_in_an_arena(fuse):
     for first, share in enumerate(shares):
         for wanted, found in zip(expected[first::8], share, strict=True):
             np.testing.assert_array_equal(found, wanted)
-    assert 1 <= len(run._workspaces._idle) <= 8
+    assert 1 <= len(run._backend._workspaces._idle) <= 8
 
 
 def test_runs_that_overlap_have_an_arena_each_and_leave_them_to_the_next():
@@ -174,7 +174,7 @@ def test_runs_that_overlap_have_an_arena_each_and_leave_them_to_the_next():
 def test_a_program_of_its_own_has_an_arena_of_its_own():
     graph = specialise(training_graph(), {"n": 4})
     one, other = lower(plan_of(graph)), lower(plan_of(graph))
-    assert one._workspaces is not other._workspaces
+    assert one._backend._workspaces is not other._backend._workspaces
     state = gg.initial_state(graph)
     assert one(dict(state), x=rows(4)).keys() == {"loss"}
 
