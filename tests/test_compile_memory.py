@@ -174,7 +174,7 @@ def test_runs_that_overlap_have_an_arena_each_and_leave_them_to_the_next():
 def test_a_program_of_its_own_has_an_arena_of_its_own():
     graph = specialise(training_graph(), {"n": 4})
     one, other = lower(plan_of(graph)), lower(plan_of(graph))
-    assert one._backend._workspaces is not other._backend._workspaces
+    assert one._workspaces is not other._workspaces
     state = gg.initial_state(graph)
     assert one(dict(state), x=rows(4)).keys() == {"loss"}
 
