@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from cpu_device import Device
 
 from graphgrad import Graph
-from graphgrad.backends.cupy.engine import lower
+from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.fusion import fuse
 from graphgrad.options import Options

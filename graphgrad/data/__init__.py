@@ -1,7 +1,8 @@
 """Parallel text: vocabularies, corpora, and the batches that training and evaluation see.
 
-The package imports nothing of graphgrad but its errors, so that it can be used, and replaced,
-without the engine. (The examples of dates are in `graphgrad.data.dates`, which needs Babel.)
+The package imports nothing of graphgrad but its errors and files, so that it can be used, and
+replaced, without the compiler. (The examples of dates are in `graphgrad.data.dates`, which needs
+Babel.)
 """
 
 from graphgrad.data.batches import Batches, evaluation_batches

@@ -16,7 +16,7 @@ from planned import plan_of
 
 import graphgrad as gg
 from graphgrad import Graph, Node, Operation
-from graphgrad.backends.cupy.engine import lower
+from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.expressions import FUNCTIONS, Typed, cast, number, translate
 from graphgrad.backends.cupy.launches import Computed
 from graphgrad.errors import GraphgradError

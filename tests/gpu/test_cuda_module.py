@@ -168,7 +168,7 @@ def test_importing_the_engine_needs_no_optional_library():
 import sys
 for name in {forbidden!r}:
     sys.modules[name] = None
-from graphgrad.backends.cupy import engine, module
+from graphgrad.backends.cupy import backend, module
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -18,7 +18,7 @@ from views import declare_views
 
 import graphgrad as gg
 from graphgrad import Graph, Operation
-from graphgrad.backends.cupy.engine import lower
+from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.launches import Computed, DeviceProgram
 from graphgrad.graph import extent, iota
 from graphgrad.ops import ALL_OPERATIONS

@@ -1,9 +1,9 @@
-"""The engine of CUDA devices: CUDA C from loop nests, and a program as data.
+"""The backend for CUDA devices: renders loop nests as CUDA C and lowers a plan to launches.
 
 expressions, geometry, statement_text, nest_text: a loop nest as a kernel in CUDA C
-kernel_files, kernels, device.cuh: kernels that are no nests, and what all of them call
-launches, lowering, rules, together, engine: from a plan to launches in order
-nvrtc, module: compiled without a device, and kept on disk
+kernel_files, kernels, device.cuh: kernels that are not nests, and the functions that all call
+launches, lowering, rules, together, backend: from a plan to launches in order
+nvrtc, module: compiles kernels without a device and keeps them on disk
 
 products, capture, device, binding, state, room, program: a program with memory on a device
 libraries, cublas, cupy_device: the device by CuPy, products by cuBLAS

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.binding import Binding, layout_of
-from graphgrad.backends.cupy.engine import lower
 from graphgrad.backends.cupy.launches import Guard
 from graphgrad.backends.cupy.room import Room
 from graphgrad.backends.cupy.state import DeviceState

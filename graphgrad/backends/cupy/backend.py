@@ -1,4 +1,4 @@
-"""The engine of CUDA devices: from a plan to a program as data.
+"""Lowers a plan to a program for a CUDA device, as data.
 
 Every step of the plan becomes launches of kernels: those of its loop nest, or those that rules.py
 names for an operation. A matrix product is left to a library, and what has no kernel is computed by
