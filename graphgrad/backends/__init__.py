@@ -8,7 +8,7 @@ numpy: the NumPy backend
 cupy: the backend of CUDA devices
 """
 
-from graphgrad.backends.choice import Backend, backend_called
+from graphgrad.backends.choice import Backend, backend_called, need_backend
 from graphgrad.backends.numpy import COMPILES, lower
 from graphgrad.backends.program import PROGRAM_FILE, Program
 from graphgrad.backends.workspaces import Workspaces
@@ -21,4 +21,5 @@ __all__ = [
     "Workspaces",
     "backend_called",
     "lower",
+    "need_backend",
 ]

@@ -56,7 +56,14 @@ class DeviceBackend:
         return DeviceState(self.room.device, state)
 
 
+def need_backend(name: str) -> None:
+    """Raises EnvironmentLimitError if this machine lacks what the backend needs."""
+    backend_called(name)
+
+
 def backend_called(name: str) -> Backend:
-    """The backend of a name out of `BACKENDS`. EnvironmentLimitError where this machine has not
-    what it needs."""
+    """The backend of a name out of `BACKENDS`.
+
+    Raises EnvironmentLimitError if this machine lacks what it needs.
+    """
     return DeviceBackend(open_device()) if name == "cupy" else NumpyBackend()

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.backends import need_backend
 from graphgrad.errors import CheckpointError
 from graphgrad.figures.recording import recorded_names
 from graphgrad.graph import Graph, initial_state
@@ -78,9 +79,11 @@ def create_run(
 ) -> OpenRun:
     """Makes a new run folder: configuration, environment, vocabularies and the initial state.
 
-    The data is read, and names to record are looked up, before the folder is made, so a wrong file
-    or name leaves nothing behind. If the disk is full before the run is complete, it is removed.
+    The backend and the data are looked at, and names to record looked up, before the folder is
+    made, so a missing device, a wrong file or a wrong name leaves nothing behind. If the disk is
+    full before the run is complete, it is removed.
     """
+    need_backend(settings.backend)
     task = model.task(settings, {})
     graph = task.step(task.graph, settings)
     if settings.inspect_every:

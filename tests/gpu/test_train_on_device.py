@@ -72,6 +72,7 @@ def test_without_a_device_training_says_so_in_one_sentence(monkeypatch, tmp_path
     monkeypatch.chdir(tmp_path)
     error = refused(capsys, ["train", "feedforward", "--backend", "cupy", "--run", "run"])
     assert "needs CuPy, which is not installed" in error
+    assert not list(tmp_path.iterdir()), "nothing is left of the run"
 
 
 def test_figures_are_not_recorded_on_a_device(device, capsys):
