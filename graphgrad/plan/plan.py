@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.fusion import Group
-from graphgrad.graph import LEAVES, STATEFUL, Graph, Node, TensorType, constant, input
+from graphgrad.graph import LEAVES, STATEFUL, Graph, Node, TensorType, constant, input, parameter
 from graphgrad.graph.single import Single
 from graphgrad.plan.arena import Arena, aligned
 from graphgrad.schedule import Layouts, Schedule
@@ -113,7 +113,10 @@ def make_plan(schedule: Schedule, groups: Sequence[Group]) -> Plan:
     last_use = _last_uses(
         [*graph.outputs.values(), *graph.updates.values(), *guards], groups, roots
     )
-    before = schedule.before_guards if guards else frozenset()  # without guards nothing waits
+    # parameters wait for guards and outputs, where a run may yet fail (an index outside its table);
+    # other states without guards, such as the keys and values of decoding, wait for nothing
+    waits = guards or any(leaf.operation is parameter for leaf in graph.updates)
+    before = schedule.before_guards if waits else frozenset()
     guard_position = sum(group.nodes[-1] in before for group in groups)
     copies = _place_updates(graph, groups, places, last_use, guard_position)
     steps, arena_bytes = _allocate(groups, places, roots, last_use)

@@ -238,3 +238,21 @@ def test_empty_values_have_places_too():
     plan = plan_of(Graph({"y": gg.exp(x) + gg.sum(gg.sin(x), 0)}))
     Memory(plan).run()
     assert plan.arena_bytes >= 64 and np.isfinite(plan.peak_bytes)
+
+
+def test_an_index_that_is_refused_leaves_the_parameters_as_they_were():
+    """Without guards, too: none is written before the outputs are computed."""
+    table, count = gg.parameter("table", (4, 2), gg.normal(1.0)), gg.state("count", (2,))
+    ids = gg.input("ids", 3, "int32")
+    following = gg.multiply(table, 0.5, name="following")
+    rows = gg.gather(following, ids, name="rows")
+    updates = {count: count + 1.0, table: following}
+    program = gg.compile(gg.Graph({"sum": gg.sum(rows)}, updates))
+    state = gg.initial_state(program.graph, seed=1)
+    before = {name: array.copy() for name, array in state.items()}
+    with pytest.raises(gg.GraphgradError):
+        program(state, ids=[0, 1, 9])
+    for name, array in before.items():
+        np.testing.assert_array_equal(state[name], array)
+    program(state, ids=[0, 1, 3])
+    np.testing.assert_array_equal(state["count"], before["count"] + 1.0)
