@@ -10,7 +10,7 @@ import numpy as np
 from graphgrad.backends.cupy.cupy_device import open_device
 from graphgrad.backends.cupy.device import Device
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
-from graphgrad.backends.cupy.room import Room
+from graphgrad.backends.cupy.shared_memory import SharedMemory
 from graphgrad.backends.cupy.state import DeviceState
 from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
@@ -47,13 +47,13 @@ class DeviceBackend:
     """A device with memory of its own."""
 
     def __init__(self, device: Device) -> None:
-        self.room = Room(device)
+        self.memory = SharedMemory(device)
 
     def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
-        return DeviceProgramOfPlan(plan, self.room, sizes)
+        return DeviceProgramOfPlan(plan, self.memory, sizes)
 
     def placed(self, state: State) -> State:
-        return DeviceState(self.room.device, state)
+        return DeviceState(self.memory.device, state)
 
 
 def need_backend(name: str) -> None:

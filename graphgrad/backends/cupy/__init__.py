@@ -2,10 +2,10 @@
 
 expressions, geometry, statement_text, nest_text: a loop nest as a kernel in CUDA C
 kernel_files, kernels, device.cuh: kernels that are not nests, and the functions that all call
-launches, lowering, rules, together, backend: from a plan to launches in order
+launches, lowering, rules, merge_launches, backend: from a plan to launches in order
 nvrtc, module: compiles kernels without a device and keeps them on disk
 
-products, capture, device, binding, state, room, program: a program with memory on a device
+products, capture, device, binding, state, shared_memory, program: a program with memory on a device
 libraries, cublas, cupy_device: the device by CuPy, products by cuBLAS
 
 The tests run kernels, and by the same binder whole trainings, on a processor (tests/gpu/cuda_cpu.h,

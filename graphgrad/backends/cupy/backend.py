@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from graphgrad import ops
 from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
+from graphgrad.backends.cupy.merge_launches import merge_launches
 from graphgrad.backends.cupy.products import FLOATS, gemm_of
 from graphgrad.backends.cupy.rules import rule_of
-from graphgrad.backends.cupy.together import together
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.reading import Role
 from graphgrad.fusion.region import Region
@@ -41,7 +41,7 @@ def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
     if lowering.refusals or lowering.guarded:
         actions = [lowering.cleared(), *actions]
     if joined:
-        actions = together(actions, lowering.kernels)
+        actions = merge_launches(actions, lowering.kernels)
     names: dict[str, dict[str, None]] = {}
     for action in actions:
         if isinstance(action, Launch):

@@ -14,7 +14,7 @@ import numpy as np
 from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.binding import Binding, layout_of
 from graphgrad.backends.cupy.launches import Guard
-from graphgrad.backends.cupy.room import Room
+from graphgrad.backends.cupy.shared_memory import SharedMemory
 from graphgrad.backends.cupy.state import DeviceState
 from graphgrad.backends.program import Program
 from graphgrad.errors import DataError, DeclarationError, EnvironmentLimitError, NonFiniteError
@@ -27,14 +27,14 @@ LARGEST = 3
 
 
 class DeviceProgramOfPlan(Program):
-    """The program of a plan in a room; `sizes` are those of the named dimensions."""
+    """The program of a plan in shared memory; `sizes` are those of the named dimensions."""
 
-    def __init__(self, plan: Plan, room: Room, sizes: Mapping[str, int]) -> None:
+    def __init__(self, plan: Plan, memory: SharedMemory, sizes: Mapping[str, int]) -> None:
         self.device_program = lower(plan)
         super().__init__(plan, str(self.device_program), self.device_program.kernels, {})
-        self.room, self._sizes = room, sizes
+        self.memory, self._sizes = memory, sizes
         self._guards = [each for each in self.device_program.actions if isinstance(each, Guard)]
-        with room.lock:
+        with memory.lock:
             self._need_memory()
 
     @property
@@ -46,18 +46,18 @@ class DeviceProgramOfPlan(Program):
     def _results(
         self, inputs: Sequence[np.ndarray], state: Mapping[str, np.ndarray]
     ) -> Sequence[np.ndarray]:
-        with self.room.lock:
+        with self.memory.lock:
             if isinstance(state, DeviceState):
                 return self._stepped(inputs, self._resident(state))
             arrays = dict(zip(self.graph.states, self._checked_state(state), strict=True))
-            staged = self.room.staged(arrays)
+            staged = self.memory.staged(arrays)
             results = self._stepped(inputs, staged)
             for name in self._updated:
                 np.copyto(arrays[name], staged[name])
             return results
 
     def _resident(self, state: DeviceState) -> DeviceState:
-        if state.device is not self.room.device:
+        if state.device is not self.memory.device:
             raise DeclarationError(
                 "the state is on another device than the program",
                 fix="place it with on_device of the graph that was compiled",
@@ -72,13 +72,13 @@ class DeviceProgramOfPlan(Program):
 
     def binding(self, state: DeviceState) -> Binding:
         """The program with memory, over a state on the device."""
-        return self.room.binding(self.device_program, state)
+        return self.memory.binding(self.device_program, state)
 
     def _stepped(self, inputs: Sequence[np.ndarray], state: DeviceState) -> Sequence[np.ndarray]:
         binding = self.binding(state)
         for name, value in zip(self.graph.inputs, inputs, strict=True):
             if name in binding.inputs:
-                self.room.device.write(binding.inputs[name], value)
+                self.memory.device.write(binding.inputs[name], value)
         binding.start()
         state.changed(self._updated)
         numbers, flags = binding.read()
@@ -106,15 +106,18 @@ class DeviceProgramOfPlan(Program):
 
     def _need_memory(self) -> None:
         """EnvironmentLimitError where the device has not what the program will take."""
-        free, needed = self.room.device.free_bytes(), self.room.missing_bytes(self.device_program)
+        free, needed = (
+            self.memory.device.free_bytes(),
+            self.memory.missing_bytes(self.device_program),
+        )
         if free is None or needed <= free:
             return
         whole = layout_of(self.device_program).size
         raise EnvironmentLimitError(
-            f"the program needs {size_text(whole)} on {self.room.device.name}, and "
-            f"{size_text(free + self.room.block_bytes)} can be had; the largest values are "
+            f"the program needs {size_text(whole)} on {self.memory.device.name}, and "
+            f"{size_text(free + self.memory.block_bytes)} can be had; the largest values are "
             f"{', '.join(map(self._listed, self._largest()))}",
-            fix=self._fitting((free + self.room.block_bytes) / whole),
+            fix=self._fitting((free + self.memory.block_bytes) / whole),
         )
 
     def _largest(self) -> list[Node]:

@@ -41,7 +41,7 @@ class _Joined:
     pointers: list[Pointer]
 
 
-def together(actions: Iterable[Action], kernels: dict[str, str]) -> list[Action]:
+def merge_launches(actions: Iterable[Action], kernels: dict[str, str]) -> list[Action]:
     """The actions with launches joined; kernels that read a table are added to `kernels`."""
     joined: list[_Joined] = []
     latest: dict[str, int] = {}

@@ -19,7 +19,7 @@ from graphgrad.backends.cupy.state import DeviceState
 from graphgrad.graph import Node, constant
 
 
-class Room:
+class SharedMemory:
     """One device, as the programs of a graph use it."""
 
     def __init__(self, device: Device) -> None:
@@ -40,7 +40,7 @@ class Room:
         return known
 
     def missing_bytes(self, program: DeviceProgram) -> int:
-        """How many bytes of memory the program needs that the room has not."""
+        """How many bytes of memory the program needs that is not there yet."""
         return max(0, layout_of(program).size - self._size)
 
     @property
