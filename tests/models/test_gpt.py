@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from slopes import assert_deltas_are_slopes
 
 from graphgrad.backprop import derive
 from graphgrad.compile import compile
@@ -97,21 +98,10 @@ def test_the_delta_of_each_parameter_is_its_slope(changes):
     """Along a random direction of each parameter, with dropout on."""
     settings = small(layers=1, dropout=0.1, **changes)
     graph = derive(training_graph(settings, VOCABULARY), "loss")
-    compiled = compile(graph, [f"{name}.delta" for name in graph.parameters])
     state, feeds = state_of(graph), batch()
     feeds["following"][0, :2] = 0
     state[SEED][...], state[STEP][...] = 5, 7
-    deltas, generator, step = compiled(state, **feeds), np.random.default_rng(1), 1e-5
-    for name in graph.parameters:
-        kept, direction = state[name], generator.normal(size=state[name].shape)
-        losses = []
-        for sign in (1, -1):
-            state[name] = kept + sign * step * direction
-            losses.append(float(compiled(state, **feeds)["loss"]))
-        state[name] = kept
-        expected = float(np.sum(deltas[f"{name}.delta"] * direction))
-        slope = (losses[0] - losses[1]) / (2 * step)
-        assert slope == pytest.approx(expected, rel=1e-5, abs=1e-9), name
+    assert_deltas_are_slopes(graph, state, feeds)
 
 
 def test_the_tied_embedding_gets_a_delta_from_both_ends():

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from slopes import assert_deltas_are_slopes
 from small_transformer import (
     BOTH_NORMS,
     TARGETS,
@@ -36,20 +37,9 @@ def test_the_delta_of_each_parameter_is_its_slope(changes):
     """Along a random direction of each parameter, with dropout and label smoothing on."""
     settings = with_values(Settings(dtype="float64"), {**transformer.CHECK, **changes})
     graph = derive(graph_of(settings), "loss")
-    compiled = compile(graph, [f"{name}.delta" for name in graph.parameters])
     state, feeds = state_of(graph), batch([4, 2], [3, 2])
     state[SEED][...], state[STEP][...] = 5, 7
-    deltas, generator, step = compiled(state, **feeds), np.random.default_rng(1), 1e-5
-    for name in graph.parameters:
-        kept, direction = state[name], generator.normal(size=state[name].shape)
-        losses = []
-        for sign in (1, -1):
-            state[name] = kept + sign * step * direction
-            losses.append(float(compiled(state, **feeds)["loss"]))
-        state[name] = kept
-        slope = (losses[0] - losses[1]) / (2 * step)
-        expected = float(np.sum(deltas[f"{name}.delta"] * direction))
-        assert slope == pytest.approx(expected, rel=1e-6, abs=1e-9), name
+    assert_deltas_are_slopes(graph, state, feeds, 1e-6)
 
 
 def test_the_delta_of_the_logits_is_probability_minus_truth():
