@@ -12,23 +12,32 @@ def guide() -> str:
     return build_guide()
 
 
+SHOWN = "[...document.querySelectorAll('#article section:not([hidden])')].map((s) => s.id)"
+
+
 def shown(page) -> list[str]:
     """The topics that can be seen."""
-    visible = "section:not([hidden])"
-    return page.evaluate(f"[...document.querySelectorAll('#article {visible}')].map((s) => s.id)")
+    return page.evaluate(SHOWN)
+
+
+def wait_for_topic(page, name):
+    """Waits until the page shows this topic alone: it follows its address a moment later."""
+    page.wait_for_function(f"{SHOWN}.join() === {name!r}")
+    assert shown(page) == [name]
 
 
 def test_one_topic_is_shown_and_the_list_leads_to_the_others(open_page, guide):
     page = open_page(guide)
     assert shown(page) == ["neuron"]
     page.click("#list >> text=The life of one training step")
-    assert shown(page) == ["step"] and page.title().startswith("The life of one training step")
+    wait_for_topic(page, "step")
+    assert page.title().startswith("The life of one training step")
     assert page.locator("#list [aria-current=page]").inner_text() == "The life of one training step"
     names = [topic.name for topic in TOPICS]
     page.click("#next a >> nth=1")
-    assert shown(page) == [names[names.index("step") + 1]]
+    wait_for_topic(page, names[names.index("step") + 1])
     page.go_back()
-    assert shown(page) == ["step"]
+    wait_for_topic(page, "step")
 
 
 @pytest.mark.parametrize(
