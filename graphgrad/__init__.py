@@ -12,8 +12,8 @@ declare: leaves and scopes
 initial values of parameters
     Initial full glorot_uniform normal uniform
 arithmetic, comparison and choice
-    absolute add cast clip divide equal is_finite less less_equal logical_and logical_not
-    logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
+    absolute add cast clip divide equal identity is_finite less less_equal logical_and
+    logical_not logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
     subtract where
 elementwise functions
     cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
@@ -101,6 +101,7 @@ from graphgrad.ops import (
     gelu,
     gelu_tanh,
     half_squared_error,
+    identity,
     is_finite,
     less,
     less_equal,
@@ -214,6 +215,7 @@ __all__ = [
     "grad",
     "half_squared_error",
     "hessian_vector",
+    "identity",
     "initial_state",
     "input",
     "iota",

@@ -22,6 +22,7 @@ from graphgrad.ops.arithmetic import (
     add,
     cast,
     divide,
+    identity,
     multiply,
     negative,
     reciprocal,
@@ -37,7 +38,7 @@ from graphgrad.text import printable
 CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
 """The precedence of a text: a sum is a TERM, a product a FACTOR, a name an ATOM."""
 
-SILENT = (reshape, broadcast_to, copy, stop_gradient, cast, checked)
+SILENT = (reshape, broadcast_to, copy, identity, stop_gradient, cast, checked)
 _DEEPEST = 60
 
 TextWithPrecedence = tuple[str, int]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import Dimension, Node, iota, scope
+from graphgrad.graph import Dimension, Initial, Node, iota, scope
 from graphgrad.graph.decorators import declares
 from graphgrad.graph.scope import current_origin
 from graphgrad.layers.basic import dense, known_width
@@ -65,6 +65,10 @@ def multi_head_attention(
 ) -> Node:
     """Concat(head₁, …, head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).
 
+    The nodes are named as in the paper and the lecture: `Q`, `K`, `V` [batch, head, position, D_k],
+    `scores`, `weights` and `values` of all heads, their `concat`, and the matrices `W_Q`, `W_K`,
+    `W_V`, `W_O`, which are stored as `query.w`, `key.w`, `value.w`, `output.w`.
+
     `queries` are [batch, query, width], and so is the result; keys and values are computed from
     `memory`, [batch, key, width]. For self-attention pass the same node twice. The matrices of all
     heads are stored side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
@@ -85,11 +89,11 @@ def multi_head_attention(
             f"a width of {width} does not split into {heads} heads", current_origin()
         )
     with scope(name):
-        query = split_heads(dense(queries, width, "query"), heads)
+        query = projected_heads(queries, width, "query", heads)
         key = _recalled(memory, "key", queries, heads)
         value = _recalled(memory, "value", queries, heads)
         joined = join_heads(attention(query, key, value, mask))
-        return dense(joined, width, "output")
+        return dense(joined, width, "output", symbol="W_O")
 
 
 def _recalled(memory: Node | Memory, name: str, queries: Node, heads: int) -> Node:
@@ -97,35 +101,58 @@ def _recalled(memory: Node | Memory, name: str, queries: Node, heads: int) -> No
     width = known_width(queries)
 
     def project(positions: Node) -> Node:
-        return split_heads(dense(positions, width, name), heads)
+        return projected_heads(positions, width, name, heads)
 
     if isinstance(memory, Node):
         return project(memory)
     return memory.recall(name, heads, width // heads, queries.dtype, project)
 
 
+LETTERS = {"query": "Q", "key": "K", "value": "V"}
+
+
+def projected_heads(
+    x: Node,
+    width: int,
+    name: str,
+    heads: int,
+    bias: bool = True,
+    initial: Initial | None = None,
+) -> Node:
+    """Q = X W_Q (or K, V, by the `name` query, key or value), by head: the node is called Q."""
+    letter = LETTERS[name]
+    return split_heads(dense(x, width, name, bias, initial, symbol=f"W_{letter}"), heads, letter)
+
+
 @declares
-def split_heads(x: Node, heads: int) -> Node:
+def split_heads(x: Node, heads: int, name: str | None = None) -> Node:
     """[batch, position, feature] -> [batch, head, position, feature / heads].
+
+    With a `name`, the result has it, and the value before the swap of axes is `name_by_position`.
 
     >>> import graphgrad as gg
     >>> print(gg.layers.split_heads(gg.input("x", ("batch", "position", 8)), 2).type)
     float32[batch, 2, position, 4]
     """
     batch, position, width = x.shape
-    return transpose(reshape(x, (batch, position, heads, width // heads)), (0, 2, 1, 3))
+    before = f"{name}_by_position" if name else None
+    by_position = reshape(x, (batch, position, heads, width // heads), name=before)
+    return transpose(by_position, (0, 2, 1, 3), name=name)
 
 
 @declares
 def join_heads(x: Node) -> Node:
     """[batch, head, position, feature] -> [batch, position, head * feature]; undoes `split_heads`.
 
+    The result is called `concat`: the values of all heads, side by side.
+
     >>> import graphgrad as gg
     >>> print(gg.layers.join_heads(gg.input("x", ("batch", 2, "position", 4))).type)
     float32[batch, position, 8]
     """
     batch, heads, position, width = x.shape
-    return reshape(transpose(x, (0, 2, 1, 3)), (batch, position, heads * width), name="heads")
+    by_position = transpose(x, (0, 2, 1, 3), name="values_by_position")
+    return reshape(by_position, (batch, position, heads * width), name="concat")
 
 
 @declares

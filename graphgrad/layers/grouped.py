@@ -7,7 +7,7 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph import Initial, Node, scope
 from graphgrad.graph.decorators import declares
 from graphgrad.graph.scope import current_origin
-from graphgrad.layers.attention import attention, join_heads, split_heads
+from graphgrad.layers.attention import attention, join_heads, projected_heads
 from graphgrad.layers.basic import dense, known_width
 from graphgrad.layers.positions import rotate
 from graphgrad.ops import broadcast_to, expand_dims, reshape
@@ -50,14 +50,14 @@ def grouped_attention(
         )
     narrow = width // heads * key_heads
     with scope(name):
-        query = split_heads(dense(x, width, "query", bias, initial), heads)
-        key = split_heads(dense(x, narrow, "key", bias, initial), key_heads)
-        value = split_heads(dense(x, narrow, "value", bias, initial), key_heads)
+        query = projected_heads(x, width, "query", heads, bias, initial)
+        key = projected_heads(x, narrow, "key", key_heads, bias, initial)
+        value = projected_heads(x, narrow, "value", key_heads, bias, initial)
         if rotary:
             query, key = rotate(query, name="rotated_query"), rotate(key, name="rotated_key")
         times = heads // key_heads
         mixed = attention(query, repeat_heads(key, times), repeat_heads(value, times), mask)
-        return dense(join_heads(mixed), width, "output", bias, output_initial)
+        return dense(join_heads(mixed), width, "output", bias, output_initial, "W_O")
 
 
 @declares
