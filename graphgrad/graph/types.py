@@ -17,26 +17,33 @@ from functools import cached_property
 from numbers import Real
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from graphgrad.graph.dimension import Dimension, named, product
 from graphgrad.graph.scope import current_site
+
+try:
+    import ml_dtypes
+except ImportError:  # an installation from before it was needed: there is no bfloat16
+    BFLOAT16 = np.dtype("V2")
+    _HAS_BFLOAT16 = False
+else:
+    BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+    _HAS_BFLOAT16 = True
 
 Shape = tuple[int | Dimension, ...]
 DType = np.dtype[Any]
 
 FLOAT32 = np.dtype("float32")
 FLOAT64 = np.dtype("float64")
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOAT16 = np.dtype("float16")
 INT32 = np.dtype("int32")
 INT64 = np.dtype("int64")
 BOOL = np.dtype("bool")
-DTYPES = (FLOAT32, FLOAT64, BFLOAT16, FLOAT16, INT32, INT64, BOOL)
-HALVES = (BFLOAT16, FLOAT16)
+HALVES = (BFLOAT16, FLOAT16) if _HAS_BFLOAT16 else (FLOAT16,)
 """Floats of 16 bits: bfloat16 has the range of float32 and 8 digits of its mantissa, float16 has 11
 digits, and the range from 2⁻²⁴ to 65504."""
+DTYPES = (FLOAT32, FLOAT64, *HALVES, INT32, INT64, BOOL)
 FLOAT_KINDS = "fV"
 """The kinds of the float dtypes: NumPy knows bfloat16 as V, a dtype that another package has."""
 DTYPE_NAMES = {dtype: str(dtype) for dtype in DTYPES}
@@ -103,6 +110,8 @@ def as_dtype(dtype: Any) -> DType:
         found = np.dtype(dtype)
     except TypeError:
         found = None
+    if found is None and dtype == "bfloat16":
+        raise ValueError("bfloat16 needs the package ml_dtypes; fix: pip install ml_dtypes")
     if found is None or found not in DTYPES:
         raise ValueError(f"dtype {found or dtype} is not one of {', '.join(map(str, DTYPES))}")
     return found

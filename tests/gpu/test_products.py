@@ -8,6 +8,7 @@ from cpu_backend import blas
 
 from graphgrad.backends.cupy.launches import ARENA, Array, Gemm
 from graphgrad.backends.cupy.products import gemm_of
+from graphgrad.graph.types import HALVES
 
 SHAPES = [
     ((4, 5), (5, 3)),
@@ -49,7 +50,7 @@ def described(array: np.ndarray) -> Array:
     ("dtype", "result"),
     [
         *(("float32", "float32"), ("float64", "float64")),
-        *(("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float16", "float32")),
+        *((str(half), result) for half in HALVES for result in (str(half), "float32")),
     ],
 )
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
