@@ -12,12 +12,12 @@ declare: leaves and scopes
 initial values of parameters
     Initial full glorot_uniform normal uniform
 arithmetic, comparison and choice
-    absolute add cast clip divide equal identity is_finite less less_equal logical_and
-    logical_not logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
+    absolute add cast clip divide equal is_finite less less_equal logical_and logical_not
+    logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
     subtract where
 elementwise functions
-    cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
-    tanh
+    cos erf exp expm1 gelu gelu_tanh identity log log1p power relu rsqrt sigmoid silu sin softplus
+    sqrt tanh
 over axes
     argmax logsumexp max mean min sum top variance matmul
 shapes

@@ -22,7 +22,6 @@ from graphgrad.ops.arithmetic import (
     add,
     cast,
     divide,
-    identity,
     multiply,
     negative,
     reciprocal,

@@ -359,17 +359,6 @@ def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     return cast.node(x, dtype=dtype, name=name)
 
 
-identity: Unary = elementwise(
-    "identity",
-    "x",
-    "{0}",
-    ufunc="positive",
-    infer=infer_float,
-    delta=lambda delta, y, x: (delta,),
-    delta_formula="δ",
-    samples=(sample(real(3, 4)), sample(real(0, 3))),
-)
-
 stop_gradient: Unary = elementwise(
     "stop_gradient",
     "x",
@@ -403,6 +392,5 @@ OPERATIONS: tuple[Operation, ...] = (
     clip,
     where,
     cast,
-    identity,
     stop_gradient,
 )
