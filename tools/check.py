@@ -160,7 +160,7 @@ def _agreement(subject: _Subject) -> Agreement:
     """Compares the training program: from the state of the run, or from an initial state."""
     settings, run = subject.settings, subject.run
     if run is not None:
-        graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.step)
+        graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.next_batch)
     else:
         task = subject.model.task(settings, {})
         graph, feeds = task.step(task.graph, settings), task.feeds(0)

@@ -71,7 +71,7 @@ def _subject(name: str, batch: int | None, model_file: str | None) -> Subject:
             key: value.astype(np.float64) if value.dtype.kind == "f" else value
             for key, value in opened.state.items()
         }
-        return task.graph, task.feeds(batch_of(batch, opened.step)), state
+        return task.graph, task.feeds(batch_of(batch, opened.next_batch)), state
     refuse_model_option(model_file)
     model = model_of(name)
     settings = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)

@@ -144,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
     conditions = [parse_condition(text) for text in arguments.where]
     opened = run_of(arguments.run, model_file=arguments.model_file)
     graph = opened.task.graph
-    step = batch_of(arguments.batch, opened.step)
+    step = batch_of(arguments.batch, opened.next_batch)
     reports = ordered(
         inspect_values(
             derived_graph(graph, opened.settings),

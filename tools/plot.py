@@ -103,7 +103,7 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 def _of_one_batch(arguments: argparse.Namespace) -> History:
     """A history of one step, computed from the newest checkpoint."""
     opened = run_of(arguments.run, model_file=arguments.model_file)
-    step = batch_of(arguments.batch, opened.step)
+    step = batch_of(arguments.batch, opened.next_batch)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
     names, deltas, figures, values = figure_table(derived, opened.task.feeds(step), opened.state)
@@ -112,7 +112,7 @@ def _of_one_batch(arguments: argparse.Namespace) -> History:
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     opened = run_of(arguments.run, model_file=arguments.model_file)
-    step = batch_of(arguments.batch, opened.step)
+    step = batch_of(arguments.batch, opened.next_batch)
     graph = opened.task.graph
     maps = attention_maps(
         graph, opened.task.feeds(step), opened.state, opened.task.files, arguments.example

@@ -146,7 +146,7 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     task = found.task if isinstance(found, OpenRun) else found
     sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
     graph = _drawn(found, arguments.forward)
-    feeds = task.feeds(found.step if isinstance(found, OpenRun) else 0)
+    feeds = task.feeds(found.next_batch if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
         graph, sections=sections, title=title, sizes=sizes_of(graph, feeds), view=view
@@ -167,8 +167,9 @@ def _annotations(found: OpenRun | Task, graph: Graph) -> Annotations | None:
     """Annotations of a run at its next batch; a model has none, as nothing is trained."""
     if not isinstance(found, OpenRun):
         return None
-    feeds = found.task.feeds(found.step)
-    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, found.step)
+    batch = found.next_batch
+    feeds = found.task.feeds(batch)
+    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, batch)
 
 
 def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
