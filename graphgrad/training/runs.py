@@ -107,22 +107,8 @@ def create_run(
         digests(task.files),
         secrets.token_hex(16),
     )
-    folder = RunFolder.create(path, name=model.short_name)
-    with folder.lock():
-        folder.require_empty()  # another process may have been quicker
-        try:
-            folder.write_json(ENVIRONMENT, describe_environment())
-            for name, text in task.files.items():
-                folder.write_text(name, text)
-            details = bindings(configuration, settings, task.graph)
-            first = save_checkpoint(folder.checkpoints, 0, state, details)
-            write_configuration(folder, configuration)  # with it the folder is a run
-        except BaseException:
-            folder.discard([ENVIRONMENT, CONFIGURATION, *task.files])
-            raise
-    trust(model)
-    return OpenRun(
-        RunFolder.open(folder.path),
+    run = OpenRun(
+        RunFolder(Path()),
         model,
         settings,
         task,
@@ -131,9 +117,39 @@ def create_run(
         0,
         configuration,
         configuration,
-        first,
+        Path(),
         0,
     )
+    folder, first = write_run(run, path, model.short_name)
+    return dataclasses.replace(run, folder=folder, checkpoint=first)
+
+
+def write_run(
+    run: OpenRun, path: str | Path | None, name: str, notes: Mapping[str, object] | None = None
+) -> tuple[RunFolder, Path]:
+    """Writes the folder of a run that has none: its configuration, texts and state.
+
+    Returns the folder, a fresh one called after `name` where `path` is None, and that of the
+    checkpoint. `notes` are further files, of JSON. If the disk is full before the run is complete,
+    nothing of it is left.
+    """
+    folder, files = RunFolder.create(path, name=name), run.task.files
+    with folder.lock():
+        folder.require_empty()  # another process may have been quicker
+        try:
+            folder.write_json(ENVIRONMENT, describe_environment())
+            for file, text in files.items():
+                folder.write_text(file, text)
+            for file, value in (notes or {}).items():
+                folder.write_json(file, value)
+            details = bindings(run.configuration, run.settings, run.task.graph)
+            saved = save_checkpoint(folder.checkpoints, run.step, run.state, details)
+            write_configuration(folder, run.configuration)  # with it the folder is a run
+        except BaseException:
+            folder.discard([ENVIRONMENT, CONFIGURATION, *files, *(notes or {})])
+            raise
+    trust(run.model)
+    return RunFolder.open(folder.path), saved
 
 
 def open_run(
