@@ -29,7 +29,7 @@ from graphgrad.ops.arithmetic import (
     subtract,
 )
 from graphgrad.ops.contraction import matmul
-from graphgrad.ops.functions import power, rsqrt, sqrt
+from graphgrad.ops.functions import identity, power, rsqrt, sqrt
 from graphgrad.ops.indexing import checked
 from graphgrad.ops.movement import broadcast_to, copy, reshape, transpose
 from graphgrad.text import printable
