@@ -12,8 +12,8 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
 from graphgrad.tools.opening import add_model_option, run_of
 from graphgrad.tools.streams import say, tell
-from graphgrad.training.task import Figures, read_only
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.task import Figures, read_only
 from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"
