@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from cpu_device import Device as Kernels
+from numpy.lib.stride_tricks import as_strided
 
 from graphgrad.backends.cupy.device import Run
 from graphgrad.backends.cupy.launches import Gemm, Product
@@ -153,16 +154,32 @@ def blas(gemm: Gemm, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> No
     ]
     shapes = ((gemm.rows, gemm.inner), (gemm.inner, gemm.columns), (gemm.rows, gemm.columns))
     turned = (*gemm.transposed, False)
-    size = out.dtype.itemsize
+    assert (gemm.operands, gemm.result) == (str(left.dtype), str(out.dtype))
+    wide = np.dtype("float64" if gemm.adds_in == "float64" else "float32")
     for places in starts:
         matrices = []
         for array, start, shape, transposed, leading in zip(
             (left, right, out), places, shapes, turned, gemm.leading, strict=True
         ):
             assert leading >= max(1, shape[1 if transposed else 0])
+            size = array.dtype.itemsize
             strides = (leading * size, size) if transposed else (size, leading * size)
             matrices.append(_at(array, start * size, shape, strides))
-        np.matmul(matrices[0], matrices[1], out=matrices[2])
+        if gemm.adds_in == "tf32" or gemm.operands in ("bfloat16", "float16"):
+            a, b = (operand(matrix, gemm.adds_in) for matrix in matrices[:2])
+            matrices[2][...] = np.matmul(a, b).astype(matrices[2].dtype)
+        else:
+            assert left.dtype == wide
+            np.matmul(matrices[0], matrices[1], out=matrices[2])
+
+
+def operand(matrix: np.ndarray, adds_in: str) -> np.ndarray:
+    """An operand as the units for matrices read it: exact in float32, or rounded to tf32."""
+    wide = matrix.astype(np.float32)
+    if adds_in != "tf32":
+        return wide
+    mantissa, exponent = np.frexp(wide.astype(np.float64))
+    return np.ldexp(np.rint(np.ldexp(mantissa, 11)), exponent - 11).astype(np.float32)
 
 
 def _at(
@@ -176,4 +193,6 @@ def _at(
         whole = whole.base
     start = array.ctypes.data - whole.ctypes.data + offset
     assert start >= 0
-    return np.ndarray(shape, array.dtype, whole.data, start, strides)
+    raw = np.ndarray((whole.nbytes,), np.uint8, whole.view(f"u{whole.itemsize}").data)
+    place = raw[start : start + array.itemsize].view(array.dtype)
+    return as_strided(place, shape, strides)
