@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints; 130 where it was interrupted."""
     options = options_of(arguments)
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     figures, languages, interrupted = _measured(opened, options, arguments.by_language)
     if interrupted:
         tell("interrupted: the figures are of the examples that were done, the shortest ones")

@@ -61,6 +61,7 @@ TOPICS: tuple[Topic, ...] = (
         "experiments with their settings; what others report, and what runs here give",
     ),
     Topic("text", OWN, "translating text of your own: files, tokens, batches, BLEU"),
+    Topic("training", OWN, "long runs: accumulation, best checkpoints, averages, early stopping"),
     Topic("decoding", OWN, "a model's own words: greedy, beam, sampling; a step of your own"),
     Topic("operation", OWN, "an operation of your own, as one block"),
     Topic("rule", OWN, "another delta for a value, and cuts in training"),
