@@ -42,7 +42,7 @@ that were recorded in training, --compare a second run beside this one. The run 
     graphgrad inspect runs/transformer-001 --node "decoder.0.cross_attention.*"
     graphgrad inspect runs/transformer-001 --sort delta_norm --limit 10
     graphgrad inspect runs/transformer-001 --where "zeros>0.5" --where "delta_norm>0"
-    graphgrad inspect runs/feedforward-001 --node hidden.2.a --json
+    graphgrad inspect runs/feedforward-001 --node hidden.h2.a --json
     graphgrad inspect runs/transformer-001 --steps --figure std
     graphgrad inspect runs/transformer-001 --compare runs/transformer-002 --limit 20
     graphgrad inspect transformer --explain decoder.output.logits
