@@ -29,7 +29,7 @@ _STAGES: Sequence[tuple[str, str, tuple[Pass, ...]]] = (
     ("Once the sizes are known", "Again, for each set of concrete sizes:", SPECIALISED_PASSES),
     (
         "Where another precision than fp32 is asked for",
-        "Then, in mixed precision, one of these and `fold_constants` (`graphgrad guide precision`):",
+        "One of these and `fold_constants`, for mixed precision (`graphgrad guide precision`):",
         tuple(passes[0] for passes in PRECISION_PASSES.values() if passes),
     ),
     ("Where the backend fuses", "Last, if the program is to have kernels:", FUSING_PASSES),
