@@ -1,8 +1,8 @@
 """Compiles the programs of a decodable model: its encoder, and a step for each size.
 
-Sizes grow by doubling, so a few programs serve all lengths. The graph of a step is the model's
-declaration followed by the choice of candidates: a program returns a few candidates of each row,
-not the logits of the whole vocabulary.
+The graph of a step is the model's declaration followed by the choice of candidates: a program
+returns a few candidates of each row, not the logits of the whole vocabulary. A program that only
+reads a prompt has no outputs, so nothing after the last layer's keys and values is computed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ class StepProgram:
     parameters: tuple[str, ...]
     inputs: frozenset[str]
     """The inputs of a step that the model uses; some models have no positions."""
-    vocabulary: int
 
 
 class Programs:
@@ -64,7 +63,21 @@ class Programs:
 
     def __init__(self, decodable: Decodable) -> None:
         self.decodable = decodable
-        self._steps: dict[tuple[StepSizes, Wanted], StepProgram] = {}
+        self._steps: dict[tuple[StepSizes, Wanted | None], StepProgram] = {}
+
+    @property
+    def count(self) -> int:
+        """How many programs are compiled."""
+        steps = sum(step.compiled.program_count for step in self._steps.values())
+        encoding = self.__dict__.get("encoding")
+        return steps + (encoding.program_count if encoding is not None else 0)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """The number of tokens that can be chosen."""
+        size = self.decodable.step(Step(StepSizes(1, 1, 2))).shape[-1]
+        assert isinstance(size, int)
+        return size
 
     @cached_property
     def encoding(self) -> Compiled | None:
@@ -79,23 +92,22 @@ class Programs:
         known = {name: state[name] for name in self.encoding.graph.states}
         return {"source": source, **self.encoding(known, source=source)}
 
-    def step(self, sizes: StepSizes, wanted: Wanted) -> StepProgram:
-        """The program of a step of these sizes."""
+    def step(self, sizes: StepSizes, wanted: Wanted | None) -> StepProgram:
+        """The program of a step of these sizes; without outputs where none are wanted."""
         key = sizes, wanted
         if key not in self._steps:
             self._steps[key] = self._compiled(sizes, wanted)
         return self._steps[key]
 
-    def _compiled(self, sizes: StepSizes, wanted: Wanted) -> StepProgram:
+    def _compiled(self, sizes: StepSizes, wanted: Wanted | None) -> StepProgram:
         step = Step(sizes)
         logits = self.decodable.step(step)
-        graph = Graph(self._outputs(logits, wanted), step.updates)
+        outputs = {} if wanted is None else self._outputs(logits, wanted)
+        graph = Graph(outputs, step.updates)
         caches = {leaf_name(leaf): (leaf.type.sizes, leaf.dtype) for leaf in step.updates}
         parameters = tuple(name for name in graph.states if name not in caches)
-        vocabulary = logits.shape[-1]
-        assert isinstance(vocabulary, int)
         inputs = frozenset(graph.inputs)
-        return StepProgram(compile(graph, fuse=True), caches, parameters, inputs, vocabulary)
+        return StepProgram(compile(graph, fuse=True), caches, parameters, inputs)
 
     def _outputs(self, logits: Node, wanted: Wanted) -> dict[str, Node]:
         allowed = logits
@@ -128,17 +140,3 @@ def _log_sum(logits: Node) -> Node:
     largest = ops.max(logits, -1, keepdims=True)
     total = ops.sum(exp(subtract(logits, largest)), -1, keepdims=True)
     return add(log1p(total - 1.0), largest, name="log_sum")
-
-
-def rounded_up(length: int, least: int) -> int:
-    """The smallest of `least`, 2 · `least`, 4 · `least`, … that is at least `length`."""
-    size = least
-    while size < length:
-        size *= 2
-    return size
-
-
-def width_for(length: int) -> int:
-    """The smallest of 8, 16, 24, 32, 48, 64, 96, … that is at least `length`."""
-    size = rounded_up(length, 8)
-    return size * 3 // 4 if size >= 32 and length <= size * 3 // 4 else size
