@@ -8,7 +8,7 @@ import json
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_model_option, run_of
+from graphgrad.tools.opening import add_trained_options, trained_run
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.task import read_only
 from graphgrad.training.trainer import json_figures
@@ -25,7 +25,7 @@ which are the shortest.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_model_option(parser)
+    add_trained_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_decoding_options(parser, drawing=False)
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints; 130 where it was interrupted."""
     options = options_of(arguments)
-    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
-    task, state, interrupted = opened.task, read_only(opened.state), False
+    opened = trained_run(arguments)
+    task, state, interrupted = opened.task, read_only(opened.weights), False
     if task.measure is not None:
         with waited_for() as (waiting, guard):
             figures = task.measure(state, options, waiting, False)
