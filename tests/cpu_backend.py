@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from cpu_device import Device as Kernels
+from gemm_numpy import Extra, blas
 
 from graphgrad.backends.cupy.device import Run
 from graphgrad.backends.cupy.launches import Gemm, Product
@@ -48,8 +49,14 @@ class CpuDevice:
     name = "this processor"
     array_module = np
 
-    def __init__(self, free: int | None = None, captures_products: bool = True) -> None:
+    def __init__(
+        self,
+        free: int | None = None,
+        captures_products: bool = True,
+        takes_epilogues: bool = True,
+    ) -> None:
         self.free, self.captures_products = free, captures_products
+        self.takes_epilogues = takes_epilogues
         self.refuses_capture = ""
         self.starts = self.waits = self.writes = self.captures = 0
         self._recording: list[Run] | None = None
@@ -100,12 +107,17 @@ class CpuDevice:
         assert kernels.keys() == names.keys()
         return CpuModule(self, kernels)
 
-    def product(self, action: Product, out: np.ndarray, heads: Sequence[np.ndarray]) -> Run:
+    def takes(self, gemm: Gemm) -> bool:
+        return self.takes_epilogues
+
+    def product(
+        self, action: Product, out: np.ndarray, heads: Sequence[np.ndarray], extra: Extra
+    ) -> Run:
         if action.gemm is None:
             node = action.node
             return self.counted(partial(node.operation.compute, np, out, *heads, **node.attributes))
         left, right = reversed(heads) if action.gemm.swapped else heads
-        return self.counted(partial(blas, action.gemm, left, right, out))
+        return self.counted(partial(blas, action.gemm, left, right, out, extra))
 
     def captured(self, run: Run) -> Run:
         self._not_recording()
@@ -143,37 +155,3 @@ class CpuDevice:
 
     def _not_recording(self) -> None:
         assert self._recording is None, "a device refuses this while it captures"
-
-
-def blas(gemm: Gemm, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """What BLAS does of a call: matrices whose columns lie together, from the first elements on."""
-    starts = gemm.starts or [
-        (place * gemm.strides[0], place * gemm.strides[1], place * gemm.strides[2])
-        for place in range(gemm.batch)
-    ]
-    shapes = ((gemm.rows, gemm.inner), (gemm.inner, gemm.columns), (gemm.rows, gemm.columns))
-    turned = (*gemm.transposed, False)
-    size = out.dtype.itemsize
-    for places in starts:
-        matrices = []
-        for array, start, shape, transposed, leading in zip(
-            (left, right, out), places, shapes, turned, gemm.leading, strict=True
-        ):
-            assert leading >= max(1, shape[1 if transposed else 0])
-            strides = (leading * size, size) if transposed else (size, leading * size)
-            matrices.append(_at(array, start * size, shape, strides))
-        np.matmul(matrices[0], matrices[1], out=matrices[2])
-
-
-def _at(
-    array: np.ndarray, offset: int, shape: tuple[int, int], strides: tuple[int, int]
-) -> np.ndarray:
-    """Numbers so many bytes from the first one of an array."""
-    if not array.size or 0 in shape:
-        return np.empty(shape, array.dtype)
-    whole = array
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    start = array.ctypes.data - whole.ctypes.data + offset
-    assert start >= 0
-    return np.ndarray(shape, array.dtype, whole.data, start, strides)

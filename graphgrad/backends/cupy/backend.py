@@ -14,6 +14,7 @@ from graphgrad import ops
 from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.backends.cupy.merge_launches import merge_launches
+from graphgrad.backends.cupy.product_groups import ProductGroup, described
 from graphgrad.backends.cupy.products import FLOATS, gemm_of
 from graphgrad.backends.cupy.rules import rule_of
 from graphgrad.fusion.builder import build_nest
@@ -105,6 +106,13 @@ def _is_number(lowering: Lowering, step: Step) -> bool:
 
 
 def _add_step(lowering: Lowering, step: Step) -> None:
+    if isinstance(step.group, ProductGroup):
+        found = step.group.found
+        gemm, extras, why = described(found, lowering.array)
+        assert gemm is not None, why
+        out, heads = lowering.array(found.result), tuple(map(lowering.array, found.product.heads))
+        lowering.actions.append(Product(found.result, out, heads, gemm, extras))
+        return
     node, nest = step.node, step.group.nest
     if nest is not None:
         number = {each: place for place, each in enumerate(nest.nodes)}

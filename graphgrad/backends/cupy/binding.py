@@ -164,7 +164,11 @@ class Binding:
             return self._module.prepared(action.kernel, action.grid, action.block, words)
         out, heads = self.array(action.out), list(map(self.array, action.heads))
         if isinstance(action, Product):
-            return self.device.product(action, out, heads)
+            extra = {
+                name: None if its is None else self.array(its)
+                for name, its in action.extras.named().items()
+            }
+            return self.device.product(action, out, heads, extra)
         return self._computation(action, out, heads)
 
     def _computation(self, action: Computed, out: Any, heads: Sequence[Any]) -> Run:
