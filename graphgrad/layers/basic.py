@@ -161,12 +161,15 @@ def feed_forward(
     bias: bool = True,
     initial: Initial | None = None,
     outer_initial: Initial | None = None,
+    rate: float = 0.0,
+    randomness: Randomness | None = None,
 ) -> Node:
     """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2).
 
     [..., n] -> [..., inner] -> [..., n], with the parameters of the dense layers `inner` and
     `outer` in the scope `name`. `activation` is a key of `gg.layers.ACTIVATIONS`; raises
-    DeclarationError for any other.
+    DeclarationError for any other. With a `rate` and `randomness` there is dropout on the hidden
+    layer (`dropout`).
 
     >>> import graphgrad as gg
     >>> y = gg.layers.feed_forward(gg.input("x", ("batch", 8)), 32, activation="gelu")
@@ -181,6 +184,7 @@ def feed_forward(
         )
     with scope(name):
         hidden = ACTIVATIONS[activation](dense(x, inner, "inner", bias, initial), name="z")
+        hidden = dropout(hidden, rate, randomness, "inner_dropout")
         return dense(hidden, known_width(x), "outer", bias, outer_initial)
 
 

@@ -34,6 +34,7 @@ from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
 from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.prompts import Prompts
 from graphgrad.training.sampling import Sampling
 from graphgrad.training.settings import TrainingSettings
 
@@ -111,6 +112,8 @@ class Task:
     on."""
     fill: Callable[[State, str, int], list[Gap]] | None = None
     """A text to the so many most probable words for each gap in it, where the model fills gaps."""
+    prompts: Prompts | None = None
+    """The loss of an answer to a text that a user types, where the model reads text."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step

@@ -23,6 +23,7 @@ from graphgrad.data.token_batches import scored_batches
 from graphgrad.data.vocabulary import BOS, EOS, PAD
 from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.graph import Graph
+from graphgrad.training.prompts import Prompts, translated_rows
 from graphgrad.training.scores import Scorer
 from graphgrad.training.task import Feeds, Figures, Stages, State, Task
 from graphgrad.training.text_report import about
@@ -76,11 +77,26 @@ def translation_task(
         examples=looks.examples,
         translate=translator,
         translations=translator.finished,
+        prompts=_prompts(data, translator, evaluation),
         files=data.files(),
         notice=data.notice,
         about=lambda: about(settings, data),
         sizes=lambda: _largest(data),
         signatures=scorer.signatures if settings.reads_files else dict,
+    )
+
+
+def _prompts(data: TranslationData, translator: Translator, evaluation: Graph) -> Prompts:
+    def feeds(texts: Sequence[str], answer: str) -> Feeds:
+        sources = [translator.encoded(text) for text in texts]
+        most = translator.languages.maximum_length
+        return translated_rows(sources, answer, data.target_vocabulary, most)
+
+    return Prompts(
+        evaluation,
+        feeds,
+        lambda state, text: translator(state, [text])[0],
+        data.target_vocabulary.tokens.__getitem__,
     )
 
 

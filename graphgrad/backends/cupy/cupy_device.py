@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends.cupy.cublas import WORKSPACE, Cublas, open_cublas
+from graphgrad.backends.cupy.cublas import WORKSPACE, open_cublas
 from graphgrad.backends.cupy.device import Memory, Run
 from graphgrad.backends.cupy.launches import Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
@@ -94,7 +94,7 @@ class CupyModule:
 class CupyDevice:
     """CuPy's current device with a stream of its own; products are cuBLAS's where it is found."""
 
-    def __init__(self, cupy: Any, tf32: bool = False) -> None:
+    def __init__(self, cupy: Any) -> None:
         self.array_module = cupy
         self._device = cupy.cuda.Device()
         number = self._device.compute_capability
@@ -105,7 +105,7 @@ class CupyDevice:
         self.waits = 0
         """How often the host waited for the device."""
         with self.active():
-            self.cublas, self.without_cublas = open_cublas(partial(Cublas, tf32=tf32))
+            self.cublas, self.without_cublas = open_cublas()
             if self.cublas is not None:
                 self._workspace = cupy.cuda.alloc(WORKSPACE)
                 self.cublas.use(self.stream.ptr, int(self._workspace.ptr))
@@ -168,11 +168,11 @@ class CupyDevice:
         arrays = (left, right, out)
         starts = tuple(int(array.data.ptr) for array in arrays)
         if not gemm.starts:
-            return _holding(self.cublas.prepared(gemm, out.dtype, _three(starts)), ())
-        size = out.dtype.itemsize
+            return _holding(self.cublas.prepared(gemm, _three(starts)), ())
+        sizes = [array.dtype.itemsize for array in arrays]
         table = np.array(
             [
-                [start + size * each[side] for each in gemm.starts]
+                [start + sizes[side] * each[side] for each in gemm.starts]
                 for side, start in enumerate(starts)
             ],
             np.int64,
@@ -180,7 +180,7 @@ class CupyDevice:
         with self.active():
             kept = self.array_module.asarray(table)
         rows = tuple(int(row.data.ptr) for row in kept)
-        return _holding(self.cublas.prepared(gemm, out.dtype, _three(rows)), kept)
+        return _holding(self.cublas.prepared(gemm, _three(rows)), kept)
 
     def captured(self, run: Run) -> Run:
         self.stream.begin_capture()

@@ -60,9 +60,7 @@ def bits_of(array: Array, gemm: Gemm) -> Array:
     return Array(array.memory, array.offset, np.dtype(np.uint8), (size,), (1,))
 
 
-def described(
-    found: Found, array: Callable[[Node], Array]
-) -> tuple[Gemm | None, Extras, str]:
+def described(found: Found, array: Callable[[Node], Array]) -> tuple[Gemm | None, Extras, str]:
     """The call of a product with its epilogue, and its further arrays; or None and why not."""
     out, heads = array(found.result), tuple(map(array, found.product.heads))
     gemm = gemm_of(out, heads, **found.product.attributes)
@@ -175,9 +173,7 @@ class _Joiner:
     def _sum_beside(self, product: Node, summed: Node) -> Found | None:
         """The product with the sum over the rows of one of its heads, if it is the inner axis."""
         delta, attributes = summed.heads[0], product.attributes
-        gemm = gemm_of(
-            self.array(product), tuple(map(self.array, product.heads)), **attributes
-        )
+        gemm = gemm_of(self.array(product), tuple(map(self.array, product.heads)), **attributes)
         inner_first = (attributes["transpose_a"], not attributes["transpose_b"])
         for side, head in enumerate(product.heads):
             whole = head.rank == 2 and head.type.size == delta.type.size
@@ -192,7 +188,9 @@ class _Joiner:
         return None
 
     def _contributions(self, number: int, group: Group) -> None:
-        own = {product for product in self._products_read(group) if self.only_reader(product, number)}
+        own = {
+            product for product in self._products_read(group) if self.only_reader(product, number)
+        }
         found = added_to(group, own)
         if found:
             taken = {self.slot_of[each.product] for each in found}
@@ -206,8 +204,11 @@ class _Joiner:
         for node in group.inputs:
             if node.operation is ops.matmul and node in self.slot_of:
                 (its, *more) = self.slots[self.slot_of[node]] or [None]
-                if its is not None and not more and its.nodes == (node,) and not isinstance(
-                    its, ProductGroup
+                if (
+                    its is not None
+                    and not more
+                    and its.nodes == (node,)
+                    and not isinstance(its, ProductGroup)
                 ):
                     found.append(node)
         return found

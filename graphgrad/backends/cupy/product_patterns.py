@@ -131,7 +131,9 @@ def _instance(name: str, type_: TensorType, product: Node, value: Node) -> tuple
     for node in template.nodes:
         if node in copies:
             continue
-        copies[node] = with_heads(node, tuple(copies[head] for head in node.heads)) if node.heads else node
+        copies[node] = (
+            with_heads(node, tuple(copies[head] for head in node.heads)) if node.heads else node
+        )
         if node.heads:
             made.append(copies[node])
     return tuple(made)
