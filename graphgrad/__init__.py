@@ -31,6 +31,8 @@ operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 graphs and deltas
     Graph Node derive grad hessian_vector jacobian_vector surgery vector_jacobian verify
+research: values and deltas at named places
+    activation_patching attribution backward_lens logit_lens substituted watch
 run
     Compiled compile initial_state
 train
@@ -79,6 +81,14 @@ from graphgrad.graph import (
     state,
     uniform,
     verify,
+)
+from graphgrad.interpret import (
+    activation_patching,
+    attribution,
+    backward_lens,
+    logit_lens,
+    substituted,
+    watch,
 )
 from graphgrad.ops import (
     absolute,
@@ -179,11 +189,14 @@ __all__ = [
     "TensorType",
     "UnknownNameError",
     "absolute",
+    "activation_patching",
     "adam",
     "adamw",
     "add",
     "alias",
     "argmax",
+    "attribution",
+    "backward_lens",
     "broadcast_to",
     "cast",
     "clip",
@@ -229,6 +242,7 @@ __all__ = [
     "logical_and",
     "logical_not",
     "logical_or",
+    "logit_lens",
     "logsumexp",
     "matmul",
     "max",
@@ -272,6 +286,7 @@ __all__ = [
     "standardise",
     "state",
     "stop_gradient",
+    "substituted",
     "subtract",
     "sum",
     "surgery",
@@ -284,6 +299,7 @@ __all__ = [
     "variance",
     "vector_jacobian",
     "verify",
+    "watch",
     "where",
     "with_delta",
     "write_rows",
