@@ -143,6 +143,7 @@ class Compiled(Single, Displayed):
             guards = [graph.outputs[name] for name in self._guards]
             schedule = make_schedule(graph, guards, options)
             groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
+            groups = self._backend.regrouped(schedule, groups) if options.epilogues else groups
             return self._backend.lower(make_plan(schedule, groups), sizes)
         except MemoryError as problem:  # values that depend on sizes only are computed here
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
@@ -212,7 +213,7 @@ def compile(
     - `smallest_kernel`: the number of elements (default: 4,096) below which NumPy computes: it is
       as fast there. With 1 everything that can become a kernel does.
     - `without`: the name or names of passes to leave out, or of optimisations of time and memory:
-      fuse, rematerialise, product_layouts, eager_updates.
+      fuse, rematerialise, product_layouts, eager_updates, epilogues.
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.

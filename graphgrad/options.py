@@ -20,7 +20,7 @@ BACKENDS = ("numpy", "cupy")
 """What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
 
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
-CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")
+CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues")
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
 
 
@@ -36,6 +36,8 @@ class Options:
     """Store matrix products in the order of axes in which they are read."""
     eager_updates: bool = True
     """Compute the update of a parameter directly after its delta."""
+    epilogues: bool = True
+    """On a device, do biases, activations and sums in the launch of the product beside them."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
     programs: int = PROGRAMS
@@ -71,6 +73,7 @@ class Options:
             rematerialise=self.rematerialise and "rematerialise" not in left_out,
             product_layouts=self.product_layouts and "product_layouts" not in left_out,
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
+            epilogues=self.epilogues and "epilogues" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
 

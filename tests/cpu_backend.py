@@ -110,9 +110,18 @@ class CpuDevice:
     def takes(self, gemm: Gemm) -> bool:
         return self.takes_epilogues
 
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        return 1000
+
     def product(
-        self, action: Product, out: np.ndarray, heads: Sequence[np.ndarray], extra: Extra
+        self,
+        action: Product,
+        out: np.ndarray,
+        heads: Sequence[np.ndarray],
+        extra: Extra,
+        workspace: tuple[int, int],
     ) -> Run:
+        assert workspace[0] % 256 == 0 and workspace[1] == 1000
         if action.gemm is None:
             node = action.node
             return self.counted(partial(node.operation.compute, np, out, *heads, **node.attributes))

@@ -9,19 +9,25 @@ import numpy as np
 
 from graphgrad.backends.cupy.cupy_device import open_device
 from graphgrad.backends.cupy.device import Device
+from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.shared_memory import SharedMemory
 from graphgrad.backends.cupy.state import DeviceState
 from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
 from graphgrad.backends.workspaces import Workspaces
+from graphgrad.fusion import Group
 from graphgrad.plan import Plan
+from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
 
 
 class Backend(Protocol):
     """What runs the programs of one graph; they share its memory."""
+
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        """The groups of a plan, with those joined that are one launch here."""
 
     def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
         """The program of a plan for these sizes of the named dimensions."""
@@ -36,6 +42,9 @@ class NumpyBackend:
     def __init__(self) -> None:
         self._workspaces = Workspaces()
 
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        return groups
+
     def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
         return lower(plan, workspaces=self._workspaces)
 
@@ -48,6 +57,9 @@ class DeviceBackend:
 
     def __init__(self, device: Device) -> None:
         self.memory = SharedMemory(device)
+
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        return join_products(schedule, groups, self.memory.device.takes)
 
     def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
         return DeviceProgramOfPlan(plan, self.memory, sizes)

@@ -26,6 +26,7 @@ from graphgrad.backends.cupy.launches import (
     NUMBERS,
     REFUSED,
     SCRATCH,
+    WORKSPACE,
     Action,
     Array,
     Computed,
@@ -39,6 +40,8 @@ from graphgrad.backends.cupy.state import DeviceState
 from graphgrad.graph import STATEFUL, constant, leaf_name
 from graphgrad.plan.arena import aligned
 
+WORKSPACE_ALIGNMENT = 256
+"""Bytes, of which the library wants a multiple."""
 INT32 = np.dtype("int32")
 BYTE = np.dtype("uint8")
 
@@ -63,12 +66,15 @@ def layout_of(program: DeviceProgram) -> Layout:
         REFUSED: 4 * program.flags,
         SCRATCH: program.scratch_bytes,
         ARENA: program.arena_bytes,
+        WORKSPACE: program.workspace_bytes,
     }
     for leaf in program.leaves:
         if leaf.operation is not constant and leaf.operation not in STATEFUL:
             sizes[leaf] = leaf.type.nbytes
     offsets, size = {}, 0
     for memory, its in sizes.items():
+        if memory == WORKSPACE:
+            size = -(-size // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
         offsets[memory] = size
         size += aligned(its)
     return Layout(offsets, size)
@@ -168,7 +174,9 @@ class Binding:
                 name: None if its is None else self.array(its)
                 for name, its in action.extras.named().items()
             }
-            return self.device.product(action, out, heads, extra)
+            block, offset = self._places[WORKSPACE]
+            workspace = block.address + offset, self.program.workspace_bytes
+            return self.device.product(action, out, heads, extra, workspace)
         return self._computation(action, out, heads)
 
     def _computation(self, action: Computed, out: Any, heads: Sequence[Any]) -> Run:

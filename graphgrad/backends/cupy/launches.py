@@ -22,6 +22,8 @@ NUMBERS = "numbers"
 computes them need not wait for a place to be free."""
 SCRATCH = "scratch"
 """What an action needs for those that follow it for the same node."""
+WORKSPACE = "workspace"
+"""What the library of matrix products writes to while it computes one."""
 REFUSED = "refused"
 """int32: first whether the state has to stay as it is, then one for each action that reads indices,
 which is set where one of them is bad. All are 0 when a step begins."""
@@ -130,8 +132,12 @@ class Gemm:
     adds_in: str = "float32"
     """What products are added up in: float32, tf32 (float32 whose operands lose digits before) or
     float64."""
+    alignment: int = 16
+    """Bytes of whose multiples all matrices begin at one: 16 or the size of an element."""
     epilogue: Epilogue = Epilogue.DEFAULT
     """What is done to the result in the same launch."""
+    vector: str = ""
+    """The dtype of the bias, or of the sums."""
     leading_aux: int = 0
     """How far the columns of the auxiliary buffer lie from each other; in bits, of ReLU's."""
     leading_added: int = 0
@@ -234,6 +240,7 @@ class DeviceProgram:
     leaves: Mapping[Node, Array]
     names: Mapping[str, tuple[str, ...]]
     """Which nodes each kernel computes, by their names in the graph."""
+    workspace_bytes: int = 0
 
     @property
     def flags(self) -> int:

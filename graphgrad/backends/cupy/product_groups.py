@@ -200,18 +200,14 @@ class _Joiner:
 
     def _products_read(self, group: Group) -> list[Node]:
         """The products that a group reads and that still run by themselves."""
-        found = []
-        for node in group.inputs:
-            if node.operation is ops.matmul and node in self.slot_of:
-                (its, *more) = self.slots[self.slot_of[node]] or [None]
-                if (
-                    its is not None
-                    and not more
-                    and its.nodes == (node,)
-                    and not isinstance(its, ProductGroup)
-                ):
-                    found.append(node)
-        return found
+        products = [node for node in group.inputs if node.operation is ops.matmul]
+        return [
+            node
+            for node in products
+            if node in self.slot_of
+            and [each.nodes for each in self.slots[self.slot_of[node]]] == [(node,)]
+            and not isinstance(self.slots[self.slot_of[node]][0], ProductGroup)
+        ]
 
     def only_reader(self, node: Node, number: int) -> bool:
         """Whether nothing but this group reads the value."""

@@ -7,7 +7,7 @@ expression over a product and an argument is the very node of the kernel, or it 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -15,11 +15,11 @@ from graphgrad import ops
 from graphgrad.backends.cupy.epilogues import Epilogue
 from graphgrad.fusion import Group
 from graphgrad.fusion.reading import Role, broadcast_source
-from graphgrad.graph import Graph, Node, TensorType, input
+from graphgrad.graph import Graph, Node, Operation, TensorType, input
 from graphgrad.graph.node import with_heads
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise
 
-ACTIVATIONS = {ops.relu: "RELU", ops.gelu_tanh: "GELU"}
+ACTIVATIONS: Mapping[Operation, str] = {ops.relu: "RELU", ops.gelu_tanh: "GELU"}
 """By operation; the exact GELU is another function than the library's."""
 
 

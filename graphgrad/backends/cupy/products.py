@@ -92,7 +92,15 @@ def gemm_of(
         starts,
         *(str(heads[0].dtype), str(out.dtype)),
         precision or ("float64" if out.dtype.itemsize == 8 else "float32"),
+        _alignment(sides),
     )
+
+
+def _alignment(arrays: Sequence[Array]) -> int:
+    """What all arrays are aligned to: each value in a memory begins at a multiple of 64."""
+    if all(array.offset % ALIGNMENT == 0 for array in arrays):
+        return ALIGNMENT
+    return min(array.dtype.itemsize for array in arrays)
 
 
 def _broadcast(shape: Strides, strides: Strides, batch: Strides) -> Strides:
@@ -158,8 +166,13 @@ def with_epilogue(
     if epilogue.has_aux:
         bits = epilogue.activation == "relu"
         leading_aux = aux_leading(gemm.rows) if bits else gemm.leading[2]
-    added = gemm.leading[2] if extras.added is not None else 0
-    described = replace(gemm, epilogue=epilogue, leading_aux=leading_aux, leading_added=added)
+    described = replace(
+        gemm,
+        epilogue=epilogue,
+        vector="" if extras.vector is None else str(extras.vector.dtype),
+        leading_aux=leading_aux,
+        leading_added=gemm.leading[2] if extras.added is not None else 0,
+    )
     return described, ""
 
 

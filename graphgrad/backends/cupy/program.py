@@ -30,7 +30,7 @@ class DeviceProgramOfPlan(Program):
     """The program of a plan in shared memory; `sizes` are those of the named dimensions."""
 
     def __init__(self, plan: Plan, memory: SharedMemory, sizes: Mapping[str, int]) -> None:
-        self.device_program = lower(plan)
+        self.device_program = lower(plan, workspace=memory.device.workspace_bytes)
         super().__init__(plan, str(self.device_program), self.device_program.kernels, {})
         self.memory, self._sizes = memory, sizes
         self._guards = [each for each in self.device_program.actions if isinstance(each, Guard)]
@@ -112,12 +112,12 @@ class DeviceProgramOfPlan(Program):
         )
         if free is None or needed <= free:
             return
-        whole = layout_of(self.device_program).size
+        whole, fixed = layout_of(self.device_program).size, self.device_program.workspace_bytes
         raise EnvironmentLimitError(
             f"the program needs {size_text(whole)} on {self.memory.device.name}, and "
             f"{size_text(free + self.memory.block_bytes)} can be had; the largest values are "
             f"{', '.join(map(self._listed, self._largest()))}",
-            fix=self._fitting((free + self.memory.block_bytes) / whole),
+            fix=self._fitting((free + self.memory.block_bytes - fixed) / (whole - fixed)),
         )
 
     def _largest(self) -> list[Node]:
