@@ -16,8 +16,8 @@ arithmetic, comparison and choice
     logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
     subtract where
 elementwise functions
-    cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
-    tanh
+    cos erf exp expm1 gelu gelu_tanh identity log log1p power relu rsqrt sigmoid silu sin softplus
+    sqrt tanh
 over axes
     argmax logsumexp max mean min sum top variance matmul
 shapes
@@ -111,6 +111,7 @@ from graphgrad.ops import (
     gelu,
     gelu_tanh,
     half_squared_error,
+    identity,
     is_finite,
     less,
     less_equal,
@@ -227,6 +228,7 @@ __all__ = [
     "grad",
     "half_squared_error",
     "hessian_vector",
+    "identity",
     "initial_state",
     "input",
     "iota",

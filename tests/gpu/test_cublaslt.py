@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cpu_backend import install
 from cpu_device import needs_compiler
 from device_steps import GUARDS, feeds_of, initial, step_of
 from fake_cublas import NAMES, FakeLibrary
@@ -18,7 +19,6 @@ from fake_products import Memory
 from library_device import STREAM, LibraryDevice
 
 import graphgrad as gg
-from graphgrad.backends import choice
 from graphgrad.backends.cupy import cublaslt
 from graphgrad.backends.cupy.cublaslt import Addresses, CublasLt
 from graphgrad.backends.cupy.epilogues import Epilogue
@@ -34,7 +34,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def trained(monkeypatch: Any, device: LibraryDevice, dtype: str, steps: int, **options: Any) -> Any:
     """The state and the outputs after steps of the small Transformer."""
-    monkeypatch.setattr(choice, "open_device", lambda: device)
+    install(monkeypatch, device)
     graph = step_of("transformer", dtype)
     compiled = gg.compile(graph, guards=GUARDS, backend="cupy", **options)
     state = compiled.on_device(initial(graph))

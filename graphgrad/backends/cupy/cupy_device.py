@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backends.cupy.cublaslt import Addresses
-from graphgrad.backends.cupy.device import Extra, Memory, Run, Space
+from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
 from graphgrad.backends.cupy.launches import Gemm, Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
 from graphgrad.backends.cupy.product_libraries import open_libraries
 from graphgrad.errors import EnvironmentLimitError
-from graphgrad.memory import size_text
+from graphgrad.memory import OutOfMemoryError, size_text
 
 INSTALL = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]' for an older driver)"
 SMALLER = "a smaller batch, shorter inputs or a smaller model"
@@ -75,6 +75,19 @@ class CupyMemory:
         return int(self.pointer.ptr)
 
 
+@dataclass(frozen=True)
+class CupyEvent:
+    """A point of a stream."""
+
+    event: Any
+
+    def done(self) -> bool:
+        return bool(self.event.done)
+
+    def wait(self) -> None:
+        self.event.synchronize()
+
+
 class CupyModule:
     """The kernels of one cubin."""
 
@@ -93,8 +106,8 @@ class CupyModule:
 
 
 class CupyDevice:
-    """CuPy's current device with a stream of its own; products are those of NVIDIA's libraries
-    where they are found."""
+    """CuPy's current device with two streams; products are those of NVIDIA's libraries where they
+    are found."""
 
     def __init__(self, cupy: Any) -> None:
         self.array_module = cupy
@@ -104,6 +117,7 @@ class CupyDevice:
         self.name = properties["name"].decode()
         self.architecture = f"sm_{number}"
         self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.copies = cupy.cuda.Stream(non_blocking=True)
         self.waits = 0
         """How often the host waited for the device."""
         with self.active():
@@ -127,7 +141,7 @@ class CupyDevice:
             with self.active():
                 return CupyMemory(self.array_module.cuda.alloc(size))
         except self.array_module.cuda.memory.OutOfMemoryError as problem:
-            raise EnvironmentLimitError(
+            raise OutOfMemoryError(
                 f"{self.name} has no {size_text(size)} of memory left: {problem}", fix=SMALLER
             ) from None
 
@@ -139,8 +153,7 @@ class CupyDevice:
         shape: tuple[int, ...],
         strides: tuple[int, ...],
     ) -> Any:
-        assert isinstance(memory, CupyMemory)
-        pointer = memory.pointer + offset
+        pointer = _pointer(memory) + offset
         return self.array_module.ndarray(shape, dtype, memptr=pointer, strides=strides)
 
     def write(self, array: Any, values: np.ndarray) -> None:
@@ -195,8 +208,59 @@ class CupyDevice:
             run()
         finally:
             graph = self.stream.end_capture()
-        launch: Callable[[], object] = graph.launch
-        return launch
+        return partial(graph.launch, self.stream)
+
+    def pinned(self, size: int) -> np.ndarray:
+        memory = self.array_module.cuda.alloc_pinned_memory(size)
+        return np.frombuffer(memory, np.uint8, size)
+
+    def send(self, target: Memory, source: np.ndarray) -> None:
+        address = int(source.ctypes.data)
+        with self._device:
+            _pointer(target).copy_from_host_async(address, source.nbytes, self.copies)
+
+    def move(self, target: Memory, to: int, source: Memory, start: int, size: int) -> None:
+        place = _pointer(target) + to
+        with self._device:
+            place.copy_from_device_async(_pointer(source) + start, size, self.stream)
+
+    def sent(self) -> CupyEvent:
+        return self._event(self.copies)
+
+    def reached(self) -> CupyEvent:
+        return self._event(self.stream)
+
+    def work_after(self, event: Event) -> None:
+        assert isinstance(event, CupyEvent)
+        self.stream.wait_event(event.event)
+
+    def copies_after(self, event: Event) -> None:
+        assert isinstance(event, CupyEvent)
+        self.copies.wait_event(event.event)
+
+    def _event(self, stream: Any, timed: bool = False) -> CupyEvent:
+        with self._device:
+            event = self.array_module.cuda.Event(disable_timing=not timed)
+            event.record(stream)
+        return CupyEvent(event)
+
+    def seconds_of(self, runs: Sequence[Run]) -> list[float]:
+        points = []
+        with self.active():
+            for run in runs:
+                begin = self._event(self.stream, timed=True)
+                run()
+                points.append((begin.event, self._event(self.stream, timed=True).event))
+        self.waits += 1
+        self.stream.synchronize()
+        elapsed = self.array_module.cuda.get_elapsed_time
+        return [elapsed(begin, end) / 1000 for begin, end in points]
 
     def wait(self) -> None:
+        self.copies.synchronize()
         self.stream.synchronize()
+
+
+def _pointer(memory: Memory) -> Any:
+    assert isinstance(memory, CupyMemory)
+    return memory.pointer
