@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
+from graphgrad.backends import read_only
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
 from graphgrad.tools.opening import add_model_option, run_of
 from graphgrad.tools.streams import say, tell
-from graphgrad.training.task import read_only
 from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"
