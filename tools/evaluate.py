@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphgrad.backends import read_only
 from graphgrad.data.parallel import Place, read_pairs
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
@@ -15,7 +16,7 @@ from graphgrad.tools.opening import add_trained_options, trained_run
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.doubts import doubts_of
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.task import Figures, read_only
+from graphgrad.training.task import Figures
 from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"

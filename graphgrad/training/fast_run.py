@@ -11,10 +11,11 @@ import io
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 
+from graphgrad.backends import read_only
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.sampling import Sampling
-from graphgrad.training.task import ModelFile, read_only
+from graphgrad.training.task import ModelFile
 from graphgrad.training.trainer import train
 
 VALUES = {
