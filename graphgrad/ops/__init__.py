@@ -8,6 +8,7 @@ from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Operation, constant, extent
 from graphgrad.ops import (
     arithmetic,
+    attention,
     composite,
     contraction,
     frames,
@@ -44,6 +45,7 @@ from graphgrad.ops.arithmetic import (
     subtract,
     where,
 )
+from graphgrad.ops.attention import dot_product_attention
 from graphgrad.ops.composite import (
     cross_entropy,
     half_squared_error,
@@ -108,6 +110,7 @@ FAMILIES = (
     writing,
     random,
     composite,
+    attention,
 )
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
@@ -130,6 +133,7 @@ __all__ = [
     "cos",
     "cross_entropy",
     "divide",
+    "dot_product_attention",
     "dropout_mask",
     "equal",
     "erf",
