@@ -30,7 +30,6 @@ from graphgrad.graph.text import summary
 from graphgrad.graph.verify import need_graph
 from graphgrad.options import PROGRAMS, Options
 from graphgrad.passes import (
-    FUSING_PASSES,
     PASSES,
     SPECIALISED_PASSES,
     Check,
@@ -73,7 +72,9 @@ class Compiled(Single, Displayed):
     ) -> None:
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         self.options, self.open_sizes = options, free_dimensions(graph)
-        passes = (*specialised_passes, *FUSING_PASSES) if options.fuse else specialised_passes
+        passes = (
+            (*specialised_passes, *options.fusing_passes) if options.fuse else specialised_passes
+        )
         self._guards, self._passes, self._check = tuple(guards), options.remaining(passes), check
         self._programs: dict[tuple[int, ...], Program] = {}  # the most recently used last
         self._backend, self._lock = backend, threading.Lock()
@@ -198,6 +199,7 @@ def compile(
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
     backend: str = "numpy",
+    smallest_attention: int | None = None,
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -218,6 +220,8 @@ def compile(
     - `programs`: how many programs for different sizes are kept, the most recently used ones.
     - `backend`: "numpy", or "cupy" for a CUDA device, where everything is fused that can be;
       `compiled.on_device(state)` is a state that stays there.
+    - `smallest_attention`: the number of scores (queries · keys) of a head from which on attention
+      is one operation in fused programs, unless its scores, weights or their deltas are asked for.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -226,7 +230,11 @@ def compile(
     """
     need_graph(graph, "compile")
     options = Options(
-        fuse=fuse and COMPILES, smallest_kernel=smallest_kernel, programs=programs, backend=backend
+        fuse=fuse and COMPILES,
+        smallest_kernel=smallest_kernel,
+        smallest_attention=smallest_attention,
+        programs=programs,
+        backend=backend,
     )
     if backend == "cupy":
         options = replace(options, fuse=True, smallest_kernel=smallest_kernel or 1)

@@ -5,11 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, Pass
+from graphgrad.passes import (
+    FUSING_PASSES,
+    PASSES,
+    SPECIALISED_PASSES,
+    Pass,
+    join_attention,
+    join_attention_from,
+)
 from graphgrad.text import suggestion
 
 PROGRAMS = 128
@@ -18,6 +25,9 @@ needs some two kilobytes per node."""
 
 BACKENDS = ("numpy", "cupy")
 """What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
+
+SMALLEST_ATTENTION: Mapping[str, int | None] = {"numpy": None, "cupy": 1}
+"""The smallest number of scores of a head for attention as one operation by backend; None: never."""
 
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
 CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")
@@ -38,6 +48,9 @@ class Options:
     """Compute the update of a parameter directly after its delta."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
+    smallest_attention: int | None = None
+    """The smallest number of scores (queries · keys) of a head from which on attention is one
+    operation, where nobody asks for its parts; None for that of the backend."""
     programs: int = PROGRAMS
     """The number of programs for different sizes that are kept."""
     passes_left_out: frozenset[str] = frozenset()
@@ -73,6 +86,18 @@ class Options:
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
+
+    @property
+    def fusing_passes(self) -> tuple[Pass, ...]:
+        """The passes that run last if operations are fused."""
+        smallest = self.smallest_attention
+        if smallest is None:
+            smallest = SMALLEST_ATTENTION[self.backend]
+        left = FUSING_PASSES
+        if smallest is None:
+            return tuple(each for each in left if each is not join_attention)
+        joined = join_attention_from(smallest)
+        return tuple(joined if each is join_attention else each for each in left)
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
         """The passes without those that are left out."""

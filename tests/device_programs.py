@@ -22,7 +22,7 @@ def device_plan(graph: Graph, guards: Sequence[str] = (), **sizes: int) -> Plan:
     first, _ = optimise(graph, PASSES)
     second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *FUSING_PASSES))
     schedule = make_schedule(second, [second.outputs[name] for name in guards])
-    return make_plan(schedule, fuse(schedule, Options(smallest_kernel=1)))
+    return make_plan(schedule, fuse(schedule, Options(smallest_kernel=1, backend="cupy")))
 
 
 def device_program(
