@@ -16,8 +16,8 @@ arithmetic, comparison and choice
     logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
     subtract where
 elementwise functions
-    cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
-    tanh
+    cos erf exp expm1 gelu gelu_tanh identity log log1p power relu rsqrt sigmoid silu sin softplus
+    sqrt tanh
 over axes
     argmax logsumexp max mean min sum top variance matmul
 shapes
@@ -31,6 +31,8 @@ operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 graphs and deltas
     Graph Node derive grad hessian_vector jacobian_vector surgery vector_jacobian verify
+research: values and deltas at named places
+    activation_patching attribution backward_lens logit_lens substituted watch
 run
     Compiled compile initial_state
 train
@@ -80,6 +82,14 @@ from graphgrad.graph import (
     uniform,
     verify,
 )
+from graphgrad.interpret import (
+    activation_patching,
+    attribution,
+    backward_lens,
+    logit_lens,
+    substituted,
+    watch,
+)
 from graphgrad.ops import (
     absolute,
     add,
@@ -102,6 +112,7 @@ from graphgrad.ops import (
     gelu,
     gelu_tanh,
     half_squared_error,
+    identity,
     is_finite,
     less,
     less_equal,
@@ -180,11 +191,14 @@ __all__ = [
     "TensorType",
     "UnknownNameError",
     "absolute",
+    "activation_patching",
     "adam",
     "adamw",
     "add",
     "alias",
     "argmax",
+    "attribution",
+    "backward_lens",
     "broadcast_to",
     "cast",
     "clip",
@@ -216,6 +230,7 @@ __all__ = [
     "grad",
     "half_squared_error",
     "hessian_vector",
+    "identity",
     "initial_state",
     "input",
     "iota",
@@ -231,6 +246,7 @@ __all__ = [
     "logical_and",
     "logical_not",
     "logical_or",
+    "logit_lens",
     "logsumexp",
     "matmul",
     "max",
@@ -274,6 +290,7 @@ __all__ = [
     "standardise",
     "state",
     "stop_gradient",
+    "substituted",
     "subtract",
     "sum",
     "surgery",
@@ -286,6 +303,7 @@ __all__ = [
     "variance",
     "vector_jacobian",
     "verify",
+    "watch",
     "where",
     "with_delta",
     "write_rows",

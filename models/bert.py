@@ -30,9 +30,9 @@ from graphgrad.layers import (
     dense,
     dropout,
     feed_forward,
-    grouped_attention,
     layer_norm,
     learned_positions,
+    multi_head_attention,
     padding_mask,
     picked,
     sublayer,
@@ -139,8 +139,8 @@ def encoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomnes
     x = part(
         x,
         "attention",
-        lambda h: grouped_attention(
-            h, mask, settings.heads, initial=initial, output_initial=initial
+        lambda h: multi_head_attention(
+            h, h, mask, settings.heads, initial=initial, output_initial=initial
         ),
     )
     return part(

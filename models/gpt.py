@@ -29,9 +29,9 @@ from graphgrad.layers import (
     dropout,
     feed_forward,
     gated_feed_forward,
-    grouped_attention,
     layer_norm,
     learned_positions,
+    multi_head_attention,
     picked,
     rms_norm,
     sublayer,
@@ -174,11 +174,12 @@ def decoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomnes
     part = partial(sublayer, norm=_norm_of(settings), rate=settings.dropout, randomness=randomness)
 
     def attention(h: Node) -> Node:
-        return grouped_attention(
+        return multi_head_attention(
+            h,
             h,
             mask,
             settings.heads,
-            settings.groups,
+            key_heads=settings.groups,
             rotary=settings.positions == "rotary",
             bias=settings.bias,
             initial=initial,

@@ -17,11 +17,13 @@ from graphgrad.compile import compile
 from graphgrad.decoding import Decodable, Sentence
 from graphgrad.graph import Graph, initial_state, input
 from graphgrad.models.transformer import (
+    Parts,
     Settings,
     decoder,
     decoding_step,
     encoder,
     encoding_graph,
+    shared_table,
 )
 
 SOURCES, TARGETS = 11, 9
@@ -38,8 +40,15 @@ def whole_graph(settings: Settings) -> Graph:
     """The decoder over all positions, as in training: logits [batch, target, vocabulary]."""
     source = input("source", ("batch", "source"), "int32")
     target = input("target", ("batch", "target"), "int32")
-    memory = encoder(source, SOURCES, settings)
-    return Graph({"logits": decoder(target, memory, source, TARGETS, settings)})
+    sources, targets = vocabularies_of(settings)
+    parts, shared = Parts(settings), shared_table(sources, settings)
+    memory = encoder(source, sources, parts, shared)
+    return Graph({"logits": decoder(target, memory, source, targets, parts, shared)})
+
+
+def vocabularies_of(settings: Settings) -> tuple[int, int]:
+    """The sizes of the vocabularies of source and target, equal where they are one."""
+    return SOURCES, SOURCES if settings.share_embeddings else TARGETS
 
 
 class Plain:
@@ -47,9 +56,10 @@ class Plain:
 
     def __init__(self, settings: Settings, seed: int = 0, spread: float = 0.3) -> None:
         graph = whole_graph(settings)
+        sizes = vocabularies_of(settings)
         self.decodable = Decodable(
-            partial(decoding_step, settings=settings, target_vocabulary=TARGETS),
-            encoding_graph(settings, SOURCES, TARGETS),
+            partial(decoding_step, settings=settings, target_vocabulary=sizes[1]),
+            encoding_graph(settings, *sizes),
             END,
             FORBIDDEN,
         )

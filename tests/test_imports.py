@@ -2,8 +2,8 @@
 
 errors < text < strict_json < files, garbage, memory, display, philox, user_folder < kept_code <
 loops < graph < ops < backprop < passes < options < schedule < fusion < plan < backends < compile <
-performance < layers < data < decoding < figures < checks < explain < training < reports <
-rendering < page < formats < models < guide < tools
+performance < layers < data < decoding < figures < checks < explain < interpret < training <
+reports < rendering < page < formats < models < guide < tools
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ LAYERS = (
     "figures",
     "checks",
     "explain",
+    "interpret",
     "training",
     "reports",
     "rendering",

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.folder} holds a model already",
             fix="another folder; nothing is overwritten",
         )
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     settings = opened.settings
     if not isinstance(settings, gpt.Settings | bert.Settings):
         raise ConfigurationError(

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fills and prints."""
     if arguments.top < 1:
         raise ConfigurationError(f"--top {arguments.top} shows nothing", fix="--top 5")
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     if opened.task.fill is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} fills no gaps", fix="use a run of bert on text"

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed + number)
         for number in range(arguments.samples)
     ]
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     if opened.task.generate is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} does not continue a text", fix="use a run of gpt"

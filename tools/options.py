@@ -52,3 +52,12 @@ MODEL_OPTION = Option(
     "is not one that you trained with: it is run",
 )
 """`--model FILE`, by which a user names the file of a run's model."""
+
+CHECKPOINT_OPTION = Option(
+    "--checkpoint",
+    metavar="NAME",
+    default="",
+    help="which state of the run: last (the newest, the default), best (by the figure on held-out "
+    "data that its setting best_metric names), or the number of a step",
+)
+"""`--checkpoint NAME`, by which a user chooses one of the states that a run has kept."""

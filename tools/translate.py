@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what each text becomes; 2 where one could not be translated, 130 where it was
     interrupted."""
     options = options_of(arguments, arguments.n_best, arguments.scores)
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     if opened.task.translate is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} does not translate",

@@ -26,7 +26,8 @@ from graphgrad.graph.deltas import (
     delta_name,
     rule_scope,
 )
-from graphgrad.ops import broadcast_to
+from graphgrad.graph.types import FLOAT32
+from graphgrad.ops import broadcast_to, cast
 from graphgrad.ops.reduction import sum_to
 
 
@@ -83,7 +84,7 @@ class BackwardWalk:
         with declared_at(self.graph.name_of(node), node.origin):
             total, *others = [term.value for term in terms] or [self._start()]
             for value in others:
-                total = total + value
+                total = _plus(total, value)
         self._add_steps(total, node, "")
         delta = self._record(node, total, terms)
         self.order.append(delta)
@@ -295,6 +296,13 @@ def _check_rule(node: Node, given: Any) -> None:
         )
 
 
+def _plus(a: Node, b: Node) -> Node:
+    """The sum of two contributions; of those of 16 bits in float32, rounded once."""
+    if not a.type.is_half:
+        return a + b
+    return cast(cast(a, FLOAT32) + cast(b, FLOAT32), a.dtype)
+
+
 def _same_type(node: Node, head: Node, contribution: Node) -> Node:
     """The contribution, summed along the axes in which the head was broadcast."""
     if contribution.rank < head.rank:
@@ -308,7 +316,9 @@ def _same_type(node: Node, head: Node, contribution: Node) -> Node:
             node.origin,
             "a contribution has the shape of the head or of the result",
         )
-    fitted = sum_to(
-        contribution, tuple(1 if a == 1 else b for a, b in zip(aligned, head.shape, strict=True))
-    )
+    shape = tuple(1 if a == 1 else b for a, b in zip(aligned, head.shape, strict=True))
+    if contribution.type.is_half and contribution.shape != shape:
+        fitted = cast(sum_to(cast(contribution, FLOAT32), shape), head.dtype)
+    else:
+        fitted = sum_to(contribution, shape)
     return fitted if fitted.shape == head.shape else broadcast_to(fitted, head.shape)

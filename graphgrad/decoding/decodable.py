@@ -29,6 +29,8 @@ class Decodable:
     """The token that pads a source."""
     positions: int | None = None
     """The number of positions that the model supports; None: no limit."""
+    source_positions: int | None = None
+    """The same for a source."""
 
 
 @dataclass(frozen=True)

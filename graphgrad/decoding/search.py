@@ -74,7 +74,8 @@ def _sources(decodable: Decodable, sentences: Sequence[Sentence], batch: int) ->
     """The tokens to encode, padded; copies of the first sentence fill the batch up."""
     if decodable.encoding is None:
         return None
-    width = width_for(max(len(each.source) for each in sentences))
+    longest = max(len(each.source) for each in sentences)
+    width = max(longest, min(width_for(longest), decodable.source_positions or width_for(longest)))
     source = np.full((batch, width), decodable.padding, np.int32)
     for row in range(batch):
         tokens = sentences[row if row < len(sentences) else 0].source

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.graph import Node, TensorType
+from graphgrad.ops.contraction import matmul
+from graphgrad.options import DEFAULTS, Options
 from graphgrad.schedule import Schedule
 
 
@@ -27,11 +29,13 @@ class Group:
     nest: LoopNest | None = None
 
 
-def single_operation(node: Node) -> Group:
-    """The group of one operation."""
+def single_operation(node: Node, options: Options = DEFAULTS) -> Group:
+    """The group of one operation. A product on a device needs no scratch: a library reads operands
+    of any dtype as they are."""
     operation = node.operation
     scratch: tuple[TensorType, ...] = ()
-    if operation.scratch is not None:
+    by_library = operation is matmul and options.backend != "numpy"
+    if operation.scratch is not None and not by_library:
         scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
     may_overwrite = {node: node.heads} if operation.in_place else {}
     return Group((node,), node.heads, (node,), scratch, may_overwrite)

@@ -53,7 +53,7 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
         ]
         if readers:  # directly before them: every region that it reads from is complete by then
             alone[node] = (min(readers)[0], 0, position[node])
-    groups = {single_operation(node): order_key for node, order_key in alone.items()}
+    groups = {single_operation(node, options): order_key for node, order_key in alone.items()}
     for region in regions:
         wanted = [
             node

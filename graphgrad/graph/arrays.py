@@ -15,7 +15,7 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import DType, as_dtype
 
-_FITTING = {"f": "fiub", "i": "iub", "b": "b"}
+_FITTING = {"f": "fViub", "V": "fViub", "i": "iub", "b": "b"}
 """The kinds of dtype that can be converted to each kind."""
 
 

@@ -43,5 +43,8 @@ class Block(Single):
     in_place: bool = False
     """Whether `out` may be the memory of a head of the same type."""
     commutative: bool = False
+    takes_halves: bool = False
+    """Whether heads may have floats of 16 bits: they are stored, moved and multiplied as matrices,
+    and cast for all else."""
     one_dtype: bool = True
     """Whether a number or an array among the heads takes the dtype of the nodes beside it."""

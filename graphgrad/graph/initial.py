@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 
 import numpy as np
@@ -27,7 +27,7 @@ class Initial:
     """The distribution of initial values: made by `full`, `normal`, `uniform` or `glorot_uniform`.
 
     `kind` is "constant", "normal" or "uniform"; `scale` is the value, the standard deviation or the
-    limit.
+    limit. The row `zero_row` of the first axis, if there is one, is 0.
 
     >>> gg.normal(0.02)
     Initial(kind='normal', scale=0.02)
@@ -37,6 +37,7 @@ class Initial:
 
     kind: str
     scale: float
+    zero_row: int | None = field(default=None, repr=False)
 
     def draw(self, shape: tuple[int, ...], dtype: DType, seed: int, name: str) -> np.ndarray:
         """The initial value of the parameter called `name` in a run with this seed."""
@@ -48,7 +49,12 @@ class Initial:
         """Draws the initial value into `values`, a contiguous array."""
         if self.kind == "constant":
             values.fill(self.scale)
-            return
+        else:
+            self._draw_into(values, seed, name)
+        if self.zero_row is not None:
+            values[self.zero_row] = 0
+
+    def _draw_into(self, values: np.ndarray, seed: int, name: str) -> None:
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
         elements = values.reshape(-1)
@@ -71,14 +77,15 @@ def full(value: float) -> Initial:
     return Initial("constant", _number(value, "an initial value"))
 
 
-def normal(deviation: float) -> Initial:
-    """Initial values from N(0, deviation²).
+def normal(deviation: float, zero_row: int | None = None) -> Initial:
+    """Initial values from N(0, deviation²), except those of `zero_row`, which are 0: the row of the
+    padding in a table of embeddings, say.
 
     >>> w = gg.parameter("w", (4, 3), gg.normal(0.02))
     >>> gg.initial_state(gg.Graph({"w": w}), seed=1)["w"].shape
     (4, 3)
     """
-    return Initial("normal", _number(deviation, "a deviation", 0.0))
+    return Initial("normal", _number(deviation, "a deviation", 0.0), zero_row)
 
 
 def uniform(limit: float) -> Initial:

@@ -22,7 +22,16 @@ from graphgrad.graph.initial import ZEROS, Initial, full
 from graphgrad.graph.node import Node, Operation, constant, make_node
 from graphgrad.graph.samples import sample
 from graphgrad.graph.scope import Shared, current_origin, current_site, in_scope, scoped
-from graphgrad.graph.types import FLOAT32, INT32, Shape, TensorType, as_dtype, as_shape, float_dtype
+from graphgrad.graph.types import (
+    FLOAT32,
+    HALVES,
+    INT32,
+    Shape,
+    TensorType,
+    as_dtype,
+    as_shape,
+    float_dtype,
+)
 
 Sizes = int | str | Dimension | Iterable[int | str | Dimension]
 
@@ -119,6 +128,13 @@ def _leaf(kind: Operation, name: str, shape: Sizes, dtype: Any, attributes: dict
         shape, dtype = as_shape(shape), float_dtype(dtype)
     except (TypeError, ValueError) as problem:
         raise DeclarationError(f"{kind.name} {name!r}: {problem}", current_origin()) from None
+    if kind is not input and dtype in HALVES:
+        raise DeclarationError(
+            f"{kind.name} {name!r} is {dtype}: what is kept between runs is float32 or float64",
+            current_origin(),
+            f"declare it as float32 and cast it where it is read: cast(w, {str(dtype)!r}); "
+            "compile(…, precision=…) does so for all matrix products",
+        )
     if "initial" in attributes:
         attributes = {"initial": _initial(kind, name, attributes["initial"])}
     if kind is not input and any(isinstance(size, Dimension) for size in shape):

@@ -41,7 +41,7 @@ from graphgrad.graph.methods import Methods
 from graphgrad.graph.node_names import add_name, declaration_error, shown_name
 from graphgrad.graph.scope import Origin, current_origin, current_site, scoped
 from graphgrad.graph.single import Single
-from graphgrad.graph.types import DType, TensorType, as_dtype, as_shape, float_dtype
+from graphgrad.graph.types import DType, TensorType, as_dtype, as_shape, float_dtype, need_no_halves
 
 Parameters = ParamSpec("Parameters")
 Delta = Callable[..., "tuple[Node | None, ...]"]
@@ -284,6 +284,8 @@ def _infer(
 ) -> TensorType:
     types = [head.type for head in heads]
     try:
+        if not operation.takes_halves:
+            need_no_halves(types)
         return operation.infer(*types, **attributes)
     except ValueError as problem:
         raise declaration_error(operation.name, heads, problem) from None

@@ -85,7 +85,8 @@ def attributes_text(node: Node) -> str:
 def value_text(value: Any) -> str:
     """An attribute's value in short, stable text."""
     if isinstance(value, Initial):
-        return f"{value.kind}({value.scale:g})"
+        row = "" if value.zero_row is None else f", zero_row={value.zero_row}"
+        return f"{value.kind}({value.scale:g}{row})"
     if isinstance(value, np.dtype):
         return str(value)
     if isinstance(value, tuple):

@@ -2,6 +2,9 @@
 
 Dtypes are not promoted silently: an operation on float32 and float64 is an error that suggests
 `cast`. Numbers and arrays beside a node get its dtype.
+
+Floats of 16 bits (bfloat16, float16) are stored, moved and multiplied as matrices. All other
+operations compute in float32 or float64, with casts that are nodes of the graph.
 """
 
 from __future__ import annotations
@@ -19,15 +22,30 @@ import numpy as np
 from graphgrad.graph.dimension import Dimension, named, product
 from graphgrad.graph.scope import current_site
 
+try:
+    import ml_dtypes
+except ImportError:  # an installation from before it was needed: there is no bfloat16
+    BFLOAT16 = np.dtype("V2")
+    _HAS_BFLOAT16 = False
+else:
+    BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+    _HAS_BFLOAT16 = True
+
 Shape = tuple[int | Dimension, ...]
 DType = np.dtype[Any]
 
 FLOAT32 = np.dtype("float32")
 FLOAT64 = np.dtype("float64")
+FLOAT16 = np.dtype("float16")
 INT32 = np.dtype("int32")
 INT64 = np.dtype("int64")
 BOOL = np.dtype("bool")
-DTYPES = (FLOAT32, FLOAT64, INT32, INT64, BOOL)
+HALVES = (BFLOAT16, FLOAT16) if _HAS_BFLOAT16 else (FLOAT16,)
+"""Floats of 16 bits: bfloat16 has the range of float32 and 8 digits of its mantissa, float16 has 11
+digits, and the range from 2⁻²⁴ to 65504."""
+DTYPES = (FLOAT32, FLOAT64, *HALVES, INT32, INT64, BOOL)
+FLOAT_KINDS = "fV"
+"""The kinds of the float dtypes: NumPy knows bfloat16 as V, a dtype that another package has."""
 DTYPE_NAMES = {dtype: str(dtype) for dtype in DTYPES}
 """The name of each dtype: a look-up is faster than NumPy's `str`."""
 
@@ -77,7 +95,12 @@ class TensorType:
 
     @property
     def is_float(self) -> bool:
-        return self.dtype.kind == "f"
+        return self.dtype.kind in FLOAT_KINDS
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the value has floats of 16 bits."""
+        return self.dtype.itemsize == 2
 
 
 def as_dtype(dtype: Any) -> DType:
@@ -87,9 +110,21 @@ def as_dtype(dtype: Any) -> DType:
         found = np.dtype(dtype)
     except TypeError:
         found = None
+    if found is None and dtype == "bfloat16":
+        raise ValueError("bfloat16 needs the package ml_dtypes; fix: pip install ml_dtypes")
     if found is None or found not in DTYPES:
         raise ValueError(f"dtype {found or dtype} is not one of {', '.join(map(str, DTYPES))}")
     return found
+
+
+def need_no_halves(types: Iterable[TensorType]) -> None:
+    """Raises ValueError if one of the types has floats of 16 bits."""
+    for each in types:
+        if each.is_half:
+            raise ValueError(
+                f"computes in float32 or float64, not in {each.dtype}; fix: cast(x, 'float32'), "
+                "and cast the result back if it is stored or multiplied as a matrix"
+            )
 
 
 def float_dtype(dtype: Any) -> DType:

@@ -6,6 +6,7 @@ from graphgrad.layers.attention import (
     join_heads,
     multi_head_attention,
     padding_mask,
+    repeat_heads,
     split_heads,
 )
 from graphgrad.layers.basic import (
@@ -19,7 +20,6 @@ from graphgrad.layers.basic import (
 from graphgrad.layers.cache import KeptMemory, Memory, Recorder, Step, StepMemory, StepSizes
 from graphgrad.layers.embedding import embed, embedding_table, sinusoidal_positions
 from graphgrad.layers.gated import gated_feed_forward
-from graphgrad.layers.grouped import grouped_attention, repeat_heads
 from graphgrad.layers.norms import rms_norm
 from graphgrad.layers.positions import learned_positions, picked, rotate
 from graphgrad.layers.shared import shared
@@ -42,7 +42,6 @@ __all__ = [
     "embedding_table",
     "feed_forward",
     "gated_feed_forward",
-    "grouped_attention",
     "join_heads",
     "layer_norm",
     "learned_positions",

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
+from graphgrad.graph import ONES, ZEROS, Initial, Node, alias, normal, parameter, scope
 from graphgrad.graph.decorators import declares
-from graphgrad.graph.node_names import add_name
-from graphgrad.graph.scope import current_origin, scoped
+from graphgrad.graph.scope import current_origin
 from graphgrad.ops import (
     add,
     dropout_mask,
     gelu,
     gelu_tanh,
+    identity,
     matmul,
     multiply,
     relu,
@@ -31,16 +31,8 @@ from graphgrad.ops import (
     tanh,
 )
 
-
-def linear(x: Node, name: str | None = None) -> Node:
-    """φ(x) = x: returns the node itself, with the name as a second name."""
-    if name is not None:
-        add_name(x, scoped(name))
-    return x
-
-
 ACTIVATIONS: dict[str, Callable[..., Node]] = {
-    "linear": linear,
+    "linear": identity,
     "tanh": tanh,
     "sigmoid": sigmoid,
     "relu": relu,
@@ -77,12 +69,14 @@ def dense(
     name: str = "dense",
     bias: bool = True,
     initial: Initial | None = None,
+    symbol: str | None = None,
 ) -> Node:
     """x W + b over the last axis: [..., n] -> [..., width].
 
     Declares the parameters `name.w` [n, width], drawn from `initial` (by default N(0, 1/n)), and,
-    with `bias`, `name.b` [width], which starts at 0. Raises DeclarationError where the size of the
-    last axis of x is open.
+    with `bias`, `name.b` [width], which starts at 0. `symbol` is a further name of the matrix, by
+    which formulas and pictures call it ("W_Q"); it is stored as `name.w`. Raises DeclarationError
+    where the size of the last axis of x is open.
 
     >>> import graphgrad as gg
     >>> a = gg.layers.dense(gg.input("x", ("batch", 3)), 5, "hidden")
@@ -94,6 +88,8 @@ def dense(
     inputs = known_width(x)
     with scope(name):
         weight = parameter("w", (inputs, width), initial or normal(inputs**-0.5), x.dtype)
+        if symbol is not None:
+            alias(weight, symbol)
         if not bias:
             return matmul(x, weight, name="a")
         offset = parameter("b", (width,), ZEROS, x.dtype)
@@ -161,12 +157,15 @@ def feed_forward(
     bias: bool = True,
     initial: Initial | None = None,
     outer_initial: Initial | None = None,
+    rate: float = 0.0,
+    randomness: Randomness | None = None,
 ) -> Node:
     """The position-wise network φ(x W₁ + b₁) W₂ + b₂ (Vaswani et al. 2017, equation 2).
 
     [..., n] -> [..., inner] -> [..., n], with the parameters of the dense layers `inner` and
     `outer` in the scope `name`. `activation` is a key of `gg.layers.ACTIVATIONS`; raises
-    DeclarationError for any other.
+    DeclarationError for any other. With a `rate` and `randomness` there is dropout on the hidden
+    layer (`dropout`).
 
     >>> import graphgrad as gg
     >>> y = gg.layers.feed_forward(gg.input("x", ("batch", 8)), 32, activation="gelu")
@@ -181,6 +180,7 @@ def feed_forward(
         )
     with scope(name):
         hidden = ACTIVATIONS[activation](dense(x, inner, "inner", bias, initial), name="z")
+        hidden = dropout(hidden, rate, randomness, "inner_dropout")
         return dense(hidden, known_width(x), "outer", bias, outer_initial)
 
 

@@ -15,18 +15,23 @@ from graphgrad.ops import cast, concatenate, cos, expand_dims, gather, multiply,
 
 @declares
 def embedding_table(
-    vocabulary: int, width: int, dtype: object = None, name: str = "embedding"
+    vocabulary: int,
+    width: int,
+    dtype: object = None,
+    name: str = "embedding",
+    padding: int | None = None,
 ) -> Node:
     """A parameter [vocabulary, width] with one row per token, drawn from N(0, 1/width).
 
     After the factor √width of `embed` the elements of a token have variance 1, of the same size as
-    those of the positions. (Drawn from N(0, 1) they would be √width times as large.)
+    those of the positions. (Drawn from N(0, 1) they would be √width times as large.) The row of the
+    token `padding`, if there is one, starts at 0.
 
     >>> import graphgrad as gg
     >>> print(gg.layers.embedding_table(100, 16).type)
     float32[100, 16]
     """
-    return parameter(name, (vocabulary, width), normal(width**-0.5), dtype)
+    return parameter(name, (vocabulary, width), normal(width**-0.5, padding), dtype)
 
 
 @declares

@@ -54,9 +54,10 @@ def rotate(
 
     The pair (x_i, x_{i + d/2}) of the d features at position p is rotated by p / base^(2i/d). The
     product of a query rotated for p and a key rotated for r depends only on p - r, so attention
-    depends on the distance of two tokens. `positions` [position] are the numbers p: 0, 1, 2, … by
-    default; in decoding, those of the new tokens. Raises DeclarationError for an odd number of
-    features. Source: Su et al. 2021, equation 34, in the pairing of GPT-NeoX.
+    depends on the distance of two tokens. `positions` are the numbers p, [position] or with axes of
+    the batch before it: 0, 1, 2, … by default; in decoding, those of the new tokens. Raises
+    DeclarationError for an odd number of features. Source: Su et al. 2021, equation 34, in the
+    pairing of GPT-NeoX.
 
     >>> import graphgrad as gg
     >>> y = gg.layers.rotate(gg.input("x", ("position", 2)))
@@ -73,7 +74,7 @@ def rotate(
     if positions is None:
         positions = iota(x.shape[-2])
     frequencies = constant([base ** (-2 * i / width) for i in range(width // 2)], x.dtype)
-    angles = multiply(expand_dims(cast(positions, x.dtype), 1), frequencies, name="angles")
+    angles = multiply(expand_dims(cast(positions, x.dtype), -1), frequencies, name="angles")
     cosine, sine = cos(angles), sin(angles)
     first, second = split(x, 2)
     return concatenate(

@@ -13,7 +13,7 @@ from graphgrad.graph.decorators import operation
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.node_names import also_called
 from graphgrad.graph.samples import boolean, integer, positive, real, sample
-from graphgrad.graph.types import BOOL, DType, TensorType, as_dtype, broadcast
+from graphgrad.graph.types import BOOL, FLOAT32, HALVES, DType, TensorType, as_dtype, broadcast
 from graphgrad.ops.rules import (
     Binary,
     Ternary,
@@ -308,6 +308,8 @@ where: Ternary = elementwise(
 
 
 def _infer_cast(x: TensorType, dtype: DType) -> TensorType:
+    if (x.is_half or dtype in HALVES) and FLOAT32 not in (x.dtype, dtype):
+        raise ValueError(f"{x.dtype} becomes {dtype} by way of float32; fix: cast(x, '{dtype}')")
     return TensorType(x.shape, dtype)
 
 
@@ -337,16 +339,21 @@ def _delta_cast(delta: Node, y: Node, x: Node) -> tuple[Node | None]:
         sample(integer(3, 4, below=5), dtype=as_dtype("float64")),
         sample(boolean(3, 4), dtype=as_dtype("int32")),
     ),
+    takes_halves=True,
     example=('gg.cast(x, "int32")', "int32[3, 4]"),
 )
 def cast(x: Node, dtype: Any, name: str | None = None) -> Node:
     """x as another dtype. Floats become integers by truncation, numbers become bool by x ≠ 0.
 
     A float that is too large for an integer becomes the largest or smallest one, and NaN becomes 0.
+    bfloat16 and float16 are rounded to the nearest, to the even one of two; too large a float32
+    becomes ∞. They are cast from float32 and to it: other dtypes take two casts.
     """
     dtype = as_dtype(dtype)
     if dtype == x.dtype:
         return also_called(x, name)
+    if (x.type.is_half or dtype in HALVES) and FLOAT32 not in (x.dtype, dtype):
+        x = cast.node(x, dtype=FLOAT32)
     if dtype == BOOL:
         return not_equal(x, 0, name=name)
     return cast.node(x, dtype=dtype, name=name)

@@ -46,6 +46,7 @@ def _compute_reshape(xp: Any, out: Any, x: Any, shape: Shape) -> None:
     infer=_infer_reshape,
     formula="x in another shape",
     compute=_compute_reshape,
+    takes_halves=True,
     arity=1,
     delta=lambda delta, y, x: (reshape_to(delta, x.shape),),
     delta_formula="δ in the shape of x",
@@ -125,6 +126,7 @@ def _delta_transpose(delta: Node, y: Node, x: Node) -> tuple[Node]:
     infer=_infer_transpose,
     formula="x with its axes in another order",
     compute=_compute_transpose,
+    takes_halves=True,
     arity=1,
     delta=_delta_transpose,
     delta_formula="δ with the axes back in order",
@@ -155,6 +157,7 @@ def _compute_broadcast(xp: Any, out: Any, x: Any, shape: Shape) -> None:
     infer=_infer_broadcast,
     formula="x repeated",
     compute=_compute_broadcast,
+    takes_halves=True,
     arity=1,
     delta=lambda delta, y, x: (delta,),
     delta_formula="Σ δ over the repeated axes",
@@ -187,6 +190,7 @@ copy = Operation(
     delta=lambda delta, y, x: (delta,),
     delta_formula="δ",
     samples=(sample(real(3, 4)),),
+    takes_halves=True,
 )
 """x in memory of its own, for snapshots in the plan."""
 

@@ -70,6 +70,7 @@ def _delta_slice(delta: Node, y: Node, x: Node) -> tuple[Node]:
     infer=_infer_slice,
     formula="a window of x",
     compute=_compute_slice,
+    takes_halves=True,
     arity=1,
     delta=_delta_slice,
     delta_formula="δ inside the window, 0 outside",
@@ -146,6 +147,7 @@ unslice = Operation(
     delta=_delta_unslice,
     delta_formula="the window of δ where x lies",
     samples=(sample(real(2, 3), shape=(4, 5), starts=(1, 0), steps=(1, 2)),),
+    takes_halves=True,
 )
 
 
@@ -217,6 +219,7 @@ def _delta_concatenate(delta: Node, y: Node, *heads: Node) -> tuple[Node, ...]:
     infer=_infer_concatenate,
     formula="x₁, x₂, … one after another",
     compute=_compute_concatenate,
+    takes_halves=True,
     delta=_delta_concatenate,
     delta_formula="δᵢ = the part of δ where xᵢ lies",
     samples=(sample(real(3, 2), real(3, 4), axis=1), sample(real(2), real(0), real(1), axis=0)),

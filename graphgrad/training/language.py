@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import lzma
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from graphgrad.graph import Graph
 from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.generation import Reader, Recomputed, generate
+from graphgrad.training.prompts import Prompts, answered_rows
 from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import Feeds, State, Task
 
@@ -237,9 +238,30 @@ def language_task(
         tokens=lambda feeds: feeds["following"].size,
         examples=examples,
         generate=writer,
+        prompts=_prompts(settings, data, writer, evaluation),
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,
+    )
+
+
+def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation: Graph) -> Prompts:
+    def feeds(texts: Sequence[str], answer: str) -> Feeds:
+        ids = [data.tokens.encode(text).tolist() or [writer.start] for text in texts]
+        wanted = data.tokens.encode(answer).tolist()
+        if not wanted or len(ids[0]) + len(wanted) - 1 > settings.context:
+            raise DataError(
+                f"a text of {len(ids[0])} and an answer of {len(wanted)} tokens do not fit into a "
+                f"context of {settings.context} with at least one token of the answer",
+                fix="shorten the text, or train with --set context=…",
+            )
+        return answered_rows(ids, wanted, texts)
+
+    return Prompts(
+        evaluation,
+        feeds,
+        lambda state, text: "".join(writer(state, text, Sampling(0.0), 1)),
+        data.tokens.vocabulary.tokens.__getitem__,
     )
 
 

@@ -27,6 +27,7 @@ from graphgrad.errors import DataError
 from graphgrad.graph import Graph
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.language import TEXT_FILE, VOCABULARY_FILE, TextData, TextSettings
+from graphgrad.training.prompts import Prompts, need_equal_lengths
 from graphgrad.training.task import Feeds, Gap, State, Task
 
 MASK = "[MASK]"
@@ -131,10 +132,37 @@ def masking_task(
         tokens=lambda feeds: int((feeds["ids"] != PAD).sum()),
         examples=examples,
         fill=filler,
+        prompts=_prompts(data.tokens, filler, evaluation),
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,
     )
+
+
+def _prompts(tokens: TextTokens, filler: Filler, evaluation: Graph) -> Prompts:
+    def feeds(texts: Sequence[str], answer: str) -> Feeds:
+        found = [filler.encoded(text) for text in texts]
+        words = tokens.encode(answer).tolist()
+        for text, (_, places) in zip(texts, found, strict=True):
+            if len(places) != len(words):
+                raise DataError(
+                    f"{text[:40]!r} has {len(places)} gaps, and the answer has {len(words)} tokens",
+                    fix="one token for each gap",
+                )
+        need_equal_lengths([ids for ids, _ in found], texts)
+        ids = np.array([ids for ids, _ in found], np.int32)
+        return {
+            "ids": ids,
+            "segments": np.zeros_like(ids),
+            "places": np.array([places for _, places in found], np.int32),
+            "targets": np.tile(np.array(words, np.int32), (len(texts), 1)),
+        }
+
+    def answer(state: State, text: str) -> str:
+        return tokens.gap.join(words[0][0] for words in filler(state, text, 1))
+
+    names = (*tokens.vocabulary.tokens, MASK)
+    return Prompts(evaluation, feeds, answer, names.__getitem__)
 
 
 def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str, float]:
@@ -194,6 +222,12 @@ class Filler:
         return compile(self._graph)
 
     def __call__(self, state: State, text: str, count: int) -> list[Gap]:
+        ids, places = self.encoded(text)
+        return self.at(state, np.array([ids]), places, count)
+
+    def encoded(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of a text, and the positions of its gaps. Raises DataError where it has none, or
+        more tokens than the model takes."""
         parts = text.split(MASK)
         if len(parts) == 1:
             raise DataError("the text has no gap to fill", fix=f"put {MASK} where a word is wanted")
@@ -209,7 +243,7 @@ class Filler:
                 f"the text has {len(ids) - 2} tokens, the model takes {self._context - 2}",
                 fix="shorten it, or train with --set context=…",
             )
-        return self.at(state, np.array([ids]), places, count)
+        return ids, places
 
     def at(self, state: State, ids: np.ndarray, places: Sequence[int], count: int) -> list[Gap]:
         """The candidates at some positions of ids [1, position]."""

@@ -51,6 +51,9 @@ class TrainingSettings:
     """The last step; a run that goes on with more of them trains further."""
     batch_size: int = 32
     """Examples in a batch."""
+    accumulate: int = 1
+    """Batches whose gradients are gathered for one step, which is that of one large batch; steps
+    count updates."""
     optimiser: str = "adam"
     """How a gradient moves a parameter: sgd, momentum, adam or adamw."""
     learning_rate: float = 1e-3
@@ -87,8 +90,16 @@ class TrainingSettings:
     """Look at held-out data after every so many steps."""
     checkpoint_every: int = 200
     """Save after every so many steps; the last step and an interrupt save too."""
-    keep_checkpoints: int = 3
-    """How many of the newest checkpoints stay."""
+    keep_last: int = 3
+    """How many of the newest checkpoints stay on the disk."""
+    keep_best: int = 1
+    """How many of the best ones stay beside them, by `best_metric`; each is saved when it is found,
+    whatever `checkpoint_every` says."""
+    best_metric: str = "loss"
+    """The figure on held-out data by which a checkpoint is the best. One whose name ends with loss,
+    perplexity, error or per_byte is better when it is lower, any other when it is higher."""
+    patience: int = 0
+    """Stop after so many looks at held-out data without a better `best_metric`; 0: never."""
     inspect_every: int = 0
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""
@@ -109,15 +120,25 @@ class TrainingSettings:
         for name in (
             "steps",
             "batch_size",
+            "accumulate",
             "evaluate_every",
             "checkpoint_every",
-            "keep_checkpoints",
+            "keep_last",
         ):
             at_least(name, getattr(self, name), 1)
-        below("batch_size", self.batch_size, 10**9)
-        for name in ("warmup", "clip_norm", "weight_decay", "seed", "inspect_every"):
+        for name in ("batch_size", "accumulate"):
+            below(name, getattr(self, name), 10**9)
+        for name in (
+            "warmup",
+            "clip_norm",
+            "weight_decay",
+            "seed",
+            "inspect_every",
+            "keep_best",
+            "patience",
+        ):
             at_least(name, getattr(self, name), 0)
-        for name in ("steps", "keep_checkpoints"):
+        for name in ("steps", "keep_last", "keep_best", "patience"):
             below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
         for name in ("beta1", "beta2", "momentum", "final_share"):
             below_one(name, getattr(self, name))

@@ -34,6 +34,7 @@ from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
 from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.prompts import Prompts
 from graphgrad.training.sampling import Sampling
 from graphgrad.training.settings import TrainingSettings
 
@@ -106,11 +107,18 @@ class Task:
     measure: Callable[[State, Options, Stages, bool], Figures] | None = None
     """What `evaluate` gives, with options of decoding and with somebody who looks on; or, where the
     last is True, what `validate` gives."""
+    by_language: (
+        Callable[[State, Options, Stages], tuple[Figures, Mapping[str, Figures]]] | None
+    ) = None
+    """What `measure` gives at the end, and likewise for each language of the data, where its texts
+    say in which language they are."""
     generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
     """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
     on."""
     fill: Callable[[State, str, int], list[Gap]] | None = None
     """A text to the so many most probable words for each gap in it, where the model fills gaps."""
+    prompts: Prompts | None = None
+    """The loss of an answer to a text that a user types, where the model reads text."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step
@@ -155,6 +163,8 @@ class ModelFile:
     check: Mapping[str, Any]
     digest: str = ""
     """The sha256 of the file that was run; empty for a built-in model."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Settings that name files, and how a recipe calls these in the folder of `--data`."""
     recipe: str = ""
     """The recipe that the settings are of, where one was named."""
 

@@ -66,7 +66,7 @@ class Translator:
         What is blank stays blank: no model is trained on it. `first` is the number of the first
         text among those that are drawn for with one seed.
         """
-        ids = [self._encoded(text) for text in texts]
+        ids = [self.encoded(text) for text in texts]
         for place, text in enumerate(texts):
             if not text.strip():
                 yield place, [Rendering("")]
@@ -84,7 +84,8 @@ class Translator:
                 ],
             )
 
-    def _encoded(self, text: str) -> list[int]:
+    def encoded(self, text: str) -> list[int]:
+        """The ids of a source. Raises DataError where it has more tokens than the model takes."""
         ids = [*self.languages.source.encode(text), EOS]
         longest = self.languages.maximum_length
         if len(ids) > longest:

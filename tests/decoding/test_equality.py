@@ -14,8 +14,13 @@ from graphgrad.decoding.session import Session
 
 VARIANTS = pytest.mark.parametrize(
     "values",
-    [{}, {"norm": "pre", "tie": True, "activation": "gelu"}],
-    ids=["post", "pre tied gelu"],
+    [
+        {},
+        {"norm": "pre", "tie": True, "activation": "gelu"},
+        {"positions": "learned", "bias": False, "output_bias": False, "maximum_length": 64},
+        {"joint": True, "share_embeddings": True, "tie": True, "initial": "xavier"},
+    ],
+    ids=["post", "pre tied gelu", "learned without bias", "one table"],
 )
 
 

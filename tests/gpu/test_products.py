@@ -8,6 +8,7 @@ from cpu_backend import blas
 
 from graphgrad.backends.cupy.launches import ARENA, Array, Gemm
 from graphgrad.backends.cupy.products import gemm_of
+from graphgrad.graph.types import HALVES
 
 SHAPES = [
     ((4, 5), (5, 3)),
@@ -45,15 +46,22 @@ def described(array: np.ndarray) -> Array:
     return Array(ARENA, 0, array.dtype, array.shape, array.strides)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("dtype", "result"),
+    [
+        *(("float32", "float32"), ("float64", "float64")),
+        *((str(half), result) for half in HALVES for result in (str(half), "float32")),
+    ],
+)
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
-def test_a_product_of_arrays_in_any_order_is_that_of_numpy(shapes, dtype):
+def test_a_product_of_arrays_in_any_order_is_that_of_numpy(shapes, dtype, result):
     generator = np.random.default_rng(0)
     found = 0
     for transpose_a in (False, True):
         for transpose_b in (False, True):
-            a, b = (generator.integers(-9, 9, shape).astype(dtype) for shape in shapes)
-            wanted = a @ b
+            a, b = (generator.integers(-9, 9, shape) for shape in shapes)
+            wanted = (a @ b).astype(result)
+            a, b = a.astype(dtype), b.astype(dtype)
             a = a.swapaxes(-1, -2) if transpose_a else a
             b = b.swapaxes(-1, -2) if transpose_b else b
             for of_a in ORDERS:
@@ -64,7 +72,7 @@ def test_a_product_of_arrays_in_any_order_is_that_of_numpy(shapes, dtype):
                         gemm = gemm_of(
                             described(out), list(map(described, heads)), transpose_a, transpose_b
                         )
-                        assert gemm is not None
+                        assert gemm is not None and gemm.adds_in in ("float32", "float64")
                         left, right = reversed(heads) if gemm.swapped else heads
                         blas(gemm, left, right, out)
                         np.testing.assert_array_equal(out, wanted)

@@ -13,7 +13,6 @@ from graphgrad.graph import Graph, constant, input, normal
 from graphgrad.layers import (
     causal_mask,
     gated_feed_forward,
-    grouped_attention,
     layer_norm,
     learned_positions,
     multi_head_attention,
@@ -29,7 +28,7 @@ SHAPE = (2, 5, 8)
 
 
 def attended(x, **options):
-    return grouped_attention(x, causal_mask(x.shape[1]), 4, **options)
+    return multi_head_attention(x, x, causal_mask(x.shape[1]), 4, **options)
 
 
 LAYERS = {
@@ -185,15 +184,22 @@ def test_rotation_takes_its_place_from_the_positions_that_are_given():
     np.testing.assert_array_equal(late, whole[4:])
 
 
-def test_with_a_head_of_keys_for_each_it_is_multi_head_attention():
+@pytest.mark.parametrize("rotary", [False, True])
+def test_grouped_queries_are_heads_with_equal_keys_and_values(rotary):
     x = input("x", SHAPE, "float64")
-    plain = multi_head_attention(x, x, causal_mask(5), 4)
+    grouped, plain = attended(x, key_heads=2, rotary=rotary), attended(x, rotary=rotary)
     state = {
         name: np.random.default_rng(len(name)).normal(size=leaf.shape)
-        for name, leaf in Graph({"y": plain}).parameters.items()
+        for name, leaf in Graph({"y": grouped}).parameters.items()
     }
     value = np.random.default_rng(2).normal(size=SHAPE)
-    np.testing.assert_array_equal(run(attended(x), state, x=value), run(plain, state, x=value))
+    wide = dict(state)
+    for part in ("key", "value"):  # two heads of 2 features become four
+        for kind in ("w", "b"):
+            name = f"attention.{part}.{kind}"
+            heads = state[name].reshape(*state[name].shape[:-1], 2, 2)
+            wide[name] = heads.repeat(2, axis=-2).reshape(*state[name].shape[:-1], 8)
+    np.testing.assert_allclose(run(grouped, state, x=value), run(plain, wide, x=value), rtol=1e-12)
 
 
 def test_heads_are_repeated_one_by_one():
@@ -225,7 +231,8 @@ def test_a_sequence_longer_than_the_table_of_positions_is_refused():
 @pytest.mark.parametrize(("heads", "key_heads"), [(3, 3), (4, 3), (4, 0), (0, 1)])
 def test_heads_that_do_not_fit_are_refused(heads, key_heads):
     with pytest.raises(DeclarationError, match="8 does not split"):
-        grouped_attention(input("x", SHAPE), None, heads, key_heads)
+        x = input("x", SHAPE)
+        multi_head_attention(x, x, None, heads, key_heads=key_heads)
 
 
 def test_rotary_positions_need_pairs():

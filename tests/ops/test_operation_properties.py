@@ -286,7 +286,7 @@ REFUSALS = {
     "axis of concatenate": (lambda: gg.concatenate([X, X], 2), "axis 2"),
     "nothing to join": (lambda: gg.concatenate([]), "at least one value"),
     "shapes to join": (lambda: gg.concatenate([X, X[:1]], 1), "does not join"),
-    "dtype of cast": (lambda: gg.cast(X, "float16"), "float16 is not one of"),
+    "dtype of cast": (lambda: gg.cast(X, "uint8"), "uint8 is not one of"),
     "no dtype": (lambda: gg.cast(X, "flout32"), "flout32"),
     "elements of reshape": (lambda: gg.reshape(X, (4, 2)), r"\[2, 3\] has 6 elements"),
     "rest of reshape": (lambda: gg.reshape(X, (4, -1)), "6 is not always divisible by 4"),

@@ -5,10 +5,9 @@ The PyTorch model is written from the paper, not from graphgrad's source: attent
 `scaled_dot_product_attention` or `MultiheadAttention`, so a shared misunderstanding cannot hide.
 """
 
-import math
-
 import numpy as np
 import pytest
+from torch_transformer import Oracle, ids_of, masks_of, tensors
 
 from graphgrad.backprop import derive
 from graphgrad.compile import compile
@@ -19,7 +18,6 @@ from graphgrad.training.optimisers import SEED, STEP, training_step
 from graphgrad.training.settings import TrainingSettings
 
 torch = pytest.importorskip("torch", reason="the oracle of these tests is PyTorch (pip: torch)")
-F = torch.nn.functional
 
 SOURCES, TARGETS = 13, 11
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
@@ -77,114 +75,11 @@ def random_state(graph, seed=0):
     return state
 
 
-# ---------------------------------------------------------------- the model in PyTorch
-
-
-class Oracle:
-    """The Transformer in PyTorch on parameters `p`, by graphgrad's names.
-
-    `masks` are dropout's factors by the name of the place; a place without one has no dropout.
-    """
-
-    def __init__(self, settings, p, masks=()):
-        self.settings, self.p, self.masks = settings, p, dict(masks)
-
-    def linear(self, x, name):
-        return F.linear(x, self.p[f"{name}.w"].T, self.p[f"{name}.b"])
-
-    def norm(self, x, name):
-        gain, bias = self.p[f"{name}.gain"], self.p[f"{name}.bias"]
-        return F.layer_norm(x, (self.settings.width,), gain, bias, 1e-5)
-
-    def dropout(self, x, name):
-        return x * self.masks[name] if name in self.masks else x
-
-    def attention(self, name, queries, memory, allowed):
-        def heads(x, part):
-            x = self.linear(x, f"{name}.{part}")
-            return x.unflatten(-1, (self.settings.heads, -1)).transpose(1, 2)
-
-        mixed = F.scaled_dot_product_attention(
-            heads(queries, "query"), heads(memory, "key"), heads(memory, "value"), allowed
-        )
-        return self.linear(mixed.transpose(1, 2).flatten(2), f"{name}.output")
-
-    def feed_forward(self, name, x):
-        activation = {"relu": F.relu, "tanh": torch.tanh, "gelu": F.gelu}[self.settings.activation]
-        return self.linear(activation(self.linear(x, f"{name}.inner")), f"{name}.outer")
-
-    def sublayer(self, x, name, function):
-        if self.settings.norm == "pre":
-            return x + self.dropout(function(self.norm(x, f"{name}_norm")), f"{name}_dropout")
-        return self.norm(x + self.dropout(function(x), f"{name}_dropout"), f"{name}_norm")
-
-    def embedded(self, ids, name):
-        width = self.settings.width
-        position = torch.arange(ids.shape[1], dtype=torch.float64)[:, None]
-        even = torch.arange(0, width, 2, dtype=torch.float64)
-        rate = torch.exp(even * (-math.log(10000.0) / width))
-        code = torch.zeros(ids.shape[1], width, dtype=torch.float64)
-        code[:, 0::2], code[:, 1::2] = torch.sin(position * rate), torch.cos(position * rate)
-        x = F.embedding(ids, self.p[f"{name}.embedding"]) * math.sqrt(width) + code
-        return self.dropout(x, f"{name}.dropout")
-
-    def __call__(self, source, target_input, target_output):
-        settings = self.settings
-        in_source = (source != 0)[:, None, None, :]
-        x = self.embedded(source, "encoder")
-        for number in range(settings.layers):
-            x = self.layer(x, f"encoder.{number}", in_source)
-        memory = self.norm(x, "encoder.final_norm") if settings.norm == "pre" else x
-        length = target_input.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool).tril()
-        in_target = (target_input != 0)[:, None, None, :] & causal
-        x = self.embedded(target_input, "decoder")
-        for number in range(settings.layers):
-            x = self.layer(x, f"decoder.{number}", in_target, memory, in_source)
-        if settings.norm == "pre":
-            x = self.norm(x, "decoder.final_norm")
-        if settings.tie:
-            logits = F.linear(x, self.p["decoder.embedding"], self.p["decoder.output.b"])
-        else:
-            logits = self.linear(x, "decoder.output.dense")
-        # the mean is over the targets that are not ignored, in PyTorch as in graphgrad
-        smoothing = settings.label_smoothing
-        return F.cross_entropy(
-            logits.flatten(0, 1), target_output.flatten(), ignore_index=0, label_smoothing=smoothing
-        )
-
-    def layer(self, x, name, allowed, memory=None, allowed_memory=None):
-        own, cross = f"{name}.attention", f"{name}.cross_attention"
-        x = self.sublayer(x, own, lambda h: self.attention(own, h, h, allowed))
-        if memory is not None:
-            x = self.sublayer(x, cross, lambda h: self.attention(cross, h, memory, allowed_memory))
-        network = f"{name}.feed_forward"
-        return self.sublayer(x, network, lambda h: self.feed_forward(network, h))
-
-
-def tensors(state, names):
-    return {
-        name: torch.tensor(state[name], dtype=torch.float64, requires_grad=True) for name in names
-    }
-
-
-def ids_of(feeds):
-    return {name: torch.from_numpy(array).long() for name, array in feeds.items()}
-
-
-def masks_of(found):
-    """Dropout's factors as graphgrad drew them, by place."""
-    return {
-        name.removesuffix(".mask"): torch.from_numpy(array)
-        for name, array in found.items()
-        if name.endswith("dropout.mask")
-    }
-
-
 def assert_same(found, expected, what, absolute=ABSOLUTE):
     np.testing.assert_allclose(found, expected, RELATIVE, absolute, err_msg=what)
 
 
+ONE_TABLE = {"joint": True, "share_embeddings": True, "tie": True}
 VARIANTS = {
     "post": {},
     "pre": {"norm": "pre"},
@@ -193,21 +88,62 @@ VARIANTS = {
     "no smoothing": {"label_smoothing": 0.0},
     "dropout": {"dropout": 0.2},
     "pre dropout": {"dropout": 0.2, "norm": "pre"},
+    "attention dropout": {"attention_dropout": 0.2},
+    "activation dropout": {"activation_dropout": 0.2},
+    "learned positions": {"positions": "learned", "maximum_length": 8},
+    "no bias": {"norm": "pre", "bias": False},
+    "no output bias": {"output_bias": False, "activation": "silu"},
+    "shared embeddings": {"joint": True, "share_embeddings": True},
+    "one table": ONE_TABLE,
+    "fairseq": {
+        **ONE_TABLE,
+        "output_bias": False,
+        "initial": "xavier",
+        "dropout": 0.3,
+        "attention_dropout": 0.1,
+        "activation_dropout": 0.1,
+    },
+    "all at once": {
+        **ONE_TABLE,
+        "norm": "pre",
+        "positions": "learned",
+        "activation": "gelu_tanh",
+        "bias": False,
+        "output_bias": False,
+        "dropout": 0.1,
+        "attention_dropout": 0.2,
+        "activation_dropout": 0.3,
+    },
 }
+
+
+def sizes_of(settings):
+    """The sizes of the vocabularies, equal where there is one."""
+    return SOURCES, SOURCES if settings.joint else TARGETS
 
 
 # ---------------------------------------------------------------- one step
 
 
+def expected_masks(settings):
+    """Two embeddings, 2 + 3 parts, 1 + 2 attentions and 1 + 1 networks a layer."""
+    layers = settings.layers
+    return (
+        bool(settings.dropout) * (2 + 5 * layers)
+        + bool(settings.attention_dropout) * 3 * layers
+        + bool(settings.activation_dropout) * 2 * layers
+    )
+
+
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
 def test_loss_and_every_gradient(values):
     settings = settings_of(**values)
-    graph = derive(training_graph(settings, SOURCES, TARGETS), "loss")
+    graph = derive(training_graph(settings, *sizes_of(settings)), "loss")
     masks = [name for name in graph.names if name.endswith("dropout.mask")]
     deltas = [f"{name}.delta" for name in graph.parameters]
     state, feeds = random_state(graph), batch(1)
     found = compile(graph, [*masks, *deltas])(state, **feeds)
-    assert bool(masks) == bool(settings.dropout)
+    assert len(masks) == expected_masks(settings)
     parameters = tensors(state, graph.parameters)
     loss = Oracle(settings, parameters, masks_of(found))(**ids_of(feeds))
     loss.backward()

@@ -8,27 +8,23 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from graphgrad.backends.cupy.launches import Gemm
 from graphgrad.backends.cupy.libraries import places_of
 
 WORKSPACE = 32 << 20
 """Bytes; what NVIDIA recommends for Hopper."""
-_TYPES = {"float32": 0, "float64": 1}
+_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
 """cudaDataType_t."""
-_COMPUTE = {"float32": 68, "float64": 70}
-"""cublasComputeType_t: float32 is computed in float32, not in TF32."""
-_TF32 = 77
+_COMPUTE = {"float32": 68, "float64": 70, "tf32": 77}
+"""cublasComputeType_t: float32 is computed in TF32 only where the product says so."""
 _DEFAULT = -1
 
 
 class Cublas:
     """One handle of the library at a path."""
 
-    def __init__(self, path: str, tf32: bool = False) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._compute = {**_COMPUTE, **({"float32": _TF32} if tf32 else {})}
         self._library = ctypes.CDLL(path)
         self._handle = ctypes.c_void_p()
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
@@ -42,11 +38,11 @@ class Cublas:
         space = ctypes.c_void_p(workspace), ctypes.c_size_t(WORKSPACE)
         self._call("cublasSetWorkspace_v2", self._handle, *space)
 
-    def prepared(self, gemm: Gemm, dtype: np.dtype, addresses: tuple[int, int, int]) -> Any:
+    def prepared(self, gemm: Gemm, addresses: tuple[int, int, int]) -> Any:
         """A call that is ready: `addresses` are those of left, right and out, or, where the gemm
         has `starts`, of the tables of the addresses of each product."""
-        name, kind = str(dtype), ctypes.c_int(_TYPES[str(dtype)])
-        number = ctypes.c_float if name == "float32" else ctypes.c_double
+        kind, of_result = (ctypes.c_int(_TYPES[its]) for its in (gemm.operands, gemm.result))
+        number = ctypes.c_double if gemm.adds_in == "float64" else ctypes.c_float
         one, zero = number(1), number(0)
         left, right, out = map(ctypes.c_void_p, addresses)
         strides = [] if gemm.starts else [[ctypes.c_longlong(each)] for each in gemm.strides]
@@ -63,9 +59,9 @@ class Cublas:
             *(left, kind, leading[0], *of_left),
             *(right, kind, leading[1], *of_right),
             ctypes.byref(zero),
-            *(out, kind, leading[2], *of_out),
+            *(out, of_result, leading[2], *of_out),
             ctypes.c_int(gemm.batch),
-            ctypes.c_int(self._compute[name]),
+            ctypes.c_int(_COMPUTE[gemm.adds_in]),
             ctypes.c_int(_DEFAULT),
         )
 

@@ -122,6 +122,13 @@ class Gemm:
     """From each product of the batch to the next, unless there are `starts`."""
     starts: tuple[tuple[int, int, int], ...] = ()
     """Where each product of the batch begins, if no strides say it."""
+    operands: str = "float32"
+    """The dtype of left and right."""
+    result: str = "float32"
+    """The dtype of the result: that of the operands, or float32 for those of 16 bits."""
+    adds_in: str = "float32"
+    """What products are added up in: float32, tf32 (float32 whose operands lose digits before) or
+    float64."""
 
 
 @dataclass(frozen=True, slots=True)

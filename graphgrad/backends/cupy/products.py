@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product as all_of
 
+import numpy as np
+
 from graphgrad.backends.cupy.kernel_files import Strides, joined_axes
 from graphgrad.backends.cupy.launches import Array, Gemm
 
-FLOATS = ("float32", "float64")
+FLOATS = ("float32", "float64", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,17 @@ class _Matrix:
 
 
 def gemm_of(
-    out: Array, heads: Sequence[Array], transpose_a: bool, transpose_b: bool
+    out: Array,
+    heads: Sequence[Array],
+    transpose_a: bool,
+    transpose_b: bool,
+    dtype: np.dtype | None = None,
+    precision: str = "",
 ) -> Gemm | None:
-    """The call for a product of arrays, or None where one lies in no way that BLAS reads."""
-    size, batch = out.dtype.itemsize, out.shape[:-2]
+    """The call for a product of arrays, or None where one lies in no way that BLAS reads.
+
+    The dtype of the result is that of `out`."""
+    batch = out.shape[:-2]
     if str(out.dtype) not in FLOATS:
         return None
     if not all(array.size for array in heads):
@@ -51,7 +60,7 @@ def gemm_of(
     steps: list[Strides] = []
     sides = (*heads, out)
     for array, transposed in zip(sides, (transpose_a, transpose_b, False), strict=True):
-        strides = tuple(stride // size for stride in array.strides)
+        strides = tuple(stride // array.dtype.itemsize for stride in array.strides)
         matrix = _Matrix(*array.shape[-2:], *strides[-2:])
         matrices.append(matrix.turned if transposed else matrix)
         steps.append(_broadcast(array.shape[:-2], strides[:-2], batch))
@@ -76,6 +85,8 @@ def gemm_of(
         count,
         strides_of_batch,
         starts,
+        *(str(heads[0].dtype), str(out.dtype)),
+        precision or ("float64" if out.dtype.itemsize == 8 else "float32"),
     )
 
 
