@@ -27,7 +27,7 @@ BACKENDS = ("numpy", "cupy")
 """What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
 
 SMALLEST_ATTENTION: Mapping[str, int | None] = {"numpy": None, "cupy": 1}
-"""The smallest number of scores of a head for attention as one operation by backend; None: never."""
+"""The smallest number of scores of a head for attention as one operation; None: never."""
 
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
 CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")

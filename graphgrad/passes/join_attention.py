@@ -163,7 +163,7 @@ def _arguments(
     causal, mask = masks.parts(forward.mask, forward.weights.type.sizes)
     scale = 1.0 if forward.scale is None else float(forward.scale.attributes["value"].array)
     attributes = {"scale": scale, "causal": causal, "rate": 0.0, "stream": 0}
-    options = () if mask is None else (new(mask),)
+    options: tuple[Node, ...] = () if mask is None else (new(mask),)
     if forward.dropped is not None:
         attributes |= {name: forward.dropped.attributes[name] for name in ("rate", "stream")}
         options += tuple(map(new, forward.dropped.heads))
@@ -331,6 +331,7 @@ class _Masks:
         if mask.operation is not constant or mask.type.sizes[-2:] != sizes[-2:]:
             return False
         if mask not in self._causal:
-            triangle = np.tri(*sizes[-2:], dtype=bool)
+            queries, keys = sizes[-2:]
+            triangle = np.tri(queries, keys) == 1
             self._causal[mask] = bool(np.all(mask.attributes["value"].array == triangle))
         return self._causal[mask]

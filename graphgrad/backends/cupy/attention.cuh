@@ -1,6 +1,6 @@
 // What the kernels of attention share: products of tiles, by 256 threads.
 //
-// A tile has 16 · R rows, and 16 threads, the half of a warp, have R of them together. Matrices are
+// A tile has 16 R rows, and 16 threads, the half of a warp, have R of them together. Matrices are
 // staged in shared memory piece by piece, so that a tile needs as much of it for any number of
 // features. Sums are kept in registers, added up in one order, by fused multiply-adds: nothing else
 // is shared between blocks, and two runs give the same bits.
@@ -29,7 +29,8 @@ struct Matrix {
 };
 
 // A piece of a matrix, from a column on, in shared memory: 4 numbers more a row, so that 8 threads
-// that read 4 numbers each from rows below each other meet different banks. Zeros beyond the matrix.
+// that read 4 numbers each from rows below each other meet different banks. Zeros beyond
+// the matrix.
 template <int ROWS, int COLUMNS, class A, class T>
 __device__ inline void stage(A* to, const Matrix<T>& from, int column) {
     for (int place = threadIdx.x; place < ROWS * COLUMNS; place += 256) {
@@ -41,7 +42,7 @@ __device__ inline void stage(A* to, const Matrix<T>& from, int column) {
     }
 }
 
-// sums[r][c] += the product of row 16-thread-line · R + r of the left matrix and row lane + 16 c of
+// sums[r][c] += the product of row 16-thread-line R + r of the left matrix and row lane + 16 c of
 // the right one
 template <int R, int C, class A, class T>
 __device__ inline void add_dots(
@@ -73,8 +74,8 @@ __device__ inline void add_dots(
     }
 }
 
-// sums[r][V · chunk + i] += the product of row line · R + r of the weights, COLUMNS of them in shared
-// memory, and column 16 V · chunk + V · lane + i of the matrix
+// sums[r][V chunk + i] += the product of row line R + r of the weights, COLUMNS of them in shared
+// memory, and column 16 V chunk + V lane + i of the matrix
 template <int COLUMNS, int V, int R, int SUMS, class A, class T>
 __device__ inline void add_weighted(
     A (&sums)[R][SUMS], const A* weights, A* staged, const Matrix<T>& matrix) {
@@ -133,6 +134,7 @@ __device__ inline void write_rows(
 #pragma unroll
         for (int n = 0; n < SUMS; ++n) {
             const int row = line * R + r, column = n / V * 16 * V + lane * V + n % V;
-            if (row < rows && column < columns) to[row * stride + column] = T(sums[r][n] * factors[r]);
+            if (row < rows && column < columns)
+                to[row * stride + column] = T(sums[r][n] * factors[r]);
         }
 }

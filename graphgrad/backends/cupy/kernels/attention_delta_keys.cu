@@ -1,6 +1,6 @@
 // What the delta of attention sends to 16 R keys of one head and their values: weights are computed
-// again from the statistics, 16 C queries at a time (Dao 2023, algorithm 2). A block writes the rows
-// of its own keys and nothing else, so no sum has to wait for another block.
+// again from the statistics, 16 C queries at a time (Dao 2023, algorithm 2). A block writes the
+// rows of its own keys and nothing else, so no sum has to wait for another block.
 extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long queries,
     const long long keys,

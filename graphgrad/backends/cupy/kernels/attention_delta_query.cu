@@ -1,5 +1,5 @@
-// What the delta of attention sends to 16 R queries of one head: weights are computed again from the
-// statistics, 16 C keys at a time (Dao 2023, algorithm 2).
+// What the delta of attention sends to 16 R queries of one head: weights are computed again from
+// the statistics, 16 C keys at a time (Dao 2023, algorithm 2).
 extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long queries,
     const long long keys,
@@ -44,7 +44,8 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     const int lane = threadIdx.x % 16, line = threadIdx.x / 16;
     const long long head = blockIdx.x / tiles, outer = head / inner, in = head % inner;
     // the last queries have the most keys where later ones are hidden, so they are begun first
-    const long long first = ($causal ? tiles - 1 - blockIdx.x % tiles : blockIdx.x % tiles) * 16 * R;
+    const long long tile = blockIdx.x % tiles;
+    const long long first = ($causal ? tiles - 1 - tile : tile) * 16 * R;
     const Matrix<$element> q = Matrix<$element>{
         query + outer * query_outer + in * query_inner, query_row, queries, $width}.below(first);
     const Matrix<$element> d = Matrix<$element>{

@@ -1,4 +1,5 @@
-// Σ δ · o of each query, which every delta of its scores is measured from: 32 threads a query.
+// The sum of delta times value over the features of each query, which the deltas of its scores are
+// measured from: 32 threads a query.
 extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long count,
     const long long queries,

@@ -1,6 +1,7 @@
 // Attention for 16 R queries of one head: scores, softmax and values, 16 C keys at a time, so that
 // no score is ever written to memory (Dao et al. 2022; the online softmax of Milakov and Gimelshein
-// 2018). `statistics` gets log Σ exp of each query's scores, ∞ where it may attend to no key.
+// 2018). `statistics` gets the logarithm of the sum of exp of each query's scores, infinity where
+// it may attend to no key.
 extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long queries,
     const long long keys,
@@ -40,7 +41,8 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     const int lane = threadIdx.x % 16, line = threadIdx.x / 16;
     const long long head = blockIdx.x / tiles, outer = head / inner, in = head % inner;
     // the last queries have the most keys where later ones are hidden, so they are begun first
-    const long long first = ($causal ? tiles - 1 - blockIdx.x % tiles : blockIdx.x % tiles) * 16 * R;
+    const long long tile = blockIdx.x % tiles;
+    const long long first = ($causal ? tiles - 1 - tile : tile) * 16 * R;
     const Matrix<$element> q = Matrix<$element>{
         query + outer * query_outer + in * query_inner, query_row, queries, $width}.below(first);
     const Matrix<$element> k = {
