@@ -42,6 +42,7 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
+from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
@@ -75,6 +76,14 @@ class OpenRun:
     warnings: tuple[str, ...] = ()
     gives_up: bool = False
     """The caller chose the step: `train` removes everything recorded after it."""
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """The state with which the model is measured and shown: with the moving averages of its
+        parameters where it has any, unless the settings say otherwise."""
+        if not self.settings.use_average or not int(self.state[STEP]):
+            return self.state
+        return with_averages(self.task.graph, self.state)
 
     @property
     def next_batch(self) -> int:

@@ -123,7 +123,7 @@ def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
 
 def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
     """The figures on held-out data, of some of it if `quick`; who waits is told how long."""
-    task, state = run.task, read_only(run.state)
+    task, state = run.task, read_only(run.weights)
     if task.measure is not None:
         return task.measure(state, Options(), Waiting(say=shown.message), quick)
     if not quick:
@@ -263,7 +263,7 @@ def _show(
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(read_only(run.state)):
+    for line in run.task.examples(read_only(run.weights)):
         progress.message(f"    {line}")
         run.folder.log(line)
     named = {f"{HELD_OUT}{name}": value for name, value in figures.items() if name != "examples"}
