@@ -102,16 +102,19 @@ def train(
         if step < settings.steps and not stopped:
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
-        if not measured:
-            return Outcome("finished", step, {})
-        try:
-            figures = _figures(run, shown, quick=False)
-        except KeyboardInterrupt:
-            return Outcome("interrupted", step, {})
-        _keep_configuration(run)  # where no step was left to train, not before all went well
-        written = {"step": step, **json_figures(figures), **_signatures(run)}
-        run.folder.write_json(EVALUATION, written)
-        run.folder.log(f"finished: {figures}")
+        return _ended(run, shown, step) if measured else Outcome("finished", step, {})
+
+
+def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
+    """The end of a run, with the figures of its last state on the test data."""
+    try:
+        figures = _figures(run, shown, quick=False)
+    except KeyboardInterrupt:
+        return Outcome("interrupted", step, {})
+    _keep_configuration(run)  # where no step was left to train, not before all went well
+    written = {"step": step, **json_figures(figures), **_signatures(run)}
+    run.folder.write_json(EVALUATION, written)
+    run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
 
 
