@@ -17,8 +17,8 @@ from graphgrad.errors import ConfigurationError, DataError
 class Decoder:
     """Decodes with one model; programs are compiled at their first use and kept."""
 
-    def __init__(self, decodable: Decodable, rows: int = ROWS) -> None:
-        self.programs, self._rows = Programs(decodable), rows
+    def __init__(self, decodable: Decodable, rows: int = ROWS, backend: str = "numpy") -> None:
+        self.programs, self._rows = Programs(decodable, backend), rows
 
     def __call__(
         self,
@@ -52,6 +52,7 @@ class Decoder:
         options, done = options or Options(), 0
         for sentence in sentences:
             self._check(sentence, options)
+        state = self.programs.placed(state)
         size = batch_for(max(len(sentences), least), options.beam, self._rows)
         for places in self._groups(sentences, size):
             chosen = [sentences[place] for place in places]
@@ -77,7 +78,7 @@ class Decoder:
                 f"a beam of {options.beam} has no token before its end", fix="leave the beam out"
             )
         self._check(sentence, options)
-        batch = Batch(self.programs, state, [sentence], options, 1)
+        batch = Batch(self.programs, self.programs.placed(state), [sentence], options, 1)
         while batch.going:
             ended = batch.advance()
             yield ended[0][1][0].tokens[-1] if ended else batch.tokens_of(0)[-1]

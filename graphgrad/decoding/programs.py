@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from graphgrad import ops
+from graphgrad.backends import backend_called
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding.decodable import Decodable
 from graphgrad.graph import Graph, Node, constant, input, leaf_name
@@ -53,7 +54,6 @@ class StepProgram:
     compiled: Compiled
     caches: Mapping[str, tuple[tuple[int, ...], np.dtype]]
     """Shape and dtype of each by the name of its state."""
-    parameters: tuple[str, ...]
     inputs: frozenset[str]
     """The inputs of a step that the model uses; some models have no positions."""
 
@@ -61,8 +61,8 @@ class StepProgram:
 class Programs:
     """Programs of one model, compiled at their first use and kept."""
 
-    def __init__(self, decodable: Decodable) -> None:
-        self.decodable = decodable
+    def __init__(self, decodable: Decodable, backend: str = "numpy") -> None:
+        self.decodable, self.backend = decodable, backend
         self._steps: dict[tuple[StepSizes, Wanted | None], StepProgram] = {}
 
     @property
@@ -83,14 +83,17 @@ class Programs:
     def encoding(self) -> Compiled | None:
         """The compiled encoder; None for a model without one."""
         graph = self.decodable.encoding
-        return None if graph is None else compile(graph, fuse=True)
+        return None if graph is None else compile(graph, fuse=True, backend=self.backend)
 
     def encoded(self, state: State, source: np.ndarray) -> dict[str, np.ndarray]:
         """The inputs of each step that are computed from the sources [batch, source]."""
         if self.encoding is None:
             return {}
-        known = {name: state[name] for name in self.encoding.graph.states}
-        return {"source": source, **self.encoding(known, source=source)}
+        return {"source": source, **self.encoding(state, source=source)}
+
+    def placed(self, arrays: State) -> State:
+        """The arrays where the programs need no copy of them."""
+        return backend_called(self.backend).placed(arrays)
 
     def step(self, sizes: StepSizes, wanted: Wanted | None) -> StepProgram:
         """The program of a step of these sizes; without outputs where none are wanted."""
@@ -105,9 +108,9 @@ class Programs:
         outputs = {} if wanted is None else self._outputs(logits, wanted)
         graph = Graph(outputs, step.updates)
         caches = {leaf_name(leaf): (leaf.type.sizes, leaf.dtype) for leaf in step.updates}
-        parameters = tuple(name for name in graph.states if name not in caches)
         inputs = frozenset(graph.inputs)
-        return StepProgram(compile(graph, fuse=True), caches, parameters, inputs)
+        compiled = compile(graph, fuse=True, backend=self.backend)
+        return StepProgram(compiled, caches, inputs)
 
     def _outputs(self, logits: Node, wanted: Wanted) -> dict[str, Node]:
         allowed = logits

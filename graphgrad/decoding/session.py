@@ -5,6 +5,9 @@ Every sentence has numbered slots for keys and values. A new position takes the 
 common past, so reordering rows reorders `visible`: keys and values are not moved. When all slots
 are taken, those that no row attends to are freed; if that is not enough, their number is doubled.
 The place of a sentence that has ended is given to the next one (`admit`).
+
+On a device, keys and values and what was encoded stay there from step to step; they are fetched,
+and placed anew, where slots are added, the batch shrinks, or a sentence is admitted.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from graphgrad.backends import joined, resident
 from graphgrad.decoding.programs import Programs, State, Wanted
 from graphgrad.decoding.sizes import rounded_up
 from graphgrad.layers.cache import StepSizes
@@ -36,8 +40,11 @@ class Session:
         most: int | None = None,
     ) -> None:
         self._programs, self._state, self._most = programs, state, most
-        self._encoded: dict[str, np.ndarray] = {}
-        self._caches: dict[str, np.ndarray] = {}
+        self._own: dict[str, np.ndarray] = {}
+        """What was encoded, before it is placed."""
+        self._encoded, self._caches = programs.placed({}), programs.placed({})
+        self._whole: State | None = None
+        """State, caches and what was encoded, as one."""
         self.batch, self.rows, self.slots = batch, rows, slots
         self.filled = np.zeros(batch, np.int64)
         """The number of taken slots of each sentence: [batch]."""
@@ -50,9 +57,11 @@ class Session:
     ) -> None:
         """Gives these places of the batch to new sentences, number `numbers` of those encoded."""
         for name, array in encoded.items():
-            if name not in self._encoded:
-                self._encoded[name] = np.zeros((self.batch, *array.shape[1:]), array.dtype)
-            self._encoded[name][places] = array[numbers]
+            if name not in self._own:
+                self._own[name] = np.zeros((self.batch, *array.shape[1:]), array.dtype)
+            self._own[name][places] = array[numbers]
+        if encoded:
+            self._encoded, self._whole = self._programs.placed(self._own), None
         self.filled[places] = self.length[places] = 0
         self.visible[places] = False
 
@@ -114,11 +123,13 @@ class Session:
 
     def keep(self, sentences: np.ndarray) -> None:
         """Reduces the batch to these sentences."""
-        for name, array in self._encoded.items():
-            self._encoded[name] = array[sentences]
+        self._own = {name: array[sentences] for name, array in self._own.items()}
+        self._encoded = self._programs.placed(self._own)
+        caches = {}
         for name, array in self._caches.items():
             by_sentence = array.reshape(self.batch, -1, *array.shape[1:])
-            self._caches[name] = by_sentence[sentences].reshape(-1, *array.shape[1:])
+            caches[name] = by_sentence[sentences].reshape(-1, *array.shape[1:])
+        self._set_caches(caches)
         self.visible, self.filled, self.length = (
             array[sentences] for array in (self.visible, self.filled, self.length)
         )
@@ -128,13 +139,22 @@ class Session:
         self, sizes: StepSizes, wanted: Wanted | None, feeds: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         program = self._programs.step(sizes, wanted)
-        for name, (shape, dtype) in program.caches.items():
-            if name not in self._caches:  # not np.empty: a weight of 0 times NaN is NaN
-                self._caches[name] = np.zeros(shape, dtype)
-        state = {name: self._state[name] for name in program.parameters}
-        given = {**feeds, **self._encoded}
-        inputs = {name: given[name] for name in program.inputs}
-        return program.compiled({**state, **self._caches}, inputs)
+        missing = {
+            name: np.zeros(*its)  # not np.empty: a weight of 0 times NaN is NaN
+            for name, its in program.caches.items()
+            if name not in self._caches
+        }
+        if missing:
+            self._set_caches({**self._caches, **missing})
+        if self._whole is None:
+            self._whole = joined(self._state, self._encoded, self._caches)
+        there = resident(self._whole, program.inputs)
+        given = {**self._encoded, **feeds} if not there else feeds
+        inputs = {name: given[name] for name in program.inputs - there.keys()}
+        return program.compiled(self._whole, inputs)
+
+    def _set_caches(self, caches: Mapping[str, np.ndarray]) -> None:
+        self._caches, self._whole = self._programs.placed(caches), None
 
     def _make_room(self, resting: np.ndarray) -> None:
         """Frees or adds slots until each sentence that is not `resting` has one for each row."""
@@ -158,12 +178,14 @@ class Session:
         counts = used.sum(axis=1)
         most = int(counts.max(initial=0))
         order = np.argsort(~used, axis=1, kind="stable")[:, :most]
+        caches = {}
         for name, array in self._caches.items():
             larger = np.zeros((len(array), slots, array.shape[2]), array.dtype)
             heads = len(array) // self.batch
             index = np.repeat(order, heads, axis=0)[:, :, None]
             larger[:, :most] = np.take_along_axis(array, index, axis=1)
-            self._caches[name] = larger
+            caches[name] = larger
+        self._set_caches(caches)
         visible = np.zeros((*self.visible.shape[:2], slots), bool)
         visible[:, :, :most] = np.take_along_axis(self.visible, order[:, None], axis=2)
         visible[resting] = False
