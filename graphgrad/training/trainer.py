@@ -82,7 +82,9 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     check_settings(run)
     recorder = None
     if settings.inspect_every:
-        recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse)
+        recorder = Recorder(
+            run.graph, settings.inspect_patterns, settings.fuse, settings.inspect_by
+        )
     first = task.feeds(done)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
@@ -166,7 +168,7 @@ def check_settings(run: OpenRun) -> None:
             f"set steps to more than {done}",
         )
     if settings.inspect_every:
-        recorded_names(run.graph, settings.inspect_patterns)
+        recorded_names(run.graph, settings.inspect_patterns, settings.inspect_by)
         if settings.backend != "numpy":
             raise ConfigurationError(
                 f"figures are recorded by the backend numpy, not by {settings.backend}",
