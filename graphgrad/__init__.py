@@ -16,8 +16,8 @@ arithmetic, comparison and choice
     logical_or maximum minimum multiply negative not_equal reciprocal sign stop_gradient
     subtract where
 elementwise functions
-    cos erf exp expm1 gelu gelu_tanh log log1p power relu rsqrt sigmoid silu sin softplus sqrt
-    tanh
+    cos erf exp expm1 gelu gelu_tanh identity log log1p power relu rsqrt sigmoid silu sin softplus
+    sqrt tanh
 over axes
     argmax logsumexp max mean min sum top variance matmul
 shapes
@@ -30,7 +30,8 @@ softmax, losses, dropout
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 graphs and deltas
-    Graph Node derive grad hessian_vector jacobian_vector surgery vector_jacobian verify
+    Graph Node derive grad hessian_vector jacobian_vector mixed_precision surgery vector_jacobian
+    verify
 research: values and deltas at named places
     activation_patching attribution backward_lens logit_lens substituted watch
 run
@@ -111,6 +112,7 @@ from graphgrad.ops import (
     gelu,
     gelu_tanh,
     half_squared_error,
+    identity,
     is_finite,
     less,
     less_equal,
@@ -169,6 +171,7 @@ from graphgrad.ops import (
     zeros_like,
 )
 from graphgrad.ops.rules import elementwise
+from graphgrad.passes.precision import mixed_precision
 from graphgrad.passes.surgery import surgery
 from graphgrad.training import adam, adamw, fit, load, momentum, save, sgd
 
@@ -227,6 +230,7 @@ __all__ = [
     "grad",
     "half_squared_error",
     "hessian_vector",
+    "identity",
     "initial_state",
     "input",
     "iota",
@@ -251,6 +255,7 @@ __all__ = [
     "mean_over_targets",
     "min",
     "minimum",
+    "mixed_precision",
     "momentum",
     "multiply",
     "negative",

@@ -1,6 +1,7 @@
 """Compiles a graph to programs: optimise, specialise, schedule, fuse, plan, lower.
 
-    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES (, FUSING_PASSES)-->
+    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES
+          (, PRECISION_PASSES of mixed precision) (, FUSING_PASSES of kernels)-->
     --make_schedule--> order and layouts --fuse--> groups --make_plan--> plan --lower--> Program
 
 The passes run once for all sizes; the stages after them run once for each set of concrete sizes.
@@ -17,7 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import COMPILES, Backend, Program, backend_called
+from graphgrad.backends import (
+    COMPILES,
+    Backend,
+    Prepared,
+    Program,
+    Started,
+    backend_called,
+    need_room,
+    ran_out,
+)
 from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError, EnvironmentLimitError, UnknownNameError
 from graphgrad.fusion import fuse as fuse_nodes
@@ -28,9 +38,9 @@ from graphgrad.graph.interface import Feeds, Given, named_inputs
 from graphgrad.graph.single import Single
 from graphgrad.graph.text import summary
 from graphgrad.graph.verify import need_graph
+from graphgrad.memory import OutOfMemoryError
 from graphgrad.options import PROGRAMS, Options
 from graphgrad.passes import (
-    FUSING_PASSES,
     PASSES,
     SPECIALISED_PASSES,
     Check,
@@ -39,11 +49,12 @@ from graphgrad.passes import (
     ValueCheck,
     all_sizes_of,
     free_dimensions,
+    need_no_float64,
     optimise,
     sizes_of,
     specialise,
 )
-from graphgrad.plan import make_plan
+from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
 
 
@@ -73,8 +84,8 @@ class Compiled(Single, Displayed):
     ) -> None:
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         self.options, self.open_sizes = options, free_dimensions(graph)
-        passes = (*specialised_passes, *FUSING_PASSES) if options.fuse else specialised_passes
-        self._guards, self._passes, self._check = tuple(guards), options.remaining(passes), check
+        self._passes, self._rounding = options.passes_of_a_program(specialised_passes)
+        self._guards, self._check = tuple(guards), check
         self._programs: dict[tuple[int, ...], Program] = {}  # the most recently used last
         self._backend, self._lock = backend, threading.Lock()
 
@@ -94,6 +105,47 @@ class Compiled(Single, Displayed):
         unchanged), and EnvironmentLimitError if there is not enough memory.
         """
         inputs = named_inputs(self.graph.inputs, feeds or {}, inputs)
+        program, sizes = self._program_for(inputs)
+        try:
+            return program(state, **inputs)
+        except OutOfMemoryError as problem:
+            raise self._ran_out(problem, program.plan, sizes) from None
+
+    def prepare(self, feeds: Given | None = None, /, **inputs: Any) -> Prepared:
+        """Checks the inputs of a later run, and with `backend="cupy"` has them copied to the device
+        while another run goes on. Their arrays must not change until that run has ended.
+
+        >>> run = gg.compile(gg.Graph({"y": gg.tanh(gg.input("x", "n"))}))
+        >>> started = run.start({}, run.prepare(x=[0.0, 0.0]))
+        >>> started.results()["y"]
+        array([0., 0.], dtype=float32)
+        """
+        named = named_inputs(self.graph.inputs, feeds or {}, inputs)
+        program, sizes = self._program_for(named)
+        try:
+            return program.prepare(**named)
+        except OutOfMemoryError as problem:
+            raise self._ran_out(problem, program.plan, sizes) from None
+
+    def start(self, state: Mapping[str, np.ndarray] | None, prepared: Prepared) -> Started:
+        """Starts a run with prepared inputs; `results()` of what it returns waits for its end.
+
+        On a device the inputs of the next run can be prepared meanwhile. Raises the errors of a
+        call, some of them by `results()`.
+
+        >>> graph = gg.sgd(gg.Graph({"loss": gg.parameter("w", (), 3.0) ** 2.0}), 0.5)
+        >>> run, state = gg.compile(graph), gg.initial_state(graph)
+        >>> float(run.start(state, run.prepare()).results()["loss"])
+        9.0
+        """
+        try:
+            return prepared.program.start(state, prepared)
+        except OutOfMemoryError as problem:
+            sizes = sizes_of(self.graph, prepared.inputs)
+            raise self._ran_out(problem, prepared.program.plan, sizes) from None
+
+    def _program_for(self, inputs: Mapping[str, Any]) -> tuple[Program, dict[str, int]]:
+        """The program for the sizes of these inputs, and the sizes."""
         sizes = all_sizes_of(self.graph, self.open_sizes, inputs)
         if self.graph.updates and 0 in sizes.values():
             empty = next(name for name, size in sizes.items() if size == 0)
@@ -101,7 +153,12 @@ class Compiled(Single, Displayed):
                 f"there is nothing to learn from: {empty!r} is 0 in the inputs",
                 fix="leave empty batches out of the data",
             )
-        return self.program(**sizes)(state, **inputs)
+        return self.program(**sizes), sizes
+
+    def _ran_out(
+        self, problem: OutOfMemoryError, plan: Plan, sizes: Mapping[str, int]
+    ) -> OutOfMemoryError:
+        return ran_out(problem, self.graph, plan, sizes, self._backend, self._planned)
 
     @gc_paused
     def program(self, /, **sizes: int) -> Program:
@@ -137,13 +194,10 @@ class Compiled(Single, Displayed):
         return self._backend.placed(state)
 
     def _lowered(self, sizes: Mapping[str, int]) -> Program:
-        options = self.options
         try:
-            graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
-            guards = [graph.outputs[name] for name in self._guards]
-            schedule = make_schedule(graph, guards, options)
-            groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
-            return self._backend.lower(make_plan(schedule, groups), sizes)
+            plan = self._planned(sizes)
+            need_room(self.graph, plan, sizes, self._backend, self._planned)
+            return self._backend.lower(plan)
         except MemoryError as problem:  # values that depend on sizes only are computed here
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
             raise EnvironmentLimitError(
@@ -151,6 +205,16 @@ class Compiled(Single, Displayed):
                 f"{problem}",
                 fix="a smaller batch, shorter inputs or a smaller model",
             ) from None
+
+    def _planned(self, sizes: Mapping[str, int]) -> Plan:
+        options = self.options
+        graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
+        graph, _ = optimise(graph, self._rounding)
+        guards = [graph.outputs[name] for name in self._guards]
+        schedule = make_schedule(graph, guards, options)
+        groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
+        groups = self._backend.regrouped(schedule, groups) if options.epilogues else groups
+        return make_plan(schedule, groups)
 
     @property
     def source(self) -> str:
@@ -198,6 +262,7 @@ def compile(
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
     backend: str = "numpy",
+    precision: str = "fp32",
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -212,12 +277,14 @@ def compile(
     - `smallest_kernel`: the number of elements (default: 4,096) below which NumPy computes: it is
       as fast there. With 1 everything that can become a kernel does.
     - `without`: the name or names of passes to leave out, or of optimisations of time and memory:
-      fuse, rematerialise, product_layouts, eager_updates.
+      fuse, rematerialise, product_layouts, eager_updates, epilogues.
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.
     - `backend`: "numpy", or "cupy" for a CUDA device, where everything is fused that can be;
       `compiled.on_device(state)` is a state that stays there.
+    - `precision`: what matrix products read: "fp32", "tf32", "bf16" or "fp16" (`graphgrad guide
+      precision`). The casts are nodes of `compiled.program().graph`.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -226,8 +293,13 @@ def compile(
     """
     need_graph(graph, "compile")
     options = Options(
-        fuse=fuse and COMPILES, smallest_kernel=smallest_kernel, programs=programs, backend=backend
+        fuse=fuse and COMPILES,
+        smallest_kernel=smallest_kernel,
+        programs=programs,
+        backend=backend,
+        precision=precision,
     )
+    need_no_float64(graph, precision)
     if backend == "cupy":
         options = replace(options, fuse=True, smallest_kernel=smallest_kernel or 1)
     options = options.without([without] if isinstance(without, str) else without)

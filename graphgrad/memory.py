@@ -16,13 +16,17 @@ UNCHECKED = 1 << 26
 """Bytes that are allocated without a check."""
 
 
+class OutOfMemoryError(EnvironmentLimitError):
+    """Memory is not available, or has run out."""
+
+
 def need_memory(size: int, what: str, fix: str, root: Path = Path("/")) -> None:
-    """Raises EnvironmentLimitError if the `size` bytes that `what` needs are not available."""
+    """Raises OutOfMemoryError if the `size` bytes that `what` needs are not available."""
     if size <= UNCHECKED:
         return
     available = available_memory(root)
     if available is not None and size > available:
-        raise EnvironmentLimitError(
+        raise OutOfMemoryError(
             f"{what} needs {size_text(size)} of memory, and {size_text(available)} are available",
             fix=fix,
         )

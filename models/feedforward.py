@@ -2,10 +2,10 @@
 
     a_t = Σ_{h ∈ heads(t)} w_{h→t} z_h        z_t = φ(a_t)        L = ½ Σ_n (z - ŷ)²
 
-`form="neurons"` declares it neuron by neuron: the scope `hidden.2` holds `a` and `z` of the neuron
+`form="neurons"` declares it neuron by neuron: the scope `hidden.h2` holds `a` and `z` of the neuron
 h2, and each weight w_{h→t} is a parameter of its own, `w.x1->h2`. So everything that the lecture
-derives has a name: the node error δ_t of h2 is `graph.delta("hidden.2.a")`, the contribution of its
-tail y1 is δ_{y1} w_{h2→y1}, one of `graph.contributions("hidden.2.z")`, and ∂L/∂w_{x1→h2} is
+derives has a name: the node error δ_t of h2 is `graph.delta("hidden.h2.a")`, the contribution of
+its tail y1 is δ_{y1} w_{h2→y1}, one of `graph.contributions("hidden.h2.z")`, and ∂L/∂w_{x1→h2} is
 `graph.delta("w.x1->h2")`. `form="matrices"` declares the same network as two matrix products.
 
 `W1[i, j]` connects x_i and h_j, as in the lecture's sums h_j = φ(Σ_i W_ij x_i). With this reading
@@ -92,16 +92,16 @@ def neurons(settings: Settings) -> Graph:
     x = {f"x{i}": input(f"x{i}", "batch", settings.dtype) for i in NUMBERS}
     truth = {f"y{k}": input(f"truth.y{k}", "batch", settings.dtype) for k in NUMBERS}
     h = {
-        f"h{j}": neuron(f"h{j}", f"hidden.{j}", x, settings.activation, settings.bias)
+        f"h{j}": neuron(f"h{j}", f"hidden.h{j}", x, settings.activation, settings.bias)
         for j in NUMBERS
     }
     y = {
-        f"y{k}": neuron(f"y{k}", f"output.{k}", h, settings.output_activation, settings.bias)
+        f"y{k}": neuron(f"y{k}", f"output.y{k}", h, settings.output_activation, settings.bias)
         for k in NUMBERS
     }
     losses = []
     for k in NUMBERS:
-        with scope(f"output.{k}"):
+        with scope(f"output.y{k}"):
             losses.append(half_squared_error(y[f"y{k}"], truth[f"y{k}"], name="loss"))
     return Graph({"loss": total(losses, "loss")})
 
@@ -126,7 +126,7 @@ def total(terms: Sequence[Node], name: str) -> Node:
 
 
 def activate(a: Node, activation: str) -> Node:
-    """φ(a), called `z`; for a linear neuron, `a` and `z` are two names of one node."""
+    """φ(a), called `z`; a linear neuron has both nodes, too, with φ(a) = a."""
     return ACTIVATIONS[activation](a, name="z")
 
 
@@ -274,7 +274,7 @@ Predict = Callable[[State, Flowers], tuple[float, np.ndarray]]
 
 def predictor(graph: Graph, form: str) -> Predict:
     """A function of a state and flowers: their loss, and the outputs y [flower, 3]."""
-    names = [f"output.{k}.z" for k in NUMBERS] if form == "neurons" else ["output.z"]
+    names = [f"output.y{k}.z" for k in NUMBERS] if form == "neurons" else ["output.z"]
     compiled = compile(graph, fetch=names)
 
     def predict(state: State, flowers: Flowers) -> tuple[float, np.ndarray]:

@@ -2,22 +2,44 @@
 
 It is as strict as a real one: memory that is new or free is poisoned, nothing may be copied or
 allocated while work is captured, and captured work has the addresses that it was captured with.
+Its two streams run as far apart as their events let them: what is given to one waits until
+somebody waits for it. What was given to either stream is recorded (stream_order.py reads it).
 """
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 from cpu_device import Device as Kernels
-from numpy.lib.stride_tricks import as_strided
+from gemm_numpy import Extra, blas
 
+from graphgrad.backends import choice
 from graphgrad.backends.cupy.device import Run
 from graphgrad.backends.cupy.launches import Gemm, Product
-from graphgrad.errors import EnvironmentLimitError
+from graphgrad.backends.cupy.shared_memory import SharedMemory
+from graphgrad.memory import OutOfMemoryError
+
+Range = tuple[int, int]
+"""Where bytes begin and end."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What was given to a stream, or done by the host; `event` is recorded or waited for."""
+
+    stream: str
+    kind: str
+    reads: tuple[Range, ...] = ()
+    writes: tuple[Range, ...] = ()
+    event: int = 0
 
 
 class CpuMemory:
@@ -32,6 +54,14 @@ class CpuMemory:
     def address(self) -> int:
         return int(self.raw.ctypes.data) + self.start
 
+    def range(self, start: int, size: int) -> Range:
+        assert start >= 0 and start + size <= self.size
+        return self.address + start, self.address + start + size
+
+    def bytes(self, start: int, size: int) -> np.ndarray:
+        assert start >= 0 and start + size <= self.size
+        return self.raw[self.start + start : self.start + start + size]
+
 
 class CpuModule:
     def __init__(self, device: CpuDevice, kernels: Mapping[str, str]) -> None:
@@ -43,18 +73,138 @@ class CpuModule:
         return self.device.counted(launch)
 
 
+@dataclass(eq=False)
+class CpuEvent:
+    """A point of a stream: passed when so much of the stream has run."""
+
+    device: CpuDevice
+    stream: _Stream
+    number: int
+    position: int
+
+    def done(self) -> bool:
+        passed = self.stream.done >= self.position
+        if passed:
+            self.device.record(Operation("host", "wait", event=self.number))
+        return passed
+
+    def wait(self) -> None:
+        self.device.waits += 1
+        self.stream.run_to(self.position)
+        self.device.record(Operation("host", "wait", event=self.number))
+
+
+@dataclass(eq=False)
+class _Stream:
+    """Work that was given and has not run yet."""
+
+    name: str
+    waiting: deque[Run] = field(default_factory=deque)
+    done: int = 0
+
+    def add(self, run: Run) -> None:
+        self.waiting.append(run)
+
+    @property
+    def end(self) -> int:
+        return self.done + len(self.waiting)
+
+    def run_to(self, position: int) -> None:
+        while self.done < position:
+            self.done += 1
+            self.waiting.popleft()()
+
+
 class CpuDevice:
-    """Counts what it is asked for: `starts` are calls that begin work, `waits` those that wait."""
+    """Counts what it is asked for: `starts` are calls that begin work, `waits` those that wait.
+
+    One stream, `eager`, runs what it is given at once where it waits for nothing; the other one as
+    late as it can.
+    """
 
     name = "this processor"
     array_module = np
 
-    def __init__(self, free: int | None = None, captures_products: bool = True) -> None:
-        self.free, self.captures_products = free, captures_products
+    def __init__(
+        self,
+        free: int | None = None,
+        captures_products: bool = True,
+        eager: str = "work",
+        takes_epilogues: bool = True,
+    ) -> None:
+        self.free, self.captures_products, self.eager = free, captures_products, eager
+        self.takes_epilogues = takes_epilogues
         self.refuses_capture = ""
-        self.starts = self.waits = self.writes = self.captures = 0
+        self.starts = self.waits = self.writes = self.captures = self.sends = 0
+        self.recorded: list[Operation] = []
+        self._work, self._copies = _Stream("work"), _Stream("copies")
+        self._events = 0
         self._recording: list[Run] | None = None
         self._active = False
+
+    # ------------------------------------------------------------ streams
+
+    def record(self, operation: Operation) -> None:
+        self.recorded.append(operation)
+
+    def _give(self, stream: _Stream, run: Run, operation: Operation) -> None:
+        self.record(operation)
+        stream.add(run)
+        if stream.name == self.eager:
+            stream.run_to(stream.end)
+
+    def _event_of(self, stream: _Stream) -> CpuEvent:
+        self._events += 1
+        self.record(Operation(stream.name, "record", event=self._events))
+        return CpuEvent(self, stream, self._events, stream.end)
+
+    def _after(self, stream: _Stream, event: Any) -> None:
+        run = partial(event.stream.run_to, event.position)
+        self._give(stream, run, Operation(stream.name, "wait", event=event.number))
+
+    def _finish(self, kind: str) -> None:
+        self.record(Operation("host", kind))
+        self._work.run_to(self._work.end)
+
+    def pinned(self, size: int) -> np.ndarray:
+        return CpuMemory(size).bytes(0, size)
+
+    def send(self, target: CpuMemory, source: np.ndarray) -> None:
+        self._not_recording()
+        self.sends += 1
+        its = int(source.ctypes.data), int(source.ctypes.data) + source.nbytes
+        self.record(Operation("host", "pack", writes=(its,)))
+        place = target.bytes(0, source.nbytes)
+        operation = Operation("copies", "send", (its,), (target.range(0, source.nbytes),))
+        self._give(self._copies, partial(np.copyto, place, source), operation)
+
+    def move(self, target: CpuMemory, to: int, source: CpuMemory, start: int, size: int) -> None:
+        self._not_recording()
+        assert self._active
+        operation = Operation(
+            "work", "move", (source.range(start, size),), (target.range(to, size),)
+        )
+        copy = partial(np.copyto, target.bytes(to, size), source.bytes(start, size))
+        self._give(self._work, copy, operation)
+
+    def sent(self) -> CpuEvent:
+        return self._event_of(self._copies)
+
+    def reached(self) -> CpuEvent:
+        return self._event_of(self._work)
+
+    def work_after(self, event: Any) -> None:
+        self._after(self._work, event)
+
+    def copies_after(self, event: Any) -> None:
+        self._after(self._copies, event)
+
+    def wait(self) -> None:
+        self.waits += 1
+        self._copies.run_to(self._copies.end)
+        self._finish("finish")
+
+    # ------------------------------------------------------------ memory and work
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -72,7 +222,7 @@ class CpuDevice:
     def allocate(self, size: int) -> CpuMemory:
         self._not_recording()
         if self.free is not None and size > self.free:
-            raise EnvironmentLimitError("the device has no memory left", fix="a smaller batch")
+            raise OutOfMemoryError("the device has no memory left", fix="a smaller batch")
         return CpuMemory(size)
 
     def array(
@@ -90,23 +240,39 @@ class CpuDevice:
         self._not_recording()
         assert array.shape == values.shape and array.dtype == values.dtype
         self.writes += 1
+        self._work.run_to(self._work.end)
         array[...] = values
 
     def fetch(self, array: np.ndarray) -> np.ndarray:
         self._not_recording()
         self.waits += 1
+        self._finish("fetch")
         return array.copy()
 
     def load(self, kernels: Mapping[str, str], names: Mapping[str, Sequence[str]]) -> CpuModule:
         assert kernels.keys() == names.keys()
         return CpuModule(self, kernels)
 
-    def product(self, action: Product, out: np.ndarray, heads: Sequence[np.ndarray]) -> Run:
+    def takes(self, gemm: Gemm) -> bool:
+        return self.takes_epilogues
+
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        return 1000
+
+    def product(
+        self,
+        action: Product,
+        out: np.ndarray,
+        heads: Sequence[np.ndarray],
+        extra: Extra,
+        workspace: tuple[int, int],
+    ) -> Run:
+        assert workspace[0] % 256 == 0 and workspace[1] == 1000
         if action.gemm is None:
             node = action.node
             return self.counted(partial(node.operation.compute, np, out, *heads, **node.attributes))
         left, right = reversed(heads) if action.gemm.swapped else heads
-        return self.counted(partial(blas, action.gemm, left, right, out))
+        return self.counted(partial(blas, action.gemm, left, right, out, extra))
 
     def captured(self, run: Run) -> Run:
         self._not_recording()
@@ -126,11 +292,23 @@ class CpuDevice:
 
         return self.counted(replay)
 
-    def wait(self) -> None:
+    def seconds_of(self, runs: Sequence[Run]) -> list[float]:
         self.waits += 1
+        found = []
+        with self.active():
+            for run in runs:
+                started = time.perf_counter()
+                run()
+                self._work.run_to(self._work.end)
+                found.append(time.perf_counter() - started)
+        return found
 
     def counted(self, run: Run) -> Run:
         """Work that is recorded while something is captured, and started else."""
+
+        def quietly() -> None:
+            with np.errstate(all="ignore"):
+                run()
 
         def start() -> None:
             assert self._active, "work was started outside of the device's context"
@@ -138,7 +316,7 @@ class CpuDevice:
                 self._recording.append(run)
             else:
                 self.starts += 1
-                run()
+                self._give(self._work, quietly, Operation("work", "run"))
 
         return start
 
@@ -146,53 +324,8 @@ class CpuDevice:
         assert self._recording is None, "a device refuses this while it captures"
 
 
-def blas(gemm: Gemm, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """What BLAS does of a call: matrices whose columns lie together, from the first elements on."""
-    starts = gemm.starts or [
-        (place * gemm.strides[0], place * gemm.strides[1], place * gemm.strides[2])
-        for place in range(gemm.batch)
-    ]
-    shapes = ((gemm.rows, gemm.inner), (gemm.inner, gemm.columns), (gemm.rows, gemm.columns))
-    turned = (*gemm.transposed, False)
-    assert (gemm.operands, gemm.result) == (str(left.dtype), str(out.dtype))
-    wide = np.dtype("float64" if gemm.adds_in == "float64" else "float32")
-    for places in starts:
-        matrices = []
-        for array, start, shape, transposed, leading in zip(
-            (left, right, out), places, shapes, turned, gemm.leading, strict=True
-        ):
-            assert leading >= max(1, shape[1 if transposed else 0])
-            size = array.dtype.itemsize
-            strides = (leading * size, size) if transposed else (size, leading * size)
-            matrices.append(_at(array, start * size, shape, strides))
-        if gemm.adds_in == "tf32" or gemm.operands in ("bfloat16", "float16"):
-            a, b = (operand(matrix, gemm.adds_in) for matrix in matrices[:2])
-            matrices[2][...] = np.matmul(a, b).astype(matrices[2].dtype)
-        else:
-            assert left.dtype == wide
-            np.matmul(matrices[0], matrices[1], out=matrices[2])
-
-
-def operand(matrix: np.ndarray, adds_in: str) -> np.ndarray:
-    """An operand as the units for matrices read it: exact in float32, or rounded to tf32."""
-    wide = matrix.astype(np.float32)
-    if adds_in != "tf32":
-        return wide
-    mantissa, exponent = np.frexp(wide.astype(np.float64))
-    return np.ldexp(np.rint(np.ldexp(mantissa, 11)), exponent - 11).astype(np.float32)
-
-
-def _at(
-    array: np.ndarray, offset: int, shape: tuple[int, int], strides: tuple[int, int]
-) -> np.ndarray:
-    """Numbers so many bytes from the first one of an array."""
-    if not array.size or 0 in shape:
-        return np.empty(shape, array.dtype)
-    whole = array
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    start = array.ctypes.data - whole.ctypes.data + offset
-    assert start >= 0
-    raw = np.ndarray((whole.nbytes,), np.uint8, whole.view(f"u{whole.itemsize}").data)
-    place = raw[start : start + array.itemsize].view(array.dtype)
-    return as_strided(place, shape, strides)
+def install(monkeypatch: pytest.MonkeyPatch, device: CpuDevice) -> CpuDevice:
+    """Makes it what `backend="cupy"` finds on this machine."""
+    memory = SharedMemory(device)
+    monkeypatch.setattr(choice, "device_memory", lambda: memory)
+    return device

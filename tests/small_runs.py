@@ -32,6 +32,7 @@ class Settings(TrainingSettings):
     checkpoint_every: int = 5
     evaluate_every: int = 4
     warmup: int = 3
+    keep_best: int = 0
 
 
 def forward(settings, training):

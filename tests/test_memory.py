@@ -9,8 +9,10 @@ import pytest
 
 import graphgrad as gg
 from graphgrad import Graph, memory
+from graphgrad.backends import choice
+from graphgrad.backends.room import largest_fitting
 from graphgrad.errors import EnvironmentLimitError
-from graphgrad.memory import available_memory, need_memory, size_text
+from graphgrad.memory import OutOfMemoryError, available_memory, need_memory, size_text
 
 GIB = 1 << 30
 
@@ -104,6 +106,7 @@ def test_sizes_are_told_as_people_read_them():
 @pytest.fixture
 def half_a_gibibyte(monkeypatch):
     monkeypatch.setattr(memory, "available_memory", lambda root: GIB // 2)
+    monkeypatch.setattr(choice, "available_memory", lambda: GIB // 2)
 
 
 @pytest.mark.parametrize("fuse", [False, True])
@@ -114,11 +117,38 @@ def test_a_batch_that_is_too_large_is_refused_before_its_first_step(half_a_gibib
     state = gg.initial_state(graph)
     before = state["w"].copy()
     run(state, x=np.zeros((10, 4), "f4"))
-    with pytest.raises(EnvironmentLimitError, match="the arena of this program needs") as error:
+    too_large = r"the program needs 1\.9 GiB of memory on this machine, and 512\.0 MiB are.*"
+    with pytest.raises(EnvironmentLimitError, match=too_large + r"500000, 1000\]") as error:
         run(state, x=np.zeros((500_000, 4), "f4"))
-    assert "smaller batch" in error.value.fix and "GiB of memory" in error.value.problem
+    fits = int(error.value.fix.removeprefix("n ").split()[0])
+    assert 0.97 < run.program(n=fits).plan.arena_bytes / (GIB // 2) < 1.03
     np.testing.assert_array_equal(state["w"], before * 0.5)
     run(state, x=np.zeros((20, 4), "f4"))  # and the others go on
+
+
+def test_memory_that_runs_out_later_gives_the_same_error(half_a_gibibyte, monkeypatch):
+    """It was there when the program was planned, and others took it before the first run."""
+    x = gg.input("x", ("n", 1000))
+    run = gg.compile(Graph({"y": gg.sum(gg.tanh(x) @ gg.transpose(x))}))
+    program = run.program(n=10_000)
+    monkeypatch.setattr(memory, "available_memory", lambda root: GIB // 8)
+    monkeypatch.setattr(choice, "available_memory", lambda: GIB // 8)
+    with pytest.raises(OutOfMemoryError, match=r"the largest values are .*10000, 10000") as error:
+        run(x=np.zeros((10_000, 1000), "f4"))
+    fits = int(error.value.fix.removeprefix("n ").split()[0])
+    assert run.program(n=fits).plan.arena_bytes <= GIB // 8 < program.plan.arena_bytes
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_the_batch_that_fits_is_found_though_memory_grows_faster_than_it(power):
+    def bytes_of(batch):
+        return 1000 + 7 * batch**power
+
+    batch, free = 10_000, 50_000
+    fits = largest_fitting(batch, bytes_of(batch), free, bytes_of)
+    assert bytes_of(fits) <= free < bytes_of(fits * 2)
+    assert power == 2 or free < bytes_of(int(fits * 1.03))
+    assert largest_fitting(batch, bytes_of(batch), 1006, bytes_of) == 0
 
 
 def test_a_state_that_is_too_large_is_refused_before_it_is_made(half_a_gibibyte):

@@ -28,7 +28,7 @@ from graphgrad.tools.opening import (
     refuse_model_option,
     run_of,
 )
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
@@ -69,6 +69,7 @@ _SHAKE = 0.05
 OPTIONS = (
     Option("model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option(
         "--node",
         metavar="PATTERN",
@@ -149,9 +150,14 @@ class _Subject:
 def _subject(arguments: argparse.Namespace) -> _Subject:
     if is_run(arguments.model):
         values = assigned(arguments.set)
-        opened = run_of(arguments.model, values, model_file=arguments.model_file)
+        opened = run_of(
+            arguments.model,
+            values,
+            model_file=arguments.model_file,
+            checkpoint=arguments.checkpoint,
+        )
         return _Subject(opened.model, opened.settings, opened)
-    refuse_model_option(arguments.model_file)
+    refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
     return _Subject(model, with_assignments(model.settings, arguments.set))
 
@@ -160,7 +166,7 @@ def _agreement(subject: _Subject) -> Agreement:
     """Compares the training program: from the state of the run, or from an initial state."""
     settings, run = subject.settings, subject.run
     if run is not None:
-        graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.step)
+        graph, state, feeds = run.graph, dict(run.state), run.task.feeds(run.next_batch)
     else:
         task = subject.model.task(settings, {})
         graph, feeds = task.step(task.graph, settings), task.feeds(0)

@@ -39,7 +39,7 @@ Subject = tuple[Graph, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
 
 def explain_node(arguments: argparse.Namespace) -> int:
     """Derives and prints; returns 1 if a line does not agree with the numbers."""
-    graph, feeds, state = _subject(arguments.run, arguments.batch, arguments.model_file)
+    graph, feeds, state = _subject(arguments)
     explanation = explain(graph, arguments.explain, feeds, state, steps=arguments.depth)
     if arguments.json:
         write_document(format_json(explanation.to_dict(), "the explanation") + "\n")
@@ -59,10 +59,11 @@ def show(explanation: Explanation) -> None:
         say(line)
 
 
-def _subject(name: str, batch: int | None, model_file: str | None) -> Subject:
+def _subject(arguments: argparse.Namespace) -> Subject:
     """A run in float64 where the name is a folder, else a model as `check` sees it."""
+    name, batch, model_file = arguments.run, arguments.batch, arguments.model_file
     if is_run(name):
-        opened = run_of(name, model_file=model_file)
+        opened = run_of(name, model_file=model_file, checkpoint=arguments.checkpoint)
         if opened.settings.surgery:
             tell("note: the run cuts deltas; the derivation shows them uncut")
         settings = with_values(opened.settings, {"dtype": "float64"})
@@ -71,8 +72,8 @@ def _subject(name: str, batch: int | None, model_file: str | None) -> Subject:
             key: value.astype(np.float64) if value.dtype.kind == "f" else value
             for key, value in opened.state.items()
         }
-        return task.graph, task.feeds(batch_of(batch, opened.step)), state
-    refuse_model_option(model_file)
+        return task.graph, task.feeds(batch_of(batch, opened.next_batch)), state
+    refuse_model_option(model_file, arguments.checkpoint)
     model = model_of(name)
     settings = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
     task = model.task(settings, {})

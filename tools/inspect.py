@@ -28,7 +28,7 @@ from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
 from graphgrad.tools.opening import batch_of, run_of
-from graphgrad.tools.options import MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.optimisers import derived_graph
@@ -42,7 +42,7 @@ that were recorded in training, --compare a second run beside this one. The run 
     graphgrad inspect runs/transformer-001 --node "decoder.0.cross_attention.*"
     graphgrad inspect runs/transformer-001 --sort delta_norm --limit 10
     graphgrad inspect runs/transformer-001 --where "zeros>0.5" --where "delta_norm>0"
-    graphgrad inspect runs/feedforward-001 --node hidden.2.a --json
+    graphgrad inspect runs/feedforward-001 --node hidden.h2.a --json
     graphgrad inspect runs/transformer-001 --steps --figure std
     graphgrad inspect runs/transformer-001 --compare runs/transformer-002 --limit 20
     graphgrad inspect runs/transformer-001 --node "*.scores" --by head
@@ -67,6 +67,7 @@ _NUMBERS = 4  # columns from this one on are figures, aligned to the right
 OPTIONS = (
     Option("run", help="a run folder; with --explain also a model"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option(
         "--node",
         metavar="PATTERN",
@@ -148,9 +149,9 @@ def run(arguments: argparse.Namespace) -> int:
         return show_steps(arguments)
     sort = known_figure(arguments.sort, REPORTED) if arguments.sort else None
     conditions = [parse_condition(text) for text in arguments.where]
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     graph = opened.task.graph
-    step = batch_of(arguments.batch, opened.step)
+    step = batch_of(arguments.batch, opened.next_batch)
     reports = ordered(
         inspect_values(
             derived_graph(graph, opened.settings),

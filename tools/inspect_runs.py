@@ -187,8 +187,8 @@ def _computed(arguments: argparse.Namespace) -> list[Mapping[str, FigureTable]]:
     tables: list[Mapping[str, FigureTable]] = []
     step = arguments.batch
     for path in (arguments.run, arguments.compare):
-        opened = run_of(path, model_file=arguments.model_file)
-        step = batch_of(step, opened.step)
+        opened = run_of(path, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+        step = batch_of(step, opened.next_batch)
         graph = opened.task.graph
         reports = inspect_values(
             derived_graph(graph, opened.settings),

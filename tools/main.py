@@ -17,6 +17,7 @@ import graphgrad
 from graphgrad.errors import GraphgradError, UnknownNameError
 from graphgrad.text import suggestion
 from graphgrad.tools import (
+    average,
     bench,
     check,
     doctor,
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "generate": generate,
     "fill": fill,
     "evaluate": evaluate,
+    "average": average,
     "render": render,
     "inspect": inspect,
     "patch": patch,

@@ -14,7 +14,7 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
 from graphgrad.text import suggestion
-from graphgrad.tools.options import MODEL_OPTION, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, WEIGHTS_OPTION, add_options
 from graphgrad.tools.streams import tell
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
@@ -26,17 +26,33 @@ _LISTED = 5
 _LONGEST_RECIPE = 1 << 20  # bytes
 
 
-def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model FILE`, by which a user names the file of a run's model, to a parser."""
-    add_options(parser, [MODEL_OPTION])
+def trained_run(arguments: argparse.Namespace) -> OpenRun:
+    """The run of a command that uses a trained model, as its options say."""
+    given = getattr(arguments, "weights", None)
+    values = {} if given is None else {"use_average": given == "average"}
+    return run_of(
+        arguments.run,
+        values,
+        model_file=arguments.model_file,
+        checkpoint=arguments.checkpoint,
+    )
 
 
-def refuse_model_option(model_file: str | None) -> None:
-    """Raises ConfigurationError if `--model` is given without a run."""
-    if model_file is not None:
-        raise ConfigurationError(
-            "--model names the model of a run, and there is no run", fix="leave --model out"
-        )
+def add_trained_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `trained_run` to a parser."""
+    add_options(parser, [MODEL_OPTION, CHECKPOINT_OPTION, WEIGHTS_OPTION])
+
+
+def refuse_model_option(model_file: str | None, checkpoint: str = "") -> None:
+    """Raises ConfigurationError if `--model` or `--checkpoint` is given without a run."""
+    for name, given, what in (
+        ("--model", model_file is not None, "names the model"),
+        ("--checkpoint", bool(checkpoint), "chooses a state"),
+    ):
+        if given:
+            raise ConfigurationError(
+                f"{name} {what} of a run, and there is no run", fix=f"leave {name} out"
+            )
 
 
 def run_of(
@@ -45,10 +61,11 @@ def run_of(
     step: int | None = None,
     told: bool = True,
     model_file: str | None = None,
+    checkpoint: str = "",
 ) -> OpenRun:
     """The run of a folder; prints the warnings about its state, if `told`."""
     _refuse_a_model(path)
-    opened = open_run(path, BUILTIN, values, step, model_file)
+    opened = open_run(path, BUILTIN, values, step, model_file, checkpoint)
     for warning in opened.warnings if told else ():
         tell(f"note: {warning}")
     return opened

@@ -52,3 +52,20 @@ MODEL_OPTION = Option(
     "is not one that you trained with: it is run",
 )
 """`--model FILE`, by which a user names the file of a run's model."""
+
+CHECKPOINT_OPTION = Option(
+    "--checkpoint",
+    metavar="NAME",
+    default="",
+    help="which state of the run: last (the newest, the default), best (by the figure on held-out "
+    "data that its setting best_metric names), or the number of a step",
+)
+"""`--checkpoint NAME`, by which a user chooses one of the states that a run has kept."""
+
+WEIGHTS_OPTION = Option(
+    "--weights",
+    choices=("average", "own"),
+    help="the moving average of the parameters, or these themselves (default: as the run's setting "
+    "use_average says; matters with average_decay only)",
+)
+"""`--weights`, by which a user chooses between parameters and their moving average."""

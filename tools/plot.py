@@ -19,7 +19,7 @@ from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
 from graphgrad.tools.opening import batch_of, folder_of, run_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
@@ -102,8 +102,8 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
     """A history of one step, computed from the newest checkpoint."""
-    opened = run_of(arguments.run, model_file=arguments.model_file)
-    step = batch_of(arguments.batch, opened.step)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    step = batch_of(arguments.batch, opened.next_batch)
     graph = opened.task.graph
     derived = derive(graph, graph.outputs["loss"])
     names, deltas, figures, values = figure_table(derived, opened.task.feeds(step), opened.state)
@@ -111,8 +111,8 @@ def _of_one_batch(arguments: argparse.Namespace) -> History:
 
 
 def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
-    opened = run_of(arguments.run, model_file=arguments.model_file)
-    step = batch_of(arguments.batch, opened.step)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    step = batch_of(arguments.batch, opened.next_batch)
     graph = opened.task.graph
     maps = attention_maps(
         graph, opened.task.feeds(step), opened.state, opened.task.files, arguments.example
@@ -138,6 +138,7 @@ PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
 OPTIONS = (
     Option("run", help="a run folder"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option(
         "--what",
         choices=(*PLOTS, "all"),

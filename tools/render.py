@@ -24,7 +24,7 @@ from graphgrad.tools.opening import (
     refuse_model_option,
     run_of,
 )
-from graphgrad.tools.options import MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
@@ -51,6 +51,7 @@ _BINARY = ("png", "pdf")
 OPTIONS = (
     Option("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option("--output", "-o", metavar="FILE", help="the file to write (default: print)"),
     Option("--format", choices=FORMATS, help="default: FILE's ending, else txt"),
     OneOf(
@@ -146,7 +147,7 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     task = found.task if isinstance(found, OpenRun) else found
     sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
     graph = _drawn(found, arguments.forward)
-    feeds = task.feeds(found.step if isinstance(found, OpenRun) else 0)
+    feeds = task.feeds(found.next_batch if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
         graph, sections=sections, title=title, sizes=sizes_of(graph, feeds), view=view
@@ -167,15 +168,21 @@ def _annotations(found: OpenRun | Task, graph: Graph) -> Annotations | None:
     """Annotations of a run at its next batch; a model has none, as nothing is trained."""
     if not isinstance(found, OpenRun):
         return None
-    feeds = found.task.feeds(found.step)
-    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, found.step)
+    batch = found.next_batch
+    feeds = found.task.feeds(batch)
+    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, batch)
 
 
 def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
     """The run, if the name is that of a folder, or the task of a model."""
     if is_run(arguments.model):
         values = assigned(arguments.set)
-        return run_of(arguments.model, values, model_file=arguments.model_file)
-    refuse_model_option(arguments.model_file)
+        return run_of(
+            arguments.model,
+            values,
+            model_file=arguments.model_file,
+            checkpoint=arguments.checkpoint,
+        )
+    refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
     return model.task(with_assignments(model.settings, arguments.set), {})

@@ -16,6 +16,7 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
+from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import abandon, say, tell
@@ -30,7 +31,6 @@ FILES = (*LINES, "text")
 """The settings that are options of their own, as they name files."""
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 EXAMPLE_GAP = "Return the number of [MASK] in the list."
-EXAMPLE = "de: Sonntag, 22. November 2026"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
 fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
 once and says how to go on; a run that goes on ends with the same bytes as one that was never
@@ -40,6 +40,8 @@ stopped.
     graphgrad train transformer --settings
     graphgrad train transformer --source train.en --target train.de --set tokens=bpe
     graphgrad train gpt --text book.txt
+    graphgrad train names
+    graphgrad train multi30k-tiny --data FOLDER
     graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
@@ -69,6 +71,7 @@ OPTIONS = (
         help="what runs the steps: numpy, or cupy for a CUDA device (default: numpy, or what the "
         "run had before)",
     ),
+    DATA_OPTION,
     Option("--source", metavar="FILE", help="lines of text to translate from"),
     Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
     Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
@@ -151,7 +154,8 @@ def _list_settings(arguments: argparse.Namespace) -> int:
             "--settings lists the settings of a model", fix=f"graphgrad train {first} --settings"
         )
     model = model_of(arguments.model)
-    settings = with_assignments(model.settings, _assignments(arguments))
+    assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
+    settings = with_assignments(model.settings, assignments)
     values = {name: _as_typed(value) for name, value in dataclasses.asdict(settings).items()}
     names, texts = (max(map(len, column)) for column in (values, values.values()))
     room = max(shutil.get_terminal_size().columns - names - texts - 4, 30)
@@ -196,7 +200,8 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
     if opened.task.translate is not None:
-        text = "TEXT" if getattr(opened.settings, "reads_files", False) else f'"{EXAMPLE}"'
+        builtin = getattr(opened.settings, "builtin", None)
+        text = "TEXT" if builtin is None else f'"{builtin.example}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
     if opened.task.generate is not None:
         shown.message(f"try: graphgrad generate {folder}")
@@ -235,13 +240,13 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
                 f"{'file' if name == 'text' else 'lines'} of text",
                 fix=f"leave {_option(name)} out",
             )
-    return create_run(
-        model, with_assignments(model.settings, _assignments(arguments)), arguments.run
-    )
+    assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
+    return create_run(model, with_assignments(model.settings, assignments), arguments.run)
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:
-    if arguments.model or arguments.run or any(getattr(arguments, name) for name in FILES):
+    given = (arguments.model, arguments.run, arguments.data)
+    if any(given) or any(getattr(arguments, name) for name in FILES):
         raise ConfigurationError(
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",

@@ -2,24 +2,32 @@
 
 
 program, source, overlap, workspaces: the program, its text, its memory, and checks of its arguments
+room: whether a program fits into memory, and which batch does
 arguments: a generated kernel, and what it is called with
 choice: the backend of a name
 numpy: the NumPy backend
 cupy: the backend of CUDA devices
 """
 
-from graphgrad.backends.choice import Backend, backend_called, need_backend
+from graphgrad.backends.choice import Backend, backend_called, joined, need_backend, read_only
 from graphgrad.backends.numpy import COMPILES, lower
-from graphgrad.backends.program import PROGRAM_FILE, Program
+from graphgrad.backends.program import PROGRAM_FILE, Prepared, Program, Started
+from graphgrad.backends.room import need_room, ran_out
 from graphgrad.backends.workspaces import Workspaces
 
 __all__ = [
     "COMPILES",
     "PROGRAM_FILE",
     "Backend",
+    "Prepared",
     "Program",
+    "Started",
     "Workspaces",
     "backend_called",
+    "joined",
     "lower",
     "need_backend",
+    "need_room",
+    "ran_out",
+    "read_only",
 ]

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Protocol
 
 import numpy as np
 
+from graphgrad.backends.cupy.backend import lower as lower_for_device
 from graphgrad.backends.cupy.cupy_device import open_device
-from graphgrad.backends.cupy.device import Device
+from graphgrad.backends.cupy.launches import DeviceProgram
+from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
-from graphgrad.backends.cupy.shared_memory import SharedMemory
-from graphgrad.backends.cupy.state import DeviceState
+from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
+from graphgrad.backends.cupy.state import JoinedState, ResidentState
 from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
+from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
+from graphgrad.fusion import Group
+from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
+from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
 
 
-class Backend(Protocol):
+class Backend(Room, Protocol):
     """What runs the programs of one graph; they share its memory."""
 
-    def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
-        """The program of a plan for these sizes of the named dimensions."""
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        """The groups of a plan, with those joined that are one launch here."""
+
+    def lower(self, plan: Plan) -> Program:
+        """The program of a plan."""
 
     def placed(self, state: State) -> State:
         """The state where programs need no copy of it."""
@@ -33,27 +43,77 @@ class Backend(Protocol):
 class NumpyBackend:
     """The processor."""
 
+    place, unchecked = "this machine", UNCHECKED
+
     def __init__(self) -> None:
         self._workspaces = Workspaces()
 
-    def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        return groups
+
+    def lower(self, plan: Plan) -> Program:
         return lower(plan, workspaces=self._workspaces)
 
     def placed(self, state: State) -> State:
         return state
 
+    def free_bytes(self) -> int | None:
+        return available_memory()
+
+    def missing_bytes(self, plan: Plan) -> int:
+        """What the arena grows by; the state is the caller's, who has it already."""
+        return max(0, plan.arena_bytes - self._workspaces.bytes)
+
 
 class DeviceBackend:
-    """A device with memory of its own."""
+    """A device with memory of its own, which the programs of all graphs share."""
 
-    def __init__(self, device: Device) -> None:
-        self.memory = SharedMemory(device)
+    unchecked = 0
 
-    def lower(self, plan: Plan, sizes: Mapping[str, int]) -> Program:
-        return DeviceProgramOfPlan(plan, self.memory, sizes)
+    def __init__(self, memory: SharedMemory) -> None:
+        self.memory, self._staging = memory, Staging(memory)
+        self._lowered: tuple[Plan, DeviceProgram] | None = None
+        """The plan that was looked at last: it is measured before it is lowered."""
+
+    @property
+    def place(self) -> str:
+        return self.memory.device.name
+
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        with self.memory.lock:
+            return join_products(schedule, groups, self.memory.device.takes)
+
+    def lower(self, plan: Plan) -> Program:
+        with self.memory.lock:
+            lowered, self._lowered = self._program(plan), None
+        return DeviceProgramOfPlan(plan, self.memory, self._staging, lowered)
 
     def placed(self, state: State) -> State:
-        return DeviceState(self.memory.device, state)
+        if isinstance(state, ResidentState) and state.device is self.memory.device:
+            return state
+        return self.memory.placed(state)
+
+    def free_bytes(self) -> int | None:
+        return self.memory.device.free_bytes()
+
+    def missing_bytes(self, plan: Plan) -> int:
+        with self.memory.lock:
+            return self.memory.missing_bytes(self._program(plan))
+
+    def _program(self, plan: Plan) -> DeviceProgram:
+        known = self._lowered
+        if known is None or known[0] is not plan:
+            self._lowered = known = (
+                plan,
+                lower_for_device(plan, workspace=self.memory.device.workspace_bytes),
+            )
+        return known[1]
+
+
+@cache
+def device_memory() -> SharedMemory:
+    """The memory of the current device, which is opened once."""
+    return SharedMemory(open_device())
 
 
 def need_backend(name: str) -> None:
@@ -66,4 +126,21 @@ def backend_called(name: str) -> Backend:
 
     Raises EnvironmentLimitError if this machine lacks what it needs.
     """
-    return DeviceBackend(open_device()) if name == "cupy" else NumpyBackend()
+    return DeviceBackend(device_memory()) if name == "cupy" else NumpyBackend()
+
+
+def read_only(state: State) -> State:
+    """The same arrays, which a program that would write to them refuses."""
+    if isinstance(state, ResidentState):
+        return state.read_only
+    views = {name: array.view() for name, array in state.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views
+
+
+def joined(first: State, second: State) -> State:
+    """Two states as one, for programs that read or update arrays of either."""
+    if isinstance(first, ResidentState) and isinstance(second, ResidentState):
+        return JoinedState([first, second])
+    return {**first, **second}

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import builtins
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Protocol, cast
@@ -59,6 +60,26 @@ class LinkedCalls(Protocol):
 
     def assembly(self, text: str) -> str:
         """The assembly of a kernel."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Inputs of one run, checked, and copied ahead to where they are read if that is elsewhere.
+    Their arrays do not change until the run has ended."""
+
+    program: Program
+    inputs: Mapping[str, np.ndarray]
+
+
+class Started:
+    """A run that goes on, or is done."""
+
+    def __init__(self, results: dict[str, np.ndarray]) -> None:
+        self._results = results
+
+    def results(self) -> dict[str, np.ndarray]:
+        """The outputs by name, when the run is done. Raises its error if it failed."""
+        return self._results
 
 
 class Program(Single, Displayed):
@@ -110,14 +131,17 @@ class Program(Single, Displayed):
         the graph, `DeclarationError` for wrong shapes or dtypes, and `NonFiniteError`, before any
         state is written, if a guard is not finite.
         """
-        results = self._results(self._checked_inputs(inputs), state or {})
-        return dict(zip(self.graph.outputs, results, strict=True))
-
-    def _results(
-        self, inputs: Sequence[np.ndarray], state: Mapping[str, np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        """Runs with checked inputs; the outputs in order."""
         raise NotImplementedError
+
+    def prepare(self, /, **inputs: ArrayLike) -> Prepared:
+        """Checks the inputs of a run that is to come, and has them copied to where they are read,
+        while another run goes on. Raises the errors of a call."""
+        return Prepared(self, self._checked_inputs(inputs))
+
+    def start(self, state: Mapping[str, np.ndarray] | None, prepared: Prepared) -> Started:
+        """Starts a run with prepared inputs; the next one may be prepared before its results are
+        asked for."""
+        return Started(self(state, **prepared.inputs))
 
     def llvm(self, kernel: str) -> str:
         """The LLVM text of the kernel of this name."""
@@ -127,11 +151,15 @@ class Program(Single, Displayed):
         """The assembly of the kernel of this name."""
         raise _not_of_llvm(kernel)
 
-    def _checked_inputs(self, inputs: Mapping[str, ArrayLike]) -> list[np.ndarray]:
-        if len(inputs) != len(self._inputs) or any(n not in inputs for n, _, _ in self._inputs):
-            raise _wrong_names("inputs", [n for n, _, _ in self._inputs], inputs)
-        arrays = []
-        for name, shape, dtype in self._inputs:
+    def _checked_inputs(
+        self, inputs: Mapping[str, ArrayLike], elsewhere: Collection[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """The inputs as arrays, in order, but those that are `elsewhere`."""
+        wanted = [each for each in self._inputs if each[0] not in elsewhere]
+        if len(inputs) != len(wanted) or any(name not in inputs for name, _, _ in wanted):
+            raise _wrong_names("inputs", [name for name, _, _ in wanted], inputs)
+        arrays = {}
+        for name, shape, dtype in wanted:
             array = given_array(f"input {name!r}", inputs[name])
             if array.shape != shape:
                 raise DeclarationError(
@@ -140,7 +168,7 @@ class Program(Single, Displayed):
                 )
             array = given_array(f"input {name!r}", array, dtype)
             # a scalar is contiguous, but ascontiguousarray would add an axis
-            arrays.append(array if array.flags.c_contiguous else np.ascontiguousarray(array))
+            arrays[name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
         return arrays
 
     def _checked_state(self, state: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -194,18 +222,18 @@ class PythonProgram(Program):
         assert self._calls is not None, "there are no kernels"
         return self._calls.assembly(self.kernels[kernel])
 
-    def _results(
-        self, inputs: Sequence[np.ndarray], state: Mapping[str, np.ndarray]
-    ) -> Sequence[np.ndarray]:
-        states = self._checked_state(state)
-        arguments = [*self._ranges.without_overlap(inputs, states), *states]
+    def __call__(
+        self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: ArrayLike
+    ) -> dict[str, np.ndarray]:
+        arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
+        arguments = [*self._ranges.without_overlap(list(arrays.values()), states), *states]
         workspace = self._workspaces.borrow(self.plan.arena_bytes)
         try:
             run = workspace.runs.get(self)
             if run is None:
                 run = workspace.runs[self] = self._bound(workspace)
             with np.errstate(all="ignore"):
-                return run(*arguments)
+                return dict(zip(self.graph.outputs, run(*arguments), strict=True))
         finally:
             self._workspaces.give_back(workspace)
 

@@ -14,8 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from graphgrad.errors import EnvironmentLimitError
-from graphgrad.memory import need_memory, size_text
+from graphgrad.memory import OutOfMemoryError, need_memory, size_text
 from graphgrad.plan.arena import ALIGNMENT
 
 Run = Callable[..., tuple[np.ndarray, ...]]
@@ -30,7 +29,7 @@ class Workspace:
         try:
             raw = np.empty(size + ALIGNMENT, np.uint8)
         except (MemoryError, ValueError, OverflowError):  # more than the system can allocate
-            raise EnvironmentLimitError(
+            raise OutOfMemoryError(
                 f"the arena of this program needs {size_text(size)} of memory, more than there is",
                 fix=SMALLER,
             ) from None

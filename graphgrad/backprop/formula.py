@@ -12,11 +12,13 @@ escaped and shortened.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 
-from graphgrad.graph import LEAVES, Graph, Node, Operation, constant
+from graphgrad.graph import LEAVES, Graph, Node, Operation, constant, parameter
 from graphgrad.graph.deltas import Change
+from graphgrad.ops.arithmetic import multiply
 from graphgrad.ops.contraction import matmul
 from graphgrad.text import printable
 
@@ -25,6 +27,7 @@ _RULE = re.compile(r"δ([₁-₉ᵢ]) = (.*?)(?=[,;] δ[₁-₉ᵢ] = |$)")
 _SYMBOL = re.compile(
     r"x₁, x₂, …|δ|x[₁-₉ᵢ]|(?<![A-Za-z])x(?![A-Za-z])|(?<![A-Za-z])\d?y(?![A-Za-z])|ˣ|ʸ"
 )
+SCALE = "1/√D_k"
 _LONGEST = 60  # characters of one name in a formula
 _MOST = 6  # heads of one concatenation
 _NUMBERED = ("clip", "scale")  # cuts whose number is a constant head of the new delta
@@ -39,11 +42,21 @@ def short_name(graph: Graph, node: Node, scope: str | None = "") -> str:
     """
     if node.operation is constant and node.attributes["value"].array.size == 1:
         return f"{node.attributes['value'].array.reshape(()).item():.6g}"
-    name = graph.name_of(node)
+    name = symbol_of(graph, node)
     if scope is None:
         return printable(name.rpartition(".")[2] or name, _LONGEST)
     inner = name.removeprefix(f"{scope}.") if scope else name
     return printable(name if inner in graph.names else inner, _LONGEST)
+
+
+def symbol_of(graph: Graph, node: Node) -> str:
+    """The name of the node in formulas and pictures.
+
+    A parameter that has an alias is stored as `query.w` and called by the alias, `query.W_Q`.
+    """
+    if node.operation is parameter:
+        return graph.names_of(node)[-1]
+    return graph.name_of(node)
 
 
 def is_unnamed(graph: Graph, node: Node) -> bool:
@@ -73,7 +86,13 @@ def delta_rule(operation: Operation, position: int) -> str:
 
 
 def formula_of(node: Node) -> str:
-    """The formula of the node's operation; of a product, with the transposes of its sides."""
+    """The formula of the node's operation; of a product, with the transposes of its sides.
+
+    The factor of attention is written 1/√D_k, as it is declared, instead of its value.
+    """
+    scaled = scaled_head(node)
+    if scaled is not None:
+        return f"x{_SUBSCRIPTS[scaled]} · {SCALE}"
     if node.operation is not matmul:
         return node.operation.formula
     left, right = _transposed(node)
@@ -85,12 +104,35 @@ def rule_of(node: Node, position: int) -> str:
 
     A product with transposed sides has its own formulas.
     """
+    if scaled_head(node) == position:
+        return f"δ · {SCALE}"
     if node.operation is not matmul or not any(_transposed(node)):
         return delta_rule(node.operation, position)
     left, right = _transposed(node)
     if position == 0:
         return f"x₂{'ᵀ' if right else ''} δᵀ" if left else f"δ x₂{'' if right else 'ᵀ'}"
     return f"δᵀ x₁{'ᵀ' if left else ''}" if right else f"x₁{'' if left else 'ᵀ'} δ"
+
+
+def scaled_head(node: Node) -> int | None:
+    """The position of Q Kᵀ in Q Kᵀ · 1/√D_k; None for every other node.
+
+    The factor is recognised by its value: D_k is the size that the product sums over.
+    """
+    if node.operation is not multiply:
+        return None
+    for position, (product, factor) in enumerate(zip(node.heads, node.heads[::-1], strict=True)):
+        if product.operation is matmul and factor.operation is constant and factor.shape == ():
+            width = product.heads[0].shape[-1]
+            value = factor.attributes["value"].array
+            if (
+                _transposed(product) == (False, True)
+                and isinstance(width, int)
+                and width > 1
+                and value == value.dtype.type(1 / math.sqrt(width))
+            ):
+                return position
+    return None
 
 
 def _transposed(product: Node) -> tuple[bool, bool]:

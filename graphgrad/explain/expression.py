@@ -29,7 +29,7 @@ from graphgrad.ops.arithmetic import (
     subtract,
 )
 from graphgrad.ops.contraction import matmul
-from graphgrad.ops.functions import power, rsqrt, sqrt
+from graphgrad.ops.functions import identity, power, rsqrt, sqrt
 from graphgrad.ops.indexing import checked
 from graphgrad.ops.movement import broadcast_to, copy, reshape, transpose
 from graphgrad.text import printable
@@ -37,7 +37,7 @@ from graphgrad.text import printable
 CHOICE, COMPARISON, TERM, FACTOR, PRODUCT, POWER, ATOM = range(7)
 """The precedence of a text: a sum is a TERM, a product a FACTOR, a name an ATOM."""
 
-SILENT = (reshape, broadcast_to, copy, stop_gradient, cast, checked)
+SILENT = (reshape, broadcast_to, copy, identity, stop_gradient, cast, checked)
 _DEEPEST = 60
 
 TextWithPrecedence = tuple[str, int]

@@ -14,6 +14,7 @@ from graphgrad.ops import (
     exp,
     gather,
     gelu,
+    identity,
     log,
     maximum,
     multiply,
@@ -46,6 +47,7 @@ _UNCHANGED = "the same elements are at other positions, and so are those of δ"
 REASONS: dict[object, str] = {
     add: "a sum grows as each of its terms: ∂(a + b)/∂a = 1",
     subtract: "∂(a - b)/∂a = 1 and ∂(a - b)/∂b = -1",
+    identity: "φ(x) = x, so φ' = 1",
     negative: "∂(-x)/∂x = -1",
     multiply: "∂(a · b)/∂a = b",
     divide: "∂(a / b)/∂a = 1 / b and ∂(a / b)/∂b = -(a / b) / b",

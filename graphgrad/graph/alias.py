@@ -12,8 +12,9 @@ def alias(node: Node, name: str) -> Node:
     """Gives a node the further name `name`, prefixed by the current scope. Returns the node.
 
     Text and pictures show the most recent alias, since it was chosen for a value that had a name
-    already. (Inputs, parameters and states are still shown by the name under which they are fed or
-    stored.) Names are read when a graph is created: existing graphs do not change.
+    already. (Inputs, parameters and states are still listed by the name under which they are fed or
+    stored; formulas call a parameter by its alias.) Names are read when a graph is created:
+    existing graphs do not change.
 
     Raises DeclarationError if `node` is not a node or `name` is empty.
 

@@ -88,6 +88,10 @@ def multi_head_attention(
 ) -> Node:
     """Concat(head₁, …, head_h) W^O, head_i = Attention(Q W_i^Q, K W_i^K, V W_i^V).
 
+    The nodes are named as in the paper and the lecture: `Q`, `K`, `V` [batch, head, position, D_k],
+    `scores`, `weights` and `values` of all heads, their `concat`, and the matrices `W_Q`, `W_K`,
+    `W_V`, `W_O`, which are stored as `query.w`, `key.w`, `value.w`, `output.w`.
+
     `queries` are [batch, query, width], and so is the result; keys and values are computed from
     `memory`, [batch, key, width]. For self-attention pass the same node twice. The matrices of all
     heads are stored side by side in one: the columns i · D_k … (i + 1) · D_k of W^Q are W_i^Q.
@@ -113,7 +117,7 @@ def multi_head_attention(
 
     def recalled(part: str, turn: Callable[[Node], Node]) -> Node:
         def project(x: Node) -> Node:
-            return turn(split_heads(dense(x, each * groups, part, bias, initial), groups))
+            return turn(_projected(x, each, part, groups, bias, initial))
 
         if isinstance(memory, Node):
             return project(memory)
@@ -124,12 +128,24 @@ def multi_head_attention(
         return lambda x: rotate(x, places, name=f"rotated_{part}") if rotary else x
 
     with scope(name):
-        query = split_heads(dense(queries, each * heads, "query", bias, initial), heads)
+        query = _projected(queries, each, "query", heads, bias, initial)
         query = rotated("query")(query)
         key = repeat_heads(recalled("key", rotated("key")), heads // groups)
         value = repeat_heads(recalled("value", lambda x: x), heads // groups)
         mixed = attention(query, key, value, mask, rate=rate, randomness=randomness)
-        return dense(join_heads(mixed), each * heads, "output", bias, output_initial)
+        return dense(join_heads(mixed), each * heads, "output", bias, output_initial, "W_O")
+
+
+_LETTERS = {"query": "Q", "key": "K", "value": "V"}
+
+
+def _projected(
+    x: Node, each: int, part: str, heads: int, bias: bool, initial: Initial | None
+) -> Node:
+    """Q = X W_Q, by head (or K or V, by the `part`); the node has the name Q."""
+    letter = _LETTERS[part]
+    whole = dense(x, each * heads, part, bias, initial, symbol=f"W_{letter}")
+    return split_heads(whole, heads, letter)
 
 
 def _width_of_head(queries: Node, heads: int, groups: int) -> int:
@@ -167,27 +183,34 @@ def repeat_heads(x: Node, times: int) -> Node:
 
 
 @declares
-def split_heads(x: Node, heads: int) -> Node:
+def split_heads(x: Node, heads: int, name: str | None = None) -> Node:
     """[batch, position, feature] -> [batch, head, position, feature / heads].
+
+    With a `name`, the result has it, and the value before the swap of axes is `name_by_position`.
 
     >>> import graphgrad as gg
     >>> print(gg.layers.split_heads(gg.input("x", ("batch", "position", 8)), 2).type)
     float32[batch, 2, position, 4]
     """
     batch, position, width = x.shape
-    return transpose(reshape(x, (batch, position, heads, width // heads)), (0, 2, 1, 3))
+    before = f"{name}_by_position" if name else None
+    by_position = reshape(x, (batch, position, heads, width // heads), name=before)
+    return transpose(by_position, (0, 2, 1, 3), name=name)
 
 
 @declares
 def join_heads(x: Node) -> Node:
     """[batch, head, position, feature] -> [batch, position, head * feature]; undoes `split_heads`.
 
+    The result is called `concat`: the values of all heads, side by side.
+
     >>> import graphgrad as gg
     >>> print(gg.layers.join_heads(gg.input("x", ("batch", 2, "position", 4))).type)
     float32[batch, position, 8]
     """
     batch, heads, position, width = x.shape
-    return reshape(transpose(x, (0, 2, 1, 3)), (batch, position, heads * width), name="heads")
+    by_position = transpose(x, (0, 2, 1, 3), name="values_by_position")
+    return reshape(by_position, (batch, position, heads * width), name="concat")
 
 
 @declares

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from graphgrad.errors import DeclarationError
-from graphgrad.graph import ONES, ZEROS, Initial, Node, normal, parameter, scope
+from graphgrad.graph import ONES, ZEROS, Initial, Node, alias, normal, parameter, scope
 from graphgrad.graph.decorators import declares
-from graphgrad.graph.node_names import add_name
-from graphgrad.graph.scope import current_origin, scoped
+from graphgrad.graph.scope import current_origin
 from graphgrad.ops import (
     add,
     dropout_mask,
     gelu,
     gelu_tanh,
+    identity,
     matmul,
     multiply,
     relu,
@@ -31,16 +31,8 @@ from graphgrad.ops import (
     tanh,
 )
 
-
-def linear(x: Node, name: str | None = None) -> Node:
-    """φ(x) = x: returns the node itself, with the name as a second name."""
-    if name is not None:
-        add_name(x, scoped(name))
-    return x
-
-
 ACTIVATIONS: dict[str, Callable[..., Node]] = {
-    "linear": linear,
+    "linear": identity,
     "tanh": tanh,
     "sigmoid": sigmoid,
     "relu": relu,
@@ -77,12 +69,14 @@ def dense(
     name: str = "dense",
     bias: bool = True,
     initial: Initial | None = None,
+    symbol: str | None = None,
 ) -> Node:
     """x W + b over the last axis: [..., n] -> [..., width].
 
     Declares the parameters `name.w` [n, width], drawn from `initial` (by default N(0, 1/n)), and,
-    with `bias`, `name.b` [width], which starts at 0. Raises DeclarationError where the size of the
-    last axis of x is open.
+    with `bias`, `name.b` [width], which starts at 0. `symbol` is a further name of the matrix, by
+    which formulas and pictures call it ("W_Q"); it is stored as `name.w`. Raises DeclarationError
+    where the size of the last axis of x is open.
 
     >>> import graphgrad as gg
     >>> a = gg.layers.dense(gg.input("x", ("batch", 3)), 5, "hidden")
@@ -94,6 +88,8 @@ def dense(
     inputs = known_width(x)
     with scope(name):
         weight = parameter("w", (inputs, width), initial or normal(inputs**-0.5), x.dtype)
+        if symbol is not None:
+            alias(weight, symbol)
         if not bias:
             return matmul(x, weight, name="a")
         offset = parameter("b", (width,), ZEROS, x.dtype)

@@ -16,11 +16,13 @@ from functools import cache
 from typing import Any, NoReturn
 
 from graphgrad.loops import operations
+from graphgrad.loops.halves import half_bits
 from graphgrad.loops.language import Function
 from graphgrad.loops.llvm_text import (
     BYTES,
-    LLVM_TYPES,
+    HALVES,
     MEMORY_TYPES,
+    SCALAR_TYPES,
     Builder,
     Literal,
     LoopError,
@@ -154,7 +156,7 @@ class Expressions:
     def _named(self, name: str) -> Any:
         found = self.names.get(name)
         if isinstance(found, Variable):
-            kind = LLVM_TYPES[found.type]
+            kind = SCALAR_TYPES[found.type]
             return Scalar(found.type, self.builder.assign(f"load {kind}, ptr {found.pointer}"))
         if found is None:
             found = self.library.get(name)
@@ -182,7 +184,7 @@ class Expressions:
         if sign is None:
             raise LoopError("an operator that is not in the language")
         zero = Literal(0 if sign == "-" else -1)
-        if sign == "-" and self.scalar(value).type.startswith("float"):
+        if sign == "-" and self._computed(self.scalar(value)).type.startswith("float"):
             return operations.negative(self.builder, value)
         return self._binary("-" if sign == "-" else "^", zero, value)
 
@@ -196,7 +198,7 @@ class Expressions:
         if name in special_forms:
             return special_forms[name](arguments)
         values = [self.value(argument) for argument in arguments]
-        if name in LLVM_TYPES or name in self.types:
+        if name in SCALAR_TYPES or name in self.types:
             return self._cast(values[0], self._known_type(name))
         if name in operations.FUNCTIONS:
             scalars = self._of_one_type(*values)
@@ -303,14 +305,23 @@ class Expressions:
         """The type named by an annotation or an argument."""
         return self._known_type(expression.id if isinstance(expression, ast.Name) else "")
 
+    def passed_type(self, expression: ast.expr | None) -> str:
+        """The type of a parameter or result, which is one that is computed with."""
+        name = self.type_named(expression)
+        if name in HALVES:
+            raise LoopError(f"{name} is stored and cast, not passed to a function")
+        return name
+
     def _known_type(self, name: str) -> str:
         name = self.types.get(name, name)
-        if name not in LLVM_TYPES:
-            raise LoopError(f"expected a type: one of {', '.join(LLVM_TYPES)}")
+        if name not in SCALAR_TYPES:
+            raise LoopError(f"expected a type: one of {', '.join(SCALAR_TYPES)}")
         return name
 
     def _cast(self, value: Any, type_: str) -> Scalar:
         if isinstance(value, Literal):
+            if type_ in HALVES:
+                return Scalar(type_, str(half_bits(value.value, type_)))
             return value.typed(type_)
         return operations.cast(self.builder, self.scalar(value), type_)
 
@@ -335,6 +346,12 @@ class Expressions:
             raise LoopError(f"expected {type_}, not {scalar.type}")
         return scalar
 
+    def _computed(self, value: Scalar) -> Scalar:
+        """The value, if it is of a type that is computed with."""
+        if value.type in HALVES:
+            raise LoopError(f"{value.type} is stored and cast, not computed with")
+        return value
+
     def _of_one_type(self, *values: Any) -> list[Scalar]:
         """The values as scalars of one type: literals take that of the others."""
         types = dict.fromkeys(value.type for value in values if isinstance(value, Scalar))
@@ -342,7 +359,7 @@ class Expressions:
             raise LoopError(f"the operands have different types: {', '.join(types)}")
         literal_types = [value.usual_type for value in values if isinstance(value, Literal)]
         type_ = next(iter(types), "float64" if "float64" in literal_types else None)
-        return [self.as_type(v, type_) if type_ else self.scalar(v) for v in values]
+        return [self._computed(self.as_type(v, type_) if type_ else self.scalar(v)) for v in values]
 
 
 def reject(part: ast.AST) -> NoReturn:

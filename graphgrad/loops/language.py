@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+
+bfloat16: Any = None
+with suppress(ImportError):  # where it is missing, no array has that type
+    import ml_dtypes
+
+    bfloat16 = ml_dtypes.bfloat16
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ def loop_function(*flags: str, separate: bool = False) -> Callable[[Callable[...
     return lambda python: Function(python, flags, separate)
 
 
-float32, float64, bool_ = np.float32, np.float64, np.bool_
+float16, float32, float64, bool_ = np.float16, np.float32, np.float64, np.bool_
 int32, int64, uint32, uint64 = np.int32, np.int64, np.uint32, np.uint64
 word, signed, unsigned, real = Any, Any, Any, Any
 """Type variables: each is a type of integers or floats that the caller chooses."""
@@ -67,10 +74,14 @@ def array(address: Any, dtype: Any, *sizes: Any) -> np.ndarray:
         "int64": ctypes.c_int64,
         "uint32": ctypes.c_uint32,
         "uint64": ctypes.c_uint64,
+        "bfloat16": ctypes.c_uint16,
+        "float16": ctypes.c_uint16,
         "bool": ctypes.c_bool,
     }
-    kind = kinds[np.dtype(dtype).name] * int(np.prod(sizes))
-    return np.ctypeslib.as_array(kind.from_address(int(address))).reshape(sizes)
+    wanted = np.dtype(dtype)
+    kind = kinds[wanted.name] * int(np.prod(sizes))
+    found = np.ctypeslib.as_array(kind.from_address(int(address))).reshape(sizes)
+    return found if found.dtype == wanted else found.view(wanted)
 
 
 def address(numbers: np.ndarray) -> int:

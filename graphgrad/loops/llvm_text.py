@@ -20,11 +20,16 @@ LLVM_TYPES: Mapping[str, str] = {
     "uint32": "i32",
     "uint64": "i64",
 }
-"""The types of scalars, and LLVM's names of them."""
-MEMORY_TYPES: Mapping[str, str] = {**LLVM_TYPES, "bool_": "i8"}
+"""The types that are computed with, and LLVM's names of them."""
+HALVES: Mapping[str, str] = {"bfloat16": "i16", "float16": "i16"}
+"""Types of memory, which are read, cast and stored, and not computed with; see halves.py."""
+SCALAR_TYPES: Mapping[str, str] = {**LLVM_TYPES, **HALVES}
+MEMORY_TYPES: Mapping[str, str] = {**SCALAR_TYPES, "bool_": "i8"}
 BYTES: Mapping[str, int] = {
     "float32": 4,
     "float64": 8,
+    "bfloat16": 2,
+    "float16": 2,
     "bool_": 1,
     "int32": 4,
     "int64": 8,
@@ -126,7 +131,7 @@ class Builder:
         """Allocates memory on the stack, once a call; LLVM keeps what it can in registers."""
         self._count += 1
         name, count = f"%s{self._count}", f", i64 {size}" if size > 1 else ""
-        kind = MEMORY_TYPES[type_] if size > 1 else LLVM_TYPES[type_]
+        kind = (MEMORY_TYPES if size > 1 else SCALAR_TYPES)[type_]
         self._allocas.append(f"  {name} = alloca {kind}{count}")
         return name
 

@@ -10,7 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from graphgrad.loops.llvm_text import BYTES, FLOATS, LLVM_TYPES, Builder, Literal, LoopError, Scalar
+from graphgrad.loops.halves import narrowed, widened
+from graphgrad.loops.llvm_text import (
+    BYTES,
+    FLOATS,
+    HALVES,
+    LLVM_TYPES,
+    SCALAR_TYPES,
+    Builder,
+    Literal,
+    LoopError,
+    Scalar,
+)
 
 _REORDERED = "reassoc nsz"
 """Fast-math flags: a sum may be taken in any order; NaN and infinity keep their meaning."""
@@ -20,7 +31,7 @@ def to_memory(builder: Builder, value: Scalar) -> str:
     """The number with its type, as it is stored in an array: a boolean takes a byte."""
     if value.type == "bool_":
         return f"i8 {builder.assign(f'zext i1 {value.text} to i8')}"
-    return f"{LLVM_TYPES[value.type]} {value.text}"
+    return f"{SCALAR_TYPES[value.type]} {value.text}"
 
 
 def from_memory(builder: Builder, value: Scalar) -> Scalar:
@@ -105,6 +116,10 @@ def cast(builder: Builder, a: Scalar, type_: str) -> Scalar:
     """Converts the number to another type, as NumPy does."""
     if a.type == type_:
         return a
+    if a.type in HALVES:
+        return cast(builder, widened(builder, a), type_)
+    if type_ in HALVES:
+        return narrowed(builder, cast(builder, a, "float32"), type_)
     if type_ == "bool_":
         return compare(builder, "!=", a, Literal(0).typed(a.type))
     word = _conversion(a.type, type_)

@@ -41,7 +41,7 @@ from graphgrad.loops.expressions import (
     symbols_of,
 )
 from graphgrad.loops.language import Function
-from graphgrad.loops.llvm_text import LLVM_TYPES, Literal, LoopError, Scalar
+from graphgrad.loops.llvm_text import LLVM_TYPES, SCALAR_TYPES, Literal, LoopError, Scalar
 
 _DEEPEST = 20
 """The deepest nesting of inlined calls; more means recursion, which the language does not have."""
@@ -81,7 +81,7 @@ class _Translator:
         self.builder.flags = flags
         parameters = []
         for argument in definition.args.args:
-            type_ = self.expressions.type_named(argument.annotation)
+            type_ = self.expressions.passed_type(argument.annotation)
             parameters.append(f"{LLVM_TYPES[type_]} %{argument.arg}")
             self._assign(argument.arg, Scalar(type_, f"%{argument.arg}"))
         result = self._body(definition.body)
@@ -90,7 +90,7 @@ class _Translator:
         kind, value = "void", ""
         if definition.returns is not None:
             scalar = self.expressions.as_type(
-                result, self.expressions.type_named(definition.returns)
+                result, self.expressions.passed_type(definition.returns)
             )
             kind, value = LLVM_TYPES[scalar.type], f" {scalar.text}"
         elif result is not None:
@@ -131,7 +131,7 @@ class _Translator:
         """Calls a separate function."""
         kinds, given = [], []
         for parameter, value in zip(definition_of(function).args.args, arguments, strict=True):
-            type_ = self.expressions.type_named(parameter.annotation)
+            type_ = self.expressions.passed_type(parameter.annotation)
             kinds.append(LLVM_TYPES[type_])
             given.append(f"{LLVM_TYPES[type_]} {self.expressions.as_type(value, type_).text}")
         self.builder.declare(f"declare void @{function.symbol}({', '.join(kinds)})")
@@ -306,4 +306,6 @@ class _Translator:
         ):  # the address of an array is a constant of the text
             raise LoopError(f"{name!r} is assigned an array or a tuple more than once")
         scalar = self.expressions.as_type(value, variable.type)
-        self.builder.add(f"store {LLVM_TYPES[variable.type]} {scalar.text}, ptr {variable.pointer}")
+        self.builder.add(
+            f"store {SCALAR_TYPES[variable.type]} {scalar.text}, ptr {variable.pointer}"
+        )

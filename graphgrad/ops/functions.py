@@ -230,6 +230,18 @@ softplus = elementwise(
 )
 
 
+identity = elementwise(
+    "identity",
+    "x",
+    "{0}",
+    ufunc="positive",
+    delta=lambda delta, y, x: (delta,),
+    delta_formula="δ",
+    samples=_PLANE,
+)
+"""φ(x) = x, the linear neuron's: a node of its own, which `simplify` removes."""
+
+
 def _compute_relu(xp: Any, out: Any, x: Any) -> None:
     xp.maximum(x, 0, out=out)
 
@@ -339,6 +351,7 @@ OPERATIONS: tuple[Operation, ...] = (
     tanh,
     sigmoid,
     softplus,
+    identity,
     relu,
     gelu,
     gelu_tanh,

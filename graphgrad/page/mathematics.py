@@ -21,7 +21,7 @@ Tree = list[object]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<heads>x₁, x₂, …)|(?P<number>\d+(?:\.\d+)?)|(?P<head>x[₁-₉ᵢ])|(?P<power>[²³ᵀˣʸ])"
-    r"|(?P<word>[^\W\d_²³ᵀˣʸ]+)|(?P<sign>.))"
+    r"|(?P<named>[A-Z]_[a-z])|(?P<word>[^\W\d_²³ᵀˣʸ]+)|(?P<sign>.))"
 )
 _LETTERS = frozenset("nqstpwcμσεπΦ")
 _FUNCTIONS = frozenset(
@@ -179,6 +179,8 @@ class _FormulaParser:
             return ["n", token.text]
         if token.kind == "power":
             return ["t", token.text]
+        if token.kind == "named":
+            return ["i", token.text]
         if token.kind == "word":
             return _word(token.text)
         if token.text == "√" and depth < _DEEPEST:

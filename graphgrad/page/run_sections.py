@@ -33,7 +33,7 @@ def run_sections(run: OpenRun, batch: int | None = None) -> dict[str, Any]:
 
     `batch` is the number of the batch to compute from, by default that of the run's next step.
     """
-    step = run.step if batch is None else batch
+    step = run.next_batch if batch is None else batch
     feeds = run.task.feeds(step)
     sizes = sizes_of(run.graph, feeds)
     history, state = _recorded(run), _shown_state(run)

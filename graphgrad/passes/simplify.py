@@ -37,6 +37,7 @@ from graphgrad.graph.types import DType
 from graphgrad.ops import (
     add,
     divide,
+    identity,
     logical_not,
     multiply,
     negative,
@@ -162,6 +163,7 @@ RULES: tuple[Rule, ...] = (
     Rule("¬¬x → x", pattern(logical_not, pattern(logical_not, X)), lambda x: x),
     Rule("x where true", pattern(where, number(True), X, Y), lambda x, y: x),
     Rule("y where false", pattern(where, number(False), X, Y), lambda x, y: y),
+    Rule("φ(x) = x", pattern(identity, X), lambda x: x),
     # deltas are derived already, so stop_gradient has no further effect
     Rule("stop_gradient(x) → x", pattern(stop_gradient, X), lambda x: x),
     Rule(

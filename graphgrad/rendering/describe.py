@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from graphgrad.backprop.formula import delta_formula, short_name, value_formula
+from graphgrad.backprop.formula import (
+    SCALE,
+    delta_formula,
+    scaled_head,
+    short_name,
+    symbol_of,
+    value_formula,
+)
 from graphgrad.backprop.selection import owner_of
 from graphgrad.graph import Node, constant, input, parameter, state
 from graphgrad.graph.text import attributes_text
@@ -14,6 +21,9 @@ from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
 from graphgrad.text import printable
+
+NEURON = ("a", "z")
+"""The names of a neuron's activation input and output."""
 
 
 class Describer:
@@ -103,13 +113,16 @@ class Describer:
     def label(self, node: Node, scope: Path) -> Label:
         """The name without the scope of its box; of a delta δ and the name of its node; of the
         contribution that t sends back to u, `u←t`."""
-        name = self.graph.name_of(node)
+        name = symbol_of(self.graph, node)
         prefix = ".".join(scope) + "." if scope else ""
         owner = None
         if self.draft.parts[node] == "delta":
             owner = owner_of(self.graph, node, self.draft.parts)
         if owner is None:
-            return Label(name.removeprefix(prefix))
+            local = name.removeprefix(prefix)
+            if self.neurons and scope and local in NEURON:  # a and z of a neuron: a_h2, z_h2
+                return Label(local, self.title(scope))
+            return Label(local)
         if owner.tail:
             tail = owner.tail.rpartition(".")[2] or owner.tail
             return Label("δ", f"{owner.name.removeprefix(prefix)}←{tail}")
@@ -133,6 +146,8 @@ class Describer:
             return "" if node.type.is_float else str(node.dtype)
         if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
             return value_formula(self.graph, node, self.called)  # such a name is not in lectures
+        if scaled_head(node) is not None:
+            return f"{node.operation.name} {SCALE}"
         hidden = [
             short_name(self.graph, head)
             for head in node.heads

@@ -220,7 +220,7 @@ class _Painter:
         figure = self.annotations.deltas.get(self.graph.name_of(main), "") if shown else ""
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}",
-            Label("δ", box.label.text + sender),
+            _delta_label(box.label, sender),
             "delta",
             box.scope,
             detail=", ".join(cuts_of(self.graph, self.graph.cuts(main))) if tail is None else "",
@@ -284,3 +284,10 @@ class _Painter:
             box.scope[:size] for box in self.boxes.values() for size in range(1, len(box.scope) + 1)
         }
         return {path: self.describe.title(path) for path in sorted(paths)}
+
+
+def _delta_label(label: Label, sender: str) -> Label:
+    """δ with the name of its node; of a neuron, the node error δ_h2 = ∂L/∂a_h2, and ∂L/∂z_h2."""
+    if not label.index:
+        return Label("δ", label.text + sender)
+    return Label("δ" if label.text == "a" else f"∂L/∂{label.text}", label.index + sender)

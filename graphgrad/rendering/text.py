@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from graphgrad.backprop.formula import delta_terms, value_formula
+from graphgrad.backprop.formula import delta_terms, symbol_of, value_formula
 from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import LEAVES, Graph, Node, constant
 from graphgrad.graph.text import attributes_text
@@ -120,5 +120,7 @@ def _formula(graph: Graph, node: Node) -> str:
     if node.operation is constant:
         return f"constant {attributes_text(node)} : {node.type}"
     if node.operation in LEAVES:
-        return f"{node.operation.name} : {node.type}"
+        name, symbol = graph.name_of(node), symbol_of(graph, node)
+        called = "" if symbol == name else f" {printable(symbol.rpartition('.')[2])}"
+        return f"{node.operation.name}{called} : {node.type}"
     return f"{value_formula(graph, node)} : {node.type}"

@@ -29,5 +29,20 @@ def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
             f"memory: {size_text(state + step)}, of which parameters and moments take "
             f"{size_text(state)} and a step {size_text(step)}"
         )
+    lines += _steps_and_checkpoints(run)
     signatures = run.task.signatures().items()
     return [*lines, *(f"figures: {name} is sacrebleu's {text}" for name, text in signatures)]
+
+
+def _steps_and_checkpoints(run: OpenRun) -> list[str]:
+    """What a step is where it is not one batch, and which states stay on the disk."""
+    settings, lines = run.settings, []
+    if settings.accumulate > 1:
+        lines.append(
+            f"steps: each is {settings.accumulate} batches, whose gradients are accumulated; "
+            "what is counted are steps, that is updates"
+        )
+    size = size_text(sum(array.nbytes for array in run.state.values()))
+    best = f" and the best {settings.keep_best} by held-out {settings.best_metric}"
+    kept = f"the last {settings.keep_last}{best if settings.keep_best else ''}"
+    return [*lines, f"checkpoints: {kept} are kept, of {size} each"]

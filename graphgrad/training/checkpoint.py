@@ -26,7 +26,7 @@ Laws:
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,11 +98,13 @@ def save_checkpoint(
     arrays: Mapping[str, np.ndarray],
     details: Mapping[str, Any],
     keep: int = 3,
+    spared: Collection[int] = (),
 ) -> Path:
     """Saves `arrays` and `details` as the state after `step` steps; returns its folder.
 
     `folder` holds the checkpoints and is created when missing. `details` is a dictionary that
-    JSON can hold, with finite numbers. The newest `keep` checkpoints stay, this one among them.
+    JSON can hold, with finite numbers. The newest `keep` checkpoints stay, this one among them, and
+    those of the steps `spared`.
 
     Raises `CheckpointError` for an argument that cannot be saved, `DataError` for details
     that JSON cannot hold, `EnvironmentLimitError` when the disk refuses; the earlier checkpoints
@@ -137,7 +139,7 @@ def save_checkpoint(
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         sync_folder(folder)
-    _remove_superseded(folder, target, step, keep)
+    _remove_superseded(folder, target, step, keep, spared)
     return target
 
 
@@ -177,14 +179,16 @@ def load_checkpoint(folder: Path | str, step: int | None = None) -> Checkpoint:
     raise _nothing_usable(folder, step, _few(warnings))
 
 
-def tidy_checkpoints(folder: Path | str, loaded: Path, step: int, keep: int) -> None:
+def tidy_checkpoints(
+    folder: Path | str, loaded: Path, step: int, keep: int, spared: Collection[int] = ()
+) -> None:
     """Finishes what a killed process began: removes half-written and half-removed checkpoints, and
-    those beyond `keep`.
+    those beyond `keep` that are not `spared`.
 
     `loaded` is the checkpoint of `step` from which the run is resumed; newer ones stay.
     """
     _sweep(Path(folder))
-    _remove_surplus(Path(folder), loaded, step, keep)
+    _remove_surplus(Path(folder), loaded, step, keep, spared)
 
 
 def checkpoint_steps(folder: Path | str) -> tuple[int, ...]:
@@ -215,8 +219,10 @@ def _fresh_path(folder: Path, step: int) -> Path:
         generation += 1
 
 
-def _remove_superseded(folder: Path, newest: Path, step: int, keep: int) -> None:
-    """Removes checkpoints that `newest` refolders or that exceed `keep`.
+def _remove_superseded(
+    folder: Path, newest: Path, step: int, keep: int, spared: Collection[int]
+) -> None:
+    """Removes checkpoints that `newest` replaces or that exceed `keep` and are not `spared`.
 
     The state is safe by now, so a disk that refuses a removal must not end the run.
     """
@@ -225,14 +231,23 @@ def _remove_superseded(folder: Path, newest: Path, step: int, keep: int) -> None
     for entry in discarded:
         with suppress(OSError):
             _remove(entry)
-    _remove_surplus(folder, newest, step, keep)
+    _remove_surplus(folder, newest, step, keep, spared)
 
 
-def _remove_surplus(folder: Path, newest: Path, step: int, keep: int) -> None:
-    """Removes the checkpoints before `newest` that are not among the last `keep`."""
+def _remove_surplus(
+    folder: Path, newest: Path, step: int, keep: int, spared: Collection[int]
+) -> None:
+    """Removes the checkpoints before `newest` that are not among the last `keep` nor `spared`.
+
+    Of a step that was saved several times only the newest one is spared.
+    """
     others = [entry for entry in _listed(folder) if entry.path != newest]
     older = sorted((entry for entry in others if entry.step < step), reverse=True)
+    left = set(spared) - {entry.step for entry in older[: keep - 1]}
     for entry in older[keep - 1 :]:
+        if entry.step in left:
+            left.remove(entry.step)
+            continue
         with suppress(OSError):
             _remove(entry)
 

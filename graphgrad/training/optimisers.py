@@ -26,8 +26,11 @@ from graphgrad.layers import Randomness
 from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
 from graphgrad.passes.surgery import parse_surgery
 from graphgrad.text import suggestion
+from graphgrad.training.accumulation import PART, counting_batches, gathered, part_of
+from graphgrad.training.moving_average import AVERAGE, averages
+from graphgrad.training.schedules import learning_rate
 from graphgrad.training.settings import TrainingSettings
-from graphgrad.training.updates import global_norm, learning_rate, next_values
+from graphgrad.training.updates import global_norm, next_values
 
 Patterns = str | Iterable[str]
 """Names of parameters, or patterns with * and ?; in one text they are separated by commas."""
@@ -61,6 +64,8 @@ def derived_graph(
     graph: Graph, settings: TrainingSettings, wrt: Iterable[Node] | None = None
 ) -> Graph:
     """The forward graph with the deltas of a run: derived, and cut as its settings say."""
+    if settings.accumulate > 1 and (step := graph.states.get(STEP)) is not None:
+        graph = counting_batches(graph, step, part_of(graph), settings.accumulate)
     return derive(graph, "loss", wrt, cuts=parse_surgery(settings.surgery))
 
 
@@ -85,7 +90,9 @@ def training_step(graph: Graph, settings: TrainingSettings) -> Graph:
 def has_optimiser(graph: Graph) -> bool:
     """Whether the graph has an optimiser already: one that counts the steps as `optimised` does."""
     step = graph.states.get(STEP)
-    counts = step is not None and graph.updates.get(step) is add(step, 1)
+    if step is None or step not in graph.updates:
+        return False
+    counts = add(step, 1) in (graph.updates[step], *graph.updates[step].heads)
     return counts and {GRADIENT_NORM, LEARNING_RATE} <= graph.outputs.keys()
 
 
@@ -120,11 +127,17 @@ def optimised(
     again = has_optimiser(graph)
     name = name or _free_scope(graph, again)
     _need_room(graph, leaves, name, again)
+    step, part, batches = _step_count(graph), part_of(graph), settings.accumulate
+    if isinstance(loss, Node):
+        loss = graph.name_of(graph[loss])  # the node may become another one
+    graph = counting_batches(graph, step, part, batches)
     derived, label = _with_deltas(graph, settings, loss)
-    target, step = derived[loss], _step_count(graph)
-    gradients = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
-    updates = dict(graph.updates)
+    target = derived[loss]
+    found = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
+    updates: dict[Node, Node] = {}
     with declared_at(scoped(name), target.origin):
+        together = gathered(derived, target, found, part, batches, first=not again)
+        gradients = together.gradients
         updates[step] = count = add(step, 1, name="count")
         number = cast(count, target.dtype, name="number")
         rate = learning_rate(number, settings)
@@ -135,10 +148,12 @@ def optimised(
                 own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
                 decays = leaf not in without_decay
                 updates.update(next_values(leaf, gradient, *own, settings, decays))
+        updates |= averages(gradients, updates, number, settings)
+        updates = {**graph.updates, **together.at_the_end(updates), **together.updates}
         added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
         if again:
             added = _added_again(graph, added, name)
-    return derived.with_outputs({**derived.outputs, **added}, updates)
+    return derived.with_outputs({**derived.outputs, **added, **together.outputs}, updates)
 
 
 def _added_again(graph: Graph, added: Mapping[str, Node], name: str) -> dict[str, Node]:
@@ -248,14 +263,14 @@ def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) ->
                 if again
                 else f"declare it by state({name!r}, …): a state is not trained",
             )
-        if name == SEED or (name == STEP and not again):
+        if name == SEED or (name in (STEP, PART) and not again):
             raise DeclarationError(
                 f"the model gives {name!r} a next value, and so does the run",
                 where,
                 "count in a state of another name",
             )
     for name, node in graph.states.items():
-        if name.startswith(f"{scope}."):
+        if name.startswith((f"{scope}.", *([] if again else [f"{AVERAGE}."]))):
             raise DeclarationError(
                 f"the model calls a state {name!r}, as the optimiser calls its own",
                 node.origin,

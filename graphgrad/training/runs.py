@@ -23,6 +23,8 @@ from graphgrad.backends import need_backend
 from graphgrad.errors import CheckpointError
 from graphgrad.figures.recording import recorded_names
 from graphgrad.graph import Graph, initial_state
+from graphgrad.training.accumulation import PART
+from graphgrad.training.best import checkpoint_called
 from graphgrad.training.checkpoint import (
     Checkpoint,
     checkpoint_steps,
@@ -40,11 +42,15 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
+from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
 from graphgrad.training.task import ModelFile, Task
 from graphgrad.training.trust import model_of_run, trust
+
+_RENAMED = {"keep_checkpoints": "keep_last"}
+"""Settings that had another name when older runs were made."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,20 @@ class OpenRun:
     gives_up: bool = False
     """The caller chose the step: `train` removes everything recorded after it."""
 
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """The state with which the model is measured and shown: with the moving averages of its
+        parameters where it has any, unless the settings say otherwise."""
+        if not self.settings.use_average or not int(self.state[STEP]):
+            return self.state
+        return with_averages(self.task.graph, self.state)
+
+    @property
+    def next_batch(self) -> int:
+        """The number of the batch that is computed next, for `task.feeds`."""
+        part = int(self.state[PART]) if PART in self.state else 0
+        return self.step * self.settings.accumulate + part
+
 
 def create_run(
     model: ModelFile,
@@ -96,22 +116,8 @@ def create_run(
         digests(task.files),
         secrets.token_hex(16),
     )
-    folder = RunFolder.create(path, name=model.short_name)
-    with folder.lock():
-        folder.require_empty()  # another process may have been quicker
-        try:
-            folder.write_json(ENVIRONMENT, describe_environment())
-            for name, text in task.files.items():
-                folder.write_text(name, text)
-            details = bindings(configuration, settings, task.graph)
-            first = save_checkpoint(folder.checkpoints, 0, state, details)
-            write_configuration(folder, configuration)  # with it the folder is a run
-        except BaseException:
-            folder.discard([ENVIRONMENT, CONFIGURATION, *task.files])
-            raise
-    trust(model)
-    return OpenRun(
-        RunFolder.open(folder.path),
+    run = OpenRun(
+        RunFolder(Path()),
         model,
         settings,
         task,
@@ -120,9 +126,39 @@ def create_run(
         0,
         configuration,
         configuration,
-        first,
+        Path(),
         0,
     )
+    folder, first = write_run(run, path, model.short_name)
+    return dataclasses.replace(run, folder=folder, checkpoint=first)
+
+
+def write_run(
+    run: OpenRun, path: str | Path | None, name: str, notes: Mapping[str, object] | None = None
+) -> tuple[RunFolder, Path]:
+    """Writes the folder of a run that has none: its configuration, texts and state.
+
+    Returns the folder, a fresh one called after `name` where `path` is None, and that of the
+    checkpoint. `notes` are further files, of JSON. If the disk is full before the run is complete,
+    nothing of it is left.
+    """
+    folder, files = RunFolder.create(path, name=name), run.task.files
+    with folder.lock():
+        folder.require_empty()  # another process may have been quicker
+        try:
+            folder.write_json(ENVIRONMENT, describe_environment())
+            for file, text in files.items():
+                folder.write_text(file, text)
+            for file, value in (notes or {}).items():
+                folder.write_json(file, value)
+            details = bindings(run.configuration, run.settings, run.task.graph)
+            saved = save_checkpoint(folder.checkpoints, run.step, run.state, details)
+            write_configuration(folder, run.configuration)  # with it the folder is a run
+        except BaseException:
+            folder.discard([ENVIRONMENT, CONFIGURATION, *files, *(notes or {})])
+            raise
+    trust(run.model)
+    return RunFolder.open(folder.path), saved
 
 
 def open_run(
@@ -131,8 +167,11 @@ def open_run(
     values: Mapping[str, Any] | None = None,
     step: int | None = None,
     model_file: str | None = None,
+    checkpoint: str = "",
 ) -> OpenRun:
     """Opens the run at `path` at its newest undamaged checkpoint, or at the one of `step`.
+
+    `checkpoint` is its name or step where the run is only looked at: best or last.
 
     `values` change settings; those that a run keeps raise ConfigurationError. `model_file` is the
     file that the user names for its model; without it `trust.py` decides whether it is run.
@@ -141,7 +180,7 @@ def open_run(
     where = str(folder.path / CONFIGURATION)
     before = read_configuration(folder)
     model, notes = model_of_run(before.model, before.digest, builtin, model_file)
-    kept = with_values(model.settings, before.settings, where)
+    kept = with_values(model.settings, _renamed(before.settings), where)
     settings = with_values(kept, values or {})
     refuse_fixed(kept, settings, str(folder.path))
     texts = read_texts(folder, before)
@@ -151,7 +190,8 @@ def open_run(
         model.name, model.digest, dataclasses.asdict(settings), digests(texts), before.run
     )
     newest = max(checkpoint_steps(folder.checkpoints), default=0)
-    found = _loaded(folder, step)
+    named = checkpoint_called(folder, checkpoint, settings.best_metric)
+    found = _loaded(folder, named if step is None else step)
     notes += check_bindings(
         found.details, bindings(configuration, settings, task.graph), str(found.path)
     )
@@ -174,6 +214,11 @@ def open_run(
         notes,
         gives_up=step is not None,
     )
+
+
+def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run under the names of today."""
+    return {_RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:

@@ -37,8 +37,14 @@ class Scorer:
         bleu = self._bleu().corpus_score(given, wanted).score
         return {
             self.bleu_name: float(bleu),
-            "chrf": float(CHRF().corpus_score(given, wanted).score),
+            "chrf": self.chrf(translations, references),
         }
+
+    def chrf(self, translations: Sequence[str], references: Sequence[str]) -> float:
+        """The chrF of the corpus alone; 0 for none."""
+        if not references:
+            return 0.0
+        return float(CHRF().corpus_score(list(translations), [list(references)]).score)
 
     def signatures(self) -> Mapping[str, str]:
         """How each figure is computed, in sacrebleu's words."""

@@ -107,6 +107,11 @@ class Task:
     measure: Callable[[State, Options, Stages, bool], Figures] | None = None
     """What `evaluate` gives, with options of decoding and with somebody who looks on; or, where the
     last is True, what `validate` gives."""
+    by_language: (
+        Callable[[State, Options, Stages], tuple[Figures, Mapping[str, Figures]]] | None
+    ) = None
+    """What `measure` gives at the end, and likewise for each language of the data, where its texts
+    say in which language they are."""
     generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
     """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
     on."""
@@ -158,6 +163,8 @@ class ModelFile:
     check: Mapping[str, Any]
     digest: str = ""
     """The sha256 of the file that was run; empty for a built-in model."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Settings that name files, and how a recipe calls these in the folder of `--data`."""
     recipe: str = ""
     """The recipe that the settings are of, where one was named."""
 

@@ -16,19 +16,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
-from graphgrad.errors import ConfigurationError, NonFiniteError
-from graphgrad.figures.non_finite import first_non_finite
+from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import Recorder, recorded_names
 from graphgrad.training.announcement import announcement
+from graphgrad.training.best import HELD_OUT, Validations
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
 from graphgrad.training.history_file import HistoryWriter
@@ -37,9 +34,11 @@ from graphgrad.training.metrics_file import METRICS
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
+from graphgrad.training.settings import TrainingSettings
+from graphgrad.training.stepping import Programs, need_finite, one_step
 from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
-from graphgrad.training.verification import overflown, verify_first_step
+from graphgrad.training.verification import verify_first_step
 from graphgrad.training.waiting import Waiting
 
 EVALUATION = "evaluation.json"
@@ -52,23 +51,6 @@ class Outcome:
     ending: str
     step: int
     figures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class _Programs:
-    """The programs of the steps: the plain one and, if figures are recorded, a second one."""
-
-    plain: Compiled
-    recorder: Recorder | None = None
-    history: HistoryWriter | None = None
-
-    def run(
-        self, state: Mapping[str, np.ndarray], feeds: dict[str, np.ndarray], step: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """The results of step `step` (counted from 1), and its figures if they are recorded."""
-        if self.recorder is None or self.history is None or not self.history.wants(step):
-            return self.plain(state, **feeds), None
-        return self.recorder.run(state, feeds)
 
 
 def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) -> Outcome:
@@ -102,16 +84,19 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
         require_unchanged(run)
         if done < settings.steps:
             _keep_configuration(run)
-        _remove_later_steps(run, done, shown)
+        validations = _remove_later_steps(run, done, shown)
         programs = _programs(run, compiled, recorder)
         run = dataclasses.replace(run, state=compiled.on_device(run.state))
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
         with shown, InterruptGuard() as interrupt:
-            step = _steps(run, programs, shown, interrupt)
-            if step == settings.steps:
+            step = _steps(run, programs, shown, interrupt, validations)
+            stopped = step < settings.steps and _is_stale(run, validations)
+            if stopped:
+                shown.message(_why_stopped(run, validations, step))
+            if step == settings.steps or stopped:
                 shown.message("evaluating on held-out data")
-        if step < settings.steps:
+        if step < settings.steps and not stopped:
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         try:
@@ -125,9 +110,22 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     return Outcome("finished", step, figures)
 
 
+def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
+    """Why the run ends before its last step; also written to the log."""
+    metric, count = validations.metric, validations.without_improvement()
+    (best,) = validations.best(1)
+    text = (
+        f"stopped early after step {step}: the held-out {metric} of step {best}, "
+        f"{validations[best]:.4g}, was not improved in {count} validations (patience "
+        f"{run.settings.patience})"
+    )
+    run.folder.log(text)
+    return text
+
+
 def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
     """The figures on held-out data, of some of it if `quick`; who waits is told how long."""
-    task, state = run.task, read_only(run.state)
+    task, state = run.task, read_only(run.weights)
     if task.measure is not None:
         return task.measure(state, Options(), Waiting(say=shown.message), quick)
     if not quick:
@@ -142,17 +140,24 @@ def _keep_configuration(run: OpenRun) -> None:
     trust(run.model)
 
 
-def _remove_later_steps(run: OpenRun, done: int, shown: Progress) -> None:
-    """Removes checkpoints, metrics and history of steps after `done`, which will be repeated."""
+def _remove_later_steps(run: OpenRun, done: int, shown: Progress) -> Validations:
+    """Removes checkpoints, metrics and history of steps after `done`, which will be repeated.
+
+    Returns the validations up to there.
+    """
     if run.gives_up:
         remove_after(run.folder.checkpoints, done)
         run.folder.log("\n".join(run.warnings))
-    keep = run.settings.keep_checkpoints
-    tidy_checkpoints(run.folder.checkpoints, run.checkpoint, done, keep)
     run.folder.truncate(done)
+    metric = run.settings.best_metric
+    needed = metric != TrainingSettings.best_metric or run.settings.patience > 0
+    validations = Validations(metric, run.folder.metrics(), needed)
+    keep, best = run.settings.keep_last, validations.best(run.settings.keep_best)
+    tidy_checkpoints(run.folder.checkpoints, run.checkpoint, done, keep, best)
     if missing := run.folder.metrics_missing(done):
         shown.message(f"note: {METRICS} has no record of {missing}")
         run.folder.log(f"note: {METRICS} has no record of {missing}")
+    return validations
 
 
 def check_settings(run: OpenRun) -> None:
@@ -177,9 +182,9 @@ def check_settings(run: OpenRun) -> None:
             )
 
 
-def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _Programs:
+def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
     if recorder is None:
-        return _Programs(compiled)
+        return Programs(compiled)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -188,54 +193,59 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> _P
         run.folder.identity,
         recorder.deltas,
     )
-    return _Programs(compiled, recorder, history)
+    return Programs(compiled, recorder, history)
 
 
-def _steps(run: OpenRun, programs: _Programs, shown: Progress, interrupt: InterruptGuard) -> int:
+def _steps(
+    run: OpenRun,
+    programs: Programs,
+    shown: Progress,
+    interrupt: InterruptGuard,
+    validations: Validations,
+) -> int:
     """Trains and saves; returns the number of the last step done."""
-    settings, step = run.settings, int(run.state[STEP])
-    saved = step
-    while step < settings.steps and not interrupt.requested:
-        record, figures = _one_step(run, programs, step)
-        step += 1
-        last = step == settings.steps
+    settings, step, saved = run.settings, int(run.state[STEP]), True
+    while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
+        done = one_step(run, programs, step, interrupt)
+        saved = False
+        if done is None:
+            break
+        record, step = done.record, step + 1
+        last, unit = step == settings.steps, run.task.unit
+        ranks = settings.keep_best > 0 or settings.patience > 0
+        looking = ranks if last else step % settings.evaluate_every == 0
         saving = last or interrupt.requested or step % settings.checkpoint_every == 0
-        if saving:
-            _need_finite(run, step)
-        unit = run.task.unit
+        if saving or looking:
+            need_finite(run, step)
         shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
-        if step % settings.evaluate_every == 0 and not last:  # the last is evaluated when saved
-            record |= _show(run, shown, step)
+        problem = None
+        if looking:
+            figures, added = _show(run, shown, step)
+            record |= added
+            try:
+                validations.add(step, figures)
+            except ConfigurationError as error:
+                problem = error
+            saving |= step in validations.best(settings.keep_best) or problem is not None
+            saving |= _is_stale(run, validations)
         run.folder.append_metrics(record, durable=saving)
-        if programs.history is not None and figures is not None:
-            programs.history.append(step, figures, durable=saving)
+        if programs.history is not None and done.figures is not None:
+            programs.history.append(step, done.figures, durable=saving)
         if saving:
-            _save(run, step)
-            saved = step
-    if saved != step:
-        _need_finite(run, step)
-        _save(run, step)
+            _save(run, step, validations)
+            saved = True
+        if problem is not None:
+            raise problem
+    if not saved:
+        need_finite(run, step)
+        _save(run, step, validations)
     return step
 
 
-def _need_finite(run: OpenRun, step: int) -> None:
-    """Raises NonFiniteError where the update of a step has overflowed."""
-    own = run.task.graph.states.keys() - run.task.graph.parameters.keys()
-    if (found := overflown(run.state, own)) is not None:
-        name, problem = found
-        raise _not_finite(run, step, problem, run.graph.states[name].origin)
-
-
-def _not_finite(run: OpenRun, step: int, problem: str, where: object) -> NonFiniteError:
-    """The error that ends a run at a step; writes it to the log."""
-    run.folder.log(f"step {step}: {problem}")
-    return NonFiniteError(
-        f"step {step}: {problem}",
-        where,
-        "go on from the last checkpoint, or from an older one (--step N), with a lower "
-        "learning_rate or with clip_norm set; with --set checkpoint_every=1 it stops here again "
-        "and the state can be inspected",
-    )
+def _is_stale(run: OpenRun, validations: Validations) -> bool:
+    """Whether held-out data show no improvement for so long that training ends."""
+    patience = run.settings.patience
+    return bool(patience) and validations.without_improvement() >= patience
 
 
 def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
@@ -243,44 +253,23 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
-def _one_step(
-    run: OpenRun, programs: _Programs, step: int
-) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Computes one step; returns its line of metrics and the figures of its nodes."""
-    started = time.perf_counter()
-    feeds = run.task.feeds(step)
-    try:
-        results, figures = programs.run(run.state, feeds, step + 1)
-    except NonFiniteError as error:
-        found = first_non_finite(run.graph, feeds, run.state)
-        problem, where = (str(found), found.origin) if found else (error.problem, error.where)
-        raise _not_finite(run, step + 1, problem, where) from None
-    record = {
-        "step": step + 1,
-        "loss": float(results["loss"]),
-        "gradient_norm": float(results["gradient_norm"]),
-        "learning_rate": float(results["learning_rate"]),
-        run.task.unit: run.task.count(feeds),
-        "seconds": round(time.perf_counter() - started, 6),
-    }
-    return record, figures
-
-
-def _show(run: OpenRun, progress: Progress, step: int) -> dict[str, Any]:
+def _show(
+    run: OpenRun, progress: Progress, step: int
+) -> tuple[Mapping[str, float], dict[str, Any]]:
     """What the model can do by now: figures on held-out data, and examples.
 
-    Returns the figures by their names in the metrics.
+    Returns the figures, and what the metrics say of them.
     """
     figures = _figures(run, progress, quick=True)
     if figures:
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(read_only(run.state)):
+    for line in run.task.examples(read_only(run.weights)):
         progress.message(f"    {line}")
         run.folder.log(line)
-    named = {f"held_out_{name}": value for name, value in figures.items() if name != "examples"}
-    return named | _signatures(run)
+    named = {f"{HELD_OUT}{name}": value for name, value in figures.items() if name != "examples"}
+    return figures, named | _signatures(run)
 
 
 def _signatures(run: OpenRun) -> dict[str, Any]:
@@ -289,6 +278,7 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
     return {"signatures": signatures} if signatures else {}
 
 
-def _save(run: OpenRun, step: int) -> None:
+def _save(run: OpenRun, step: int, validations: Validations) -> None:
     details = bindings(run.configuration, run.settings, run.task.graph)
-    save_checkpoint(run.folder.checkpoints, step, run.state, details, run.settings.keep_checkpoints)
+    keep, best = run.settings.keep_last, validations.best(run.settings.keep_best)
+    save_checkpoint(run.folder.checkpoints, step, run.state, details, keep, best)

@@ -13,7 +13,7 @@ from graphgrad.backprop.formula import (
     factor_text,
     value_formula,
 )
-from graphgrad.graph import Graph, Operation, constant, input, parameter, scope
+from graphgrad.graph import Graph, Operation, alias, constant, input, parameter, scope
 from graphgrad.ops import (
     ALL_OPERATIONS,
     add,
@@ -25,6 +25,7 @@ from graphgrad.ops import (
     sqrt,
     sum,
     tanh,
+    transpose,
 )
 
 
@@ -125,6 +126,30 @@ def test_the_text_on_an_edge_is_short() -> None:
     assert factor_text(graph, loss, 0) == "δ · (softmax(x) - q), 0 where t is ignored"
     assert factor_text(graph, scaled, 0) == "δ · 0.125"
     assert factor_text(graph, other, 0) == "δ · table"
+
+
+def test_the_factor_of_attention_is_written_as_it_is_declared() -> None:
+    q, k = input("q", (2, 6)), input("k", (5, 6))
+    matches = matmul(q, k, transpose_b=True, name="matches")
+    scores = multiply(matches, 6**-0.5, name="scores")
+    near = multiply(matches, 0.4083, name="near")  # 1/√6 is 0.40825
+    turned = multiply(matmul(q, transpose(k), name="m"), 6**-0.5, name="turned")
+    graph = Graph({"s": scores, "n": near, "t": turned})
+    assert value_formula(graph, scores) == "matches · 1/√D_k"
+    assert contribution_formula(graph, scores, 0) == "δ[scores] · 1/√D_k"
+    assert value_formula(graph, near) == "matches · 0.4083"
+    assert value_formula(graph, turned) == "m · 0.408248", "not known to be Q Kᵀ"
+
+
+def test_a_parameter_is_called_by_its_alias() -> None:
+    x = input("x", (2, 3))
+    with scope("query"):
+        w = parameter("w", (3, 3))
+        alias(w, "W_Q")
+        y = matmul(x, w, name="y")
+    graph = Graph(y)
+    assert value_formula(graph, y) == "x W_Q"
+    assert list(graph.parameters) == ["query.w"] and graph["query.W_Q"] is w
 
 
 def test_hostile_names_stay_one_line_and_short() -> None:

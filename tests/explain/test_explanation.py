@@ -82,15 +82,15 @@ def test_the_delta_of_logits_is_p_minus_y_over_n() -> None:
 
 
 def test_a_neuron_has_the_lectures_formula() -> None:
-    found = neuron_explained("hidden.2.a")
+    found = neuron_explained("hidden.h2.a")
     first, second = found.closed_forms
     assert first.form.text == (
-        "(δ[output.1.a] · w.h2->y1 + δ[output.2.a] · w.h2->y2 + δ[output.3.a] · w.h2->y3)"
+        "(δ[output.y1.a] · w.h2->y1 + δ[output.y2.a] · w.h2->y2 + δ[output.y3.a] · w.h2->y3)"
         " · z · (1 - z)"
     )
-    assert second.form.text == "(output.1.z - truth.y1) · output.1.z · (1 - output.1.z)"
+    assert second.form.text == "(output.y1.z - truth.y1) · output.y1.z · (1 - output.y1.z)"
     assert (second.first, second.last) == (3, 4)
-    assert found.steps[2].similar == ("output.2.a", "output.3.a") and found.agrees
+    assert found.steps[2].similar == ("output.y2.a", "output.y3.a") and found.agrees
     assert found.value == "w.x1->h2 · x1 + w.x2->h2 · x2 + w.x3->h2 · x3"
 
 
@@ -205,9 +205,9 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_an_explanation_is_strict_json() -> None:
-    found = neuron_explained("hidden.1.z").to_dict()
+    found = neuron_explained("hidden.h1.z").to_dict()
     read = json.loads(json.dumps(found, allow_nan=False))
-    assert read["steps"][0]["lines"][0]["formulas"] == ["δ[output.1.a] · w.h1->y1"]
+    assert read["steps"][0]["lines"][0]["formulas"] == ["δ[output.y1.a] · w.h1->y1"]
     assert read["agrees"] is True
 
 

@@ -267,24 +267,24 @@ def test_resuming_without_recording_drops_discarded_steps(tmp_path):
 
 
 def test_another_pattern_on_resuming_joins_the_history(tmp_path):
-    folder = trained(tmp_path / "run", every=4, stop=9, inspect="hidden.1.a")
-    trained(tmp_path / "run", resumed={"inspect": "hidden.1.*"})
+    folder = trained(tmp_path / "run", every=4, stop=9, inspect="hidden.h1.a")
+    trained(tmp_path / "run", resumed={"inspect": "hidden.h1.*"})
     history = read_history(folder)
-    assert np.isfinite(history.of("hidden.1.a", "norm")).all()
-    fresh = np.isfinite(history.of("hidden.1.z", "norm"))
+    assert np.isfinite(history.of("hidden.h1.a", "norm")).all()
+    fresh = np.isfinite(history.of("hidden.h1.z", "norm"))
     assert fresh.tolist() == [step > 8 for step in history.steps]
 
 
 def test_asking_for_figures_of_no_node_leaves_nothing_behind(tmp_path):
-    model, settings = small("feedforward", inspect_every=3, inspect="hidden.9.*")
-    with pytest.raises(UnknownNameError, match=r"hidden\.9"):
+    model, settings = small("feedforward", inspect_every=3, inspect="hidden.h9.*")
+    with pytest.raises(UnknownNameError, match=r"hidden\.h9"):
         create_run(model, settings, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_resuming_with_a_pattern_that_matches_nothing_leaves_the_run_unchanged(tmp_path):
-    folder = trained(tmp_path / "run", every=4, stop=9, inspect="hidden.1.a")
+    folder = trained(tmp_path / "run", every=4, stop=9, inspect="hidden.h1.a")
     before = {file: file.read_bytes() for file in folder.path.rglob("*") if file.is_file()}
     with pytest.raises(UnknownNameError, match="hidden"):
-        trained(tmp_path / "run", resumed={"inspect": "hidden.9.*"})
+        trained(tmp_path / "run", resumed={"inspect": "hidden.h9.*"})
     assert {f: f.read_bytes() for f in folder.path.rglob("*") if f.is_file()} == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from device_steps import GUARDS, feeds_of, initial, step_of
 import graphgrad as gg
 from graphgrad.backends.choice import DeviceBackend
 from graphgrad.backends.cupy.binding import Binding
+from graphgrad.backends.cupy.shared_memory import SharedMemory
 from graphgrad.compile import Compiled
 from graphgrad.graph import Graph
 from graphgrad.ops.evaluate import evaluate
@@ -21,11 +23,17 @@ from graphgrad.passes import PASSES, SPECIALISED_PASSES, optimise
 SIZES = {"batch": 3, "source": 5, "target": 7}
 
 
+@cache
+def memory_of(device: Any) -> SharedMemory:
+    """What all programs on the device share."""
+    return SharedMemory(device)
+
+
 def compiled_for(device: Any, graph: Graph, guards: tuple[str, ...] = ()) -> Compiled:
     """The graph as `compile(graph, backend="cupy")` compiles it, for this very device."""
     options = Options(backend="cupy", fuse=True, smallest_kernel=1)
     optimised, reports = optimise(graph, PASSES)
-    backend = DeviceBackend(device)
+    backend = DeviceBackend(memory_of(device))
     return Compiled(graph, optimised, guards, reports, SPECIALISED_PASSES, options, backend)
 
 

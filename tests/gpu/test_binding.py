@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cpu_backend import CpuDevice
+from cpu_backend import CpuDevice, install
 from cpu_device import needs_compiler
 from device_steps import GUARDS, feeds_of, initial, step_of
 
 import graphgrad as gg
 from graphgrad.backends import choice
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
+from graphgrad.backends.cupy.shared_memory import SharedMemory
 from graphgrad.errors import (
     DataError,
     DeclarationError,
@@ -29,9 +30,7 @@ pytestmark = needs_compiler
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> CpuDevice:
     """What `backend="cupy"` finds on this machine."""
-    device = CpuDevice()
-    monkeypatch.setattr(choice, "open_device", lambda: device)
-    return device
+    return install(monkeypatch, CpuDevice())
 
 
 def counts(device: CpuDevice) -> tuple[int, int, int]:
@@ -44,12 +43,12 @@ def test_twenty_steps_on_a_device_are_those_of_the_processor(device):
     on_device, on_cpu = gg.compile(graph, guards=GUARDS, backend="cupy"), gg.compile(graph)
     state, wanted = on_device.on_device(initial(graph)), initial(graph)
     for step in range(20):
-        feeds, before = feeds_of("transformer", step), counts(device)
+        feeds, before, sent = feeds_of("transformer", step), counts(device), device.sends
         found, expected = on_device(state, **feeds), on_cpu(wanted, **feeds)
         starts, writes, waits = (b - a for a, b in zip(before, counts(device), strict=True))
         if step:
             assert (starts, waits) == (1, 1 + len(outside_of_numbers(on_device)))
-            assert writes == len(feeds)
+            assert (writes, device.sends - sent) == (0, 1)
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value, 1e-9, 1e-9, err_msg=name)
     assert device.captures == 1
@@ -75,8 +74,7 @@ def test_a_state_of_arrays_is_copied_there_and_back_to_the_same_bytes(monkeypatc
     graph = step_of("transformer")
     results: list[Any] = []
     for resident in (True, False):
-        device = CpuDevice(captures_products=captures)
-        monkeypatch.setattr(choice, "open_device", lambda device=device: device)
+        device = install(monkeypatch, CpuDevice(captures_products=captures))
         compiled = gg.compile(graph, guards=GUARDS, backend="cupy")
         state: Any = initial(graph)
         state = compiled.on_device(state) if resident else state
@@ -192,7 +190,7 @@ def test_a_state_that_does_not_fit_is_refused(device):
     other = compiled.on_device({"table": np.zeros((5, 4), np.float32)})
     with pytest.raises(DeclarationError, match="no 'count' of int64"):
         compiled(other, GOOD)
-    elsewhere = choice.DeviceBackend(CpuDevice()).placed(gg.initial_state(graph, 1))
+    elsewhere = choice.DeviceBackend(SharedMemory(CpuDevice())).placed(gg.initial_state(graph, 1))
     with pytest.raises(DeclarationError, match="on another device"):
         compiled(elsewhere, GOOD)
 
@@ -206,8 +204,8 @@ def test_memory_that_is_not_there_is_told_before_with_what_fits(device):
     with pytest.raises(EnvironmentLimitError, match=r"the largest values are .*gather") as told:
         compiled(state, large)
     assert "this processor" in told.value.problem
-    batch = int(told.value.fix.split("a batch of about ")[1].split()[0])
-    assert 0 < batch < 8000 and told.value.fix.endswith("instead of 8000")
+    batch = int(told.value.fix.removeprefix("batch ").split()[0])
+    assert 0 < batch < 8000 and told.value.fix.endswith("fits, instead of 8000")
     compiled(state, {**GOOD, "indices": np.zeros(batch, np.int32)})
 
 

@@ -7,21 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cpu_backend import CpuDevice
+from cpu_backend import CpuDevice, install
 from cpu_device import needs_compiler
 from train_command import refused
 
-from graphgrad.backends import choice
 from graphgrad.tools.main import main
 from graphgrad.training.checkpoint import load_checkpoint
 
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CpuDevice:
-    device = CpuDevice()
-    monkeypatch.setattr(choice, "open_device", lambda: device)
     monkeypatch.chdir(tmp_path)
-    return device
+    return install(monkeypatch, CpuDevice())
 
 
 def train(folder: str, backend: str, steps: int = 6) -> dict[str, bytes]:

@@ -186,6 +186,8 @@ def test_a_type_by_name_has_to_be_given() -> None:
     with pytest.raises(LoopError, match="expected a type"):
         compile_function(same)
     with pytest.raises(LoopError, match="expected a type"):
+        compile_function(same, word="float8")
+    with pytest.raises(LoopError, match="stored and cast, not passed"):
         compile_function(same, word="float16")
 
 

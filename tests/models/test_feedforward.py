@@ -18,6 +18,7 @@ from graphgrad.training.task import load_model
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu")
 RATE = 0.1
 EXAMPLES = 5
+LETTERS = {"hidden": "h", "output": "y"}
 
 PHI = {
     "linear": lambda a: a,
@@ -58,8 +59,8 @@ def lecture(state, x, truth, hidden_phi, output_phi):
     """One round of the lecture's algorithm: forward, back, update; everything by the name of the
     graph's nodes, neurons' values as lists over the examples."""
     values = {
-        f"{place}.{t}.{what}": []
-        for place in ("hidden", "output")
+        f"{place}{t}.{what}": []
+        for place in ("hidden.h", "output.y")
         for t in NUMBERS
         for what in ("a", "z", "delta")
     }
@@ -85,10 +86,10 @@ def lecture(state, x, truth, hidden_phi, output_phi):
                 for t in (1, 2, 3):
                     slope = error[f"{tail}{t}"] * z[f"{head}{h}"]
                     slopes[f"w.{head}{h}->{tail}{t}"] += slope
-        for place, letter in (("hidden", "h"), ("output", "y")):
+        for place, letter in (("hidden.h", "h"), ("output.y", "y")):
             for t in (1, 2, 3):
                 for what, found in (("a", a), ("z", z), ("delta", error)):
-                    values[f"{place}.{t}.{what}"].append(found[f"{letter}{t}"])
+                    values[f"{place}{t}.{what}"].append(found[f"{letter}{t}"])
     updated = {name: state[name] - RATE * slopes[name] for name in state}
     return loss, values, slopes, updated
 
@@ -103,7 +104,7 @@ def test_one_step_is_the_lectures_algorithm(hidden, output):
     """a_t, z_t, δ_t, ∂L/∂w = δ_t z_h and w ← w - η ∂L/∂w, each asked for by its name."""
     graph = derive(neurons(settings(activation=hidden, output_activation=output)), "loss")
     updates = {leaf: leaf - RATE * graph.delta(name) for name, leaf in graph.parameters.items()}
-    places = [f"{place}.{t}" for place in ("hidden", "output") for t in NUMBERS]
+    places = [f"{place}{t}" for place in ("hidden.h", "output.y") for t in NUMBERS]
     asked = {f"{place}.{what}": graph[f"{place}.{what}"] for place in places for what in "az"}
     asked |= {f"{place}.delta": graph.delta(f"{place}.a") for place in places}
     asked |= {f"{name}.delta": graph.delta(name) for name in graph.parameters}
@@ -130,7 +131,12 @@ def test_both_forms_are_the_same_network(activation, bias):
         state |= {"b1": np.array([0.3, -0.2, 0.1]), "b2": np.array([0.0, 0.5, -0.4])}
     as_matrices, as_neurons = (derive(form(chosen), "loss") for form in (matrices, neurons))
     matrix_names = [f"{p}.{w}" for p in ("hidden", "output") for w in "az"] + [*state]
-    neuron_names = [f"{p}.{t}.{w}" for p in ("hidden", "output") for t in NUMBERS for w in "az"]
+    neuron_names = [
+        f"{place}.{letter}{t}.{what}"
+        for place, letter in LETTERS.items()
+        for t in NUMBERS
+        for what in "az"
+    ]
     run_matrices = compile(as_matrices, _with_deltas(as_matrices, matrix_names))
     one_by_one = neuron_state(state)
     run_neurons = compile(as_neurons, _with_deltas(as_neurons, [*neuron_names, *one_by_one]))
@@ -140,7 +146,9 @@ def test_both_forms_are_the_same_network(activation, bias):
     for place in ("hidden", "output"):
         for t in NUMBERS:
             for what in ("a", "z", "a.delta"):
-                assert_close(right[f"{place}.{t}.{what}"], left[f"{place}.{what}"][:, t - 1])
+                assert_close(
+                    right[f"{place}.{LETTERS[place]}{t}.{what}"], left[f"{place}.{what}"][:, t - 1]
+                )
     deltas = {name: left[f"{name}.delta"] for name in state}
     for name, delta in neuron_state(deltas).items():
         assert_close(right[f"{name}.delta"], delta)
@@ -164,8 +172,8 @@ def test_w_ij_connects_x_i_and_h_j():
 def _neighbours(graph, start, forward):
     """The nearest neurons' outputs before or behind a node: heads(t) or tails(h) of the lecture."""
     neuron = {
-        graph[f"{place}.{t}.z"]: f"{letter}{t}"
-        for place, letter in (("hidden", "h"), ("output", "y"))
+        graph[f"{place}{t}.z"]: f"{letter}{t}"
+        for place, letter in (("hidden.h", "h"), ("output.y", "y"))
         for t in NUMBERS
     }
     neuron |= {graph[f"x{i}"]: f"x{i}" for i in NUMBERS}
@@ -182,22 +190,22 @@ def _neighbours(graph, start, forward):
 def test_heads_and_tails_are_the_lectures():
     graph = neurons(settings())
     for t in NUMBERS:
-        assert _neighbours(graph, graph[f"hidden.{t}.z"], forward=False) == {"x1", "x2", "x3"}
-        assert _neighbours(graph, graph[f"output.{t}.z"], forward=False) == {"h1", "h2", "h3"}
-        assert _neighbours(graph, graph[f"hidden.{t}.z"], forward=True) == {"y1", "y2", "y3"}
+        assert _neighbours(graph, graph[f"hidden.h{t}.z"], forward=False) == {"x1", "x2", "x3"}
+        assert _neighbours(graph, graph[f"output.y{t}.z"], forward=False) == {"h1", "h2", "h3"}
+        assert _neighbours(graph, graph[f"hidden.h{t}.z"], forward=True) == {"y1", "y2", "y3"}
         assert _neighbours(graph, graph[f"x{t}"], forward=True) == {"h1", "h2", "h3"}
-        (only,) = graph.tails(graph[f"hidden.{t}.a"])
-        assert only is graph[f"hidden.{t}.z"]
+        (only,) = graph.tails(graph[f"hidden.h{t}.a"])
+        assert only is graph[f"hidden.h{t}.z"]
 
 
 def test_each_tail_sends_back_its_error_times_the_weight():
     """δ_h = φ'(a_h) Σ_t δ_t w_{h→t}, term by term."""
     graph = derive(neurons(settings()), "loss")
-    sent = graph.contributions("hidden.2.z")
-    assert sorted(sent) == [f"output.{t}.from_h2" for t in NUMBERS]
-    outputs = {f"sent{t}": sent[f"output.{t}.from_h2"] for t in NUMBERS}
-    outputs |= {f"error{t}": graph.delta(f"output.{t}.a") for t in NUMBERS}
-    outputs["total"] = graph.delta("hidden.2.z")
+    sent = graph.contributions("hidden.h2.z")
+    assert sorted(sent) == [f"output.y{t}.from_h2" for t in NUMBERS]
+    outputs = {f"sent{t}": sent[f"output.y{t}.from_h2"] for t in NUMBERS}
+    outputs |= {f"error{t}": graph.delta(f"output.y{t}.a") for t in NUMBERS}
+    outputs["total"] = graph.delta("hidden.h2.z")
     state, (x, truth) = neuron_state(weights()), examples()
     found = compile(graph.with_outputs(outputs))(state, **neuron_feeds(x, truth))
     for t in NUMBERS:
@@ -205,10 +213,16 @@ def test_each_tail_sends_back_its_error_times_the_weight():
     assert_close(found["total"], found["sent1"] + found["sent2"] + found["sent3"])
 
 
-def test_a_linear_neuron_answers_to_both_names():
+def test_a_linear_neuron_has_both_a_and_z():
     graph = derive(neurons(settings(activation="linear")), "loss")
-    assert graph["hidden.1.a"] is graph["hidden.1.z"]
-    assert graph.delta("hidden.1.a") is graph.delta("hidden.1.z")
+    a, z = graph["hidden.h1.a"], graph["hidden.h1.z"]
+    assert a is not z and z.heads == (a,) and graph.tails(a) == (z,)
+    assert {graph[f"output.y{k}.from_h1"] for k in NUMBERS} < set(graph.tails(z))
+    x, truth = examples()
+    asked = {"a": a, "z": z, "δ": graph.delta("hidden.h1.a"), "∂z": graph.delta("hidden.h1.z")}
+    found = compile(graph.with_outputs(asked))(neuron_state(weights()), **neuron_feeds(x, truth))
+    np.testing.assert_array_equal(found["a"], found["z"])
+    np.testing.assert_array_equal(found["δ"], found["∂z"])  # φ' = 1
 
 
 @pytest.mark.parametrize("form", feedforward.FORMS)

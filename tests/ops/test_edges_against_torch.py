@@ -60,6 +60,7 @@ NO_COUNTERPART = {
     "clip": "tested below: its bounds are held, too",
     "where": "tested by its own suite: it moves values and computes nothing",
     "cast": "tested below: what does not fit an integer is defined here",
+    "identity": "the value itself",
     "stop_gradient": "the value itself",
     "logical_and": "of truth values",
     "logical_or": "of truth values",

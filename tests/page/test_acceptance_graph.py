@@ -117,15 +117,15 @@ def test_one_walk_through_the_whole_page(whole: str, open_page: Open) -> None:
 def test_surgery_is_visible(open_page: Open) -> None:
     model = load_model("feedforward", BUILTIN)
     graph: Graph = gg.derive(model.task(model.settings, {}).graph, "loss")
-    cuts = [clip("hidden.1.z", 1.0), scale("hidden.2.z<-output.1.from_h2", 0.5)]
-    page = open_page(build_page(surgery(graph, cuts)), "#node=hidden.1.z")
+    cuts = [clip("hidden.h1.z", 1.0), scale("hidden.h2.z<-output.y1.from_h2", 0.5)]
+    page = open_page(build_page(surgery(graph, cuts)), "#node=hidden.h1.z")
     formula = page.locator("#details .delta-formula math")
     assert formula.first.get_attribute("alttext").startswith("δ[z] = clip 1 (δ[")
     assert formula.last.get_attribute("alttext").endswith(")")
     assert page.text_content("#canvas .detail.cut") == "clip 1"
     page.click(".surgery-note .node-link")
     assert title(page) == "z.delta.before"
-    go(page, "hidden.2.z")
+    go(page, "hidden.h2.z")
     texts = page.locator("#details .delta-formula math").evaluate_all(
         "all => all.map((one) => one.getAttribute('alttext'))"
     )

@@ -155,7 +155,7 @@ def test_colour_by_a_number(open_page: Open, small: str) -> None:
 
 
 def test_printing_shows_the_whole_picture_and_the_details(open_page: Open, network: str) -> None:
-    page = open_page(network, "#node=hidden.1.z", dark=True)
+    page = open_page(network, "#node=hidden.h1.z", dark=True)
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.locator(".tools").is_hidden() and page.locator(".search").is_hidden()

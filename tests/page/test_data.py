@@ -136,8 +136,8 @@ def test_partial_sums_of_a_delta_belong_to_its_node() -> None:
     """h has three tails: the sum of two contributions is a node, and no scope is made of it."""
     settings = feedforward.Settings()
     data = page_data(gg.derive(feedforward.network(settings), "loss"))
-    partial = next(node for node in data["nodes"] if node["name"] == "hidden.1.z.add")
+    partial = next(node for node in data["nodes"] if node["name"] == "hidden.h1.z.add")
     owner = data["nodes"][partial["owner"]]
-    assert owner["name"] == "hidden.1.z" and partial["scope"] == owner["scope"]
+    assert owner["name"] == "hidden.h1.z" and partial["scope"] == owner["scope"]
     names = {name for node in data["nodes"] for name in node.get("names", [node["name"]])}
     assert not names & {scope["path"] for scope in data["scopes"]}

@@ -18,19 +18,19 @@ def test_the_details_of_a_node(open_page: Open, small: str) -> None:
     assert fact(page, "shape").split() == ["batch8", "4", "source10", "source10"]
     assert "transformer.py:" in details and "float32" in details
     heads = page.locator("#details .part-heads .node-link").all_inner_texts()
-    assert heads == ["transpose", "transpose_1"]
+    assert heads == ["Q", "K"]
     assert page.locator("#details .part-tails .node-link").all_inner_texts() == ["scores"]
     page.click("#details .part-tails .node-link")
     assert title(page) == "scores"
     formula = page.locator("#details .formula math")
-    assert formula.nth(0).get_attribute("alttext") == "scores = matches · 0.204124"
+    assert formula.nth(0).get_attribute("alttext") == "scores = matches · 1 / (√(D_k))"
     assert formula.nth(1).get_attribute("alttext").startswith("δ[scores] = δ[masked_scores] where")
     page.click("#details .formula .name.node >> nth=0")
     assert title(page) == "matches"
 
 
 def test_a_weight_is_shown_with_its_arrow(open_page: Open, network: str) -> None:
-    page = open_page(network, "#node=hidden.1.z")
+    page = open_page(network, "#node=hidden.h1.z")
     formulas = page.locator("#details .formula math")
     assert formulas.nth(0).get_attribute("alttext") == "z = 1 / (1 + e^(−a))"
     assert formulas.nth(1).get_attribute("alttext").endswith("· w[h1→y1]")

@@ -50,7 +50,7 @@ def test_boxes_edges_and_deltas_have_the_numbers_of_the_batch() -> None:
     w = np.array([state[f"w.x{h}->h1"] for h in (1, 2, 3)])
     a = w @ x
     found = picture(graph, annotations=annotations)
-    (box,) = [b for b in found.boxes if b.label.text == "a" and b.scope == ("hidden", "1")]
+    (box,) = [b for b in found.boxes if b.label.text == "a" and b.scope == ("hidden", "h1")]
     assert box.figure == f"{a.mean():.3g} ± {a.std():.2g}"
     edge = next(e for e in found.edges if e.label.index == "x2→h1" and e.kind == "value")
     assert edge.figure == f"{w[1]:.3g}"

@@ -59,9 +59,9 @@ def test_the_transformer_is_the_papers_figure(norm: str) -> None:
 def test_a_neuron_is_a_circle_with_its_delta_below_and_weights_on_arrows() -> None:
     found = picture(neurons(), View(fold=True))
     circles = {box.label.text: box for box in found.boxes if box.kind == "scope"}
-    wanted = {f"{layer}.{k}" for layer in ("output", "hidden") for k in (1, 2, 3)}
+    wanted = {f"{letter}{k}" for letter in "hy" for k in (1, 2, 3)}
     assert set(circles) == wanted
-    assert all(box.round for box in circles.values()) and circles["hidden.2"].detail == "a → z"
+    assert all(box.round for box in circles.values()) and circles["h2"].detail == "a → z"
     weights = [edge for edge in found.edges if edge.weight and edge.kind == "value"]
     assert len(weights) == 18 and {edge.label.text for edge in weights} == {"w"}
     at = places(write_dot(found))
@@ -69,7 +69,7 @@ def test_a_neuron_is_a_circle_with_its_delta_below_and_weights_on_arrows() -> No
     column = [
         at[item]
         for k in (1, 2, 3)
-        for box in [circles[f"hidden.{k}"]]
+        for box in [circles[f"h{k}"]]
         for item in (box.id, deltas[box.id])
     ]
     assert len({x for x, _ in column}) == 1, "one column"
@@ -97,11 +97,13 @@ def test_every_direction_is_written() -> None:
 
 
 def test_surgery_is_seen_in_every_picture() -> None:
-    cut = surgery(neurons(), [clip("hidden.2.z", 0.1), scale("hidden.1.z<-output.1.from_h1", 0.5)])
+    cut = surgery(
+        neurons(), [clip("hidden.h2.z", 0.1), scale("hidden.h1.z<-output.y1.from_h1", 0.5)]
+    )
     found = picture(cut)
     assert "clip 0.1" in {box.detail for box in found.boxes if box.kind == "delta"}
     assert any("scale 0.5" in edge.label.text for edge in found.edges if edge.kind == "delta")
     assert "δ = clip 0.1 (" in render(cut, "txt").decode()
-    assert "hidden.2.z.delta.clip" in render(cut, "json").decode()
+    assert "hidden.h2.z.delta.clip" in render(cut, "json").decode()
     whole = picture(cut, View(deltas="nodes", parameters="nodes"))
-    assert "hidden.2.z.delta.before" in " ".join(box.tooltip for box in whole.boxes)
+    assert "hidden.h2.z.delta.before" in " ".join(box.tooltip for box in whole.boxes)

@@ -60,22 +60,24 @@ def between(found: Picture, head: Box, tail: Box, kind: str = "value") -> Edge:
 def test_weights_are_on_edges_and_sums_are_one_box() -> None:
     found = picture(neurons())
     assert found.style == "neurons" and found.direction == "right"
-    a, z = box(found, "hidden", "2", "a"), box(found, "hidden", "2", "z")
+    a, z = box(found, "hidden", "h2", "a"), box(found, "hidden", "h2", "z")
     assert (a.detail, z.detail, a.round) == ("Σ", "sigmoid", True)
     for number in (1, 2, 3):
         edge = between(found, box(found, f"x{number}"), a)
         assert edge.weight and (edge.label.text, edge.label.index) == ("w", f"x{number}→h2")
     assert not [b for b in found.boxes if b.kind == "parameter" or b.label.text == "from_x1"]
-    assert len([b for b in found.boxes if b.scope == ("hidden", "2")]) == 2
-    assert found.titles[("hidden", "2")] == "hidden.2" and found.titles[("hidden",)] == "hidden"
+    assert len([b for b in found.boxes if b.scope == ("hidden", "h2")]) == 2
+    assert found.titles[("hidden", "h2")] == "h2" and found.titles[("hidden",)] == "hidden"
 
 
 def test_deltas_mirror_the_edges_of_values() -> None:
     found = picture(derive(neurons(), "loss"))
-    a, z = box(found, "hidden", "2", "a"), box(found, "hidden", "2", "z")
-    assert delta(found, a).label.index == "a" and delta(found, a).scope == a.scope
+    a, z = box(found, "hidden", "h2", "a"), box(found, "hidden", "h2", "z")
+    labels = [(b.label.text, b.label.index) for b in (a, z, delta(found, a), delta(found, z))]
+    assert labels == [("a", "h2"), ("z", "h2"), ("δ", "h2"), ("∂L/∂z", "h2")]
+    assert delta(found, a).scope == a.scope
     assert between(found, delta(found, a), delta(found, z), "delta").label.text == "δ · z · (1 - z)"
-    out = delta(found, box(found, "output", "3", "a"))
+    out = delta(found, box(found, "output", "y3", "a"))
     weighted = between(found, delta(found, z), out, "delta")
     assert weighted.weight and "w.h2->y3" in weighted.tooltip
     assert edges(found) >= {(a.id, z.id)}
@@ -84,7 +86,7 @@ def test_deltas_mirror_the_edges_of_values() -> None:
 
 def test_the_bias_of_a_neuron_is_inside_its_sum() -> None:
     found = picture(derive(feedforward.neurons(feedforward.Settings(bias=True)), "loss"))
-    a = box(found, "output", "2", "a")
+    a = box(found, "output", "y2", "a")
     assert a.tags == ("b.y2",) and delta(found, a).tags == ("δ b.y2",) and a.detail == "Σ"
     assert not [b for b in found.boxes if b.kind == "parameter"]
 

@@ -91,10 +91,10 @@ def test_each_tail_of_a_named_node_is_compared_on_its_own(
     assert check.run(parse(model, "--set", "rule=wrong", "--node", "a")) == 1
     text = capsys.readouterr().out
     assert "    wrong    <- z  activation: δ · (1 - y²)   by differences " in text
-    assert check.run(parse("feedforward", "--node", "hidden.2.z")) == 0
+    assert check.run(parse("feedforward", "--node", "hidden.h2.z")) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "<-" in line]
     assert [line.split()[:3] for line in lines] == [
-        ["ok", "<-", f"output.{k}.from_h2"] for k in (1, 2, 3)
+        ["ok", "<-", f"output.y{k}.from_h2"] for k in (1, 2, 3)
     ]
 
 

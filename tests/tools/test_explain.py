@@ -45,16 +45,16 @@ def parse(*words: str) -> argparse.Namespace:
 
 
 def test_a_model_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.run(parse("feedforward", "--explain", "hidden.2.a")) == 0
+    assert inspect.run(parse("feedforward", "--explain", "hidden.h2.a")) == 0
     shown = capsys.readouterr().out
-    assert "δ[z] = δ[output.1.a] · w.h2->y1" in shown and "✓" in shown and "✗" not in shown
+    assert "δ[z] = δ[output.y1.a] · w.h2->y1" in shown and "✓" in shown and "✗" not in shown
     assert max(map(len, shown.splitlines())) < 125
 
 
 def test_a_run_is_explained_in_float64(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = load_model("feedforward", BUILTIN)
     create_run(model, with_assignments(model.settings, ["batch_size=6"]), tmp_path / "run")
-    words = (str(tmp_path / "run"), "--explain", "output.1.a", "--batch", "3", "--json")
+    words = (str(tmp_path / "run"), "--explain", "output.y1.a", "--batch", "3", "--json")
     assert inspect.run(parse(*words)) == 0
     captured = capsys.readouterr()
     assert "untrained" in captured.err
@@ -77,11 +77,11 @@ def test_a_terminal_gets_colour(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert inspect.run(parse("feedforward", "--explain", "hidden.1.z", "--depth", "2")) == 0
+    assert inspect.run(parse("feedforward", "--explain", "hidden.h1.z", "--depth", "2")) == 0
     shown = capsys.readouterr().out
     assert "\x1b[" in shown and "taken as given" in shown
 
 
 def test_an_unknown_node_is_named() -> None:
-    with pytest.raises(UnknownNameError, match=r"did you mean 'hidden\.\d\.a'"):
-        inspect.run(parse("feedforward", "--explain", "hiden.2.a"))
+    with pytest.raises(UnknownNameError, match=r"did you mean 'hidden\.h\d\.a'"):
+        inspect.run(parse("feedforward", "--explain", "hiden.h2.a"))

@@ -54,7 +54,7 @@ def report(name: str, mean: float | None, delta: float | None) -> NodeReport:
 def test_the_plain_text_is_aligned_and_says_where_deltas_come_from(
     run_folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert inspect.run(parse(run_folder, "--node", "hidden.2.*")) == 0
+    assert inspect.run(parse(run_folder, "--node", "hidden.h2.*")) == 0
     captured = capsys.readouterr()
     assert "untrained" in captured.err
     lines = captured.out.splitlines()
@@ -71,20 +71,20 @@ def test_the_plain_text_is_aligned_and_says_where_deltas_come_from(
         "not",
         "finite",
     ]
-    z = next(number for number, line in enumerate(lines) if line.startswith("hidden.2.z "))
+    z = next(number for number, line in enumerate(lines) if line.startswith("hidden.h2.z "))
     assert lines[z].split()[1:4] == ["sigmoid", "[10]", "z"] and lines[z + 1].split()[0] == "δ"
     assert len(lines[z]) == len(lines[z + 1]) == len(lines[0])
-    assert lines[z + 2].startswith("    δ = δ[output.1.from_h2] · w.h2->y1   (")
-    assert lines[z + 4].startswith("      + δ[output.3.from_h2] · w.h2->y3   (")
+    assert lines[z + 2].startswith("    δ = δ[output.y1.from_h2] · w.h2->y1   (")
+    assert lines[z + 4].startswith("      + δ[output.y3.from_h2] · w.h2->y3   (")
     assert "\x1b" not in captured.out
 
 
 def test_json_holds_all_figures(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert inspect.run(parse(run_folder, "--node", "hidden.2.a", "--json", "--batch", "3")) == 0
+    assert inspect.run(parse(run_folder, "--node", "hidden.h2.a", "--json", "--batch", "3")) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["run"], found["step"], found["batch"]) == (run_folder, 0, 3)
     (node,) = found["nodes"]
-    assert node["name"] == "hidden.2.a" and node["delta_formula"] == "δ[z] · z · (1 - z)"
+    assert node["name"] == "hidden.h2.a" and node["delta_formula"] == "δ[z] · z · (1 - z)"
     assert math.isfinite(node["delta"]["norm"]) and node["contributions"][0]["share"] == 1.0
 
 
@@ -94,9 +94,9 @@ def test_a_terminal_gets_a_block_a_node_in_eighty_columns(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert inspect.run(parse(run_folder, "--node", "hidden.2.a")) == 0
+    assert inspect.run(parse(run_folder, "--node", "hidden.h2.a")) == 0
     text = capsys.readouterr().out
-    assert "hidden.2.a" in text and "δ = δ[z] · z · (1 - z)" in text
+    assert "hidden.h2.a" in text and "δ = δ[z] · z · (1 - z)" in text
 
 
 def test_blocks_are_narrow_and_read_no_markup() -> None:

@@ -51,12 +51,12 @@ def rows(text):
 
 
 def test_steps_are_columns_and_values_and_deltas_rows(runs, capsys):
-    found = rows(out(capsys, runs[0], "--steps", "--node", "hidden.2.*"))
+    found = rows(out(capsys, runs[0], "--steps", "--node", "hidden.h2.*"))
     assert found[0] == ["node", "course", "step", "1", "step", "4", "step", "8", "step", "12"]
     history = read_history(RunFolder.open(runs[0]))
     by_name = {row[0]: row[2:] for row in found[1:]}
-    assert set(by_name) >= {"hidden.2.a", "hidden.2.a.delta", "hidden.2.z", "hidden.2.z.delta"}
-    assert all(name.startswith("hidden.2.") for name in by_name)
+    assert set(by_name) >= {"hidden.h2.a", "hidden.h2.a.delta", "hidden.h2.z", "hidden.h2.z.delta"}
+    assert all(name.startswith("hidden.h2.") for name in by_name)
     for name in by_name:
         assert by_name[name] == [f"{value:.3g}" for value in history.of(name, "norm")]
 
@@ -82,10 +82,10 @@ def test_update_ratios_are_of_parameters_only(runs, capsys):
 
 
 def test_csv_and_json_hold_every_figure_of_every_step(runs, capsys):
-    history = read_history(RunFolder.open(runs[0])).chosen(["hidden.1.z"])
+    history = read_history(RunFolder.open(runs[0])).chosen(["hidden.h1.z"])
     lines = list(
         csv.DictReader(
-            io.StringIO(out(capsys, runs[0], "--steps", "--csv", "--node", "hidden.1.z"))
+            io.StringIO(out(capsys, runs[0], "--steps", "--csv", "--node", "hidden.h1.z"))
         )
     )
     assert [(int(line["step"]), line["node"]) for line in lines] == [
@@ -94,7 +94,7 @@ def test_csv_and_json_hold_every_figure_of_every_step(runs, capsys):
     for line in lines:
         value = history.of(line["node"], "std")[history.steps.index(int(line["step"]))]
         assert float(line["std"]) == value and line["update_ratio"] == ""
-    found = json.loads(out(capsys, runs[0], "--steps", "--json", "--node", "hidden.1.z"))
+    found = json.loads(out(capsys, runs[0], "--steps", "--json", "--node", "hidden.h1.z"))
     assert found["steps"] == [1, 4, 8, 12] and tuple(found["names"]) == history.names
     values = np.array(found["values"], float)  # null is NaN
     np.testing.assert_array_equal(values, history.values)
@@ -108,13 +108,13 @@ def test_conditions_filter_the_last_step(runs, capsys):
 
 
 def test_one_batch_as_csv(runs, capsys):
-    text = out(capsys, runs[0], "--node", "hidden.2.z", "--csv")
+    text = out(capsys, runs[0], "--node", "hidden.h2.z", "--csv")
     lines = {line["node"]: line for line in csv.DictReader(io.StringIO(text))}
-    report = json.loads(out(capsys, runs[0], "--node", "hidden.2.z", "--json"))["nodes"][0]
-    assert list(lines) == ["hidden.2.z", "hidden.2.z.delta"]
+    report = json.loads(out(capsys, runs[0], "--node", "hidden.h2.z", "--json"))["nodes"][0]
+    assert list(lines) == ["hidden.h2.z", "hidden.h2.z.delta"]
     for figure in ("mean", "std", "norm", "zeros", "maximum"):
-        assert float(lines["hidden.2.z"][figure]) == report["value"][figure]
-        assert float(lines["hidden.2.z.delta"][figure]) == report["delta"][figure]
+        assert float(lines["hidden.h2.z"][figure]) == report["value"][figure]
+        assert float(lines["hidden.h2.z.delta"][figure]) == report["delta"][figure]
 
 
 @pytest.mark.parametrize("steps", [[], ["--steps"]], ids=["one batch", "recorded"])
@@ -124,9 +124,9 @@ def test_two_runs_side_by_side(runs, capsys, steps):
     )
     ratios = [abs(np.log(node["ratio"])) for node in found["nodes"] if node["ratio"]]
     assert len(ratios) > 20 and ratios == sorted(ratios, reverse=True) and ratios[0] > 0
-    own = json.loads(out(capsys, runs[1], "--node", "hidden.2.z", "--batch", "12", "--json"))
+    own = json.loads(out(capsys, runs[1], "--node", "hidden.h2.z", "--batch", "12", "--json"))
     if not steps:
-        (pair,) = [node for node in found["nodes"] if node["name"] == "hidden.2.z"]
+        (pair,) = [node for node in found["nodes"] if node["name"] == "hidden.h2.z"]
         assert pair["second"] == own["nodes"][0]["delta"]["norm"]
     table = rows(out(capsys, runs[0], "--compare", runs[1], *steps, "--limit", "2"))
     assert table[0] == ["node", "first", "second", "ratio"] and len(table) == 3
@@ -157,9 +157,9 @@ def test_mistakes_are_named(runs):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--explain", "hidden.1.a", "--steps"), "--steps does nothing"),
-        (("--explain", "hidden.1.a", "--limit", "0"), "--limit does nothing"),
-        (("--explain", "hidden.1.a", "--node", "x*"), "--node does nothing"),
+        (("--explain", "hidden.h1.a", "--steps"), "--steps does nothing"),
+        (("--explain", "hidden.h1.a", "--limit", "0"), "--limit does nothing"),
+        (("--explain", "hidden.h1.a", "--node", "x*"), "--node does nothing"),
         (("--depth", "3"), "--depth belongs to --explain"),
         (("--figure", "std"), "--figure belongs to --steps and --compare"),
         (("--limit", "-1"), "--limit must be at least 0, not -1"),

@@ -71,7 +71,7 @@ def test_a_run_is_no_model(words, capsys):
     [
         ["inspect"],
         ["plot", "--what", "flow"],
-        ["inspect", "--explain", "hidden.1.a"],
+        ["inspect", "--explain", "hidden.h1.a"],
         ["inspect", "--compare", "runs/feedforward-002"],
     ],
     ids=" ".join,

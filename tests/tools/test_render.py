@@ -163,10 +163,10 @@ def test_cut_deltas_of_a_run_are_drawn_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = load_model("feedforward", BUILTIN)
-    settings = with_assignments(found.settings, ["surgery=clip hidden.2.z 0.1"])
+    settings = with_assignments(found.settings, ["surgery=clip hidden.h2.z 0.1"])
     create_run(found, settings, tmp_path / "run")
     assert render.run(parse(str(tmp_path / "run"), "--format", "json")) == 0
     names = [node["names"] for node in json.loads(capsys.readouterr().out)["nodes"]]
-    assert any("hidden.2.z.delta.clip" in answered for answered in names)
+    assert any("hidden.h2.z.delta.clip" in answered for answered in names)
     assert render.run(parse(str(tmp_path / "run"), "--forward", "--format", "json")) == 0
     assert "delta.clip" not in capsys.readouterr().out

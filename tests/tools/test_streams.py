@@ -117,7 +117,7 @@ def test_no_help_needs_more_than_ascii(name, monkeypatch):
         "render feedforward --format txt",
         "render feedforward --format dot",
         "render feedforward --format mermaid",
-        "inspect feedforward --explain hidden.1.a --json",
+        "inspect feedforward --explain hidden.h1.a --json",
     ],
 )
 def test_formats_that_programs_read_are_utf8_whatever_the_encoding(words, monkeypatch):

@@ -389,6 +389,6 @@ def test_resuming_a_finished_run_ends_what_a_kill_interrupted(model, trained):
 
 
 def test_settings_bound_what_a_checkpoint_could_not_keep():
-    for values in ({"keep_checkpoints": 10**15}, {"steps": 10**15}):
+    for values in ({"keep_last": 10**15}, {"steps": 10**15}):
         with pytest.raises(ConfigurationError, match="below 1,000,000,000,000,000"):
             Settings(**values)

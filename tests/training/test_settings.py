@@ -126,7 +126,7 @@ def test_a_value_of_another_type_is_refused(text, kind):
         ({"batch_size": -1}, "batch_size"),
         ({"evaluate_every": 0}, "evaluate_every"),
         ({"checkpoint_every": 0}, "checkpoint_every"),
-        ({"keep_checkpoints": 0}, "keep_checkpoints"),
+        ({"keep_last": 0}, "keep_last"),
         ({"warmup": -1}, "warmup"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),

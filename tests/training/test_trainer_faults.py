@@ -96,7 +96,7 @@ def test_the_failed_step_is_looked_at_once_with_its_batch_and_state(
     def finding_nothing(graph, feeds, state):
         seen.append((graph["optimiser.weight.next"], feeds["x"], int(state[STEP])))
 
-    monkeypatch.setattr("graphgrad.training.trainer.first_non_finite", finding_nothing)
+    monkeypatch.setattr("graphgrad.training.stepping.first_non_finite", finding_nothing)
     run = new(poisoned, tmp_path / "run")
     with pytest.raises(NonFiniteError, match="step 8: loss is "):
         train(run, QUIET())

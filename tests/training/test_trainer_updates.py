@@ -82,7 +82,7 @@ def test_a_state_of_the_models_own_may_be_infinite(model, tmp_path):
 
 def test_a_state_of_the_models_own_is_not_saved_as_nan(model, tmp_path):
     run = new(with_own_state(model, np.inf, lambda own: own - own), tmp_path / "run")
-    with pytest.raises(NonFiniteError, match="step 5: the next value of 'own' is not finite"):
+    with pytest.raises(NonFiniteError, match="step 4: the next value of 'own' is not finite"):
         train(run, progress=QUIET())
     assert checkpoint_steps(run.folder.checkpoints) == (0,)
 

@@ -1,8 +1,8 @@
 """A program of the device with memory: every pointer of it has an address.
 
-All programs of a graph share one block of memory, the state and nothing else stays in it from step
-to step. A binding holds addresses of the block and of one state; for another state, or a larger
-block, the program is bound anew.
+All programs of a device share one block of memory; the state and nothing else stays from step to
+step. A binding holds addresses of the block and of one state; for another state, or a larger block,
+the program is bound anew.
 
 The first run starts action by action: kernels are loaded, libraries make what they need. In the
 second one what can be captured is captured, and from then on launched as a whole. Nothing waits for
@@ -21,11 +21,13 @@ import numpy as np
 from graphgrad.backends.arguments import RowTable
 from graphgrad.backends.cupy.capture import launches_of, segments_of
 from graphgrad.backends.cupy.device import Device, Memory, Module, Run
+from graphgrad.backends.cupy.input_ring import InputRing, Sent
 from graphgrad.backends.cupy.launches import (
     ARENA,
     NUMBERS,
     REFUSED,
     SCRATCH,
+    WORKSPACE,
     Action,
     Array,
     Computed,
@@ -35,10 +37,12 @@ from graphgrad.backends.cupy.launches import (
     Product,
     Rows,
 )
-from graphgrad.backends.cupy.state import DeviceState
+from graphgrad.backends.cupy.state import ResidentState
 from graphgrad.graph import STATEFUL, constant, leaf_name
 from graphgrad.plan.arena import aligned
 
+WORKSPACE_ALIGNMENT = 256
+"""Bytes, of which the library wants a multiple."""
 INT32 = np.dtype("int32")
 BYTE = np.dtype("uint8")
 
@@ -48,7 +52,15 @@ class Layout:
     """Where in the block each memory of a program begins: what the host reads first."""
 
     offsets: Mapping[Any, int]
+    inputs: Mapping[str, int]
+    """Where the inputs of the program begin, behind everything else: one copy brings them there."""
+    inputs_begin: int
     size: int
+
+    @property
+    def input_bytes(self) -> int:
+        """The bytes of all inputs together."""
+        return self.size - self.inputs_begin
 
     @property
     def read_bytes(self) -> int:
@@ -63,15 +75,22 @@ def layout_of(program: DeviceProgram) -> Layout:
         REFUSED: 4 * program.flags,
         SCRATCH: program.scratch_bytes,
         ARENA: program.arena_bytes,
+        WORKSPACE: program.workspace_bytes,
     }
-    for leaf in program.leaves:
-        if leaf.operation is not constant and leaf.operation not in STATEFUL:
-            sizes[leaf] = leaf.type.nbytes
+    inputs = [
+        leaf
+        for leaf in program.leaves
+        if leaf.operation is not constant and leaf.operation not in STATEFUL
+    ]
+    begin = sum(map(aligned, sizes.values()))
+    sizes |= {leaf: leaf.type.nbytes for leaf in inputs}
     offsets, size = {}, 0
     for memory, its in sizes.items():
+        if memory == WORKSPACE:
+            size = -(-size // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
         offsets[memory] = size
         size += aligned(its)
-    return Layout(offsets, size)
+    return Layout(offsets, {leaf_name(leaf): offsets[leaf] for leaf in inputs}, begin, size)
 
 
 class Binding:
@@ -84,21 +103,17 @@ class Binding:
         module: Module,
         block: Memory,
         constants: Mapping[Any, tuple[Memory, int]],
-        state: DeviceState,
+        state: ResidentState,
     ) -> None:
         self.device, self.program, self.layout = device, program, layout_of(program)
+        self._block = block
         self._places: dict[Any, tuple[Memory, int]] = {
             **{memory: (block, offset) for memory, offset in self.layout.offsets.items()},
             **constants,
         }
         for leaf in program.leaves:
             if leaf.operation in STATEFUL:
-                self._places[leaf] = state.memory, state.offsets[leaf_name(leaf)]
-        self.inputs = {
-            leaf_name(leaf): self.array(array)
-            for leaf, array in program.leaves.items()
-            if leaf in self.layout.offsets
-        }
+                self._places[leaf] = state.place(leaf_name(leaf))
         self._module = module
         self.runs = list(map(self._ready, program.actions))
         self.segments = segments_of(program.actions, device.captures_products)
@@ -114,14 +129,34 @@ class Binding:
         """How many calls start a step, once what can be is captured."""
         return len(self.runs) if self.uncaptured else launches_of(self.segments)
 
+    def receive(self, ring: InputRing, sent: Sent) -> None:
+        """Has the inputs moved to where the kernels read them."""
+        with self.device.active():
+            ring.receive(sent, self._block, self.layout.inputs_begin)
+
+    def move_input(self, name: str, memory: Memory, start: int, size: int) -> None:
+        """Has an input that is on the device moved to where the kernels read it."""
+        if name in self.layout.inputs and size:
+            with self.device.active():
+                self.device.move(self._block, self.layout.inputs[name], memory, start, size)
+
     def start(self) -> None:
         """Gives one run of all actions to the device."""
         self._times += 1
         with self.device.active():
-            if self._times == 2:
+            if self._started is None and self._times > 1:
                 self._started = self._captured()
             for run in self._started or self.runs:
                 run()
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether a step is started by what was captured of it."""
+        return self._started is not None and self._started is not self.runs
+
+    def forget_captured(self) -> None:
+        """Frees what was captured; the next run captures it again."""
+        self._started = None
 
     def _captured(self) -> list[Run]:
         found: list[Run] = []
@@ -164,7 +199,13 @@ class Binding:
             return self._module.prepared(action.kernel, action.grid, action.block, words)
         out, heads = self.array(action.out), list(map(self.array, action.heads))
         if isinstance(action, Product):
-            return self.device.product(action, out, heads)
+            extra = {
+                name: None if its is None else self.array(its)
+                for name, its in action.extras.named().items()
+            }
+            block, offset = self._places[WORKSPACE]
+            workspace = block.address + offset, self.program.workspace_bytes
+            return self.device.product(action, out, heads, extra, workspace)
         return self._computation(action, out, heads)
 
     def _computation(self, action: Computed, out: Any, heads: Sequence[Any]) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends.cupy.cublas import WORKSPACE, open_cublas
-from graphgrad.backends.cupy.device import Memory, Run
-from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.cublaslt import Addresses
+from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
+from graphgrad.backends.cupy.launches import Gemm, Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
+from graphgrad.backends.cupy.product_libraries import open_libraries
 from graphgrad.errors import EnvironmentLimitError
-from graphgrad.memory import size_text
+from graphgrad.memory import OutOfMemoryError, size_text
 
 INSTALL = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]' for an older driver)"
 SMALLER = "a smaller batch, shorter inputs or a smaller model"
@@ -74,6 +75,19 @@ class CupyMemory:
         return int(self.pointer.ptr)
 
 
+@dataclass(frozen=True)
+class CupyEvent:
+    """A point of a stream."""
+
+    event: Any
+
+    def done(self) -> bool:
+        return bool(self.event.done)
+
+    def wait(self) -> None:
+        self.event.synchronize()
+
+
 class CupyModule:
     """The kernels of one cubin."""
 
@@ -92,7 +106,8 @@ class CupyModule:
 
 
 class CupyDevice:
-    """CuPy's current device with a stream of its own; products are cuBLAS's where it is found."""
+    """CuPy's current device with two streams; products are those of NVIDIA's libraries where they
+    are found."""
 
     def __init__(self, cupy: Any) -> None:
         self.array_module = cupy
@@ -102,17 +117,15 @@ class CupyDevice:
         self.name = properties["name"].decode()
         self.architecture = f"sm_{number}"
         self.stream = cupy.cuda.Stream(non_blocking=True)
+        self.copies = cupy.cuda.Stream(non_blocking=True)
         self.waits = 0
         """How often the host waited for the device."""
         with self.active():
-            self.cublas, self.without_cublas = open_cublas()
-            if self.cublas is not None:
-                self._workspace = cupy.cuda.alloc(WORKSPACE)
-                self.cublas.use(self.stream.ptr, int(self._workspace.ptr))
+            self.libraries = open_libraries(self.name, int(self.stream.ptr))
 
     @property
     def captures_products(self) -> bool:
-        return self.cublas is not None
+        return self.libraries.captures()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -128,7 +141,7 @@ class CupyDevice:
             with self.active():
                 return CupyMemory(self.array_module.cuda.alloc(size))
         except self.array_module.cuda.memory.OutOfMemoryError as problem:
-            raise EnvironmentLimitError(
+            raise OutOfMemoryError(
                 f"{self.name} has no {size_text(size)} of memory left: {problem}", fix=SMALLER
             ) from None
 
@@ -140,8 +153,7 @@ class CupyDevice:
         shape: tuple[int, ...],
         strides: tuple[int, ...],
     ) -> Any:
-        assert isinstance(memory, CupyMemory)
-        pointer = memory.pointer + offset
+        pointer = _pointer(memory) + offset
         return self.array_module.ndarray(shape, dtype, memptr=pointer, strides=strides)
 
     def write(self, array: Any, values: np.ndarray) -> None:
@@ -158,29 +170,37 @@ class CupyDevice:
         with self.active():
             return CupyModule(self.array_module, code, list(kernels))
 
-    def product(self, action: Product, out: Any, heads: Sequence[Any]) -> Run:
-        if self.cublas is None or action.gemm is None or 0 in out.shape:
-            compute = action.node.operation.compute
-            assert compute is not None
-            return partial(compute, self.array_module, out, *heads, **action.node.attributes)
-        gemm = action.gemm
-        left, right = reversed(heads) if gemm.swapped else heads
-        arrays = (left, right, out)
-        starts = tuple(int(array.data.ptr) for array in arrays)
-        if not gemm.starts:
-            return _holding(self.cublas.prepared(gemm, _three(starts)), ())
-        sizes = [array.dtype.itemsize for array in arrays]
-        table = np.array(
-            [
-                [start + sizes[side] * each[side] for each in gemm.starts]
-                for side, start in enumerate(starts)
-            ],
-            np.int64,
-        )
+    def takes(self, gemm: Gemm) -> bool:
         with self.active():
-            kept = self.array_module.asarray(table)
-        rows = tuple(int(row.data.ptr) for row in kept)
-        return _holding(self.cublas.prepared(gemm, _three(rows)), kept)
+            return self.libraries.takes(gemm)
+
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        with self.active():
+            return self.libraries.workspace_bytes(gemm)
+
+    def product(
+        self, action: Product, out: Any, heads: Sequence[Any], extra: Extra, workspace: Space
+    ) -> Run:
+        gemm, run = action.gemm, None
+        if gemm is not None:
+            left, right = reversed(heads) if gemm.swapped else heads
+            arrays = {"left": left, "right": right, "out": out, **extra}
+            starts = {
+                name: 0 if array is None else int(array.data.ptr) for name, array in arrays.items()
+            }
+            with self.active():
+                run = self.libraries.prepared(
+                    gemm, Addresses(**starts), workspace, int(self.stream.ptr), self._placed
+                )
+        if run is not None:
+            return run
+        compute = action.node.operation.compute
+        assert compute is not None
+        return partial(compute, self.array_module, out, *heads, **action.node.attributes)
+
+    def _placed(self, table: np.ndarray) -> tuple[int, object]:
+        kept = self.array_module.asarray(table)
+        return int(kept.data.ptr), kept
 
     def captured(self, run: Run) -> Run:
         self.stream.begin_capture()
@@ -188,22 +208,59 @@ class CupyDevice:
             run()
         finally:
             graph = self.stream.end_capture()
-        launch: Callable[[], object] = graph.launch
-        return launch
+        return partial(graph.launch, self.stream)
+
+    def pinned(self, size: int) -> np.ndarray:
+        memory = self.array_module.cuda.alloc_pinned_memory(size)
+        return np.frombuffer(memory, np.uint8, size)
+
+    def send(self, target: Memory, source: np.ndarray) -> None:
+        address = int(source.ctypes.data)
+        with self._device:
+            _pointer(target).copy_from_host_async(address, source.nbytes, self.copies)
+
+    def move(self, target: Memory, to: int, source: Memory, start: int, size: int) -> None:
+        place = _pointer(target) + to
+        with self._device:
+            place.copy_from_device_async(_pointer(source) + start, size, self.stream)
+
+    def sent(self) -> CupyEvent:
+        return self._event(self.copies)
+
+    def reached(self) -> CupyEvent:
+        return self._event(self.stream)
+
+    def work_after(self, event: Event) -> None:
+        assert isinstance(event, CupyEvent)
+        self.stream.wait_event(event.event)
+
+    def copies_after(self, event: Event) -> None:
+        assert isinstance(event, CupyEvent)
+        self.copies.wait_event(event.event)
+
+    def _event(self, stream: Any, timed: bool = False) -> CupyEvent:
+        with self._device:
+            event = self.array_module.cuda.Event(disable_timing=not timed)
+            event.record(stream)
+        return CupyEvent(event)
+
+    def seconds_of(self, runs: Sequence[Run]) -> list[float]:
+        points = []
+        with self.active():
+            for run in runs:
+                begin = self._event(self.stream, timed=True)
+                run()
+                points.append((begin.event, self._event(self.stream, timed=True).event))
+        self.waits += 1
+        self.stream.synchronize()
+        elapsed = self.array_module.cuda.get_elapsed_time
+        return [elapsed(begin, end) / 1000 for begin, end in points]
 
     def wait(self) -> None:
+        self.copies.synchronize()
         self.stream.synchronize()
 
 
-def _three(values: Sequence[int]) -> tuple[int, int, int]:
-    one, two, three = values
-    return one, two, three
-
-
-def _holding(run: Run, kept: object) -> Run:
-    """The run, which keeps alive what it reads."""
-
-    def held(kept: object = kept) -> object:
-        return run()
-
-    return held
+def _pointer(memory: Memory) -> Any:
+    assert isinstance(memory, CupyMemory)
+    return memory.pointer

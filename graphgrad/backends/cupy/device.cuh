@@ -35,6 +35,49 @@ __device__ inline To bits_as(From x) {
     return both.to;
 }
 
+// ---------------------------------------------------------------- numbers of 16 bits
+
+// They are loaded, cast and stored, and computed with as float. The casts round to the nearest, to
+// the even one of two, as NumPy's do; graphgrad/loops/halves.py has the same for the processor.
+struct bfloat16 {
+    unsigned short bits;
+};
+struct float16 {
+    unsigned short bits;
+};
+
+__device__ inline float as_float(bfloat16 x) { return bits_as<float>(unsigned(x.bits) << 16); }
+
+__device__ inline bfloat16 bfloat16_of(float x) {
+    const unsigned bits = bits_as<unsigned>(x), upper = bits >> 16;
+    const unsigned rounded = (bits + 0x7fffu + (upper & 1u)) >> 16;
+    return {(unsigned short)(x != x ? (upper & 0x8000u) | 0x7fc0u : rounded)};
+}
+
+__device__ inline float as_float(float16 x) {
+    const unsigned sign = (x.bits & 0x8000u) << 16, size = (x.bits & 0x7fffu) << 13;
+    const unsigned exponent = size & 0x0f800000u, usual = size + 0x38000000u;
+    if (exponent == 0x0f800000u) return bits_as<float>((usual + 0x38000000u) | sign);
+    if (exponent) return bits_as<float>(usual | sign);
+    // no leading 1: with one, less the weight of that one
+    const float small = bits_as<float>(usual + 0x00800000u) - bits_as<float>(0x38800000u);
+    return bits_as<float>(bits_as<unsigned>(small) | sign);
+}
+
+__device__ inline float16 float16_of(float x) {
+    const unsigned bits = bits_as<unsigned>(x), sign = bits & 0x80000000u, size = bits ^ sign;
+    unsigned found;
+    if (size >= 0x47800000u)  // 65536 and more, infinity, NaN
+        found = size > 0x7f800000u ? 0x7e00u : 0x7c00u;
+    else if (size < 0x38800000u)  // the sum with 1/2 is rounded where the last digit lies
+        found = bits_as<unsigned>(bits_as<float>(size) + 0.5f) - 0x3f000000u;
+    else
+        found = (size - 0x38000000u + 0x0fffu + ((size >> 13) & 1u)) >> 13;
+    return {(unsigned short)(found | sign >> 16)};
+}
+
+// ---------------------------------------------------------------- arithmetic
+
 __device__ inline float infinity(float) { return __int_as_float(0x7f800000); }
 __device__ inline double infinity(double) { return __longlong_as_double(0x7ff0000000000000LL); }
 

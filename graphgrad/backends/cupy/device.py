@@ -3,8 +3,10 @@
 cupy_device.py answers with CuPy; the tests have a device that is this processor
 (tests/cpu_device.py), so what binds and runs a program on it is the code that runs on a GPU.
 
-A device runs everything in one order, that of the calls. Nothing that is given to it waits for it
-but `fetch`.
+A device has two streams. All work is done by the first one, in the order of the calls. The second
+one copies inputs to the device meanwhile, from memory of the processor that does not move; events
+say what one stream waits for in the other. The host waits for the device in `fetch` alone, or where
+it asks an event.
 """
 
 from __future__ import annotations
@@ -15,8 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.launches import Gemm, Product
 
+Extra = Mapping[str, Any]
+"""The arrays of an epilogue by name; None for what it has not."""
+Space = tuple[int, int]
+"""The address of memory and its size."""
 Run = Callable[[], object]
 """Work on a device that is ready to be started, as often as one likes."""
 
@@ -29,6 +35,16 @@ class Memory(Protocol):
         """Where they begin, at a multiple of 256."""
 
 
+class Event(Protocol):
+    """A point of a stream: all that was given to it before."""
+
+    def done(self) -> bool:
+        """Whether the stream has passed it."""
+
+    def wait(self) -> None:
+        """Returns when the stream has passed it."""
+
+
 class Module(Protocol):
     """Kernels on a device."""
 
@@ -37,7 +53,7 @@ class Module(Protocol):
 
 
 class Device(Protocol):
-    """One device, with the one stream that all work goes through."""
+    """One device, with a stream for all work and one for copies of inputs."""
 
     @property
     def name(self) -> str:
@@ -76,8 +92,16 @@ class Device(Protocol):
     def load(self, kernels: Mapping[str, str], names: Mapping[str, Sequence[str]]) -> Module:
         """Compiles kernels; `names` are those of the nodes that each computes."""
 
-    def product(self, action: Product, out: Any, heads: Sequence[Any]) -> Run:
-        """A matrix product of these arrays."""
+    def takes(self, gemm: Gemm) -> bool:
+        """Whether a product with this epilogue is one launch here."""
+
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        """How much memory a product needs while it runs."""
+
+    def product(
+        self, action: Product, out: Any, heads: Sequence[Any], extra: Extra, workspace: Space
+    ) -> Run:
+        """A matrix product of these arrays; `extra` are those of its epilogue by name."""
 
     def active(self) -> AbstractContextManager[None]:
         """In its context, runs are started, or captured."""
@@ -86,5 +110,29 @@ class Device(Protocol):
         """All work that a function gives to the device, as one that is launched by one call.
         RuntimeError where something of it cannot be captured."""
 
+    def pinned(self, size: int) -> np.ndarray:
+        """Bytes of the processor which the second stream copies from while the host goes on."""
+
+    def send(self, target: Memory, source: np.ndarray) -> None:
+        """Copies pinned bytes to the begin of a memory, on the second stream."""
+
+    def move(self, target: Memory, to: int, source: Memory, start: int, size: int) -> None:
+        """Copies bytes within the device, as work."""
+
+    def sent(self) -> Event:
+        """The point of the second stream behind all copies so far."""
+
+    def reached(self) -> Event:
+        """The point of the first stream behind all work so far."""
+
+    def work_after(self, event: Event) -> None:
+        """What is given to the first stream from now on waits for an event."""
+
+    def copies_after(self, event: Event) -> None:
+        """What is given to the second stream from now on waits for an event."""
+
+    def seconds_of(self, runs: Sequence[Run]) -> list[float]:
+        """Runs these once, in order; the time that each takes on the device."""
+
     def wait(self) -> None:
-        """Returns when all work so far is done."""
+        """Returns when all work and all copies so far are done."""

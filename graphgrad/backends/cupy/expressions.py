@@ -25,6 +25,8 @@ from graphgrad.loops.llvm_text import LoopError
 C_TYPES: Mapping[str, str] = {
     "float32": "float",
     "float64": "double",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
     "bool": "bool",
     "int32": "int",
     "int64": "long long",
@@ -32,6 +34,8 @@ C_TYPES: Mapping[str, str] = {
     "uint64": "unsigned long long",
 }
 FLOATS = ("float32", "float64")
+HALVES = ("bfloat16", "float16")
+"""Structures of device.cuh: loaded, cast to float32 and from it, and stored."""
 _SIGNED = ("int32", "int64")
 _UNSIGNED = ("uint32", "uint64")
 _WRAPPING = {"+": "added", "-": "subtracted", "*": "multiplied", "<<": "shifted_left"}
@@ -84,6 +88,8 @@ class Typed:
 def number(value: str | float, dtype: np.dtype | str) -> str:
     """A number as C writes it: exactly, whatever the dtype; infinity and NaN have no digits."""
     name = np.dtype(dtype).name
+    if name in HALVES:
+        return f"{name}_of({number(value, 'float32')})"
     if name == "bool":
         return "true" if value in (True, "True", 1, 1.0) else "false"
     if name not in FLOATS:
@@ -125,6 +131,10 @@ def cast(value: Typed, dtype: np.dtype | str) -> Typed:
     name = np.dtype(dtype).name
     if name == value.dtype:
         return value
+    if value.dtype in HALVES:
+        return cast(Typed("float32", f"as_float({value.text})"), name)
+    if name in HALVES:
+        return Typed(name, f"{name}_of({cast(value, 'float32').text})")
     if name == "bool":
         return Typed(name, f"({value.text} != {number(0, value.dtype)})")
     if value.dtype in FLOATS and name in _SIGNED:
@@ -197,7 +207,7 @@ class _Expression:
 
     def _converted(self, value: Typed, dtype: str) -> Typed:
         """A conversion that the text asks for; one to integers does not say what is too large."""
-        if value.dtype in FLOATS and dtype not in (*FLOATS, "bool"):
+        if value.dtype in FLOATS and dtype not in (*FLOATS, *HALVES, "bool"):
             return Typed(dtype, f"({C_TYPES[dtype]})({value.text})")
         return cast(value, dtype)
 
@@ -215,6 +225,8 @@ class _Expression:
         """Values of one dtype; a number takes that of the others."""
         values = {index: self.value(p) for index, p in enumerate(parts) if not _is_number(p)}
         dtypes = dict.fromkeys(value.dtype for value in values.values())
+        if stored := [dtype for dtype in dtypes if dtype in HALVES]:
+            raise LoopError(f"{stored[0]} is stored and cast, not computed with")
         if len(dtypes) > 1:
             raise LoopError(f"the operands have different types: {', '.join(dtypes)}")
         inner = _Expression(self.names, next(iter(dtypes), self.literal))
@@ -244,6 +256,8 @@ def _binary(sign: str, a: Typed, b: Typed) -> Typed:
 
 def _unary(operator: ast.unaryop, value: Typed) -> Typed:
     kind = value.dtype
+    if kind in HALVES:
+        raise LoopError(f"{kind} is stored and cast, not computed with")
     match operator:
         case ast.Not() if kind == "bool":
             return Typed(kind, f"!{value.text}")

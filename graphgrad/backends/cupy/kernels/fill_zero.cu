@@ -4,5 +4,5 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     $element* to)
 {
     const long long element = blockIdx.x * 256LL + threadIdx.x;
-    if (element < count) to[element] = ($element)0;
+    if (element < count) to[element] = {};
 }
