@@ -27,6 +27,7 @@ from graphgrad.backends import (
     backend_called,
     need_room,
     ran_out,
+    resident,
 )
 from graphgrad.display import Displayed
 from graphgrad.errors import DeclarationError, EnvironmentLimitError, UnknownNameError
@@ -105,7 +106,7 @@ class Compiled(Single, Displayed):
         unchanged), and EnvironmentLimitError if there is not enough memory.
         """
         inputs = named_inputs(self.graph.inputs, feeds or {}, inputs)
-        program, sizes = self._program_for(inputs)
+        program, sizes = self._program_for({**resident(state, self.graph.inputs), **inputs})
         try:
             return program(state, **inputs)
         except OutOfMemoryError as problem:

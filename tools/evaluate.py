@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphgrad.backends import read_only
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
 from graphgrad.tools.opening import add_trained_options, trained_run
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.task import Figures, read_only
+from graphgrad.training.task import Figures
 from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"

@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.training.ahead import Ahead
 from graphgrad.training.announcement import announcement
 from graphgrad.training.best import HELD_OUT, Validations
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
@@ -36,7 +38,6 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.stepping import Programs, need_finite, one_step
-from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import verify_first_step
 from graphgrad.training.waiting import Waiting
@@ -64,9 +65,8 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     check_settings(run)
     recorder = None
     if settings.inspect_every:
-        recorder = Recorder(
-            run.graph, settings.inspect_patterns, settings.fuse, settings.inspect_by
-        )
+        patterns, by = settings.inspect_patterns, settings.inspect_by
+        recorder = Recorder(run.graph, patterns, settings.fuse, settings.backend, by)
     first = task.feeds(done)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
@@ -174,17 +174,13 @@ def check_settings(run: OpenRun) -> None:
         )
     if settings.inspect_every:
         recorded_names(run.graph, settings.inspect_patterns, settings.inspect_by)
-        if settings.backend != "numpy":
-            raise ConfigurationError(
-                f"figures are recorded by the backend numpy, not by {settings.backend}",
-                run.folder.path,
-                "set backend=numpy or inspect_every=0",
-            )
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
+    settings = run.settings
+    ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate)
     if recorder is None:
-        return Programs(compiled)
+        return Programs(compiled, ahead)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -193,7 +189,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Pr
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, recorder, history)
+    return Programs(compiled, ahead, recorder, history)
 
 
 def _steps(
