@@ -54,6 +54,9 @@ class TrainingSettings:
     accumulate: int = 1
     """Batches whose gradients are gathered for one step, which is that of one large batch; steps
     count updates."""
+    overfit_batches: int = 0
+    """Train on the first so many batches again and again, which every sound model learns by heart;
+    0: on all."""
     optimiser: str = "adam"
     """How a gradient moves a parameter: sgd, momentum, adam or adamw."""
     learning_rate: float = 1e-3
@@ -147,6 +150,7 @@ class TrainingSettings:
             "seed",
             "inspect_every",
             "keep_best",
+            "overfit_batches",
             "patience",
             "warmup_start",
         ):
