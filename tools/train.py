@@ -134,6 +134,11 @@ OPTIONS = (
         help="which nodes to record: a name, or a pattern with * and ?; may be "
         "repeated (default: every node)",
     ),
+    Option(
+        "--by",
+        metavar="AXIS",
+        help="record values that have this axis, such as head, at each index of it",
+    ),
 )
 
 
@@ -302,11 +307,12 @@ def _option(name: str) -> str:
 
 def _recording(arguments: argparse.Namespace) -> list[str]:
     """Options that are settings, so that a run that goes on keeps them."""
-    if arguments.inspect and arguments.inspect_every is None:
-        raise ConfigurationError(
-            "--inspect says what to record, and nothing says how often",
-            fix="add --inspect-every 100",
-        )
+    for name in ("inspect", "by"):
+        if getattr(arguments, name) and arguments.inspect_every is None:
+            raise ConfigurationError(
+                f"--{name} says what to record, and nothing says how often",
+                fix="add --inspect-every 100",
+            )
     every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
     some = arguments.overfit_batch
     overfit = [] if some is None else [f"overfit_batches={some}"]
@@ -316,4 +322,5 @@ def _recording(arguments: argparse.Namespace) -> list[str]:
         *device,
         *every,
         *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else []),
+        *([f"inspect_by={arguments.by}"] if arguments.by else []),
     ]

@@ -107,7 +107,7 @@ def create_run(
     task = _task(model, settings, {})
     graph = task.step(task.graph, settings)
     if settings.inspect_every:
-        recorded_names(graph, settings.inspect_patterns)
+        recorded_names(graph, settings.inspect_patterns, settings.inspect_by)
     state = _drawn(graph, settings)
     configuration = Configuration(
         model.name,

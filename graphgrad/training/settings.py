@@ -117,6 +117,8 @@ class TrainingSettings:
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""
     """Which nodes: names or patterns with * and ?, separated by commas; empty means all."""
+    inspect_by: str = ""
+    """An axis, such as head: values that have it are recorded at each index of it."""
     fuse: bool = True
     """Compile elementwise regions and row reductions into kernels: faster steps, after some seconds
     for compiling that a later run with the same shapes of layers does not need."""

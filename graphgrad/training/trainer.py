@@ -68,8 +68,8 @@ def train(
     check_settings(run)
     recorder = None
     if settings.inspect_every:
-        patterns = settings.inspect_patterns
-        recorder = Recorder(run.graph, patterns, settings.fuse, settings.backend)
+        patterns, by = settings.inspect_patterns, settings.inspect_by
+        recorder = Recorder(run.graph, patterns, settings.fuse, settings.backend, by)
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
@@ -181,7 +181,7 @@ def check_settings(run: OpenRun) -> None:
             f"set steps to more than {done}",
         )
     if settings.inspect_every:
-        recorded_names(run.graph, settings.inspect_patterns)
+        recorded_names(run.graph, settings.inspect_patterns, settings.inspect_by)
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
