@@ -27,13 +27,12 @@ from graphgrad.data.corpus import random_words
 from graphgrad.data.documents import Documents, read_documents, split_documents
 from graphgrad.data.text_tokens import TextTokens
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from graphgrad.decoding import Decodable, Decoder, Options, Sentence
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
 from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
-from graphgrad.training.generation import Reader, Recomputed, generate
 from graphgrad.training.prompts import Prompts, answered_rows
-from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import Feeds, State, Task
 
 VOCABULARY_FILE, TEXT_FILE = "vocabulary-position.json", "text.json"
@@ -195,10 +194,11 @@ def side_by_side(ids: np.ndarray, context: int, rows: int = _EVALUATED) -> Itera
 
 
 def language_task(
-    settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, following: Graph
+    settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, decodable: Decodable
 ) -> Task:
-    """The task of a model with these graphs; `following` computes the logits of the next token."""
-    score, writer = Score(evaluation, backend=settings.backend), _writer(settings, data, following)
+    """The task of a model that declares these graphs, and can be decoded."""
+    score = Score(evaluation, backend=settings.backend)
+    writer = Writer(data.tokens, Decoder(decodable, backend=settings.backend), _start(data))
 
     def sampled(state: State) -> float:
         held_out = data.held_out
@@ -226,7 +226,7 @@ def language_task(
         }
 
     def examples(state: State) -> list[str]:
-        text = "".join(writer(state, "", Sampling(0.8, seed=settings.seed), _SHOWN))
+        text = "".join(writer(state, "", Options(temperature=0.8, seed=settings.seed), _SHOWN))
         return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
 
     return Task(
@@ -262,14 +262,9 @@ def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation:
     return Prompts(
         evaluation,
         feeds,
-        lambda state, text: "".join(writer(state, text, Sampling(0.0), 1)),
+        lambda state, text: "".join(writer(state, text, Options(), 1)),
         data.tokens.vocabulary.tokens.__getitem__,
     )
-
-
-def _writer(settings: TextSettings, data: TextData, following: Graph) -> Writer:
-    reader = Recomputed(following, settings.context, settings.backend)
-    return Writer(data.tokens, reader, _start(data))
 
 
 def _start(data: TextData) -> int:
@@ -309,28 +304,27 @@ class Score:
 
 
 class Writer:
-    """Continues a text, piece by piece: `writer(state, prompt, sampling, length)`.
+    """Continues a text, piece by piece: `writer(state, prompt, options, length)`.
 
     A piece is the text of a token or, where a character has several tokens, of these. The text ends
     when the model ends its document, or after `length` tokens.
     """
 
     def __init__(
-        self, tokens: TextTokens, reader: Reader, start: int, length: int = LENGTH
+        self, tokens: TextTokens, decoder: Decoder, start: int, length: int = LENGTH
     ) -> None:
-        self.tokens, self.reader, self.start, self.length = tokens, reader, start, length
+        self.tokens, self.decoder, self.start, self.length = tokens, decoder, start, length
 
     def __call__(
-        self, state: State, prompt: str, sampling: Sampling, length: int | None = None
+        self, state: State, prompt: str, options: Options, length: int | None = None
     ) -> Iterator[str]:
-        ids = self.tokens.encode(prompt)
-        prompts = (ids if len(ids) else np.array([self.start], np.int32))[None]
-        length = self.length if length is None else length
+        ids = self.tokens.encode(prompt).tolist() or [self.start]
+        sentence = Sentence(ids, self.length if length is None else length)
         pending: list[int] = []
-        for (number,) in generate(self.reader, state, prompts, length, sampling, SILENT):
+        for number in self.decoder.stream(state, sentence, options):
             if number == EOS:
                 break
-            pending.append(int(number))
+            pending.append(number)
             text = self.tokens.decode(pending)
             if not text.endswith("\ufffd") or len(pending) == 4:
                 yield self.tokens.gap + text
