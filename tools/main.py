@@ -32,6 +32,7 @@ from graphgrad.tools import (
     profile,
     recipes,
     render,
+    show,
     train,
     translate,
 )
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "fill": fill,
     "evaluate": evaluate,
     "average": average,
+    "show": show,
     "render": render,
     "inspect": inspect,
     "plot": plot,
