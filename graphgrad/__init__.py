@@ -26,11 +26,12 @@ by index
     gather one_hot put_along_axis scatter_add take_along_axis write_rows
 softmax, losses, dropout
     cross_entropy half_squared_error log_softmax mean_over_targets softmax standardise
-    dropout_mask
+    dropout_mask dot_product_attention
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 graphs and deltas
-    Graph Node derive grad hessian_vector jacobian_vector surgery vector_jacobian verify
+    Graph Node derive grad hessian_vector jacobian_vector mixed_precision surgery vector_jacobian
+    verify
 research: values and deltas at named places
     activation_patching attribution backward_lens logit_lens substituted watch
 run
@@ -101,6 +102,7 @@ from graphgrad.ops import (
     cos,
     cross_entropy,
     divide,
+    dot_product_attention,
     dropout_mask,
     equal,
     erf,
@@ -170,6 +172,7 @@ from graphgrad.ops import (
     zeros_like,
 )
 from graphgrad.ops.rules import elementwise
+from graphgrad.passes.precision import mixed_precision
 from graphgrad.passes.surgery import surgery
 from graphgrad.training import adam, adamw, fit, load, momentum, save, sgd
 
@@ -211,6 +214,7 @@ __all__ = [
     "derive",
     "dimension",
     "divide",
+    "dot_product_attention",
     "dropout_mask",
     "elementwise",
     "equal",
@@ -253,6 +257,7 @@ __all__ = [
     "mean_over_targets",
     "min",
     "minimum",
+    "mixed_precision",
     "momentum",
     "multiply",
     "negative",

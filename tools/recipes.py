@@ -19,7 +19,8 @@ path stands in the place of the name.
     graphgrad recipes
     graphgrad recipes sort
     graphgrad train sort
-    graphgrad train shakespeare-char --text input.txt
+    graphgrad train names
+    graphgrad train multi30k-tiny --data FOLDER
 """
 
 
@@ -48,6 +49,8 @@ def _tell(recipe: Recipe, indent: str) -> None:
     if recipe.published:
         say(f"{indent}published: {recipe.published}")
     files = "".join(f" --{need} FILE" for need in recipe.needs)
+    if recipe.files:
+        files = f" --data FOLDER   with {', '.join(recipe.files.values())}"
     say(f"{indent}graphgrad train {recipe.name}{files}")
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import shlex
 import shutil
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
+from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import abandon, say, tell
+from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
@@ -30,7 +33,6 @@ FILES = (*LINES, "text")
 """The settings that are options of their own, as they name files."""
 HELP = "train a model; the first thing to try is `graphgrad train transformer`"
 EXAMPLE_GAP = "Return the number of [MASK] in the list."
-EXAMPLE = "de: Sonntag, 22. November 2026"
 DESCRIPTION = """Trains MODEL (a built-in name, or the path of a .py file that declares one) into a
 fresh run folder, with progress, samples of what it can do by now, and checkpoints. Ctrl-C saves
 once and says how to go on; a run that goes on ends with the same bytes as one that was never
@@ -40,6 +42,8 @@ stopped.
     graphgrad train transformer --settings
     graphgrad train transformer --source train.en --target train.de --set tokens=bpe
     graphgrad train gpt --text book.txt
+    graphgrad train names
+    graphgrad train multi30k-tiny --data FOLDER
     graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
@@ -69,6 +73,7 @@ OPTIONS = (
         help="what runs the steps: numpy, or cupy for a CUDA device (default: numpy, or what the "
         "run had before)",
     ),
+    DATA_OPTION,
     Option("--source", metavar="FILE", help="lines of text to translate from"),
     Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
     Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
@@ -95,6 +100,21 @@ OPTIONS = (
         help="list every setting of MODEL with its value and its meaning, and train nothing",
     ),
     Option(
+        "--overfit-batch",
+        metavar="N",
+        nargs="?",
+        type=int,
+        const=1,
+        help="train on the first batch only (or the first N), again and again: whether a model can "
+        "learn at all",
+    ),
+    Option(
+        "--fast-dev-run",
+        action="store_true",
+        help="one step, one look at held-out data, one checkpoint and one use of the model, in a "
+        "temporary folder that is removed: whether everything runs",
+    ),
+    Option(
         "--verify",
         action="store_true",
         help="compare the first step with the plain program, whatever it costs "
@@ -114,6 +134,11 @@ OPTIONS = (
         help="which nodes to record: a name, or a pattern with * and ?; may be "
         "repeated (default: every node)",
     ),
+    Option(
+        "--by",
+        metavar="AXIS",
+        help="record values that have this axis, such as head, at each index of it",
+    ),
 )
 
 
@@ -126,6 +151,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when finished, 130 when interrupted."""
     if arguments.settings:
         return _list_settings(arguments)
+    if arguments.fast_dev_run:
+        return _fast_run(arguments)
     opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
     shown = Progress(opened.settings.steps, opened.step)
     try:
@@ -138,6 +165,22 @@ def run(arguments: argparse.Namespace) -> int:
                 tell(f"note: standard output cannot be written: {reason}; the run is not concerned")
 
 
+def _fast_run(arguments: argparse.Namespace) -> int:
+    """Goes once through everything that a run does, and leaves nothing behind."""
+    if arguments.resume is not None or arguments.run is not None:
+        raise ConfigurationError(
+            "--fast-dev-run begins a run of its own in a temporary folder, and removes it",
+            fix="leave --resume and --run out",
+        )
+    with tempfile.TemporaryDirectory(prefix="graphgrad-") as folder:
+        arguments.run = str(Path(folder, "run"))
+        arguments.set = [*arguments.set, *small_values(model_of(arguments.model or ""))]
+        for line in go_through(_created(arguments), BUILTIN, arguments.verify):
+            say(line)
+    say("everything ran; the temporary folder is removed")
+    return 0
+
+
 def _list_settings(arguments: argparse.Namespace) -> int:
     """Prints every setting of a model with its value and its meaning."""
     if arguments.resume is not None or not arguments.model:
@@ -146,7 +189,8 @@ def _list_settings(arguments: argparse.Namespace) -> int:
             "--settings lists the settings of a model", fix=f"graphgrad train {first} --settings"
         )
     model = model_of(arguments.model)
-    settings = with_assignments(model.settings, _assignments(arguments))
+    assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
+    settings = with_assignments(model.settings, assignments)
     values = {name: _as_typed(value) for name, value in dataclasses.asdict(settings).items()}
     names, texts = (max(map(len, column)) for column in (values, values.values()))
     room = max(shutil.get_terminal_size().columns - names - texts - 4, 30)
@@ -191,7 +235,8 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     figures = "  ".join(f"{name} {value:.6g}" for name, value in outcome.figures.items())
     shown.message(f"finished after step {outcome.step}: {figures}\nrun {folder}")
     if opened.task.translate is not None:
-        text = "TEXT" if getattr(opened.settings, "reads_files", False) else f'"{EXAMPLE}"'
+        builtin = getattr(opened.settings, "builtin", None)
+        text = "TEXT" if builtin is None else f'"{builtin.example}"'
         shown.message(f"try: graphgrad translate {folder} {text}")
     if opened.task.generate is not None:
         shown.message(f"try: graphgrad generate {folder}")
@@ -230,13 +275,13 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
                 f"{'file' if name == 'text' else 'lines'} of text",
                 fix=f"leave {_option(name)} out",
             )
-    return create_run(
-        model, with_assignments(model.settings, _assignments(arguments)), arguments.run
-    )
+    assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
+    return create_run(model, with_assignments(model.settings, assignments), arguments.run)
 
 
 def _resumed(arguments: argparse.Namespace) -> OpenRun:
-    if arguments.model or arguments.run or any(getattr(arguments, name) for name in FILES):
+    given = (arguments.model, arguments.run, arguments.data)
+    if any(given) or any(getattr(arguments, name) for name in FILES):
         raise ConfigurationError(
             "--resume goes on with a run as it was declared; it takes no model, --run or files",
             fix=f"graphgrad train --resume {arguments.resume}",
@@ -262,15 +307,20 @@ def _option(name: str) -> str:
 
 def _recording(arguments: argparse.Namespace) -> list[str]:
     """Options that are settings, so that a run that goes on keeps them."""
-    if arguments.inspect and arguments.inspect_every is None:
-        raise ConfigurationError(
-            "--inspect says what to record, and nothing says how often",
-            fix="add --inspect-every 100",
-        )
+    for name in ("inspect", "by"):
+        if getattr(arguments, name) and arguments.inspect_every is None:
+            raise ConfigurationError(
+                f"--{name} says what to record, and nothing says how often",
+                fix="add --inspect-every 100",
+            )
     every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
+    some = arguments.overfit_batch
+    overfit = [] if some is None else [f"overfit_batches={some}"]
     device = [] if arguments.backend is None else [f"backend={arguments.backend}"]
     return [
+        *overfit,
         *device,
         *every,
         *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else []),
+        *([f"inspect_by={arguments.by}"] if arguments.by else []),
     ]

@@ -27,8 +27,10 @@ from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
 from graphgrad.passes.surgery import parse_surgery
 from graphgrad.text import suggestion
 from graphgrad.training.accumulation import PART, counting_batches, gathered, part_of
+from graphgrad.training.moving_average import AVERAGE, averages
+from graphgrad.training.schedules import learning_rate
 from graphgrad.training.settings import TrainingSettings
-from graphgrad.training.updates import global_norm, learning_rate, next_values
+from graphgrad.training.updates import global_norm, next_values
 
 Patterns = str | Iterable[str]
 """Names of parameters, or patterns with * and ?; in one text they are separated by commas."""
@@ -146,6 +148,7 @@ def optimised(
                 own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
                 decays = leaf not in without_decay
                 updates.update(next_values(leaf, gradient, *own, settings, decays))
+        updates |= averages(gradients, updates, number, settings)
         updates = {**graph.updates, **together.at_the_end(updates), **together.updates}
         added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
         if again:
@@ -267,7 +270,7 @@ def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) ->
                 "count in a state of another name",
             )
     for name, node in graph.states.items():
-        if name.startswith(f"{scope}."):
+        if name.startswith((f"{scope}.", *([] if again else [f"{AVERAGE}."]))):
             raise DeclarationError(
                 f"the model calls a state {name!r}, as the optimiser calls its own",
                 node.origin,

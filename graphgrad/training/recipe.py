@@ -5,6 +5,9 @@
     published = "5000 of 5000 right"     what others report, if they do
     needs = ["text"]                     settings that a user has to give, where there are some
 
+    [files]
+    text = "input.txt"                   settings that `--data FOLDER` gives, and files in there
+
     [settings]
     steps = 2000                         as `--set steps=2000`
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -26,7 +29,8 @@ from graphgrad.text import suggestion
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import ModelFile, Task, load_model
 
-KEYS = ("model", "about", "published", "needs", "settings")
+_KINDS = {"model": str, "about": str, "published": str, "files": dict, "settings": dict}
+KEYS = ("model", "about", "published", "needs", "files", "settings")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Recipe:
     published: str
     needs: tuple[str, ...]
     settings: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_recipe(name: str, text: str, where: str) -> Recipe:
@@ -52,14 +57,17 @@ def read_recipe(name: str, text: str, where: str) -> Recipe:
             raise ConfigurationError(
                 f"a recipe has no key {key!r}", where, suggestion(key, KEYS, "keys")
             )
-    values = {"published": "", "needs": [], "settings": {}} | read
-    for key, kind in {"model": str, "about": str, "published": str, "settings": dict}.items():
+    values = {"published": "", "needs": [], "files": {}, "settings": {}} | read
+    for key, kind in _KINDS.items():
         if not isinstance(values.get(key), kind):
             article = "a table" if kind is dict else "a text"
             raise ConfigurationError(f"the recipe's {key!r} is not {article}", where, "give one")
     needs = values["needs"]
     if not isinstance(needs, list) or not all(isinstance(need, str) for need in needs):
         raise ConfigurationError("the recipe's 'needs' is not a list of texts", where, "correct it")
+    files = values["files"]
+    if not all(isinstance(file, str) for file in files.values()):
+        raise ConfigurationError("the recipe's 'files' are not texts", where, "correct it")
     return Recipe(
         name,
         values["model"],
@@ -67,6 +75,7 @@ def read_recipe(name: str, text: str, where: str) -> Recipe:
         values["published"],
         tuple(needs),
         values["settings"],
+        files,
     )
 
 
@@ -82,10 +91,12 @@ def model_of_recipe(
         )
     model = load_model(recipe.model, builtin)
     settings = with_values(model.settings, recipe.settings, where)
-    for need in recipe.needs:
+    for need in (*recipe.needs, *recipe.files):
         with_values(model.settings, {need: getattr(model.settings, need, "")}, where)
     task = partial(_task_with_needs, recipe, model.task)
-    return dataclasses.replace(model, settings=settings, task=task, recipe=recipe.name)
+    return dataclasses.replace(
+        model, settings=settings, task=task, recipe=recipe.name, files=recipe.files
+    )
 
 
 def _task_with_needs(
@@ -97,7 +108,9 @@ def _task_with_needs(
     """The model's task. ConfigurationError where a setting is not given that the recipe needs."""
     for need in recipe.needs:
         if not getattr(settings, need):
+            folder = ", or the folder of all files: --data FOLDER" if recipe.files else ""
             raise ConfigurationError(
-                f"the recipe {recipe.name} needs a {need}", fix=f"give one: --{need} FILE"
+                f"the recipe {recipe.name} needs a {need}",
+                fix=f"give one: --{need} FILE{folder}",
             )
     return task(settings, files)

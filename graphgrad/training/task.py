@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphgrad.data.corpus import Pair
 from graphgrad.decoding import Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
@@ -107,6 +108,11 @@ class Task:
     measure: Callable[[State, Options, Stages, bool], Figures] | None = None
     """What `evaluate` gives, with options of decoding and with somebody who looks on; or, where the
     last is True, what `validate` gives."""
+    by_language: (
+        Callable[[State, Options, Stages], tuple[Figures, Mapping[str, Figures]]] | None
+    ) = None
+    """What `measure` gives at the end, and likewise for each language of the data, where its texts
+    say in which language they are."""
     generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
     """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
     on."""
@@ -128,6 +134,11 @@ class Task:
     signatures: Callable[[], Mapping[str, str]] = dict
     """How figures of held-out data that have several definitions are computed, by their names."""
 
+    knowing_nothing: float = math.nan
+    """The loss of a model that gives all classes the same probability, ln V of a vocabulary."""
+    measure_pairs: Callable[[State, Sequence[Pair], Options, Stages], Figures] | None = None
+    """The figures of pairs of texts that a user gives, where the model translates."""
+
     @property
     def unit(self) -> str:
         """What is counted in a batch."""
@@ -136,14 +147,6 @@ class Task:
     def count(self, feeds: Feeds) -> int:
         """The number of examples or tokens in a batch."""
         return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
-
-
-def read_only(state: State) -> State:
-    """Read-only views of the arrays: a program that would write to them raises an error."""
-    views = {name: array.view() for name, array in state.items()}
-    for view in views.values():
-        view.flags.writeable = False
-    return views
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ class ModelFile:
     check: Mapping[str, Any]
     digest: str = ""
     """The sha256 of the file that was run; empty for a built-in model."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Settings that name files, and how a recipe calls these in the folder of `--data`."""
     recipe: str = ""
     """The recipe that the settings are of, where one was named."""
 

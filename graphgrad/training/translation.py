@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 
-import numpy as np
-
 from graphgrad.compile import Compiled, compile
 from graphgrad.data.batches import evaluation_batches
+from graphgrad.data.buckets import choose_shapes
+from graphgrad.data.builtin import Baselines
 from graphgrad.data.corpus import Pair
-from graphgrad.data.dates import EXAMPLE_DAY, write_date
 from graphgrad.data.encoded import Batch, encode_pairs
 from graphgrad.data.token_batches import scored_batches
-from graphgrad.data.vocabulary import BOS, EOS, PAD
+from graphgrad.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.graph import Graph
+from graphgrad.training.doubts import given_figures
+from graphgrad.training.looked import Looked, beside, by_language, graded
 from graphgrad.training.prompts import Prompts, translated_rows
 from graphgrad.training.scores import Scorer
 from graphgrad.training.task import Feeds, Figures, Stages, State, Task
-from graphgrad.training.text_report import about
+from graphgrad.training.text_report import EVALUATED, about
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation_data import TranslationData
 from graphgrad.training.translator import Languages, Translator
@@ -34,9 +35,7 @@ from graphgrad.training.translator import Languages, Translator
 PADDING, BEGIN, END = PAD, BOS, EOS
 GROUP = 200
 """How many pairs are evaluated at a time."""
-SHOWN_LOCALES = ("de", "fr", "zh", "ru")
 SHOWN_LINES = 3
-_LARGEST_EXPONENT = 700  # of a perplexity that a float holds
 
 
 def quietly(stage: str, done: int, total: int) -> None:
@@ -57,15 +56,17 @@ def translation_task(
         data.longest_target,
         settings.maximum_length,
     )
-    translator = Translator(languages, decodable)
+    translator = Translator(languages, decodable, settings.backend)
     split = "none" if settings.tokens == "presplit" else "13a"
     scorer = Scorer(settings.bleu or split)
-    looks = _Looks(settings, data, translator, cache(lambda: compile(evaluation)), scorer)
+    scored = cache(lambda: compile(evaluation, backend=settings.backend))
+    looks = _Looks(settings, data, translator, scored, scorer)
 
     def measure(state: State, options: Options, stages: Stages, quick: bool) -> Figures:
-        corpus, most = data.corpus, settings.validation_size or None
-        held_out = corpus.validation[:most] if quick else corpus.test
-        return looks.figures(state, held_out, options, stages)
+        if quick:
+            held_out = data.corpus.validation[: settings.validation_size or None]
+            return looks.figures(looks.looked(state, held_out, options, stages))
+        return looks.measured(state, options, stages)[0]
 
     return Task(
         graph=training,
@@ -73,6 +74,7 @@ def translation_task(
         evaluate=lambda state: measure(state, Options(), quietly, False),
         validate=lambda state: measure(state, Options(), quietly, True),
         measure=measure,
+        by_language=None if settings.reads_files else looks.measured,
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=looks.examples,
         translate=translator,
@@ -82,7 +84,11 @@ def translation_task(
         notice=data.notice,
         about=lambda: about(settings, data),
         sizes=lambda: _largest(data),
-        signatures=scorer.signatures if settings.reads_files else dict,
+        signatures=looks.signatures,
+        knowing_nothing=math.log(len(data.target_vocabulary)),
+        measure_pairs=lambda state, pairs, options, stages: looks.figures(
+            looks.looked(state, pairs, options, stages, given=True)
+        ),
     )
 
 
@@ -111,33 +117,83 @@ class _Looks:
     """The program of the loss, compiled when it is first used."""
     scorer: Scorer
 
-    def figures(
-        self, state: State, held_out: Sequence[Pair], options: Options, stages: Stages
-    ) -> Figures:
-        """How well the pairs are foretold and translated; those too long are left out.
+    def looked(
+        self,
+        state: State,
+        held_out: Sequence[Pair],
+        options: Options,
+        stages: Stages,
+        given: bool = False,
+    ) -> Looked:
+        """The loss of the pairs, and their translations; those too long are left out.
 
-        Where `stages` ends it, the figures are of the pairs that are translated by then, which are
-        the shortest.
+        `given` are pairs beside the data of the run, which are not read then.
+        Where `stages` ends it, the translations are those that are done, of the shortest.
         """
-        settings, data = self.settings, self.data
-        pairs = data.fitting(held_out, settings.maximum_length)
-        foretold, found = _Foretold(), dict[int, str]()
+        pairs = self.data.fitting(held_out, self.settings.maximum_length)
+        looked = Looked(pairs)
         with suppress(Stopped):
-            for batch in _batches(settings, data, pairs):
-                foretold.add(batch, self.scored()(state, **feeds_of(batch)))
-                stages("loss", foretold.pairs, len(pairs))
+            for batch in _batches(self.settings, self.data, pairs, given):
+                looked.foretold.add(batch, self.scored()(state, **feeds_of(batch)))
+                stages("loss", looked.foretold.pairs, len(pairs))
             watch = partial(stages, "translated")
             sources = [source for source, _ in pairs]
             for place, renderings in self.translator.finished(state, sources, options, watch):
-                found[place] = renderings[0].text
-        normal = data.target_vocabulary.normal_form
-        right = sum(normal(pairs[place][1]) == text for place, text in found.items())
-        exact = {"exact_match": right / max(len(found), 1), "examples": len(found)}
-        if not settings.reads_files:
-            return {"loss": foretold.loss, **exact}
-        references = [_readable(settings, data, pairs[place][1]) for place in found]
-        scores = self.scorer.score(list(found.values()), references)
-        return {**foretold.figures(), **scores, **exact}
+                looked.found[place] = renderings[0].text
+        return looked
+
+    def figures(self, looked: Looked) -> Figures:
+        """How well the pairs are foretold and translated."""
+        normal = self.data.target_vocabulary.normal_form
+        builtin = self.settings.builtin
+        if builtin is not None and not builtin.graded:
+            return {"loss": looked.foretold.loss, **looked.exact(normal)}
+        if builtin is not None:
+            return {**looked.foretold.figures(), **graded(looked, normal, self.scorer)}
+        references = [
+            _readable(self.settings, self.data, looked.pairs[place][1]) for place in looked.found
+        ]
+        texts, vocabulary = list(looked.found.values()), self.data.target_vocabulary
+        scores = self.scorer.score(texts, references)
+        given = given_figures(texts, lambda text: len(vocabulary.encode(text)), SPECIALS[UNK])
+        return {**looked.foretold.figures(), **scores, **given, **looked.exact(normal)}
+
+    def measured(
+        self, state: State, options: Options, stages: Stages
+    ) -> tuple[Figures, dict[str, Figures]]:
+        """The figures of the test, and for built-in data those of each language."""
+        test, builtin = self.data.corpus.test, self.settings.builtin
+        if builtin is None:
+            return self.figures(self.looked(state, test, options, stages)), {}
+        apart = [pair for pair in test if builtin.apart(pair[0])]
+        usual = [pair for pair in test if not builtin.apart(pair[0])] if apart else test
+        looked = self.looked(state, usual, options, stages)
+        baselines = builtin.baselines(self.data.corpus.train)
+        languages = {
+            language: self._of_group(some, baselines)
+            for language, some in by_language(looked).items()
+        }
+        figures = self.figures(looked) | beside(looked, baselines, self.scorer)
+        if apart and len(looked.found) == len(looked.pairs):
+            unseen = self._of_group(self.looked(state, apart, options, stages), baselines)
+            figures |= {f"new_{name}": value for name, value in unseen.items()}
+        return figures, languages
+
+    def _of_group(self, looked: Looked, baselines: Baselines) -> Figures:
+        """The figures of some translations, without those of the loss."""
+        normal, builtin = self.data.target_vocabulary.normal_form, self.settings.builtin
+        assert builtin is not None
+        if not builtin.graded:
+            return looked.exact(normal)
+        return graded(looked, normal, self.scorer) | beside(looked, baselines, self.scorer)
+
+    def signatures(self) -> dict[str, str]:
+        """How the figures are computed that have several definitions."""
+        builtin = self.settings.builtin
+        if builtin is not None and not builtin.graded:
+            return {}
+        found = self.scorer.signatures()
+        return {name: text for name, text in found.items() if builtin is None or name == "chrf"}
 
     def examples(self, state: State) -> list[str]:
         """Some sources with their translations, and with the references where there are any."""
@@ -148,34 +204,6 @@ class _Looks:
             f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")
             for source, result, (_, reference) in zip(sources, translated, shown, strict=True)
         ]
-
-
-@dataclass
-class _Foretold:
-    """Sums over tokens, each foretold from the true ones before it."""
-
-    pairs: int = 0
-    tokens: int = 0
-    right: int = 0
-    total: float = 0.0
-
-    def add(self, batch: Batch, results: Mapping[str, np.ndarray]) -> None:
-        """One more batch, and what the program of the loss says of it."""
-        self.pairs, self.tokens = self.pairs + batch.rows, self.tokens + batch.tokens
-        self.total += float(results["loss"]) * batch.tokens
-        counted = batch.target_output != PAD
-        self.right += int((results["predicted"] == batch.target_output)[counted].sum())
-
-    @property
-    def loss(self) -> float:
-        """The mean loss of a token."""
-        return self.total / max(self.tokens, 1)
-
-    def figures(self) -> dict[str, float]:
-        """Loss, perplexity and the share of tokens that are right."""
-        perplexity = math.exp(self.loss) if self.loss < _LARGEST_EXPONENT else math.inf
-        accuracy = self.right / max(self.tokens, 1)
-        return {"loss": self.loss, "perplexity": perplexity, "token_accuracy": accuracy}
 
 
 def _readable(settings: TextSettings, data: TranslationData, line: str) -> str:
@@ -203,11 +231,20 @@ def feeds_of(batch: Batch) -> Feeds:
 
 
 def _batches(
-    settings: TextSettings, data: TranslationData, pairs: Sequence[Pair]
+    settings: TextSettings, data: TranslationData, pairs: Sequence[Pair], given: bool
 ) -> Iterator[Batch]:
-    """The pairs in batches; in two of the shapes of training, where there are only so many."""
+    """The pairs in batches; in two of the shapes of training, where there are only so many.
+
+    Those of pairs that are given are chosen by their own lengths.
+    """
     source, target = data.source_vocabulary, data.target_vocabulary
-    if settings.batch_tokens:
+    if settings.batch_tokens and given and pairs:
+        encoded = encode_pairs(pairs, source, target)
+        widths = choose_shapes(encoded.sources.lengths, encoded.targets.lengths, EVALUATED)
+        rows = [max(1, settings.batch_tokens // max(width)) for width in widths]
+        own = [(row, *width) for row, width in zip(rows, widths, strict=True)]
+        return scored_batches(encoded, own)
+    if settings.batch_tokens and not given:
         shapes = data.batches().shapes()
         chosen = dict.fromkeys((shapes[len(shapes) // 2], shapes[-1]))  # `EVALUATED` of them
         return scored_batches(encode_pairs(pairs, source, target), list(chosen))
@@ -216,7 +253,7 @@ def _batches(
 
 def _shown(settings: TextSettings, data: TranslationData) -> list[tuple[str, str]]:
     """The sources whose translations are shown while training, with their references."""
-    if not settings.reads_files:
-        return [(write_date(EXAMPLE_DAY, locale, "full"), "") for locale in SHOWN_LOCALES]
+    if settings.builtin is not None:
+        return settings.builtin.shown(lambda: data.corpus)
     fitting = data.fitting(data.corpus.validation[:GROUP], settings.maximum_length)
     return [(source, _readable(settings, data, target)) for source, target in fitting[:SHOWN_LINES]]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from graphgrad.data.batches import Batches
 from graphgrad.data.corpus import Corpus, Pair
-from graphgrad.data.dates import dates_corpus
 from graphgrad.data.encoded import encode_pairs
 from graphgrad.data.text import read_corpus
 from graphgrad.data.token_batches import TokenBatches
@@ -62,7 +61,7 @@ class TranslationData:
 
 
 def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationData:
-    """`dates` or the user's files; vocabularies of an earlier run are kept."""
+    """A built-in corpus or the user's files; vocabularies of an earlier run are kept."""
     record = files.get(CORPUS_FILE, "")
     read = cache(partial(_read_corpus, settings, record))
     if files:
@@ -101,12 +100,11 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
 def _read_corpus(settings: TextSettings, record: str = "") -> Corpus:
     """The corpus. DataError where a run was trained on another: what is held out now may have been
     trained on then."""
-    place = settings.place()
     corpus = (
-        dates_corpus(seed=settings.seed)
-        if place is None
+        settings.builtin.corpus(settings.seed)
+        if settings.builtin is not None
         else read_corpus(
-            place,
+            settings.place() or "",
             settings.held_out,
             settings.seed,
             settings.place("validation_"),

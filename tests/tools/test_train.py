@@ -7,11 +7,11 @@ from functools import partial
 from threadpoolctl import threadpool_limits
 from train_command import begin, sets
 
+from graphgrad.data import builtin
 from graphgrad.models import BUILTIN
 from graphgrad.reports.history import read_history
 from graphgrad.tools import train
 from graphgrad.tools.main import main
-from graphgrad.training import translation_data
 from graphgrad.training.checkpoint_format import STATE
 from graphgrad.training.run_folder import RunFolder
 
@@ -91,8 +91,8 @@ def test_the_other_built_in_models_train_too(place, capsys):
 
 def test_the_first_command_in_small(place, capsys, monkeypatch):
     """`graphgrad train transformer`: fewer of the built-in dates, a smaller model, thirty steps."""
-    few = partial(translation_data.dates_corpus, 2000)
-    monkeypatch.setattr(translation_data, "dates_corpus", few)
+    few = partial(builtin.dates_corpus, 2000)
+    monkeypatch.setattr(builtin, "dates_corpus", few)
     with threadpool_limits(1):  # threads that wait for a busy core would take most of the time
         train_on_dates(place, capsys)
 

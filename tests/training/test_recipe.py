@@ -6,6 +6,8 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN, builtin_recipe, gpt, recipe_names
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 
+OURS = ("names",)
+"""Recipes whose results nobody else has published."""
 GOOD = """
 model = "gpt"
 about = "a test"
@@ -19,7 +21,7 @@ learning_rate = 1e-4
 def test_every_built_in_recipe_is_whole(name):
     recipe = builtin_recipe(name)
     model = model_of_recipe(recipe, BUILTIN)
-    assert recipe.about and recipe.published
+    assert recipe.about and (recipe.published or name in OURS)
     assert model.short_name == name and model.name == recipe.model
     changed = {key: getattr(model.settings, key) for key in recipe.settings}
     assert changed == dict(recipe.settings)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from graphgrad.compile import compile
+from graphgrad.data import builtin
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, task
-from graphgrad.training import translation, translation_data
+from graphgrad.training import translation
 from graphgrad.training.task import Rendering
 from graphgrad.training.translation_data import (
     CORPUS_FILE,
@@ -92,15 +93,15 @@ def test_what_a_run_keeps_is_enough_to_translate(corpus, monkeypatch):
 
 
 def test_dates_are_not_written_anew_to_translate(monkeypatch):
-    few = translation_data.dates_corpus(train_examples=300)
-    monkeypatch.setattr(translation_data, "dates_corpus", lambda seed: few)
+    few = builtin.dates_corpus(train_examples=300)
+    monkeypatch.setattr(builtin, "dates_corpus", lambda seed: few)
     settings = Settings(layers=1, width=16, heads=2, inner=16)
     first = task(settings, {})
 
     def forbidden(seed):
         raise AssertionError("the corpus was made")
 
-    monkeypatch.setattr(translation_data, "dates_corpus", forbidden)
+    monkeypatch.setattr(builtin, "dates_corpus", forbidden)
     again = task(settings, first.files)
     state = initial_state(first.graph)
     assert again.examples(state) == first.examples(state)
@@ -304,6 +305,7 @@ def test_validation_looks_at_other_lines_than_the_test(corpus):
     state = initial_state(made.graph, 2)
     test, validation = made.evaluate(state), made.validate(state)
     names = {"loss", "perplexity", "token_accuracy", "bleu", "chrf", "exact_match", "examples"}
+    names |= {"length_ratio", "unknown_share", "distinct_share"}
     assert test.keys() == validation.keys() == names
     assert test["loss"] != validation["loss"]
     assert math.isfinite(test["loss"])
