@@ -130,23 +130,7 @@ def decoding_lesson(request: Request) -> Lesson:
     answer = request.options["answer"] or own
     forced = distribution(run, prompts, request.text, answer)
     free = distribution(run, prompts, request.text, own)
-    rows, part = [], None
-    for place in range(max(len(forced.given), len(free.given))):
-        cells = [str(place)]
-        for side in (forced, free):
-            if place < len(side.given):
-                token, log = side.top(place, 1)[0]
-                cells += [
-                    _visible(prompts.token(side.given[place])),
-                    _visible(prompts.token(token)),
-                ]
-                cells.append(f"{np.exp(log):.3f}")
-            else:
-                cells += ["", "", ""]
-        apart = cells[2] != cells[5] or cells[1] != cells[4]
-        if apart and part is None:
-            part = place
-        rows.append([*cells, "≠" if apart else ""])
+    rows, part = _beside(prompts, forced, free)
     ending = (
         "Both read and give the same tokens."
         if part is None
@@ -180,6 +164,27 @@ def decoding_lesson(request: Request) -> Lesson:
             Prose(f"{ending} The loss of the target by teacher forcing is {shown(loss)} a token."),
         ),
     )
+
+
+def _beside(
+    prompts: Prompts, forced: Distribution, free: Distribution
+) -> tuple[list[list[str]], int | None]:
+    """Both ways place by place, and the first place at which they differ."""
+    rows, part = [], None
+    for place in range(max(len(forced.given), len(free.given))):
+        cells = [str(place)]
+        for side in (forced, free):
+            if place < len(side.given):
+                token, log = side.top(place, 1)[0]
+                read = prompts.token(side.given[place])
+                cells += [_visible(read), _visible(prompts.token(token)), f"{np.exp(log):.3f}"]
+            else:
+                cells += ["", "", ""]
+        apart = cells[2] != cells[5] or cells[1] != cells[4]
+        if apart and part is None:
+            part = place
+        rows.append([*cells, "≠" if apart else ""])
+    return rows, part
 
 
 def _visible(token: str) -> str:

@@ -223,31 +223,6 @@ def update_lesson(request: Request) -> Lesson:
     x, truth = request.numbers("x", 3), request.numbers("truth", 3)
     after, losses = descent(graph, state, x, truth, eta, steps)
     terms = " + ".join(f"({shown(found.z[k])} − {shown(t)})²" for k, t in found.truth.items())
-    rows = []
-    for pair, old in found.w.items():
-        head, tail = pair.split("->")
-        product = f"{signed(found.delta[tail])} · {signed(found.z[head])}"
-        rows.append(
-            [
-                f"w_{{{head}→{tail}}}",
-                shown(old),
-                product,
-                shown(found.slope[pair]),
-                shown(after[pair]),
-            ]
-        )
-    scene = Scene()
-    curve: list[Curve] = [("L", np.array(losses), "value", False)]
-    curves(
-        scene,
-        40,
-        0,
-        (420, 190),
-        "The loss L over the steps",
-        np.arange(len(losses)),
-        curve,
-        ("step", ""),
-    )
     return Lesson(
         "The loss, and one step of gradient descent",
         (
@@ -258,18 +233,34 @@ def update_lesson(request: Request) -> Lesson:
                     "w_{h→t} ← w_{h→t} − η ∂L/∂w_{h→t},    ∂L/∂w_{h→t} = δ_t z_h",
                 )
             ),
-            Table(
-                ("w", "before", "δ_t · z_h", "∂L/∂w", f"after (η = {shown(eta)})"),
-                rows,
-                "This step's numbers",
-            ),
+            _step_table(found, after, eta),
             Prose(
                 f"After one step L = {shown(losses[1])}, after {steps} steps {shown(losses[-1])}."
             ),
-            Picture("The descent", scene),
+            Picture("The descent", _losses(losses)),
             Picture("The descent over two weights of one neuron", _surface(eta)),
         ),
     )
+
+
+def _step_table(found: Worked, after: dict[str, float], eta: float) -> Table:
+    """Every weight before and after the step, with the product that is subtracted."""
+    rows = []
+    for pair, old in found.w.items():
+        head, tail = pair.split("->")
+        product = f"{signed(found.delta[tail])} · {signed(found.z[head])}"
+        name = f"w_{{{head}→{tail}}}"
+        rows.append([name, shown(old), product, shown(found.slope[pair]), shown(after[pair])])
+    headings = ("w", "before", "δ_t · z_h", "∂L/∂w", f"after (η = {shown(eta)})")
+    return Table(headings, rows, "This step's numbers")
+
+
+def _losses(losses: list[float]) -> Scene:
+    """The loss over the steps."""
+    scene, across = Scene(), np.arange(len(losses))
+    lines: list[Curve] = [("L", np.array(losses), "value", False)]
+    curves(scene, 40, 0, (420, 190), "The loss L over the steps", across, lines, ("step", ""))
+    return scene
 
 
 def descent(

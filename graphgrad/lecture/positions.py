@@ -26,21 +26,6 @@ def positions_lesson(request: Request) -> Lesson:
     p, products = found["p"], found["products"]
     by_distance = products[0]
     spread = max(float(np.ptp(np.diagonal(products, k))) for k in range(length))
-    heat = Scene()
-    cell = max(2.0, min(11.0, 620 / width, 520 / length))
-    matrix(heat, 0, 0, "position (down) × feature (right)", p, cell=cell, numbers=False)
-    scene = Scene()
-    curve: list[Curve] = [("", by_distance, "value", False)]
-    curves(
-        scene,
-        40,
-        0,
-        (460, 190),
-        "p_i · p_j by the distance |i − j|",
-        np.arange(length),
-        curve,
-        ("distance", ""),
-    )
     columns = min(_SHOWN, width)
     rows = [[str(n), *shown_all(p[n, :columns], 2)] for n in range(min(_SHOWN, length))]
     distances = [d for d in (0, 1, 2, 4, 8, 16, 32, 64, 128) if d < length]
@@ -70,7 +55,24 @@ def positions_lesson(request: Request) -> Lesson:
                 "The inner product depends on the distance only: at equal distances it differs by "
                 f"at most {spread:.1g} in this table."
             ),
-            Picture("The encoding", heat),
-            Picture("Inner products by distance", scene),
+            Picture("The encoding", _heat(p)),
+            Picture("Inner products by distance", _curve(by_distance)),
         ),
     )
+
+
+def _heat(p: np.ndarray) -> Scene:
+    """The encoding as a heat map."""
+    scene, (length, width) = Scene(), p.shape
+    cell = max(2.0, min(11.0, 620 / width, 520 / length))
+    matrix(scene, 0, 0, "position (down) × feature (right)", p, cell=cell, numbers=False)
+    return scene
+
+
+def _curve(products: np.ndarray) -> Scene:
+    """The inner products over the distance."""
+    scene, across = Scene(), np.arange(len(products))
+    lines: list[Curve] = [("", products, "value", False)]
+    title = "p_i · p_j by the distance |i − j|"
+    curves(scene, 40, 0, (460, 190), title, across, lines, ("distance", ""))
+    return scene
