@@ -18,7 +18,7 @@ from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
@@ -45,6 +45,7 @@ stopped.
     graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
+    graphgrad train transformer --precision bf16
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
 """
 
@@ -72,6 +73,7 @@ OPTIONS = (
         "run had before)",
     ),
     DATA_OPTION,
+    PRECISION_OPTION,
     Option("--source", metavar="FILE", help="lines of text to translate from"),
     Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
     Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
@@ -274,6 +276,8 @@ def _recording(arguments: argparse.Namespace) -> list[str]:
         )
     every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
     device = [] if arguments.backend is None else [f"backend={arguments.backend}"]
+    if arguments.precision is not None:
+        device.append(f"precision={arguments.precision}")
     return [
         *device,
         *every,

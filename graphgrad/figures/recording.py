@@ -116,14 +116,24 @@ class Recorder:
 
     figures = RECORDED_FIGURES
 
-    def __init__(self, graph: Graph, patterns: Sequence[str] = (), fuse: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        patterns: Sequence[str] = (),
+        fuse: bool = False,
+        precision: str = "fp32",
+    ) -> None:
         node_names = recorded_names(graph, patterns)
         optimised, _ = optimise(graph, PASSES)
         self.recording = _insert_summaries(optimised, tuple(node_names), fuse)
         self.names = self.recording.names
         self.deltas = {name: node_names[name] for name in self.names if node_names[name] != name}
         self._compiled = compile(
-            self.recording.graph, guards=("loss", "gradient_norm"), passes=(), fuse=fuse
+            self.recording.graph,
+            guards=("loss", "gradient_norm"),
+            passes=(),
+            fuse=fuse,
+            precision=precision,
         )
         self._updates = np.zeros(len(self.recording.weights) * len(FIGURES))
 

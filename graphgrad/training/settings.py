@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.options import BACKENDS
+from graphgrad.options import BACKENDS, PRECISIONS
 from graphgrad.text import suggestion
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
@@ -111,12 +111,26 @@ class TrainingSettings:
     backend: str = "numpy"
     """What runs the steps: numpy, or cupy for a CUDA device (`graphgrad guide gpu`); a run may go
     on with the other one."""
+    precision: str = "fp32"
+    """What matrix products read: fp32, tf32, bf16 or fp16 (`graphgrad guide precision`). Parameters
+    stay float32, so a run may go on in another."""
+    loss_scale: float = 65536.0
+    """fp16: the scale of the loss to start with; it is halved where a gradient is not finite."""
+    loss_scale_steps: int = 2000
+    """fp16: after so many steps with finite gradients the scale is doubled."""
 
     def __post_init__(self) -> None:
         one_of("backend", self.backend, BACKENDS)
         one_of("optimiser", self.optimiser, OPTIMISERS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("dtype", self.dtype, ("float32", "float64"))
+        one_of("precision", self.precision, PRECISIONS)
+        if self.precision != "fp32" and self.dtype != "float32":
+            raise ConfigurationError(
+                f"the precision {self.precision} is one of models in float32, and dtype is "
+                f"{self.dtype}",
+                fix="--set dtype=float32, or --precision fp32",
+            )
         for name in (
             "steps",
             "batch_size",
@@ -124,8 +138,12 @@ class TrainingSettings:
             "evaluate_every",
             "checkpoint_every",
             "keep_last",
+            "loss_scale_steps",
         ):
             at_least(name, getattr(self, name), 1)
+        at_least("loss_scale", self.loss_scale, 1)
+        if math.frexp(self.loss_scale)[0] != 0.5:
+            raise _out_of_range("loss_scale", "a power of two", self.loss_scale, "1024")
         for name in ("batch_size", "accumulate"):
             below(name, getattr(self, name), 10**9)
         for name in (

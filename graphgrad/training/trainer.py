@@ -64,13 +64,14 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     check_settings(run)
     recorder = None
     if settings.inspect_every:
-        recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse)
+        recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse, settings.precision)
     first = task.feeds(done)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
         guards=("loss", "gradient_norm"),
         fuse=settings.fuse,
         backend=settings.backend,
+        precision=settings.precision,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
