@@ -63,7 +63,7 @@ def verify_first_step(
             raise
         return ""
     size = graph.outputs["loss"].dtype.itemsize
-    tolerance = max(TOLERANCES[size], OF_PRECISION[precision])
+    tolerance = TOLERANCES[size] + OF_PRECISION[precision]
     if all(_near(found[name], expected[name], tolerance) for name in FIGURES):
         return "the first step has the loss and gradient norm of the plain program"
     listed = ", ".join(f"{name} {found[name]:.7g} and not {expected[name]:.7g}" for name in FIGURES)
