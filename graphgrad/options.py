@@ -5,11 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.passes import FUSING_PASSES, PASSES, PRECISION_PASSES, SPECIALISED_PASSES, Pass
+from graphgrad.passes import (
+    FUSING_PASSES,
+    PASSES,
+    PRECISION_PASSES,
+    SPECIALISED_PASSES,
+    Pass,
+    join_attention,
+    join_attention_from,
+)
 from graphgrad.text import suggestion
 
 PROGRAMS = 128
@@ -19,11 +27,14 @@ needs some two kilobytes per node."""
 BACKENDS = ("numpy", "cupy")
 """What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
 
+SMALLEST_ATTENTION: Mapping[str, int | None] = {"numpy": None, "cupy": 1}
+"""The smallest number of scores of a head for attention as one operation; None: never."""
+
 PRECISIONS = tuple(PRECISION_PASSES)
 """What matrix products read: float32, float32 with 11 binary digits, bfloat16 or float16."""
 
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
-CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")
+CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues")
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
 
 
@@ -39,8 +50,13 @@ class Options:
     """Store matrix products in the order of axes in which they are read."""
     eager_updates: bool = True
     """Compute the update of a parameter directly after its delta."""
+    epilogues: bool = True
+    """On a device, do biases, activations and sums in the launch of the product beside them."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
+    smallest_attention: int | None = None
+    """The smallest number of scores (queries · keys) of a head from which on attention is one
+    operation, where nobody asks for its parts; None for that of the backend."""
     programs: int = PROGRAMS
     """The number of programs for different sizes that are kept."""
     passes_left_out: frozenset[str] = frozenset()
@@ -81,15 +97,28 @@ class Options:
             rematerialise=self.rematerialise and "rematerialise" not in left_out,
             product_layouts=self.product_layouts and "product_layouts" not in left_out,
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
+            epilogues=self.epilogues and "epilogues" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
+
+    @property
+    def fusing_passes(self) -> tuple[Pass, ...]:
+        """The passes that run last if operations are fused."""
+        smallest = self.smallest_attention
+        if smallest is None:
+            smallest = SMALLEST_ATTENTION[self.backend]
+        left = FUSING_PASSES
+        if smallest is None:
+            return tuple(each for each in left if each is not join_attention)
+        joined = join_attention_from(smallest)
+        return tuple(joined if each is join_attention else each for each in left)
 
     def passes_of_a_program(
         self, specialised: Sequence[Pass]
     ) -> tuple[tuple[Pass, ...], tuple[Pass, ...]]:
         """The passes that run once the sizes are known: those that keep all values, and, in mixed
         precision, the one that rounds what products read and those after it."""
-        fusing = FUSING_PASSES if self.fuse else ()
+        fusing = self.fusing_passes if self.fuse else ()
         if self.precision == "fp32":
             return self.remaining((*specialised, *fusing)), ()
         rounding = PRECISION_PASSES[self.precision]

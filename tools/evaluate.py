@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphgrad.backends import read_only
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_model_option, run_of
+from graphgrad.tools.opening import add_trained_options, trained_run
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.task import Figures, read_only
+from graphgrad.training.task import Figures
 from graphgrad.training.trainer import json_figures
 
 HELP = "measure a trained run on its held-out data"
@@ -30,7 +31,7 @@ are done, which are the shortest.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_model_option(parser)
+    add_trained_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--by-language",
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints; 130 where it was interrupted."""
     options = options_of(arguments)
-    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    opened = trained_run(arguments)
     figures, languages, interrupted = _measured(opened, options, arguments.by_language)
     if interrupted:
         tell("interrupted: the figures are of the examples that were done, the shortest ones")
@@ -72,7 +73,7 @@ def _measured(
     opened: OpenRun, options: Options, by_language: bool
 ) -> tuple[Figures, Mapping[str, Figures], bool]:
     """The figures, those of each language where they are asked for, and whether it was stopped."""
-    task, state = opened.task, read_only(opened.state)
+    task, state = opened.task, read_only(opened.weights)
     if by_language and task.by_language is None:
         raise ConfigurationError(
             "the data of the run do not say in which language a text is",

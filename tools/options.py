@@ -78,3 +78,11 @@ CHECKPOINT_OPTION = Option(
     "data that its setting best_metric names), or the number of a step",
 )
 """`--checkpoint NAME`, by which a user chooses one of the states that a run has kept."""
+
+WEIGHTS_OPTION = Option(
+    "--weights",
+    choices=("average", "own"),
+    help="the moving average of the parameters, or these themselves (default: as the run's setting "
+    "use_average says; matters with average_decay only)",
+)
+"""`--weights`, by which a user chooses between parameters and their moving average."""

@@ -19,8 +19,8 @@ ROWS = 256
 class Decoder:
     """Decodes with one model; programs are compiled at their first use and kept."""
 
-    def __init__(self, decodable: Decodable, rows: int = ROWS) -> None:
-        self.programs, self._rows = Programs(decodable), rows
+    def __init__(self, decodable: Decodable, rows: int = ROWS, backend: str = "numpy") -> None:
+        self.programs, self._rows = Programs(decodable, backend), rows
 
     def __call__(
         self,
@@ -49,6 +49,7 @@ class Decoder:
         options = options or Options()
         for sentence in sentences:
             self._check(sentence)
+        state = self.programs.placed(state)
         order = sorted(range(len(sentences)), key=lambda place: _length(sentences[place]))
         most = max(self._rows // options.beam, 1)
         for start in range(0, len(order), most):

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from graphgrad import ops
+from graphgrad.backends import backend_called
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding.decodable import Decodable
 from graphgrad.graph import Graph, Node, constant, input, leaf_name
@@ -62,22 +63,25 @@ class StepProgram:
 class Programs:
     """Programs of one model, compiled at their first use and kept."""
 
-    def __init__(self, decodable: Decodable) -> None:
-        self.decodable = decodable
+    def __init__(self, decodable: Decodable, backend: str = "numpy") -> None:
+        self.decodable, self.backend = decodable, backend
         self._steps: dict[tuple[StepSizes, Wanted], StepProgram] = {}
 
     @cached_property
     def encoding(self) -> Compiled | None:
         """The compiled encoder; None for a model without one."""
         graph = self.decodable.encoding
-        return None if graph is None else compile(graph, fuse=True)
+        return None if graph is None else compile(graph, fuse=True, backend=self.backend)
 
     def encoded(self, state: State, source: np.ndarray) -> dict[str, np.ndarray]:
         """The inputs of each step that are computed from the sources [batch, source]."""
         if self.encoding is None:
             return {}
-        known = {name: state[name] for name in self.encoding.graph.states}
-        return {"source": source, **self.encoding(known, source=source)}
+        return {"source": source, **self.encoding(state, source=source)}
+
+    def placed(self, arrays: State) -> State:
+        """The arrays where the programs need no copy of them."""
+        return backend_called(self.backend).placed(arrays)
 
     def step(self, sizes: StepSizes, wanted: Wanted) -> StepProgram:
         """The program of a step of these sizes."""
@@ -95,7 +99,9 @@ class Programs:
         vocabulary = logits.shape[-1]
         assert isinstance(vocabulary, int)
         inputs = frozenset(graph.inputs)
-        return StepProgram(compile(graph, fuse=True), caches, parameters, inputs, vocabulary)
+        return StepProgram(
+            compile(graph, fuse=True, backend=self.backend), caches, parameters, inputs, vocabulary
+        )
 
     def _outputs(self, logits: Node, wanted: Wanted) -> dict[str, Node]:
         allowed = logits

@@ -5,16 +5,20 @@ Every sentence has numbered slots for keys and values. A new position takes the 
 common past, so reordering rows reorders `visible`: keys and values are not moved. When all slots
 are taken, those that no row attends to are freed; if that is not enough, their number is doubled.
 
+On a device, keys and values and what was encoded stay there from step to step; they are fetched,
+and placed anew, where slots are added or the batch shrinks.
+
 Sentences that have ended are still computed until the others fit a batch of half the size (or of
 the next smaller power of two); then the batch shrinks to these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from graphgrad.backends import joined, resident
 from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up
 from graphgrad.layers.cache import StepSizes
 
@@ -30,8 +34,10 @@ class Session:
         self, programs: Programs, state: State, source: np.ndarray | None, batch: int
     ) -> None:
         self._programs, self._state = programs, state
-        self._encoded = {} if source is None else programs.encoded(state, source)
-        self._caches: dict[str, np.ndarray] = {}
+        encoded = {} if source is None else programs.encoded(state, source)
+        self._encoded, self._caches = programs.placed(encoded), programs.placed({})
+        self._whole: State | None = None
+        """State, caches and what was encoded, as one."""
         self.batch, self.slots, self.vocabulary = batch, 0, 0
         self.filled = np.zeros(batch, np.int64)
         """The number of taken slots of each sentence: [batch]."""
@@ -98,10 +104,15 @@ class Session:
         """Reduces the batch to these sentences; the old row of each new row: [batch]."""
         rows = np.zeros(batch, np.int64)  # copies of row 0 fill the batch up
         rows[: len(sentences)] = sentences
-        for name, array in self._encoded.items():
-            self._encoded[name] = array[rows]
-        for name, array in self._caches.items():
-            self._caches[name] = self._by_sentence(array)[rows].reshape(-1, *array.shape[1:])
+        self._encoded = self._programs.placed(
+            {name: array[rows] for name, array in self._encoded.items()}
+        )
+        self._set_caches(
+            {
+                name: self._by_sentence(array)[rows].reshape(-1, *array.shape[1:])
+                for name, array in self._caches.items()
+            }
+        )
         self.visible, self.filled, self.length = (
             array[rows] for array in (self.visible, self.filled, self.length)
         )
@@ -117,13 +128,22 @@ class Session:
     ) -> dict[str, np.ndarray]:
         program = self._programs.step(sizes, wanted)
         self.vocabulary = program.vocabulary
-        for name, (shape, dtype) in program.caches.items():
-            if name not in self._caches:  # not np.empty: a weight of 0 times NaN is NaN
-                self._caches[name] = np.zeros(shape, dtype)
-        state = {name: self._state[name] for name in program.parameters}
-        given = {**feeds, **self._encoded}
-        inputs = {name: given[name] for name in program.inputs}
-        return program.compiled({**state, **self._caches}, inputs)
+        missing = {
+            name: np.zeros(*its)  # not np.empty: a weight of 0 times NaN is NaN
+            for name, its in program.caches.items()
+            if name not in self._caches
+        }
+        if missing:
+            self._set_caches({**self._caches, **missing})
+        if self._whole is None:
+            self._whole = joined(self._state, self._encoded, self._caches)
+        there = resident(self._whole, program.inputs)
+        given = {**self._encoded, **feeds} if not there else feeds
+        inputs = {name: given[name] for name in program.inputs - there.keys()}
+        return program.compiled(self._whole, inputs)
+
+    def _set_caches(self, caches: Mapping[str, np.ndarray]) -> None:
+        self._caches, self._whole = self._programs.placed(caches), None
 
     def _make_room(self, rows: int, resting: np.ndarray) -> None:
         """Frees or adds slots until each sentence that is not `resting` has `rows` free ones."""
@@ -137,12 +157,14 @@ class Session:
         # enough for some more steps, so that slots are not added in each step
         slots = rounded_up(most + max(rows, min(4 * rows, 64)), max(self.slots, FEWEST_SLOTS))
         order = np.argsort(~used, axis=1, kind="stable")[:, :most]
+        caches = {}
         for name, array in self._caches.items():
             larger = np.zeros((len(array), slots, array.shape[2]), array.dtype)
             heads = len(array) // self.batch
             index = np.repeat(order, heads, axis=0)[:, :, None]
             larger[:, :most] = np.take_along_axis(array, index, axis=1)
-            self._caches[name] = larger
+            caches[name] = larger
+        self._set_caches(caches)
         visible = np.zeros((*self.visible.shape[:2], slots), bool)
         visible[:, :, :most] = np.take_along_axis(self.visible, order[:, None], axis=2)
         visible[resting] = False

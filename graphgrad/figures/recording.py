@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.backends import joined
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
@@ -121,6 +122,7 @@ class Recorder:
         graph: Graph,
         patterns: Sequence[str] = (),
         fuse: bool = False,
+        backend: str = "numpy",
         precision: str = "fp32",
     ) -> None:
         node_names = recorded_names(graph, patterns)
@@ -133,26 +135,38 @@ class Recorder:
             guards=("loss", "gradient_norm"),
             passes=(),
             fuse=fuse,
+            backend=backend,
             precision=precision,
         )
-        self._updates = np.zeros(len(self.recording.weights) * len(FIGURES))
+        updates = np.zeros(len(self.recording.weights) * len(FIGURES))
+        self._own = self._compiled.on_device({_UPDATES: updates} if updates.size else {})
+        self._states: tuple[Arrays, Arrays] = ({}, {})
+        """The state of the last step, and the same with the recorder's own."""
 
     def run(self, state: Arrays, feeds: Arrays) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Runs a step, with the same result as the plain program, and also returns the figures.
 
         They are float64 [names, figures]; a figure that does not exist is NaN.
         """
-        own = {_UPDATES: self._updates} if self._updates.size else {}
-        results = self._compiled({**state, **own}, **feeds)
+        results = self._compiled(self._with_own(state), **feeds)
         figures = results.pop(_FIGURES).reshape(-1, len(FIGURES))
         values = np.full((len(self.names), len(RECORDED_FIGURES)), math.nan)
         values[:, : len(FIGURES)] = figures[self.recording.rows]
-        changes = self._updates.reshape(-1, len(FIGURES))[:, _NORM]
+        updates = self._own.get(_UPDATES, np.zeros(0))
+        changes = updates.reshape(-1, len(FIGURES))[:, _NORM]
         norms = figures[self.recording.weights, _NORM]
         ratios = np.full(len(norms), math.nan)  # a parameter that is 0 has no ratio
         np.divide(changes, norms, out=ratios, where=norms > 0)
         values[self.recording.positions, -1] = ratios
         return results, values
+
+    def _with_own(self, state: Arrays) -> Arrays:
+        """The state with the recorder's own."""
+        if isinstance(state, dict):  # its arrays may be others in each step
+            return joined(state, self._own)
+        if self._states[0] is not state:
+            self._states = state, joined(state, self._own)
+        return self._states[1]
 
 
 def _insert_summaries(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:

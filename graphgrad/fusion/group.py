@@ -14,11 +14,11 @@ from graphgrad.schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One operation, or a region that a loop nest computes.
+    """One operation, several that one step computes (joint.py), or a region for a loop nest.
 
     `outputs` are the nodes that are read outside of the group; only they get a place in memory.
     `may_overwrite` lists, for an output, the inputs that it may overwrite if they are not read
-    later. `nest` is None for one operation.
+    later. `nest` is None where no loop nest computes it.
     """
 
     nodes: tuple[Node, ...]
@@ -27,6 +27,12 @@ class Group:
     scratch: tuple[TensorType, ...] = ()
     may_overwrite: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
     nest: LoopNest | None = None
+    sizes: Mapping[Node, int] = field(default_factory=dict)
+    """The bytes of outputs that take another size than their type has."""
+
+    def bytes_of(self, node: Node) -> int:
+        """The bytes of an output."""
+        return self.sizes.get(node, node.type.nbytes)
 
 
 def single_operation(node: Node, options: Options = DEFAULTS) -> Group:

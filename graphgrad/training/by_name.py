@@ -20,8 +20,9 @@ Arguments of every optimiser, beside its own:
       step = gg.adam(step, 1e-4, loss="critic_loss", parameters="critic.*", name="critic")
 
 - `clip_norm`: the largest global norm of its gradients; 0 does not clip.
-- `schedule` of the learning rate: constant, noam, or linear and cosine, which fall to 0 at the step
-  after the last of `steps`; `warmup`: the number of steps in which it rises.
+- `schedule` of the learning rate: constant, inverse_sqrt (noam), or linear, cosine and wsd, which
+  fall to 0 at the step after the last of `steps` (`schedules.py`); `warmup`: the number of steps in
+  which it rises.
 - `loss_scale`: the first scale of the loss, for a graph that is compiled with `precision="fp16"`
   (training/loss_scale.py); 0 is none.
 - `name`: the scope of the states and outputs that it adds.
@@ -232,7 +233,7 @@ def _settings(**values: Any) -> TrainingSettings:
     Raises DeclarationError for a value that makes no sense.
     """
     if values["steps"] is None:
-        if values["schedule"] in ("linear", "cosine"):
+        if values["schedule"] in ("linear", "cosine", "wsd"):
             raise ValueError(f"the schedule {values['schedule']} ends at a step; fix: give steps=…")
         del values["steps"]
     if values["loss_scale"]:

@@ -28,8 +28,10 @@ from graphgrad.passes.surgery import parse_surgery
 from graphgrad.text import suggestion
 from graphgrad.training.accumulation import PART, counting_batches, gathered, part_of
 from graphgrad.training.loss_scale import LossScale, loss_scale, settled
+from graphgrad.training.moving_average import AVERAGE, averages
+from graphgrad.training.schedules import learning_rate
 from graphgrad.training.settings import TrainingSettings
-from graphgrad.training.updates import global_norm, learning_rate, next_values
+from graphgrad.training.updates import global_norm, next_values
 
 Patterns = str | Iterable[str]
 """Names of parameters, or patterns with * and ?; in one text they are separated by commas."""
@@ -153,6 +155,7 @@ def optimised(
                 own = cast(rate, leaf.dtype), cast(number, leaf.dtype)
                 decays = leaf not in without_decay
                 updates.update(next_values(leaf, gradient, *own, settings, decays))
+        updates |= averages(gradients, updates, number, settings)
         done = settled(scaling, norm, updates, graph.updates, {step: count})
         updates = {**done.others, **together.at_the_end(done.updates), **together.updates}
         added = {**done.outputs, LEARNING_RATE: rate}
@@ -286,7 +289,7 @@ def _need_room(graph: Graph, leaves: Iterable[Node], scope: str, again: bool) ->
                 "count in a state of another name",
             )
     for name, node in graph.states.items():
-        if name.startswith(f"{scope}."):
+        if name.startswith((f"{scope}.", *([] if again else [f"{AVERAGE}."]))):
             raise DeclarationError(
                 f"the model calls a state {name!r}, as the optimiser calls its own",
                 node.origin,

@@ -43,6 +43,7 @@ from graphgrad.training.configuration import (
 )
 from graphgrad.training.environment import describe_environment
 from graphgrad.training.loss_scale import fitted
+from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
@@ -76,6 +77,14 @@ class OpenRun:
     warnings: tuple[str, ...] = ()
     gives_up: bool = False
     """The caller chose the step: `train` removes everything recorded after it."""
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """The state with which the model is measured and shown: with the moving averages of its
+        parameters where it has any, unless the settings say otherwise."""
+        if not self.settings.use_average or not int(self.state[STEP]):
+            return self.state
+        return with_averages(self.task.graph, self.state)
 
     @property
     def next_batch(self) -> int:

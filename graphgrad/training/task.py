@@ -143,14 +143,6 @@ class Task:
         return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
 
 
-def read_only(state: State) -> State:
-    """Read-only views of the arrays: a program that would write to them raises an error."""
-    views = {name: array.view() for name, array in state.items()}
-    for view in views.values():
-        view.flags.writeable = False
-    return views
-
-
 @dataclass(frozen=True)
 class ModelFile:
     """A model's name, settings and task, found by a built-in name or a path."""

@@ -20,10 +20,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.graph import Graph
+from graphgrad.training.ahead import Ahead
 from graphgrad.training.announcement import announcement
 from graphgrad.training.best import HELD_OUT, Validations
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
@@ -36,7 +39,6 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.stepping import Programs, need_finite, one_step
-from graphgrad.training.task import read_only
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import verify_first_step
 from graphgrad.training.waiting import Waiting
@@ -62,9 +64,7 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
-    recorder = None
-    if settings.inspect_every:
-        recorder = Recorder(run.graph, settings.inspect_patterns, settings.fuse, settings.precision)
+    recorder = _recorder(run.graph, settings) if settings.inspect_every else None
     first = task.feeds(done)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
@@ -109,6 +109,12 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
     return Outcome("finished", step, figures)
 
 
+def _recorder(graph: Graph, settings: TrainingSettings) -> Recorder:
+    """What records the figures of a run, computed as its steps are."""
+    options = settings.fuse, settings.backend, settings.precision
+    return Recorder(graph, settings.inspect_patterns, *options)
+
+
 def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
     """Why the run ends before its last step; also written to the log."""
     metric, count = validations.metric, validations.without_improvement()
@@ -124,7 +130,7 @@ def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
 
 def _figures(run: OpenRun, shown: Progress, quick: bool) -> dict[str, float]:
     """The figures on held-out data, of some of it if `quick`; who waits is told how long."""
-    task, state = run.task, read_only(run.state)
+    task, state = run.task, read_only(run.weights)
     if task.measure is not None:
         return task.measure(state, Options(), Waiting(say=shown.message), quick)
     if not quick:
@@ -173,17 +179,13 @@ def check_settings(run: OpenRun) -> None:
         )
     if settings.inspect_every:
         recorded_names(run.graph, settings.inspect_patterns)
-        if settings.backend != "numpy":
-            raise ConfigurationError(
-                f"figures are recorded by the backend numpy, not by {settings.backend}",
-                run.folder.path,
-                "set backend=numpy or inspect_every=0",
-            )
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
+    settings = run.settings
+    ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate)
     if recorder is None:
-        return Programs(compiled)
+        return Programs(compiled, ahead)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -192,7 +194,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Pr
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, recorder, history)
+    return Programs(compiled, ahead, recorder, history)
 
 
 def _steps(
@@ -264,7 +266,7 @@ def _show(
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(read_only(run.state)):
+    for line in run.task.examples(read_only(run.weights)):
         progress.message(f"    {line}")
         run.folder.log(line)
     named = {f"{HELD_OUT}{name}": value for name, value in figures.items() if name != "examples"}

@@ -53,10 +53,11 @@ def translation_task(
         data.longest_target,
         settings.maximum_length,
     )
-    translator = Translator(languages, decodable)
+    translator = Translator(languages, decodable, settings.backend)
     split = "none" if settings.tokens == "presplit" else "13a"
     scorer = Scorer(settings.bleu or split)
-    looks = _Looks(settings, data, translator, cache(lambda: compile(evaluation)), scorer)
+    scored = cache(lambda: compile(evaluation, backend=settings.backend))
+    looks = _Looks(settings, data, translator, scored, scorer)
 
     def measure(state: State, options: Options, stages: Stages, quick: bool) -> Figures:
         if quick:
