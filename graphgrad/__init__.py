@@ -30,7 +30,8 @@ softmax, losses, dropout
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 graphs and deltas
-    Graph Node derive grad hessian_vector jacobian_vector surgery vector_jacobian verify
+    Graph Node derive grad hessian_vector jacobian_vector mixed_precision surgery vector_jacobian
+    verify
 research: values and deltas at named places
     activation_patching attribution backward_lens logit_lens substituted watch
 run
@@ -170,6 +171,7 @@ from graphgrad.ops import (
     zeros_like,
 )
 from graphgrad.ops.rules import elementwise
+from graphgrad.passes.precision import mixed_precision
 from graphgrad.passes.surgery import surgery
 from graphgrad.training import adam, adamw, fit, load, momentum, save, sgd
 
@@ -253,6 +255,7 @@ __all__ = [
     "mean_over_targets",
     "min",
     "minimum",
+    "mixed_precision",
     "momentum",
     "multiply",
     "negative",

@@ -1,6 +1,7 @@
 """Compiles a graph to programs: optimise, specialise, schedule, fuse, plan, lower.
 
-    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES (, FUSING_PASSES)-->
+    graph --PASSES--> optimised --specialise(sizes)--> --SPECIALISED_PASSES
+          (, PRECISION_PASSES of mixed precision) (, FUSING_PASSES of kernels)-->
     --make_schedule--> order and layouts --fuse--> groups --make_plan--> plan --lower--> Program
 
 The passes run once for all sizes; the stages after them run once for each set of concrete sizes.
@@ -40,7 +41,6 @@ from graphgrad.graph.verify import need_graph
 from graphgrad.memory import OutOfMemoryError
 from graphgrad.options import PROGRAMS, Options
 from graphgrad.passes import (
-    FUSING_PASSES,
     PASSES,
     SPECIALISED_PASSES,
     Check,
@@ -49,6 +49,7 @@ from graphgrad.passes import (
     ValueCheck,
     all_sizes_of,
     free_dimensions,
+    need_no_float64,
     optimise,
     sizes_of,
     specialise,
@@ -83,8 +84,8 @@ class Compiled(Single, Displayed):
     ) -> None:
         self.source_graph, self.graph, self.reports = source_graph, graph, reports
         self.options, self.open_sizes = options, free_dimensions(graph)
-        passes = (*specialised_passes, *FUSING_PASSES) if options.fuse else specialised_passes
-        self._guards, self._passes, self._check = tuple(guards), options.remaining(passes), check
+        self._passes, self._rounding = options.passes_of_a_program(specialised_passes)
+        self._guards, self._check = tuple(guards), check
         self._programs: dict[tuple[int, ...], Program] = {}  # the most recently used last
         self._backend, self._lock = backend, threading.Lock()
 
@@ -208,9 +209,11 @@ class Compiled(Single, Displayed):
     def _planned(self, sizes: Mapping[str, int]) -> Plan:
         options = self.options
         graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
+        graph, _ = optimise(graph, self._rounding)
         guards = [graph.outputs[name] for name in self._guards]
         schedule = make_schedule(graph, guards, options)
         groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
+        groups = self._backend.regrouped(schedule, groups) if options.epilogues else groups
         return make_plan(schedule, groups)
 
     @property
@@ -259,6 +262,7 @@ def compile(
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
     backend: str = "numpy",
+    precision: str = "fp32",
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -273,12 +277,14 @@ def compile(
     - `smallest_kernel`: the number of elements (default: 4,096) below which NumPy computes: it is
       as fast there. With 1 everything that can become a kernel does.
     - `without`: the name or names of passes to leave out, or of optimisations of time and memory:
-      fuse, rematerialise, product_layouts, eager_updates.
+      fuse, rematerialise, product_layouts, eager_updates, epilogues.
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.
     - `backend`: "numpy", or "cupy" for a CUDA device, where everything is fused that can be;
       `compiled.on_device(state)` is a state that stays there.
+    - `precision`: what matrix products read: "fp32", "tf32", "bf16" or "fp16" (`graphgrad guide
+      precision`). The casts are nodes of `compiled.program().graph`.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -287,8 +293,13 @@ def compile(
     """
     need_graph(graph, "compile")
     options = Options(
-        fuse=fuse and COMPILES, smallest_kernel=smallest_kernel, programs=programs, backend=backend
+        fuse=fuse and COMPILES,
+        smallest_kernel=smallest_kernel,
+        programs=programs,
+        backend=backend,
+        precision=precision,
     )
+    need_no_float64(graph, precision)
     if backend == "cupy":
         options = replace(options, fuse=True, smallest_kernel=smallest_kernel or 1)
     options = options.without([without] if isinstance(without, str) else without)

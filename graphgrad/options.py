@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, Pass
+from graphgrad.passes import FUSING_PASSES, PASSES, PRECISION_PASSES, SPECIALISED_PASSES, Pass
 from graphgrad.text import suggestion
 
 PROGRAMS = 128
@@ -19,8 +19,11 @@ needs some two kilobytes per node."""
 BACKENDS = ("numpy", "cupy")
 """What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
 
+PRECISIONS = tuple(PRECISION_PASSES)
+"""What matrix products read: float32, float32 with 11 binary digits, bfloat16 or float16."""
+
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
-CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates")
+CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues")
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
 
 
@@ -36,6 +39,8 @@ class Options:
     """Store matrix products in the order of axes in which they are read."""
     eager_updates: bool = True
     """Compute the update of a parameter directly after its delta."""
+    epilogues: bool = True
+    """On a device, do biases, activations and sums in the launch of the product beside them."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
     programs: int = PROGRAMS
@@ -44,12 +49,19 @@ class Options:
     """The names of passes that do not run."""
     backend: str = "numpy"
     """What runs the programs, out of `BACKENDS`."""
+    precision: str = "fp32"
+    """What matrix products read, out of `PRECISIONS`."""
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
             raise UnknownNameError(
                 f"there is no backend {self.backend!r}",
                 fix=suggestion(self.backend, BACKENDS, "backends"),
+            )
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError(
+                f"there is no precision {self.precision!r}",
+                fix=suggestion(self.precision, PRECISIONS, "precisions"),
             )
         if self.programs < 1:
             raise DeclarationError(
@@ -71,8 +83,20 @@ class Options:
             rematerialise=self.rematerialise and "rematerialise" not in left_out,
             product_layouts=self.product_layouts and "product_layouts" not in left_out,
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
+            epilogues=self.epilogues and "epilogues" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
+
+    def passes_of_a_program(
+        self, specialised: Sequence[Pass]
+    ) -> tuple[tuple[Pass, ...], tuple[Pass, ...]]:
+        """The passes that run once the sizes are known: those that keep all values, and, in mixed
+        precision, the one that rounds what products read and those after it."""
+        fusing = FUSING_PASSES if self.fuse else ()
+        if self.precision == "fp32":
+            return self.remaining((*specialised, *fusing)), ()
+        rounding = PRECISION_PASSES[self.precision]
+        return self.remaining(specialised), (*rounding, *self.remaining(fusing))
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
         """The passes without those that are left out."""

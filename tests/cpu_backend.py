@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cpu_device import Device as Kernels
-from numpy.lib.stride_tricks import as_strided
+from gemm_numpy import Extra, blas
 
 from graphgrad.backends import choice
 from graphgrad.backends.cupy.device import Run
@@ -126,9 +126,14 @@ class CpuDevice:
     array_module = np
 
     def __init__(
-        self, free: int | None = None, captures_products: bool = True, eager: str = "work"
+        self,
+        free: int | None = None,
+        captures_products: bool = True,
+        eager: str = "work",
+        takes_epilogues: bool = True,
     ) -> None:
         self.free, self.captures_products, self.eager = free, captures_products, eager
+        self.takes_epilogues = takes_epilogues
         self.refuses_capture = ""
         self.starts = self.waits = self.writes = self.captures = self.sends = 0
         self.recorded: list[Operation] = []
@@ -248,12 +253,26 @@ class CpuDevice:
         assert kernels.keys() == names.keys()
         return CpuModule(self, kernels)
 
-    def product(self, action: Product, out: np.ndarray, heads: Sequence[np.ndarray]) -> Run:
+    def takes(self, gemm: Gemm) -> bool:
+        return self.takes_epilogues
+
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        return 1000
+
+    def product(
+        self,
+        action: Product,
+        out: np.ndarray,
+        heads: Sequence[np.ndarray],
+        extra: Extra,
+        workspace: tuple[int, int],
+    ) -> Run:
+        assert workspace[0] % 256 == 0 and workspace[1] == 1000
         if action.gemm is None:
             node = action.node
             return self.counted(partial(node.operation.compute, np, out, *heads, **node.attributes))
         left, right = reversed(heads) if action.gemm.swapped else heads
-        return self.counted(partial(blas, action.gemm, left, right, out))
+        return self.counted(partial(blas, action.gemm, left, right, out, extra))
 
     def captured(self, run: Run) -> Run:
         self._not_recording()
@@ -310,55 +329,3 @@ def install(monkeypatch: pytest.MonkeyPatch, device: CpuDevice) -> CpuDevice:
     memory = SharedMemory(device)
     monkeypatch.setattr(choice, "device_memory", lambda: memory)
     return device
-
-
-def blas(gemm: Gemm, left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
-    """What BLAS does of a call: matrices whose columns lie together, from the first elements on."""
-    starts = gemm.starts or [
-        (place * gemm.strides[0], place * gemm.strides[1], place * gemm.strides[2])
-        for place in range(gemm.batch)
-    ]
-    shapes = ((gemm.rows, gemm.inner), (gemm.inner, gemm.columns), (gemm.rows, gemm.columns))
-    turned = (*gemm.transposed, False)
-    assert (gemm.operands, gemm.result) == (str(left.dtype), str(out.dtype))
-    wide = np.dtype("float64" if gemm.adds_in == "float64" else "float32")
-    for places in starts:
-        matrices = []
-        for array, start, shape, transposed, leading in zip(
-            (left, right, out), places, shapes, turned, gemm.leading, strict=True
-        ):
-            assert leading >= max(1, shape[1 if transposed else 0])
-            size = array.dtype.itemsize
-            strides = (leading * size, size) if transposed else (size, leading * size)
-            matrices.append(_at(array, start * size, shape, strides))
-        if gemm.adds_in == "tf32" or gemm.operands in ("bfloat16", "float16"):
-            a, b = (operand(matrix, gemm.adds_in) for matrix in matrices[:2])
-            matrices[2][...] = np.matmul(a, b).astype(matrices[2].dtype)
-        else:
-            assert left.dtype == wide
-            np.matmul(matrices[0], matrices[1], out=matrices[2])
-
-
-def operand(matrix: np.ndarray, adds_in: str) -> np.ndarray:
-    """An operand as the units for matrices read it: exact in float32, or rounded to tf32."""
-    wide = matrix.astype(np.float32)
-    if adds_in != "tf32":
-        return wide
-    mantissa, exponent = np.frexp(wide.astype(np.float64))
-    return np.ldexp(np.rint(np.ldexp(mantissa, 11)), exponent - 11).astype(np.float32)
-
-
-def _at(
-    array: np.ndarray, offset: int, shape: tuple[int, int], strides: tuple[int, int]
-) -> np.ndarray:
-    """Numbers so many bytes from the first one of an array."""
-    if not array.size or 0 in shape:
-        return np.empty(shape, array.dtype)
-    whole = array
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    start = array.ctypes.data - whole.ctypes.data + offset
-    assert start >= 0
-    raw = np.ndarray((whole.nbytes,), np.uint8, whole.view(f"u{whole.itemsize}").data)
-    place = raw[start : start + array.itemsize].view(array.dtype)
-    return as_strided(place, shape, strides)

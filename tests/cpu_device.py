@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gemm_numpy import blas
 
 from graphgrad.backends.arguments import RowTable
 from graphgrad.backends.cupy.kernel_files import device_functions
@@ -33,6 +34,7 @@ from graphgrad.backends.cupy.launches import (
     DeviceProgram,
     Launch,
     Pointer,
+    Product,
     Rows,
 )
 from graphgrad.backends.cupy.nvrtc import nvrtc
@@ -149,6 +151,14 @@ class Bound:
         if isinstance(action, Launch):
             words = map(self.word, action.words)
             self.device.launch(action.kernel, action.grid, action.block, words, seed)
+        elif isinstance(action, Product) and action.gemm is not None:
+            heads = list(map(self.array, action.heads))
+            left, right = reversed(heads) if action.gemm.swapped else heads
+            extra = {
+                name: None if its is None else self.array(its)
+                for name, its in action.extras.named().items()
+            }
+            blas(action.gemm, left, right, self.array(action.out), extra)
         else:
             keywords = dict(action.node.attributes)
             if isinstance(action, Computed) and action.scratch:

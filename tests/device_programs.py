@@ -10,6 +10,7 @@ from cpu_device import Device
 from graphgrad import Graph
 from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.launches import DeviceProgram
+from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.fusion import fuse
 from graphgrad.options import Options
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
@@ -17,19 +18,26 @@ from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
 
 
-def device_plan(graph: Graph, guards: Sequence[str] = (), **sizes: int) -> Plan:
-    """The plan of a graph for a device."""
+def device_plan(
+    graph: Graph, guards: Sequence[str] = (), epilogues: bool = True, **sizes: int
+) -> Plan:
+    """The plan of a graph for a device; unless `epilogues`, products are nothing else."""
     first, _ = optimise(graph, PASSES)
     second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *FUSING_PASSES))
     schedule = make_schedule(second, [second.outputs[name] for name in guards])
-    return make_plan(schedule, fuse(schedule, Options(smallest_kernel=1)))
+    groups = fuse(schedule, Options(smallest_kernel=1))
+    return make_plan(schedule, join_products(schedule, groups) if epilogues else groups)
 
 
 def device_program(
-    graph: Graph, guards: Sequence[str] = (), joined: bool = True, **sizes: int
+    graph: Graph,
+    guards: Sequence[str] = (),
+    joined: bool = True,
+    epilogues: bool = True,
+    **sizes: int,
 ) -> DeviceProgram:
     """The program of a graph for a device."""
-    return lower(device_plan(graph, guards, **sizes), joined)
+    return lower(device_plan(graph, guards, epilogues, **sizes), joined)
 
 
 def device_of(programs: Iterable[DeviceProgram], *flags: str) -> Device:

@@ -9,7 +9,7 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.options import CHOICES, DEFAULTS, Options
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES
 
-SWITCHES = ("fuse", "rematerialise", "product_layouts", "eager_updates")
+SWITCHES = ("fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues")
 EVERYTHING = Options(fuse=True)
 
 

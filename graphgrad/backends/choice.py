@@ -11,6 +11,7 @@ import numpy as np
 from graphgrad.backends.cupy.backend import lower as lower_for_device
 from graphgrad.backends.cupy.cupy_device import open_device
 from graphgrad.backends.cupy.launches import DeviceProgram
+from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
@@ -18,14 +19,19 @@ from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
+from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
+from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
 
 
 class Backend(Room, Protocol):
     """What runs the programs of one graph; they share its memory."""
+
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        """The groups of a plan, with those joined that are one launch here."""
 
     def lower(self, plan: Plan) -> Program:
         """The program of a plan."""
@@ -41,6 +47,9 @@ class NumpyBackend:
 
     def __init__(self) -> None:
         self._workspaces = Workspaces()
+
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        return groups
 
     def lower(self, plan: Plan) -> Program:
         return lower(plan, workspaces=self._workspaces)
@@ -70,6 +79,10 @@ class DeviceBackend:
     def place(self) -> str:
         return self.memory.device.name
 
+    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+        with self.memory.lock:
+            return join_products(schedule, groups, self.memory.device.takes)
+
     def lower(self, plan: Plan) -> Program:
         with self.memory.lock:
             lowered, self._lowered = self._program(plan), None
@@ -90,7 +103,10 @@ class DeviceBackend:
     def _program(self, plan: Plan) -> DeviceProgram:
         known = self._lowered
         if known is None or known[0] is not plan:
-            self._lowered = known = plan, lower_for_device(plan)
+            self._lowered = known = (
+                plan,
+                lower_for_device(plan, workspace=self.memory.device.workspace_bytes),
+            )
         return known[1]
 
 

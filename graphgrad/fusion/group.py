@@ -27,6 +27,12 @@ class Group:
     scratch: tuple[TensorType, ...] = ()
     may_overwrite: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
     nest: LoopNest | None = None
+    sizes: Mapping[Node, int] = field(default_factory=dict)
+    """The bytes of outputs that take another size than their type has."""
+
+    def bytes_of(self, node: Node) -> int:
+        """The bytes of an output."""
+        return self.sizes.get(node, node.type.nbytes)
 
 
 def single_operation(node: Node, options: Options = DEFAULTS) -> Group:

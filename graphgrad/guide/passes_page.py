@@ -9,7 +9,7 @@ from types import ModuleType
 
 from graphgrad.graph import constant
 from graphgrad.guide.markdown import code, docstring_text
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, Pass
+from graphgrad.passes import FUSING_PASSES, PASSES, PRECISION_PASSES, SPECIALISED_PASSES, Pass
 from graphgrad.passes.pattern import Pattern
 from graphgrad.passes.rewrite import Rule
 
@@ -27,6 +27,11 @@ after each, and `print(compiled.reports[0])` shows what the first one changed. H
 _STAGES: Sequence[tuple[str, str, tuple[Pass, ...]]] = (
     ("Once for all sizes", "Before any size is known, in this order:", PASSES),
     ("Once the sizes are known", "Again, for each set of concrete sizes:", SPECIALISED_PASSES),
+    (
+        "Where another precision than fp32 is asked for",
+        "One of these and `fold_constants`, for mixed precision (`graphgrad guide precision`):",
+        tuple(passes[0] for passes in PRECISION_PASSES.values() if passes),
+    ),
     ("Where the backend fuses", "Last, if the program is to have kernels:", FUSING_PASSES),
 )
 
@@ -38,8 +43,10 @@ def passes_page() -> str:
         listed = "\n".join(f"{number}. `{each.__name__}`" for number, each in enumerate(passes, 1))
         lines += [when, "", listed, ""]
     every = dict.fromkeys(each for _, _, passes in _STAGES for each in passes)
+    told: set[str] = set()
     for each in every:
-        lines += _block(each)
+        lines += _block(each, each.__module__ not in told)
+        told.add(each.__module__)
     return "\n".join(lines)
 
 
@@ -53,10 +60,11 @@ def rules_of(each: Pass) -> dict[str, tuple[Rule, ...]]:
     }
 
 
-def _block(each: Pass) -> Iterator[str]:
+def _block(each: Pass, with_module: bool) -> Iterator[str]:
     yield f"## {each.__name__}\n"
-    module = sys.modules[each.__module__]
-    yield docstring_text(inspect.getdoc(module) or "") + "\n"
+    if with_module:
+        module = sys.modules[each.__module__]
+        yield docstring_text(inspect.getdoc(module) or "") + "\n"
     yield docstring_text(inspect.getdoc(each) or "") + "\n"
     for rules in rules_of(each).values():
         yield "| rule | pattern |"

@@ -8,6 +8,7 @@ from graphgrad.passes.decompose import decompose
 from graphgrad.passes.fold_constants import fold_constants
 from graphgrad.passes.join_frames import join_frames
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
+from graphgrad.passes.precision import PRECISION_PASSES, mixed_precision, need_no_float64
 from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
 from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of, specialise
@@ -37,11 +38,13 @@ FUSING_PASSES: tuple[Pass, ...] = (
     simplify,
     prune,
 )
-"""The passes that run last if operations are fused."""
+"""The passes that run last if operations are fused. (In mixed precision those of
+`PRECISION_PASSES` run before them.)"""
 
 __all__ = [
     "FUSING_PASSES",
     "PASSES",
+    "PRECISION_PASSES",
     "SPECIALISED_PASSES",
     "Check",
     "Pass",
@@ -52,6 +55,8 @@ __all__ = [
     "fold_constants",
     "free_dimensions",
     "join_frames",
+    "mixed_precision",
+    "need_no_float64",
     "optimise",
     "prune",
     "simplify",

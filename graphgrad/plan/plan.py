@@ -188,9 +188,11 @@ def _allocate(
     size."""
     arena, live = Arena(), 0
     last_read_at: dict[int, list[Node]] = {}
+    size_of: dict[Node, int] = {}
     for group in groups:
         for node in group.outputs:
             last_read_at.setdefault(last_use[node], []).append(node)
+            size_of[node] = group.bytes_of(node)
     steps = []
     for number, group in enumerate(groups):
         in_place: dict[Node, Node] = {}
@@ -205,8 +207,8 @@ def _allocate(
                 in_place[node] = reused
                 offset = places[reused].offset
             else:
-                offset = arena.allocate(node.type.nbytes)
-                live += aligned(node.type.nbytes)
+                offset = arena.allocate(size_of[node])
+                live += aligned(size_of[node])
             places[node] = Place("arena", node, offset)
         scratch = tuple(Scratch(arena.allocate(t.nbytes), t) for t in group.scratch)
         peak = live + sum(aligned(item.type.nbytes) for item in scratch)
@@ -215,8 +217,8 @@ def _allocate(
             arena.release(item.offset, item.type.nbytes)
         for node in last_read_at.get(number, ()):
             if node not in in_place.values() and places[node].kind == "arena":
-                arena.release(places[node].offset, node.type.nbytes)
-                live -= aligned(node.type.nbytes)
+                arena.release(places[node].offset, size_of[node])
+                live -= aligned(size_of[node])
     return tuple(steps), arena.peak
 
 

@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(Row("machine", "no device", " ".join(str(problem).split()), False))
         told(rows[-1])
     else:
-        products = f"cuBLAS {device.cublas.version}" if device.cublas else device.without_cublas
+        products = device.libraries.summary
         for what, value in (("device", device.name), ("products", products)):
             rows.append(Row("machine", what, value))
             told(rows[-1])

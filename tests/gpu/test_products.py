@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cpu_backend import blas
+from gemm_numpy import blas
 
 from graphgrad.backends.cupy.launches import ARENA, Array, Gemm
 from graphgrad.backends.cupy.products import gemm_of

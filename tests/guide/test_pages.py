@@ -15,7 +15,14 @@ from graphgrad.guide.page import dead_links
 from graphgrad.guide.passes_page import pattern_text
 from graphgrad.guide.topics import title_of
 from graphgrad.ops import ALL_OPERATIONS, exp, log
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, simplify, stabilise
+from graphgrad.passes import (
+    FUSING_PASSES,
+    PASSES,
+    PRECISION_PASSES,
+    SPECIALISED_PASSES,
+    simplify,
+    stabilise,
+)
 from graphgrad.passes.pattern import any_node, number, pattern
 from graphgrad.tools.main import parser
 
@@ -70,7 +77,8 @@ def test_the_operations_page_has_every_block():
 def test_the_passes_page_has_every_pass_and_every_rule():
     text = PAGES["passes"]
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    every = dict.fromkeys([*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES])
+    mixed = [passes[0] for passes in PRECISION_PASSES.values() if passes]
+    every = dict.fromkeys([*PASSES, *SPECIALISED_PASSES, *mixed, *FUSING_PASSES])
     assert headings == ["The order", *(each.__name__ for each in every)]
     rules = [*sys_rules(simplify), *sys_rules(stabilise)]
     assert len(rules) > 40

@@ -7,10 +7,18 @@ import sys
 
 import pytest
 
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, specialise
+from graphgrad.passes import (
+    FUSING_PASSES,
+    PASSES,
+    SPECIALISED_PASSES,
+    mixed_precision,
+    specialise,
+)
 from graphgrad.passes.surgery import surgery
 
-EVERY = dict.fromkeys([*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES, specialise, surgery])
+EVERY = dict.fromkeys(
+    [*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES, specialise, surgery, mixed_precision]
+)
 
 
 @pytest.mark.parametrize("rewrite", EVERY, ids=lambda rewrite: rewrite.__name__)

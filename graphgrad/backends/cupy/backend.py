@@ -8,12 +8,13 @@ a learning rate or a gradient's norm, become one kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from graphgrad import ops
-from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Launch, Product
+from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Gemm, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.backends.cupy.merge_launches import merge_launches
+from graphgrad.backends.cupy.product_groups import ProductGroup, described
 from graphgrad.backends.cupy.products import FLOATS, gemm_of
 from graphgrad.backends.cupy.rules import rule_of
 from graphgrad.fusion.builder import build_nest
@@ -26,8 +27,13 @@ MOST_NUMBERS = 120
 """Steps of one number each that become one kernel; a kernel takes 4 kB of parameters at most."""
 
 
-def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
-    """The program of a plan for a device; unless `joined`, every launch is one by itself."""
+def lower(
+    plan: Plan, joined: bool = True, workspace: Callable[[Gemm], int] = lambda gemm: 0
+) -> DeviceProgram:
+    """The program of a plan for a device; unless `joined`, every launch is one by itself.
+
+    `workspace` says how many bytes the device's library needs for a product.
+    """
     lowering, graph = Lowering(plan), plan.graph
     before, after = plan.steps[: plan.guard_position], plan.steps[plan.guard_position :]
     _add_steps(lowering, before)
@@ -42,6 +48,7 @@ def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
         actions = [lowering.cleared(), *actions]
     if joined:
         actions = merge_launches(actions, lowering.kernels)
+    products = [action for action in actions if isinstance(action, Product)]
     names: dict[str, dict[str, None]] = {}
     for action in actions:
         if isinstance(action, Launch):
@@ -58,6 +65,7 @@ def lower(plan: Plan, joined: bool = True) -> DeviceProgram:
         outputs,
         {leaf: lowering.array(leaf) for leaf in graph.nodes if leaf.operation in LEAVES},
         {kernel: tuple(its) for kernel, its in names.items()},
+        max((workspace(each.gemm) for each in products if each.gemm is not None), default=0),
     )
 
 
@@ -105,6 +113,13 @@ def _is_number(lowering: Lowering, step: Step) -> bool:
 
 
 def _add_step(lowering: Lowering, step: Step) -> None:
+    if isinstance(step.group, ProductGroup):
+        found = step.group.found
+        gemm, extras, why = described(found, lowering.array)
+        assert gemm is not None, why
+        out, heads = lowering.array(found.result), tuple(map(lowering.array, found.product.heads))
+        lowering.actions.append(Product(found.result, out, heads, gemm, extras))
+        return
     node, nest = step.node, step.group.nest
     if nest is not None:
         number = {each: place for place, each in enumerate(nest.nodes)}

@@ -27,6 +27,7 @@ from graphgrad.backends.cupy.launches import (
     NUMBERS,
     REFUSED,
     SCRATCH,
+    WORKSPACE,
     Action,
     Array,
     Computed,
@@ -40,6 +41,8 @@ from graphgrad.backends.cupy.state import ResidentState
 from graphgrad.graph import STATEFUL, constant, leaf_name
 from graphgrad.plan.arena import aligned
 
+WORKSPACE_ALIGNMENT = 256
+"""Bytes, of which the library wants a multiple."""
 INT32 = np.dtype("int32")
 BYTE = np.dtype("uint8")
 
@@ -72,6 +75,7 @@ def layout_of(program: DeviceProgram) -> Layout:
         REFUSED: 4 * program.flags,
         SCRATCH: program.scratch_bytes,
         ARENA: program.arena_bytes,
+        WORKSPACE: program.workspace_bytes,
     }
     inputs = [
         leaf
@@ -82,6 +86,8 @@ def layout_of(program: DeviceProgram) -> Layout:
     sizes |= {leaf: leaf.type.nbytes for leaf in inputs}
     offsets, size = {}, 0
     for memory, its in sizes.items():
+        if memory == WORKSPACE:
+            size = -(-size // WORKSPACE_ALIGNMENT) * WORKSPACE_ALIGNMENT
         offsets[memory] = size
         size += aligned(its)
     return Layout(offsets, {leaf_name(leaf): offsets[leaf] for leaf in inputs}, begin, size)
@@ -193,7 +199,13 @@ class Binding:
             return self._module.prepared(action.kernel, action.grid, action.block, words)
         out, heads = self.array(action.out), list(map(self.array, action.heads))
         if isinstance(action, Product):
-            return self.device.product(action, out, heads)
+            extra = {
+                name: None if its is None else self.array(its)
+                for name, its in action.extras.named().items()
+            }
+            block, offset = self._places[WORKSPACE]
+            workspace = block.address + offset, self.program.workspace_bytes
+            return self.device.product(action, out, heads, extra, workspace)
         return self._computation(action, out, heads)
 
     def _computation(self, action: Computed, out: Any, heads: Sequence[Any]) -> Run:

@@ -1,5 +1,9 @@
 """NVIDIA's cuBLAS, called by ctypes: stream and workspace are given, so its calls can be captured,
-which CuPy refuses for its own."""
+which CuPy refuses for its own.
+
+It computes what cublasLt does not: batches whose products begin at places that no strides say; and
+everything where cublasLt is not found.
+"""
 
 from __future__ import annotations
 
@@ -8,40 +12,36 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from graphgrad.backends.cupy.cublaslt import COMPUTE, TYPES
 from graphgrad.backends.cupy.launches import Gemm
 from graphgrad.backends.cupy.libraries import places_of
 
-WORKSPACE = 32 << 20
-"""Bytes; what NVIDIA recommends for Hopper."""
-_TYPES = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}
-"""cudaDataType_t."""
-_COMPUTE = {"float32": 68, "float64": 70, "tf32": 77}
-"""cublasComputeType_t: float32 is computed in TF32 only where the product says so."""
 _DEFAULT = -1
 
 
 class Cublas:
     """One handle of the library at a path."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, library: Any = None) -> None:
         self.path = path
-        self._library = ctypes.CDLL(path)
+        self._library = ctypes.CDLL(path) if library is None else library
         self._handle = ctypes.c_void_p()
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
         version = ctypes.c_int()
         self._call("cublasGetVersion_v2", self._handle, ctypes.byref(version))
         self.version = version.value
 
-    def use(self, stream: int, workspace: int) -> None:
-        """Where the library works from now on. (A new stream gives up the workspace.)"""
+    def use(self, stream: int) -> None:
+        """The stream of all calls from now on."""
         self._call("cublasSetStream_v2", self._handle, ctypes.c_void_p(stream))
-        space = ctypes.c_void_p(workspace), ctypes.c_size_t(WORKSPACE)
-        self._call("cublasSetWorkspace_v2", self._handle, *space)
 
-    def prepared(self, gemm: Gemm, addresses: tuple[int, int, int]) -> Any:
+    def prepared(
+        self, gemm: Gemm, addresses: tuple[int, int, int], workspace: tuple[int, int]
+    ) -> Callable[[], None]:
         """A call that is ready: `addresses` are those of left, right and out, or, where the gemm
-        has `starts`, of the tables of the addresses of each product."""
-        kind, of_result = (ctypes.c_int(_TYPES[its]) for its in (gemm.operands, gemm.result))
+        has `starts`, of the tables of the addresses of each product; `workspace` is the address
+        and the size of memory that the library may write to meanwhile."""
+        kind, of_result = (ctypes.c_int(TYPES[its]) for its in (gemm.operands, gemm.result))
         number = ctypes.c_double if gemm.adds_in == "float64" else ctypes.c_float
         one, zero = number(1), number(0)
         left, right, out = map(ctypes.c_void_p, addresses)
@@ -49,7 +49,7 @@ class Cublas:
         of_left, of_right, of_out = strides or [[], [], []]
         function = "cublasGemmBatchedEx" if gemm.starts else "cublasGemmStridedBatchedEx"
         leading = [ctypes.c_int(each) for each in gemm.leading]
-        return partial(
+        call = partial(
             self._call,
             function,
             self._handle,
@@ -61,9 +61,16 @@ class Cublas:
             ctypes.byref(zero),
             *(out, of_result, leading[2], *of_out),
             ctypes.c_int(gemm.batch),
-            ctypes.c_int(_COMPUTE[gemm.adds_in]),
+            ctypes.c_int(COMPUTE[gemm.adds_in]),
             ctypes.c_int(_DEFAULT),
         )
+        space = ctypes.c_void_p(workspace[0]), ctypes.c_size_t(workspace[1])
+
+        def run() -> None:
+            self._call("cublasSetWorkspace_v2", self._handle, *space)
+            call()
+
+        return run
 
     def _call(self, function: str, *arguments: Any) -> None:
         code = getattr(self._library, function)(*arguments)

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends.cupy.cublas import WORKSPACE, open_cublas
-from graphgrad.backends.cupy.device import Event, Memory, Run
-from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.cublaslt import Addresses
+from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
+from graphgrad.backends.cupy.launches import Gemm, Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
+from graphgrad.backends.cupy.product_libraries import open_libraries
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.memory import OutOfMemoryError, size_text
 
@@ -105,7 +106,8 @@ class CupyModule:
 
 
 class CupyDevice:
-    """CuPy's current device with two streams; products are cuBLAS's where it is found."""
+    """CuPy's current device with two streams; products are those of NVIDIA's libraries where they
+    are found."""
 
     def __init__(self, cupy: Any) -> None:
         self.array_module = cupy
@@ -119,14 +121,11 @@ class CupyDevice:
         self.waits = 0
         """How often the host waited for the device."""
         with self.active():
-            self.cublas, self.without_cublas = open_cublas()
-            if self.cublas is not None:
-                self._workspace = cupy.cuda.alloc(WORKSPACE)
-                self.cublas.use(self.stream.ptr, int(self._workspace.ptr))
+            self.libraries = open_libraries(self.name, int(self.stream.ptr))
 
     @property
     def captures_products(self) -> bool:
-        return self.cublas is not None
+        return self.libraries.captures()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -171,29 +170,37 @@ class CupyDevice:
         with self.active():
             return CupyModule(self.array_module, code, list(kernels))
 
-    def product(self, action: Product, out: Any, heads: Sequence[Any]) -> Run:
-        if self.cublas is None or action.gemm is None or 0 in out.shape:
-            compute = action.node.operation.compute
-            assert compute is not None
-            return partial(compute, self.array_module, out, *heads, **action.node.attributes)
-        gemm = action.gemm
-        left, right = reversed(heads) if gemm.swapped else heads
-        arrays = (left, right, out)
-        starts = tuple(int(array.data.ptr) for array in arrays)
-        if not gemm.starts:
-            return _holding(self.cublas.prepared(gemm, _three(starts)), ())
-        sizes = [array.dtype.itemsize for array in arrays]
-        table = np.array(
-            [
-                [start + sizes[side] * each[side] for each in gemm.starts]
-                for side, start in enumerate(starts)
-            ],
-            np.int64,
-        )
+    def takes(self, gemm: Gemm) -> bool:
         with self.active():
-            kept = self.array_module.asarray(table)
-        rows = tuple(int(row.data.ptr) for row in kept)
-        return _holding(self.cublas.prepared(gemm, _three(rows)), kept)
+            return self.libraries.takes(gemm)
+
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        with self.active():
+            return self.libraries.workspace_bytes(gemm)
+
+    def product(
+        self, action: Product, out: Any, heads: Sequence[Any], extra: Extra, workspace: Space
+    ) -> Run:
+        gemm, run = action.gemm, None
+        if gemm is not None:
+            left, right = reversed(heads) if gemm.swapped else heads
+            arrays = {"left": left, "right": right, "out": out, **extra}
+            starts = {
+                name: 0 if array is None else int(array.data.ptr) for name, array in arrays.items()
+            }
+            with self.active():
+                run = self.libraries.prepared(
+                    gemm, Addresses(**starts), workspace, int(self.stream.ptr), self._placed
+                )
+        if run is not None:
+            return run
+        compute = action.node.operation.compute
+        assert compute is not None
+        return partial(compute, self.array_module, out, *heads, **action.node.attributes)
+
+    def _placed(self, table: np.ndarray) -> tuple[int, object]:
+        kept = self.array_module.asarray(table)
+        return int(kept.data.ptr), kept
 
     def captured(self, run: Run) -> Run:
         self.stream.begin_capture()
@@ -257,17 +264,3 @@ class CupyDevice:
 def _pointer(memory: Memory) -> Any:
     assert isinstance(memory, CupyMemory)
     return memory.pointer
-
-
-def _three(values: Sequence[int]) -> tuple[int, int, int]:
-    one, two, three = values
-    return one, two, three
-
-
-def _holding(run: Run, kept: object) -> Run:
-    """The run, which keeps alive what it reads."""
-
-    def held(kept: object = kept) -> object:
-        return run()
-
-    return held

@@ -17,8 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.launches import Gemm, Product
 
+Extra = Mapping[str, Any]
+"""The arrays of an epilogue by name; None for what it has not."""
+Space = tuple[int, int]
+"""The address of memory and its size."""
 Run = Callable[[], object]
 """Work on a device that is ready to be started, as often as one likes."""
 
@@ -88,8 +92,16 @@ class Device(Protocol):
     def load(self, kernels: Mapping[str, str], names: Mapping[str, Sequence[str]]) -> Module:
         """Compiles kernels; `names` are those of the nodes that each computes."""
 
-    def product(self, action: Product, out: Any, heads: Sequence[Any]) -> Run:
-        """A matrix product of these arrays."""
+    def takes(self, gemm: Gemm) -> bool:
+        """Whether a product with this epilogue is one launch here."""
+
+    def workspace_bytes(self, gemm: Gemm) -> int:
+        """How much memory a product needs while it runs."""
+
+    def product(
+        self, action: Product, out: Any, heads: Sequence[Any], extra: Extra, workspace: Space
+    ) -> Run:
+        """A matrix product of these arrays; `extra` are those of its epilogue by name."""
 
     def active(self) -> AbstractContextManager[None]:
         """In its context, runs are started, or captured."""

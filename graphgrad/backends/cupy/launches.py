@@ -8,11 +8,12 @@ table. Where each lies on a device is known when a program is bound there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from graphgrad.backends.arguments import RowTable
+from graphgrad.backends.cupy.epilogues import Epilogue
 from graphgrad.graph import Node
 
 ARENA = "arena"
@@ -21,6 +22,8 @@ NUMBERS = "numbers"
 computes them need not wait for a place to be free."""
 SCRATCH = "scratch"
 """What an action needs for those that follow it for the same node."""
+WORKSPACE = "workspace"
+"""What the library of matrix products writes to while it computes one."""
 REFUSED = "refused"
 """int32: first whether the state has to stay as it is, then one for each action that reads indices,
 which is set where one of them is bad. All are 0 when a step begins."""
@@ -129,17 +132,58 @@ class Gemm:
     adds_in: str = "float32"
     """What products are added up in: float32, tf32 (float32 whose operands lose digits before) or
     float64."""
+    alignment: int = 16
+    """Bytes of whose multiples all matrices begin at one: 16 or the size of an element."""
+    epilogue: Epilogue = Epilogue.DEFAULT
+    """What is done to the result in the same launch."""
+    vector: str = ""
+    """The dtype of the bias, or of the sums."""
+    leading_aux: int = 0
+    """How far the columns of the auxiliary buffer lie from each other; in bits, of ReLU's."""
+    leading_added: int = 0
+    """How far the columns of a matrix that is added lie from each other; 0 if none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a product with an epilogue reads and writes beside its heads and its result."""
+
+    vector: Array | None = None
+    """The bias, or the sums."""
+    aux: Array | None = None
+    """What the delta of an activation needs."""
+    added: Array | None = None
+    """A matrix that is added to the product."""
+
+    def named(self) -> Mapping[str, Array | None]:
+        """All of them by name."""
+        return {"vector": self.vector, "aux": self.aux, "added": self.added}
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A matrix product, which a library computes."""
+    """A matrix product, which a library computes, with what the epilogue of its gemm does."""
 
     node: Node
     out: Array
     heads: tuple[Array, ...]
     gemm: Gemm | None
     """As BLAS takes it; None for numbers that BLAS does not know."""
+    extras: Extras = field(default=Extras())
+
+    @property
+    def pointers(self) -> Iterator[Pointer]:
+        """All addresses that it reads or writes."""
+        yield self.out.written
+        yield from (head.read for head in self.heads)
+        vector, aux, added = self.extras.vector, self.extras.aux, self.extras.added
+        epilogue = Epilogue.DEFAULT if self.gemm is None else self.gemm.epilogue
+        if vector is not None:
+            yield vector.written if epilogue.sums else vector.read
+        if aux is not None:
+            yield aux.read if epilogue.is_delta else aux.written
+        if added is not None:
+            yield added.read
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +216,12 @@ def pointers_of(action: Action) -> Iterator[Pointer]:
                     yield from (its for its in row if isinstance(its, Pointer))
             elif isinstance(word, Pointer):
                 yield word
+    elif isinstance(action, Product):
+        yield from action.pointers
     else:
         yield action.out.written
         yield from (head.read for head in action.heads)
-        if isinstance(action, Computed):
-            yield from (its.written for its in action.scratch)
+        yield from (its.written for its in action.scratch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +240,7 @@ class DeviceProgram:
     leaves: Mapping[Node, Array]
     names: Mapping[str, tuple[str, ...]]
     """Which nodes each kernel computes, by their names in the graph."""
+    workspace_bytes: int = 0
 
     @property
     def flags(self) -> int:
@@ -211,6 +257,10 @@ class DeviceProgram:
 
 def _line(action: Action) -> str:
     what = type(action).__name__.lower()
+    if isinstance(action, Product) and action.gemm is not None:
+        parts = [action.gemm.epilogue.name] if action.gemm.epilogue != Epilogue.DEFAULT else []
+        parts += ["+ matrix"] if action.extras.added is not None else []
+        what = " ".join([what, *parts])
     if isinstance(action, Launch):
         what = f"{action.kernel}<<<{action.grid}, {action.block}>>>"
         table = [word.memory for word in action.words if isinstance(word, Pointer)]

@@ -8,15 +8,20 @@ result is computed as (a·b)ᵀ = bᵀ·aᵀ: `swapped`, b comes first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product as all_of
 
 import numpy as np
 
+from graphgrad.backends.cupy.epilogues import Epilogue, aux_bytes, aux_leading
 from graphgrad.backends.cupy.kernel_files import Strides, joined_axes
-from graphgrad.backends.cupy.launches import Array, Gemm
+from graphgrad.backends.cupy.launches import Array, Extras, Gemm
 
 FLOATS = ("float32", "float64", "bfloat16", "float16")
+ALIGNMENT = 16
+"""Bytes; what an epilogue reads or writes begins at a multiple of them."""
+AUX_ELEMENTS = 8
+"""The columns of GELU's argument begin at multiples of so many elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,15 @@ def gemm_of(
         starts,
         *(str(heads[0].dtype), str(out.dtype)),
         precision or ("float64" if out.dtype.itemsize == 8 else "float32"),
+        _alignment(sides),
     )
+
+
+def _alignment(arrays: Sequence[Array]) -> int:
+    """What all arrays are aligned to: each value in a memory begins at a multiple of 64."""
+    if all(array.offset % ALIGNMENT == 0 for array in arrays):
+        return ALIGNMENT
+    return min(array.dtype.itemsize for array in arrays)
 
 
 def _broadcast(shape: Strides, strides: Strides, batch: Strides) -> Strides:
@@ -136,3 +149,74 @@ def _batched(
         )
         starts.append((left, right, out))
     return count, (0, 0, 0), tuple(starts)
+
+
+def with_epilogue(
+    gemm: Gemm | None, epilogue: Epilogue, out: Array, heads: Sequence[Array], extras: Extras
+) -> tuple[Gemm | None, str]:
+    """The call for a product with an epilogue, or None and what the library's demands refuse.
+
+    All of its demands are checked here: those of NVIDIA's documentation of cublasLtEpilogue_t and
+    of the attributes of a matmul descriptor, and what nvmath-python guards against.
+    """
+    refusal = _refusal(gemm, epilogue, out, heads, extras)
+    if gemm is None or refusal:
+        return None, refusal
+    leading_aux = 0
+    if epilogue.has_aux:
+        bits = epilogue.activation == "relu"
+        leading_aux = aux_leading(gemm.rows) if bits else gemm.leading[2]
+    described = replace(
+        gemm,
+        epilogue=epilogue,
+        vector="" if extras.vector is None else str(extras.vector.dtype),
+        leading_aux=leading_aux,
+        leading_added=gemm.leading[2] if extras.added is not None else 0,
+    )
+    return described, ""
+
+
+def _refusal(
+    gemm: Gemm | None, epilogue: Epilogue, out: Array, heads: Sequence[Array], extras: Extras
+) -> str:
+    if gemm is None:
+        return "BLAS does not read the arrays as they lie"
+    if gemm.batch != 1 or gemm.starts:
+        return "it is a batch of products"
+    its = (*heads, out, extras.vector, extras.aux, extras.added)
+    if any(array is not None and array.offset % ALIGNMENT for array in its):
+        return f"an array does not begin at a multiple of {ALIGNMENT} bytes"
+    if extras.added is not None and not _alike(extras.added, out):
+        return "what is added does not lie as the result does"
+    if epilogue is Epilogue.DEFAULT:
+        return ""
+    if (epilogue.adds_bias or epilogue.activation) and not gemm.swapped:
+        return "the features of the result do not lie together"
+    if gemm.inner == 1 and (epilogue.is_delta or epilogue.sums):
+        return "the inner size is 1"
+    if epilogue is Epilogue.BGRADB and not gemm.transposed[1]:
+        return "what is added up is not read transposed"
+    return _refusal_of_extras(gemm, epilogue, out, extras)
+
+
+def _refusal_of_extras(gemm: Gemm, epilogue: Epilogue, out: Array, extras: Extras) -> str:
+    vector, aux = extras.vector, extras.aux
+    if (vector is None) == epilogue.has_vector or (aux is None) == epilogue.has_aux:
+        return "the epilogue is given too little or too much"
+    if vector is not None:
+        length = gemm.columns if epilogue is Epilogue.BGRADB else gemm.rows
+        if vector.size != length or vector.dtype != out.dtype:
+            return "the vector has another length or dtype"
+        if length > 1 and vector.strides[-1] != vector.dtype.itemsize:
+            return "the numbers of the vector do not lie together"
+    if aux is not None and epilogue.activation == "relu":
+        if aux_bytes(gemm.rows, gemm.columns) > aux.size * aux.dtype.itemsize:
+            return "the bits of the activation have too little room"
+    elif aux is not None and (not _alike(aux, out) or gemm.leading[2] % AUX_ELEMENTS):
+        return "the argument of the activation does not lie as the library reads it"
+    return ""
+
+
+def _alike(array: Array, other: Array) -> bool:
+    """Whether two arrays are of one type, and lie alike."""
+    return (array.shape, array.dtype, array.strides) == (other.shape, other.dtype, other.strides)

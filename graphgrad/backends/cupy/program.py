@@ -50,7 +50,7 @@ class DeviceProgramOfPlan(Program):
         staging: Staging,
         lowered: DeviceProgram | None = None,
     ) -> None:
-        self.device_program = lowered or lower(plan)
+        self.device_program = lowered or lower(plan, workspace=memory.device.workspace_bytes)
         super().__init__(plan, str(self.device_program), self.device_program.kernels, {})
         self.memory, self._staging = memory, staging
         self._layout = layout_of(self.device_program)
