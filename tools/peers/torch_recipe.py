@@ -127,7 +127,8 @@ class Half(nn.Module):
         self.layers = nn.ModuleList(Layer(parts, crossed, before) for _ in range(parts["layers"]))
         self.positions = None
         if parts["positions"] == "learned":
-            self.positions = nn.Parameter(torch.zeros(parts.get("context", length), width))
+            most = parts["context" if "context" in parts else "maximum_length"]
+            self.positions = nn.Parameter(torch.zeros(most, width))
         self.register_buffer("sines", sinusoids(length, width))
         self.final_norm = Norm(width, parts["bias"]) if before else None
 
