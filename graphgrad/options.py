@@ -9,7 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.passes import FUSING_PASSES, PASSES, PRECISION_PASSES, SPECIALISED_PASSES, Pass
+from graphgrad.passes import (
+    DEVICE_PASSES,
+    FUSING_PASSES,
+    PASSES,
+    PRECISION_PASSES,
+    SPECIALISED_PASSES,
+    Pass,
+)
 from graphgrad.text import suggestion
 
 PROGRAMS = 128
@@ -92,7 +99,8 @@ class Options:
     ) -> tuple[tuple[Pass, ...], tuple[Pass, ...]]:
         """The passes that run once the sizes are known: those that keep all values, and, in mixed
         precision, the one that rounds what products read and those after it."""
-        fusing = FUSING_PASSES if self.fuse else ()
+        of_backend = FUSING_PASSES if self.backend == "numpy" else DEVICE_PASSES
+        fusing = of_backend if self.fuse else ()
         if self.precision == "fp32":
             return self.remaining((*specialised, *fusing)), ()
         rounding = PRECISION_PASSES[self.precision]
