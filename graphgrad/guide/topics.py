@@ -52,6 +52,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
     Topic("loop_language", INSIDE, "the language of kernels: a kernel, its letters, the grammar"),
     Topic("page", INSIDE, "pictures, the page of a graph or a run, figures and checks"),
+    Topic("research", INSIDE, "values and deltas at named places: watch, patch, lenses"),
     Topic("gpu", INSIDE, "the same graph on a CUDA device: installation, use, what runs there"),
     Topic("precision", INSIDE, "products in 16 bits: what is cast, what is not, and how to see it"),
     Topic("arrays", OWN, "a classifier on arrays of your own, in twenty lines"),

@@ -42,6 +42,12 @@ def _steps_and_checkpoints(run: OpenRun) -> list[str]:
             f"steps: each is {settings.accumulate} batches, whose gradients are accumulated; "
             "what is counted are steps, that is updates"
         )
+    if settings.overfit_batches:
+        lines.append(
+            f"overfit: of the training data only the first {settings.overfit_batches} batches are "
+            "used, again and again; the loss should fall towards its least value, which is 0 "
+            "without dropout and label smoothing"
+        )
     size = size_text(sum(array.nbytes for array in run.state.values()))
     best = f" and the best {settings.keep_best} by held-out {settings.best_metric}"
     kept = f"the last {settings.keep_last}{best if settings.keep_best else ''}"

@@ -54,6 +54,9 @@ class TrainingSettings:
     accumulate: int = 1
     """Batches whose gradients are gathered for one step, which is that of one large batch; steps
     count updates."""
+    overfit_batches: int = 0
+    """Train on the first so many batches again and again, which every sound model learns by heart;
+    0: on all."""
     optimiser: str = "adam"
     """How a gradient moves a parameter: sgd, momentum, adam or adamw."""
     learning_rate: float = 1e-3
@@ -114,6 +117,8 @@ class TrainingSettings:
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""
     """Which nodes: names or patterns with * and ?, separated by commas; empty means all."""
+    inspect_by: str = ""
+    """An axis, such as head: values that have it are recorded at each index of it."""
     fuse: bool = True
     """Compile elementwise regions and row reductions into kernels: faster steps, after some seconds
     for compiling that a later run with the same shapes of layers does not need."""
@@ -145,6 +150,7 @@ class TrainingSettings:
             "seed",
             "inspect_every",
             "keep_best",
+            "overfit_batches",
             "patience",
             "warmup_start",
         ):

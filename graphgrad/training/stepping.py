@@ -18,6 +18,7 @@ from graphgrad.errors import NonFiniteError
 from graphgrad.figures.non_finite import first_non_finite
 from graphgrad.figures.recording import Recorder
 from graphgrad.training.accumulation import LOSS_OF_STEP, PART
+from graphgrad.training.ahead import Ahead
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.runs import OpenRun
@@ -32,6 +33,8 @@ class Programs:
     """The programs of the steps: the plain one and, if figures are recorded, a second one."""
 
     plain: Compiled
+    ahead: Ahead
+    """The batches of the run, for the plain program."""
     recorder: Recorder | None = None
     history: HistoryWriter | None = None
 
@@ -41,7 +44,7 @@ class Programs:
         """The results of the batch that ends step `step` (counted from 1), and its figures if they
         are recorded; None for a batch that ends none."""
         if self.recorder is None or self.history is None or not self.history.wants(step or 0):
-            return self.plain(state, **feeds), None
+            return self.ahead.run(state, feeds), None
         return self.recorder.run(state, feeds)
 
 
@@ -66,7 +69,7 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
     for part in range(done, batches):
         if part > done and interrupt.requested:
             return None
-        feeds = task.feeds(first + part)
+        feeds = programs.ahead.feeds(first + part)
         try:
             results, figures = programs.run(
                 run.state, feeds, step + 1 if part == batches - 1 else None

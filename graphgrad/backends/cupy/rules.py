@@ -12,6 +12,7 @@ from graphgrad.backends.cupy.expressions import number
 from graphgrad.backends.cupy.kernel_files import kernel_text
 from graphgrad.backends.cupy.launches import Array
 from graphgrad.backends.cupy.lowering import Lowering
+from graphgrad.backends.cupy.summary import summarised
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.reading import Role, broadcast_source, is_generator
 from graphgrad.fusion.region import Region
@@ -29,6 +30,7 @@ from graphgrad.fusion.statements import (
 from graphgrad.graph import Node, Operation, TensorType
 from graphgrad.ops.frames import unslice_all
 from graphgrad.ops.indexing import checked
+from graphgrad.ops.measurement import Measurement
 from graphgrad.ops.movement import copy
 from graphgrad.ops.slices import stops_of, unslice
 from graphgrad.philox import dropout_scale, dropout_threshold
@@ -272,6 +274,8 @@ module as its block says."""
 
 def rule_of(operation: Operation) -> Callable[[Lowering, Node], None] | None:
     """What adds the launches of an operation, if kernels compute it."""
+    if isinstance(operation, Measurement):
+        return summarised
     if operation.kernel and operation not in RULES:
         return _elementwise
     return RULES.get(operation)
