@@ -25,6 +25,7 @@ from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.graph import Graph
 from graphgrad.training.ahead import Ahead
 from graphgrad.training.announcement import announcement
 from graphgrad.training.best import HELD_OUT, Validations
@@ -67,16 +68,14 @@ def train(
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
-    recorder = None
-    if settings.inspect_every:
-        patterns = settings.inspect_patterns
-        recorder = Recorder(run.graph, patterns, settings.fuse, settings.backend)
+    recorder = _recorder(run.graph, settings) if settings.inspect_every else None
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
         guards=("loss", "gradient_norm"),
         fuse=settings.fuse,
         backend=settings.backend,
+        precision=settings.precision,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
@@ -117,6 +116,12 @@ def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
     run.folder.write_json(EVALUATION, written)
     run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _recorder(graph: Graph, settings: TrainingSettings) -> Recorder:
+    """What records the figures of a run, computed as its steps are."""
+    options = settings.fuse, settings.backend, settings.inspect_by, settings.precision
+    return Recorder(graph, settings.inspect_patterns, *options)
 
 
 def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
@@ -182,7 +187,7 @@ def check_settings(run: OpenRun) -> None:
             f"set steps to more than {done}",
         )
     if settings.inspect_every:
-        recorded_names(run.graph, settings.inspect_patterns)
+        recorded_names(run.graph, settings.inspect_patterns, settings.inspect_by)
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
