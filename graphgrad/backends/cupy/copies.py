@@ -76,7 +76,7 @@ def copy_of(source: Array, target: Array, adds: bool = False) -> Copy:
         axes = (*axes[:-1], axes[-1] // width)
         read = (*(stride // width for stride in read[:-1]), 1)
         written = (*(stride // width for stride in written[:-1]), 1)
-    words = (count, *axes[1:], *read, *written, source.read, target.written)
+    words: tuple[Word, ...] = (count, *axes[1:], *read, *written, source.read, target.written)
     return Copy(copy_text(element, len(axes), adds), -(-count // BLOCK), words)
 
 
