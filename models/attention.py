@@ -198,7 +198,8 @@ HELD_OUT_LOOKUPS = 1000
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
     """The task of looking a value up by a noisy copy of its key; the seed determines the data."""
     graph = network(settings)
-    compiled = compile(graph, fetch=["attention.weights", "attention.values"])
+    fetched = ["attention.weights", "attention.values"]
+    compiled = compile(graph, fetch=fetched, backend=settings.backend)
     unseen = draw_lookups(settings, HELD_OUT_LOOKUPS, HELD_OUT, 0)
 
     def answer(state: State) -> dict[str, np.ndarray]:

@@ -242,7 +242,7 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
     text = files[DATA] if DATA in files else shipped_data()
     learnt, unseen = split_flowers(text)
     graph = network(settings)
-    predict = predictor(graph, settings.form)
+    predict = predictor(graph, settings.form, settings.backend)
 
     def feeds(step: int) -> Feeds:
         if settings.batch_size >= len(learnt):
@@ -272,10 +272,10 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
 Predict = Callable[[State, Flowers], tuple[float, np.ndarray]]
 
 
-def predictor(graph: Graph, form: str) -> Predict:
+def predictor(graph: Graph, form: str, backend: str = "numpy") -> Predict:
     """A function of a state and flowers: their loss, and the outputs y [flower, 3]."""
     names = [f"output.y{k}.z" for k in NUMBERS] if form == "neurons" else ["output.z"]
-    compiled = compile(graph, fetch=names)
+    compiled = compile(graph, fetch=names, backend=backend)
 
     def predict(state: State, flowers: Flowers) -> tuple[float, np.ndarray]:
         values = compiled(state, **flowers.feeds(form))

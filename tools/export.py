@@ -8,7 +8,7 @@ from pathlib import Path
 from graphgrad.errors import ConfigurationError
 from graphgrad.models import bert, gpt
 from graphgrad.models.huggingface import CONFIGURATION, write_weights
-from graphgrad.tools.opening import add_model_option, run_of
+from graphgrad.tools.opening import add_trained_options, trained_run
 from graphgrad.tools.streams import say
 
 HELP = "write the weights of a run of gpt or bert in Hugging Face's layout"
@@ -25,7 +25,7 @@ EMBEDDINGS = {gpt.Settings: "decoder.embedding", bert.Settings: "encoder.embeddi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
-    add_model_option(parser)
+    add_trained_options(parser)
     parser.add_argument("folder", metavar="FOLDER", help="where to; a model that is there stays")
 
 
@@ -37,14 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.folder} holds a model already",
             fix="another folder; nothing is overwritten",
         )
-    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    opened = trained_run(arguments)
     settings = opened.settings
     if not isinstance(settings, gpt.Settings | bert.Settings):
         raise ConfigurationError(
             f"the model {opened.model.short_name} has no layout there",
             fix="use a run of gpt or bert",
         )
-    vocabulary = len(opened.state[EMBEDDINGS[type(settings)]])
-    write_weights(folder, settings, vocabulary, opened.state)
+    vocabulary = len(opened.weights[EMBEDDINGS[type(settings)]])
+    write_weights(folder, settings, vocabulary, opened.weights)
     say(f"written {arguments.folder}: step {opened.step}, a vocabulary of {vocabulary}")
     return 0

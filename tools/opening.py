@@ -14,7 +14,7 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
 from graphgrad.text import suggestion
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, WEIGHTS_OPTION, add_options
 from graphgrad.tools.streams import tell
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
@@ -26,9 +26,21 @@ _LISTED = 5
 _LONGEST_RECIPE = 1 << 20  # bytes
 
 
-def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Adds `--model FILE` and `--checkpoint NAME`, which say what of a run is opened."""
-    add_options(parser, [MODEL_OPTION, CHECKPOINT_OPTION])
+def trained_run(arguments: argparse.Namespace) -> OpenRun:
+    """The run of a command that uses a trained model, as its options say."""
+    given = getattr(arguments, "weights", None)
+    values = {} if given is None else {"use_average": given == "average"}
+    return run_of(
+        arguments.run,
+        values,
+        model_file=arguments.model_file,
+        checkpoint=arguments.checkpoint,
+    )
+
+
+def add_trained_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `trained_run` to a parser."""
+    add_options(parser, [MODEL_OPTION, CHECKPOINT_OPTION, WEIGHTS_OPTION])
 
 
 def refuse_model_option(model_file: str | None, checkpoint: str = "") -> None:

@@ -18,6 +18,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from graphgrad.options import PRECISIONS
+
 
 class Option:
     """An option or a positional argument, with the arguments of `argparse`'s `add_argument`."""
@@ -53,6 +55,21 @@ MODEL_OPTION = Option(
 )
 """`--model FILE`, by which a user names the file of a run's model."""
 
+PRECISION_OPTION = Option(
+    "--precision",
+    choices=PRECISIONS,
+    help="what matrix products read (`graphgrad guide precision`; default: fp32, or what the run "
+    "had before)",
+)
+"""`--precision P`, which is short for `--set precision=P`."""
+
+
+def assignments_of(arguments: argparse.Namespace) -> list[str]:
+    """What `--set` and `--precision` say, as `KEY=VALUE`."""
+    asked = [] if arguments.precision is None else [f"precision={arguments.precision}"]
+    return [*arguments.set, *asked]
+
+
 CHECKPOINT_OPTION = Option(
     "--checkpoint",
     metavar="NAME",
@@ -61,3 +78,11 @@ CHECKPOINT_OPTION = Option(
     "data that its setting best_metric names), or the number of a step",
 )
 """`--checkpoint NAME`, by which a user chooses one of the states that a run has kept."""
+
+WEIGHTS_OPTION = Option(
+    "--weights",
+    choices=("average", "own"),
+    help="the moving average of the parameters, or these themselves (default: as the run's setting "
+    "use_average says; matters with average_decay only)",
+)
+"""`--weights`, by which a user chooses between parameters and their moving average."""

@@ -9,7 +9,14 @@ numpy: the NumPy backend
 cupy: the backend of CUDA devices
 """
 
-from graphgrad.backends.choice import Backend, backend_called, joined, need_backend, read_only
+from graphgrad.backends.choice import (
+    Backend,
+    backend_called,
+    joined,
+    need_backend,
+    read_only,
+    resident,
+)
 from graphgrad.backends.numpy import COMPILES, lower
 from graphgrad.backends.program import PROGRAM_FILE, Prepared, Program, Started
 from graphgrad.backends.room import need_room, ran_out
@@ -30,4 +37,5 @@ __all__ = [
     "need_room",
     "ran_out",
     "read_only",
+    "resident",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Protocol
 
@@ -139,8 +139,17 @@ def read_only(state: State) -> State:
     return views
 
 
-def joined(first: State, second: State) -> State:
-    """Two states as one, for programs that read or update arrays of either."""
-    if isinstance(first, ResidentState) and isinstance(second, ResidentState):
-        return JoinedState([first, second])
-    return {**first, **second}
+def joined(*states: State) -> State:
+    """States as one, for programs that read or update arrays of each; the last of a name counts."""
+    parts = [state for state in states if isinstance(state, ResidentState)]
+    if parts and len(parts) == len(states):
+        return JoinedState(parts)
+    return {name: array for state in states for name, array in state.items()}
+
+
+def resident(state: State | None, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Of these names the inputs that a program reads from a state on its device: arrays of their
+    shapes and dtypes."""
+    if not isinstance(state, ResidentState):
+        return {}
+    return {name: state.ghost(name) for name in names if name in state}

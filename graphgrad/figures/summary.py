@@ -4,7 +4,8 @@
     s = summary(x, y, …)   float64[7 k]: the figures of x, then the figures of y, …
 
 Recording appends it to a training step. All figures are computed in one pass over memory, while the
-value is still in cache: by vector code, or by NumPy if llvmlite is not installed.
+value is still in cache: by vector code, or by NumPy if llvmlite is not installed. On a CUDA device
+kernels measure it (backends/cupy/summary.py).
 
 - The figures are those of `array_figures`, over the finite elements; a figure that does not exist
   is NaN here (None in a report).
@@ -20,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.figures.array_figures import FIGURES, figures_of
-from graphgrad.graph import Operation, TensorType
+from graphgrad.graph import TensorType
+from graphgrad.ops.measurement import FIGURES_OF_VALUE, Measurement
 
 try:
     from graphgrad.loops.library.summary import measure_floats
@@ -76,5 +78,6 @@ def _write_with_numpy(out: np.ndarray, x: np.ndarray) -> None:
     out[:] = [math.nan if figure is None else figure for figure in figures]
 
 
-SUMMARY = Operation("summary", _infer, "mean, std, norm, min, max, zeros, non-finite", _compute)
+SUMMARY = Measurement("summary", _infer, "mean, std, norm, min, max, zeros, non-finite", _compute)
+assert len(FIGURES) == FIGURES_OF_VALUE
 """It has no delta rule: no loss depends on it."""

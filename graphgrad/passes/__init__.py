@@ -6,6 +6,7 @@ a pass, write a file and add a line to `PASSES`.
 
 from graphgrad.passes.decompose import decompose
 from graphgrad.passes.fold_constants import fold_constants
+from graphgrad.passes.join_attention import join_attention, join_attention_from
 from graphgrad.passes.join_frames import join_frames
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
 from graphgrad.passes.precision import PRECISION_PASSES, mixed_precision, need_no_float64
@@ -13,6 +14,7 @@ from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
 from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of, specialise
 from graphgrad.passes.stabilise import stabilise
+from graphgrad.passes.turn import turn
 from graphgrad.passes.value_check import ValueCheck
 
 PASSES: tuple[Pass, ...] = (
@@ -33,6 +35,8 @@ SPECIALISED_PASSES: tuple[Pass, ...] = (
 """The passes that run again when the sizes are known."""
 
 FUSING_PASSES: tuple[Pass, ...] = (
+    join_attention,  # before its softmax is decomposed; options say from which size on
+    prune,
     decompose,  # the parts of composites fuse with their neighbours
     fold_constants,
     simplify,
@@ -41,7 +45,14 @@ FUSING_PASSES: tuple[Pass, ...] = (
 """The passes that run last if operations are fused. (In mixed precision those of
 `PRECISION_PASSES` run before them.)"""
 
+DEVICE_PASSES: tuple[Pass, ...] = (
+    turn,  # kernels of a device know rows alone
+    *FUSING_PASSES,
+)
+"""The passes in place of those for a device."""
+
 __all__ = [
+    "DEVICE_PASSES",
     "FUSING_PASSES",
     "PASSES",
     "PRECISION_PASSES",
@@ -54,6 +65,8 @@ __all__ = [
     "decompose",
     "fold_constants",
     "free_dimensions",
+    "join_attention",
+    "join_attention_from",
     "join_frames",
     "mixed_precision",
     "need_no_float64",
@@ -63,4 +76,5 @@ __all__ = [
     "sizes_of",
     "specialise",
     "stabilise",
+    "turn",
 ]

@@ -45,6 +45,7 @@ INSTALL_CUDA = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]
 _WITHOUT = {
     "NVRTC": "no kernel can be compiled for the GPU",
     "cuBLAS": "products are CuPy's, and a step on the GPU is not captured as one launch",
+    "cublasLt": "products are cuBLAS's; biases and activations are kernels of their own",
 }
 
 

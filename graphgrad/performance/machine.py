@@ -89,7 +89,7 @@ def examine_machine(measure: bool = True) -> MachineReport:
 
 
 def _cuda_libraries() -> Iterator[tuple[str, str]]:
-    for name, library in (("NVRTC", "nvrtc"), ("cuBLAS", "cublas")):
+    for name, library in (("NVRTC", "nvrtc"), ("cuBLAS", "cublas"), ("cublasLt", "cublasLt")):
         yield name, next(places_of(library), "")
 
 

@@ -2,9 +2,9 @@
 
 The mean of the last checkpoints is a better model than the last one where the learning rate is
 still high at the end (Vaswani et al. 2017 take the last 5 or 20). Means are computed in float64 and
-rounded once. What is averaged are the parameters and the floating-point states that the model
-declares itself (running statistics, say); the moments of the optimiser and the counters are those
-of the newest checkpoint.
+rounded once. What is averaged are the parameters, their moving averages, and the floating-point
+states that the model declares itself (running statistics, say); the moments of the optimiser and
+the counters are those of the newest checkpoint.
 
 The result is a run folder of its own, complete with configuration and vocabularies, so every
 command works on it. `average.json` in it says what it was made of.
@@ -24,6 +24,7 @@ from graphgrad.errors import CheckpointError, ConfigurationError
 from graphgrad.training.best import Validations
 from graphgrad.training.checkpoint import checkpoint_steps, load_checkpoint
 from graphgrad.training.configuration import bindings, check_bindings
+from graphgrad.training.moving_average import average_of
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.runs import OpenRun, open_run, write_run
 
@@ -64,7 +65,7 @@ def average_run(
     missing, damaged or of another run; nothing is left on the disk then.
     """
     run = open_run(path, builtin, model_file=model_file, checkpoint=str(max(steps)))
-    averaged = [name for name in run.task.graph.states if run.state[name].dtype.kind == "f"]
+    averaged = [name for name in _learned(run) if run.state[name].dtype.kind == "f"]
     sums = {name: np.zeros(run.state[name].shape, np.float64) for name in averaged}
     for step in steps:
         arrays = _checked(run, step)
@@ -87,12 +88,18 @@ def average_run(
     return replace(run, folder=folder, checkpoint=checkpoint, newest=run.step)
 
 
+def _learned(run: OpenRun) -> list[str]:
+    """The states that are averaged, by name: the model's, and the moving averages of them."""
+    own = [*run.task.graph.states]
+    return [*own, *(average_of(name) for name in own if average_of(name) in run.state)]
+
+
 def _checked(run: OpenRun, step: int) -> Mapping[str, np.ndarray]:
     """The arrays of a checkpoint of the run. Raises CheckpointError where they do not fit."""
     found = load_checkpoint(run.folder.checkpoints, step)
     wanted = bindings(run.configuration, run.settings, run.task.graph)
     check_bindings(found.details, wanted, str(found.path))
-    for name in run.task.graph.states:
+    for name in _learned(run):
         if name not in found.arrays or found.arrays[name].shape != run.state[name].shape:
             raise CheckpointError(
                 f"the checkpoint of step {step} has another {name!r} than that of step {run.step}",

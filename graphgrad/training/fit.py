@@ -24,6 +24,7 @@ from graphgrad.graph.interface import Given, named_inputs
 from graphgrad.graph.scope import current_origin
 from graphgrad.graph.types import whole_number
 from graphgrad.graph.verify import need_graph
+from graphgrad.training.ahead import results_of
 
 State = dict[str, np.ndarray]
 Report = Callable[[int, dict[str, float]], object]
@@ -40,6 +41,8 @@ def fit(
     state: State | None = None,
     report: Report | None = None,
     fuse: bool = True,
+    backend: str = "numpy",
+    precision: str = "fp32",
 ) -> State:
     """Trains a graph with updates on arrays of examples; returns its state, an array by name.
 
@@ -50,8 +53,10 @@ def fit(
 
     `state` is trained in place; arrays that it lacks, all of them by default, are drawn from the
     seed. After each epoch `report(epoch, figures)` is called with the mean of each scalar output
-    over the examples. Raises NonFiniteError where one of these is not finite (that step changes
-    nothing), and DeclarationError for a graph without updates and for arrays that do not fit.
+    over the examples. `backend="cupy"` trains on a CUDA device, and `state` has the result at the
+    end; `precision` is that of `compile`. Raises NonFiniteError where one of these is not finite
+    (that step changes nothing), and DeclarationError for a graph without updates and for arrays
+    that do not fit.
 
     >>> import graphgrad as gg
     >>> x, y = gg.input("x", ("batch", 1)), gg.input("y", ("batch", 1))
@@ -67,16 +72,24 @@ def fit(
     values = {name: given_array(f"input {name!r}", value) for name, value in named.items()}
     examples, count = _examples(graph, values)
     figures = [name for name, node in graph.outputs.items() if node.shape == ()]
-    train = _compiled(graph, figures, fuse)
+    train = _compiled(graph, figures, fuse, backend, precision)
     state = {} if state is None else state
     _complete(state, graph, seed)
-    for epoch in range(epochs):
-        totals = dict.fromkeys(figures, 0.0)
-        for batch in _batches(count, batch_size, seed, epoch):
-            for name, value in train(state, _fed(values, examples, batch)).items():
-                totals[name] += float(value) * len(batch)
-        if report is not None:
-            report(epoch + 1, {name: total / count for name, total in totals.items()})
+    own = train.on_device({name: state[name] for name in graph.states})
+    try:
+        for epoch in range(epochs):
+            totals = dict.fromkeys(figures, 0.0)
+            batches = list(_batches(count, batch_size, seed, epoch))
+            fed = (_fed(values, examples, batch) for batch in batches)
+            for batch, results in zip(batches, results_of(train, own, fed), strict=True):
+                for name, value in results.items():
+                    totals[name] += float(value) * len(batch)
+            if report is not None:
+                report(epoch + 1, {name: total / count for name, total in totals.items()})
+    finally:
+        for name, value in own.items():
+            if state[name] is not value:  # it is on a device
+                np.copyto(state[name], value)
     return state
 
 
@@ -90,11 +103,13 @@ def _need_updates(graph: Graph) -> None:
         )
 
 
-def _compiled(graph: Graph, figures: list[str], fuse: bool) -> Compiled:
+def _compiled(
+    graph: Graph, figures: list[str], fuse: bool, backend: str, precision: str
+) -> Compiled:
     """The training step with these outputs, which changes nothing where one is not finite."""
     wanted = graph.with_outputs({name: graph.outputs[name] for name in figures})
     guards = [name for name in figures if graph.outputs[name].type.is_float]
-    return compile(wanted, guards=guards, fuse=fuse)
+    return compile(wanted, guards=guards, fuse=fuse, backend=backend, precision=precision)
 
 
 def _complete(state: State, graph: Graph, seed: int) -> None:

@@ -42,18 +42,18 @@ class Recomputed:
     padding, so a few programs serve all lengths.
     """
 
-    def __init__(self, graph: Graph, context: int) -> None:
-        self._graph, self._context = graph, context
+    def __init__(self, graph: Graph, context: int, backend: str = "numpy") -> None:
+        self._graph, self._context, self._backend = graph, context, backend
         self._state: State = {}
         self._ids = np.zeros((1, 0), np.int32)
 
     @cached_property
     def _program(self) -> Compiled:
         """Compiled at its first use, as training may never generate."""
-        return compile(self._graph)
+        return compile(self._graph, backend=self._backend)
 
     def begin(self, state: State, ids: np.ndarray) -> np.ndarray:
-        self._state = {name: state[name] for name in self._graph.states}
+        self._state = state
         self._ids = np.asarray(ids, np.int32)
         return self._logits()
 

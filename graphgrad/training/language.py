@@ -55,6 +55,8 @@ class TextSettings(Protocol):
     @property
     def seed(self) -> int: ...
     @property
+    def backend(self) -> str: ...
+    @property
     def batch_size(self) -> int: ...
     @property
     def context(self) -> int: ...
@@ -196,8 +198,7 @@ def language_task(
     settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, following: Graph
 ) -> Task:
     """The task of a model with these graphs; `following` computes the logits of the next token."""
-    score = Score(evaluation)
-    writer = Writer(data.tokens, Recomputed(following, settings.context), _start(data))
+    score, writer = Score(evaluation, backend=settings.backend), _writer(settings, data, following)
 
     def sampled(state: State) -> float:
         held_out = data.held_out
@@ -242,6 +243,7 @@ def language_task(
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,
+        knowing_nothing=math.log(len(data.tokens.vocabulary)),
     )
 
 
@@ -265,6 +267,11 @@ def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation:
     )
 
 
+def _writer(settings: TextSettings, data: TextData, following: Graph) -> Writer:
+    reader = Recomputed(following, settings.context, settings.backend)
+    return Writer(data.tokens, reader, _start(data))
+
+
 def _start(data: TextData) -> int:
     """The token that precedes a text without a prompt."""
     if data.whole:
@@ -285,19 +292,18 @@ def _compressed_size(text: bytes) -> int:
 class Score:
     """Computes the mean loss of a text's tokens, in nats, and their number."""
 
-    def __init__(self, graph: Graph, targets: str = "following") -> None:
-        self._graph, self._targets = graph, targets
+    def __init__(self, graph: Graph, targets: str = "following", backend: str = "numpy") -> None:
+        self._graph, self._targets, self._backend = graph, targets, backend
 
     @cached_property
     def program(self) -> Compiled:
-        return compile(self._graph)
+        return compile(self._graph, backend=self._backend)
 
     def __call__(self, state: State, batches: Iterator[Feeds]) -> tuple[float, int]:
         total, count = 0.0, 0
-        own = {name: state[name] for name in self._graph.states}
         for feeds in batches:
             tokens = int((feeds[self._targets] != PAD).sum())
-            total += float(self.program(own, **feeds)["loss"]) * tokens
+            total += float(self.program(state, **feeds)["loss"]) * tokens
             count += tokens
         return total / max(count, 1), count
 

@@ -96,8 +96,8 @@ def masking_task(
 ) -> Task:
     """The task of a model with these graphs; `filling` computes probabilities at some positions."""
     size, length = len(data.tokens), settings.context - 3
-    score = MaskedScore(evaluation)
-    filler = Filler(data.tokens, filling, settings.context)
+    score = MaskedScore(evaluation, settings.backend)
+    filler = Filler(data.tokens, filling, settings.context, settings.backend)
 
     def feeds(step: int) -> Feeds:
         words = random_words(settings.batch_size, settings.seed, _STREAM + 2, step)
@@ -183,18 +183,17 @@ def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str,
 class MaskedScore:
     """Computes mean loss and accuracy of the targets: `score(state, batches)`."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, backend: str = "numpy") -> None:
+        self._graph, self._backend = graph, backend
 
     @cached_property
     def program(self) -> Compiled:
-        return compile(self._graph)
+        return compile(self._graph, backend=self._backend)
 
     def __call__(self, state: State, batches: Iterator[Feeds]) -> dict[str, float]:
-        own = {name: state[name] for name in self._graph.states}
         total = right = count = examples = 0.0
         for feeds in batches:
-            found, asked = self.program(own, **feeds), feeds["targets"] != PAD
+            found, asked = self.program(state, **feeds), feeds["targets"] != PAD
             total += float(found["loss"]) * asked.sum()
             right += (found["predicted"] == feeds["targets"])[asked].sum()
             count += asked.sum()
@@ -213,13 +212,16 @@ class Filler:
     [batch, asked, vocabulary].
     """
 
-    def __init__(self, tokens: TextTokens, graph: Graph, context: int) -> None:
-        self._tokens, self._graph, self._context = tokens, graph, context
+    def __init__(
+        self, tokens: TextTokens, graph: Graph, context: int, backend: str = "numpy"
+    ) -> None:
+        self._tokens, self._graph = tokens, graph
+        self._context, self._backend = context, backend
 
     @cached_property
     def _program(self) -> Compiled:
         """Compiled at its first use."""
-        return compile(self._graph)
+        return compile(self._graph, backend=self._backend)
 
     def __call__(self, state: State, text: str, count: int) -> list[Gap]:
         ids, places = self.encoded(text)
@@ -250,10 +252,9 @@ class Filler:
         padded = np.full((1, self._context), PAD, np.int32)
         padded[:, : ids.shape[1]] = ids
         feeds = {"ids": padded, "segments": np.zeros_like(padded)}
-        own = {name: state[name] for name in self._graph.states}
         gaps: list[Gap] = []
         for place in places:  # one at a time, so that one program serves any number of gaps
-            found = self._program(own, **feeds, places=np.array([[place]], np.int32))
+            found = self._program(state, **feeds, places=np.array([[place]], np.int32))
             row = np.array(found["probabilities"])[0, 0]
             row[: len(SPECIALS)] = row[len(self._tokens) :] = 0.0  # neither is a word
             best = np.argsort(-row, kind="stable")[:count].tolist()

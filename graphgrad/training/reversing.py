@@ -36,6 +36,8 @@ class ReversingSettings(Protocol):
     @property
     def seed(self) -> int: ...
     @property
+    def backend(self) -> str: ...
+    @property
     def batch_size(self) -> int: ...
     @property
     def context(self) -> int: ...
@@ -57,7 +59,7 @@ def reversing_task(settings: ReversingSettings, training: Callable[..., Graph]) 
             fix="--set batch_size=128",
         )
     tokens = TextTokens.build("character", ["".join(map(str, range(KINDS)))])
-    score = MaskedScore(training(len(tokens), training=False))
+    score = MaskedScore(training(len(tokens), training=False), settings.backend)
     digits = cache(lambda: _digits(settings.seed) + int(tokens.encode("0")[0]))
     order = cache(lambda epoch: permutation(TRAINED, settings.seed, _ORDER_STREAM, epoch))
     batches = TRAINED // settings.batch_size

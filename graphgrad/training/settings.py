@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.options import BACKENDS
+from graphgrad.options import BACKENDS, PRECISIONS
 from graphgrad.text import suggestion
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
-SCHEDULES = ("constant", "noam", "cosine", "linear")
+SCHEDULES = ("constant", "inverse_sqrt", "noam", "cosine", "linear", "wsd", "exponential")
 _DIGITS = 30  # of a whole number that is written as 1e3
 
 
@@ -54,17 +54,25 @@ class TrainingSettings:
     accumulate: int = 1
     """Batches whose gradients are gathered for one step, which is that of one large batch; steps
     count updates."""
+    overfit_batches: int = 0
+    """Train on the first so many batches again and again, which every sound model learns by heart;
+    0: on all."""
     optimiser: str = "adam"
     """How a gradient moves a parameter: sgd, momentum, adam or adamw."""
     learning_rate: float = 1e-3
     """The largest η that the schedule reaches."""
     schedule: str = "linear"
-    """How η goes on after the warm-up: constant, noam (1/√step), or cosine or linear, which come
-    down to `final_share` behind the last step."""
+    """How η goes on after the warm-up: constant; inverse_sqrt or noam (both 1/√step); cosine,
+    linear or exponential down to `final_share` behind the last step; wsd (warm-up, stable, decay),
+    which is constant and comes down at the end."""
     final_share: float = 0.0
-    """cosine, linear: the share of `learning_rate` that they come down to."""
+    """cosine, linear, wsd, exponential: the share of `learning_rate` that they come down to."""
+    decay_share: float = 0.2
+    """wsd: the share of `steps` at the end in which η comes down."""
     warmup: int = 100
     """The steps in which η rises to `learning_rate`."""
+    warmup_start: float = 0.0
+    """The η from which it rises."""
     beta1: float = 0.9
     """adam, adamw: how much of the mean of gradients a step keeps."""
     beta2: float = 0.98
@@ -80,6 +88,11 @@ class TrainingSettings:
     *.bias, *.gain` are the biases and norms of the layers here."""
     frozen: str = ""
     """Parameters that stay as they are, by names or patterns with * and ?, separated by commas."""
+    average_decay: float = 0.0
+    """Keep a moving average of the parameters, of which a step keeps at most this share (0.999,
+    say); 0: none."""
+    use_average: bool = True
+    """Measure and show the model with these averages, where there are any."""
     clip_norm: float = 1.0
     """The largest global norm of the gradient; 0 does not clip."""
     surgery: str = ""
@@ -100,10 +113,15 @@ class TrainingSettings:
     perplexity, error or per_byte is better when it is lower, any other when it is higher."""
     patience: int = 0
     """Stop after so many looks at held-out data without a better `best_metric`; 0: never."""
+    tensorboard: bool = False
+    """Write the figures of every step as event files for TensorBoard, too, into the run's folder
+    `tensorboard`."""
     inspect_every: int = 0
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""
     """Which nodes: names or patterns with * and ?, separated by commas; empty means all."""
+    inspect_by: str = ""
+    """An axis, such as head: values that have it are recorded at each index of it."""
     fuse: bool = True
     """Compile elementwise regions and row reductions into kernels: faster steps, after some seconds
     for compiling that a later run with the same shapes of layers does not need."""
@@ -111,12 +129,20 @@ class TrainingSettings:
     backend: str = "numpy"
     """What runs the steps: numpy, or cupy for a CUDA device (`graphgrad guide gpu`); a run may go
     on with the other one."""
+    precision: str = "fp32"
+    """What matrix products read: fp32, tf32, bf16 or fp16 (`graphgrad guide precision`). Parameters
+    stay float32, so a run may go on in another."""
+    loss_scale: float = 65536.0
+    """fp16: the scale of the loss to start with; it is halved where a gradient is not finite."""
+    loss_scale_steps: int = 2000
+    """fp16: after so many steps with finite gradients the scale is doubled."""
 
     def __post_init__(self) -> None:
         one_of("backend", self.backend, BACKENDS)
         one_of("optimiser", self.optimiser, OPTIMISERS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("dtype", self.dtype, ("float32", "float64"))
+        _check_precision(self)
         for name in (
             "steps",
             "batch_size",
@@ -135,16 +161,19 @@ class TrainingSettings:
             "seed",
             "inspect_every",
             "keep_best",
+            "overfit_batches",
             "patience",
+            "warmup_start",
         ):
             at_least(name, getattr(self, name), 0)
         for name in ("steps", "keep_last", "keep_best", "patience"):
             below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
-        for name in ("beta1", "beta2", "momentum", "final_share"):
+        for name in ("beta1", "beta2", "momentum", "final_share", "average_decay"):
             below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise _out_of_range(name, "above 0", getattr(self, name), "1e-3")
+        _check_schedule(self)
         _check_rounded(self)
         below("seed", self.seed, 2**63)  # the state keeps it as int64
         for field in dataclasses.fields(self):
@@ -258,6 +287,37 @@ def below_one(name: str, value: float) -> None:
         raise _out_of_range(name, "at least 0 and below 1", value, "0.1")
 
 
+def _check_schedule(settings: TrainingSettings) -> None:
+    """ConfigurationError where the numbers of a schedule contradict each other."""
+    if settings.warmup_start > settings.learning_rate:
+        raise ConfigurationError(
+            f"the warm-up starts at {settings.warmup_start} and rises to {settings.learning_rate}",
+            fix="set warmup_start below learning_rate",
+        )
+    if not 0 < settings.decay_share <= 1:
+        raise _out_of_range("decay_share", "above 0 and at most 1", settings.decay_share, "0.2")
+    if settings.schedule == "exponential" and not settings.final_share:
+        raise ConfigurationError(
+            "the schedule exponential falls to the share final_share, and no power falls to 0",
+            fix="for example --set final_share=0.01",
+        )
+
+
+def _check_precision(settings: TrainingSettings) -> None:
+    """ConfigurationError for a precision that the dtype has not, or an impossible loss scale."""
+    one_of("precision", settings.precision, PRECISIONS)
+    if settings.precision != "fp32" and settings.dtype != "float32":
+        raise ConfigurationError(
+            f"the precision {settings.precision} is one of models in float32, and dtype is "
+            f"{settings.dtype}",
+            fix="--set dtype=float32, or --precision fp32",
+        )
+    for name in ("loss_scale", "loss_scale_steps"):
+        at_least(name, getattr(settings, name), 1)
+    if math.frexp(settings.loss_scale)[0] != 0.5:
+        raise _out_of_range("loss_scale", "a power of two", settings.loss_scale, "1024")
+
+
 def _check_rounded(settings: TrainingSettings) -> None:
     """ConfigurationError for a rate that is another thing in the run's own precision: 0, 1 or
     infinite, so that the first step would divide by 0 or overflow."""
@@ -266,7 +326,7 @@ def _check_rounded(settings: TrainingSettings) -> None:
         rounded = _rounded(value, settings.dtype)
         if math.isinf(rounded) != math.isinf(value) or (rounded == 0) != (value == 0):
             raise _out_of_range(name, f"within the range of {settings.dtype}", value, "1e-3")
-    for name in ("beta1", "beta2", "momentum"):
+    for name in ("beta1", "beta2", "momentum", "average_decay"):
         value = getattr(settings, name)
         if _rounded(value, settings.dtype) == 1:
             raise _out_of_range(name, f"below 1 in {settings.dtype}", value, "0.99")

@@ -42,6 +42,8 @@ class SortingSettings(Protocol):
     def batch_size(self) -> int: ...
     @property
     def context(self) -> int: ...
+    @property
+    def backend(self) -> str: ...
 
 
 def sorting_task(
@@ -61,8 +63,8 @@ def sorting_task(
     tokens = TextTokens.build("character", ["".join(map(str, range(KINDS)))])
     size, offset = len(tokens), int(tokens.encode("0")[0])
     train, held_out = (part + offset for part in _parts(settings.seed))
-    reader = Recomputed(following(size), settings.context)
-    score = Score(training(size, training=False))
+    reader = Recomputed(following(size), settings.context, settings.backend)
+    score = Score(training(size, training=False), backend=settings.backend)
 
     def right(state: State, sequences: np.ndarray) -> float:
         found = _answers(reader, state, sequences, (*SILENT, EOS))

@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphgrad.data.corpus import Pair
 from graphgrad.decoding import Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
@@ -133,6 +134,11 @@ class Task:
     signatures: Callable[[], Mapping[str, str]] = dict
     """How figures of held-out data that have several definitions are computed, by their names."""
 
+    knowing_nothing: float = math.nan
+    """The loss of a model that gives all classes the same probability, ln V of a vocabulary."""
+    measure_pairs: Callable[[State, Sequence[Pair], Options, Stages], Figures] | None = None
+    """The figures of pairs of texts that a user gives, where the model translates."""
+
     @property
     def unit(self) -> str:
         """What is counted in a batch."""
@@ -141,14 +147,6 @@ class Task:
     def count(self, feeds: Feeds) -> int:
         """The number of examples or tokens in a batch."""
         return len(next(iter(feeds.values()))) if self.tokens is None else self.tokens(feeds)
-
-
-def read_only(state: State) -> State:
-    """Read-only views of the arrays: a program that would write to them raises an error."""
-    views = {name: array.view() for name, array in state.items()}
-    for view in views.values():
-        view.flags.writeable = False
-    return views
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ class Translator:
     """Autoregressive decoding of texts: `translator(state, texts)`, greedy unless options say
     otherwise."""
 
-    def __init__(self, languages: Languages, decodable: Decodable) -> None:
-        self.languages, self._decodable = languages, decodable
+    def __init__(self, languages: Languages, decodable: Decodable, backend: str = "numpy") -> None:
+        self.languages, self._decodable, self._backend = languages, decodable, backend
         longest = languages.longest_target
         # a quarter more than was ever seen; a model that does not stop is stopped there
         self.target_length = min(languages.maximum_length, longest + longest // 4 + 2)
@@ -38,7 +38,7 @@ class Translator:
     @cached_property
     def decoder(self) -> Decoder:
         """The compiled model, made when it is first used: training may never translate."""
-        return Decoder(self._decodable)
+        return Decoder(self._decodable, backend=self._backend)
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""The rules by which a gradient moves a parameter, and the schedules of the learning rate.
+"""The rules by which a gradient moves a parameter.
 
 sgd        w ← w - η g                                  (the lecture's update)
 momentum   v ← μ v + g;  w ← w - η v
@@ -8,17 +8,11 @@ adamw      adam, with w ← w - η λ w beside it           (Loshchilov and Hutt
 
 from __future__ import annotations
 
-import math
-
 from graphgrad.graph import ZEROS, Node, state
 from graphgrad.ops import (
     add,
     cast,
-    cos,
     divide,
-    maximum,
-    minimum,
-    multiply,
     power,
     sqrt,
     subtract,
@@ -34,34 +28,6 @@ def global_norm(gradients: list[Node]) -> Node:
     for square in squares:
         total = total + square
     return sqrt(total, name="gradient_norm")
-
-
-def learning_rate(number: Node, settings: TrainingSettings) -> Node:
-    """The rate of step `number` (from 1). Every schedule but noam warms up linearly.
-
-    noam: rises linearly for `warmup` steps to the learning rate, then falls as 1/√step
-    (Vaswani et al. 2017, equation 3, up to the factor); linear and cosine fall to the share
-    `final_share` at the step after `steps`, so that even with 0 the last one moves something.
-    """
-    warmup, peak = max(settings.warmup, 1), settings.learning_rate
-    rising = minimum(number / float(warmup), 1.0)
-    left = float(max(settings.steps + 1 - settings.warmup, 1))
-    progress = minimum(maximum((number - float(settings.warmup)) / left, 0.0), 1.0)
-    if settings.schedule == "noam":
-        shape = minimum(rising, (number / float(warmup)) ** -0.5)
-    elif settings.schedule == "cosine":
-        shape = rising * _above(settings, 0.5 * (1.0 + cos(progress * math.pi)))
-    elif settings.schedule == "linear":
-        shape = rising * _above(settings, 1.0 - progress)
-    else:
-        shape = rising
-    return multiply(shape, peak, name="learning_rate")
-
-
-def _above(settings: TrainingSettings, falling: Node) -> Node:
-    """What falls from 1 to 0, from 1 to the least rate."""
-    least = settings.final_share
-    return least + (1.0 - least) * falling if least else falling
 
 
 def next_values(

@@ -27,12 +27,6 @@ from graphgrad.errors import (
 pytestmark = needs_compiler
 
 
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> CpuDevice:
-    """What `backend="cupy"` finds on this machine."""
-    return install(monkeypatch, CpuDevice())
-
-
 def counts(device: CpuDevice) -> tuple[int, int, int]:
     return device.starts, device.writes, device.waits
 

@@ -124,6 +124,7 @@ def test_a_blas_without_known_kernel_and_threads_is_a_note() -> None:
         ({"cupy": Package()}, "note", "pip install cupy"),
         ({"cuda": (("NVRTC", ""),)}, "note", "no kernel can be compiled"),
         ({"cuda": (("NVRTC", "/lib"), ("cuBLAS", ""))}, "note", "pip install 'graphgrad[cuda13]'"),
+        ({"cuda": (("cublasLt", ""),)}, "note", "biases and activations are kernels of their own"),
         ({"cupy": Package(failure="no libcublas")}, "note", "no libcublas"),
     ],
 )

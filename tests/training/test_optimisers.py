@@ -73,34 +73,43 @@ def formula(number, settings):
     peak, warmup, steps = settings.learning_rate, settings.warmup, settings.steps
     if number < warmup:
         return peak * number / warmup
-    if settings.schedule == "noam":
+    if settings.schedule in ("noam", "inverse_sqrt"):
         return peak * math.sqrt(max(warmup, 1) / number)
     done = (number - warmup) / (steps + 1 - warmup)
     return {
         "constant": peak,
         "linear": peak * (1 - done),
         "cosine": peak * (1 + math.cos(math.pi * done)) / 2,
+        "wsd": peak * min(1, (steps + 1 - number) / (0.2 * steps + 1)),
+        "exponential": peak * (settings.final_share or 1) ** done,
     }[settings.schedule]
+
+
+def least(schedule):
+    """The share of the peak at the end; exponential has none with 0."""
+    return 0.01 if schedule == "exponential" else 0.0
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("warmup", [0, 1, 10])
 @pytest.mark.parametrize("number", [1, 5, 10, 11, 55, 99, 100])
 def test_schedules_follow_their_formulas(schedule, warmup, number):
-    settings = settings_of(schedule=schedule, warmup=warmup, steps=100, learning_rate=0.3)
+    settings = settings_of(
+        schedule=schedule, warmup=warmup, steps=100, learning_rate=0.3, final_share=least(schedule)
+    )
     expected = formula(number, settings)
     assert rate(number, settings) == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_every_schedule_peaks_at_the_end_of_its_warm_up(schedule):
-    settings = settings_of(schedule=schedule, warmup=10, steps=40)
+    settings = settings_of(schedule=schedule, warmup=10, steps=40, final_share=least(schedule))
     rates = [rate(number, settings) for number in range(1, 41)]
     assert rates[9] == pytest.approx(settings.learning_rate, rel=1e-12)
-    assert max(rates) == rates[9]
+    assert max(rates) == pytest.approx(rates[9], rel=1e-12)
     assert rates == sorted(rates[:10]) + sorted(rates[10:], reverse=True)
     assert rates[-1] > 0, "the last step moves something"
-    if schedule in ("linear", "cosine"):
+    if schedule in ("linear", "cosine", "wsd"):
         assert rate(41, settings) == pytest.approx(0.0, abs=1e-12)
 
 
@@ -116,14 +125,14 @@ def test_noam_is_the_papers_equation(number):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_no_schedule_leaves_its_range_after_the_end(schedule):
     """A run that is resumed with fewer steps than it has done must not climb or go below 0."""
-    settings = settings_of(schedule=schedule, warmup=10, steps=20)
+    settings = settings_of(schedule=schedule, warmup=10, steps=20, final_share=least(schedule))
     for number in (21, 30, 1000):
         assert 0 <= rate(number, settings) <= settings.learning_rate
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_warm_up_longer_than_the_run_still_gives_numbers(schedule):
-    settings = settings_of(schedule=schedule, warmup=50, steps=20)
+    settings = settings_of(schedule=schedule, warmup=50, steps=20, final_share=least(schedule))
     for number in (1, 10, 20):
         expected = settings.learning_rate * number / 50
         assert rate(number, settings) == pytest.approx(expected, rel=1e-12)

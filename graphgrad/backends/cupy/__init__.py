@@ -6,8 +6,9 @@ launches, lowering, rules, merge_launches, backend: from a plan to launches in o
 nvrtc, module: compiles kernels without a device and keeps them on disk
 
 products, capture, device, binding, state, shared_memory, program: a program with memory on a device
-libraries, cublas, cupy_device: the device by CuPy, products by cuBLAS
+epilogues, product_patterns, product_groups: what a product does in the same launch
+libraries, cublas, cublaslt, product_libraries, cupy_device: the device by CuPy, its products
 
 The tests run kernels, and by the same binder whole trainings, on a processor (tests/gpu/cuda_cpu.h,
-tests/cpu_backend.py); cublas.py and cupy_device.py have not run on a device yet.
+tests/cpu_backend.py); cublas.py, cublaslt.py and cupy_device.py have not run on a device yet.
 """

@@ -174,6 +174,13 @@ __device__ inline bool comes_first(T a, long long at, T b, long long other) {
     return (a == b || (a != a && b != b)) && at < other;
 }
 
+// Whether `a`, at its place, ranks before `b`: the larger one does, of equals the first; NaN is last.
+template <class T>
+__device__ inline bool ranks_before(T a, long long at, T b, long long other) {
+    if (a > b || (a == a && b != b)) return true;
+    return (a == b || (a != a && b != b)) && at < other;
+}
+
 // ---------------------------------------------------------------- sums that keep their digits
 
 // total + value, and in `lost` what rounding took from it (Knuth's two-sum)
@@ -241,6 +248,60 @@ __device__ inline T over_group(T value, Combine combine, void* shared) {
             value = combine(value, of_lane(0xffffffffu, value, offset));
     }
     return value;
+}
+
+// ---------------------------------------------------------------- figures of a value
+
+// Of some elements: how many are finite, their mean, the sum of the squares of their distances from
+// it, the smallest and the largest, how many are 0, and how many are not finite.
+struct Figures {
+    double finite, mean, squares, least, most, zeros, other;
+};
+
+__device__ inline Figures no_figures() {
+    return {0.0, 0.0, 0.0, infinity(0.0), -infinity(0.0), 0.0, 0.0};
+}
+
+__device__ inline void add_number(Figures& figures, double x) {
+    if (!is_finite(x)) {
+        figures.other += 1.0;
+        return;
+    }
+    figures.finite += 1.0;
+    const double away = x - figures.mean;
+    figures.mean += away / figures.finite;
+    figures.squares += away * (x - figures.mean);
+    figures.least = minimum(x, figures.least);
+    figures.most = maximum(x, figures.most);
+    if (x == 0.0) figures.zeros += 1.0;
+}
+
+// The figures of two sets of elements together (Chan, Golub and LeVeque 1979).
+__device__ inline Figures both(const Figures& a, const Figures& b) {
+    if (a.finite == 0.0 || b.finite == 0.0) {
+        Figures found = a.finite == 0.0 ? b : a;
+        found.other = a.other + b.other;
+        return found;
+    }
+    const double all = a.finite + b.finite, away = b.mean - a.mean;
+    return {
+        all,
+        a.mean + away * (b.finite / all),
+        a.squares + b.squares + away * away * (a.finite * (b.finite / all)),
+        minimum(a.least, b.least),
+        maximum(a.most, b.most),
+        a.zeros + b.zeros,
+        a.other + b.other,
+    };
+}
+
+__device__ inline void store_figures(double* to, const Figures& its) {
+    to[0] = its.finite, to[1] = its.mean, to[2] = its.squares, to[3] = its.least;
+    to[4] = its.most, to[5] = its.zeros, to[6] = its.other;
+}
+
+__device__ inline Figures load_figures(const double* from) {
+    return {from[0], from[1], from[2], from[3], from[4], from[5], from[6]};
 }
 
 // ---------------------------------------------------------------- random numbers

@@ -22,7 +22,7 @@ Strides = tuple[int, ...]
 @cache
 def device_functions() -> str:
     """What every kernel may call: the text that stands in front of the kernels of a module."""
-    return _resource("device.cuh")
+    return "\n".join(map(_resource, ("device.cuh", "attention.cuh")))
 
 
 @cache
@@ -60,7 +60,7 @@ def copy_text(dtype: np.dtype | str, rank: int, adds: bool = False) -> str:
     Its words: how many elements, the sizes of all axes but the first, the strides in elements of
     what is read and of what is written, from where, to where.
     """
-    kind, places = C_TYPES[str(dtype)], range(rank)
+    kind, places = C_TYPES.get(str(dtype), str(dtype)), range(rank)
     parameters = [
         "const long long count",
         *(f"const long long size{axis}" for axis in places if axis),

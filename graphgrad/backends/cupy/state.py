@@ -33,6 +33,10 @@ class ResidentState(Mapping[str, np.ndarray]):
         return ReadOnlyState(self)
 
     @abstractmethod
+    def ghost(self, name: str) -> np.ndarray:
+        """An array of the shape and dtype of this name's, without its numbers."""
+
+    @abstractmethod
     def place(self, name: str) -> tuple[Memory, int]:
         """The memory of an array, and how many bytes into it the array begins."""
 
@@ -83,6 +87,10 @@ class DeviceState(ResidentState):
             self.device.write(self._arrays[name], value)
         self.changed(values)
 
+    def ghost(self, name: str) -> np.ndarray:
+        array = self._arrays[name]
+        return np.broadcast_to(np.zeros((), array.dtype), array.shape)
+
     def place(self, name: str) -> tuple[Memory, int]:
         return self.memory, self.offsets[name]
 
@@ -125,6 +133,9 @@ class ReadOnlyState(ResidentState):
     def read_only(self) -> ResidentState:
         return self
 
+    def ghost(self, name: str) -> np.ndarray:
+        return self.state.ghost(name)
+
     def place(self, name: str) -> tuple[Memory, int]:
         return self.state.place(name)
 
@@ -152,7 +163,10 @@ class JoinedState(ResidentState):
 
     def __init__(self, parts: Sequence[ResidentState]) -> None:
         self.parts, self.device = tuple(parts), parts[0].device
-        self._of = {name: part for part in reversed(self.parts) for name in part}
+        self._of = {name: part for part in self.parts for name in part}
+
+    def ghost(self, name: str) -> np.ndarray:
+        return self._of[name].ghost(name)
 
     def place(self, name: str) -> tuple[Memory, int]:
         return self._of[name].place(name)
