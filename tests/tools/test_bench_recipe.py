@@ -16,15 +16,6 @@ from graphgrad.tools.peers import graphgrad_peer
 
 SIZES = "layers=1 width=16 heads=2 inner=16 dropout=0.1"
 SMALL = f"{SIZES} batch_tokens=48 buckets=3 maximum_length=20".split()
-    "layers=1",
-    "width=16",
-    "heads=2",
-    "inner=16",
-    "batch_tokens=48",
-    "buckets=3",
-    "maximum_length=20",
-    "dropout=0.1",
-]
 WORDS = ["a", "the", "man", "dog", "runs", "sees", "red", "big", "and"]
 FILES = ("train", "valid", "test.2016")
 
