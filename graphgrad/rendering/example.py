@@ -58,7 +58,8 @@ def example_annotations(
     deltas = {node: graph.delta_or_none(node) for node in wanted}
     needed = list(dict.fromkeys([*wanted, *(d for d in deltas.values() if d is not None)]))
     values = values_of(graph, needed, feeds, state)
-    cards, delta_cards = {}, {}
+    cards: dict[str, Card] = {}
+    delta_cards: dict[str, Card] = {}
     texts, delta_texts = dict(found.values), dict(found.deltas)
     for node, name in wanted.items():
         _shown(values[node], name, texts, cards)
