@@ -13,7 +13,7 @@ from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.fusion import fuse
 from graphgrad.options import Options
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.passes import DEVICE_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
 
@@ -23,7 +23,7 @@ def device_plan(
 ) -> Plan:
     """The plan of a graph for a device; unless `epilogues`, products are nothing else."""
     first, _ = optimise(graph, PASSES)
-    second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *FUSING_PASSES))
+    second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *DEVICE_PASSES))
     schedule = make_schedule(second, [second.outputs[name] for name in guards])
     groups = fuse(schedule, Options(smallest_kernel=1, backend="cupy"))
     return make_plan(schedule, join_products(schedule, groups) if epilogues else groups)

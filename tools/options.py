@@ -18,6 +18,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from graphgrad.options import PRECISIONS
+
 
 class Option:
     """An option or a positional argument, with the arguments of `argparse`'s `add_argument`."""
@@ -52,6 +54,21 @@ MODEL_OPTION = Option(
     "is not one that you trained with: it is run",
 )
 """`--model FILE`, by which a user names the file of a run's model."""
+
+PRECISION_OPTION = Option(
+    "--precision",
+    choices=PRECISIONS,
+    help="what matrix products read (`graphgrad guide precision`; default: fp32, or what the run "
+    "had before)",
+)
+"""`--precision P`, which is short for `--set precision=P`."""
+
+
+def assignments_of(arguments: argparse.Namespace) -> list[str]:
+    """What `--set` and `--precision` say, as `KEY=VALUE`."""
+    asked = [] if arguments.precision is None else [f"precision={arguments.precision}"]
+    return [*arguments.set, *asked]
+
 
 CHECKPOINT_OPTION = Option(
     "--checkpoint",

@@ -37,6 +37,11 @@ def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
 def _steps_and_checkpoints(run: OpenRun) -> list[str]:
     """What a step is where it is not one batch, and which states stay on the disk."""
     settings, lines = run.settings, []
+    if settings.precision != "fp32" and settings.backend == "numpy":
+        lines.append(
+            f"precision: {settings.precision}; products of the backend numpy are rounded as on a "
+            "device and computed in float32, so steps are no faster than in fp32"
+        )
     if settings.accumulate > 1:
         lines.append(
             f"steps: each is {settings.accumulate} batches, whose gradients are accumulated; "
