@@ -21,6 +21,7 @@ from functools import partial
 
 from graphgrad.data.python_text import python_documentation_and_source
 from graphgrad.data.text_tokens import KINDS
+from graphgrad.data.vocabulary import EOS
 from graphgrad.decoding import Decodable
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
@@ -45,11 +46,12 @@ from graphgrad.ops import (
     matmul,
     mean_over_targets,
 )
-from graphgrad.training.language import EOS, PAD, SILENT, language_task, load_text
+from graphgrad.training.language import PAD, language_task, load_text
 from graphgrad.training.optimisers import randomness_of_run
 from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
 from graphgrad.training.sorting import sorting_task
 from graphgrad.training.task import Task
+from graphgrad.training.writer import SILENT
 
 DEVIATION = 0.02
 """Of every matrix at the start, as in GPT-2."""

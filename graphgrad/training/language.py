@@ -26,21 +26,18 @@ from graphgrad.compile import Compiled, compile
 from graphgrad.data.corpus import random_words
 from graphgrad.data.documents import Documents, read_documents, split_documents
 from graphgrad.data.text_tokens import TextTokens
-from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
-from graphgrad.decoding import Decodable, Decoder, Options, Sentence
+from graphgrad.data.vocabulary import EOS, PAD, Vocabulary
+from graphgrad.decoding import Decodable, Decoder, Options
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
 from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.prompts import Prompts, answered_rows
 from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.writer import Writer
 
 VOCABULARY_FILE, TEXT_FILE = "vocabulary-position.json", "text.json"
 """Named after the axis of the tokens, so that pictures label it with them."""
-SILENT = (PAD, BOS, UNK)
-"""Tokens without text."""
-LENGTH = 200
-"""The default number of generated tokens."""
 _WINDOW_STREAM, _SAMPLE_STREAM = 7, 8
 _SAMPLED = 20  # random batches, as many as nanoGPT takes
 _EVALUATED = 32  # windows of held-out text at a time
@@ -301,33 +298,3 @@ class Score:
             total += float(self.program(state, **feeds)["loss"]) * tokens
             count += tokens
         return total / max(count, 1), count
-
-
-class Writer:
-    """Continues a text, piece by piece: `writer(state, prompt, options, length)`.
-
-    A piece is the text of a token or, where a character has several tokens, of these. The text ends
-    when the model ends its document, or after `length` tokens.
-    """
-
-    def __init__(
-        self, tokens: TextTokens, decoder: Decoder, start: int, length: int = LENGTH
-    ) -> None:
-        self.tokens, self.decoder, self.start, self.length = tokens, decoder, start, length
-
-    def __call__(
-        self, state: State, prompt: str, options: Options, length: int | None = None
-    ) -> Iterator[str]:
-        ids = self.tokens.encode(prompt).tolist() or [self.start]
-        sentence = Sentence(ids, self.length if length is None else length)
-        pending: list[int] = []
-        for number in self.decoder.stream(state, sentence, options):
-            if number == EOS:
-                break
-            pending.append(number)
-            text = self.tokens.decode(pending)
-            if not text.endswith("\ufffd") or len(pending) == 4:
-                yield self.tokens.gap + text
-                pending = []
-        if pending:
-            yield self.tokens.gap + self.tokens.decode(pending)

@@ -23,8 +23,9 @@ from graphgrad.decoding import Decodable, Decoder, Sentence
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.training.decay import step_that_decays_matrices
-from graphgrad.training.language import SILENT, VOCABULARY_FILE, Score, Writer
+from graphgrad.training.language import VOCABULARY_FILE, Score
 from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.writer import SILENT, Writer
 
 LENGTH, KINDS = 6, 3
 EXAMINED, VALIDATED = 5000, 500
