@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.passes import (
+    DEVICE_PASSES,
     FUSING_PASSES,
     PASSES,
     PRECISION_PASSES,
@@ -108,7 +109,7 @@ class Options:
         smallest = self.smallest_attention
         if smallest is None:
             smallest = SMALLEST_ATTENTION[self.backend]
-        left = FUSING_PASSES
+        left = FUSING_PASSES if self.backend == "numpy" else DEVICE_PASSES
         if smallest is None:
             return tuple(each for each in left if each is not join_attention)
         joined = join_attention_from(smallest)

@@ -113,6 +113,9 @@ class TrainingSettings:
     perplexity, error or per_byte is better when it is lower, any other when it is higher."""
     patience: int = 0
     """Stop after so many looks at held-out data without a better `best_metric`; 0: never."""
+    tensorboard: bool = False
+    """Write the figures of every step as event files for TensorBoard, too, into the run's folder
+    `tensorboard`."""
     inspect_every: int = 0
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""

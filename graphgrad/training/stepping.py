@@ -25,6 +25,7 @@ from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.loss_scale import LOSS_SCALE
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.task import Feeds
+from graphgrad.training.tensorboard import EventWriter
 from graphgrad.training.verification import overflown
 
 Results = Mapping[str, np.ndarray]
@@ -39,6 +40,7 @@ class Programs:
     """The batches of the run, for the plain program."""
     recorder: Recorder | None = None
     history: HistoryWriter | None = None
+    events: EventWriter | None = None
 
     def run(
         self, state: Mapping[str, np.ndarray], feeds: Feeds, step: int | None

@@ -40,6 +40,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.stepping import Programs, need_finite, one_step
+from graphgrad.training.tensorboard import FOLDER, EventWriter
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import verify_first_step
 from graphgrad.training.waiting import Waiting
@@ -192,8 +193,11 @@ def check_settings(run: OpenRun) -> None:
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
     settings = run.settings
     ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate)
+    events = None
+    if settings.tensorboard:
+        events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead)
+        return Programs(compiled, ahead, events=events)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -202,7 +206,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Pr
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, ahead, recorder, history)
+    return Programs(compiled, ahead, recorder, history, events)
 
 
 def _steps(
@@ -241,6 +245,8 @@ def _steps(
             saving |= step in validations.best(settings.keep_best) or problem is not None
             saving |= _is_stale(run, validations)
         run.folder.append_metrics(record, durable=saving)
+        if programs.events is not None:
+            programs.events.add(record)
         if programs.history is not None and done.figures is not None:
             programs.history.append(step, done.figures, durable=saving)
         if saving:
@@ -278,11 +284,13 @@ def _show(
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(read_only(run.weights)):
+    samples = list(run.task.examples(read_only(run.weights)))
+    for line in samples:
         progress.message(f"    {line}")
         run.folder.log(line)
     named = {f"{HELD_OUT}{name}": value for name, value in figures.items() if name != "examples"}
-    return figures, named | _signatures(run)
+    said = {"samples": samples} if samples else {}
+    return figures, named | said | _signatures(run)
 
 
 def _doubt(run: OpenRun, shown: Progress, doubts: Iterable[str]) -> None:
