@@ -194,8 +194,7 @@ def language_task(
     settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, decodable: Decodable
 ) -> Task:
     """The task of a model that declares these graphs, and can be decoded."""
-    score = Score(evaluation, backend=settings.backend)
-    writer = Writer(data.tokens, Decoder(decodable, backend=settings.backend), _start(data))
+    score, writer = Score(evaluation, backend=settings.backend), _writer(settings, data, decodable)
 
     def sampled(state: State) -> float:
         held_out = data.held_out
@@ -262,6 +261,10 @@ def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation:
         lambda state, text: "".join(writer(state, text, Options(), 1)),
         data.tokens.vocabulary.tokens.__getitem__,
     )
+
+
+def _writer(settings: TextSettings, data: TextData, decodable: Decodable) -> Writer:
+    return Writer(data.tokens, Decoder(decodable, backend=settings.backend), _start(data))
 
 
 def _start(data: TextData) -> int:
