@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.backends import need_backend
 from graphgrad.checks.agreement import Agreement, compare_program
 from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.lint import lint
@@ -23,12 +24,19 @@ from graphgrad.models import BUILTIN
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.opening import (
+    backend_values,
     is_run,
     model_of,
     refuse_model_option,
     run_of,
 )
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import (
+    BACKEND_OPTION,
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    Option,
+    add_options,
+)
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
@@ -58,6 +66,7 @@ checkpoint, on its next batch.
     graphgrad check my_model.py --json
     graphgrad check my_model.py --lint
     graphgrad check runs/transformer-001
+    graphgrad check transformer --backend cupy
 
 The exit code is 1 where a delta or the program is wrong, else 0. `kink`: the loss has no
 derivative there (relu at 0, a tie of a maximum). `replaced`: the model replaces the derivative by a
@@ -69,6 +78,7 @@ _SHAKE = 0.05
 OPTIONS = (
     Option("model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
     MODEL_OPTION,
+    BACKEND_OPTION,
     CHECKPOINT_OPTION,
     Option(
         "--node",
@@ -149,7 +159,7 @@ class _Subject:
 
 def _subject(arguments: argparse.Namespace) -> _Subject:
     if is_run(arguments.model):
-        values = assigned(arguments.set)
+        values = {**assigned(arguments.set), **backend_values(arguments)}
         opened = run_of(
             arguments.model,
             values,
@@ -159,7 +169,11 @@ def _subject(arguments: argparse.Namespace) -> _Subject:
         return _Subject(opened.model, opened.settings, opened)
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
-    return _Subject(model, with_assignments(model.settings, arguments.set))
+    settings = with_values(
+        with_assignments(model.settings, arguments.set), backend_values(arguments)
+    )
+    need_backend(settings.backend)
+    return _Subject(model, settings)
 
 
 def _agreement(subject: _Subject) -> Agreement:
@@ -171,7 +185,9 @@ def _agreement(subject: _Subject) -> Agreement:
         task = subject.model.task(settings, {})
         graph, feeds = task.step(task.graph, settings), task.feeds(0)
         state = initial_state(graph, settings.seed)
-    compiled = compile(graph, guards=("loss", GRADIENT_NORM), fuse=settings.fuse)
+    compiled = compile(
+        graph, guards=("loss", GRADIENT_NORM), fuse=settings.fuse, backend=settings.backend
+    )
     return compare_program(compiled, feeds, state)
 
 

@@ -11,7 +11,7 @@ from graphgrad.backends import read_only
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.task import Figures
@@ -31,7 +31,7 @@ are done, which are the shortest.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--by-language",
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints; 130 where it was interrupted."""
     options = options_of(arguments)
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     figures, languages, interrupted = _measured(opened, options, arguments.by_language)
     if interrupted:
         tell("interrupted: the figures are of the examples that were done, the shortest ones")

@@ -18,6 +18,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from graphgrad.options import BACKENDS
+
 
 class Option:
     """An option or a positional argument, with the arguments of `argparse`'s `add_argument`."""
@@ -43,6 +45,14 @@ def add_options(parser: argparse.ArgumentParser, table: Iterable[Option | OneOf]
         else:
             parser.add_argument(*entry.names, **entry.keywords)
 
+
+BACKEND_OPTION = Option(
+    "--backend",
+    choices=BACKENDS,
+    help="what computes: numpy, or cupy for a CUDA device (default: what the run was trained with "
+    "where the machine has it, else numpy)",
+)
+"""`--backend NAME`, by which a user chooses between the processor and a device."""
 
 MODEL_OPTION = Option(
     "--model",

@@ -72,6 +72,7 @@ def inspect_values(
     state: Arrays | None = None,
     patterns: Sequence[str] = ("*",),
     passes: Sequence[Pass] = PASSES,
+    backend: str = "numpy",
 ) -> tuple[NodeReport, ...]:
     """Reports on every node of a derived graph that a name or pattern matches, in order.
 
@@ -84,7 +85,8 @@ def inspect_values(
         node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
     ]
     chosen = matching(graph, patterns, shown)
-    figures = _figures(graph, _needed(graph, chosen), feeds, state or {}, passes)
+    given = feeds, state or {}, passes, backend
+    figures = _figures(graph, _needed(graph, chosen), *given)
     return tuple(_report(graph, node, figures) for node in chosen)
 
 
@@ -99,11 +101,16 @@ def _needed(graph: Graph, chosen: Iterable[Node]) -> Iterator[Node]:
 
 
 def _figures(
-    graph: Graph, needed: Iterable[Node], feeds: Arrays, state: Arrays, passes: Sequence[Pass]
+    graph: Graph,
+    needed: Iterable[Node],
+    feeds: Arrays,
+    state: Arrays,
+    passes: Sequence[Pass],
+    backend: str,
 ) -> dict[Node, Figures]:
     """The figures of each needed node, from one evaluation of the optimised graph."""
     found: dict[Node, Figures] = {}
-    for nodes, value in distinct_values(graph, needed, feeds, state, passes):
+    for nodes, value in distinct_values(graph, needed, feeds, state, passes, backend):
         found.update(dict.fromkeys(nodes, figures_of(value)))
     return found
 
