@@ -26,7 +26,7 @@ by index
     gather one_hot put_along_axis scatter_add take_along_axis write_rows
 softmax, losses, dropout
     cross_entropy half_squared_error log_softmax mean_over_targets softmax standardise
-    dropout_mask
+    dropout_mask dot_product_attention
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 graphs and deltas
@@ -102,6 +102,7 @@ from graphgrad.ops import (
     cos,
     cross_entropy,
     divide,
+    dot_product_attention,
     dropout_mask,
     equal,
     erf,
@@ -213,6 +214,7 @@ __all__ = [
     "derive",
     "dimension",
     "divide",
+    "dot_product_attention",
     "dropout_mask",
     "elementwise",
     "equal",

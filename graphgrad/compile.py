@@ -263,6 +263,7 @@ def compile(
     smallest_kernel: int | None = None,
     programs: int = PROGRAMS,
     backend: str = "numpy",
+    smallest_attention: int | None = None,
     precision: str = "fp32",
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
@@ -286,6 +287,8 @@ def compile(
       `compiled.on_device(state)` is a state that stays there.
     - `precision`: what matrix products read: "fp32", "tf32", "bf16" or "fp16" (`graphgrad guide
       precision`). The casts are nodes of `compiled.program().graph`.
+    - `smallest_attention`: the number of scores (queries · keys) of a head from which on attention
+      is one operation in fused programs, unless its scores, weights or their deltas are asked for.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -296,6 +299,7 @@ def compile(
     options = Options(
         fuse=fuse and COMPILES,
         smallest_kernel=smallest_kernel,
+        smallest_attention=smallest_attention,
         programs=programs,
         backend=backend,
         precision=precision,

@@ -5,11 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.passes import FUSING_PASSES, PASSES, PRECISION_PASSES, SPECIALISED_PASSES, Pass
+from graphgrad.passes import (
+    FUSING_PASSES,
+    PASSES,
+    PRECISION_PASSES,
+    SPECIALISED_PASSES,
+    Pass,
+    join_attention,
+    join_attention_from,
+)
 from graphgrad.text import suggestion
 
 PROGRAMS = 128
@@ -18,6 +26,9 @@ needs some two kilobytes per node."""
 
 BACKENDS = ("numpy", "cupy")
 """What runs a program: the processor with NumPy, or a CUDA device with CuPy."""
+
+SMALLEST_ATTENTION: Mapping[str, int | None] = {"numpy": None, "cupy": 1}
+"""The smallest number of scores of a head for attention as one operation; None: never."""
 
 PRECISIONS = tuple(PRECISION_PASSES)
 """What matrix products read: float32, float32 with 11 binary digits, bfloat16 or float16."""
@@ -43,6 +54,9 @@ class Options:
     """On a device, do biases, activations and sums in the launch of the product beside them."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
+    smallest_attention: int | None = None
+    """The smallest number of scores (queries · keys) of a head from which on attention is one
+    operation, where nobody asks for its parts; None for that of the backend."""
     programs: int = PROGRAMS
     """The number of programs for different sizes that are kept."""
     passes_left_out: frozenset[str] = frozenset()
@@ -87,12 +101,24 @@ class Options:
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
 
+    @property
+    def fusing_passes(self) -> tuple[Pass, ...]:
+        """The passes that run last if operations are fused."""
+        smallest = self.smallest_attention
+        if smallest is None:
+            smallest = SMALLEST_ATTENTION[self.backend]
+        left = FUSING_PASSES
+        if smallest is None:
+            return tuple(each for each in left if each is not join_attention)
+        joined = join_attention_from(smallest)
+        return tuple(joined if each is join_attention else each for each in left)
+
     def passes_of_a_program(
         self, specialised: Sequence[Pass]
     ) -> tuple[tuple[Pass, ...], tuple[Pass, ...]]:
         """The passes that run once the sizes are known: those that keep all values, and, in mixed
         precision, the one that rounds what products read and those after it."""
-        fusing = FUSING_PASSES if self.fuse else ()
+        fusing = self.fusing_passes if self.fuse else ()
         if self.precision == "fp32":
             return self.remaining((*specialised, *fusing)), ()
         rounding = PRECISION_PASSES[self.precision]

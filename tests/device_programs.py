@@ -25,7 +25,7 @@ def device_plan(
     first, _ = optimise(graph, PASSES)
     second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *FUSING_PASSES))
     schedule = make_schedule(second, [second.outputs[name] for name in guards])
-    groups = fuse(schedule, Options(smallest_kernel=1))
+    groups = fuse(schedule, Options(smallest_kernel=1, backend="cupy"))
     return make_plan(schedule, join_products(schedule, groups) if epilogues else groups)
 
 

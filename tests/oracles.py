@@ -10,13 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from attention_oracle import oracles as attention_oracles
 from scipy import special, stats
 
 from graphgrad import Operation
 from graphgrad.graph import constant, extent, iota
 from graphgrad.ops import arithmetic as a
+from graphgrad.ops import attention, contraction, frames, random, ranking, writing
 from graphgrad.ops import composite as c
-from graphgrad.ops import contraction, frames, random, ranking, writing
 from graphgrad.ops import functions as f
 from graphgrad.ops import indexing as i
 from graphgrad.ops import movement as m
@@ -199,4 +200,5 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     c.standardise: standardise,
     c.cross_entropy: cross_entropy,
     c.half_squared_error: lambda x, y: np.linalg.norm(np.ravel(x - y)) ** 2 / 2,
+    **dict(zip(attention.OPERATIONS, attention_oracles(dropout_mask), strict=True)),
 }

@@ -24,7 +24,6 @@ from graphgrad.models import BUILTIN
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.opening import (
-    backend_values,
     is_run,
     model_of,
     refuse_model_option,
@@ -34,8 +33,10 @@ from graphgrad.tools.options import (
     BACKEND_OPTION,
     CHECKPOINT_OPTION,
     MODEL_OPTION,
+    PRECISION_OPTION,
     Option,
     add_options,
+    assignments_of,
 )
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.optimisers import GRADIENT_NORM
@@ -65,6 +66,7 @@ checkpoint, on its next batch.
     graphgrad check transformer --node decoder.0.attention.scores
     graphgrad check my_model.py --json
     graphgrad check my_model.py --lint
+    graphgrad check transformer --precision bf16          the program with its casts
     graphgrad check runs/transformer-001
     graphgrad check transformer --backend cupy
 
@@ -73,6 +75,8 @@ derivative there (relu at 0, a tie of a maximum). `replaced`: the model replaces
 rule of its own.
 """
 _SHAKE = 0.05
+_EXACT = {"dtype": "float64", "precision": "fp32"}
+"""The settings of finite differences."""
 
 
 OPTIONS = (
@@ -93,6 +97,7 @@ OPTIONS = (
         default=[],
         help="change a setting; may be repeated",
     ),
+    PRECISION_OPTION,
     Option(
         "--lint",
         action="store_true",
@@ -114,8 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = subject.model
     if arguments.lint:
         return _lint(subject, arguments)
-    small = with_values(subject.settings, {**model.check, "dtype": "float64"}, model.name)
-    settings = with_assignments(small, arguments.set)
+    small = with_values(subject.settings, {**model.check, **_EXACT}, model.name)
+    exactly = [each for each in arguments.set if not each.startswith("precision=")]
+    settings = with_assignments(small, exactly)
     task = model.task(settings, dict(subject.run.task.files) if subject.run else {})
     started = time.perf_counter()
     verdicts = check(
@@ -159,7 +165,7 @@ class _Subject:
 
 def _subject(arguments: argparse.Namespace) -> _Subject:
     if is_run(arguments.model):
-        values = {**assigned(arguments.set), **backend_values(arguments)}
+        values = assigned(assignments_of(arguments))
         opened = run_of(
             arguments.model,
             values,
@@ -169,9 +175,7 @@ def _subject(arguments: argparse.Namespace) -> _Subject:
         return _Subject(opened.model, opened.settings, opened)
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
-    settings = with_values(
-        with_assignments(model.settings, arguments.set), backend_values(arguments)
-    )
+    settings = with_assignments(model.settings, assignments_of(arguments))
     need_backend(settings.backend)
     return _Subject(model, settings)
 
@@ -186,7 +190,11 @@ def _agreement(subject: _Subject) -> Agreement:
         graph, feeds = task.step(task.graph, settings), task.feeds(0)
         state = initial_state(graph, settings.seed)
     compiled = compile(
-        graph, guards=("loss", GRADIENT_NORM), fuse=settings.fuse, backend=settings.backend
+        graph,
+        guards=("loss", GRADIENT_NORM),
+        fuse=settings.fuse,
+        precision=settings.precision,
+        backend=settings.backend,
     )
     return compare_program(compiled, feeds, state)
 

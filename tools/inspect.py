@@ -52,6 +52,7 @@ that were recorded in training, --compare a second run beside this one. The run 
     graphgrad inspect runs/feedforward-001 --node hidden.h2.a --json
     graphgrad inspect runs/transformer-001 --steps --figure std
     graphgrad inspect runs/transformer-001 --compare runs/transformer-002 --limit 20
+    graphgrad inspect runs/transformer-001 --node "*.scores" --by head
     graphgrad inspect transformer --explain decoder.output.logits
 """
 _HEADINGS = (
@@ -81,6 +82,11 @@ OPTIONS = (
         action="append",
         default=[],
         help="a name, or a pattern with * and ?; may be repeated",
+    ),
+    Option(
+        "--by",
+        metavar="AXIS",
+        help="a row for each index of this axis, such as head or query, of nodes that have it",
     ),
     Option(
         "--sort",
@@ -166,6 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
             opened.state,
             arguments.node or ("*",),
             backend=opened.settings.backend,
+            by=arguments.by or "",
         ),
         sort,
         arguments.limit,
@@ -193,7 +200,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _reject_ignored_options(arguments: argparse.Namespace) -> None:
     """Raises ConfigurationError for an option that would have no effect."""
     if arguments.explain:
-        for name in ("node", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
+        for name in ("node", "by", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
             value = getattr(arguments, name)
             if value is not None and value is not False and value != []:  # 0 is a limit
                 raise ConfigurationError(
@@ -201,6 +208,10 @@ def _reject_ignored_options(arguments: argparse.Namespace) -> None:
                 )
     elif arguments.depth != STEPS:
         raise ConfigurationError("--depth belongs to --explain", fix="add --explain NODE")
+    elif arguments.by and (arguments.steps or arguments.compare):
+        raise ConfigurationError(
+            "--by divides the values of one batch", fix="record them so: graphgrad train … --by"
+        )
     elif arguments.figure and not (arguments.steps or arguments.compare):
         raise ConfigurationError(
             "--figure belongs to --steps and --compare",

@@ -15,6 +15,7 @@ from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
+from graphgrad.rendering.plot_held_out import plot_held_out
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
@@ -24,15 +25,17 @@ from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
 
-HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
+HELP = (
+    "draw the loss, held-out figures, gradient flow, schedule, update ratios or attention of a run"
+)
 DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending of its name.
 
     graphgrad plot runs/transformer-001
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
     graphgrad plot runs/transformer-001 --what all
 
-loss and schedule use the metrics that every run writes; updates, and flow over the steps, use the
-figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
+loss, held_out and schedule use the metrics that every run writes; updates, and flow over steps, use
+the figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
 recorded figures, use one batch with the parameters of the newest checkpoint.
 """
 
@@ -84,6 +87,10 @@ def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     return plot_loss(folder.metrics(), folder.path.name, evaluation)
 
 
+def _held_out(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_held_out(folder.metrics(), folder.path.name)
+
+
 def _schedule(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     return plot_schedule(folder.metrics(), folder.path.name)
 
@@ -129,6 +136,7 @@ def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
 
 PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "loss": _loss,
+    "held_out": _held_out,
     "schedule": _schedule,
     "flow": _flow,
     "updates": _updates,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from graphgrad.backprop import derive
@@ -14,7 +15,7 @@ from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
-from graphgrad.passes import sizes_of
+from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
@@ -24,7 +25,15 @@ from graphgrad.tools.opening import (
     refuse_model_option,
     run_of,
 )
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.options import (
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    PRECISION_OPTION,
+    OneOf,
+    Option,
+    add_options,
+    assignments_of,
+)
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
@@ -42,6 +51,7 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render transformer --fold --forward --direction up --output figure.svg
     graphgrad render transformer --fold --format mermaid
     graphgrad render transformer --set layers=6 --depth 3 --forward --output forward.pdf
+    graphgrad render transformer --precision bf16 --output casts.svg
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
 """
@@ -93,6 +103,7 @@ OPTIONS = (
         "default), or draw the graph alone",
     ),
     Option("--constants", action="store_true", help="draw constants too"),
+    PRECISION_OPTION,
     Option(
         "--set",
         metavar="KEY=VALUE",
@@ -101,6 +112,14 @@ OPTIONS = (
         help="change a setting; may be repeated",
     ),
 )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that nobody has trained, and what its products read."""
+
+    task: Task
+    precision: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -144,8 +163,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _page(arguments: argparse.Namespace, view: View) -> bytes:
     """The page of a model's graph, or of a run with all sections for its newest state."""
     found = _run_or_task(arguments)
-    task = found.task if isinstance(found, OpenRun) else found
-    sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
+    task = found.task
+    sections = {} if arguments.forward or isinstance(found, _Model) else run_sections(found)
     graph = _drawn(found, arguments.forward)
     feeds = task.feeds(found.next_batch if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
@@ -154,17 +173,20 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     ).encode()
 
 
-def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
-    """The forward graph, or the graph with deltas.
+def _drawn(found: OpenRun | _Model, forward: bool) -> Graph:
+    """The forward graph, or the graph with deltas, with the casts of mixed precision.
 
     That of a model has all deltas; that of a run is the graph of its training step.
     """
     if isinstance(found, OpenRun):
-        return found.task.graph if forward else found.graph
-    return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
+        graph = found.task.graph if forward else found.graph
+        return mixed_precision(graph, found.settings.precision)
+    graph = found.task.graph
+    graph = graph if forward else derive(graph, graph.outputs["loss"])
+    return mixed_precision(graph, found.precision)
 
 
-def _annotations(found: OpenRun | Task, graph: Graph) -> Annotations | None:
+def _annotations(found: OpenRun | _Model, graph: Graph) -> Annotations | None:
     """Annotations of a run at its next batch; a model has none, as nothing is trained."""
     if not isinstance(found, OpenRun):
         return None
@@ -173,10 +195,10 @@ def _annotations(found: OpenRun | Task, graph: Graph) -> Annotations | None:
     return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, batch)
 
 
-def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
+def _run_or_task(arguments: argparse.Namespace) -> OpenRun | _Model:
     """The run, if the name is that of a folder, or the task of a model."""
     if is_run(arguments.model):
-        values = assigned(arguments.set)
+        values = assigned(assignments_of(arguments))
         return run_of(
             arguments.model,
             values,
@@ -185,4 +207,5 @@ def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
         )
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
-    return model.task(with_assignments(model.settings, arguments.set), {})
+    settings = with_assignments(model.settings, assignments_of(arguments))
+    return _Model(model.task(settings, {}), settings.precision)

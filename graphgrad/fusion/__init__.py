@@ -2,6 +2,7 @@
 
 reading, slow: the values that a kernel can read, and the operations that are left to NumPy
 region, grouping: regions grow along the schedule and become groups, ordered as they run
+joint: operations that are computed in one step although no loop nest does it
 statements, builder, nest: the loops of a region as data, which each backend renders as text
 """
 

@@ -14,11 +14,11 @@ from graphgrad.schedule import Schedule
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """One operation, or a region that a loop nest computes.
+    """One operation, several that one step computes (joint.py), or a region for a loop nest.
 
     `outputs` are the nodes that are read outside of the group; only they get a place in memory.
     `may_overwrite` lists, for an output, the inputs that it may overwrite if they are not read
-    later. `nest` is None for one operation.
+    later. `nest` is None where no loop nest computes it.
     """
 
     nodes: tuple[Node, ...]

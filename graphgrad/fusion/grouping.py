@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.group import Group, single_operation
+from graphgrad.fusion.joint import with_joint_groups
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.fusion.reading import broadcast_source, is_generator
 from graphgrad.fusion.region import Region, find_regions, rematerialised_values
@@ -67,7 +68,8 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
         ]
         last = max(position[node] for node in region.roles)
         groups[_group(region, wanted, graph)] = (last, 1, 0)
-    return sorted(groups, key=groups.__getitem__)
+    ordered = sorted(groups, key=groups.__getitem__)
+    return with_joint_groups(ordered, kernels=options.backend == "cupy")
 
 
 def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:

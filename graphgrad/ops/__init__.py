@@ -8,6 +8,7 @@ from graphgrad.graph.leaves import iota
 from graphgrad.graph.node import Operation, constant, extent
 from graphgrad.ops import (
     arithmetic,
+    attention,
     composite,
     contraction,
     frames,
@@ -44,6 +45,7 @@ from graphgrad.ops.arithmetic import (
     subtract,
     where,
 )
+from graphgrad.ops.attention import dot_product_attention
 from graphgrad.ops.composite import (
     cross_entropy,
     half_squared_error,
@@ -109,6 +111,7 @@ FAMILIES = (
     writing,
     random,
     composite,
+    attention,
 )
 
 ALL_OPERATIONS: tuple[Operation, ...] = (
@@ -131,6 +134,7 @@ __all__ = [
     "cos",
     "cross_entropy",
     "divide",
+    "dot_product_attention",
     "dropout_mask",
     "equal",
     "erf",

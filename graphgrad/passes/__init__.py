@@ -6,6 +6,7 @@ a pass, write a file and add a line to `PASSES`.
 
 from graphgrad.passes.decompose import decompose
 from graphgrad.passes.fold_constants import fold_constants
+from graphgrad.passes.join_attention import join_attention, join_attention_from
 from graphgrad.passes.join_frames import join_frames
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
 from graphgrad.passes.precision import PRECISION_PASSES, mixed_precision, need_no_float64
@@ -33,6 +34,8 @@ SPECIALISED_PASSES: tuple[Pass, ...] = (
 """The passes that run again when the sizes are known."""
 
 FUSING_PASSES: tuple[Pass, ...] = (
+    join_attention,  # before its softmax is decomposed; options say from which size on
+    prune,
     decompose,  # the parts of composites fuse with their neighbours
     fold_constants,
     simplify,
@@ -54,6 +57,8 @@ __all__ = [
     "decompose",
     "fold_constants",
     "free_dimensions",
+    "join_attention",
+    "join_attention_from",
     "join_frames",
     "mixed_precision",
     "need_no_float64",

@@ -196,7 +196,7 @@ def _box(box: Box) -> str:
     fields = [
         f"label=<{_text(box)}>",
         f'color="{colours.line}"',
-        f'fillcolor="{colours.fill}"',
+        f'fillcolor="{box.fill or colours.fill}"',
         f"tooltip={quoted(box.tooltip)}",
     ]
     if box.round:

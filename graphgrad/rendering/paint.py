@@ -84,8 +84,9 @@ class _Painter:
                 else self.describe.box_of_node(key)
             )
             if isinstance(key, Node):
-                shown = self.annotations.values.get(self.graph.name_of(key), "")
-                box = replace(box, figure=shown)
+                name = self.graph.name_of(key)
+                figure = self.annotations.values.get(name, "")
+                box = replace(box, figure=figure, fill=self.annotations.fills.get(name, ""))
             if copy_scope is not None:
                 box = replace(box, scope=copy_scope, copy=True)
             self.boxes[identity] = replace(box, id=f"n{len(self.boxes)}")

@@ -4,9 +4,9 @@ A memoryless array has a shape, a dtype and strides, but no memory that may be r
 operations are applied to memoryless arrays, so NumPy itself determines, before a byte is
 allocated, which results are views, and their strides.
 
-A matrix product whose readers all transpose it is written in their order of axes: BLAS takes any
-distance between the rows of a result. So the heads of attention are stored side by side, and
-joining them is a view.
+A matrix product, or attention, whose readers all transpose it is written in their order of axes:
+BLAS takes any distance between the rows of a result. So the heads of attention are stored side by
+side, and joining them is a view.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from graphgrad.graph import Graph, Node, TensorType
+from graphgrad.ops.attention import attention_delta, dot_product_attention
 from graphgrad.ops.contraction import matmul
 from graphgrad.ops.movement import transpose
+
+PRODUCTS = (matmul, dot_product_attention, attention_delta)
+"""The operations that write rows at any distance from each other."""
 
 
 def memoryless_array(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -88,10 +92,13 @@ def find_layouts(graph: Graph, product_layouts: bool = True) -> Layouts:
 
 
 def _order_of_readers(graph: Graph, node: Node) -> tuple[int, ...] | None:
-    """The order of axes in which all tails read a product, if its last axis stays the last."""
-    if node.operation is not matmul:
+    """The order of axes in which all tails read a product, if its last axis stays the last.
+
+    The deltas of attention read its values as they lie, so their order follows the other tails.
+    """
+    if node.operation not in PRODUCTS:
         return None
-    tails = graph.tails(node)
+    tails = [tail for tail in graph.tails(node) if tail.operation is not attention_delta]
     if not tails or any(tail.operation is not transpose for tail in tails):
         return None
     orders = {tail.attributes["axes"] for tail in tails}

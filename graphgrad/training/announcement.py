@@ -37,10 +37,21 @@ def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
 def _steps_and_checkpoints(run: OpenRun) -> list[str]:
     """What a step is where it is not one batch, and which states stay on the disk."""
     settings, lines = run.settings, []
+    if settings.precision != "fp32" and settings.backend == "numpy":
+        lines.append(
+            f"precision: {settings.precision}; products of the backend numpy are rounded as on a "
+            "device and computed in float32, so steps are no faster than in fp32"
+        )
     if settings.accumulate > 1:
         lines.append(
             f"steps: each is {settings.accumulate} batches, whose gradients are accumulated; "
             "what is counted are steps, that is updates"
+        )
+    if settings.overfit_batches:
+        lines.append(
+            f"overfit: of the training data only the first {settings.overfit_batches} batches are "
+            "used, again and again; the loss should fall towards its least value, which is 0 "
+            "without dropout and label smoothing"
         )
     size = size_text(sum(array.nbytes for array in run.state.values()))
     best = f" and the best {settings.keep_best} by held-out {settings.best_metric}"

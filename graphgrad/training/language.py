@@ -243,6 +243,7 @@ def language_task(
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,
+        knowing_nothing=math.log(len(data.tokens.vocabulary)),
     )
 
 

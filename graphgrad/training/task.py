@@ -28,6 +28,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphgrad.data.corpus import Pair
 from graphgrad.decoding import Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
@@ -132,6 +133,11 @@ class Task:
     """The sizes of the batches that need the most memory, where batches differ in size."""
     signatures: Callable[[], Mapping[str, str]] = dict
     """How figures of held-out data that have several definitions are computed, by their names."""
+
+    knowing_nothing: float = math.nan
+    """The loss of a model that gives all classes the same probability, ln V of a vocabulary."""
+    measure_pairs: Callable[[State, Sequence[Pair], Options, Stages], Figures] | None = None
+    """The figures of pairs of texts that a user gives, where the model translates."""
 
     @property
     def unit(self) -> str:

@@ -42,6 +42,7 @@ CALLS = {
     gg.parameter: lambda: gg.parameter("w"),
     gg.state: lambda: gg.state("s"),
     gg.where: lambda: gg.where(X > 0, X, 0.0),
+    gg.dot_product_attention: lambda: gg.dot_product_attention(X, X, X),
     gg.logical_and: lambda: (X > 0) & (X < 1),
     gg.logical_or: lambda: (X > 0) | (X < 1),
     gg.logical_not: lambda: ~(X > 0),
@@ -58,7 +59,8 @@ def test_the_operation_of_a_node_is_what_was_called(operation):
 
 def test_every_operation_is_public_or_used_inside_only():
     inside = {operation.name for operation in {*ops.ALL_OPERATIONS, *LEAVES} - {*PUBLIC}}
-    assert inside == {"checked", "copy", "unslice", "unslice_all"}
+    attention = {"attention_delta", "attention_statistics"}
+    assert inside == {"checked", "copy", "unslice", "unslice_all"} | attention
 
 
 def test_its_block_is_its_attributes_and_patterns_are_written_with_it():

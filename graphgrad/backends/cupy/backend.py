@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from graphgrad import ops
+from graphgrad.backends.cupy.attention import attention
 from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Gemm, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.backends.cupy.merge_launches import merge_launches
@@ -21,6 +22,7 @@ from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.reading import Role
 from graphgrad.fusion.region import Region
 from graphgrad.graph import LEAVES, Node
+from graphgrad.ops.attention import OPERATIONS as ATTENTION
 from graphgrad.plan import Plan, Step
 
 MOST_NUMBERS = 120
@@ -128,6 +130,9 @@ def _add_step(lowering: Lowering, step: Step) -> None:
         number = {each: place for place, each in enumerate(nest.nodes)}
         in_place = {number[output]: number[head] for output, head in step.in_place.items()}
         lowering.nest(node, nest, in_place)
+        return
+    if len(step.group.nodes) > 1 or node.operation in ATTENTION:
+        attention(lowering, step.group.nodes)
         return
     heads, rule = tuple(map(lowering.array, node.heads)), rule_of(node.operation)
     if node.operation is not ops.matmul and rule is not None:

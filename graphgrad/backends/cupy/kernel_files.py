@@ -22,7 +22,7 @@ Strides = tuple[int, ...]
 @cache
 def device_functions() -> str:
     """What every kernel may call: the text that stands in front of the kernels of a module."""
-    return _resource("device.cuh")
+    return "\n".join(map(_resource, ("device.cuh", "attention.cuh")))
 
 
 @cache

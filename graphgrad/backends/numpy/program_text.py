@@ -52,6 +52,7 @@ class _ProgramRenderer:
         self.bind_lines: list[str] = []
         self.run_lines: list[str] = []
         self.bound: set[Node] = set()
+        self.scratch_bound: set[str] = set()
         self.guarded = False
         self.layouts = plan.layouts
         self.loop_texts = LoopTextCache()
@@ -170,7 +171,11 @@ class _ProgramRenderer:
         return f"{count} for {', '.join(outputs)} from {inputs}"
 
     def _step(self, step: Step) -> None:
-        node = step.node
+        for node in step.group.nodes:
+            self._operation_of(step, node)
+
+    def _operation_of(self, step: Step, node: Node) -> None:
+        """Adds the line of one operation of a step."""
         out = self._output(node)
         heads = [self.symbols[head] for head in node.heads]
         override = self.overrides.get(node.operation)
@@ -178,18 +183,26 @@ class _ProgramRenderer:
             call = f"np.{node.operation.ufunc}({', '.join([*heads, f'out={out}'])})"
         else:
             name = self._operation(node.operation, override)
-            scratch = self._scratch(step)
+            scratch = self._scratch(step, node)
             call = f"{name}({', '.join([out, *heads])}{self._attributes(node)}{scratch})"
         self._add_run_line(call, node)
 
-    def _scratch(self, step: Step) -> str:
-        names = self._scratch_names(step)
+    def _scratch(self, step: Step, node: Node) -> str:
+        """The keyword of the working arrays: the operations of a step share them."""
+        wanted = node.operation.scratch
+        if wanted is None or not step.scratch:
+            return ""
+        count = len(wanted(*(head.type for head in node.heads), **node.attributes))
+        names = self._scratch_names(step)[:count]
         return f", scratch=({', '.join(names)},)" if names else ""
 
     def _scratch_names(self, step: Step) -> list[str]:
         names: list[str] = []
         for number, item in enumerate(step.scratch):
             names.append(f"t{self.graph.position(step.node)}_{number}")
+            if names[-1] in self.scratch_bound:
+                continue
+            self.scratch_bound.add(names[-1])
             self.bind_lines.append(f"{names[-1]} = {self._arena_view(item.offset, item.type)}")
         return names
 

@@ -1,0 +1,64 @@
+"""Steps that compute several operations at once: attention with its statistics, and its deltas.
+
+These read the same heads, so they can be computed where the first of them is. A backend with
+kernels for attention needs no working arrays of the plan for them; another one computes them one
+after the other, in the same working arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from graphgrad.fusion.group import Group
+from graphgrad.ops import dot_product_attention
+from graphgrad.ops.attention import attention_delta, attention_statistics
+from graphgrad.ops.attention_arrays import options_of
+
+
+def with_joint_groups(groups: Sequence[Group], kernels: bool) -> list[Group]:
+    """The groups, with those joined that belong to one attention, in the place of the first one.
+
+    The first node of them comes last in its group: a step is named after that one, and it says
+    whether the step runs before the guards. Where there are `kernels`, it has no working arrays.
+    """
+    open_groups: dict[Hashable, list[Group]] = {}
+    found: list[list[Group]] = []
+    for group in groups:
+        key, kind = _key(group), _kind(group)
+        joint = open_groups.get(key, []) if key is not None else []
+        if not joint or kind in map(_kind, joint):  # two may have the same queries and keys
+            joint = open_groups[key] = []
+            found.append(joint)
+        joint.append(group)
+    return [_joined(each, kernels) for each in found]
+
+
+def _kind(group: Group) -> Hashable:
+    node = group.nodes[0]
+    return node.operation, node.attributes.get("to")
+
+
+def _joined(groups: Sequence[Group], kernels: bool) -> Group:
+    if _key(groups[0]) is None:
+        return groups[0]
+    nodes = [group.nodes[0] for group in groups]
+    ordered = (*nodes[1:], nodes[0])
+    inputs = dict.fromkeys(head for node in nodes for head in node.heads)
+    scratch = max((group.scratch for group in groups), key=len)
+    return Group(ordered, tuple(inputs), ordered, () if kernels else scratch)
+
+
+def _key(group: Group) -> Hashable | None:
+    """What is equal for nodes that one step computes; None for other groups."""
+    node = group.nodes[0]
+    if group.nest is not None or len(group.nodes) > 1:
+        return None
+    scale, causal = (node.attributes.get(name) for name in ("scale", "causal"))
+    if node.operation is attention_delta:
+        attributes = tuple(its for name, its in node.attributes.items() if name != "to")
+        return attention_delta, node.heads, attributes
+    if node.operation in (dot_product_attention, attention_statistics):
+        floats = 3 if node.operation is dot_product_attention else 2
+        mask = options_of(node.heads[floats:]).mask
+        return dot_product_attention, node.heads[:2], mask, scale, causal
+    return None
