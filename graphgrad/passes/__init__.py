@@ -14,6 +14,7 @@ from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
 from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of, specialise
 from graphgrad.passes.stabilise import stabilise
+from graphgrad.passes.turn import turn
 from graphgrad.passes.value_check import ValueCheck
 
 PASSES: tuple[Pass, ...] = (
@@ -44,7 +45,14 @@ FUSING_PASSES: tuple[Pass, ...] = (
 """The passes that run last if operations are fused. (In mixed precision those of
 `PRECISION_PASSES` run before them.)"""
 
+DEVICE_PASSES: tuple[Pass, ...] = (
+    turn,  # kernels of a device know rows alone
+    *FUSING_PASSES,
+)
+"""The passes in place of those for a device."""
+
 __all__ = [
+    "DEVICE_PASSES",
     "FUSING_PASSES",
     "PASSES",
     "PRECISION_PASSES",
@@ -68,4 +76,5 @@ __all__ = [
     "sizes_of",
     "specialise",
     "stabilise",
+    "turn",
 ]

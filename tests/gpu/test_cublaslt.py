@@ -50,12 +50,13 @@ def reference(dtype: str, steps: int) -> Any:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 2e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_the_calls_of_a_training_step_compute_what_the_processor_does(
     monkeypatch, folder, dtype, tolerance
 ):
     """Every product of five steps: sizes, strides, addresses and epilogues as the library gets
-    them. From the second step on they are captured."""
+    them. From the second step on they are captured. (In float32 the deltas of keys' biases are
+    rounding alone, which Adam makes steps of.)"""
     device = LibraryDevice()
     found, outputs = trained(monkeypatch, device, dtype, 5)
     wanted, expected = reference(dtype, 5)

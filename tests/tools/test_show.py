@@ -116,3 +116,19 @@ def test_where_teacher_forcing_and_decoding_part(
     assert "≠" in shown and re.search(r"They part at place \d", shown)
     assert main(["show", "decoding", run_folder, TEXT]) == 0
     assert "Both read and give the same tokens." in capsys.readouterr().out
+
+
+def test_translate_shows_its_steps(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", run_folder, TEXT]) == 0
+    answer = capsys.readouterr().out.strip("\n")
+    assert main(["translate", run_folder, "--steps", TEXT]) == 0
+    first, _, heading, *rows = capsys.readouterr().out.rstrip().splitlines()
+    assert first == f"{TEXT}  →  {answer}" and heading.split()[:3] == ["step", "read", "given"]
+    assert rows[0].split()[:2] == ["0", "<bos>"]
+    for row in rows:
+        logs = [float(cell) for cell in row.split()[4::2]]
+        assert len(logs) == 5 and logs == sorted(logs, reverse=True) and logs[0] <= 0
+    assert main(["translate", run_folder, "--steps", "--beam", "2", TEXT]) == 2
+    assert "--steps shows greedy decoding" in capsys.readouterr().err
+    assert main(["translate", run_folder, "--steps"]) == 2
+    assert "--steps needs a text" in capsys.readouterr().err

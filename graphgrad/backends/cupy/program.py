@@ -30,6 +30,9 @@ from graphgrad.errors import DataError, DeclarationError, NonFiniteError
 from graphgrad.graph import Node
 from graphgrad.plan import Plan
 
+TWICE = 2
+"""What a kernel refuses an index with that names a place a second time."""
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -172,6 +175,12 @@ class DeviceProgramOfPlan(Program):
     def _refuse(self, binding: Binding, numbers: np.ndarray, flags: np.ndarray) -> None:
         """The error of a run that met a bad index or a number that is not finite."""
         for node, refused in zip(self.device_program.refusals, flags[1:], strict=True):
+            if refused == TWICE:
+                raise DataError(
+                    f"{node.operation.name}: two rows have one place",
+                    node.origin,
+                    "give each its own",
+                )
             if refused:
                 raise DataError(
                     f"{node.operation.name}: an index lies outside [0, {_size_of(node)})",
