@@ -232,10 +232,6 @@ def language_task(
             "examples": -(-count // settings.context),
         }
 
-    def examples(state: State) -> list[str]:
-        text = "".join(writer(state, "", Sampling(0.8, seed=settings.seed), _SHOWN))
-        return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
-
     return Task(
         graph=training,
         feeds=lambda step: windows(
@@ -244,7 +240,7 @@ def language_task(
         evaluate=evaluate,
         validate=validate,
         tokens=lambda feeds: feeds["following"].size,
-        examples=examples,
+        examples=lambda state: _samples(writer, state, settings.seed),
         generate=writer,
         prompts=_prompts(settings, data, writer, evaluation),
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
@@ -253,6 +249,12 @@ def language_task(
         about=lambda: data.about(settings.batch_size, settings.context),
         knowing_nothing=math.log(len(data.tokens.vocabulary)),
     )
+
+
+def _samples(writer: Writer, state: State, seed: int) -> list[str]:
+    """The first lines of what the model writes without a prompt."""
+    text = "".join(writer(state, "", Sampling(0.8, seed=seed), _SHOWN))
+    return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
 
 
 def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation: Graph) -> Prompts:
