@@ -80,6 +80,7 @@ def translation_task(
         translate=translator,
         translations=translator.finished,
         prompts=_prompts(data, translator, evaluation),
+        decodable=decodable,
         files=data.files(),
         notice=data.notice,
         about=lambda: about(settings, data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,14 @@ from threadpoolctl import threadpool_info
 import graphgrad
 from graphgrad.compile import compile
 from graphgrad.graph import Graph, initial_state
-from graphgrad.models import transformer
+from graphgrad.models import BUILTIN, transformer
+from graphgrad.training.accumulation import LOSS_OF_STEP
+from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.optimisers import training_step
+from graphgrad.training.settings import with_values
 
 if TYPE_CHECKING:
-    from graphgrad.performance.bench_worker import Workload
+    from graphgrad.performance.bench_worker import RecipeWorkload, Workload
 
 
 def settings_of(workload: Workload, dropout: float) -> transformer.Settings:
@@ -81,3 +85,52 @@ def build(
     kept = {name: array.copy() for name, array in parameters.items()}
     state = initial_state(graph, workload.seed, kept)
     return lambda: float(program(state, **batch)["loss"])
+
+
+def recipe_graph(recipe: RecipeWorkload, drops: bool) -> Graph:
+    """The graph of a recipe's step: the loss of an update and all updates."""
+    settings = with_values(BUILTIN[recipe.model].Settings(), recipe.settings)
+    if not drops:
+        rates = ("dropout", "attention_dropout", "activation_dropout")
+        none = {name: 0.0 for name in rates if hasattr(settings, name)}
+        settings = dataclasses.replace(settings, **none)
+    declare = BUILTIN[recipe.model].training_graph
+    graph = declare(settings, *recipe.vocabularies)
+    graph = graph.with_outputs({"loss": graph.outputs["loss"]})
+    step = training_step if recipe.model == "transformer" else step_that_decays_matrices
+    return step(graph, settings)
+
+
+def build_recipe(
+    variant: str,
+    recipe: RecipeWorkload,
+    parameters: dict[str, np.ndarray],
+    batches: dict[str, np.ndarray],
+    drops: float,
+) -> Callable[[], float]:
+    """The step of the run; a program is compiled when a shape is met for the first time."""
+    graph = recipe_graph(recipe, drops > 0)
+    compiled = compile(
+        graph,
+        guards=("loss", "gradient_norm"),
+        fuse=True,
+        without=[variant] if variant else [],
+    )
+    batches.pop("rates")
+    feeds: dict[int, dict[str, np.ndarray]] = {}
+    for name, array in batches.items():
+        number, _, side = name.partition(".")
+        feeds.setdefault(int(number), {})[side] = array
+    kept = {name: array.copy() for name, array in parameters.items()}
+    state = initial_state(graph, int(recipe.settings["seed"]), kept)
+    gathered, done = int(recipe.settings["accumulate"]), 0
+
+    def step() -> float:
+        nonlocal done
+        results = {}
+        for part in range(gathered):
+            results = compiled(state, **feeds[done % recipe.updates * gathered + part])
+        done += 1
+        return float(results["loss" if gathered == 1 else LOSS_OF_STEP])
+
+    return step
