@@ -132,3 +132,25 @@ def test_translate_shows_its_steps(run_folder: str, capsys: pytest.CaptureFixtur
     assert "--steps shows greedy decoding" in capsys.readouterr().err
     assert main(["translate", run_folder, "--steps"]) == 2
     assert "--steps needs a text" in capsys.readouterr().err
+
+
+def test_heads_are_plotted_for_a_text(
+    run_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "heads.svg"
+    words = ["plot", run_folder, "--what", "heads", "-o", str(file)]
+    assert main([*words, "--text", TEXT]) == 0
+    whole = file.read_text(encoding="utf-8")
+    for name in ("encoder.0.attention", "decoder.0.cross_attention", "head 1", "δ of the scores"):
+        assert name in whole
+    assert main([*words, "--text", TEXT, "--node", "*cross*"]) == 0
+    assert "encoder.0.attention" not in file.read_text(encoding="utf-8")
+    capsys.readouterr()
+    for wrong, named in (
+        (words, "heads needs a text"),
+        ([*words, "--text", TEXT, "--node", "x"], "no attention has such a name"),
+        (["plot", run_folder, "--text", TEXT], "--text is read by heads"),
+    ):
+        assert main(wrong) == 2
+        assert named in capsys.readouterr().err
