@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.passes import (
     FUSING_PASSES,
+    JOINING_PASSES,
     PASSES,
     PRECISION_PASSES,
     SPECIALISED_PASSES,
@@ -102,27 +103,26 @@ class Options:
         )
 
     @property
-    def fusing_passes(self) -> tuple[Pass, ...]:
-        """The passes that run last if operations are fused."""
+    def joining_passes(self) -> tuple[Pass, ...]:
+        """The passes that join what a backend computes as one operation."""
         smallest = self.smallest_attention
         if smallest is None:
             smallest = SMALLEST_ATTENTION[self.backend]
-        left = FUSING_PASSES
-        if smallest is None:
-            return tuple(each for each in left if each is not join_attention)
+        if smallest is None or not self.fuse:
+            return ()
         joined = join_attention_from(smallest)
-        return tuple(joined if each is join_attention else each for each in left)
+        return tuple(joined if each is join_attention else each for each in JOINING_PASSES)
 
     def passes_of_a_program(
         self, specialised: Sequence[Pass]
     ) -> tuple[tuple[Pass, ...], tuple[Pass, ...]]:
         """The passes that run once the sizes are known: those that keep all values, and, in mixed
         precision, the one that rounds what products read and those after it."""
-        fusing = self.fusing_passes if self.fuse else ()
+        before = self.remaining((*specialised, *self.joining_passes))
+        fusing = self.remaining(FUSING_PASSES[len(JOINING_PASSES) :] if self.fuse else ())
         if self.precision == "fp32":
-            return self.remaining((*specialised, *fusing)), ()
-        rounding = PRECISION_PASSES[self.precision]
-        return self.remaining(specialised), (*rounding, *self.remaining(fusing))
+            return (*before, *fusing), ()
+        return before, (*PRECISION_PASSES[self.precision], *fusing)
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
         """The passes without those that are left out."""

@@ -33,19 +33,25 @@ SPECIALISED_PASSES: tuple[Pass, ...] = (
 )
 """The passes that run again when the sizes are known."""
 
-FUSING_PASSES: tuple[Pass, ...] = (
+JOINING_PASSES: tuple[Pass, ...] = (
     join_attention,  # before its softmax is decomposed; options say from which size on
     prune,
+)
+"""The first of `FUSING_PASSES`. In mixed precision those of `PRECISION_PASSES` run after them: they
+cast what attention reads as they do for matrix products."""
+
+FUSING_PASSES: tuple[Pass, ...] = (
+    *JOINING_PASSES,
     decompose,  # the parts of composites fuse with their neighbours
     fold_constants,
     simplify,
     prune,
 )
-"""The passes that run last if operations are fused. (In mixed precision those of
-`PRECISION_PASSES` run before them.)"""
+"""The passes that run last if operations are fused."""
 
 __all__ = [
     "FUSING_PASSES",
+    "JOINING_PASSES",
     "PASSES",
     "PRECISION_PASSES",
     "SPECIALISED_PASSES",

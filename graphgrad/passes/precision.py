@@ -8,6 +8,8 @@ float32. `in_tf32` marks the products instead: a device rounds their operands as
 
 - The casts are nodes, called after what they cast (`encoder.w.bfloat16`). Equal nodes are one node:
   a weight is cast once a step, and the forward product and that of its delta read the same cast.
+- Attention in one operation is treated as the products that it consists of: its matrices are
+  rounded, its scores, weights and statistics are float32.
 - A view is cast before it is made: its memory is that of the one cast value.
 - A name means the value that had it, or, where that exists in 16 bits only, the one of 16 bits.
 - To ask for a value changes no other: an output of 16 bits is widened for whoever asked.
@@ -48,11 +50,20 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.graph import LEAVES, Graph, Node, declared_at
 from graphgrad.graph.node import with_heads
 from graphgrad.graph.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
+from graphgrad.ops import dot_product_attention
 from graphgrad.ops.arithmetic import cast
+from graphgrad.ops.attention import attention_delta, attention_statistics
 from graphgrad.ops.contraction import TF32, matmul
 from graphgrad.passes.fold_constants import fold_constants
 from graphgrad.passes.rewrite import map_nodes
 from graphgrad.text import suggestion
+
+ATTENTION_READS = {
+    dot_product_attention: (0, 1, 2),
+    attention_statistics: (0, 1),
+    attention_delta: (0, 1, 2, 3, 5),
+}
+"""The heads of attention that are matrices; its statistics stay float32."""
 
 _MOVED = (ops.reshape, ops.transpose, ops.broadcast_to, ops.concatenate)
 """Operations whose heads are cast instead of their result: it has no fewer elements."""
@@ -114,6 +125,17 @@ def _is_product(node: Node) -> bool:
     return node.operation is matmul and node.heads[0].dtype == FLOAT32
 
 
+def _rounded_heads(node: Node) -> tuple[int, ...]:
+    """The places of the heads that a product, or attention in one operation, reads rounded."""
+    if _is_product(node):
+        return (0, 1)
+    return ATTENTION_READS.get(node.operation, ()) if node.heads[:1] and _is_wide(node) else ()
+
+
+def _is_wide(node: Node) -> bool:
+    return node.heads[0].dtype == FLOAT32
+
+
 def need_no_float64(graph: Graph, precision: str) -> None:
     """Raises DeclarationError for a product of float64, which has no other precision."""
     if precision == "fp32":
@@ -140,7 +162,7 @@ class _Casts:
 
     def inserted(self) -> Graph:
         """The graph with the casts."""
-        if not any(map(_is_product, self.graph.nodes)):
+        if not any(map(_rounded_heads, self.graph.nodes)):
             return self.graph
         self._find_wishes()
         order: list[Node] = []
@@ -162,8 +184,10 @@ class _Casts:
         for node in reversed(graph.nodes):
             if not graph.tails(node) and node not in self.thin_wanted:
                 self.wide_wanted.add(node)  # kept for its name
-            if _is_product(node):
-                self.thin_wanted.update(node.heads)
+            rounded = _rounded_heads(node)
+            if rounded:
+                for place, head in enumerate(node.heads):
+                    (self.thin_wanted if place in rounded else self.wide_wanted).add(head)
                 continue
             thin = node in self.thin_wanted
             moves = thin and self._is_moved(node)
@@ -183,6 +207,9 @@ class _Casts:
     def _build(self, node: Node) -> None:
         """Makes the forms in which the node is read."""
         wide, thin = node in self.wide_wanted, node in self.thin_wanted
+        if node.operation in ATTENTION_READS and _rounded_heads(node):
+            self._build_attention(node)
+            return
         if _is_product(node):
             heads = [self.thin[head] for head in node.heads]
             if not thin:
@@ -200,3 +227,18 @@ class _Casts:
             self.thin[node] = with_heads(node, tuple(heads))
         elif thin:
             self.thin[node] = cast(self.wide[node], self.dtype, name=str(self.dtype))
+
+    def _build_attention(self, node: Node) -> None:
+        """Attention of rounded matrices: its statistics are float32, all other results rounded."""
+        rounded = _rounded_heads(node)
+        heads = [
+            (self.thin if place in rounded else self.wide)[head]
+            for place, head in enumerate(node.heads)
+        ]
+        made = node.operation.node(*heads, **node.attributes)
+        if made.dtype == node.dtype:
+            self.wide[node] = made
+            return
+        self.thin[node] = made
+        if node in self.wide_wanted:
+            self.wide[node] = cast(made, FLOAT32, name="float32")
