@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.passes import (
+    DEVICE_PASSES,
     FUSING_PASSES,
-    JOINING_PASSES,
     PASSES,
     PRECISION_PASSES,
     SPECIALISED_PASSES,
     Pass,
+    decompose,
     join_attention,
     join_attention_from,
 )
@@ -103,26 +104,32 @@ class Options:
         )
 
     @property
-    def joining_passes(self) -> tuple[Pass, ...]:
-        """The passes that join what a backend computes as one operation."""
+    def fusing_passes(self) -> tuple[Pass, ...]:
+        """The passes that run last if operations are fused."""
         smallest = self.smallest_attention
         if smallest is None:
             smallest = SMALLEST_ATTENTION[self.backend]
-        if smallest is None or not self.fuse:
-            return ()
+        left = FUSING_PASSES if self.backend == "numpy" else DEVICE_PASSES
+        if smallest is None:
+            return tuple(each for each in left if each is not join_attention)
         joined = join_attention_from(smallest)
-        return tuple(joined if each is join_attention else each for each in JOINING_PASSES)
+        return tuple(joined if each is join_attention else each for each in left)
 
     def passes_of_a_program(
         self, specialised: Sequence[Pass]
     ) -> tuple[tuple[Pass, ...], tuple[Pass, ...]]:
         """The passes that run once the sizes are known: those that keep all values, and, in mixed
         precision, the one that rounds what products read and those after it."""
-        before = self.remaining((*specialised, *self.joining_passes))
-        fusing = self.remaining(FUSING_PASSES[len(JOINING_PASSES) :] if self.fuse else ())
+        fusing = self.fusing_passes if self.fuse else ()
         if self.precision == "fp32":
-            return (*before, *fusing), ()
-        return before, (*PRECISION_PASSES[self.precision], *fusing)
+            return self.remaining((*specialised, *fusing)), ()
+        # what is joined to one operation is found by its parts, before casts stand between them
+        joining = fusing[: fusing.index(decompose)] if fusing else ()
+        after = self.remaining(fusing[len(joining) :])
+        return (
+            self.remaining((*specialised, *joining)),
+            (*PRECISION_PASSES[self.precision], *after),
+        )
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
         """The passes without those that are left out."""

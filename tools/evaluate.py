@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphgrad.backends import read_only
+from graphgrad.data.parallel import Place, read_pairs
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.tools.streams import say, tell
+from graphgrad.training.doubts import doubts_of
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.task import Figures
 from graphgrad.training.trainer import json_figures
@@ -31,21 +33,34 @@ are done, which are the shortest.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--by-language",
         action="store_true",
         help="the figures of each language, too, the best first (runs on `dates` and `names`)",
     )
+    for name, meaning in (
+        ("source", "lines of text to translate, in place of the run's own test"),
+        ("target", "their translations, line by line"),
+        ("pairs", "both in one file, a tab between them"),
+    ):
+        parser.add_argument(f"--{name}", metavar="FILE", help=meaning)
     add_decoding_options(parser, drawing=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints; 130 where it was interrupted."""
     options = options_of(arguments)
-    opened = trained_run(arguments)
-    figures, languages, interrupted = _measured(opened, options, arguments.by_language)
+    opened = used_run(arguments)
+    given = _given(arguments)
+    if given is not None:
+        figures, interrupted = _measured_on(opened, given, options)
+        languages: Mapping[str, Figures] = {}
+    else:
+        figures, languages, interrupted = _measured(opened, options, arguments.by_language)
+    for doubt in doubts_of(figures):
+        tell(f"note: {doubt}")
     if interrupted:
         tell("interrupted: the figures are of the examples that were done, the shortest ones")
     signatures = opened.task.signatures()
@@ -67,6 +82,41 @@ def run(arguments: argparse.Namespace) -> int:
         for line in _table(languages):
             say(line)
     return 130 if interrupted else 0
+
+
+def _given(arguments: argparse.Namespace) -> Place | None:
+    """The files to measure on, if the user names some."""
+    source, target, pairs = arguments.source, arguments.target, arguments.pairs
+    if bool(source) != bool(target) or (source and pairs):
+        raise ConfigurationError(
+            "--source and --target belong together, and --pairs stands in the place of both",
+            fix="give two aligned files, or one tab-separated",
+        )
+    if arguments.by_language and (source or pairs):
+        raise ConfigurationError(
+            "--by-language is of the run's own data", fix="leave it out, or the files"
+        )
+    return (source, target) if source else pairs or None
+
+
+def _measured_on(opened: OpenRun, place: Place, options: Options) -> tuple[Figures, bool]:
+    """The figures of a user's files, and whether it was stopped."""
+    measure = opened.task.measure_pairs
+    if measure is None:
+        raise ConfigurationError(
+            f"the model {opened.model.short_name} is not measured on pairs of lines",
+            opened.folder.path,
+            "use a run that translates",
+        )
+    read = read_pairs(place)
+    if read.blank:
+        tell(f"note: {len(read.blank)} pairs have a blank side and are left out")
+    with waited_for() as (waiting, guard):
+        figures = measure(read_only(opened.weights), read.pairs, options, waiting)
+    left_out = len(read.pairs) - int(figures["examples"])
+    if left_out and not guard.requested:
+        tell(f"note: {left_out} of {len(read.pairs)} pairs are too long for the model")
+    return figures, guard.requested
 
 
 def _measured(

@@ -27,8 +27,15 @@ from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
-from graphgrad.tools.opening import batch_of, run_of
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.opening import backend_values, batch_of, run_of
+from graphgrad.tools.options import (
+    BACKEND_OPTION,
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    OneOf,
+    Option,
+    add_options,
+)
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.optimisers import derived_graph
@@ -45,6 +52,7 @@ that were recorded in training, --compare a second run beside this one. The run 
     graphgrad inspect runs/feedforward-001 --node hidden.h2.a --json
     graphgrad inspect runs/transformer-001 --steps --figure std
     graphgrad inspect runs/transformer-001 --compare runs/transformer-002 --limit 20
+    graphgrad inspect runs/transformer-001 --node "*.scores" --by head
     graphgrad inspect transformer --explain decoder.output.logits
 """
 _HEADINGS = (
@@ -66,6 +74,7 @@ _NUMBERS = 4  # columns from this one on are figures, aligned to the right
 OPTIONS = (
     Option("run", help="a run folder; with --explain also a model"),
     MODEL_OPTION,
+    BACKEND_OPTION,
     CHECKPOINT_OPTION,
     Option(
         "--node",
@@ -73,6 +82,11 @@ OPTIONS = (
         action="append",
         default=[],
         help="a name, or a pattern with * and ?; may be repeated",
+    ),
+    Option(
+        "--by",
+        metavar="AXIS",
+        help="a row for each index of this axis, such as head or query, of nodes that have it",
     ),
     Option(
         "--sort",
@@ -143,7 +157,12 @@ def run(arguments: argparse.Namespace) -> int:
         return show_steps(arguments)
     sort = known_figure(arguments.sort, REPORTED) if arguments.sort else None
     conditions = [parse_condition(text) for text in arguments.where]
-    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    opened = run_of(
+        arguments.run,
+        backend_values(arguments),
+        model_file=arguments.model_file,
+        checkpoint=arguments.checkpoint,
+    )
     graph = opened.task.graph
     step = batch_of(arguments.batch, opened.next_batch)
     reports = ordered(
@@ -152,6 +171,8 @@ def run(arguments: argparse.Namespace) -> int:
             opened.task.feeds(step),
             opened.state,
             arguments.node or ("*",),
+            backend=opened.settings.backend,
+            by=arguments.by or "",
         ),
         sort,
         arguments.limit,
@@ -179,7 +200,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _reject_ignored_options(arguments: argparse.Namespace) -> None:
     """Raises ConfigurationError for an option that would have no effect."""
     if arguments.explain:
-        for name in ("node", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
+        for name in ("node", "by", "sort", "where", "steps", "compare", "figure", "limit", "csv"):
             value = getattr(arguments, name)
             if value is not None and value is not False and value != []:  # 0 is a limit
                 raise ConfigurationError(
@@ -187,10 +208,18 @@ def _reject_ignored_options(arguments: argparse.Namespace) -> None:
                 )
     elif arguments.depth != STEPS:
         raise ConfigurationError("--depth belongs to --explain", fix="add --explain NODE")
+    elif arguments.by and (arguments.steps or arguments.compare):
+        raise ConfigurationError(
+            "--by divides the values of one batch", fix="record them so: graphgrad train … --by"
+        )
     elif arguments.figure and not (arguments.steps or arguments.compare):
         raise ConfigurationError(
             "--figure belongs to --steps and --compare",
             fix=f"--sort {arguments.figure} for one batch",
+        )
+    if arguments.backend and (arguments.explain or arguments.steps or arguments.compare):
+        raise ConfigurationError(
+            "--backend computes the figures of one batch", fix="leave --backend out"
         )
     if arguments.limit is not None and arguments.limit < 0:
         raise ConfigurationError(

@@ -7,6 +7,7 @@ import dataclasses
 import shlex
 import shutil
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
 from graphgrad.tools.streams import abandon, say, tell
+from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
@@ -45,6 +47,7 @@ stopped.
     graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
+    graphgrad train transformer --precision bf16
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
 """
 
@@ -72,6 +75,7 @@ OPTIONS = (
         "run had before)",
     ),
     DATA_OPTION,
+    PRECISION_OPTION,
     Option("--source", metavar="FILE", help="lines of text to translate from"),
     Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
     Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
@@ -98,6 +102,21 @@ OPTIONS = (
         help="list every setting of MODEL with its value and its meaning, and train nothing",
     ),
     Option(
+        "--overfit-batch",
+        metavar="N",
+        nargs="?",
+        type=int,
+        const=1,
+        help="train on the first batch only (or the first N), again and again: whether a model can "
+        "learn at all",
+    ),
+    Option(
+        "--fast-dev-run",
+        action="store_true",
+        help="one step, one look at held-out data, one checkpoint and one use of the model, in a "
+        "temporary folder that is removed: whether everything runs",
+    ),
+    Option(
         "--verify",
         action="store_true",
         help="compare the first step with the plain program, whatever it costs "
@@ -117,6 +136,11 @@ OPTIONS = (
         help="which nodes to record: a name, or a pattern with * and ?; may be "
         "repeated (default: every node)",
     ),
+    Option(
+        "--by",
+        metavar="AXIS",
+        help="record values that have this axis, such as head, at each index of it",
+    ),
 )
 
 
@@ -129,6 +153,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when finished, 130 when interrupted."""
     if arguments.settings:
         return _list_settings(arguments)
+    if arguments.fast_dev_run:
+        return _fast_run(arguments)
     opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
     shown = Progress(opened.settings.steps, opened.step)
     try:
@@ -139,6 +165,22 @@ def run(arguments: argparse.Namespace) -> int:
             if not isinstance(shown.failure, BrokenPipeError):
                 reason = getattr(shown.failure, "strerror", None) or shown.failure
                 tell(f"note: standard output cannot be written: {reason}; the run is not concerned")
+
+
+def _fast_run(arguments: argparse.Namespace) -> int:
+    """Goes once through everything that a run does, and leaves nothing behind."""
+    if arguments.resume is not None or arguments.run is not None:
+        raise ConfigurationError(
+            "--fast-dev-run begins a run of its own in a temporary folder, and removes it",
+            fix="leave --resume and --run out",
+        )
+    with tempfile.TemporaryDirectory(prefix="graphgrad-") as folder:
+        arguments.run = str(Path(folder, "run"))
+        arguments.set = [*arguments.set, *small_values(model_of(arguments.model or ""))]
+        for line in go_through(_created(arguments), BUILTIN, arguments.verify):
+            say(line)
+    say("everything ran; the temporary folder is removed")
+    return 0
 
 
 def _list_settings(arguments: argparse.Namespace) -> int:
@@ -267,15 +309,22 @@ def _option(name: str) -> str:
 
 def _recording(arguments: argparse.Namespace) -> list[str]:
     """Options that are settings, so that a run that goes on keeps them."""
-    if arguments.inspect and arguments.inspect_every is None:
-        raise ConfigurationError(
-            "--inspect says what to record, and nothing says how often",
-            fix="add --inspect-every 100",
-        )
+    for name in ("inspect", "by"):
+        if getattr(arguments, name) and arguments.inspect_every is None:
+            raise ConfigurationError(
+                f"--{name} says what to record, and nothing says how often",
+                fix="add --inspect-every 100",
+            )
     every = [] if arguments.inspect_every is None else [f"inspect_every={arguments.inspect_every}"]
+    some = arguments.overfit_batch
+    overfit = [] if some is None else [f"overfit_batches={some}"]
     device = [] if arguments.backend is None else [f"backend={arguments.backend}"]
+    if arguments.precision is not None:
+        device.append(f"precision={arguments.precision}")
     return [
+        *overfit,
         *device,
         *every,
         *([f"inspect={','.join(arguments.inspect)}"] if arguments.inspect else []),
+        *([f"inspect_by={arguments.by}"] if arguments.by else []),
     ]

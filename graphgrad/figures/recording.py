@@ -19,8 +19,9 @@ rounds alike: see fusion/statements.py.)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.figures.array_figures import FIGURES, Figures
+from graphgrad.figures.axes import WHOLE, axes_of_graph, parts_along
 from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.node_report import inspect_values
 from graphgrad.figures.summary import SUMMARY
@@ -49,23 +51,52 @@ _SAME_ELEMENTS = (reshape, transpose, copy)
 _ENDING = (matmul, scatter_add, gather)
 
 
-def recorded_names(graph: Graph, patterns: Sequence[str] = ()) -> dict[str, str]:
+def recorded_names(graph: Graph, patterns: Sequence[str] = (), by: str = "") -> dict[str, str]:
     """The names of the nodes that patterns choose and of their deltas, each with its node's name.
 
-    Without a pattern all nodes are chosen. Raises UnknownNameError for a pattern that matches
-    nothing.
+    Without a pattern all nodes are chosen. `by` is the name of an axis: instead of a node that has
+    it, its parts are chosen, `scores[head=0]`, `scores[head=1]`, …. Raises UnknownNameError for a
+    pattern that matches nothing and for an axis that no chosen node has, DeclarationError for an
+    axis whose size differs from batch to batch.
     """
-    parts = parts_of(graph)
+    return {part.name: part.of for part in _chosen(graph, patterns, by)}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is recorded under a name: a value or a delta, or its part at an index of an axis."""
+
+    name: str
+    whole: str
+    """The name of the value or the delta."""
+    of: str
+    """The name of the node, with the index, that this is or is the delta of."""
+    index: tuple[Any, ...] = ()
+
+
+def _chosen(graph: Graph, patterns: Sequence[str], by: str) -> list[_Part]:
+    kinds = parts_of(graph)
     shown = [
-        node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
+        node for node in graph.nodes if kinds[node] == "forward" and node.operation is not constant
     ]
-    names: dict[str, str] = {}
+    axes = axes_of_graph(graph) if by else {}
+    chosen: list[_Part] = []
+    found = False
     for node in matching(graph, patterns or ("*",), shown):
         name = graph.name_of(node)
-        names[name] = name
+        names = [name]
         if graph.delta_or_none(node) is not None:
-            names[graph.delta_name(node)] = name
-    return names
+            names.append(graph.delta_name(node))
+        parts = parts_along(graph, node, axes[node], by) if by else ()
+        found = found or bool(parts)
+        for each in names:
+            chosen += [_Part(each + end, each, name + end, index) for end, index in parts or WHOLE]
+    if by and not found:
+        raise UnknownNameError(
+            f"no chosen node has an axis {by!r}",
+            fix="axes: " + ", ".join(dict.fromkeys(a for node in shown for a in axes[node])),
+        )
+    return chosen
 
 
 def figure_table(
@@ -111,7 +142,8 @@ class _Recording:
 class Recorder:
     """A training graph (`training_step`) that is compiled to also return figures of its values.
 
-    `patterns` choose the nodes, by default all. `names` are the names of the recorded nodes and
+    `patterns` choose the nodes, by default all; `by` is an axis along which the chosen nodes are
+    divided (`recorded_names`). `names` are the names of the recorded nodes and
     deltas; `deltas` maps each name of a delta to the name of its node.
     """
 
@@ -123,18 +155,22 @@ class Recorder:
         patterns: Sequence[str] = (),
         fuse: bool = False,
         backend: str = "numpy",
+        by: str = "",
+        precision: str = "fp32",
     ) -> None:
-        node_names = recorded_names(graph, patterns)
+        chosen = _chosen(graph, patterns, by)
         optimised, _ = optimise(graph, PASSES)
-        self.recording = _insert_summaries(optimised, tuple(node_names), fuse)
+        self.recording = _insert_summaries(optimised, chosen, fuse)
         self.names = self.recording.names
-        self.deltas = {name: node_names[name] for name in self.names if node_names[name] != name}
+        of = {part.name: part.of for part in chosen}
+        self.deltas = {name: of[name] for name in self.names if of[name] != name}
         self._compiled = compile(
             self.recording.graph,
             guards=("loss", "gradient_norm"),
             passes=(),
             fuse=fuse,
             backend=backend,
+            precision=precision,
         )
         updates = np.zeros(len(self.recording.weights) * len(FIGURES))
         self._own = self._compiled.on_device({_UPDATES: updates} if updates.size else {})
@@ -167,17 +203,23 @@ class Recorder:
         return self._states[1]
 
 
-def _insert_summaries(graph: Graph, names: Sequence[str], fuse: bool) -> _Recording:
+def _insert_summaries(graph: Graph, parts: Sequence[_Part], fuse: bool) -> _Recording:
     """The optimised graph of a step with a summary after each named value that it computes."""
     computed = graph.ancestors([*graph.outputs.values(), *graph.updates.values()])
-    kept = [name for name in names if _is_computed(graph, name, computed)]
+    kept = [part for part in parts if _is_computed(graph, part.whole, computed)]
     if not kept:
         raise UnknownNameError(
-            f"a training step computes no value of {', '.join(names[:3])}",
+            f"a training step computes no value of {', '.join(part.name for part in parts[:3])}",
             fix="record other nodes; constants have no figures",
         )
-    measured = {name: _origin_of(graph.names[name]) for name in kept}
-    groups = _groups(graph, set(measured.values()), fuse)
+    measured = {part.name: _measured(graph, part) for part in kept}
+    names = tuple(measured)
+    whole = {_origin_of(graph.names[part.whole]) for part in kept}
+    pieces: dict[Node, list[Node]] = {node: [] for node in whole}
+    for part in kept:
+        node = _origin_of(graph.names[part.whole])
+        pieces[node] += [measured[part.name]] if measured[part.name] not in pieces[node] else []
+    groups = _groups(graph, pieces, fuse)
     row_of = {node: row for row, node in enumerate(n for group in groups.values() for n in group)}
     leaves = [
         leaf
@@ -196,14 +238,25 @@ def _insert_summaries(graph: Graph, names: Sequence[str], fuse: bool) -> _Record
     order = [each for node in graph.nodes for each in (node, *inserted.get(node, ()))]
     return _Recording(
         graph.changed(outputs, updates, order=order),
-        tuple(kept),
-        np.array([row_of[measured[name]] for name in kept], np.int64),
+        names,
+        np.array([row_of[measured[name]] for name in names], np.int64),
         np.array([row_of[_origin_of(leaf)] for leaf in leaves], np.int64),
-        np.array([kept.index(leaf_name(leaf)) for leaf in leaves], np.int64),
+        np.array([names.index(leaf_name(leaf)) for leaf in leaves], np.int64),
     )
 
 
-def _groups(graph: Graph, measured: Set[Node], fuse: bool) -> dict[Node, list[Node]]:
+def _measured(graph: Graph, part: _Part) -> Node:
+    """The node of a part: the one that computes the elements, or a slice of it."""
+    node = graph.names[part.whole]
+    if not part.index:
+        return _origin_of(node)
+    with declared_at("recording", node.origin):
+        return node[part.index]
+
+
+def _groups(
+    graph: Graph, pieces: Mapping[Node, Sequence[Node]], fuse: bool
+) -> dict[Node, list[Node]]:
     """The nodes after which values are measured: each value after itself, while it is in cache.
 
     With fusion, values are measured after the next product, gather or scatter: a reader of a value
@@ -213,8 +266,7 @@ def _groups(graph: Graph, measured: Set[Node], fuse: bool) -> dict[Node, list[No
     groups: dict[Node, list[Node]] = {}
     waiting: list[Node] = []
     for node in graph.nodes:
-        if node in measured:
-            waiting.append(node)
+        waiting += pieces.get(node, ())
         if waiting and (not fuse or node.operation in _ENDING or node is graph.nodes[-1]):
             groups[node] = waiting
             waiting = []

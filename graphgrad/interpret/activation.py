@@ -17,9 +17,9 @@ import numpy as np
 
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
+from graphgrad.figures.axes import axes_of_graph
 from graphgrad.graph import Graph, input
 from graphgrad.interpret.attribution import Feeds, chosen_names, need_equal_sizes
-from graphgrad.interpret.axes import axes_of_graph
 from graphgrad.interpret.substitution import Replacement, substituted
 from graphgrad.interpret.watch import watch
 from graphgrad.ops import where

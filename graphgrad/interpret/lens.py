@@ -25,8 +25,8 @@ import numpy as np
 from graphgrad.backprop import derive
 from graphgrad.compile import compile
 from graphgrad.errors import DeclarationError, UnknownNameError
+from graphgrad.figures.axes import axes_of_graph
 from graphgrad.graph import Graph, Node
-from graphgrad.interpret.axes import axes_of_graph
 from graphgrad.interpret.named_array import NamedArray
 from graphgrad.interpret.substitution import substituted
 from graphgrad.ops import add, negative

@@ -26,10 +26,10 @@ from graphgrad.backprop.derive import has_deltas
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
+from graphgrad.figures.axes import axes_of_graph
 from graphgrad.graph import Graph, Node, constant
 from graphgrad.graph.interface import Given
 from graphgrad.graph.verify import need_graph
-from graphgrad.interpret.axes import axes_of_graph
 from graphgrad.interpret.named_array import NamedArray
 from graphgrad.text import did_you_mean
 

@@ -14,7 +14,9 @@ from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
 from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of, specialise
 from graphgrad.passes.stabilise import stabilise
+from graphgrad.passes.turn import turn
 from graphgrad.passes.value_check import ValueCheck
+from graphgrad.passes.widen_late import widen_late
 
 PASSES: tuple[Pass, ...] = (
     prune,  # first, so that no work is done for deltas that are not needed
@@ -33,25 +35,27 @@ SPECIALISED_PASSES: tuple[Pass, ...] = (
 )
 """The passes that run again when the sizes are known."""
 
-JOINING_PASSES: tuple[Pass, ...] = (
+FUSING_PASSES: tuple[Pass, ...] = (
     join_attention,  # before its softmax is decomposed; options say from which size on
     prune,
-)
-"""The first of `FUSING_PASSES`. In mixed precision those of `PRECISION_PASSES` run after them: they
-cast what attention reads as they do for matrix products."""
-
-FUSING_PASSES: tuple[Pass, ...] = (
-    *JOINING_PASSES,
     decompose,  # the parts of composites fuse with their neighbours
     fold_constants,
     simplify,
     prune,
 )
-"""The passes that run last if operations are fused."""
+"""The passes that run last if operations are fused. (In mixed precision those of
+`PRECISION_PASSES` run before them.)"""
+
+DEVICE_PASSES: tuple[Pass, ...] = (
+    turn,  # kernels of a device know rows alone
+    widen_late,  # what products read and write in 16 bits is moved so, too
+    *FUSING_PASSES,
+)
+"""The passes in place of those for a device."""
 
 __all__ = [
+    "DEVICE_PASSES",
     "FUSING_PASSES",
-    "JOINING_PASSES",
     "PASSES",
     "PRECISION_PASSES",
     "SPECIALISED_PASSES",
@@ -74,4 +78,6 @@ __all__ = [
     "sizes_of",
     "specialise",
     "stabilise",
+    "turn",
+    "widen_late",
 ]

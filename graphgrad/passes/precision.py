@@ -8,8 +8,6 @@ float32. `in_tf32` marks the products instead: a device rounds their operands as
 
 - The casts are nodes, called after what they cast (`encoder.w.bfloat16`). Equal nodes are one node:
   a weight is cast once a step, and the forward product and that of its delta read the same cast.
-- Attention in one operation is treated as the products that it consists of: its matrices are
-  rounded, its scores, weights and statistics are float32.
 - A view is cast before it is made: its memory is that of the one cast value.
 - A name means the value that had it, or, where that exists in 16 bits only, the one of 16 bits.
 - To ask for a value changes no other: an output of 16 bits is widened for whoever asked.
@@ -47,7 +45,7 @@ from collections.abc import Callable, Mapping
 
 from graphgrad import ops
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import LEAVES, Graph, Node, declared_at
+from graphgrad.graph import LEAVES, Graph, Node, Operation, declared_at
 from graphgrad.graph.node import with_heads
 from graphgrad.graph.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
 from graphgrad.ops import dot_product_attention
@@ -58,13 +56,13 @@ from graphgrad.passes.fold_constants import fold_constants
 from graphgrad.passes.rewrite import map_nodes
 from graphgrad.text import suggestion
 
-ATTENTION_READS = {
+_READ: Mapping[Operation, tuple[int, ...]] = {
+    matmul: (0, 1),
     dot_product_attention: (0, 1, 2),
     attention_statistics: (0, 1),
     attention_delta: (0, 1, 2, 3, 5),
 }
-"""The heads of attention that are matrices; its statistics stay float32."""
-
+"""The positions of the heads that products read, also those inside attention as one operation."""
 _MOVED = (ops.reshape, ops.transpose, ops.broadcast_to, ops.concatenate)
 """Operations whose heads are cast instead of their result: it has no fewer elements."""
 
@@ -73,7 +71,9 @@ def in_tf32(graph: Graph) -> Graph:
     """The graph whose products of float32 have operands with 11 binary digits (TensorFloat-32)."""
 
     def marked(node: Node) -> Node | None:
-        if not _is_product(node) or "precision" in node.attributes:
+        if node.operation is not matmul or "precision" in node.attributes:
+            return None
+        if not _is_product(node):
             return None
         return matmul.node(*node.heads, **node.attributes, precision=TF32)
 
@@ -122,18 +122,7 @@ def mixed_precision(graph: Graph, precision: str) -> Graph:
 
 
 def _is_product(node: Node) -> bool:
-    return node.operation is matmul and node.heads[0].dtype == FLOAT32
-
-
-def _rounded_heads(node: Node) -> tuple[int, ...]:
-    """The places of the heads that a product, or attention in one operation, reads rounded."""
-    if _is_product(node):
-        return (0, 1)
-    return ATTENTION_READS.get(node.operation, ()) if node.heads[:1] and _is_wide(node) else ()
-
-
-def _is_wide(node: Node) -> bool:
-    return node.heads[0].dtype == FLOAT32
+    return node.operation in _READ and node.heads[0].dtype == FLOAT32
 
 
 def need_no_float64(graph: Graph, precision: str) -> None:
@@ -162,7 +151,7 @@ class _Casts:
 
     def inserted(self) -> Graph:
         """The graph with the casts."""
-        if not any(map(_rounded_heads, self.graph.nodes)):
+        if not any(map(_is_product, self.graph.nodes)):
             return self.graph
         self._find_wishes()
         order: list[Node] = []
@@ -184,10 +173,10 @@ class _Casts:
         for node in reversed(graph.nodes):
             if not graph.tails(node) and node not in self.thin_wanted:
                 self.wide_wanted.add(node)  # kept for its name
-            rounded = _rounded_heads(node)
-            if rounded:
+            if _is_product(node):
+                read = _READ[node.operation]
                 for place, head in enumerate(node.heads):
-                    (self.thin_wanted if place in rounded else self.wide_wanted).add(head)
+                    (self.thin_wanted if place in read else self.wide_wanted).add(head)
                 continue
             thin = node in self.thin_wanted
             moves = thin and self._is_moved(node)
@@ -204,20 +193,26 @@ class _Casts:
             return all(tail.operation is ops.slice for tail in self.graph.tails(node.heads[0]))
         return node.operation in _MOVED
 
+    def _build_product(self, node: Node, wide: bool, thin: bool) -> None:
+        """A matrix product gives float32 or 16 bits, as it is read; attention what it reads."""
+        read = _READ[node.operation]
+        heads = [(self.thin if n in read else self.wide)[head] for n, head in enumerate(node.heads)]
+        if node.operation is matmul and not thin:
+            self.wide[node] = matmul.node(*heads, **node.attributes, dtype=FLOAT32)
+            return
+        made = node.operation.node(*heads, **node.attributes)
+        if made.dtype == FLOAT32:  # the statistics of attention
+            self.wide[node] = made
+            return
+        self.thin[node] = made
+        if wide:
+            self.wide[node] = cast(made, FLOAT32, name="float32")
+
     def _build(self, node: Node) -> None:
         """Makes the forms in which the node is read."""
         wide, thin = node in self.wide_wanted, node in self.thin_wanted
-        if node.operation in ATTENTION_READS and _rounded_heads(node):
-            self._build_attention(node)
-            return
         if _is_product(node):
-            heads = [self.thin[head] for head in node.heads]
-            if not thin:
-                self.wide[node] = matmul.node(*heads, **node.attributes, dtype=FLOAT32)
-                return
-            self.thin[node] = matmul.node(*heads, **node.attributes)
-            if wide:
-                self.wide[node] = cast(self.thin[node], FLOAT32, name="float32")
+            self._build_product(node, wide, thin)
             return
         if wide:
             heads = [self.wide[head] for head in node.heads]
@@ -227,18 +222,3 @@ class _Casts:
             self.thin[node] = with_heads(node, tuple(heads))
         elif thin:
             self.thin[node] = cast(self.wide[node], self.dtype, name=str(self.dtype))
-
-    def _build_attention(self, node: Node) -> None:
-        """Attention of rounded matrices: its statistics are float32, all other results rounded."""
-        rounded = _rounded_heads(node)
-        heads = [
-            (self.thin if place in rounded else self.wide)[head]
-            for place, head in enumerate(node.heads)
-        ]
-        made = node.operation.node(*heads, **node.attributes)
-        if made.dtype == node.dtype:
-            self.wide[node] = made
-            return
-        self.thin[node] = made
-        if node in self.wide_wanted:
-            self.wide[node] = cast(made, FLOAT32, name="float32")

@@ -9,6 +9,7 @@ picture of a model has no annotations: its parameters get their first values whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from graphgrad.figures.evaluation import Arrays
 from graphgrad.figures.node_report import inspect_values
 from graphgrad.graph import Graph
 
+_BLUE, _RED = (120, 170, 235), (240, 140, 130)
 LEGEND = "values: mean ± standard deviation; deltas: ‖δ‖; single numbers as they are"
 
 
@@ -35,9 +37,18 @@ class Annotations:
     loss: float | None
     values: Mapping[str, str] = field(default_factory=dict)
     deltas: Mapping[str, str] = field(default_factory=dict)
+    fills: Mapping[str, str] = field(default_factory=dict)
+    """Colours of boxes by the shown name of a node, where they mean something."""
+    cards: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """The colours of the cells of the heat cards of values, by the shown name of a node."""
+    delta_cards: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    lines: tuple[str, ...] = ()
+    """The lines above the picture, where it does not show a step of a run."""
 
     def caption(self) -> tuple[str, ...]:
         """The lines above the picture."""
+        if self.lines:
+            return self.lines
         line = f"{self.run} · after step {self.step:,}"
         if self.loss is not None:
             line += f" · loss {self.loss:.4g} on the batch of step {self.batch:,}"
@@ -60,6 +71,26 @@ def annotations_of(
         if report.name == loss_name:
             loss = report.value.mean
     return Annotations(run, step, batch, loss, values, deltas)
+
+
+def effects_of(effects: Mapping[str, float], lines: tuple[str, ...]) -> Annotations:
+    """The annotations of a picture of effects: each as a number, with a colour from blue (most
+    negative) by white (0) to red (most positive)."""
+    largest = max((abs(value) for value in effects.values() if math.isfinite(value)), default=0.0)
+    texts = {name: f"{value:+.2g}" if value else "0" for name, value in effects.items()}
+    fills = {
+        name: _between_blue_and_red(value / largest)
+        for name, value in effects.items()
+        if math.isfinite(value) and largest
+    }
+    return Annotations("", 0, 0, None, texts, fills=fills, lines=lines)
+
+
+def _between_blue_and_red(share: float) -> str:
+    """The colour of a share from -1 to 1; dark text can be read on all of them."""
+    end = _RED if share > 0 else _BLUE
+    mixed = (round(255 + (part - 255) * abs(share)) for part in end)
+    return "#" + "".join(f"{part:02X}" for part in mixed)
 
 
 def value_text(found: Figures) -> str:

@@ -58,6 +58,10 @@ class Box:
     """Whether the user has named the node; else its name is the operation's."""
     figure: str = ""
     """The figure of a run's value or delta for one batch, as a short text."""
+    fill: str = ""
+    """The colour of the box, where it means more than the kind."""
+    card: tuple[tuple[str, ...], ...] = ()
+    """The colours of the cells of a heat card, row by row."""
     copy: bool = False
     """Whether this is one of several boxes of a node that is used in many places."""
 

@@ -26,7 +26,16 @@ from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.text_settings import FILES
 
-FIXED = ("seed", "batch_size", "accumulate", "average_decay", "optimiser", "dtype", "frozen")
+FIXED = (
+    "seed",
+    "batch_size",
+    "accumulate",
+    "overfit_batches",
+    "average_decay",
+    "optimiser",
+    "dtype",
+    "frozen",
+)
 """Settings of every run that the order of its data or its state depends on. What a model declares
 itself is fixed too."""
 PLACES = (*FILES, "text", "tokenizer")

@@ -42,6 +42,7 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
+from graphgrad.training.loss_scale import fitted
 from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
@@ -104,10 +105,10 @@ def create_run(
     full before the run is complete, it is removed.
     """
     need_backend(settings.backend)
-    task = model.task(settings, {})
+    task = _task(model, settings, {})
     graph = task.step(task.graph, settings)
     if settings.inspect_every:
-        recorded_names(graph, settings.inspect_patterns)
+        recorded_names(graph, settings.inspect_patterns, settings.inspect_by)
     state = _drawn(graph, settings)
     configuration = Configuration(
         model.name,
@@ -184,7 +185,7 @@ def open_run(
     settings = with_values(kept, values or {})
     refuse_fixed(kept, settings, str(folder.path))
     texts = read_texts(folder, before)
-    task = model.task(settings, texts)
+    task = _task(model, settings, texts)
     graph = task.step(task.graph, settings)
     configuration = Configuration(
         model.name, model.digest, dataclasses.asdict(settings), digests(texts), before.run
@@ -195,8 +196,10 @@ def open_run(
     notes += check_bindings(
         found.details, bindings(configuration, settings, task.graph), str(found.path)
     )
-    _check_fit(found, _drawn(graph, settings))
-    notes += found.warnings + _discarded(folder, step)
+    first = _drawn(graph, settings)
+    arrays, changed = fitted(found.arrays, first, found.step)
+    _check_fit(dataclasses.replace(found, arrays=arrays), first)
+    notes += changed + found.warnings + _discarded(folder, step)
     if found.step == 0:
         notes += ("the run has done no step yet: its parameters are untrained",)
     return OpenRun(
@@ -205,7 +208,7 @@ def open_run(
         settings,
         task,
         graph,
-        found.arrays,
+        arrays,
         found.step,
         before,
         configuration,
@@ -260,6 +263,15 @@ def _discarded(folder: RunFolder, step: int | None) -> tuple[str, ...]:
         f"resuming from step {step} discards what came after it: the checkpoints of steps "
         f"{steps}, metrics and history are removed when training starts",
     )
+
+
+def _task(model: ModelFile, settings: TrainingSettings, files: Mapping[str, str]) -> Task:
+    """The task of the model; of its batches only the first are given, if the settings say so."""
+    task, count = model.task(settings, files), settings.overfit_batches
+    if not count:
+        return task
+    feeds = task.feeds
+    return dataclasses.replace(task, feeds=lambda number: feeds(number % count))
 
 
 def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+LENGTH_RATIO = "length_ratio"
 _ANY_LINE = ["a"]  # a signature is known once something was scored
 
 
@@ -30,14 +31,15 @@ class Scorer:
         return "tokenised_bleu" if self.words == "none" else "bleu"
 
     def score(self, translations: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-        """BLEU and chrF of the corpus, from 0 to 100."""
+        """BLEU and chrF of the corpus, from 0 to 100, and words per word of the references."""
         if not references:
             return {}
         given, wanted = list(translations), [list(references)]
-        bleu = self._bleu().corpus_score(given, wanted).score
+        bleu = self._bleu().corpus_score(given, wanted)
         return {
-            self.bleu_name: float(bleu),
+            self.bleu_name: float(bleu.score),
             "chrf": self.chrf(translations, references),
+            LENGTH_RATIO: bleu.sys_len / max(bleu.ref_len, 1),
         }
 
     def chrf(self, translations: Sequence[str], references: Sequence[str]) -> float:

@@ -28,7 +28,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from graphgrad.decoding import Options, Watch
+from graphgrad.data.corpus import Pair
+from graphgrad.decoding import Decodable, Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
@@ -119,6 +120,8 @@ class Task:
     """A text to the so many most probable words for each gap in it, where the model fills gaps."""
     prompts: Prompts | None = None
     """The loss of an answer to a text that a user types, where the model reads text."""
+    decodable: Decodable | None = None
+    """The encoder and the step of decoding, where the model is decoded by this package."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step
@@ -132,6 +135,11 @@ class Task:
     """The sizes of the batches that need the most memory, where batches differ in size."""
     signatures: Callable[[], Mapping[str, str]] = dict
     """How figures of held-out data that have several definitions are computed, by their names."""
+
+    knowing_nothing: float = math.nan
+    """The loss of a model that gives all classes the same probability, ln V of a vocabulary."""
+    measure_pairs: Callable[[State, Sequence[Pair], Options, Stages], Figures] | None = None
+    """The figures of pairs of texts that a user gives, where the model translates."""
 
     @property
     def unit(self) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +25,13 @@ from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.graph import Graph
 from graphgrad.training.ahead import Ahead
 from graphgrad.training.announcement import announcement
 from graphgrad.training.best import HELD_OUT, Validations
 from graphgrad.training.checkpoint import remove_after, save_checkpoint, tidy_checkpoints
 from graphgrad.training.configuration import bindings, read_configuration, write_configuration
+from graphgrad.training.doubts import UNSHOWN, Observer, doubts_of
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.metrics_file import METRICS
@@ -38,6 +40,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.stepping import Programs, need_finite, one_step
+from graphgrad.training.tensorboard import FOLDER, EventWriter
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import verify_first_step
 from graphgrad.training.waiting import Waiting
@@ -54,25 +57,25 @@ class Outcome:
     figures: Mapping[str, float]
 
 
-def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) -> Outcome:
+def train(
+    run: OpenRun, progress: Progress | None = None, verify: bool = False, measured: bool = True
+) -> Outcome:
     """Trains to the last step or until it is interrupted; in both cases a checkpoint is saved.
 
     Before training, the first step is compared with the plain program if that costs little, or with
     `verify` in any case (see verification.py). With the setting `inspect_every`, figures are
-    recorded into the run's history.
+    recorded into the run's history. Without `measured` it ends with no evaluation.
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
-    recorder = None
-    if settings.inspect_every:
-        patterns = settings.inspect_patterns
-        recorder = Recorder(run.graph, patterns, settings.fuse, settings.backend)
-    first = task.feeds(done)  # errors in the data are raised before anything is written
+    recorder = _recorder(run.graph, settings) if settings.inspect_every else None
+    first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
         guards=("loss", "gradient_norm"),
         fuse=settings.fuse,
         backend=settings.backend,
+        precision=settings.precision,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
@@ -94,20 +97,31 @@ def train(run: OpenRun, progress: Progress | None = None, verify: bool = False) 
             stopped = step < settings.steps and _is_stale(run, validations)
             if stopped:
                 shown.message(_why_stopped(run, validations, step))
-            if step == settings.steps or stopped:
+            if measured and (step == settings.steps or stopped):
                 shown.message("evaluating on held-out data")
         if step < settings.steps and not stopped:
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
-        try:
-            figures = _figures(run, shown, quick=False)
-        except KeyboardInterrupt:
-            return Outcome("interrupted", step, {})
-        _keep_configuration(run)  # where no step was left to train, not before all went well
-        written = {"step": step, **json_figures(figures), **_signatures(run)}
-        run.folder.write_json(EVALUATION, written)
-        run.folder.log(f"finished: {figures}")
+        return _ended(run, shown, step) if measured else Outcome("finished", step, {})
+
+
+def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
+    """The end of a run, with the figures of its last state on the test data."""
+    try:
+        figures = _figures(run, shown, quick=False)
+    except KeyboardInterrupt:
+        return Outcome("interrupted", step, {})
+    _keep_configuration(run)  # where no step was left to train, not before all went well
+    written = {"step": step, **json_figures(figures), **_signatures(run)}
+    run.folder.write_json(EVALUATION, written)
+    run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _recorder(graph: Graph, settings: TrainingSettings) -> Recorder:
+    """What records the figures of a run, computed as its steps are."""
+    options = settings.fuse, settings.backend, settings.inspect_by, settings.precision
+    return Recorder(graph, settings.inspect_patterns, *options)
 
 
 def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
@@ -173,14 +187,17 @@ def check_settings(run: OpenRun) -> None:
             f"set steps to more than {done}",
         )
     if settings.inspect_every:
-        recorded_names(run.graph, settings.inspect_patterns)
+        recorded_names(run.graph, settings.inspect_patterns, settings.inspect_by)
 
 
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
     settings = run.settings
     ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate)
+    events = None
+    if settings.tensorboard:
+        events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead)
+        return Programs(compiled, ahead, events=events)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -189,7 +206,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Pr
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, ahead, recorder, history)
+    return Programs(compiled, ahead, recorder, history, events)
 
 
 def _steps(
@@ -201,6 +218,7 @@ def _steps(
 ) -> int:
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
+    observer = Observer(run.task.knowing_nothing, settings.warmup)
     while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
         done = one_step(run, programs, step, interrupt)
         saved = False
@@ -214,6 +232,7 @@ def _steps(
         if saving or looking:
             need_finite(run, step)
         shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
+        observer.step(record["loss"])
         problem = None
         if looking:
             figures, added = _show(run, shown, step)
@@ -222,9 +241,12 @@ def _steps(
                 validations.add(step, figures)
             except ConfigurationError as error:
                 problem = error
+            _doubt(run, shown, [*doubts_of(figures), *observer.doubts(step, validations)])
             saving |= step in validations.best(settings.keep_best) or problem is not None
             saving |= _is_stale(run, validations)
         run.folder.append_metrics(record, durable=saving)
+        if programs.events is not None:
+            programs.events.add(record)
         if programs.history is not None and done.figures is not None:
             programs.history.append(step, done.figures, durable=saving)
         if saving:
@@ -258,14 +280,23 @@ def _show(
     """
     figures = _figures(run, progress, quick=True)
     if figures:
-        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        shown = {name: value for name, value in figures.items() if name not in UNSHOWN}
+        text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(read_only(run.weights)):
+    samples = list(run.task.examples(read_only(run.weights)))
+    for line in samples:
         progress.message(f"    {line}")
         run.folder.log(line)
     named = {f"{HELD_OUT}{name}": value for name, value in figures.items() if name != "examples"}
-    return figures, named | _signatures(run)
+    said = {"samples": samples} if samples else {}
+    return figures, named | said | _signatures(run)
+
+
+def _doubt(run: OpenRun, shown: Progress, doubts: Iterable[str]) -> None:
+    for doubt in doubts:
+        shown.message(f"note: {doubt}")
+        run.folder.log(f"note: {doubt}")
 
 
 def _signatures(run: OpenRun) -> dict[str, Any]:

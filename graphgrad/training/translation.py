@@ -5,6 +5,7 @@ Teacher forcing needs the graph of the loss; in use the model is decoded (`graph
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -13,18 +14,21 @@ from functools import cache, partial
 
 from graphgrad.compile import Compiled, compile
 from graphgrad.data.batches import evaluation_batches
+from graphgrad.data.buckets import choose_shapes
 from graphgrad.data.builtin import Baselines
 from graphgrad.data.corpus import Pair
 from graphgrad.data.encoded import Batch, encode_pairs
 from graphgrad.data.token_batches import scored_batches
-from graphgrad.data.vocabulary import BOS, EOS, PAD
+from graphgrad.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
+from graphgrad.training.doubts import given_figures
 from graphgrad.training.looked import Looked, beside, by_language, graded
 from graphgrad.training.prompts import Prompts, translated_rows
 from graphgrad.training.scores import Scorer
 from graphgrad.training.task import Feeds, Figures, Stages, State, Task
-from graphgrad.training.text_report import about
+from graphgrad.training.text_report import EVALUATED, about
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation_data import TranslationData
 from graphgrad.training.translator import Languages, Translator
@@ -77,11 +81,17 @@ def translation_task(
         translate=translator,
         translations=translator.finished,
         prompts=_prompts(data, translator, evaluation),
+        decodable=decodable,
         files=data.files(),
         notice=data.notice,
         about=lambda: about(settings, data),
         sizes=lambda: _largest(data),
         signatures=looks.signatures,
+        step=step_that_decays_matrices,
+        knowing_nothing=math.log(len(data.target_vocabulary)),
+        measure_pairs=lambda state, pairs, options, stages: looks.figures(
+            looks.looked(state, pairs, options, stages, given=True)
+        ),
     )
 
 
@@ -111,16 +121,22 @@ class _Looks:
     scorer: Scorer
 
     def looked(
-        self, state: State, held_out: Sequence[Pair], options: Options, stages: Stages
+        self,
+        state: State,
+        held_out: Sequence[Pair],
+        options: Options,
+        stages: Stages,
+        given: bool = False,
     ) -> Looked:
         """The loss of the pairs, and their translations; those too long are left out.
 
+        `given` are pairs beside the data of the run, which are not read then.
         Where `stages` ends it, the translations are those that are done, of the shortest.
         """
         pairs = self.data.fitting(held_out, self.settings.maximum_length)
         looked = Looked(pairs)
         with suppress(Stopped):
-            for batch in _batches(self.settings, self.data, pairs):
+            for batch in _batches(self.settings, self.data, pairs, given):
                 looked.foretold.add(batch, self.scored()(state, **feeds_of(batch)))
                 stages("loss", looked.foretold.pairs, len(pairs))
             watch = partial(stages, "translated")
@@ -140,8 +156,10 @@ class _Looks:
         references = [
             _readable(self.settings, self.data, looked.pairs[place][1]) for place in looked.found
         ]
-        scores = self.scorer.score(list(looked.found.values()), references)
-        return {**looked.foretold.figures(), **scores, **looked.exact(normal)}
+        texts, vocabulary = list(looked.found.values()), self.data.target_vocabulary
+        scores = self.scorer.score(texts, references)
+        given = given_figures(texts, lambda text: len(vocabulary.encode(text)), SPECIALS[UNK])
+        return {**looked.foretold.figures(), **scores, **given, **looked.exact(normal)}
 
     def measured(
         self, state: State, options: Options, stages: Stages
@@ -216,11 +234,20 @@ def feeds_of(batch: Batch) -> Feeds:
 
 
 def _batches(
-    settings: TextSettings, data: TranslationData, pairs: Sequence[Pair]
+    settings: TextSettings, data: TranslationData, pairs: Sequence[Pair], given: bool
 ) -> Iterator[Batch]:
-    """The pairs in batches; in two of the shapes of training, where there are only so many."""
+    """The pairs in batches; in two of the shapes of training, where there are only so many.
+
+    Those of pairs that are given are chosen by their own lengths.
+    """
     source, target = data.source_vocabulary, data.target_vocabulary
-    if settings.batch_tokens:
+    if settings.batch_tokens and given and pairs:
+        encoded = encode_pairs(pairs, source, target)
+        widths = choose_shapes(encoded.sources.lengths, encoded.targets.lengths, EVALUATED)
+        rows = [max(1, settings.batch_tokens // max(width)) for width in widths]
+        own = [(row, *width) for row, width in zip(rows, widths, strict=True)]
+        return scored_batches(encoded, own)
+    if settings.batch_tokens and not given:
         shapes = data.batches().shapes()
         chosen = dict.fromkeys((shapes[len(shapes) // 2], shapes[-1]))  # `EVALUATED` of them
         return scored_batches(encode_pairs(pairs, source, target), list(chosen))

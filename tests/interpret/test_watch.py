@@ -8,7 +8,7 @@ from small_models import SIZES, feeds_of, graph_of, reference, state_of
 
 import graphgrad as gg
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.interpret.axes import axes_of_graph
+from graphgrad.figures.axes import axes_of_graph
 from graphgrad.interpret.named_array import NamedArray
 
 

@@ -257,7 +257,7 @@ def test_mixed_precision_rounds_what_attention_reads(precision):
 
 
 def test_to_look_into_one_layer_leaves_the_others_joined():
-    """As `inspect --node "*.0.attention.scores*"` does: by name, in the training step of a model."""
+    """As `inspect --node "*.0.attention.scores*"` does, in the training step of a model."""
     settings = gpt.Settings(layers=2, width=8, heads=2, context=6)
     graph = gg.sgd(gpt.training_graph(settings, vocabulary=9), 0.1)
     ids = np.arange(12, dtype=np.int32).reshape(2, 6) % 9

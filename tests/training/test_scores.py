@@ -39,6 +39,7 @@ def test_bleu_of_words_is_that_of_the_paper() -> None:
 def test_every_figure_has_its_signature(words: str) -> None:
     scorer = Scorer(words)
     perfect = scorer.score(WANTED, WANTED)
+    assert perfect.pop("length_ratio") == 1.0
     assert perfect == pytest.approx(dict.fromkeys(perfect, 100))
     signatures = scorer.signatures()
     assert signatures.keys() == perfect.keys() == {scorer.bleu_name, "chrf"}
@@ -54,4 +55,4 @@ def test_chinese_is_not_cut_at_spaces() -> None:
 
 def test_nothing_has_no_score() -> None:
     assert Scorer().score([], []) == {}
-    assert Scorer().score(["", ""], ["a b", "c"]) == {"bleu": 0, "chrf": 0}
+    assert Scorer().score(["", ""], ["a b", "c"]) == {"bleu": 0, "chrf": 0, "length_ratio": 0}

@@ -305,6 +305,7 @@ def test_validation_looks_at_other_lines_than_the_test(corpus):
     state = initial_state(made.graph, 2)
     test, validation = made.evaluate(state), made.validate(state)
     names = {"loss", "perplexity", "token_accuracy", "bleu", "chrf", "exact_match", "examples"}
+    names |= {"length_ratio", "unknown_share", "distinct_share"}
     assert test.keys() == validation.keys() == names
     assert test["loss"] != validation["loss"]
     assert math.isfinite(test["loss"])

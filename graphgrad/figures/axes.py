@@ -16,7 +16,9 @@ gets a number (`source_2`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from graphgrad.errors import DeclarationError
 from graphgrad.figures.attention import Attention, find_attentions
 from graphgrad.graph import Dimension, Graph, Node, parameter
 from graphgrad.ops.composite import cross_entropy
@@ -41,6 +43,32 @@ def axes_of_graph(graph: Graph) -> dict[Node, Axes]:
         if delta is not None and delta.rank == node.rank:
             found[delta] = found[node]
     return found
+
+
+Parts = tuple[tuple[str, tuple[Any, ...]], ...]
+"""Parts of a value: a suffix for its name, `[head=0]`, and the index."""
+WHOLE: Parts = (("", ()),)
+"""The one part of a value that is not divided."""
+
+
+def parts_along(graph: Graph, node: Node, names: Axes, axis: str) -> Parts:
+    """The parts of a node along one of its axes, `names`; none where it has no such axis.
+
+    Raises DeclarationError where the size of the axis is not known before the run.
+    """
+    if axis not in names:
+        return ()
+    place = names.index(axis)
+    size = node.shape[place]
+    if not isinstance(size, int):
+        raise DeclarationError(
+            f"the axis {axis!r} of {graph.name_of(node)!r} has the size {size}, which differs from "
+            "batch to batch",
+            node.origin,
+            "choose an axis of one size, such as head or feature",
+        )
+    before = (slice(None),) * place
+    return tuple((f"[{axis}={n}]", (*before, n)) for n in range(size))
 
 
 def _known_axes(graph: Graph) -> dict[Node, Axes]:
