@@ -10,11 +10,13 @@ from dataclasses import dataclass, replace
 
 from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.passes import (
+    DEVICE_PASSES,
     FUSING_PASSES,
     PASSES,
     PRECISION_PASSES,
     SPECIALISED_PASSES,
     Pass,
+    decompose,
     join_attention,
     join_attention_from,
 )
@@ -107,7 +109,7 @@ class Options:
         smallest = self.smallest_attention
         if smallest is None:
             smallest = SMALLEST_ATTENTION[self.backend]
-        left = FUSING_PASSES
+        left = FUSING_PASSES if self.backend == "numpy" else DEVICE_PASSES
         if smallest is None:
             return tuple(each for each in left if each is not join_attention)
         joined = join_attention_from(smallest)
@@ -121,8 +123,13 @@ class Options:
         fusing = self.fusing_passes if self.fuse else ()
         if self.precision == "fp32":
             return self.remaining((*specialised, *fusing)), ()
-        rounding = PRECISION_PASSES[self.precision]
-        return self.remaining(specialised), (*rounding, *self.remaining(fusing))
+        # what is joined to one operation is found by its parts, before casts stand between them
+        joining = fusing[: fusing.index(decompose)] if fusing else ()
+        after = self.remaining(fusing[len(joining) :])
+        return (
+            self.remaining((*specialised, *joining)),
+            (*PRECISION_PASSES[self.precision], *after),
+        )
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
         """The passes without those that are left out."""

@@ -312,8 +312,6 @@ def decoder(
                 x = decoder_layer(x, memory, target_mask, source_mask, parts, step)
         if settings.norm == "pre":
             x = parts.norm(x, "final_norm")
-        if step is not None:
-            x = step.wanted(x)
         with scope("output"):
             return output_layer(x, table, parts)
 

@@ -3,7 +3,7 @@
 errors < text < strict_json < files, garbage, memory, display, philox, user_folder < kept_code <
 loops < graph < ops < backprop < passes < options < schedule < fusion < plan < backends < compile <
 performance < layers < data < decoding < figures < checks < explain < interpret < training <
-reports < rendering < page < formats < models < guide < tools
+reports < rendering < page < formats < models < lecture < guide < tools
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ LAYERS = (
     "page",
     "formats",
     "models",
+    "lecture",
     "guide",
     "tools",
 )

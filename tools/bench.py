@@ -9,14 +9,17 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from graphgrad.backends import need_backend
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import initial_state
-from graphgrad.options import CHOICES
+from graphgrad.options import BACKENDS, CHOICES
 from graphgrad.performance.bench_process import default_threads
 from graphgrad.performance.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
 from graphgrad.performance.bench_worker import Workload
 from graphgrad.performance.cost import flops_of_graph
 from graphgrad.text import suggestion
+from graphgrad.tools.bench_recipe import UPDATES, measure_recipe, recipe_model, recipe_text
+from graphgrad.tools.data_option import DATA_OPTION
 from graphgrad.tools.options import Option, add_options
 from graphgrad.tools.peers import graphgrad_peer
 from graphgrad.tools.streams import say, tell
@@ -29,12 +32,14 @@ checks that all compute the same losses. A peer that is not installed is named a
 
     graphgrad bench                                       graphgrad, PyTorch and JAX
     graphgrad bench --size base --peers jax --steps 3
+    graphgrad bench --backend cupy --peers torch,torch-compile,jax
     graphgrad bench --peers none --without fuse           the effect of a pass
+    graphgrad bench --recipe multi30k-tiny --data FOLDER --peers torch
     graphgrad bench --size tiny --depth 2,4,8,16,24       the time of more layers
 
 ratio is the median over graphgrad's: 2 is twice as slow. MFU is the share of the peak (NumPy's
-matrix product, measured here) that the matrix products of a step reach. first includes building,
-compiling and the first step; memory is the peak of the process, libraries included.
+matrix product, measured here; on a device its own) that the matrix products of a step reach. first
+includes building, compiling and the first step; memory is the peak of the process on the processor.
 """
 
 SIZES: dict[str, Workload] = {
@@ -59,11 +64,30 @@ PEERS: Mapping[str, Contender] = {
     "jax": _peer("jax", "jax"),
     "pytensor": _peer("pytensor", "pytensor"),
 }
+RECIPE_PEERS: Mapping[str, Contender] = {
+    name: dataclasses.replace(
+        PEERS[name], file=str(Path(graphgrad_peer.__file__).with_name("torch_recipe.py"))
+    )
+    for name in ("torch", "torch-compile", "torch-bf16")
+}
 DEFAULT_PEERS = "torch,jax"
 
 
 _DEFAULT_STEPS = ", ".join(f"{steps} for {size}" for size, steps in STEPS.items())
 OPTIONS = (
+    Option(
+        "--recipe",
+        metavar="NAME",
+        help="time the updates of this recipe's run, batch by batch at their real lengths",
+    ),
+    DATA_OPTION,
+    Option(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="with --recipe: change a setting; may be repeated",
+    ),
     Option("--size", choices=SIZES, default="small", help="default: small"),
     Option(
         "--peers",
@@ -75,7 +99,14 @@ OPTIONS = (
         "--steps",
         metavar="N",
         type=int,
-        help=f"timed steps of each library (default: {_DEFAULT_STEPS})",
+        help=f"timed steps of each library (default: {_DEFAULT_STEPS}; {UPDATES} of a recipe)",
+    ),
+    Option(
+        "--backend",
+        choices=BACKENDS,
+        default="numpy",
+        help="where graphgrad and its peers run: numpy for the processor, cupy for the CUDA device "
+        "(default: numpy)",
     ),
     Option("--threads", metavar="N", type=int, help="default: one per core"),
     Option(
@@ -106,7 +137,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Times and prints."""
+    need_backend(arguments.backend)
+    if arguments.recipe is not None:
+        if arguments.backend != "numpy":
+            raise ConfigurationError(
+                "a recipe is timed on the processor", fix="time a --size on the device"
+            )
+        return _run_recipe(arguments)
+    if arguments.data is not None or arguments.set:
+        raise ConfigurationError(
+            "--data and --set belong to a recipe", fix="add --recipe NAME, or leave them out"
+        )
     contenders = [GRAPHGRAD, *_without(arguments.without), *_peers(arguments.peers)]
+    if arguments.backend == "cupy":
+        contenders = list(map(_on_device, contenders))
     size = SIZES[arguments.size]
     cases = itertools.product(
         _numbers("--depth", arguments.depth, size.layers),
@@ -126,6 +170,32 @@ def run(arguments: argparse.Namespace) -> int:
             say(bench_text(arguments.size, result))
     if arguments.json:
         print(json.dumps(found[0] if len(found) == 1 else {"cases": found}, indent=2))
+    return 0
+
+
+def _run_recipe(arguments: argparse.Namespace) -> int:
+    """Times the updates of a recipe and prints the result."""
+    if arguments.depth or arguments.batch:
+        raise ConfigurationError(
+            "a recipe has its own layers and batches",
+            fix="leave --depth and --batch out, or --set layers=…",
+        )
+    steps = UPDATES if arguments.steps is None else arguments.steps
+    _positive("--steps", steps)
+    _positive("--time-limit", arguments.time_limit)
+    threads = default_threads() if arguments.threads is None else arguments.threads
+    model = recipe_model(arguments.recipe, arguments.data, arguments.set)
+    names = _names(arguments.peers)
+    if arguments.peers == DEFAULT_PEERS:
+        names = [name for name in names if name in RECIPE_PEERS]
+    peers = [RECIPE_PEERS[_known("peer with recipes", name, RECIPE_PEERS)] for name in names]
+    contenders = [GRAPHGRAD, *_without(arguments.without), *peers]
+    conditions = Conditions(steps, threads, arguments.time_limit)
+    result = measure_recipe(model, steps, contenders, conditions, _report)
+    if arguments.json:
+        print(json.dumps(result.to_dict(), indent=2))
+    else:
+        say(recipe_text(result))
     return 0
 
 
@@ -197,8 +267,12 @@ def _notes(result: Bench) -> Iterable[str]:
 
 
 def _peers(text: str) -> list[Contender]:
+    return [PEERS[_known("peer", name, PEERS)] for name in _names(text)]
+
+
+def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip() not in ("", "none")]
-    return [PEERS[_known("peer", name, PEERS)] for name in dict.fromkeys(names)]
+    return list(dict.fromkeys(names))
 
 
 def _without(names: Iterable[str]) -> list[Contender]:
@@ -208,6 +282,21 @@ def _without(names: Iterable[str]) -> list[Contender]:
         )
         for name in dict.fromkeys(names)
     ]
+
+
+def _on_device(contender: Contender) -> Contender:
+    """The contender on the CUDA device."""
+    libraries = {
+        "": f"cupy:{contender.variant}",
+        "torch": f"cuda:{contender.variant}",
+        "jax": "cuda",
+    }
+    if contender.requires not in libraries:
+        raise ConfigurationError(
+            f"{contender.name} does not run on a device here",
+            fix=f"--peers {', '.join(n for n, p in PEERS.items() if p.requires in libraries)}",
+        )
+    return dataclasses.replace(contender, variant=libraries[contender.requires])
 
 
 def _known(what: str, name: str, names: Iterable[str]) -> str:

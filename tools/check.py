@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.backends import need_backend
 from graphgrad.checks.agreement import Agreement, compare_program
 from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.lint import lint
@@ -28,7 +29,15 @@ from graphgrad.tools.opening import (
     refuse_model_option,
     run_of,
 )
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import (
+    BACKEND_OPTION,
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    PRECISION_OPTION,
+    Option,
+    add_options,
+    assignments_of,
+)
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.optimisers import GRADIENT_NORM
 from graphgrad.training.runs import OpenRun
@@ -57,18 +66,23 @@ checkpoint, on its next batch.
     graphgrad check transformer --node decoder.0.attention.scores
     graphgrad check my_model.py --json
     graphgrad check my_model.py --lint
+    graphgrad check transformer --precision bf16          the program with its casts
     graphgrad check runs/transformer-001
+    graphgrad check transformer --backend cupy
 
 The exit code is 1 where a delta or the program is wrong, else 0. `kink`: the loss has no
 derivative there (relu at 0, a tie of a maximum). `replaced`: the model replaces the derivative by a
 rule of its own.
 """
 _SHAKE = 0.05
+_EXACT = {"dtype": "float64", "precision": "fp32"}
+"""The settings of finite differences."""
 
 
 OPTIONS = (
     Option("model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
     MODEL_OPTION,
+    BACKEND_OPTION,
     CHECKPOINT_OPTION,
     Option(
         "--node",
@@ -83,6 +97,7 @@ OPTIONS = (
         default=[],
         help="change a setting; may be repeated",
     ),
+    PRECISION_OPTION,
     Option(
         "--lint",
         action="store_true",
@@ -104,8 +119,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = subject.model
     if arguments.lint:
         return _lint(subject, arguments)
-    small = with_values(subject.settings, {**model.check, "dtype": "float64"}, model.name)
-    settings = with_assignments(small, arguments.set)
+    small = with_values(subject.settings, {**model.check, **_EXACT}, model.name)
+    exactly = [each for each in arguments.set if not each.startswith("precision=")]
+    settings = with_assignments(small, exactly)
     task = model.task(settings, dict(subject.run.task.files) if subject.run else {})
     started = time.perf_counter()
     verdicts = check(
@@ -149,7 +165,7 @@ class _Subject:
 
 def _subject(arguments: argparse.Namespace) -> _Subject:
     if is_run(arguments.model):
-        values = assigned(arguments.set)
+        values = assigned(assignments_of(arguments))
         opened = run_of(
             arguments.model,
             values,
@@ -159,7 +175,9 @@ def _subject(arguments: argparse.Namespace) -> _Subject:
         return _Subject(opened.model, opened.settings, opened)
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
-    return _Subject(model, with_assignments(model.settings, arguments.set))
+    settings = with_assignments(model.settings, assignments_of(arguments))
+    need_backend(settings.backend)
+    return _Subject(model, settings)
 
 
 def _agreement(subject: _Subject) -> Agreement:
@@ -171,7 +189,13 @@ def _agreement(subject: _Subject) -> Agreement:
         task = subject.model.task(settings, {})
         graph, feeds = task.step(task.graph, settings), task.feeds(0)
         state = initial_state(graph, settings.seed)
-    compiled = compile(graph, guards=("loss", GRADIENT_NORM), fuse=settings.fuse)
+    compiled = compile(
+        graph,
+        guards=("loss", GRADIENT_NORM),
+        fuse=settings.fuse,
+        precision=settings.precision,
+        backend=settings.backend,
+    )
     return compare_program(compiled, feeds, state)
 
 

@@ -66,7 +66,7 @@ def _subject(arguments: argparse.Namespace) -> Subject:
         opened = run_of(name, model_file=model_file, checkpoint=arguments.checkpoint)
         if opened.settings.surgery:
             tell("note: the run cuts deltas; the derivation shows them uncut")
-        settings = with_values(opened.settings, {"dtype": "float64"})
+        settings = with_values(opened.settings, {"dtype": "float64", "precision": "fp32"})
         task = opened.model.task(settings, opened.task.files)
         state = {
             key: value.astype(np.float64) if value.dtype.kind == "f" else value
@@ -75,6 +75,8 @@ def _subject(arguments: argparse.Namespace) -> Subject:
         return task.graph, task.feeds(batch_of(batch, opened.next_batch)), state
     refuse_model_option(model_file, arguments.checkpoint)
     model = model_of(name)
-    settings = with_values(model.settings, {**model.check, "dtype": "float64"}, model.name)
+    settings = with_values(
+        model.settings, {**model.check, "dtype": "float64", "precision": "fp32"}, model.name
+    )
     task = model.task(settings, {})
     return task.graph, task.feeds(batch_of(batch, 0)), shaken(task.graph, settings.seed)

@@ -34,6 +34,7 @@ from graphgrad.tools import (
     profile,
     recipes,
     render,
+    show,
     train,
     translate,
 )
@@ -46,6 +47,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "fill": fill,
     "evaluate": evaluate,
     "average": average,
+    "show": show,
     "render": render,
     "inspect": inspect,
     "patch": patch,

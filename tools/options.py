@@ -18,6 +18,8 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
+from graphgrad.options import BACKENDS, PRECISIONS
+
 
 class Option:
     """An option or a positional argument, with the arguments of `argparse`'s `add_argument`."""
@@ -44,6 +46,14 @@ def add_options(parser: argparse.ArgumentParser, table: Iterable[Option | OneOf]
             parser.add_argument(*entry.names, **entry.keywords)
 
 
+BACKEND_OPTION = Option(
+    "--backend",
+    choices=BACKENDS,
+    help="what computes: numpy, or cupy for a CUDA device (default: what the run was trained with "
+    "where the machine has it, else numpy)",
+)
+"""`--backend NAME`, by which a user chooses between the processor and a device."""
+
 MODEL_OPTION = Option(
     "--model",
     dest="model_file",
@@ -52,6 +62,22 @@ MODEL_OPTION = Option(
     "is not one that you trained with: it is run",
 )
 """`--model FILE`, by which a user names the file of a run's model."""
+
+PRECISION_OPTION = Option(
+    "--precision",
+    choices=PRECISIONS,
+    help="what matrix products read (`graphgrad guide precision`; default: fp32, or what the run "
+    "had before)",
+)
+"""`--precision P`, which is short for `--set precision=P`."""
+
+
+def assignments_of(arguments: argparse.Namespace) -> list[str]:
+    """What `--set`, `--precision` and `--backend` say, as `KEY=VALUE`."""
+    given = {name: getattr(arguments, name, None) for name in ("precision", "backend")}
+    asked = [f"{name}={value}" for name, value in given.items() if value is not None]
+    return [*arguments.set, *asked]
+
 
 CHECKPOINT_OPTION = Option(
     "--checkpoint",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameErro
 from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
+from graphgrad.lecture.heads import lines_scene, sentence_attentions
+from graphgrad.lecture.image import scene_figure
+from graphgrad.lecture.scene import stacked
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
+from graphgrad.rendering.plot_held_out import plot_held_out
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
@@ -24,22 +29,30 @@ from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
 
-HELP = "draw the loss, gradient flow, schedule, update ratios or attention of a run"
+HELP = (
+    "draw the loss, held-out figures, gradient flow, schedule, update ratios or attention of a run"
+)
 DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending of its name.
 
     graphgrad plot runs/transformer-001
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
+    graphgrad plot runs/transformer-001 --what heads --text "de: 22. November 2026" -o heads.svg
     graphgrad plot runs/transformer-001 --what all
 
-loss and schedule use the metrics that every run writes; updates, and flow over the steps, use the
-figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
-recorded figures, use one batch with the parameters of the newest checkpoint.
+loss, held_out and schedule use the metrics that every run writes; updates, and flow over steps, use
+the figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
+recorded figures, use one batch with the parameters of the newest checkpoint. heads draws lines from
+word to word, heads as colours, for a text that you type; dashed lines are the deltas of the scores.
 """
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draws the plots and writes them."""
     need_matplotlib()
+    if arguments.text and arguments.what not in ("heads", "all"):
+        raise ConfigurationError(
+            f"--text is read by heads, not by {arguments.what}", fix="--what heads"
+        )
     folder = folder_of(arguments.run)
     if arguments.what == "all":
         return _draw_all(folder, arguments)
@@ -82,6 +95,10 @@ def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Pat
 def _loss(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     evaluation = folder.read_json(EVALUATION) if (folder.path / EVALUATION).is_file() else {}
     return plot_loss(folder.metrics(), folder.path.name, evaluation)
+
+
+def _held_out(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_held_out(folder.metrics(), folder.path.name)
 
 
 def _schedule(folder: RunFolder, arguments: argparse.Namespace) -> Any:
@@ -127,12 +144,27 @@ def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     return plot_attention(maps, folder.path.name)
 
 
+def _heads(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    if not arguments.text:
+        raise ConfigurationError("heads needs a text", fix='--what heads --text "a sentence"')
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    found = sentence_attentions(opened, arguments.text)
+    if arguments.node:
+        found = [item for item in found if any(fnmatchcase(item.name, p) for p in arguments.node)]
+    if not found:
+        raise UnknownNameError("no attention has such a name", fix='--node "decoder.*attention"')
+    drawn = [(item.name, lines_scene(item, range(len(item.weights)))) for item in found]
+    return scene_figure(stacked(drawn))
+
+
 PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "loss": _loss,
+    "held_out": _held_out,
     "schedule": _schedule,
     "flow": _flow,
     "updates": _updates,
     "attention": _attention,
+    "heads": _heads,
 }
 
 OPTIONS = (
@@ -158,6 +190,7 @@ OPTIONS = (
         default=[],
         help="only these nodes, for attention, flow and updates; may be repeated",
     ),
+    Option("--text", metavar="TEXT", help="the text that is read, for heads"),
     Option(
         "--batch",
         type=int,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from graphgrad.backprop import derive
@@ -11,20 +12,34 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.formats import FORMATS, render
 from graphgrad.graph import Graph
+from graphgrad.lecture.architecture import overview
+from graphgrad.lecture.image import FORMATS as DRAWN
+from graphgrad.lecture.image import scene_image
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
-from graphgrad.passes import sizes_of
+from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
+from graphgrad.rendering.example import example_annotations, one_example
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
+from graphgrad.tools.decoding_graphs import GRAPHS, graph_in_use
 from graphgrad.tools.opening import (
+    batch_of,
     is_run,
     model_of,
     refuse_model_option,
     run_of,
 )
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.options import (
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    PRECISION_OPTION,
+    OneOf,
+    Option,
+    add_options,
+    assignments_of,
+)
 from graphgrad.tools.streams import say, write_document
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import assigned, with_assignments
@@ -42,8 +57,12 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render transformer --fold --forward --direction up --output figure.svg
     graphgrad render transformer --fold --format mermaid
     graphgrad render transformer --set layers=6 --depth 3 --forward --output forward.pdf
+    graphgrad render transformer --precision bf16 --output casts.svg
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
+    graphgrad render runs/feedforward-001 --example 0 --output example.svg
+    graphgrad render transformer --overview --output overview.svg
+    graphgrad render transformer --graph decoding --output decoding.svg
 """
 _BINARY = ("png", "pdf")
 
@@ -94,6 +113,24 @@ OPTIONS = (
     ),
     Option("--constants", action="store_true", help="draw constants too"),
     Option(
+        "--overview",
+        action="store_true",
+        help="draw the layers of a Transformer at a glance, as the paper does (svg, png, pdf)",
+    ),
+    Option(
+        "--graph",
+        choices=GRAPHS,
+        default="training",
+        help="the graph of training, or those in use: of the encoder, or of a step of decoding",
+    ),
+    Option(
+        "--batch", type=int, metavar="N", help="for a run, the batch of step N (default: the next)"
+    ),
+    Option(
+        "--example", type=int, metavar="I", help="for a run, the values of example I of the batch"
+    ),
+    PRECISION_OPTION,
+    Option(
         "--set",
         metavar="KEY=VALUE",
         action="append",
@@ -101,6 +138,14 @@ OPTIONS = (
         help="change a setting; may be repeated",
     ),
 )
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model that nobody has trained, and what its products read."""
+
+    task: Task
+    precision: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -125,14 +170,26 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
-    if (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+    if arguments.overview:
+        content = _overview(arguments, form or "")
+        if output:
+            write_atomically(output, content)
+    elif (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
     else:
         found = _run_or_task(arguments)
-        graph = _drawn(found, arguments.forward)
-        annotations = _annotations(found, graph) if arguments.figures else None
+        _need_a_run(arguments, found)
+        in_use = arguments.graph != "training"
+        name = Path(arguments.model).stem
+        graph = (
+            graph_in_use(found.task, arguments.graph, name)
+            if in_use
+            else _drawn(found, arguments.forward)
+        )
+        shown = arguments.figures and not in_use
+        annotations = _annotations(found, graph, arguments) if shown else None
         content = render(graph, output or str(form), view, form, annotations=annotations)
     if arguments.output:
         say(f"written {arguments.output} ({len(content):,} bytes)")
@@ -141,11 +198,32 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _overview(arguments: argparse.Namespace, form: str) -> bytes:
+    """The layers of a model at a glance."""
+    form = form or Path(arguments.output).suffix.lower().removeprefix(".")
+    if form not in DRAWN:
+        raise ConfigurationError(
+            "--overview is a picture", fix=f"-o overview.svg, or .{', .'.join(DRAWN[1:])}"
+        )
+    if arguments.graph != "training":
+        raise ConfigurationError("--overview draws the model", fix="leave --graph out")
+    scene = overview(_run_or_task(arguments).task.graph, arguments.model)
+    return scene_image(scene, form, f"{arguments.model} at a glance")
+
+
 def _page(arguments: argparse.Namespace, view: View) -> bytes:
     """The page of a model's graph, or of a run with all sections for its newest state."""
+    for name in ("batch", "example"):
+        if getattr(arguments, name) is not None:
+            raise ConfigurationError(
+                f"the page shows a whole batch; --{name} is for pictures", fix="-o step.svg"
+            )
     found = _run_or_task(arguments)
-    task = found.task if isinstance(found, OpenRun) else found
-    sections = {} if arguments.forward or isinstance(found, Task) else run_sections(found)
+    if arguments.graph != "training":
+        graph = graph_in_use(found.task, arguments.graph, Path(arguments.model).stem)
+        return build_page(graph, title=f"{arguments.model} {arguments.graph}", view=view).encode()
+    task = found.task
+    sections = {} if arguments.forward or isinstance(found, _Model) else run_sections(found)
     graph = _drawn(found, arguments.forward)
     feeds = task.feeds(found.next_batch if isinstance(found, OpenRun) else 0)
     title = Path(arguments.model).stem or arguments.model
@@ -154,29 +232,51 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     ).encode()
 
 
-def _drawn(found: OpenRun | Task, forward: bool) -> Graph:
-    """The forward graph, or the graph with deltas.
+def _drawn(found: OpenRun | _Model, forward: bool) -> Graph:
+    """The forward graph, or the graph with deltas, with the casts of mixed precision.
 
     That of a model has all deltas; that of a run is the graph of its training step.
     """
     if isinstance(found, OpenRun):
-        return found.task.graph if forward else found.graph
-    return found.graph if forward else derive(found.graph, found.graph.outputs["loss"])
+        graph = found.task.graph if forward else found.graph
+        return mixed_precision(graph, found.settings.precision)
+    graph = found.task.graph
+    graph = graph if forward else derive(graph, graph.outputs["loss"])
+    return mixed_precision(graph, found.precision)
 
 
-def _annotations(found: OpenRun | Task, graph: Graph) -> Annotations | None:
-    """Annotations of a run at its next batch; a model has none, as nothing is trained."""
+def _annotations(
+    found: OpenRun | _Model, graph: Graph, arguments: argparse.Namespace
+) -> Annotations | None:
+    """Annotations of a run at a batch or one example; a model has none, as nothing is trained."""
     if not isinstance(found, OpenRun):
         return None
-    batch = found.next_batch
+    batch = batch_of(arguments.batch, found.next_batch)
     feeds = found.task.feeds(batch)
-    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, batch)
+    name = found.folder.path.name
+    if arguments.example is None:
+        return annotations_of(graph, feeds, found.state, name, found.step, batch)
+    feeds = one_example(graph, feeds, arguments.example)
+    return example_annotations(
+        graph, feeds, found.state, name, found.step, batch, arguments.example
+    )
 
 
-def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
+def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:
+    """Raises ConfigurationError for options that only have a meaning with the values of a run."""
+    for name in ("batch", "example"):
+        if getattr(arguments, name) is None:
+            continue
+        if not isinstance(found, OpenRun) or arguments.graph != "training":
+            raise ConfigurationError(
+                f"--{name} chooses values of a run's training step", fix=f"leave --{name} out"
+            )
+
+
+def _run_or_task(arguments: argparse.Namespace) -> OpenRun | _Model:
     """The run, if the name is that of a folder, or the task of a model."""
     if is_run(arguments.model):
-        values = assigned(arguments.set)
+        values = assigned(assignments_of(arguments))
         return run_of(
             arguments.model,
             values,
@@ -185,4 +285,5 @@ def _run_or_task(arguments: argparse.Namespace) -> OpenRun | Task:
         )
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
-    return model.task(with_assignments(model.settings, arguments.set), {})
+    settings = with_assignments(model.settings, assignments_of(arguments))
+    return _Model(model.task(settings, {}), settings.precision)

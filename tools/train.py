@@ -19,7 +19,7 @@ from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
@@ -47,6 +47,7 @@ stopped.
     graphgrad train shakespeare-char --text input.txt
     graphgrad train feedforward --set activation=sigmoid --set steps=500
     graphgrad train --resume runs/transformer-001
+    graphgrad train transformer --precision bf16
     graphgrad train transformer --inspect-every 100 --inspect "encoder.*.attention.*"
 """
 
@@ -74,6 +75,7 @@ OPTIONS = (
         "run had before)",
     ),
     DATA_OPTION,
+    PRECISION_OPTION,
     Option("--source", metavar="FILE", help="lines of text to translate from"),
     Option("--target", metavar="FILE", help="lines to translate to, aligned with them"),
     Option("--pairs", metavar="FILE", help="both in one file, a tab between them"),
@@ -317,6 +319,8 @@ def _recording(arguments: argparse.Namespace) -> list[str]:
     some = arguments.overfit_batch
     overfit = [] if some is None else [f"overfit_batches={some}"]
     device = [] if arguments.backend is None else [f"backend={arguments.backend}"]
+    if arguments.precision is not None:
+        device.append(f"precision={arguments.precision}")
     return [
         *overfit,
         *device,

@@ -32,8 +32,9 @@ from graphgrad.checks.reference import (
 from graphgrad.compile import Compiled
 from graphgrad.figures.watch import WatchedRun
 from graphgrad.graph import Graph, Node, leaf_name
+from graphgrad.graph.types import FLOAT32, epsilon_of
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import sizes_of, specialise
+from graphgrad.passes import mixed_precision, sizes_of, specialise
 from graphgrad.plan import Step
 
 Arrays = Mapping[str, np.ndarray]
@@ -48,7 +49,11 @@ rounded at every term."""
 AS_A_WHOLE = {4: 1e-3, 8: 1e-7}
 """The relative distance of whole arrays that accumulated rounding may cause, by bytes per
 element."""
+OF_PRECISION = {"fp32": 0.0, "tf32": 3e-3, "fp16": 3e-3, "bf16": 2e-2}
+"""Those of mixed precision: a float32 that differs in its last digits may be rounded to another
+number of 16 bits, here and in the reference."""
 _AMPLIFIED = 10.0
+_FLOAT32 = epsilon_of(FLOAT32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +124,12 @@ def compare_program(compiled: Compiled, feeds: Arrays, state: Arrays) -> Agreeme
     program = compiled.program(**sizes)
     watched = WatchedRun(program, state, feeds)
     difference = next(_step_differences(watched), None)
-    declared = specialise(compiled.source_graph, sizes)
+    precision = compiled.options.precision
+    declared = mixed_precision(specialise(compiled.source_graph, sizes), precision)
     names = _common_names(declared, watched)
     if difference is None:
-        difference = _first_by_name(declared, names, watched, feeds, state)
+        slack = OF_PRECISION[precision]
+        difference = _first_by_name(declared, names, watched, feeds, state, slack)
     if difference is None and watched.stopped is not None:
         raise watched.stopped
     kernels = sum(step.group.nest is not None for step in program.plan.steps)
@@ -183,7 +190,7 @@ def _compared(
 
 def _unit(node: Node) -> float:
     """One unit in the last place of a float at 1; 0 for types that are compared exactly."""
-    return float(np.finfo(node.dtype).eps) if node.type.is_float else 0.0
+    return epsilon_of(node.dtype) if node.type.is_float else 0.0
 
 
 def _close(
@@ -195,7 +202,9 @@ def _close(
     a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     with np.errstate(all="ignore"):
         same = (a == e) | (np.isnan(a) & np.isnan(e))
-        allowed = unit * (ROUNDINGS * np.abs(e) + 4 * _size(e)) + slack
+        # what is rounded to 16 bits was computed with more digits: it is one step away at most
+        once = unit > _FLOAT32
+        allowed = unit * (np.abs(e) if once else ROUNDINGS * np.abs(e) + 4 * _size(e)) + slack
         return np.asarray(same | (np.abs(a - e) <= np.where(np.isfinite(allowed), allowed, 0.0)))
 
 
@@ -220,7 +229,12 @@ def _common_names(declared: Graph, watched: WatchedRun) -> list[str]:
 
 
 def _first_by_name(
-    declared: Graph, names: Sequence[str], watched: WatchedRun, feeds: Arrays, state: Arrays
+    declared: Graph,
+    names: Sequence[str],
+    watched: WatchedRun,
+    feeds: Arrays,
+    state: Arrays,
+    slack: float,
 ) -> Difference | None:
     """The first value that differs from the declared graph by more than rounding explains."""
     expected = evaluate(declared, feeds, state)
@@ -229,7 +243,8 @@ def _first_by_name(
     for name in names:
         node = declared.names[name]
         actual, right = watched.values[watched.program.graph.names[name]], expected[node]
-        allowed = AS_A_WHOLE[node.dtype.itemsize] if node.type.is_float else 0.0
+        whole = AS_A_WHOLE.get(node.dtype.itemsize, 0.0)
+        allowed = max(whole, slack) if node.type.is_float else 0.0
         if _distance(actual, right) <= allowed:
             continue
         wide = wide or float64_values(declared, expected)

@@ -140,7 +140,9 @@ def _in_float64(node: Node, value: np.ndarray) -> np.ndarray:
 
 
 def _perturbed(node: Node, value: np.ndarray, noise: _Noise) -> np.ndarray:
-    """A value whose elements are each perturbed up or down."""
+    """A value whose elements are each perturbed up or down; one of 16 bits is stored exactly."""
+    if node.type.is_half:
+        return np.asarray(value)
     units = PERTURBED_BY * float(np.finfo(node.dtype).eps)
     return np.asarray(value * (1.0 + units * noise(value.shape)))
 

@@ -22,20 +22,17 @@ from graphgrad.decoding.repetition import repeating
 class BeamSearch:
     """A batch in which each sentence has a beam; see `search.py` for how it is used."""
 
-    def __init__(
-        self, decodable: Decodable, sentences: Sequence[Sentence], options: Options, batch: int
-    ) -> None:
+    def __init__(self, decodable: Decodable, options: Options, batch: int, longest: int) -> None:
         self._end, self._options, self._beam = decodable.end, options, options.beam
-        self._finished: list[list[Hypothesis]] = [[] for _ in sentences]
-        whole = np.arange(batch) % len(sentences)
-        self.going = np.arange(batch) < len(sentences)
-        self._sentence = whole
-        self._limit = np.array([each.limit for each in sentences])[whole]
         shape = (batch, self._beam)
-        self._tokens = np.zeros((*shape, int(self._limit.max())), np.int32)
-        self._score = np.full((batch, 1), 0.0)  # one row until the first tokens are chosen
+        self.going = np.zeros(batch, bool)
+        self.count = np.zeros(batch, np.int64)
+        self._limit = np.zeros(batch, np.int64)
+        self._tokens = np.zeros((*shape, longest), np.int32)
+        self.next_tokens = np.zeros(shape, np.int32)
+        self._score = np.full(shape, -np.inf)
         self._parents = np.zeros(shape, np.int64)
-        self._step = 0
+        self._finished: list[list[Hypothesis]] = [[] for _ in range(batch)]
 
     @property
     def wanted(self) -> Wanted:
@@ -43,17 +40,23 @@ class BeamSearch:
         return Wanted(2 * self._beam, scores=True, banned=self._options.no_repeat > 0)
 
     @property
-    def next_tokens(self) -> np.ndarray:
-        """The input of the next step: [batch, row]."""
-        return self._tokens[:, :, self._step - 1]
-
-    @property
     def parents(self) -> np.ndarray | None:
         """The row of the previous step that each row extends: [batch, row]."""
         return self._parents
 
-    def take(self, found: Mapping[str, np.ndarray]) -> None:
-        """Keeps the best sequences, and finishes those that reached their end."""
+    def admit(self, places: np.ndarray, sentences: Sequence[Sentence]) -> None:
+        """Begins these sentences at these places; at first one of their rows is alive."""
+        self.going[places] = True
+        self.count[places] = 0
+        self._limit[places] = [each.limit for each in sentences]
+        self.next_tokens[places] = np.array([each.prompt[-1] for each in sentences])[:, None]
+        self._score[places] = -np.inf
+        self._score[places, 0] = 0.0
+        for place in places:
+            self._finished[place] = []
+
+    def take(self, found: Mapping[str, np.ndarray]) -> list[tuple[int, list[Hypothesis]]]:
+        """Keeps the best sequences; the places of sentences that ended, with their hypotheses."""
         batch, rows, width = found["token"].shape
         alive = np.isfinite(self._score) & self.going[:, None]
         need_numbers(found["score"][alive])
@@ -64,72 +67,94 @@ class BeamSearch:
         tokens = np.take_along_axis(found["token"].reshape(batch, rows * width), order, axis=1)
         parents = order // width
         at_end = np.zeros(tokens.shape, bool) if self._end is None else tokens == self._end
-        last = self._limit <= self._step + 1
         self._finish_ends(at_end, totals, parents)
-        # the best that did not end, in their order; then those without probability
-        going_on = np.argsort(at_end, axis=1, kind="stable")[:, : self._beam]
-        missing = self._beam - going_on.shape[1]
-        if missing:
-            going_on = np.pad(going_on, ((0, 0), (0, missing)), mode="edge")
-        self._parents = np.take_along_axis(parents, going_on, axis=1)
-        self._score = np.take_along_axis(totals, going_on, axis=1)
-        dead = np.take_along_axis(at_end, going_on, axis=1)
-        dead[:, self._beam - missing :] = True
-        self._score[dead] = -np.inf
-        self._tokens = np.take_along_axis(self._tokens, self._parents[:, :, None], axis=1)
-        self._tokens[:, :, self._step] = np.take_along_axis(tokens, going_on, axis=1)
-        self._step += 1
-        over = np.array([len(self._finished[each]) >= self._beam for each in self._sentence])
-        dead_end = np.isneginf(self._score).all(axis=1) & self.going
-        if not all(self._finished[each] for each in self._sentence[dead_end]):
-            raise nothing_left()
-        over |= dead_end
-        for row in np.flatnonzero(self.going & last & ~over):
-            self._stop(int(row))
-        self.going &= ~(over | last)
+        self._go_on(at_end, totals, parents, tokens)
+        return self._stopped()
 
     def _finish_ends(self, at_end: np.ndarray, totals: np.ndarray, parents: np.ndarray) -> None:
         best = at_end & (np.arange(at_end.shape[1]) < self._beam) & np.isfinite(totals)
         best &= self.going[:, None]
         end = -1 if self._end is None else self._end
         for row, place in zip(*np.nonzero(best), strict=True):
-            finished = self._finished[self._sentence[row]]
+            finished = self._finished[row]
             if len(finished) < self._beam:
-                before = self._tokens[row, parents[row, place], : self._step].tolist()
+                before = self._tokens[row, parents[row, place], : self.count[row]].tolist()
                 finished.append(self._hypothesis([*before, end], totals[row, place], True))
 
-    def _stop(self, row: int) -> None:
-        """Adds the unfinished sequences of a sentence at its limit behind the finished ones."""
-        finished = self._finished[self._sentence[row]]
+    def _go_on(
+        self, at_end: np.ndarray, totals: np.ndarray, parents: np.ndarray, tokens: np.ndarray
+    ) -> None:
+        """Extends the rows by the best that did not end, in their order."""
+        chosen = np.argsort(at_end, axis=1, kind="stable")[:, : self._beam]
+        missing = self._beam - chosen.shape[1]  # of a vocabulary that is smaller than the beam
+        if missing:
+            chosen = np.pad(chosen, ((0, 0), (0, missing)), mode="edge")
+        self._parents = np.take_along_axis(parents, chosen, axis=1)
+        self._score = np.take_along_axis(totals, chosen, axis=1)
+        dead = np.take_along_axis(at_end, chosen, axis=1)
+        dead[:, self._beam - missing :] = True
+        self._score[dead] = -np.inf
+        self._tokens = np.take_along_axis(self._tokens, self._parents[:, :, None], axis=1)
+        self.next_tokens = np.take_along_axis(tokens, chosen, axis=1).astype(np.int32)
+        going = np.flatnonzero(self.going)
+        self._tokens[going, :, self.count[going]] = self.next_tokens[going]
+        self.count[going] += 1
+
+    def _stopped(self) -> list[tuple[int, list[Hypothesis]]]:
+        """The sentences that are over: enough sequences have ended, or none can go on."""
+        stopped = []
+        nothing = set(np.flatnonzero(np.isneginf(self._score).all(axis=1)))
+        for row in np.flatnonzero(self.going):
+            finished = self._finished[row]
+            if row in nothing and not finished:
+                raise nothing_left()
+            if len(finished) >= self._beam or row in nothing or self._limit[row] <= self.count[row]:
+                self._add_unfinished(int(row))
+                self.going[row] = False
+                best = sorted(finished, key=lambda each: (not each.ended, -each.score))
+                stopped.append((int(row), best[: self._options.n_best]))
+        return stopped
+
+    def _add_unfinished(self, row: int) -> None:
+        """Adds the unfinished sequences of a sentence that is over behind the finished ones."""
+        finished = self._finished[row]
         for place in range(self._beam):
             if len(finished) < self._beam and np.isfinite(self._score[row, place]):
-                tokens = self._tokens[row, place, : self._step].tolist()
+                tokens = self._tokens[row, place, : self.count[row]].tolist()
                 finished.append(self._hypothesis(tokens, self._score[row, place], False))
 
     def _hypothesis(self, tokens: Sequence[int], total: float, ended: bool) -> Hypothesis:
         score = normalised(float(total), len(tokens), self._options.length_penalty)
         return Hypothesis(tuple(tokens), float(total), score, ended)
 
+    def tokens_of(self, row: int) -> tuple[int, ...]:
+        """The tokens of the best unfinished sequence of a sentence so far."""
+        return tuple(self._tokens[row, 0, : self.count[row]].tolist())
+
     def banned(self, vocabulary: int) -> np.ndarray:
         """True at tokens that would repeat a sequence: [batch, row, vocabulary]."""
-        size = self._options.no_repeat
-        return repeating(self._tokens, self._step, size, vocabulary, self._end)
+        return repeating(self._tokens, self.count, self._options.no_repeat, vocabulary, self._end)
 
-    def moved(self, rows: np.ndarray, count: int) -> None:
-        """Reduces the batch to these rows, of which the first `count` are sentences."""
-        self.going = np.arange(len(rows)) < count
-        self._sentence, self._limit, self._tokens, self._score, self._parents = (
+    def keep(self, rows: np.ndarray) -> None:
+        """Reduces the batch to these sentences."""
+        self._finished = [self._finished[row] for row in rows]
+        (
+            self.going,
+            self.count,
+            self._limit,
+            self._tokens,
+            self.next_tokens,
+            self._score,
+            self._parents,
+        ) = (
             array[rows]
-            for array in (self._sentence, self._limit, self._tokens, self._score, self._parents)
+            for array in (
+                self.going,
+                self.count,
+                self._limit,
+                self._tokens,
+                self.next_tokens,
+                self._score,
+                self._parents,
+            )
         )
-
-    def open_sentences(self) -> set[int]:
-        """The numbers of the sentences that are not finished."""
-        return set(self._sentence[self.going].tolist())
-
-    def results(self) -> list[list[Hypothesis]]:
-        """The best hypotheses of each sentence; complete when no sentence is open."""
-        return [
-            sorted(found, key=lambda each: (not each.ended, -each.score))[: self._options.n_best]
-            for found in self._finished
-        ]

@@ -31,6 +31,9 @@ class Decodable:
     """The number of positions that the model supports; None: no limit."""
     source_positions: int | None = None
     """The same for a source."""
+    crops: bool = False
+    """Whether a text may be longer than `positions`: then the last ones are read again for every
+    token, as if the text began with them."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from graphgrad.decoding.decodable import Decodable, Sentence
 from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
-from graphgrad.decoding.programs import Programs, State, rounded_up
-from graphgrad.decoding.search import decode_batch, search_for
-from graphgrad.decoding.watch import Stopped, Watch, nobody
-from graphgrad.errors import DataError
-
-ROWS = 256
-"""Maximum number of rows of a batch: its sentences times the rows of a beam."""
+from graphgrad.decoding.programs import Programs, State
+from graphgrad.decoding.search import Batch
+from graphgrad.decoding.sizes import ROWS, batch_for, width_for
+from graphgrad.decoding.watch import Watch, nobody
+from graphgrad.errors import ConfigurationError, DataError
 
 
 class Decoder:
@@ -44,39 +42,67 @@ class Decoder:
         sentences: Sequence[Sentence],
         options: Options | None = None,
         watch: Watch = nobody,
+        least: int = 1,
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """The index of a sentence and its hypotheses, as soon as its batch is decoded."""
-        options = options or Options()
+        """The index of a sentence and its hypotheses, as soon as it is decoded.
+
+        The programs are those of at least `least` sentences: with fewer, others of the same model
+        that are used again anyhow.
+        """
+        options, done = options or Options(), 0
         for sentence in sentences:
-            self._check(sentence)
+            self._check(sentence, options)
         state = self.programs.placed(state)
-        order = sorted(range(len(sentences)), key=lambda place: _length(sentences[place]))
-        most = max(self._rows // options.beam, 1)
-        for start in range(0, len(order), most):
-            places = order[start : start + most]
+        size = batch_for(max(len(sentences), least), options.beam, self._rows)
+        for places in self._groups(sentences, size):
             chosen = [sentences[place] for place in places]
-            batch = min(rounded_up(len(places), 1), most)
-            search = search_for(options)(self.programs.decodable, chosen, options, batch)
-
-            def going(count: int, done: int = start + len(places)) -> None:
-                watch(done - count, len(sentences))
-
-            stopped = None
-            try:
-                decode_batch(self.programs, state, chosen, search, batch, going)
-            except Stopped as wish:
-                stopped = wish
-            left = search.open_sentences()
-            for number, hypotheses in enumerate(search.results()):
-                if number not in left:
+            batch = Batch(self.programs, state, chosen, options, size)
+            while batch.going:
+                ended = batch.advance()
+                for number, hypotheses in ended:
                     yield places[number], hypotheses
-            if stopped is not None:
-                raise stopped
-            watch(start + len(places), len(sentences))
+                done += len(ended)
+                watch(done, len(sentences))
 
-    def _check(self, sentence: Sentence) -> None:
+    def stream(
+        self, state: State, sentence: Sentence, options: Options | None = None
+    ) -> Iterator[int]:
+        """The tokens that follow a prompt, each as soon as it is chosen.
+
+        Raises DataError for a sentence that the model cannot take, and ConfigurationError for a
+        beam, whose tokens are known only at its end.
+        """
+        options = options or Options()
+        if options.beam > 1:
+            raise ConfigurationError(
+                f"a beam of {options.beam} has no token before its end", fix="leave the beam out"
+            )
+        self._check(sentence, options)
+        batch = Batch(self.programs, self.programs.placed(state), [sentence], options, 1)
+        while batch.going:
+            ended = batch.advance()
+            yield ended[0][1][0].tokens[-1] if ended else batch.tokens_of(0)[-1]
+
+    def _groups(self, sentences: Sequence[Sentence], size: int) -> Iterator[list[int]]:
+        """The indices of sentences that are decoded together, the longest of each group first.
+
+        Sources of one width are one group. Prompts of several tokens are read together, so a group
+        with such has one batch at most.
+        """
+        most = self.programs.decodable.source_positions
+        widths: dict[int, list[int]] = {}
+        for place in sorted(range(len(sentences)), key=lambda place: _length(sentences[place])):
+            width = width_for(len(sentences[place].source), most)
+            widths.setdefault(width, []).insert(0, place)
+        for places in widths.values():
+            alone = all(len(sentences[place].prompt) == 1 for place in places)
+            step = len(places) if alone else size
+            for start in range(0, len(places), step):
+                yield places[start : start + step]
+
+    def _check(self, sentence: Sentence, options: Options) -> None:
         """Raises DataError for a sentence that the model cannot take."""
-        positions = self.programs.decodable.positions
+        decodable = self.programs.decodable
         if not sentence.prompt or sentence.limit < 1:
             raise DataError(
                 f"there is nothing to decode from: {len(sentence.prompt)} tokens of a prompt, and "
@@ -84,10 +110,12 @@ class Decoder:
                 fix="give at least one token to begin with, and a limit of at least 1",
             )
         whole = len(sentence.prompt) + sentence.limit - 1
-        if positions is not None and whole > positions:
+        if decodable.positions is None or whole <= decodable.positions:
+            return
+        if not decodable.crops or options.beam > 1:
             raise DataError(
                 f"a prompt of {len(sentence.prompt)} tokens and {sentence.limit} more need {whole} "
-                f"positions, and the model has {positions}",
+                f"positions, and the model has {decodable.positions}",
                 fix="shorten the prompt or the limit",
             )
 

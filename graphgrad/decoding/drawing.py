@@ -12,9 +12,9 @@ from graphgrad.decoding.options import Options
 from graphgrad.philox import philox4x32
 
 
-def uniform(seed: int, numbers: np.ndarray, step: int) -> np.ndarray:
-    """A uniform number in [0, 1) of 53 random bits for each sentence: float64 [sentence]."""
-    low = 0xFFFFFFFF
+def uniform(seed: int, numbers: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """A uniform number in [0, 1) of 53 random bits for each sentence and its step: float64."""
+    low, step = 0xFFFFFFFF, steps.astype(np.uint64)
     high_word, low_word, _, _ = philox4x32(
         (numbers & low, numbers >> 32, step & low, step >> 32), (seed & low, seed >> 32)
     )

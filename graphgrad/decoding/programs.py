@@ -1,8 +1,8 @@
 """Compiles the programs of a decodable model: its encoder, and a step for each size.
 
-Sizes grow by doubling, so a few programs serve all lengths. The graph of a step is the model's
-declaration followed by the choice of candidates: a program returns a few candidates of each row,
-not the logits of the whole vocabulary.
+The graph of a step is the model's declaration followed by the choice of candidates: a program
+returns a few candidates of each row, not the logits of the whole vocabulary. A program that only
+reads a prompt has no outputs, so nothing after the last layer's keys and values is computed.
 """
 
 from __future__ import annotations
@@ -54,10 +54,8 @@ class StepProgram:
     compiled: Compiled
     caches: Mapping[str, tuple[tuple[int, ...], np.dtype]]
     """Shape and dtype of each by the name of its state."""
-    parameters: tuple[str, ...]
     inputs: frozenset[str]
     """The inputs of a step that the model uses; some models have no positions."""
-    vocabulary: int
 
 
 class Programs:
@@ -65,7 +63,21 @@ class Programs:
 
     def __init__(self, decodable: Decodable, backend: str = "numpy") -> None:
         self.decodable, self.backend = decodable, backend
-        self._steps: dict[tuple[StepSizes, Wanted], StepProgram] = {}
+        self._steps: dict[tuple[StepSizes, Wanted | None], StepProgram] = {}
+
+    @property
+    def count(self) -> int:
+        """How many programs are compiled."""
+        steps = sum(step.compiled.program_count for step in self._steps.values())
+        encoding = self.__dict__.get("encoding")
+        return steps + (encoding.program_count if encoding is not None else 0)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """The number of tokens that can be chosen."""
+        size = self.decodable.step(Step(StepSizes(1, 1, 2))).shape[-1]
+        assert isinstance(size, int)
+        return size
 
     @cached_property
     def encoding(self) -> Compiled | None:
@@ -83,25 +95,22 @@ class Programs:
         """The arrays where the programs need no copy of them."""
         return backend_called(self.backend).placed(arrays)
 
-    def step(self, sizes: StepSizes, wanted: Wanted) -> StepProgram:
-        """The program of a step of these sizes."""
+    def step(self, sizes: StepSizes, wanted: Wanted | None) -> StepProgram:
+        """The program of a step of these sizes; without outputs where none are wanted."""
         key = sizes, wanted
         if key not in self._steps:
             self._steps[key] = self._compiled(sizes, wanted)
         return self._steps[key]
 
-    def _compiled(self, sizes: StepSizes, wanted: Wanted) -> StepProgram:
+    def _compiled(self, sizes: StepSizes, wanted: Wanted | None) -> StepProgram:
         step = Step(sizes)
         logits = self.decodable.step(step)
-        graph = Graph(self._outputs(logits, wanted), step.updates)
+        outputs = {} if wanted is None else self._outputs(logits, wanted)
+        graph = Graph(outputs, step.updates)
         caches = {leaf_name(leaf): (leaf.type.sizes, leaf.dtype) for leaf in step.updates}
-        parameters = tuple(name for name in graph.states if name not in caches)
-        vocabulary = logits.shape[-1]
-        assert isinstance(vocabulary, int)
         inputs = frozenset(graph.inputs)
-        return StepProgram(
-            compile(graph, fuse=True, backend=self.backend), caches, parameters, inputs, vocabulary
-        )
+        compiled = compile(graph, fuse=True, backend=self.backend)
+        return StepProgram(compiled, caches, inputs)
 
     def _outputs(self, logits: Node, wanted: Wanted) -> dict[str, Node]:
         allowed = logits
@@ -134,17 +143,3 @@ def _log_sum(logits: Node) -> Node:
     largest = ops.max(logits, -1, keepdims=True)
     total = ops.sum(exp(subtract(logits, largest)), -1, keepdims=True)
     return add(log1p(total - 1.0), largest, name="log_sum")
-
-
-def rounded_up(length: int, least: int) -> int:
-    """The smallest of `least`, 2 · `least`, 4 · `least`, … that is at least `length`."""
-    size = least
-    while size < length:
-        size *= 2
-    return size
-
-
-def width_for(length: int) -> int:
-    """The smallest of 8, 16, 24, 32, 48, 64, 96, … that is at least `length`."""
-    size = rounded_up(length, 8)
-    return size * 3 // 4 if size >= 32 and length <= size * 3 // 4 else size

@@ -1,39 +1,49 @@
-"""Decodes one batch of sentences, from the prompts to the ends, with any search."""
+"""Decodes sentences in a batch of a fixed size, from the prompts to the ends, with any search.
+
+A sentence that has ended gives its place to the next one (continuous batching, as of Orca, Yu et
+al. 2022), so the batch is full until the last ones, however different their lengths are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from graphgrad.decoding.beam import BeamSearch
-from graphgrad.decoding.decodable import Decodable, Sentence
+from graphgrad.decoding.decodable import Sentence
 from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
-from graphgrad.decoding.programs import Programs, State, Wanted, rounded_up, width_for
-from graphgrad.decoding.session import SMALLEST_ROWS, Session
+from graphgrad.decoding.programs import Programs, State, Wanted
+from graphgrad.decoding.session import Session
 from graphgrad.decoding.single import SingleSearch
+from graphgrad.decoding.sizes import slots_for, width_for
+
+PATIENCE = 64
+"""Steps in which most of a batch is idle before it shrinks, for which programs are compiled."""
 
 
 class Search(Protocol):
-    """Chooses tokens: takes the outputs of a step and returns the inputs of the next one."""
+    """Chooses tokens: takes the outputs of a step and has the inputs of the next one."""
 
     going: np.ndarray
-    """True at the sentences of the batch that are not finished: [batch]."""
+    """True at the places of the batch with a sentence that is not finished: [batch]."""
+    count: np.ndarray
+    """The number of tokens that each has so far: [batch]."""
+    next_tokens: np.ndarray
+    """The tokens that the next step reads: [batch, row]."""
 
     @property
     def wanted(self) -> Wanted: ...
     @property
-    def next_tokens(self) -> np.ndarray: ...
-    @property
     def parents(self) -> np.ndarray | None: ...
-    def take(self, found: Mapping[str, np.ndarray]) -> None: ...
+    def admit(self, places: np.ndarray, sentences: Sequence[Sentence]) -> None: ...
+    def take(self, found: Mapping[str, np.ndarray]) -> list[tuple[int, list[Hypothesis]]]: ...
+    def tokens_of(self, row: int) -> tuple[int, ...]: ...
     def banned(self, vocabulary: int) -> np.ndarray: ...
-    def moved(self, rows: np.ndarray, count: int) -> None: ...
-    def open_sentences(self) -> set[int]: ...
-    def results(self) -> list[list[Hypothesis]]: ...
+    def keep(self, rows: np.ndarray) -> None: ...
 
 
 def search_for(options: Options) -> type[SingleSearch] | type[BeamSearch]:
@@ -41,55 +51,134 @@ def search_for(options: Options) -> type[SingleSearch] | type[BeamSearch]:
     return BeamSearch if options.beam > 1 else SingleSearch
 
 
-def decode_batch(
-    programs: Programs,
-    state: State,
-    sentences: Sequence[Sentence],
-    search: Search,
-    batch: int,
-    going: Callable[[int], None],
-) -> list[list[Hypothesis]]:
-    """The hypotheses of each sentence; calls `going` after each step with the number unfinished."""
-    decodable = programs.decodable
-    session = Session(programs, state, _sources(decodable, sentences, batch), batch)
-    wanted = search.wanted
-    found = session.prompt(*_prompts(sentences, batch), replace(wanted, banned=False))
-    while True:
-        search.take(found)
-        left = np.flatnonzero(search.going)
-        if not len(left):
-            return search.results()
-        going(len(left))
+class Batch:
+    """Sentences of one width of source that are decoded, `batch` of them side by side.
+
+    `search` is the class that chooses tokens; `advance` runs a step.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        state: State,
+        sentences: Sequence[Sentence],
+        options: Options,
+        batch: int,
+        search: type[SingleSearch] | type[BeamSearch] | None = None,
+    ) -> None:
+        decodable = programs.decodable
+        self._programs, self._state, self._sentences = programs, state, sentences
+        self._sources = _Sources(programs, state, sentences, batch)
+        self._waiting = deque(range(len(sentences)))
+        longest = max(each.limit for each in sentences)
+        self.search: Search = (search or search_for(options))(decodable, options, batch, longest)
+        positions = max(len(each.prompt) + each.limit - 1 for each in sentences)
+        slots = slots_for(self._sources.width, positions, options.beam, decodable.positions)
+        self._session = Session(programs, state, batch, options.beam, slots, decodable.positions)
+        self._numbers = np.full(batch, -1)
+        """The number of the sentence at each place."""
+        self._refills = all(len(each.prompt) == 1 for each in sentences)
+        self._idle = 0
+
+    @property
+    def going(self) -> bool:
+        """Whether there is anything left to decode."""
+        return bool(self._waiting) or bool(self.search.going.any())
+
+    def tokens_of(self, number: int) -> tuple[int, ...]:
+        """The tokens so far of a sentence that is not finished."""
+        return self.search.tokens_of(int(np.flatnonzero(self._numbers == number)[0]))
+
+    def advance(self) -> list[tuple[int, list[Hypothesis]]]:
+        """One more token for each sentence; those that it ended, with their hypotheses."""
+        search, session = self.search, self._session
+        if self._waiting and (self._refills or not search.going.any()):
+            self._admit()
+        self._crop()
+        wanted = search.wanted
+        banned = search.banned(self._programs.vocabulary) if wanted.banned else None
+        ended = search.take(session.step(search.next_tokens, search.going, wanted, banned))
         if search.parents is not None:
             session.reorder(search.parents)
-        fewest = max(SMALLEST_ROWS // search.next_tokens.shape[1], 1)
-        smaller = max(rounded_up(len(left), 1), fewest)
-        if 4 * smaller <= 3 * session.batch:
-            search.moved(session.keep(left, smaller), len(left))
-        banned = search.banned(session.vocabulary) if wanted.banned else None
-        found = session.step(search.next_tokens, search.going, wanted, banned)
+        finished = [(int(self._numbers[place]), found) for place, found in ended]
+        self._shrink()
+        return finished
+
+    def _admit(self) -> None:
+        """Begins the next sentences at the free places."""
+        free = np.flatnonzero(~self.search.going)[: len(self._waiting)]
+        numbers = np.array([self._waiting.popleft() for _ in free])
+        if not len(free):
+            return
+        chosen = [self._sentences[number] for number in numbers]
+        self._numbers[free] = numbers
+        self._sources.put_into(self._session, free, numbers)
+        self.search.admit(free, chosen)
+        if not self._refills:
+            self._read()
+
+    def _crop(self) -> None:
+        """Reads the last positions again where a text has more than the model."""
+        most = self._programs.decodable.positions
+        if most is None or not (self._session.length[self.search.going] >= most).any():
+            return
+        self._read()
+
+    def _read(self) -> None:
+        """Reads all texts from their beginnings, or the last positions of those that are longer.
+
+        All but the last token, which the next step reads.
+        """
+        most = self._programs.decodable.positions or 0
+        texts: list[Sequence[int]] = [[] for _ in self._numbers]
+        for place in np.flatnonzero(self.search.going):
+            prompt = self._sentences[self._numbers[place]].prompt
+            texts[place] = [*prompt, *self.search.tokens_of(int(place))][-most:-1]
+        self._session.read(texts)
+
+    def _shrink(self) -> None:
+        """Makes the batch smaller where most of it has been idle for long."""
+        left = np.flatnonzero(self.search.going)
+        small = not self._waiting and 0 < len(left) <= len(self._numbers) // 8
+        self._idle = self._idle + 1 if small else 0
+        if self._idle < PATIENCE:
+            return
+        self._session.keep(left)
+        self.search.keep(left)
+        self._numbers, self._idle = self._numbers[left], 0
 
 
-def _sources(decodable: Decodable, sentences: Sequence[Sentence], batch: int) -> np.ndarray | None:
-    """The tokens to encode, padded; copies of the first sentence fill the batch up."""
-    if decodable.encoding is None:
-        return None
-    longest = max(len(each.source) for each in sentences)
-    width = max(longest, min(width_for(longest), decodable.source_positions or width_for(longest)))
-    source = np.full((batch, width), decodable.padding, np.int32)
-    for row in range(batch):
-        tokens = sentences[row if row < len(sentences) else 0].source
-        source[row, : len(tokens)] = tokens
-    return source
+class _Sources:
+    """The sources of sentences, which are encoded in batches in their order."""
 
+    def __init__(
+        self, programs: Programs, state: State, sentences: Sequence[Sentence], batch: int
+    ) -> None:
+        self._programs, self._state, self._sentences = programs, state, sentences
+        decodable = programs.decodable
+        self.width = 0
+        if decodable.encoding is not None:
+            longest = max(len(each.source) for each in sentences)
+            self.width = width_for(longest, decodable.source_positions)
+        self._batch, self._start = batch, 0
+        self._encoded: Mapping[str, np.ndarray] = {}
 
-def _prompts(sentences: Sequence[Sentence], batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """The prompts, padded at the end by zeros that are masked, and their lengths."""
-    longest = max(len(each.prompt) for each in sentences)
-    prompts = np.zeros((batch, 1 if longest == 1 else width_for(longest)), np.int32)
-    lengths = np.ones(batch, np.int64)
-    for row in range(batch):
-        tokens = sentences[row if row < len(sentences) else 0].prompt
-        prompts[row, : len(tokens)] = tokens
-        lengths[row] = len(tokens)
-    return prompts, lengths
+    def put_into(self, session: Session, places: np.ndarray, numbers: np.ndarray) -> None:
+        """Admits the next sentences, whose numbers follow each other, to places of a session."""
+        while len(numbers):
+            if self.width and numbers[0] >= self._end:
+                self._encode(int(numbers[0]))
+            now = numbers < self._end if self.width else np.ones(len(numbers), bool)
+            session.admit(places[now], self._encoded, numbers[now] - self._start)
+            places, numbers = places[~now], numbers[~now]
+
+    @property
+    def _end(self) -> int:
+        return self._start + self._batch if self._encoded else 0
+
+    def _encode(self, start: int) -> None:
+        padding = self._programs.decodable.padding
+        source = np.full((self._batch, self.width), padding, np.int32)
+        for row, sentence in enumerate(self._sentences[start : start + self._batch]):
+            source[row, : len(sentence.source)] = sentence.source
+        self._start, self._encoded = start, self._programs.encoded(self._state, source)

@@ -65,7 +65,7 @@ def first_non_finite(
     optimised, _ = optimise(graph, passes)
     counts: dict[Node, tuple[int, int]] = {}
     for node, value in values_in_order(optimised, feeds, state or {}):
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
+        if node.type.is_float and not np.isfinite(value).all():
             counts[node] = int(np.isnan(value).sum()), int(np.isinf(value).sum())
     roots = [*optimised.outputs.values(), *optimised.updates.values()]
     suspects = _leading_to([node for node in roots if node in counts], counts) or counts.keys()

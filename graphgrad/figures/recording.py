@@ -156,6 +156,7 @@ class Recorder:
         fuse: bool = False,
         backend: str = "numpy",
         by: str = "",
+        precision: str = "fp32",
     ) -> None:
         chosen = _chosen(graph, patterns, by)
         optimised, _ = optimise(graph, PASSES)
@@ -169,6 +170,7 @@ class Recorder:
             passes=(),
             fuse=fuse,
             backend=backend,
+            precision=precision,
         )
         updates = np.zeros(len(self.recording.weights) * len(FIGURES))
         self._own = self._compiled.on_device({_UPDATES: updates} if updates.size else {})

@@ -127,6 +127,11 @@ def need_no_halves(types: Iterable[TensorType]) -> None:
             )
 
 
+def epsilon_of(dtype: DType) -> float:
+    """The distance from 1 to the next larger number of a float dtype."""
+    return 2.0**-7 if dtype == BFLOAT16 else float(np.finfo(dtype).eps)
+
+
 def float_dtype(dtype: Any) -> DType:
     """The given dtype, or the default dtype of the model that is being declared."""
     return as_dtype(current_site().dtype if dtype is None else dtype)

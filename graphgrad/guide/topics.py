@@ -48,6 +48,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("transformer", TUTORIAL, "the encoder-decoder, built up, trained and looked into"),
     Topic("gpt", TUTORIAL, "the decoder alone, which continues a text"),
     Topic("bert", TUTORIAL, "the encoder alone, which fills gaps in a text"),
+    Topic("lecture", TUTORIAL, "every row of the lecture at one command: graphgrad show TOPIC"),
     Topic("small", INSIDE, "graphgrad in 150 lines: node, delta, derive as one small program"),
     Topic("step", INSIDE, "the life of one training step, from Python to machine code"),
     Topic("loop_language", INSIDE, "the language of kernels: a kernel, its letters, the grammar"),

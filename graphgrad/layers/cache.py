@@ -25,7 +25,7 @@ from typing import Protocol, runtime_checkable
 from graphgrad.graph import Node, input, state
 from graphgrad.graph.scope import scoped
 from graphgrad.graph.types import DType
-from graphgrad.ops import broadcast_to, expand_dims, reshape, take_along_axis, write_rows
+from graphgrad.ops import broadcast_to, expand_dims, reshape, write_rows
 
 Projection = Callable[[Node], Node]
 """Declares the keys or values [batch, head, position, width] of x [batch, position, feature]."""
@@ -56,7 +56,7 @@ class StepSizes:
 
     >>> import graphgrad as gg
     >>> gg.layers.StepSizes(batch=2, rows=5, slots=32)
-    StepSizes(batch=2, rows=5, slots=32, prompt=False)
+    StepSizes(batch=2, rows=5, slots=32)
     """
 
     batch: int
@@ -65,8 +65,6 @@ class StepSizes:
     """New positions of each: 1, or one for each row of a beam, or those of a prompt."""
     slots: int
     """Slots for the keys and values of each sentence."""
-    prompt: bool = False
-    """Whether the new positions follow each other, so that logits are computed for the last one."""
 
 
 class Step:
@@ -90,8 +88,6 @@ class Step:
         self.position = input("position", rows, "int32")
         self.slot = input("slot", rows, "int32")
         self.visible = input("visible", (*rows, sizes.slots), "bool")
-        self.last = input("last", sizes.batch, "int32") if sizes.prompt else None
-        """Of a prompt, the row of each sentence that is its last: [batch]."""
         self.updates: dict[Node, Node] = {}
         """The states of keys and values, each with its value after the step."""
 
@@ -111,12 +107,6 @@ class Step:
     def kept(self) -> KeptMemory:
         """The memory of attention to the source, which is encoded before the first step."""
         return KeptMemory(self.sizes.batch)
-
-    def wanted(self, x: Node) -> Node:
-        """The new positions that logits are computed for: [batch, row or 1, feature]."""
-        if self.last is None:
-            return x
-        return take_along_axis(x, expand_dims(expand_dims(self.last, 1), 1), axis=1, name="last")
 
 
 @dataclass(frozen=True)

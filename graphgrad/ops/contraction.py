@@ -84,8 +84,8 @@ def _scratch(
     precision: str = "",
 ) -> tuple[TensorType, ...]:
     """float32 for the operands, and for a result that is rounded."""
-    if not (a.is_half or precision):
-        return ()
+    if not (a.is_half or (precision and a.dtype == FLOAT32)):
+        return ()  # a reference computes all of them in float64
     y = _infer(a, b, transpose_a, transpose_b, dtype, precision)
     rounded = (y,) if y.is_half else ()
     return tuple(TensorType(each.shape, FLOAT32) for each in (a, b, *rounded))
@@ -102,7 +102,7 @@ def _compute(
     precision: str = "",
     scratch: Sequence[Any] = (),
 ) -> None:
-    if not (precision or a.dtype in HALVES):
+    if not (a.dtype in HALVES or (precision and a.dtype == FLOAT32)):
         _multiply(xp, out, a, b, transpose_a, transpose_b)
         return
     given = scratch or [xp.empty(each.shape, FLOAT32) for each in (a, b, out)]

@@ -14,7 +14,9 @@ from graphgrad.passes.prune import prune
 from graphgrad.passes.simplify import simplify
 from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of, specialise
 from graphgrad.passes.stabilise import stabilise
+from graphgrad.passes.turn import turn
 from graphgrad.passes.value_check import ValueCheck
+from graphgrad.passes.widen_late import widen_late
 
 PASSES: tuple[Pass, ...] = (
     prune,  # first, so that no work is done for deltas that are not needed
@@ -44,7 +46,15 @@ FUSING_PASSES: tuple[Pass, ...] = (
 """The passes that run last if operations are fused. (In mixed precision those of
 `PRECISION_PASSES` run before them.)"""
 
+DEVICE_PASSES: tuple[Pass, ...] = (
+    turn,  # kernels of a device know rows alone
+    widen_late,  # what products read and write in 16 bits is moved so, too
+    *FUSING_PASSES,
+)
+"""The passes in place of those for a device."""
+
 __all__ = [
+    "DEVICE_PASSES",
     "FUSING_PASSES",
     "PASSES",
     "PRECISION_PASSES",
@@ -68,4 +78,6 @@ __all__ = [
     "sizes_of",
     "specialise",
     "stabilise",
+    "turn",
+    "widen_late",
 ]

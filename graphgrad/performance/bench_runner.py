@@ -34,7 +34,7 @@ from graphgrad.performance.bench_process import (
     clean_environment,
     processor_seconds_of,
 )
-from graphgrad.performance.bench_worker import CHECK, PARAMETER, TIMING, Workload
+from graphgrad.performance.bench_worker import CHECK, PARAMETER, TIMING, RecipeWorkload, Workload
 
 TOLERANCES = (1e-5, 2e-5, 1e-4)
 """The largest relative difference of two contenders' losses at each checked step, in float32.
@@ -134,13 +134,14 @@ class Bench:
 
 
 @dataclass
-class _Timing:
+class Timing:
     """The measurements of one contender while it is being timed."""
 
     worker: Worker
     facts: dict[str, Any]
     first: float
     seconds: list[float] = field(default_factory=list)
+    processor_seconds: float = 0.0
     peak_bytes: int = 0
 
 
@@ -169,7 +170,7 @@ def bench(
             },
             arrays,
         )
-        runner = _Runner(workload, arrays, conditions, environment, contenders[0], absent, report)
+        runner = Runner(workload, arrays, conditions, environment, contenders[0], absent, report)
         present = [each for each in contenders if runner.is_present(each)]
         losses = runner.checked(present)
         with ExitStack() as stack:
@@ -191,12 +192,12 @@ def bench(
     )
 
 
-class _Runner:
+class Runner:
     """Sends requests to the workers; a contender that fails becomes absent."""
 
     def __init__(
         self,
-        workload: Workload,
+        workload: Workload | RecipeWorkload,
         arrays: str,
         conditions: Conditions,
         environment: Mapping[str, str],
@@ -269,19 +270,19 @@ class _Runner:
         """Measures the peak rate, before and after the turns, as the machine may be busy once."""
         self.peak = max(self.peak, worker.ask("peak", self.limit)["gflops"])
 
-    def started(self, contenders: Sequence[Contender], stack: ExitStack) -> dict[str, _Timing]:
+    def started(self, contenders: Sequence[Contender], stack: ExitStack) -> dict[str, Timing]:
         """Starts the workers and runs their first step."""
-        timings: dict[str, _Timing] = {}
+        timings: dict[str, Timing] = {}
         for contender in contenders:
             self.report(f"{contender.name}: builds, compiles and runs the first step")
             with self.forgiving(contender.name):
                 worker = stack.enter_context(self.worker(contender))
                 facts = self.prepare(worker)
                 first = worker.ask("first", self.limit)["seconds"]
-                timings[contender.name] = _Timing(worker, facts, first)
+                timings[contender.name] = Timing(worker, facts, first)
         return timings
 
-    def take_turns(self, timings: dict[str, _Timing]) -> float | None:
+    def take_turns(self, timings: dict[str, Timing]) -> float | None:
         """Times all steps; returns how many processors other programs kept busy meanwhile."""
         warm = [self.turn(timings, name, WARM_STEPS) for name in list(timings)]
         for timing in timings.values():
@@ -289,34 +290,35 @@ class _Runner:
         slowest = max((max(seconds) for seconds in warm if seconds), default=TURN_SECONDS)
         length = max(1, min(self.conditions.steps, int(TURN_SECONDS / slowest)))
         self.report(f"{', '.join(timings)}: take turns of {length} steps")
-        meter = _Meter(timings)
+        meter = Meter(timings)
         for start in range(0, self.conditions.steps, length):
             count = min(length, self.conditions.steps - start)
             for name in list(timings):
                 self.turn(timings, name, count)
         return meter.elsewhere()
 
-    def turn(self, timings: dict[str, _Timing], name: str, count: int) -> list[float]:
+    def turn(self, timings: dict[str, Timing], name: str, count: int) -> list[float]:
         """Times the next steps of one contender; removes it if it fails."""
         time.sleep(PAUSE_SECONDS)
         with self.forgiving(name):
             answer = self.ask(timings, name, "steps", count=count)
             timings[name].seconds += answer["seconds"]
+            timings[name].processor_seconds += answer["processor_seconds"]
             timings[name].peak_bytes = answer["peak_bytes"]
             return list(answer["seconds"])
         del timings[name]
         return []
 
     def ask(
-        self, timings: Mapping[str, _Timing], name: str, request: str, **arguments: Any
+        self, timings: Mapping[str, Timing], name: str, request: str, **arguments: Any
     ) -> dict[str, Any]:
         return timings[name].worker.ask(request, self.limit, **arguments)
 
 
-class _Meter:
+class Meter:
     """Measures how busy other programs keep the machine while the workers run."""
 
-    def __init__(self, timings: Mapping[str, _Timing]) -> None:
+    def __init__(self, timings: Mapping[str, Timing]) -> None:
         self.workers = [timing.worker for timing in timings.values()]
         self.started, self.busy, self.own = time.perf_counter(), busy_seconds(), self._own()
 
@@ -367,7 +369,7 @@ def compare(
 
 def _records(
     workload: Workload,
-    timings: Mapping[str, _Timing],
+    timings: Mapping[str, Timing],
     losses: Mapping[str, tuple[float, ...]],
     peak_seconds: float,
 ) -> dict[str, Record]:

@@ -5,6 +5,9 @@ A contender is a file with two functions, loaded by its path:
     facts(variant, threads) -> dict             its `version`; how many `threads` it really uses
     build(variant, workload, parameters, batch, dropout) -> step
                                                 step() trains on the batch once: the loss before it
+    build_recipe(variant, recipe, parameters, batches, drops) -> step
+                                                step() makes the next update of a recipe's run; only
+                                                for `bench --recipe`
 
 This file imports nothing of the package and is run as a script, so a library is timed, and its
 memory is measured, without graphgrad in its process. The code is the same for every contender.
@@ -20,7 +23,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +79,28 @@ class Workload:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class RecipeWorkload:
+    """The first updates of a recipe's run: its model and settings, and the batches themselves.
+
+    The arrays of batch n are named `n.source` and so on; the rates of the updates are `rates`.
+    After the last update the first one's batches come again.
+    """
+
+    recipe: str
+    model: str
+    settings: Mapping[str, Any]
+    vocabularies: Sequence[int]
+    """How many tokens there are, in the source and in the target, or in the text."""
+    updates: int
+    tokens: int
+    """Target tokens of all updates, padding not counted."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
 REQUESTS = ("prepare", "check", "first", "steps", "peak")
 
 
@@ -88,7 +113,8 @@ class Session:
 
     def prepare(self, workload: Mapping[str, Any], arrays: str, threads: int) -> dict[str, Any]:
         """Loads weights and batches; returns the facts about the contender."""
-        self.workload = Workload(**workload)
+        kind = RecipeWorkload if "recipe" in workload else Workload
+        self.workload: Workload | RecipeWorkload = kind(**workload)
         self.arrays: Arrays = load_file(arrays)
         return dict(self.contender.facts(self.variant, threads))
 
@@ -100,24 +126,32 @@ class Session:
     def first(self) -> dict[str, Any]:
         """Builds for timing and runs one step; returns the seconds of both together."""
         started = time.perf_counter()
-        self.step = self._built(TIMING, self.workload.dropout)
+        self.step = self._built(TIMING, getattr(self.workload, "dropout", 1.0))
         self.arrays = {}  # the contender has copies; only the memory of the step is measured
         loss = self.step()
         return {"seconds": time.perf_counter() - started, "loss": loss}
 
     def steps(self, count: int) -> dict[str, Any]:
-        """Seconds of each of the next steps, the last loss, and the peak of memory so far."""
+        """Seconds of each of the next steps, the processor time of all of them and all threads,
+        the last loss, and the peak of memory so far."""
         assert self.step is not None, "`first` comes before `steps`"
-        seconds, loss = [], 0.0
+        seconds, loss, before = [], 0.0, time.process_time()
         for _ in range(count):
             started = time.perf_counter()
             loss = self.step()
             seconds.append(time.perf_counter() - started)
-        return {"seconds": seconds, "loss": loss, "peak_bytes": peak_bytes()}
+        return {
+            "seconds": seconds,
+            "processor_seconds": time.process_time() - before,
+            "loss": loss,
+            "peak_bytes": peak_bytes(),
+        }
 
     def peak(self) -> dict[str, Any]:
-        """The best GFLOP/s of NumPy's matrix product in this process."""
-        return {"gflops": matrix_product_peak()}
+        """The best GFLOP/s of a matrix product: on the contender's device, or NumPy's in this
+        process."""
+        own = getattr(self.contender, "peak_gflops", lambda variant: None)(self.variant)
+        return {"gflops": matrix_product_peak() if own is None else own}
 
     def _built(self, batch: str, dropout: float) -> Step:
         parameters, inputs = (
@@ -128,7 +162,9 @@ class Session:
             }
             for prefix in (PARAMETER, batch)
         )
-        step: Step = self.contender.build(self.variant, self.workload, parameters, inputs, dropout)
+        recipe = isinstance(self.workload, RecipeWorkload)
+        build = self.contender.build_recipe if recipe else self.contender.build
+        step: Step = build(self.variant, self.workload, parameters, inputs, dropout)
         return step
 
 

@@ -23,6 +23,8 @@ Arguments of every optimiser, beside its own:
 - `schedule` of the learning rate: constant, inverse_sqrt (noam), or linear, cosine and wsd, which
   fall to 0 at the step after the last of `steps` (`schedules.py`); `warmup`: the number of steps in
   which it rises.
+- `loss_scale`: the first scale of the loss, for a graph that is compiled with `precision="fp16"`
+  (training/loss_scale.py); 0 is none.
 - `name`: the scope of the states and outputs that it adds.
 
 The default rates are those of PyTorch and Keras. `adamw` leaves biases and gains without decay if
@@ -55,6 +57,7 @@ def sgd(
     schedule: str = "constant",
     warmup: int = 0,
     steps: int | None = None,
+    loss_scale: float = 0.0,
     name: str = "",
 ) -> Graph:
     """Gradient descent: adds the update w ← w - η g for each parameter.
@@ -81,6 +84,7 @@ def sgd(
         schedule=schedule,
         warmup=warmup,
         steps=steps,
+        loss_scale=loss_scale,
     )
     return _optimised(graph, given, loss, parameters, frozen, "", name)
 
@@ -98,6 +102,7 @@ def momentum(
     schedule: str = "constant",
     warmup: int = 0,
     steps: int | None = None,
+    loss_scale: float = 0.0,
     name: str = "",
 ) -> Graph:
     """Gradient descent with momentum: adds v ← μ v + g; w ← w - η v for each parameter.
@@ -122,6 +127,7 @@ def momentum(
         schedule=schedule,
         warmup=warmup,
         steps=steps,
+        loss_scale=loss_scale,
     )
     return _optimised(graph, given, loss, parameters, frozen, "", name)
 
@@ -141,6 +147,7 @@ def adam(
     schedule: str = "constant",
     warmup: int = 0,
     steps: int | None = None,
+    loss_scale: float = 0.0,
     name: str = "",
 ) -> Graph:
     """Adam: adds the updates of Kingma and Ba 2015, algorithm 1.
@@ -168,6 +175,7 @@ def adam(
         schedule=schedule,
         warmup=warmup,
         steps=steps,
+        loss_scale=loss_scale,
     )
     return _optimised(graph, given, loss, parameters, frozen, "", name)
 
@@ -189,6 +197,7 @@ def adamw(
     schedule: str = "constant",
     warmup: int = 0,
     steps: int | None = None,
+    loss_scale: float = 0.0,
     name: str = "",
 ) -> Graph:
     """AdamW: Adam with w ← w - η λ w beside it, λ the `weight_decay` (Loshchilov and Hutter 2019).
@@ -213,6 +222,7 @@ def adamw(
         schedule=schedule,
         warmup=warmup,
         steps=steps,
+        loss_scale=loss_scale,
     )
     return _optimised(graph, given, loss, parameters, frozen, no_decay, name)
 
@@ -226,6 +236,10 @@ def _settings(**values: Any) -> TrainingSettings:
         if values["schedule"] in ("linear", "cosine", "wsd"):
             raise ValueError(f"the schedule {values['schedule']} ends at a step; fix: give steps=…")
         del values["steps"]
+    if values["loss_scale"]:
+        values["precision"] = "fp16"
+    else:
+        del values["loss_scale"]
     try:
         return TrainingSettings(**values)
     except ConfigurationError as problem:

@@ -42,6 +42,7 @@ def fit(
     report: Report | None = None,
     fuse: bool = True,
     backend: str = "numpy",
+    precision: str = "fp32",
 ) -> State:
     """Trains a graph with updates on arrays of examples; returns its state, an array by name.
 
@@ -53,8 +54,9 @@ def fit(
     `state` is trained in place; arrays that it lacks, all of them by default, are drawn from the
     seed. After each epoch `report(epoch, figures)` is called with the mean of each scalar output
     over the examples. `backend="cupy"` trains on a CUDA device, and `state` has the result at the
-    end. Raises NonFiniteError where one of these is not finite (that step changes
-    nothing), and DeclarationError for a graph without updates and for arrays that do not fit.
+    end; `precision` is that of `compile`. Raises NonFiniteError where one of these is not finite
+    (that step changes nothing), and DeclarationError for a graph without updates and for arrays
+    that do not fit.
 
     >>> import graphgrad as gg
     >>> x, y = gg.input("x", ("batch", 1)), gg.input("y", ("batch", 1))
@@ -70,7 +72,7 @@ def fit(
     values = {name: given_array(f"input {name!r}", value) for name, value in named.items()}
     examples, count = _examples(graph, values)
     figures = [name for name, node in graph.outputs.items() if node.shape == ()]
-    train = _compiled(graph, figures, fuse, backend)
+    train = _compiled(graph, figures, fuse, backend, precision)
     state = {} if state is None else state
     _complete(state, graph, seed)
     own = train.on_device({name: state[name] for name in graph.states})
@@ -101,11 +103,13 @@ def _need_updates(graph: Graph) -> None:
         )
 
 
-def _compiled(graph: Graph, figures: list[str], fuse: bool, backend: str) -> Compiled:
+def _compiled(
+    graph: Graph, figures: list[str], fuse: bool, backend: str, precision: str
+) -> Compiled:
     """The training step with these outputs, which changes nothing where one is not finite."""
     wanted = graph.with_outputs({name: graph.outputs[name] for name in figures})
     guards = [name for name in figures if graph.outputs[name].type.is_float]
-    return compile(wanted, guards=guards, fuse=fuse, backend=backend)
+    return compile(wanted, guards=guards, fuse=fuse, backend=backend, precision=precision)
 
 
 def _complete(state: State, graph: Graph, seed: int) -> None:

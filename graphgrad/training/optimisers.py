@@ -27,6 +27,7 @@ from graphgrad.ops import add, cast, divide, minimum, multiply, sqrt
 from graphgrad.passes.surgery import parse_surgery
 from graphgrad.text import suggestion
 from graphgrad.training.accumulation import PART, counting_batches, gathered, part_of
+from graphgrad.training.loss_scale import LossScale, loss_scale, settled
 from graphgrad.training.moving_average import AVERAGE, averages
 from graphgrad.training.schedules import learning_rate
 from graphgrad.training.settings import TrainingSettings
@@ -131,17 +132,23 @@ def optimised(
     if isinstance(loss, Node):
         loss = graph.name_of(graph[loss])  # the node may become another one
     graph = counting_batches(graph, step, part, batches)
-    derived, label = _with_deltas(graph, settings, loss)
+    with declared_at(scoped(name), graph[loss].origin):
+        scaling = loss_scale(settings)
+    derived, label = _with_deltas(graph, settings, loss, scaling)
     target = derived[loss]
     found = dict(zip(leaves, deltas_of(derived, leaves, label), strict=True))
     updates: dict[Node, Node] = {}
     with declared_at(scoped(name), target.origin):
+        if scaling is not None:
+            found = scaling.unscaled(found)
         together = gathered(derived, target, found, part, batches, first=not again)
         gradients = together.gradients
-        updates[step] = count = add(step, 1, name="count")
+        count = add(step, 1, name="count")
         number = cast(count, target.dtype, name="number")
         rate = learning_rate(number, settings)
         norm = global_norm(list(gradients.values()))
+        if scaling is not None:
+            number = scaling.update_number(target)
         without_decay = chosen(graph, settings.no_decay) if settings.no_decay else []
         for leaf, gradient in _clipped(gradients, norm, settings.clip_norm).items():
             with declared_at(scoped(leaf_name(leaf)), leaf.origin):
@@ -149,8 +156,9 @@ def optimised(
                 decays = leaf not in without_decay
                 updates.update(next_values(leaf, gradient, *own, settings, decays))
         updates |= averages(gradients, updates, number, settings)
-        updates = {**graph.updates, **together.at_the_end(updates), **together.updates}
-        added = {GRADIENT_NORM: norm, LEARNING_RATE: rate}
+        done = settled(scaling, norm, updates, graph.updates, {step: count})
+        updates = {**done.others, **together.at_the_end(done.updates), **together.updates}
+        added = {**done.outputs, LEARNING_RATE: rate}
         if again:
             added = _added_again(graph, added, name)
     return derived.with_outputs({**derived.outputs, **added, **together.outputs}, updates)
@@ -206,16 +214,27 @@ def _matching(graph: Graph, patterns: Patterns) -> set[str]:
     return found
 
 
-def _with_deltas(graph: Graph, settings: TrainingSettings, loss: str | Node) -> tuple[Graph, str]:
-    """The graph with the deltas of this loss, and their label: "delta" for the first loss."""
+def _with_deltas(
+    graph: Graph, settings: TrainingSettings, loss: str | Node, scaling: LossScale | None
+) -> tuple[Graph, str]:
+    """The graph with the deltas of this loss, scaled or not, and their label: "delta" for the first
+    loss."""
     target = graph[loss]
+    seed = None if scaling is None else scaling.scale
     own = "_".join([DELTA, *graph.name_of(target).split(".")])
     for label in (DELTA, own):
         if is_derived_from(graph, target, label):
+            if seed is not None:
+                raise DeclarationError(
+                    f"the deltas of {graph.name_of(target)!r} were derived without a loss scale, "
+                    "and fp16 needs one",
+                    target.origin,
+                    "leave the derivation to the optimiser, or train in bf16",
+                )
             return graph, label
         if not has_deltas(graph, label):
             cuts = parse_surgery(settings.surgery) if label == DELTA else ()
-            return derive(graph, target, graph.parameters.values(), None, label, cuts), label
+            return derive(graph, target, graph.parameters.values(), seed, label, cuts), label
     raise DeclarationError(
         f"the deltas called {own!r} are not those of {graph.name_of(target)!r}",
         target.origin,

@@ -42,6 +42,7 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
+from graphgrad.training.loss_scale import fitted
 from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
@@ -195,8 +196,10 @@ def open_run(
     notes += check_bindings(
         found.details, bindings(configuration, settings, task.graph), str(found.path)
     )
-    _check_fit(found, _drawn(graph, settings))
-    notes += found.warnings + _discarded(folder, step)
+    first = _drawn(graph, settings)
+    arrays, changed = fitted(found.arrays, first, found.step)
+    _check_fit(dataclasses.replace(found, arrays=arrays), first)
+    notes += changed + found.warnings + _discarded(folder, step)
     if found.step == 0:
         notes += ("the run has done no step yet: its parameters are untrained",)
     return OpenRun(
@@ -205,7 +208,7 @@ def open_run(
         settings,
         task,
         graph,
-        found.arrays,
+        arrays,
         found.step,
         before,
         configuration,

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.options import BACKENDS
+from graphgrad.options import BACKENDS, PRECISIONS
 from graphgrad.text import suggestion
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
@@ -113,6 +113,9 @@ class TrainingSettings:
     perplexity, error or per_byte is better when it is lower, any other when it is higher."""
     patience: int = 0
     """Stop after so many looks at held-out data without a better `best_metric`; 0: never."""
+    tensorboard: bool = False
+    """Write the figures of every step as event files for TensorBoard, too, into the run's folder
+    `tensorboard`."""
     inspect_every: int = 0
     """Record figures of values and deltas at every step that this divides; 0 records none."""
     inspect: str = ""
@@ -126,12 +129,20 @@ class TrainingSettings:
     backend: str = "numpy"
     """What runs the steps: numpy, or cupy for a CUDA device (`graphgrad guide gpu`); a run may go
     on with the other one."""
+    precision: str = "fp32"
+    """What matrix products read: fp32, tf32, bf16 or fp16 (`graphgrad guide precision`). Parameters
+    stay float32, so a run may go on in another."""
+    loss_scale: float = 65536.0
+    """fp16: the scale of the loss to start with; it is halved where a gradient is not finite."""
+    loss_scale_steps: int = 2000
+    """fp16: after so many steps with finite gradients the scale is doubled."""
 
     def __post_init__(self) -> None:
         one_of("backend", self.backend, BACKENDS)
         one_of("optimiser", self.optimiser, OPTIMISERS)
         one_of("schedule", self.schedule, SCHEDULES)
         one_of("dtype", self.dtype, ("float32", "float64"))
+        _check_precision(self)
         for name in (
             "steps",
             "batch_size",
@@ -290,6 +301,21 @@ def _check_schedule(settings: TrainingSettings) -> None:
             "the schedule exponential falls to the share final_share, and no power falls to 0",
             fix="for example --set final_share=0.01",
         )
+
+
+def _check_precision(settings: TrainingSettings) -> None:
+    """ConfigurationError for a precision that the dtype has not, or an impossible loss scale."""
+    one_of("precision", settings.precision, PRECISIONS)
+    if settings.precision != "fp32" and settings.dtype != "float32":
+        raise ConfigurationError(
+            f"the precision {settings.precision} is one of models in float32, and dtype is "
+            f"{settings.dtype}",
+            fix="--set dtype=float32, or --precision fp32",
+        )
+    for name in ("loss_scale", "loss_scale_steps"):
+        at_least(name, getattr(settings, name), 1)
+    if math.frexp(settings.loss_scale)[0] != 0.5:
+        raise _out_of_range("loss_scale", "a power of two", settings.loss_scale, "1024")
 
 
 def _check_rounded(settings: TrainingSettings) -> None:

@@ -17,12 +17,15 @@ from graphgrad.compile import Compiled
 from graphgrad.errors import NonFiniteError
 from graphgrad.figures.non_finite import first_non_finite
 from graphgrad.figures.recording import Recorder
+from graphgrad.passes import PASSES, PRECISION_PASSES
 from graphgrad.training.accumulation import LOSS_OF_STEP, PART
 from graphgrad.training.ahead import Ahead
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
+from graphgrad.training.loss_scale import LOSS_SCALE
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.task import Feeds
+from graphgrad.training.tensorboard import EventWriter
 from graphgrad.training.verification import overflown
 
 Results = Mapping[str, np.ndarray]
@@ -37,6 +40,7 @@ class Programs:
     """The batches of the run, for the plain program."""
     recorder: Recorder | None = None
     history: HistoryWriter | None = None
+    events: EventWriter | None = None
 
     def run(
         self, state: Mapping[str, np.ndarray], feeds: Feeds, step: int | None
@@ -75,7 +79,8 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
                 run.state, feeds, step + 1 if part == batches - 1 else None
             )
         except NonFiniteError as error:
-            found = first_non_finite(run.graph, feeds, run.state)
+            passes = (*PASSES, *PRECISION_PASSES[run.settings.precision])
+            found = first_non_finite(run.graph, feeds, run.state, passes)
             problem, where = (str(found), found.origin) if found else (error.problem, error.where)
             raise not_finite(run, step + 1, problem, where) from None
         count += task.count(feeds)
@@ -84,6 +89,7 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
         "loss": float(results.get(LOSS_OF_STEP, results["loss"])),
         "gradient_norm": float(results["gradient_norm"]),
         "learning_rate": float(results["learning_rate"]),
+        **({LOSS_SCALE: float(results[LOSS_SCALE])} if LOSS_SCALE in results else {}),
         task.unit: count,
         "seconds": round(time.perf_counter() - started, 6),
     }

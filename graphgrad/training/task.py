@@ -29,7 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphgrad.data.corpus import Pair
-from graphgrad.decoding import Options, Watch
+from graphgrad.decoding import Decodable, Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
@@ -120,6 +120,8 @@ class Task:
     """A text to the so many most probable words for each gap in it, where the model fills gaps."""
     prompts: Prompts | None = None
     """The loss of an answer to a text that a user types, where the model reads text."""
+    decodable: Decodable | None = None
+    """The encoder and the step of decoding, where the model is decoded by this package."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step

@@ -25,6 +25,7 @@ from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.recording import Recorder, recorded_names
+from graphgrad.graph import Graph
 from graphgrad.training.ahead import Ahead
 from graphgrad.training.announcement import announcement
 from graphgrad.training.best import HELD_OUT, Validations
@@ -39,6 +40,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.stepping import Programs, need_finite, one_step
+from graphgrad.training.tensorboard import FOLDER, EventWriter
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import verify_first_step
 from graphgrad.training.waiting import Waiting
@@ -66,16 +68,14 @@ def train(
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
-    recorder = None
-    if settings.inspect_every:
-        patterns, by = settings.inspect_patterns, settings.inspect_by
-        recorder = Recorder(run.graph, patterns, settings.fuse, settings.backend, by)
+    recorder = _recorder(run.graph, settings) if settings.inspect_every else None
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
         guards=("loss", "gradient_norm"),
         fuse=settings.fuse,
         backend=settings.backend,
+        precision=settings.precision,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
@@ -116,6 +116,12 @@ def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
     run.folder.write_json(EVALUATION, written)
     run.folder.log(f"finished: {figures}")
     return Outcome("finished", step, figures)
+
+
+def _recorder(graph: Graph, settings: TrainingSettings) -> Recorder:
+    """What records the figures of a run, computed as its steps are."""
+    options = settings.fuse, settings.backend, settings.inspect_by, settings.precision
+    return Recorder(graph, settings.inspect_patterns, *options)
 
 
 def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
@@ -187,8 +193,11 @@ def check_settings(run: OpenRun) -> None:
 def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
     settings = run.settings
     ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate)
+    events = None
+    if settings.tensorboard:
+        events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead)
+        return Programs(compiled, ahead, events=events)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -197,7 +206,7 @@ def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Pr
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, ahead, recorder, history)
+    return Programs(compiled, ahead, recorder, history, events)
 
 
 def _steps(
@@ -236,6 +245,8 @@ def _steps(
             saving |= step in validations.best(settings.keep_best) or problem is not None
             saving |= _is_stale(run, validations)
         run.folder.append_metrics(record, durable=saving)
+        if programs.events is not None:
+            programs.events.add(record)
         if programs.history is not None and done.figures is not None:
             programs.history.append(step, done.figures, durable=saving)
         if saving:
@@ -273,11 +284,13 @@ def _show(
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         progress.message(f"step {step}  held-out: {text}")
         run.folder.log(f"step {step} held-out: {text}")
-    for line in run.task.examples(read_only(run.weights)):
+    samples = list(run.task.examples(read_only(run.weights)))
+    for line in samples:
         progress.message(f"    {line}")
         run.folder.log(line)
     named = {f"{HELD_OUT}{name}": value for name, value in figures.items() if name != "examples"}
-    return figures, named | _signatures(run)
+    said = {"samples": samples} if samples else {}
+    return figures, named | said | _signatures(run)
 
 
 def _doubt(run: OpenRun, shown: Progress, doubts: Iterable[str]) -> None:

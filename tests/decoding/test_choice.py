@@ -160,7 +160,7 @@ def test_what_is_drawn_depends_on_the_seed_and_the_sentence_alone():
 
 
 def test_numbers_are_even_and_never_one():
-    numbers = uniform(3, np.arange(100_000, dtype=np.uint64), 5)
+    numbers = uniform(3, np.arange(100_000, dtype=np.uint64), np.full(100_000, 5))
     assert numbers.min() >= 0 and numbers.max() < 1
     assert numbers.mean() == pytest.approx(0.5, abs=0.005)
     counts = np.bincount((numbers * 10).astype(int), minlength=10)
@@ -217,8 +217,12 @@ def test_a_sentence_that_the_model_has_no_positions_for_is_refused():
         Decoder(model)({}, [Sentence([], 3)])
 
 
-@pytest.mark.parametrize("rows", [4, 12], ids=["between batches", "in a batch"])
-def test_who_looks_on_may_end_it_and_keeps_what_is_done(rows):
+@pytest.mark.parametrize(
+    ("rows", "first"),
+    [(4, [2, 5, 8, 11]), (12, [0, 3, 6, 9])],
+    ids=["longest first", "all at once"],
+)
+def test_who_looks_on_may_end_it_and_keeps_what_is_done(rows, first):
     model, seen, kept = chain(GARDEN_PATH, 6), [], {}
 
     def watch(done, total):
@@ -230,5 +234,5 @@ def test_who_looks_on_may_end_it_and_keeps_what_is_done(rows):
     with pytest.raises(Stopped):
         for place, found in Decoder(model, rows).finished({}, sentences, watch=watch):
             kept[place] = found[0].tokens
-    assert sorted(kept) == [0, 3, 6, 9] and set(kept.values()) == {(A, A)}
+    assert sorted(kept) == first and set(kept.values()) == {(A,) * (2 + first[0] % 3)}
     assert seen[-1] == (4, 12) and [done for done, _ in seen] == sorted(done for done, _ in seen)

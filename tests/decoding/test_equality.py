@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from decoded import BEGIN, END, Plain, sentences_of, settings_of
@@ -9,7 +11,7 @@ from decoded import BEGIN, END, Plain, sentences_of, settings_of
 from graphgrad.decoding import Decoder, Options, Sentence
 from graphgrad.decoding.beam import BeamSearch
 from graphgrad.decoding.programs import Programs, Wanted
-from graphgrad.decoding.search import decode_batch
+from graphgrad.decoding.search import Batch
 from graphgrad.decoding.session import Session
 
 VARIANTS = pytest.mark.parametrize(
@@ -32,10 +34,11 @@ def test_the_logits_of_each_position_are_those_of_all_at_once(values):
     sources = [[4, 5, 6, 7, END], [8, END]]
     targets = np.concatenate([np.full((2, 1), BEGIN), generator.integers(3, 9, (2, 39))], axis=1)
     source = np.array([sources[0], [*sources[1], 0, 0, 0]], np.int32)
-    session = Session(Programs(plain.decodable), plain.state, source, batch=2)
-    going, wanted = np.array([True, True]), Wanted(0)
-    found = [session.prompt(targets[:, :1].astype(np.int32), np.array([1, 1]), wanted)]
-    for place in range(1, targets.shape[1]):
+    programs = Programs(plain.decodable)
+    session = Session(programs, plain.state, batch=2, rows=1, slots=32)
+    session.admit(np.arange(2), programs.encoded(plain.state, source), np.arange(2))
+    going, wanted, found = np.array([True, True]), Wanted(0), []
+    for place in range(targets.shape[1]):
         tokens = targets[:, place : place + 1].astype(np.int32)
         found.append(session.step(tokens, going, wanted))
     assert session.slots == 64
@@ -95,9 +98,11 @@ def test_a_beam_of_one_is_greedy(lively):
     sentences = sentences_of(16, limit=20, seed=4)
     programs, options = Programs(lively.decodable), Options(scores=True)
     greedy = Decoder(lively.decodable)(lively.state, sentences, options)
-    search = BeamSearch(lively.decodable, sentences, options, 16)
-    beams = decode_batch(programs, lively.state, sentences, search, 16, lambda going: None)
-    for (alone,), (beam,) in zip(greedy, beams, strict=True):
+    batch = Batch(programs, lively.state, sentences, options, 8, BeamSearch)
+    beams = {}
+    while batch.going:
+        beams.update(batch.advance())
+    for (alone,), (beam,) in zip(greedy, (beams[n] for n in range(16)), strict=True):
         assert alone.tokens == beam.tokens and alone.ended == beam.ended
         assert alone.score == pytest.approx(beam.score, abs=1e-12)
 
@@ -125,8 +130,9 @@ def test_what_was_done_is_not_done_again(lively):
     """The keys and values are written where they are kept, and no parameter is copied."""
     programs = Programs(lively.decodable)
     source = np.array([[4, 5, END]], np.int32)
-    session = Session(programs, lively.state, source, batch=1)
-    session.prompt(np.array([[BEGIN]], np.int32), np.array([1]), Wanted(1))
+    session = Session(programs, lively.state, batch=1, rows=1, slots=32)
+    session.admit(np.array([0]), programs.encoded(lively.state, source), np.array([0]))
+    session.step(np.array([[BEGIN]], np.int32), np.array([True]), Wanted(1))
     kept = dict(session._caches)
     session.step(np.array([[5]], np.int32), np.array([True]), Wanted(1))
     assert all(session._caches[name] is array for name, array in kept.items())
@@ -136,3 +142,38 @@ def test_what_was_done_is_not_done_again(lively):
     assert {plan.places[node].kind for node in plan.graph.updates.values()} == {"state"}
     logits = [node for node in plan.graph if node.shape[-1:] == (9,) and node.rank == 3]
     assert logits and all(node.shape == (1, 1, 9) for node in logits)
+
+
+def test_few_programs_decode_sentences_of_all_lengths(lively):
+    """One that encodes and one that steps for each width of the sources, whatever comes."""
+
+    def of(count, longest, seed):
+        return [replace(each, limit=20) for each in sentences_of(count, longest, seed=seed)]
+
+    decoder = Decoder(lively.decodable)
+    short = of(70, 20, 1)
+    decoder(lively.state, short)
+    assert decoder.programs.count == 2
+    decoder(lively.state, [*short[:30], *of(9, 40, 2)])
+    assert decoder.programs.count == 4
+    for count in (9, 33, 70):
+        decoder(lively.state, of(count, 40, count))
+    assert decoder.programs.count == 4
+    decoder(lively.state, short[:3], Options())
+    assert decoder.programs.count == 6
+    list(decoder.finished(lively.state, short[:3], least=64))
+    assert decoder.programs.count == 6
+
+
+def test_a_long_sentence_beside_finished_ones_is_decoded_in_a_smaller_batch(lively):
+    """After many steps with idle places; the tokens are those of the sentence alone."""
+    endless = Plain(settings_of(), seed=9, spread=0.8)
+    object.__setattr__(endless.decodable, "end", None)
+    sentences = [Sentence([BEGIN], 3, [5, END])] * 8 + [Sentence([BEGIN], 90, [6, 7, END])]
+    together = Decoder(endless.decodable)(endless.state, sentences)
+    alone = Decoder(endless.decodable)(endless.state, sentences[-1:])
+    assert together[-1][0].tokens == alone[0][0].tokens
+    batch = Batch(Programs(endless.decodable), endless.state, sentences, Options(), 64)
+    while batch.going:
+        batch.advance()
+    assert len(batch.search.going) == 1

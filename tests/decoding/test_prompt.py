@@ -27,7 +27,6 @@ def decoder(ids, step=None):
             h = layer_norm(x, "attention_norm")
             x = x + attention(h, step.past(h) if step else h, mask, 2)
             x = x + feed_forward(layer_norm(x, "norm"), 12)
-    x = step.wanted(x) if step else x
     return dense(layer_norm(x, "final_norm"), VOCABULARY, "output")
 
 

@@ -50,12 +50,13 @@ def reference(dtype: str, steps: int) -> Any:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 2e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_the_calls_of_a_training_step_compute_what_the_processor_does(
     monkeypatch, folder, dtype, tolerance
 ):
     """Every product of five steps: sizes, strides, addresses and epilogues as the library gets
-    them. From the second step on they are captured."""
+    them. From the second step on they are captured. (In float32 the deltas of keys' biases are
+    rounding alone, which Adam makes steps of.)"""
     device = LibraryDevice()
     found, outputs = trained(monkeypatch, device, dtype, 5)
     wanted, expected = reference(dtype, 5)
@@ -67,6 +68,21 @@ def test_the_calls_of_a_training_step_compute_what_the_processor_does(
     kinds = {name for name, _ in device.library.calls}
     assert kinds >= {"BIAS", "RELU_AUX_BIAS", "DRELU_BGRAD", "BGRADA", "DEFAULT"}
     assert device.captures == 1
+
+
+@needs_compiler
+def test_operands_of_16_bits_are_told_to_the_library(monkeypatch, folder):
+    """Losses follow those of the processor in the same precision."""
+    pytest.importorskip("ml_dtypes")
+    device = LibraryDevice()
+    _, outputs = trained(monkeypatch, device, "float32", 3, precision="bf16")
+    graph = step_of("transformer", "float32")
+    compiled, state = gg.compile(graph, guards=GUARDS, precision="bf16"), initial(graph)
+    for step, got in enumerate(outputs):
+        wanted = compiled(state, **feeds_of("transformer", step))
+        np.testing.assert_allclose(got["loss"], wanted["loss"], 2e-3)
+    kinds = {name for name, _ in device.library.calls}
+    assert {"BGRADA", "DEFAULT", "cuBLAS"} <= kinds and not device.library.problem
 
 
 @needs_compiler

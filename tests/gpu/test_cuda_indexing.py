@@ -39,6 +39,10 @@ def taken() -> Graph:
         "joined": gg.concatenate([x, x * 2.0, x[:, :7]], 1),
         "stacked": gg.stack([x, x + 1.0], 1),
         "steps": gg.transpose(x[1:, ::3], (2, 0, 1)) + 0.0,
+        "top": gg.top(x, 2),
+        "top of a long row": gg.top(gg.reshape(x, (3, 350)), 7),
+        "all ranks": gg.top(gg.transpose(x, (0, 2, 1)), 70),
+        "written": gg.write_rows(x, x[:, :2], gg.constant([[3, 1], [69, 0], [2, 4]], "int32")),
     }
     return Graph(outputs)
 
@@ -123,6 +127,17 @@ def test_a_bad_index_is_told_and_touches_nothing(bad):
             bound.run(values)
         assert bound.memory[REFUSED].sum() == {"indices": 3, "spots": 2}[name]
         bound.memory[REFUSED][...] = 0
+
+
+@needs_compiler
+@pytest.mark.parametrize(("places", "told"), [([[4, 4]], 2), ([[4, 9]], 1), ([[-1, 4]], 1)])
+def test_a_place_outside_or_named_twice_is_told(places, told):
+    x, rows = gg.input("x", (1, 9, 5)), gg.input("rows", (1, 2, 5))
+    program = device_program(Graph({"y": gg.write_rows(x, rows, gg.input("at", (1, 2), "int64"))}))
+    bound = Bound(program)
+    with pytest.raises(AssertionError, match="a bad index"):
+        bound.run({"x": np.zeros((1, 9, 5)), "rows": np.ones((1, 2, 5)), "at": places})
+    assert bound.memory[REFUSED].tolist() == [0, told]
 
 
 def test_copies_walk_through_as_few_axes_as_can_be():

@@ -26,10 +26,10 @@ from graphgrad.ops.evaluate import evaluate
 
 LEFT_TO_THE_ARRAY_MODULE = {
     *("mean", "variance", "logsumexp", "softmax", "log_softmax", "standardise", "cross_entropy"),
-    *("half_squared_error", "iota", "extent", "top", "write_rows"),
+    *("half_squared_error", "iota", "extent"),
 }
-"""Composites along other axes than the last, what the passes fold, and what decoding alone uses:
-they have no kernel."""
+"""What the passes for a device replace; a graph that they have not seen is left to the array
+module."""
 SAMPLES = [
     (operation, number, dtype)
     for operation in ALL_OPERATIONS
@@ -110,6 +110,13 @@ def test_what_is_left_to_the_array_module_is_left(programs):
     }
     assert left == LEFT_TO_THE_ARRAY_MODULE
     assert {iota.name, extent.name} <= left
+
+
+def test_behind_the_passes_for_a_device_everything_is_a_kernel(programs):
+    """Or a product: so every program is captured as a whole."""
+    for case, (_, several) in programs.items():
+        left = [each.node for each in several[-1].actions if isinstance(each, Computed)]
+        assert not left, case
 
 
 RANDOM = range(24)

@@ -116,6 +116,7 @@ def test_topics_are_found_by_name_and_by_group():
         "transformer",
         "gpt",
         "bert",
+        "lecture",
     ]
     with pytest.raises(UnknownNameError, match="did you mean 'neuron'"):
         topics_called("nuron")

@@ -90,7 +90,7 @@ def test_evaluate_takes_a_beam_and_a_model_without_words_does_not(run, tmp_path,
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """Ctrl-C after the first batch, of two sentences."""
+    """Ctrl-C when two sentences are done, of the longest first."""
     monkeypatch.setattr(decoder.Decoder.__init__, "__defaults__", (2,))
     call = waiting.Waiting.__call__
 
@@ -106,9 +106,9 @@ def test_ctrl_c_prints_what_is_done(run, capsys, interrupted, monkeypatch):
     content = b"abcdef\na\nabcde\nb\nabcd\n"
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     code, lines, error = lines_of(capsys, "translate", run)
-    assert code == 130 and len(lines) == 4 and lines[0] == lines[2] == ""
-    assert "interrupted after 4 of 5 lines; blank, as they are not done: line 1, 3" in error
-    assert lines[1] and lines[3]
+    assert code == 130 and len(lines) == 3 and not lines[1]
+    assert "interrupted after 3 of 5 lines; blank, as they are not done: line 2" in error
+    assert lines[0] and lines[2]
 
 
 def test_ctrl_c_gives_the_figures_of_what_is_done(run, capsys, interrupted):

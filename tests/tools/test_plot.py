@@ -71,7 +71,7 @@ def test_all_draws_what_there_is_and_names_the_rest(plain, tmp_path, capsys):
     assert main(["plot", str(plain), "--what", "all", "-o", str(tmp_path / "new" / "plots")]) == 0
     output = capsys.readouterr().out
     names = {path.name for path in (tmp_path / "new" / "plots").iterdir()}
-    assert names == {"loss.png", "schedule.png", "flow.png"}
+    assert names == {"loss.png", "held_out.png", "schedule.png", "flow.png"}
     assert "no updates: the run plain has recorded no figures" in output
     assert "no attention: the model has no attention" in output
 

@@ -78,7 +78,7 @@ def test_metrics_have_a_line_for_each_step(model, tmp_path):
     lines = run.folder.metrics()
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     for line in lines:
-        looked = {"held_out_loss"} if line["step"] in (4, 8) else set()
+        looked = {"held_out_loss", "samples"} if line["step"] in (4, 8) else set()
         assert line.keys() == {
             "step",
             "loss",

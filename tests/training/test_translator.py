@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from graphgrad.data.vocabulary import BOS, EOS, Vocabulary
+from graphgrad.data.vocabulary import BOS, EOS, PAD, Vocabulary
 from graphgrad.decoding import Decodable, Decoder
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph, input
@@ -72,7 +72,7 @@ def noted(translator, rows=200):
         found = step(sizes, wanted)
 
         def run(state, feeds):
-            read.append(feeds["token"])
+            read.append(feeds["token"].copy())
             return found.compiled(state, feeds)
 
         return dataclasses.replace(found, compiled=run)
@@ -85,15 +85,17 @@ def test_similar_lengths_are_decoded_together():
     translator = alphabet(maximum_length=40)
     sources, _ = noted(translator, rows=2)
     translator({}, [" ".join(["f"] * length) for length in (30, 1, 28, 2)])
-    assert [source.shape for source in sources] == [(2, 8), (2, 32)]
+    assert [source.shape for source in sources] == [(2, 24), (2, 48)]
+    assert [(source != PAD).sum() for source in sources] == [2 + 3, 29 + 31]
 
 
-def test_decoding_stops_as_soon_as_all_rows_have_ended():
+def test_what_has_ended_gives_its_place_to_the_next_and_then_all_stops():
     translator = alphabet()
-    _, read = noted(translator)
-    translator({}, ["e", "f"])
+    _, read = noted(translator, rows=2)
+    translator({}, ["e", "f", "f a"])
     e, f = (translator.languages.target.ids[word] for word in "ef")
-    np.testing.assert_array_equal(np.hstack(read), [[BOS, e, f], [BOS, f, EOS]])  # e f <eos>
+    # f <eos>, then e f <eos> in its place; f <eos>, then nothing
+    np.testing.assert_array_equal(np.hstack(read), [[BOS, f, BOS, e, f], [BOS, f, EOS, EOS, EOS]])
 
 
 def test_a_model_that_does_not_stop_is_stopped():

@@ -60,7 +60,7 @@ def copy_text(dtype: np.dtype | str, rank: int, adds: bool = False) -> str:
     Its words: how many elements, the sizes of all axes but the first, the strides in elements of
     what is read and of what is written, from where, to where.
     """
-    kind, places = C_TYPES[str(dtype)], range(rank)
+    kind, places = C_TYPES.get(str(dtype), str(dtype)), range(rank)
     parameters = [
         "const long long count",
         *(f"const long long size{axis}" for axis in places if axis),

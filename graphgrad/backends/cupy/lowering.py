@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
+from graphgrad.backends.cupy.copies import copy_of, pack_width, packed
 from graphgrad.backends.cupy.kernel_files import (
-    copy_text,
     guarded,
-    joined_axes,
     kernel_text,
     named,
 )
@@ -153,21 +152,14 @@ class Lowering:
 
     def copy(self, node: Node, source: Array, target: Array, adds: bool = False) -> None:
         """Elements of one array to the same places of another, of the same shape."""
-        size = source.dtype.itemsize
-        axes, read, written = joined_axes(
-            source.shape,
-            [stride // size for stride in source.strides],
-            [stride // size for stride in target.strides],
-        )
-        text = copy_text(source.dtype, len(axes), adds)
-        sizes = (source.size, *axes[1:], *read, *written)
-        words: list[Word] = [*sizes, source.read, target.written]
-        self.elementwise(node, text, source.size, words)
+        its = copy_of(source, target, adds)
+        self.launch(node, its.text, its.grid, its.words, BLOCK)
 
     def zeros(self, node: Node, target: Array) -> None:
         """Zeros in an array that lies in order."""
-        text = kernel_text("fill_zero", element=target.dtype)
-        self.elementwise(node, text, target.size, (target.size, target.written))
+        width = pack_width(target.dtype, (target,), (target.size,))
+        text, count = kernel_text("fill_zero", element=packed(target.dtype, width)), target.size
+        self.elementwise(node, text, count // width, (count // width, target.written))
 
     def contiguous(self, node: Node, array: Array) -> Array:
         """The array itself, or a copy of it whose elements lie in order."""

@@ -30,6 +30,9 @@ from graphgrad.errors import DataError, DeclarationError, NonFiniteError
 from graphgrad.graph import Node
 from graphgrad.plan import Plan
 
+TWICE = 2
+"""What a kernel refuses an index with that names a place a second time."""
+
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -108,6 +111,20 @@ class DeviceProgramOfPlan(Program):
 
     def _begun(self, prepared: SentInputs, state: ResidentState) -> _Run:
         """Gives a run to the device."""
+        binding = self._received(prepared, state)
+        binding.start()
+        self.memory.started(binding)
+        state.changed(self._updated)
+        run = _Run(self, binding)
+        self.memory.begin(run)
+        return run
+
+    def received(self, state: ResidentState, feeds: Arrays) -> Binding:
+        """The program with inputs, ready to be run action by action."""
+        return self._received(self._prepared(feeds, state), state)
+
+    def _received(self, prepared: SentInputs, state: ResidentState) -> Binding:
+        """Has the inputs of a run moved to where its kernels read them."""
         if state not in self._fitting:
             self._need_fitting(state)
             self._fitting.add(state)
@@ -122,12 +139,7 @@ class DeviceProgramOfPlan(Program):
         for name in binding.layout.inputs.keys() - prepared.inputs.keys():
             its_memory, start = state.place(name)
             binding.move_input(name, its_memory, start, self.graph.inputs[name].type.nbytes)
-        binding.start()
-        memory.started(binding)
-        state.changed(self._updated)
-        run = _Run(self, binding)
-        memory.begin(run)
-        return run
+        return binding
 
     def _on_arrays(self, prepared: SentInputs, state: Arrays) -> dict[str, np.ndarray]:
         """A run over a state that the caller keeps on the processor."""
@@ -172,6 +184,12 @@ class DeviceProgramOfPlan(Program):
     def _refuse(self, binding: Binding, numbers: np.ndarray, flags: np.ndarray) -> None:
         """The error of a run that met a bad index or a number that is not finite."""
         for node, refused in zip(self.device_program.refusals, flags[1:], strict=True):
+            if refused == TWICE:
+                raise DataError(
+                    f"{node.operation.name}: two rows have one place",
+                    node.origin,
+                    "give each its own",
+                )
             if refused:
                 raise DataError(
                     f"{node.operation.name}: an index lies outside [0, {_size_of(node)})",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from graphgrad import ops
+from graphgrad.backends.cupy.copies import pack_width, packed
 from graphgrad.backends.cupy.expressions import number
 from graphgrad.backends.cupy.kernel_files import kernel_text
 from graphgrad.backends.cupy.launches import Array
@@ -95,7 +96,9 @@ def _gathered(lowering: Lowering, node: Node) -> None:
     table, indices = (lowering.contiguous(node, lowering.array(head)) for head in node.heads)
     target = lowering.array(node)
     width = int(np.prod(table.shape[1:], dtype=np.int64))
-    text = kernel_text("gather", element=table.dtype, index=indices.dtype)
+    together = pack_width(table.dtype, (table, target), (width,))
+    element, width = packed(table.dtype, together), width // together
+    text = kernel_text("gather", element=element, index=indices.dtype)
     words = (
         *(indices.size, width, table.shape[0]),
         *(table.read, indices.read, target.written, lowering.refused(node)),
@@ -160,6 +163,28 @@ def _argmax(lowering: Lowering, node: Node) -> None:
     text = kernel_text("argmax", element=x.dtype, index=target.dtype)
     words = (target.size, x.shape[axis], _around(x.shape, axis), x.read, target.written)
     lowering.launch(node, text, -(-target.size // LINES), words, block=32 * LINES)
+
+
+def _top(lowering: Lowering, node: Node) -> None:
+    x, target = lowering.contiguous(node, lowering.array(node.heads[0])), lowering.array(node)
+    text, size = kernel_text("top", element=x.dtype), x.shape[-1]
+    words = (size, node.attributes["k"], x.read, target.written)
+    lowering.launch(node, text, x.size // size if size else 0, words, block=256)
+
+
+def _rows_written(lowering: Lowering, node: Node) -> None:
+    """Into a copy, unless the result has the place of what is written to."""
+    x, target = lowering.array(node.heads[0]), lowering.array(node)
+    rows, places = (lowering.contiguous(node, lowering.array(head)) for head in node.heads[1:])
+    if x != target:
+        lowering.copy(node, x, target)
+    width = int(np.prod(rows.shape[2:], dtype=np.int64))
+    text = kernel_text("write_rows", element=rows.dtype, index=places.dtype)
+    words = (
+        *(places.size, width, places.shape[1], x.shape[1]),
+        *(rows.read, places.read, target.written, lowering.refused(node)),
+    )
+    lowering.elementwise(node, text, places.size * width, words)
 
 
 def _checked(lowering: Lowering, node: Node) -> None:
@@ -237,6 +262,8 @@ RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
     ops.take_along_axis: _taken_along,
     ops.put_along_axis: _put_along,
     ops.argmax: _argmax,
+    ops.top: _top,
+    ops.write_rows: _rows_written,
     checked: _checked,
     ops.dropout_mask: _mask,
     **dict.fromkeys((ops.sum, ops.max, ops.min), _reduced),

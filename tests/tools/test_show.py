@@ -1,0 +1,156 @@
+"""`graphgrad show`: topics, options, runs, files and mistakes; the commands of the guide run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graphgrad.guide import guide_file
+from graphgrad.lecture import TOPICS
+from graphgrad.lecture.decoding import distribution, prompts_of
+from graphgrad.lecture.heads import sentence_attentions
+from graphgrad.models import BUILTIN
+from graphgrad.tools.main import main
+from graphgrad.training.runs import create_run, open_run
+from graphgrad.training.settings import with_values
+from graphgrad.training.task import load_model
+
+TEXT = "de: 22. November 2026"
+SMALL = {"layers": 1, "width": 16, "heads": 2, "inner": 16, "batch_size": 4, "steps": 3}
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("shown") / "run"
+    model = load_model("transformer", BUILTIN)
+    create_run(model, with_values(model.settings, SMALL), folder)
+    return str(folder)
+
+
+def test_without_a_topic_all_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{topic.name} " in shown and topic.summary in shown for topic in TOPICS)
+    assert "--set scores=112, 96" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["atention"], "did you mean 'attention'"),
+        (["lookup", "--set", "score=1"], "did you mean 'scores'"),
+        (["lookup", "--set", "scores"], "has no ="),
+        (["lookup", "two words"], "lookup takes no text"),
+        (["neuron", "--text", "word"], "neuron takes no text"),
+        (["decoding"], "decoding needs a run and a text"),
+        (["mask", "--model", "x.py"], "there is no run"),
+        (["attention", "one two", "--text", "three four"], "given twice"),
+        (["lookup", "-o", "x.gif"], "cannot be written as 'gif'"),
+        (["output", "nowhere", "text"], "nowhere"),
+    ],
+)
+def test_mistakes_are_named(
+    words: list[str],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["show", *words]) == 2
+    assert named in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is left"
+
+
+def test_every_command_of_the_guide_runs(
+    run_folder: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^graphgrad (show .*)$", guide_file("lecture.md"), re.MULTILINE)
+    shown = {command.split()[1] for command in commands} | {"lookup", "mask"}
+    assert shown == {topic.name for topic in TOPICS}, "every row has its command"
+    for command in commands:
+        words = [run_folder if word == "RUN" else word for word in shlex.split(command)]
+        assert main(words) == 0, command
+        written = capsys.readouterr().out
+        if "-o" in words:
+            assert (tmp_path / words[words.index("-o") + 1]).stat().st_size > 1000
+        else:
+            assert written.splitlines()[1].startswith("===")
+
+
+def test_what_the_decoder_gives_is_what_translate_gives(run_folder: str) -> None:
+    run, prompts = prompts_of(open_run(run_folder, BUILTIN), TEXT)
+    own = prompts.answer(run.state, TEXT)
+    found = distribution(run, prompts, TEXT, own)
+    np.testing.assert_allclose(np.exp(found.log_probabilities).sum(axis=-1), 1.0, rtol=1e-5)
+    best = [prompts.token(found.top(place, 1)[0][0]) for place in range(len(found.given))]
+    assert own.startswith("".join(best)[: len(own)].partition("<eos>")[0])
+
+
+def test_a_sentence_has_the_attention_of_every_layer(run_folder: str) -> None:
+    run = open_run(run_folder, BUILTIN)
+    names = ("encoder.0.attention", "decoder.0.attention", "decoder.0.cross_attention")
+    found = sentence_attentions(run, TEXT, "2026")
+    assert tuple(item.name for item in found) == names
+    cross = found[2]
+    assert cross.keys == (*TEXT[:2], ":", *cross.keys[3:]) and cross.queries[0] == "<bos>"
+    np.testing.assert_allclose(cross.weights.sum(axis=-1), 1.0, rtol=1e-5)
+    assert cross.deltas is not None and cross.deltas.any()
+    later = np.triu(np.ones(found[1].weights.shape[1:], bool), 1)
+    assert not found[1].weights[:, later].any() and not found[1].deltas[:, later].any()
+
+
+def test_where_teacher_forcing_and_decoding_part(
+    run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "decoding", run_folder, TEXT, "--set", "answer=1234-56-78"]) == 0
+    shown = capsys.readouterr().out
+    assert "≠" in shown and re.search(r"They part at place \d", shown)
+    assert main(["show", "decoding", run_folder, TEXT]) == 0
+    assert "Both read and give the same tokens." in capsys.readouterr().out
+
+
+def test_translate_shows_its_steps(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", run_folder, TEXT]) == 0
+    answer = capsys.readouterr().out.strip("\n")
+    assert main(["translate", run_folder, "--steps", TEXT]) == 0
+    first, _, heading, *rows = capsys.readouterr().out.rstrip().splitlines()
+    assert first == f"{TEXT}  →  {answer}" and heading.split()[:3] == ["step", "read", "given"]
+    assert rows[0].split()[:2] == ["0", "<bos>"]
+    for row in rows:
+        logs = [float(cell) for cell in row.split()[4::2]]
+        assert len(logs) == 5 and logs == sorted(logs, reverse=True) and logs[0] <= 0
+    assert main(["translate", run_folder, "--steps", "--beam", "2", TEXT]) == 2
+    assert "--steps shows greedy decoding" in capsys.readouterr().err
+    assert main(["translate", run_folder, "--steps"]) == 2
+    assert "--steps needs a text" in capsys.readouterr().err
+
+
+def test_heads_are_plotted_for_a_text(
+    run_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "heads.svg"
+    words = ["plot", run_folder, "--what", "heads", "-o", str(file)]
+    assert main([*words, "--text", TEXT]) == 0
+    whole = file.read_text(encoding="utf-8")
+    for name in ("encoder.0.attention", "decoder.0.cross_attention", "head 1", "δ of the scores"):
+        assert name in whole
+    assert main([*words, "--text", TEXT, "--node", "*cross*"]) == 0
+    assert "encoder.0.attention" not in file.read_text(encoding="utf-8")
+    capsys.readouterr()
+    for wrong, named in (
+        (words, "heads needs a text"),
+        ([*words, "--text", TEXT, "--node", "x"], "no attention has such a name"),
+        (["plot", run_folder, "--text", TEXT], "--text is read by heads"),
+    ):
+        assert main(wrong) == 2
+        assert named in capsys.readouterr().err
