@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.training.progress import displayable
 from graphgrad.training.sampling import Sampling
 
@@ -24,7 +24,7 @@ The same run, prompt and options give the same text.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument(
         "prompt", nargs="?", default="", help="the text to continue (default: none)"
     )
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed + number)
         for number in range(arguments.samples)
     ]
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     if opened.task.generate is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} does not continue a text", fix="use a run of gpt"

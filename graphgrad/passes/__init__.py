@@ -16,6 +16,7 @@ from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of,
 from graphgrad.passes.stabilise import stabilise
 from graphgrad.passes.turn import turn
 from graphgrad.passes.value_check import ValueCheck
+from graphgrad.passes.widen_late import widen_late
 
 PASSES: tuple[Pass, ...] = (
     prune,  # first, so that no work is done for deltas that are not needed
@@ -47,6 +48,7 @@ FUSING_PASSES: tuple[Pass, ...] = (
 
 DEVICE_PASSES: tuple[Pass, ...] = (
     turn,  # kernels of a device know rows alone
+    widen_late,  # what products read and write in 16 bits is moved so, too
     *FUSING_PASSES,
 )
 """The passes in place of those for a device."""
@@ -77,4 +79,5 @@ __all__ = [
     "specialise",
     "stabilise",
     "turn",
+    "widen_late",
 ]

@@ -32,6 +32,7 @@ from graphgrad.graph import Graph
 from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.generation import Reader, Recomputed, generate
+from graphgrad.training.language_report import about_text
 from graphgrad.training.prompts import Prompts, answered_rows
 from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import Feeds, State, Task
@@ -94,6 +95,12 @@ class TextData:
         """The ids of the held-out documents, preceded by the token before them."""
         before = [EOS] if self.whole else self.train[-1:]
         return np.concatenate([before, self.tokens.packed(self.read().held_out, self.whole)])
+
+    def about(self, batch_size: int, length: int) -> list[str]:
+        """What is said of it at the start; an example has `length` tokens."""
+        return about_text(
+            self.read(), self.tokens, self.train, self.held_out[1:], batch_size, length
+        )
 
 
 def load_text(
@@ -225,10 +232,6 @@ def language_task(
             "examples": -(-count // settings.context),
         }
 
-    def examples(state: State) -> list[str]:
-        text = "".join(writer(state, "", Sampling(0.8, seed=settings.seed), _SHOWN))
-        return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
-
     return Task(
         graph=training,
         feeds=lambda step: windows(
@@ -237,14 +240,21 @@ def language_task(
         evaluate=evaluate,
         validate=validate,
         tokens=lambda feeds: feeds["following"].size,
-        examples=examples,
+        examples=lambda state: _samples(writer, state, settings.seed),
         generate=writer,
         prompts=_prompts(settings, data, writer, evaluation),
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,
+        about=lambda: data.about(settings.batch_size, settings.context),
         knowing_nothing=math.log(len(data.tokens.vocabulary)),
     )
+
+
+def _samples(writer: Writer, state: State, seed: int) -> list[str]:
+    """The first lines of what the model writes without a prompt."""
+    text = "".join(writer(state, "", Sampling(0.8, seed=seed), _SHOWN))
+    return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
 
 
 def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation: Graph) -> Prompts:
