@@ -1,9 +1,9 @@
 """PyTorch in the bench, as its users write it: modules, autograd, Adam.
 
 The variant is `eager`, `compile` (`torch.compile` around the model) or `bf16` (the forward pass
-under autocast to bfloat16, weights and Adam in float32), or `compile-bf16`. Chosen is what is faster
-on a processor: Adam's fused form, and attention by `scaled_dot_product_attention`. A variant such as
-`cuda:compile` runs on the CUDA device.
+under autocast to bfloat16, weights and Adam in float32), or `compile-bf16`. Chosen is what is
+faster on a processor: Adam's fused form, and attention by `scaled_dot_product_attention`. A variant
+such as `cuda:compile` runs on the CUDA device.
 """
 
 from __future__ import annotations
