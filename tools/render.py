@@ -12,6 +12,9 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.formats import FORMATS, render
 from graphgrad.graph import Graph
+from graphgrad.lecture.architecture import overview
+from graphgrad.lecture.image import FORMATS as DRAWN
+from graphgrad.lecture.image import scene_image
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
@@ -58,6 +61,7 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
     graphgrad render runs/feedforward-001 --example 0 --output example.svg
+    graphgrad render transformer --overview --output overview.svg
     graphgrad render transformer --graph decoding --output decoding.svg
 """
 _BINARY = ("png", "pdf")
@@ -108,6 +112,11 @@ OPTIONS = (
         "default), or draw the graph alone",
     ),
     Option("--constants", action="store_true", help="draw constants too"),
+    Option(
+        "--overview",
+        action="store_true",
+        help="draw the layers of a Transformer at a glance, as the paper does (svg, png, pdf)",
+    ),
     Option(
         "--graph",
         choices=GRAPHS,
@@ -161,7 +170,11 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
-    if (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+    if arguments.overview:
+        content = _overview(arguments, form or "")
+        if output:
+            write_atomically(output, content)
+    elif (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
@@ -183,6 +196,19 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         write_document(content)
     return 0
+
+
+def _overview(arguments: argparse.Namespace, form: str) -> bytes:
+    """The layers of a model at a glance."""
+    form = form or Path(arguments.output).suffix.lower().removeprefix(".")
+    if form not in DRAWN:
+        raise ConfigurationError(
+            "--overview is a picture", fix=f"-o overview.svg, or .{', .'.join(DRAWN[1:])}"
+        )
+    if arguments.graph != "training":
+        raise ConfigurationError("--overview draws the model", fix="leave --graph out")
+    scene = overview(_run_or_task(arguments).task.graph, arguments.model)
+    return scene_image(scene, form, f"{arguments.model} at a glance")
 
 
 def _page(arguments: argparse.Namespace, view: View) -> bytes:

@@ -14,7 +14,7 @@ from graphgrad.decoding import Options, Stopped
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.text import displayable
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.tools.streams import tell
 from graphgrad.tools.translate_steps import show_steps
 from graphgrad.training.runs import OpenRun
@@ -56,7 +56,7 @@ class _Cut(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument("text", nargs="*", help="texts to translate (default: standard input)")
     parser.add_argument("--scores", action="store_true", help="print the score of each line, too")
     parser.add_argument(
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what each text becomes; 2 where one could not be translated, 130 where it was
     interrupted."""
     options = options_of(arguments, arguments.n_best, arguments.scores)
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     if opened.task.translate is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} does not translate",

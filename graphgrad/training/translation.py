@@ -22,6 +22,7 @@ from graphgrad.data.token_batches import scored_batches
 from graphgrad.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.doubts import given_figures
 from graphgrad.training.looked import Looked, beside, by_language, graded
 from graphgrad.training.prompts import Prompts, translated_rows
@@ -86,6 +87,7 @@ def translation_task(
         about=lambda: about(settings, data),
         sizes=lambda: _largest(data),
         signatures=looks.signatures,
+        step=step_that_decays_matrices,
         knowing_nothing=math.log(len(data.target_vocabulary)),
         measure_pairs=lambda state, pairs, options, stages: looks.figures(
             looks.looked(state, pairs, options, stages, given=True)

@@ -109,9 +109,9 @@ def test_the_neighbourhood_of_a_node(open_page: Open, large: str) -> None:
     page.keyboard.press("Escape")
     assert page.locator("#focus-bar").is_hidden() and title(page) == "scores"
     page.keyboard.press("f")
-    assert page.locator("#focus-bar").is_visible() and page.locator("#graph-bar").is_hidden()
+    assert page.locator("#focus-bar").is_visible() and page.locator(".views").is_hidden()
     page.keyboard.press("v")  # another view is not that of a neighbourhood
-    assert page.locator("#focus-bar").is_hidden() and page.locator("#graph-bar").is_visible()
+    assert page.locator("#focus-bar").is_hidden() and page.locator(".views").is_visible()
 
 
 def test_links_lead_to_a_node_in_its_view(open_page: Open, large: str) -> None:
