@@ -36,7 +36,6 @@ from graphgrad.graph import Graph
 from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.prompts import Prompts
-from graphgrad.training.sampling import Sampling
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
@@ -113,7 +112,7 @@ class Task:
     ) = None
     """What `measure` gives at the end, and likewise for each language of the data, where its texts
     say in which language they are."""
-    generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
+    generate: Callable[[State, str, Options, int | None], Iterator[str]] | None = None
     """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
     on."""
     fill: Callable[[State, str, int], list[Gap]] | None = None

@@ -107,7 +107,7 @@ def test_fill_lists_words_with_their_probabilities(bert_run, capsys):
         (["generate", "GPT", "--temperature", "-1"], "temperature"),
         (["generate", "GPT", "--length", "0"], "--length 0"),
         (["generate", "GPT", "--samples", "0"], "--samples 0"),
-        (["generate", "GPT", "--top-p", "2"], "top-p"),
+        (["generate", "GPT", "--top-p", "2"], "top_p"),
         (["generate", "BERT"], "does not continue a text"),
         (["fill", "GPT", "[MASK]"], "fills no gaps"),
         (["fill", "BERT", "no gap"], "no gap to fill"),
