@@ -48,8 +48,13 @@ FUSING_PASSES: tuple[Pass, ...] = (
 
 DEVICE_PASSES: tuple[Pass, ...] = (
     turn,  # kernels of a device know rows alone
-    widen_late,  # what products read and write in 16 bits is moved so, too
-    *FUSING_PASSES,
+    join_attention,
+    prune,
+    decompose,
+    widen_late,  # behind the passes of a precision, which come before `decompose`
+    fold_constants,
+    simplify,
+    prune,
 )
 """The passes in place of those for a device."""
 

@@ -8,7 +8,7 @@ written in their order of axes; and the sum of a delta reads what the product be
     >>> x = gg.input("x", (2, 3), "float16")
     >>> graph = gg.Graph({"y": gg.transpose(gg.cast(x, "float32"), name="y")})
 
-Before and after:
+Before and after (a later pass drops what nothing reads):
 
     >>> print(graph)
     %0 = input() : float16[2, 3]    # x
@@ -17,9 +17,10 @@ Before and after:
     output y = %2
     >>> print(widen_late(graph))
     %0 = input() : float16[2, 3]    # x
-    %1 = transpose(%0, axes=(1, 0)) : float16[3, 2]    # y.transpose
-    %2 = cast(%1) : float32[3, 2]    # y
-    output y = %2
+    %1 = cast(%0) : float32[2, 3]    # cast
+    %2 = transpose(%0, axes=(1, 0)) : float16[3, 2]    # y.transpose
+    %3 = cast(%2) : float32[3, 2]    # y
+    output y = %3
 """
 
 from __future__ import annotations

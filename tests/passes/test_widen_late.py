@@ -8,7 +8,7 @@ import graphgrad as gg
 from graphgrad import Graph
 from graphgrad.ops import cast, reshape, transpose
 from graphgrad.ops.evaluate import evaluate
-from graphgrad.passes import widen_late
+from graphgrad.passes import DEVICE_PASSES, FUSING_PASSES, decompose, turn, widen_late
 
 
 def test_a_value_of_16_bits_is_widened_behind_what_moves_it() -> None:
@@ -25,6 +25,13 @@ def test_a_value_of_16_bits_is_widened_behind_what_moves_it() -> None:
     for name in graph.outputs:
         assert found[late[name]].tobytes() == wanted[graph[name]].tobytes()
     assert widen_late(late) is late
+
+
+def test_a_device_has_the_passes_of_fusion_and_two_more() -> None:
+    own = (turn, widen_late)
+    assert tuple(each for each in DEVICE_PASSES if each not in own) == FUSING_PASSES
+    places = [DEVICE_PASSES.index(each) for each in (turn, decompose, widen_late)]
+    assert places == sorted(places)
 
 
 def test_what_is_rounded_and_whole_numbers_stay_where_they_are() -> None:
