@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import itemgetter
 
 from graphgrad.compile import Compiled, compile
 from graphgrad.data.batches import evaluation_batches
@@ -201,7 +202,10 @@ class _Looks:
     def examples(self, state: State) -> list[str]:
         """Some sources with their translations, and with the references where there are any."""
         shown = _shown(self.settings, self.data)
-        translated = self.translator(state, [source for source, _ in shown])
+        # by the programs that translate the held-out pairs
+        least = self.settings.validation_size or GROUP
+        found = self.translator.finished(state, [each for each, _ in shown], least=least)
+        translated = [renderings[0].text for _, renderings in sorted(found, key=itemgetter(0))]
         sources = [_readable(self.settings, self.data, source) for source, _ in shown]
         return [
             f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")
