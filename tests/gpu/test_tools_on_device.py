@@ -33,7 +33,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 def test_a_translation_run_is_trained_and_used_on_the_device(device, here, capsys):
     """With evaluation, decoding and recording on the way; every use gives what numpy gives."""
     write_lines(here)
-    values = ("steps=4", "evaluate_every=2", "validation_size=2", "dtype=float64")
+    values = ("steps=2", "evaluate_every=2", "validation_size=2", "dtype=float64", "warmup=1")
     said(capsys, *begin(*values, "inspect_every=2", "backend=cupy"))
     log = Path("run/log.txt").read_text()
     assert "held-out" in log and "finished" in log
@@ -90,10 +90,10 @@ def test_models_are_checked_inspected_and_profiled_on_the_device(device, here, c
 
 @needs_compiler
 def test_a_language_model_writes_and_fills_on_the_device(device, here, capsys):
-    tiny = ["layers=1", "width=16", "heads=2", "inner=16", "context=24", "batch_size=2", "steps=2"]
+    tiny = ["layers=1", "width=8", "heads=2", "inner=8", "context=12", "batch_size=1", "steps=2"]
     Path("text.py").write_text("def close(self): return self.closed\n" * 60)
     for model, use in (
-        ("gpt", ["generate", "run-gpt", "def ", "--length", "5", "--temperature", "0"]),
+        ("gpt", ["generate", "run-gpt", "def ", "--length", "3", "--temperature", "0"]),
         ("bert", ["fill", "run-bert", "def [MASK]", "--top", "2"]),
     ):
         folder = f"run-{model}"
@@ -117,9 +117,18 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run in it, trained once: a command that is refused changes nothing there."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = ["train", "feedforward", "--run", str(folder / "run"), "--set", "steps=1"]
+    assert main(words) == 0
+    return folder
+
+
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_every_command_says_in_one_sentence_what_is_missing(here, capsys, monkeypatch, words):
-    said(capsys, "train", "feedforward", "--run", "run", "--set", "steps=1")
+def test_every_command_says_in_one_sentence_what_is_missing(trained, capsys, monkeypatch, words):
+    monkeypatch.chdir(trained)
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert main([*words, "--backend", "cupy"]) == 2
     error = capsys.readouterr().err
