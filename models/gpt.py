@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from graphgrad.data.python_text import python_documentation_and_source
-from graphgrad.data.text_tokens import KINDS
 from graphgrad.data.vocabulary import EOS
 from graphgrad.decoding import Decodable
 from graphgrad.errors import ConfigurationError
@@ -47,8 +46,9 @@ from graphgrad.ops import (
     mean_over_targets,
 )
 from graphgrad.training.language import PAD, language_task, load_text
+from graphgrad.training.language_settings import LanguageSettings
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
+from graphgrad.training.settings import at_least, below, one_of
 from graphgrad.training.sorting import sorting_task
 from graphgrad.training.task import Task
 from graphgrad.training.writer import SILENT
@@ -58,33 +58,19 @@ DEVIATION = 0.02
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(LanguageSettings):
     """The keys of `--set`; the defaults are a small GPT for the text that Python ships."""
 
-    steps: int = 2000
     batch_size: int = 16
-    optimiser: str = "adamw"
-    learning_rate: float = 1e-3
     schedule: str = "cosine"
     final_share: float = 0.1
-    beta2: float = 0.99
     weight_decay: float = 0.1
-    no_decay: str = ""
-    """adamw: parameters without it, by names or patterns; empty: all that are no matrices."""
-    layers: int = 4
-    """Layers of the decoder."""
-    width: int = 128
-    """The length of the vector at each position."""
-    heads: int = 4
-    """Attentions side by side; they share the width."""
     key_heads: int = 0
     """Heads of keys and values, which groups of the heads share; 0: as many as heads."""
     inner: int = 0
     """Units between the products of the position-wise network; 0: 4 × width, of swiglu ⅔ of it."""
     context: int = 128
     """The most tokens that are looked at together."""
-    dropout: float = 0.0
-    """The share of values that training sets to 0."""
     norm: str = "layer"
     """layer: layer normalisation; rms: by the root of the mean square."""
     positions: str = "learned"
@@ -99,30 +85,18 @@ class Settings(TrainingSettings):
     """text; or sort: digits, to be followed by the same in order."""
     text: str = ""
     """A file of text, or a folder of files; empty: the documentation and source in Python."""
-    separator: str = "<|endoftext|>"
-    """The line that parts two documents of a file."""
-    tokens: str = "byte"
-    """What a token is: byte, character or word."""
-    maximum_vocabulary: int = 10000
-    """How many words or characters are known, the most frequent ones; others are unknown."""
-    held_out: float = 0.05
-    """The share of the text that is held out, in whole documents; of one document, its end."""
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        LanguageSettings.__post_init__(self)
         one_of("norm", self.norm, ("layer", "rms"))
         one_of("positions", self.positions, ("learned", "rotary"))
         one_of("activation", self.activation, ("gelu_tanh", "gelu", "relu", "silu", "swiglu"))
         one_of("data", self.data, ("text", "sort"))
-        one_of("tokens", self.tokens, KINDS)
-        for name in ("layers", "width", "heads", "context"):
-            at_least(name, getattr(self, name), 1)
-            below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
+        at_least("context", self.context, 1)
+        below("context", self.context, 10**6)
         for name in ("key_heads", "inner"):
             at_least(name, getattr(self, name), 0)
             below(name, getattr(self, name), 10**6)
-        for name in ("dropout", "held_out"):
-            below_one(name, getattr(self, name))
         _check_heads(self)
 
     @property

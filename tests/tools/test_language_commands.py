@@ -149,7 +149,7 @@ def test_recipes_are_listed_and_shown_with_their_meaning(capsys):
         assert f"graphgrad train {name}" in shown.out
     code, shown = output(capsys, "recipes", "shakespeare-char")
     assert code == 0 and "published: validation loss 1.88" in shown.out
-    assert "final_share = 0.1" in shown.out and "Layers of the decoder." in shown.out
+    assert "final_share = 0.1" in shown.out and "Layers of the model." in shown.out
 
 
 def test_a_recipe_of_ones_own_is_trained_and_resumed(text, tmp_path, capsys):

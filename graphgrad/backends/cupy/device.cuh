@@ -189,7 +189,7 @@ __device__ inline bool comes_first(T a, long long at, T b, long long other) {
     return (a == b || (a != a && b != b)) && at < other;
 }
 
-// Whether `a`, at its place, ranks before `b`: the larger one does, of equals the first; NaN is last.
+// Whether `a`, at its place, ranks before `b`: the larger does, of equals the first; NaN is last.
 template <class T>
 __device__ inline bool ranks_before(T a, long long at, T b, long long other) {
     if (a > b || (a == a && b != b)) return true;
