@@ -72,6 +72,10 @@ def test_passes_list_what_changed_and_nodes_are_selected(dates: Trained, open_pa
         row = page.locator("table.passes tbody tr").nth(place)
         row.click()
         assert page.inner_text(".pass-details h3") == step["name"]
+        assert (
+            len(step["purpose"]) > 20
+            and page.inner_text(".pass-details .purpose") == step["purpose"]
+        )
         for kind, items in step["lists"].items():
             shown = page.locator(f'.change-list[data-kind="{kind}"] li')
             assert shown.count() == len(items)
