@@ -41,6 +41,7 @@ import { plural, shorten, visible } from "./elements.js";
  * @property {() => number} flops
  * @property {string} [low]  its name as search compares it
  * @property {string} [others]  what else search finds it by
+ * @property {string} [written]  its formula as search compares it
  *
  * @typedef {object} Run  equal scopes side by side
  * @property {number[]} members  ids

@@ -21,7 +21,7 @@ function searchFor(text) {
   const results = [];
   const exact = page.byName.get(text.trim());
   /* How well all words fit: the sum of their worths, and whether each is a whole name or word. */
-  const score = (whole, last, others) => {
+  const score = (whole, last, others, written) => {
     let worth = 0;
     let full = true;
     for (const word of words) {
@@ -34,7 +34,7 @@ function searchFor(text) {
         if (last.startsWith(word)) worth += 40;
         else if (last.includes(word)) worth += 25;
         else if (whole.includes(word)) worth += 10;
-        else if (known) worth += 4;
+        else if (known || written.includes(word)) worth += 4;
         else return { worth: 0, full };
       }
     }
@@ -43,14 +43,16 @@ function searchFor(text) {
   for (const scope of page.scopes) {
     if (scope.id === 0) continue;
     scope.low = scope.low ?? scope.path.toLowerCase();
-    const { worth, full } = score(scope.low, scope.name.toLowerCase(), " scope ");
+    const { worth, full } = score(scope.low, scope.name.toLowerCase(), " scope ", "");
     const rank = scope.counts.forward ? 0 : 4;
     if (worth) results.push({ scope, rank, full, worth: worth + 6, length: scope.low.length });
   }
   for (const node of page.nodes) {
     node.low = node.low ?? node.name.toLowerCase();
     node.others = node.others ?? otherWords(node);
-    const { worth, full } = score(node.low, node.low.slice(node.low.lastIndexOf(".") + 1), node.others);
+    node.written = node.written ?? writtenFormula(node);
+    const last = node.low.slice(node.low.lastIndexOf(".") + 1);
+    const { worth, full } = score(node.low, last, node.others, node.written);
     if (worth || node === exact)
       results.push({
         node,
@@ -69,13 +71,18 @@ function isWholeWord(text, word) {
   return text.includes(` ${word} `);
 }
 
-/* What a node is found by besides its name. */
+/* What a node is found by besides its name, word by word. */
 function otherWords(node) {
-  const heads = node.heads.map((head) => page.nodes[head].label).join(", ");
-  const formula = node.formula === undefined ? "" : flat(page.formulas[node.formula]);
   const words = node.part === "forward" ? lectureWords(node.name) : "";
   const names = node.names.slice(1).map((name) => `${name} ${name.slice(name.lastIndexOf(".") + 1)}`);
-  return ` ${node.op} ${node.kind} ${words} ${names.join(" ")} ${node.op}(${heads}) ${formula} `.toLowerCase();
+  return ` ${node.op} ${node.kind} ${words} ${names.join(" ")} `.toLowerCase();
+}
+
+/* The operation with its operands, and its formula. */
+function writtenFormula(node) {
+  const heads = node.heads.map((head) => page.nodes[head].label).join(", ");
+  const formula = node.formula === undefined ? "" : flat(page.formulas[node.formula]);
+  return `${node.op}(${heads}) ${formula}`.toLowerCase();
 }
 
 /* The text of a formula's tree. */
