@@ -16,6 +16,7 @@ from graphgrad.passes import (
     PRECISION_PASSES,
     SPECIALISED_PASSES,
     Pass,
+    decompose,
     join_attention,
     join_attention_from,
 )
@@ -122,8 +123,13 @@ class Options:
         fusing = self.fusing_passes if self.fuse else ()
         if self.precision == "fp32":
             return self.remaining((*specialised, *fusing)), ()
-        rounding = PRECISION_PASSES[self.precision]
-        return self.remaining(specialised), (*rounding, *self.remaining(fusing))
+        # what is joined to one operation is found by its parts, before casts stand between them
+        joining = fusing[: fusing.index(decompose)] if fusing else ()
+        after = self.remaining(fusing[len(joining) :])
+        return (
+            self.remaining((*specialised, *joining)),
+            (*PRECISION_PASSES[self.precision], *after),
+        )
 
     def remaining(self, passes: Sequence[Pass]) -> tuple[Pass, ...]:
         """The passes without those that are left out."""

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from graphgrad.data.python_text import python_prose
-from graphgrad.data.text_tokens import KINDS
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
 from graphgrad.layers import (
@@ -39,10 +38,11 @@ from graphgrad.layers import (
 )
 from graphgrad.ops import add, argmax, cross_entropy, gather, matmul, mean_over_targets, softmax
 from graphgrad.training.language import PAD, load_text
+from graphgrad.training.language_settings import LanguageSettings
 from graphgrad.training.masking import masking_task
 from graphgrad.training.optimisers import randomness_of_run
 from graphgrad.training.reversing import reversing_task
-from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
+from graphgrad.training.settings import at_least, below, one_of
 from graphgrad.training.task import Task
 
 DEVIATION = 0.02
@@ -52,57 +52,34 @@ EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(LanguageSettings):
     """The keys of `--set`; the defaults are a small BERT for the prose that Python ships."""
 
-    steps: int = 2000
     batch_size: int = 32
-    optimiser: str = "adamw"
-    learning_rate: float = 1e-3
     warmup: int = 200
-    beta2: float = 0.99
     weight_decay: float = 0.01
-    no_decay: str = ""
-    """adamw: parameters without it, by names or patterns; empty: all that are no matrices."""
     layers: int = 2
-    """Layers of the encoder."""
-    width: int = 128
-    """The length of the vector at each position."""
-    heads: int = 4
-    """Attentions side by side; they share the width."""
     inner: int = 512
     """Units between the two products of the position-wise network."""
     context: int = 64
     """The most tokens of an example, <bos> and <eos> counted."""
-    dropout: float = 0.0
-    """The share of values that training sets to 0."""
     activation: str = "gelu"
     """Of the position-wise network and the output layer: gelu, gelu_tanh, relu, tanh, …"""
     data: str = "text"
     """text; or reverse: digits, of which each place is asked for the one in reverse order."""
     text: str = ""
     """A file of text, or a folder of files; empty: docstrings and language reference of Python."""
-    separator: str = "<|endoftext|>"
-    """The line that parts two documents of a file."""
     tokens: str = "word"
-    """What a token is: word, character or byte."""
     maximum_vocabulary: int = 5000
-    """How many words or characters are known, the most frequent ones; others are unknown."""
-    held_out: float = 0.05
-    """The share of the text that is held out, in whole documents; of one document, its end."""
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        LanguageSettings.__post_init__(self)
         one_of("activation", self.activation, tuple(ACTIVATIONS))
         one_of("data", self.data, ("text", "reverse"))
-        one_of("tokens", self.tokens, KINDS)
-        for name in ("layers", "width", "heads", "inner"):
-            at_least(name, getattr(self, name), 1)
-            below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
+        at_least("inner", self.inner, 1)
+        below("inner", self.inner, 10**6)
         at_least("context", self.context, 8)
         below("context", self.context, 10**6)
-        for name in ("dropout", "held_out"):
-            below_one(name, getattr(self, name))
         if self.width % self.heads:
             raise ConfigurationError(
                 f"width {self.width} does not split into {self.heads} heads",

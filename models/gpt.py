@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from graphgrad.data.python_text import python_documentation_and_source
-from graphgrad.data.text_tokens import KINDS
+from graphgrad.data.vocabulary import EOS
+from graphgrad.decoding import Decodable
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
 from graphgrad.layers import (
     Randomness,
+    Step,
     causal_mask,
     dropout,
     feed_forward,
@@ -32,7 +34,6 @@ from graphgrad.layers import (
     layer_norm,
     learned_positions,
     multi_head_attention,
-    picked,
     rms_norm,
     sublayer,
 )
@@ -40,50 +41,36 @@ from graphgrad.ops import (
     add,
     argmax,
     cross_entropy,
-    expand_dims,
     gather,
     matmul,
     mean_over_targets,
-    squeeze,
 )
 from graphgrad.training.language import PAD, language_task, load_text
+from graphgrad.training.language_settings import LanguageSettings
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
+from graphgrad.training.settings import at_least, below, one_of
 from graphgrad.training.sorting import sorting_task
 from graphgrad.training.task import Task
+from graphgrad.training.writer import SILENT
 
 DEVIATION = 0.02
 """Of every matrix at the start, as in GPT-2."""
 
 
 @dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(LanguageSettings):
     """The keys of `--set`; the defaults are a small GPT for the text that Python ships."""
 
-    steps: int = 2000
     batch_size: int = 16
-    optimiser: str = "adamw"
-    learning_rate: float = 1e-3
     schedule: str = "cosine"
     final_share: float = 0.1
-    beta2: float = 0.99
     weight_decay: float = 0.1
-    no_decay: str = ""
-    """adamw: parameters without it, by names or patterns; empty: all that are no matrices."""
-    layers: int = 4
-    """Layers of the decoder."""
-    width: int = 128
-    """The length of the vector at each position."""
-    heads: int = 4
-    """Attentions side by side; they share the width."""
     key_heads: int = 0
     """Heads of keys and values, which groups of the heads share; 0: as many as heads."""
     inner: int = 0
     """Units between the products of the position-wise network; 0: 4 × width, of swiglu ⅔ of it."""
     context: int = 128
     """The most tokens that are looked at together."""
-    dropout: float = 0.0
-    """The share of values that training sets to 0."""
     norm: str = "layer"
     """layer: layer normalisation; rms: by the root of the mean square."""
     positions: str = "learned"
@@ -98,30 +85,18 @@ class Settings(TrainingSettings):
     """text; or sort: digits, to be followed by the same in order."""
     text: str = ""
     """A file of text, or a folder of files; empty: the documentation and source in Python."""
-    separator: str = "<|endoftext|>"
-    """The line that parts two documents of a file."""
-    tokens: str = "byte"
-    """What a token is: byte, character or word."""
-    maximum_vocabulary: int = 10000
-    """How many words or characters are known, the most frequent ones; others are unknown."""
-    held_out: float = 0.05
-    """The share of the text that is held out, in whole documents; of one document, its end."""
 
     def __post_init__(self) -> None:
-        TrainingSettings.__post_init__(self)
+        LanguageSettings.__post_init__(self)
         one_of("norm", self.norm, ("layer", "rms"))
         one_of("positions", self.positions, ("learned", "rotary"))
         one_of("activation", self.activation, ("gelu_tanh", "gelu", "relu", "silu", "swiglu"))
         one_of("data", self.data, ("text", "sort"))
-        one_of("tokens", self.tokens, KINDS)
-        for name in ("layers", "width", "heads", "context"):
-            at_least(name, getattr(self, name), 1)
-            below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
+        at_least("context", self.context, 1)
+        below("context", self.context, 10**6)
         for name in ("key_heads", "inner"):
             at_least(name, getattr(self, name), 0)
             below(name, getattr(self, name), 10**6)
-        for name in ("dropout", "held_out"):
-            below_one(name, getattr(self, name))
         _check_heads(self)
 
     @property
@@ -164,7 +139,13 @@ CHECK: Mapping[str, object] = {
 # ---------------------------------------------------------------- layers
 
 
-def decoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomness | None) -> Node:
+def decoder_layer(
+    x: Node,
+    mask: Node,
+    settings: Settings,
+    randomness: Randomness | None,
+    step: Step | None = None,
+) -> Node:
     """Masked self-attention, then the position-wise network, each on a normalised copy of x.
 
     The matrices before each residual sum start smaller the more layers there are, as in GPT-2.
@@ -176,11 +157,12 @@ def decoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomnes
     def attention(h: Node) -> Node:
         return multi_head_attention(
             h,
-            h,
+            step.past(h) if step else h,
             mask,
             settings.heads,
             key_heads=settings.groups,
             rotary=settings.positions == "rotary",
+            positions=step.position if step else None,
             bias=settings.bias,
             initial=initial,
             output_initial=into_sum,
@@ -202,20 +184,29 @@ def _norm_of(settings: Settings) -> Callable[[Node, str], Node]:
 
 
 def decoder(
-    ids: Node, vocabulary: int, settings: Settings, randomness: Randomness | None = None
+    ids: Node,
+    vocabulary: int,
+    settings: Settings,
+    randomness: Randomness | None = None,
+    step: Step | None = None,
 ) -> tuple[Node, Node]:
-    """Ids [batch, position] to activations [batch, position, feature], and the embedding."""
+    """Ids [batch, position] to activations [batch, position, feature], and the embedding.
+
+    In a `step` of decoding, `ids` are the new tokens only; those before them are remembered.
+    """
     initial, width, dtype = normal(DEVIATION), settings.width, settings.dtype
     table = parameter("embedding", (vocabulary, width), initial, dtype)
     x = gather(table, ids, name="words")
     if settings.positions == "learned":
-        places = learned_positions(ids.shape[1], settings.context, width, initial, dtype)
+        places = learned_positions(
+            step.position if step else ids.shape[1], settings.context, width, initial, dtype
+        )
         x = add(x, places, name="with_positions")
     x = dropout(x, settings.dropout, randomness)
-    mask = causal_mask(ids.shape[1])
+    mask = step.mask() if step else causal_mask(ids.shape[1])
     for number in range(settings.layers):
         with scope(str(number)):
-            x = decoder_layer(x, mask, settings, randomness)
+            x = decoder_layer(x, mask, settings, randomness, step)
     return _norm_of(settings)(x, "final_norm"), table
 
 
@@ -246,17 +237,20 @@ def training_graph(settings: Settings, vocabulary: int, training: bool = True) -
     return Graph({"loss": loss, "predicted": argmax(logits, name="predicted")})
 
 
-def following_graph(settings: Settings, vocabulary: int) -> Graph:
-    """Generation: the logits of the token after the position `last` of each text.
-
-    The output layer is applied only at this position.
-    """
-    ids = input("ids", ("batch", "position"), "int32")
-    last = input("last", ("batch",), "int32")
+def decoding_step(step: Step, settings: Settings, vocabulary: int) -> Node:
+    """Generation, once a token: the logits [batch, row, vocabulary] of the next one."""
     with scope("decoder"):
-        x, table = decoder(ids, vocabulary, settings)
-        logits = output_layer(picked(x, expand_dims(last, 1)), table, settings)
-    return Graph({"logits": squeeze(logits, 1, name="logits")})
+        x, table = decoder(step.token, vocabulary, settings, step=step)
+        return output_layer(x, table, settings)
+
+
+def decodable(
+    settings: Settings, vocabulary: int, forbidden: tuple[int, ...], end: int | None = None
+) -> Decodable:
+    """The model as it is decoded. A text that is longer than the context is cropped, as nanoGPT
+    does: for every token the last `context` ones are read, as if the text began there."""
+    step = partial(decoding_step, settings=settings, vocabulary=vocabulary)
+    return Decodable(step, None, end, forbidden, PAD, settings.context, crops=True)
 
 
 def task(settings: Settings, files: Mapping[str, str]) -> Task:
@@ -265,7 +259,7 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
         return sorting_task(
             settings,
             partial(training_graph, settings),
-            partial(following_graph, settings),
+            partial(decodable, settings),
         )
     data = load_text(settings, files, python_documentation_and_source)
     size = len(data.tokens)
@@ -274,5 +268,5 @@ def task(settings: Settings, files: Mapping[str, str]) -> Task:
         data,
         training_graph(settings, size),
         training_graph(settings, size, training=False),
-        following_graph(settings, size),
+        decodable(settings, size, SILENT, EOS),
     )

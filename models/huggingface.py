@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ LAYOUTS: Mapping[str, Layout] = {
             _gpt_entries,
             _gpt_settings,
             _gpt_configuration,
-            gpt.following_graph,
+            partial(gpt.training_graph, training=False),
             (".attn.bias", ".attn.masked_bias", "lm_head.weight"),
         ),
         Layout(

@@ -13,19 +13,25 @@ from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.fusion import fuse
 from graphgrad.options import Options
-from graphgrad.passes import DEVICE_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.passes import PASSES, SPECIALISED_PASSES, optimise, specialise
 from graphgrad.plan import Plan, make_plan
 from graphgrad.schedule import make_schedule
 
 
 def device_plan(
-    graph: Graph, guards: Sequence[str] = (), epilogues: bool = True, **sizes: int
+    graph: Graph,
+    guards: Sequence[str] = (),
+    epilogues: bool = True,
+    precision: str = "fp32",
+    **sizes: int,
 ) -> Plan:
     """The plan of a graph for a device; unless `epilogues`, products are nothing else."""
     first, _ = optimise(graph, PASSES)
-    second, _ = optimise(specialise(first, sizes), (*SPECIALISED_PASSES, *DEVICE_PASSES))
+    options = Options(fuse=True, smallest_kernel=1, backend="cupy", precision=precision)
+    before, after = options.passes_of_a_program(SPECIALISED_PASSES)
+    second, _ = optimise(specialise(first, sizes), (*before, *after))
     schedule = make_schedule(second, [second.outputs[name] for name in guards])
-    groups = fuse(schedule, Options(smallest_kernel=1, backend="cupy"))
+    groups = fuse(schedule, options)
     return make_plan(schedule, join_products(schedule, groups) if epilogues else groups)
 
 
@@ -34,10 +40,11 @@ def device_program(
     guards: Sequence[str] = (),
     joined: bool = True,
     epilogues: bool = True,
+    precision: str = "fp32",
     **sizes: int,
 ) -> DeviceProgram:
     """The program of a graph for a device."""
-    return lower(device_plan(graph, guards, epilogues, **sizes), joined)
+    return lower(device_plan(graph, guards, epilogues, precision, **sizes), joined)
 
 
 def device_of(programs: Iterable[DeviceProgram], *flags: str) -> Device:

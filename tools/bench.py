@@ -9,9 +9,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from graphgrad.backends import need_backend
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import initial_state
-from graphgrad.options import CHOICES
+from graphgrad.options import BACKENDS, CHOICES
 from graphgrad.performance.bench_process import default_threads
 from graphgrad.performance.bench_runner import TIME_LIMIT, Bench, Conditions, Contender, bench
 from graphgrad.performance.bench_worker import Workload
@@ -31,13 +32,14 @@ checks that all compute the same losses. A peer that is not installed is named a
 
     graphgrad bench                                       graphgrad, PyTorch and JAX
     graphgrad bench --size base --peers jax --steps 3
+    graphgrad bench --backend cupy --peers torch,torch-compile,jax
     graphgrad bench --peers none --without fuse           the effect of a pass
     graphgrad bench --recipe multi30k-tiny --data FOLDER --peers torch
     graphgrad bench --size tiny --depth 2,4,8,16,24       the time of more layers
 
 ratio is the median over graphgrad's: 2 is twice as slow. MFU is the share of the peak (NumPy's
-matrix product, measured here) that the matrix products of a step reach. first includes building,
-compiling and the first step; memory is the peak of the process, libraries included.
+matrix product, measured here; on a device its own) that the matrix products of a step reach. first
+includes building, compiling and the first step; memory is the peak of the process on the processor.
 """
 
 SIZES: dict[str, Workload] = {
@@ -99,6 +101,13 @@ OPTIONS = (
         type=int,
         help=f"timed steps of each library (default: {_DEFAULT_STEPS}; {UPDATES} of a recipe)",
     ),
+    Option(
+        "--backend",
+        choices=BACKENDS,
+        default="numpy",
+        help="where graphgrad and its peers run: numpy for the processor, cupy for the CUDA device "
+        "(default: numpy)",
+    ),
     Option("--threads", metavar="N", type=int, help="default: one per core"),
     Option(
         "--without",
@@ -128,13 +137,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Times and prints."""
+    need_backend(arguments.backend)
     if arguments.recipe is not None:
+        if arguments.backend != "numpy":
+            raise ConfigurationError(
+                "a recipe is timed on the processor", fix="time a --size on the device"
+            )
         return _run_recipe(arguments)
     if arguments.data is not None or arguments.set:
         raise ConfigurationError(
             "--data and --set belong to a recipe", fix="add --recipe NAME, or leave them out"
         )
     contenders = [GRAPHGRAD, *_without(arguments.without), *_peers(arguments.peers)]
+    if arguments.backend == "cupy":
+        contenders = list(map(_on_device, contenders))
     size = SIZES[arguments.size]
     cases = itertools.product(
         _numbers("--depth", arguments.depth, size.layers),
@@ -266,6 +282,21 @@ def _without(names: Iterable[str]) -> list[Contender]:
         )
         for name in dict.fromkeys(names)
     ]
+
+
+def _on_device(contender: Contender) -> Contender:
+    """The contender on the CUDA device."""
+    libraries = {
+        "": f"cupy:{contender.variant}",
+        "torch": f"cuda:{contender.variant}",
+        "jax": "cuda",
+    }
+    if contender.requires not in libraries:
+        raise ConfigurationError(
+            f"{contender.name} does not run on a device here",
+            fix=f"--peers {', '.join(n for n, p in PEERS.items() if p.requires in libraries)}",
+        )
+    return dataclasses.replace(contender, variant=libraries[contender.requires])
 
 
 def _known(what: str, name: str, names: Iterable[str]) -> str:

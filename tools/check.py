@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.backends import need_backend
 from graphgrad.checks.agreement import Agreement, compare_program
 from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.lint import lint
@@ -29,6 +30,7 @@ from graphgrad.tools.opening import (
     run_of,
 )
 from graphgrad.tools.options import (
+    BACKEND_OPTION,
     CHECKPOINT_OPTION,
     MODEL_OPTION,
     PRECISION_OPTION,
@@ -66,6 +68,7 @@ checkpoint, on its next batch.
     graphgrad check my_model.py --lint
     graphgrad check transformer --precision bf16          the program with its casts
     graphgrad check runs/transformer-001
+    graphgrad check transformer --backend cupy
 
 The exit code is 1 where a delta or the program is wrong, else 0. `kink`: the loss has no
 derivative there (relu at 0, a tie of a maximum). `replaced`: the model replaces the derivative by a
@@ -79,6 +82,7 @@ _EXACT = {"dtype": "float64", "precision": "fp32"}
 OPTIONS = (
     Option("model", metavar="MODEL|RUN", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
     MODEL_OPTION,
+    BACKEND_OPTION,
     CHECKPOINT_OPTION,
     Option(
         "--node",
@@ -171,7 +175,9 @@ def _subject(arguments: argparse.Namespace) -> _Subject:
         return _Subject(opened.model, opened.settings, opened)
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
-    return _Subject(model, with_assignments(model.settings, assignments_of(arguments)))
+    settings = with_assignments(model.settings, assignments_of(arguments))
+    need_backend(settings.backend)
+    return _Subject(model, settings)
 
 
 def _agreement(subject: _Subject) -> Agreement:
@@ -188,6 +194,7 @@ def _agreement(subject: _Subject) -> Agreement:
         guards=("loss", GRADIENT_NORM),
         fuse=settings.fuse,
         precision=settings.precision,
+        backend=settings.backend,
     )
     return compare_program(compiled, feeds, state)
 

@@ -84,6 +84,8 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
         yield name, found or "absent"
     yield "Graphviz", _graphviz_text(report)
     yield "GPU", "; ".join(report.gpus) or "none"
+    if report.driver_cuda:
+        yield "driver", f"runs CUDA {report.driver_cuda} at most"
     for name, value in report.environment:
         yield "environment", f"{name}={value}"
 

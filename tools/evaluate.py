@@ -12,7 +12,7 @@ from graphgrad.data.parallel import Place, read_pairs
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.doubts import doubts_of
 from graphgrad.training.runs import OpenRun
@@ -33,7 +33,7 @@ are done, which are the shortest.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--by-language",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluates and prints; 130 where it was interrupted."""
     options = options_of(arguments)
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     given = _given(arguments)
     if given is not None:
         figures, interrupted = _measured_on(opened, given, options)

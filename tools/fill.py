@@ -6,7 +6,7 @@ import argparse
 import json
 
 from graphgrad.errors import ConfigurationError
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.tools.streams import say
 
 HELP = "fill the gaps of a text with a trained run of bert"
@@ -21,7 +21,7 @@ probabilities; with --json one list of them a gap.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument("text", help="a text in which each gap is [MASK]")
     parser.add_argument(
         "--top", metavar="N", type=int, default=5, help="how many words a gap (default: 5)"
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Fills and prints."""
     if arguments.top < 1:
         raise ConfigurationError(f"--top {arguments.top} shows nothing", fix="--top 5")
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     if opened.task.fill is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} fills no gaps", fix="use a run of bert on text"

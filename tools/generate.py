@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.training.progress import displayable
-from graphgrad.training.sampling import Sampling
 
 HELP = "continue a text with a trained run of gpt"
 DESCRIPTION = """Prints the prompt and what the model writes after it, token by token as it comes,
@@ -24,7 +24,7 @@ The same run, prompt and options give the same text.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the command to its parser."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument(
         "prompt", nargs="?", default="", help="the text to continue (default: none)"
     )
@@ -50,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw from the most probable tokens that have the probability P together",
     )
     parser.add_argument(
+        "--no-repeat",
+        metavar="N",
+        type=int,
+        default=0,
+        help="never write N tokens in a row twice (default: 0, no limit)",
+    )
+    parser.add_argument(
         "--seed",
         metavar="N",
         type=int,
@@ -71,21 +78,27 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--length {arguments.length} writes nothing", fix="--length 200")
     if arguments.samples < 1:
         raise ConfigurationError(f"--samples {arguments.samples} writes none", fix="--samples 1")
-    samplings = [
-        Sampling(arguments.temperature, arguments.top_k, arguments.top_p, arguments.seed + number)
+    options = [
+        Options(
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            no_repeat=arguments.no_repeat,
+            seed=arguments.seed + number,
+        )
         for number in range(arguments.samples)
     ]
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     if opened.task.generate is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} does not continue a text", fix="use a run of gpt"
         )
-    for number, sampling in enumerate(samplings):
+    for number, chosen in enumerate(options):
         if number:
             print("---")
         _write(arguments.prompt)
         for piece in opened.task.generate(
-            opened.weights, arguments.prompt, sampling, arguments.length
+            opened.weights, arguments.prompt, chosen, arguments.length
         ):
             _write(piece)
         print(flush=True)

@@ -27,8 +27,15 @@ from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.explain import explain_node
 from graphgrad.tools.inspect_runs import RECORDED, batch_table, show_comparison, show_steps
-from graphgrad.tools.opening import batch_of, run_of
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.opening import backend_values, batch_of, run_of
+from graphgrad.tools.options import (
+    BACKEND_OPTION,
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    OneOf,
+    Option,
+    add_options,
+)
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import print_csv
 from graphgrad.training.optimisers import derived_graph
@@ -67,6 +74,7 @@ _NUMBERS = 4  # columns from this one on are figures, aligned to the right
 OPTIONS = (
     Option("run", help="a run folder; with --explain also a model"),
     MODEL_OPTION,
+    BACKEND_OPTION,
     CHECKPOINT_OPTION,
     Option(
         "--node",
@@ -149,7 +157,12 @@ def run(arguments: argparse.Namespace) -> int:
         return show_steps(arguments)
     sort = known_figure(arguments.sort, REPORTED) if arguments.sort else None
     conditions = [parse_condition(text) for text in arguments.where]
-    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    opened = run_of(
+        arguments.run,
+        backend_values(arguments),
+        model_file=arguments.model_file,
+        checkpoint=arguments.checkpoint,
+    )
     graph = opened.task.graph
     step = batch_of(arguments.batch, opened.next_batch)
     reports = ordered(
@@ -158,6 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
             opened.task.feeds(step),
             opened.state,
             arguments.node or ("*",),
+            backend=opened.settings.backend,
             by=arguments.by or "",
         ),
         sort,
@@ -202,6 +216,10 @@ def _reject_ignored_options(arguments: argparse.Namespace) -> None:
         raise ConfigurationError(
             "--figure belongs to --steps and --compare",
             fix=f"--sort {arguments.figure} for one batch",
+        )
+    if arguments.backend and (arguments.explain or arguments.steps or arguments.compare):
+        raise ConfigurationError(
+            "--backend computes the figures of one batch", fix="leave --backend out"
         )
     if arguments.limit is not None and arguments.limit < 0:
         raise ConfigurationError(

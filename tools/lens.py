@@ -11,7 +11,7 @@ from graphgrad.interpret import BackwardReading, Reading, backward_lens, logit_l
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.opening import run_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import Table, print_table
 from graphgrad.training.prompts import Prompts
@@ -31,6 +31,7 @@ and whose loss the deltas are of, is the model's own unless --target gives one.
 OPTIONS = (
     Option("run", help="a run folder"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option("text", help="what the model reads"),
     Option("--target", metavar="TEXT", help="the answer (default: the model's own)"),
     Option("--backward", action="store_true", help="read the deltas instead of the values"),
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Computes and prints the readings."""
     if arguments.top < 1:
         raise ConfigurationError(f"--top {arguments.top} shows nothing", fix="--top 5")
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     prompts = opened.task.prompts
     if prompts is None:
         raise ConfigurationError(

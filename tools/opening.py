@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import glob
 import shlex
 from collections.abc import Mapping
@@ -10,12 +11,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.backends import backend_called, need_backend
+from graphgrad.errors import ConfigurationError, EnvironmentLimitError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.models import BUILTIN, builtin_recipe, recipe_names
+from graphgrad.options import BACKENDS
 from graphgrad.text import suggestion
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, WEIGHTS_OPTION, add_options
+from graphgrad.tools.options import (
+    BACKEND_OPTION,
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    WEIGHTS_OPTION,
+    add_options,
+)
 from graphgrad.tools.streams import tell
+from graphgrad.training.configuration import read_configuration
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.runs import OpenRun, open_run
@@ -29,7 +39,8 @@ _LONGEST_RECIPE = 1 << 20  # bytes
 def trained_run(arguments: argparse.Namespace) -> OpenRun:
     """The run of a command that uses a trained model, as its options say."""
     given = getattr(arguments, "weights", None)
-    values = {} if given is None else {"use_average": given == "average"}
+    values: dict[str, Any] = {} if given is None else {"use_average": given == "average"}
+    values |= backend_values(arguments)
     return run_of(
         arguments.run,
         values,
@@ -38,9 +49,28 @@ def trained_run(arguments: argparse.Namespace) -> OpenRun:
     )
 
 
+def backend_values(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The setting that `--backend` changes, where it is given."""
+    backend = getattr(arguments, "backend", None)
+    return {} if backend is None else {"backend": backend}
+
+
+def used_run(arguments: argparse.Namespace) -> OpenRun:
+    """The run of a command that computes with a trained model, its state where that is done."""
+    opened = trained_run(arguments)
+    backend = backend_called(opened.settings.backend)
+    return dataclasses.replace(opened, state=backend.placed(opened.state))
+
+
 def add_trained_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `trained_run` to a parser."""
     add_options(parser, [MODEL_OPTION, CHECKPOINT_OPTION, WEIGHTS_OPTION])
+
+
+def add_used_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `used_run` to a parser."""
+    add_trained_options(parser)
+    add_options(parser, [BACKEND_OPTION])
 
 
 def refuse_model_option(model_file: str | None, checkpoint: str = "") -> None:
@@ -63,12 +93,33 @@ def run_of(
     model_file: str | None = None,
     checkpoint: str = "",
 ) -> OpenRun:
-    """The run of a folder; prints the warnings about its state, if `told`."""
+    """The run of a folder; prints the warnings about its state, if `told`.
+
+    Raises EnvironmentLimitError for a backend in `values` that the machine lacks. A run that was
+    trained by another backend than those of this machine is used on the processor, with a note.
+    """
     _refuse_a_model(path)
+    values = dict(values or {})
+    if "backend" in values:
+        need_backend(values["backend"])
+    elif told:
+        values |= _backend_of_this_machine(path)
     opened = open_run(path, BUILTIN, values, step, model_file, checkpoint)
     for warning in opened.warnings if told else ():
         tell(f"note: {warning}")
     return opened
+
+
+def _backend_of_this_machine(path: str) -> dict[str, str]:
+    """The backend in place of the run's own, if this machine lacks that."""
+    recorded = read_configuration(RunFolder.open(path)).settings.get("backend", "numpy")
+    try:
+        if recorded in BACKENDS:
+            need_backend(recorded)
+    except EnvironmentLimitError as problem:
+        tell(f"note: the run is used on the processor: {problem.problem}")
+        return {"backend": "numpy"}
+    return {}
 
 
 def folder_of(path: str) -> RunFolder:

@@ -18,7 +18,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from graphgrad.options import PRECISIONS
+from graphgrad.options import BACKENDS, PRECISIONS
 
 
 class Option:
@@ -46,6 +46,14 @@ def add_options(parser: argparse.ArgumentParser, table: Iterable[Option | OneOf]
             parser.add_argument(*entry.names, **entry.keywords)
 
 
+BACKEND_OPTION = Option(
+    "--backend",
+    choices=BACKENDS,
+    help="what computes: numpy, or cupy for a CUDA device (default: what the run was trained with "
+    "where the machine has it, else numpy)",
+)
+"""`--backend NAME`, by which a user chooses between the processor and a device."""
+
 MODEL_OPTION = Option(
     "--model",
     dest="model_file",
@@ -65,8 +73,9 @@ PRECISION_OPTION = Option(
 
 
 def assignments_of(arguments: argparse.Namespace) -> list[str]:
-    """What `--set` and `--precision` say, as `KEY=VALUE`."""
-    asked = [] if arguments.precision is None else [f"precision={arguments.precision}"]
+    """What `--set`, `--precision` and `--backend` say, as `KEY=VALUE`."""
+    given = {name: getattr(arguments, name, None) for name in ("precision", "backend")}
+    asked = [f"{name}={value}" for name, value in given.items() if value is not None]
     return [*arguments.set, *asked]
 
 

@@ -21,7 +21,7 @@ from graphgrad.rendering.annotations import effects_of
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
 from graphgrad.tools.opening import run_of
-from graphgrad.tools.options import MODEL_OPTION, OneOf, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.tools.tables import Table, print_csv, print_table
 from graphgrad.training.runs import OpenRun
@@ -45,6 +45,7 @@ _AS_TEXT = 60
 OPTIONS = (
     Option("run", help="a run folder"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option("--clean", metavar="TEXT", required=True, help="the text with the right answer"),
     Option("--corrupt", metavar="TEXT", required=True, help="the text to compare with"),
     Option("--target", metavar="TEXT", help="the answer (default: the model's to the clean text)"),
@@ -108,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Computes the effects, prints the largest, and draws them if a file is given."""
     if arguments.limit < 1:
         raise ConfigurationError(f"--limit {arguments.limit} shows nothing", fix="--limit 20")
-    opened = run_of(arguments.run, model_file=arguments.model_file)
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     inputs = _inputs(opened, arguments)
     patterns = arguments.node or ["*"]
     found = attribution(inputs.graph, inputs.clean, inputs.corrupt, inputs.state, patterns)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameErro
 from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.figures.recording import figure_table
 from graphgrad.files import make_folder, write_atomically
+from graphgrad.lecture.heads import lines_scene, sentence_attentions
+from graphgrad.lecture.image import scene_figure
+from graphgrad.lecture.scene import stacked
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
 from graphgrad.rendering.plot_held_out import plot_held_out
@@ -32,17 +36,23 @@ DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending
 
     graphgrad plot runs/transformer-001
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
+    graphgrad plot runs/transformer-001 --what heads --text "de: 22. November 2026" -o heads.svg
     graphgrad plot runs/transformer-001 --what all
 
 loss, held_out and schedule use the metrics that every run writes; updates, and flow over steps, use
 the figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
-recorded figures, use one batch with the parameters of the newest checkpoint.
+recorded figures, use one batch with the parameters of the newest checkpoint. heads draws lines from
+word to word, heads as colours, for a text that you type; dashed lines are the deltas of the scores.
 """
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draws the plots and writes them."""
     need_matplotlib()
+    if arguments.text and arguments.what not in ("heads", "all"):
+        raise ConfigurationError(
+            f"--text is read by heads, not by {arguments.what}", fix="--what heads"
+        )
     folder = folder_of(arguments.run)
     if arguments.what == "all":
         return _draw_all(folder, arguments)
@@ -134,6 +144,19 @@ def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     return plot_attention(maps, folder.path.name)
 
 
+def _heads(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    if not arguments.text:
+        raise ConfigurationError("heads needs a text", fix='--what heads --text "a sentence"')
+    opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
+    found = sentence_attentions(opened, arguments.text)
+    if arguments.node:
+        found = [item for item in found if any(fnmatchcase(item.name, p) for p in arguments.node)]
+    if not found:
+        raise UnknownNameError("no attention has such a name", fix='--node "decoder.*attention"')
+    drawn = [(item.name, lines_scene(item, range(len(item.weights)))) for item in found]
+    return scene_figure(stacked(drawn))
+
+
 PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "loss": _loss,
     "held_out": _held_out,
@@ -141,6 +164,7 @@ PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "flow": _flow,
     "updates": _updates,
     "attention": _attention,
+    "heads": _heads,
 }
 
 OPTIONS = (
@@ -166,6 +190,7 @@ OPTIONS = (
         default=[],
         help="only these nodes, for attention, flow and updates; may be repeated",
     ),
+    Option("--text", metavar="TEXT", help="the text that is read, for heads"),
     Option(
         "--batch",
         type=int,

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from graphgrad.backends import Program
+from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.graph import initial_state
 from graphgrad.models import BUILTIN
+from graphgrad.options import BACKENDS
 from graphgrad.passes import sizes_of
+from graphgrad.performance.device_profile import profile_device
 from graphgrad.performance.kernel_text import kernel_text
 from graphgrad.performance.line_profile import Profile, chrome_trace, profile
 from graphgrad.tools.opening import model_of
@@ -31,6 +34,7 @@ and writes, GFLOP/s of matrix products, and the line that declared it.
 
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
+    graphgrad profile transformer --backend cupy          the launches of a CUDA device
     graphgrad profile transformer --precision bf16
     graphgrad profile transformer --trace step.json       for ui.perfetto.dev or chrome://tracing
     graphgrad profile transformer --kernel kernel_3       what a kernel computes, and its text
@@ -46,6 +50,12 @@ OPTIONS = (
         action="append",
         default=[],
         help="change a setting; may be repeated",
+    ),
+    Option(
+        "--backend",
+        choices=BACKENDS,
+        help="what runs the step: numpy, or cupy for a CUDA device, where each launch is timed by "
+        "events (default: numpy)",
     ),
     PRECISION_OPTION,
     Option("--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"),
@@ -94,6 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
 def measure(name: str, assignments: list[str], steps: int) -> Profile:
     """The profile of the training step that `graphgrad train` runs for this model."""
     program, state, feeds = training_program(name, assignments)
+    if isinstance(program, DeviceProgramOfPlan):
+        return profile_device(program, state, feeds, steps)
     return profile(program, state, lambda step: feeds, steps)
 
 
@@ -117,6 +129,7 @@ def training_program(
         guards=("loss", "gradient_norm"),
         fuse=settings.fuse,
         precision=settings.precision,
+        backend=settings.backend,
     )
     program = compiled.program(**sizes_of(graph, feeds))
     return program, initial_state(graph, settings.seed), feeds

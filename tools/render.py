@@ -12,14 +12,20 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
 from graphgrad.formats import FORMATS, render
 from graphgrad.graph import Graph
+from graphgrad.lecture.architecture import overview
+from graphgrad.lecture.image import FORMATS as DRAWN
+from graphgrad.lecture.image import scene_image
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
 from graphgrad.page.run_sections import run_sections
 from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
+from graphgrad.rendering.example import example_annotations, one_example
 from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
+from graphgrad.tools.decoding_graphs import GRAPHS, graph_in_use
 from graphgrad.tools.opening import (
+    batch_of,
     is_run,
     model_of,
     refuse_model_option,
@@ -54,6 +60,9 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render transformer --precision bf16 --output casts.svg
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
+    graphgrad render runs/feedforward-001 --example 0 --output example.svg
+    graphgrad render transformer --overview --output overview.svg
+    graphgrad render transformer --graph decoding --output decoding.svg
 """
 _BINARY = ("png", "pdf")
 
@@ -103,6 +112,23 @@ OPTIONS = (
         "default), or draw the graph alone",
     ),
     Option("--constants", action="store_true", help="draw constants too"),
+    Option(
+        "--overview",
+        action="store_true",
+        help="draw the layers of a Transformer at a glance, as the paper does (svg, png, pdf)",
+    ),
+    Option(
+        "--graph",
+        choices=GRAPHS,
+        default="training",
+        help="the graph of training, or those in use: of the encoder, or of a step of decoding",
+    ),
+    Option(
+        "--batch", type=int, metavar="N", help="for a run, the batch of step N (default: the next)"
+    ),
+    Option(
+        "--example", type=int, metavar="I", help="for a run, the values of example I of the batch"
+    ),
     PRECISION_OPTION,
     Option(
         "--set",
@@ -144,14 +170,26 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
-    if (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+    if arguments.overview:
+        content = _overview(arguments, form or "")
+        if output:
+            write_atomically(output, content)
+    elif (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
     else:
         found = _run_or_task(arguments)
-        graph = _drawn(found, arguments.forward)
-        annotations = _annotations(found, graph) if arguments.figures else None
+        _need_a_run(arguments, found)
+        in_use = arguments.graph != "training"
+        name = Path(arguments.model).stem
+        graph = (
+            graph_in_use(found.task, arguments.graph, name)
+            if in_use
+            else _drawn(found, arguments.forward)
+        )
+        shown = arguments.figures and not in_use
+        annotations = _annotations(found, graph, arguments) if shown else None
         content = render(graph, output or str(form), view, form, annotations=annotations)
     if arguments.output:
         say(f"written {arguments.output} ({len(content):,} bytes)")
@@ -160,9 +198,30 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _overview(arguments: argparse.Namespace, form: str) -> bytes:
+    """The layers of a model at a glance."""
+    form = form or Path(arguments.output).suffix.lower().removeprefix(".")
+    if form not in DRAWN:
+        raise ConfigurationError(
+            "--overview is a picture", fix=f"-o overview.svg, or .{', .'.join(DRAWN[1:])}"
+        )
+    if arguments.graph != "training":
+        raise ConfigurationError("--overview draws the model", fix="leave --graph out")
+    scene = overview(_run_or_task(arguments).task.graph, arguments.model)
+    return scene_image(scene, form, f"{arguments.model} at a glance")
+
+
 def _page(arguments: argparse.Namespace, view: View) -> bytes:
     """The page of a model's graph, or of a run with all sections for its newest state."""
+    for name in ("batch", "example"):
+        if getattr(arguments, name) is not None:
+            raise ConfigurationError(
+                f"the page shows a whole batch; --{name} is for pictures", fix="-o step.svg"
+            )
     found = _run_or_task(arguments)
+    if arguments.graph != "training":
+        graph = graph_in_use(found.task, arguments.graph, Path(arguments.model).stem)
+        return build_page(graph, title=f"{arguments.model} {arguments.graph}", view=view).encode()
     task = found.task
     sections = {} if arguments.forward or isinstance(found, _Model) else run_sections(found)
     graph = _drawn(found, arguments.forward)
@@ -186,13 +245,32 @@ def _drawn(found: OpenRun | _Model, forward: bool) -> Graph:
     return mixed_precision(graph, found.precision)
 
 
-def _annotations(found: OpenRun | _Model, graph: Graph) -> Annotations | None:
-    """Annotations of a run at its next batch; a model has none, as nothing is trained."""
+def _annotations(
+    found: OpenRun | _Model, graph: Graph, arguments: argparse.Namespace
+) -> Annotations | None:
+    """Annotations of a run at a batch or one example; a model has none, as nothing is trained."""
     if not isinstance(found, OpenRun):
         return None
-    batch = found.next_batch
+    batch = batch_of(arguments.batch, found.next_batch)
     feeds = found.task.feeds(batch)
-    return annotations_of(graph, feeds, found.state, found.folder.path.name, found.step, batch)
+    name = found.folder.path.name
+    if arguments.example is None:
+        return annotations_of(graph, feeds, found.state, name, found.step, batch)
+    feeds = one_example(graph, feeds, arguments.example)
+    return example_annotations(
+        graph, feeds, found.state, name, found.step, batch, arguments.example
+    )
+
+
+def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:
+    """Raises ConfigurationError for options that only have a meaning with the values of a run."""
+    for name in ("batch", "example"):
+        if getattr(arguments, name) is None:
+            continue
+        if not isinstance(found, OpenRun) or arguments.graph != "training":
+            raise ConfigurationError(
+                f"--{name} chooses values of a run's training step", fix=f"leave --{name} out"
+            )
 
 
 def _run_or_task(arguments: argparse.Namespace) -> OpenRun | _Model:

@@ -19,7 +19,7 @@ from graphgrad.lecture import (
 )
 from graphgrad.text import suggestion
 from graphgrad.tools.opening import is_run, run_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 
 HELP = "show a topic of the lecture, worked through with numbers"
@@ -41,6 +41,7 @@ OPTIONS = (
     Option("topic", nargs="?", help="a topic; without one they are listed"),
     Option("words", nargs="*", metavar="RUN TEXT", help="a run folder, a text, where they apply"),
     MODEL_OPTION,
+    CHECKPOINT_OPTION,
     Option("--text", metavar="TEXT", help="the words that are looked at"),
     Option(
         "--set",
@@ -95,7 +96,9 @@ def _request(topic: Topic, arguments: argparse.Namespace) -> Request:
     words = list(arguments.words)
     opened = None
     if words and topic.run and (topic.needs_run or is_run(words[0])):
-        opened = run_of(words.pop(0), model_file=arguments.model_file)
+        opened = run_of(
+            words.pop(0), model_file=arguments.model_file, checkpoint=arguments.checkpoint
+        )
     elif topic.needs_run:
         raise ConfigurationError(
             f"{topic.name} needs a run and a text", fix=f'graphgrad show {topic.name} RUN "…"'

@@ -14,8 +14,9 @@ from graphgrad.decoding import Options, Stopped
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.text import displayable
 from graphgrad.tools.decoding import add_decoding_options, options_of, waited_for
-from graphgrad.tools.opening import add_trained_options, trained_run
+from graphgrad.tools.opening import add_used_options, used_run
 from graphgrad.tools.streams import tell
+from graphgrad.tools.translate_steps import show_steps
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.task import Rendering
 
@@ -26,6 +27,9 @@ long, no UTF-8) gives an empty one, is named on standard error, and makes the ex
 
     graphgrad translate runs/transformer-001 "de: Sonntag, 22. November 2026"
     graphgrad translate runs/transformer-001 --beam 5 < lines.txt
+
+--steps prints token by token what the decoder reads, and the five most probable tokens with their
+log-probabilities. (Padding and <bos> are never given.)
 
 With --scores a line is the score, a tab and the text; with --n-best N each text has up to N lines,
 each its rank, the score and the text. Ctrl-C prints what is done.
@@ -52,7 +56,7 @@ class _Cut(Exception):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument("run", help="a run folder")
-    add_trained_options(parser)
+    add_used_options(parser)
     parser.add_argument("text", nargs="*", help="texts to translate (default: standard input)")
     parser.add_argument("--scores", action="store_true", help="print the score of each line, too")
     parser.add_argument(
@@ -62,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="print the N best of the beam, with their ranks and scores",
     )
+    parser.add_argument(
+        "--steps",
+        action="store_true",
+        help="print each step of greedy decoding with the five most probable tokens",
+    )
     add_decoding_options(parser)
 
 
@@ -69,12 +78,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what each text becomes; 2 where one could not be translated, 130 where it was
     interrupted."""
     options = options_of(arguments, arguments.n_best, arguments.scores)
-    opened = trained_run(arguments)
+    opened = used_run(arguments)
     if opened.task.translate is None:
         raise ConfigurationError(
             f"the model {opened.model.short_name} does not translate",
             fix="use a run of the transformer",
         )
+    if arguments.steps:
+        return show_steps(opened, arguments.text, options)
     work = _Work(_translate_of(opened, options))
     if arguments.text:
         work.show("text", [_bytes_of(text) for text in arguments.text])

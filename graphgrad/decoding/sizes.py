@@ -39,7 +39,7 @@ def slots_for(source: int, positions: int, beam: int, most: int | None = None) -
     """
     usual = source * 4 // 3 if source else _WITHOUT_SOURCE
     slots = min(rounded_up(positions * beam, _FEWEST), usual * (1 if beam == 1 else 2))
-    return slots if most is None or beam > 1 else min(slots, most)
+    return slots if most is None or beam > 1 else max(min(slots, most), 2)
 
 
 def rounded_up(length: int, least: int) -> int:

@@ -74,7 +74,7 @@ REASONS: dict[object, str] = {
     "summed over i this is y_j · (δ_j - Σ_i δ_i y_i)",
     log_softmax: "∂ log p_i / ∂x_j = [i = j] - p_j",
     standardise: "x moves its own y, and through μ and σ every y of its row: the two means are "
-    "what μ and σ take away",
+    "what μ and σ take away; σ² = 1/n Σ (x - μ)², with the 1/n that the lecture's slide leaves out",
     cross_entropy: "the loss of a row is log Σ eˣ - Σ q x; its first part has the derivative "
     "eˣ / Σ eˣ = softmax(x) = p, its second -q: together p - q",
     half_squared_error: "(½ e²)' = e for every error e = x₁ - x₂: the ½ is there for that",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import STATEFUL, Graph, Node, constant, input, leaf_name
 from graphgrad.ops.evaluate import evaluate_node
@@ -26,16 +27,24 @@ def distinct_values(
     feeds: Arrays,
     state: Arrays,
     passes: Sequence[Pass] = PASSES,
+    backend: str = "numpy",
 ) -> Iterator[tuple[list[Node], np.ndarray]]:
     """Yields each distinct value of these nodes of a specialised graph, in order of computation.
 
-    It comes with all nodes that have it: several, if the passes merge equal nodes.
+    It comes with all nodes that have it: several, if the passes merge equal nodes. With another
+    backend than numpy a program of it computes all values, which are its outputs.
     """
     wanted = {str(graph.position(node)): node for node in nodes}  # any text can be a name
     optimised, _ = optimise(graph.with_outputs(wanted, {}), passes)
     merged: dict[Node, list[Node]] = {}
     for key, node in wanted.items():
         merged.setdefault(optimised.outputs[key], []).append(node)
+    if backend != "numpy":
+        program = compile(optimised, passes=(), backend=backend)
+        found = program(state, {name: feeds[name] for name in optimised.inputs})
+        for nodes in merged.values():
+            yield nodes, found[str(graph.position(nodes[0]))]
+        return
     for node, value in values_in_order(optimised, feeds, state):
         if node in merged:
             yield merged[node], value

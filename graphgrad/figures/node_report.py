@@ -74,6 +74,7 @@ def inspect_values(
     state: Arrays | None = None,
     patterns: Sequence[str] = ("*",),
     passes: Sequence[Pass] = PASSES,
+    backend: str = "numpy",
     by: str = "",
 ) -> tuple[NodeReport, ...]:
     """Reports on every node of a derived graph that a name or pattern matches, in order.
@@ -99,7 +100,7 @@ def inspect_values(
         raise UnknownNameError(
             f"no chosen node has an axis {by!r}", fix=f"axes: {', '.join(known)}"
         )
-    figures = _figures(graph, parts, feeds, state or {}, passes)
+    figures = _figures(graph, parts, feeds, state or {}, passes, backend)
     return tuple(
         report for node in chosen for report in _reports(graph, node, parts[node], figures)
     )
@@ -125,6 +126,7 @@ def _figures(
     feeds: Arrays,
     state: Arrays,
     passes: Sequence[Pass],
+    backend: str,
 ) -> _Table:
     """The figures of each needed node, from one evaluation of the optimised graph."""
     indices: dict[Node, Parts] = dict.fromkeys(_needed(graph, parts), WHOLE)
@@ -133,7 +135,7 @@ def _figures(
             if whole is not None and some:
                 indices[whole] = (*WHOLE, *some)
     found: _Table = {}
-    for nodes, value in distinct_values(graph, indices, feeds, state, passes):
+    for nodes, value in distinct_values(graph, indices, feeds, state, passes, backend):
         known: dict[str, Figures] = {}
         for node in nodes:
             for name, index in indices[node]:

@@ -1,7 +1,7 @@
 """Runs a program and copies the result of each step right after its line has run.
 
 The program runs with its own code, kernels and memory; Python's line events report when a line has
-run.
+run. A program of a device runs launch by launch, and each result is fetched.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backends import PROGRAM_FILE, Program
+from graphgrad.backends.cupy.observation import observe
+from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.errors import NonFiniteError
 from graphgrad.graph import Node, constant, leaf_name
 from graphgrad.memory import need_memory
@@ -48,20 +50,24 @@ class WatchedRun:
         self.results: dict[str, np.ndarray] = {}
         self.stopped: NonFiniteError | None = None
         self._computed_by: dict[int, list[Node]] = {}
-        for step in program.plan.steps:
-            line = program.line_of(step.node)
+        self._line = 0
+        try:
+            if isinstance(program, DeviceProgramOfPlan):
+                self.results = observe(program, self.state, feeds, self.values.__setitem__)
+            else:
+                self.results = self._traced(feeds)
+        except NonFiniteError as error:
+            self.stopped = error
+
+    def _traced(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        for step in self.program.plan.steps:
+            line = self.program.line_of(step.node)
             assert line is not None, "every step has a line"
             self._computed_by.setdefault(line, []).extend(step.group.outputs)
-        self._line = 0
-        self._run(feeds)
-
-    def _run(self, feeds: Arrays) -> None:
         before = sys.gettrace()
         sys.settrace(self._call)
         try:
-            self.results = self.program(self.state, **feeds)
-        except NonFiniteError as error:
-            self.stopped = error
+            return self.program(self.state, **feeds)
         finally:
             sys.settrace(before)
 

@@ -28,12 +28,14 @@ from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.figures.axes import axes_of_graph
 from graphgrad.graph import Graph, Node, constant
+from graphgrad.graph.deltas import delta_name, edge_name
 from graphgrad.graph.interface import Given
 from graphgrad.graph.verify import need_graph
 from graphgrad.interpret.named_array import NamedArray
 from graphgrad.text import did_you_mean
 
-_DELTA = ".delta"
+_DELTA = delta_name("")
+"""What a pattern for deltas has in it."""
 _WILD = frozenset("*?[")
 
 
@@ -165,4 +167,4 @@ def _delta_names(graph: Graph, forward: Iterable[Node]) -> Iterator[tuple[str, N
         if delta is not None:
             yield graph.delta_name(node), delta
             for tail, value in graph.contributions(node).items():
-                yield f"{graph.delta_name(node)}<-{tail}", value
+                yield edge_name(graph.delta_name(node), tail), value

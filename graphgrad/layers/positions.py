@@ -25,7 +25,7 @@ ROTARY_BASE = 10000.0
 
 @declares
 def learned_positions(
-    length: int | Dimension,
+    length: int | Dimension | Node,
     positions: int,
     width: int,
     initial: Initial,
@@ -35,7 +35,8 @@ def learned_positions(
     """The first `length` rows of a table with one learned row for each position: [length, width].
 
     The table is the parameter `name` [positions, width], drawn from `initial`. `length` is a number
-    or an open size (`x.shape[1]`); one above `positions` raises DataError when the program runs.
+    or an open size (`x.shape[1]`); one above `positions` raises DataError when the program runs. In
+    decoding, a node with the positions of the new tokens takes its place: [..., width].
     Source: Gehring et al. 2017, section 3.1.
 
     >>> import graphgrad as gg
@@ -43,7 +44,8 @@ def learned_positions(
     >>> print(gg.layers.learned_positions(ids.shape[1], 64, 8, gg.normal(0.02)).type)
     float32[position, 8]
     """
-    return gather(parameter(name, (positions, width), initial, dtype), iota(length))
+    places = length if isinstance(length, Node) else iota(length)
+    return gather(parameter(name, (positions, width), initial, dtype), places)
 
 
 @declares

@@ -171,6 +171,14 @@ def transformer_graph(request: Request) -> Graph:
 def figure_lesson(request: Request) -> Lesson:
     """Figure 1 of the paper: one layer of each side, the decoder beside the encoder."""
     graph = transformer_graph(request)
+    return Lesson(
+        "The Transformer at a glance (Figure 1 of the paper)",
+        (*_words_of(request, graph), Picture("Encoder and decoder", _both(graph))),
+    )
+
+
+def _both(graph: Graph) -> Scene:
+    """A layer of the encoder and one of the decoder, side by side."""
     scene = Scene()
     count = len(layer_scopes(graph, "encoder."))
     tops = {}
@@ -188,10 +196,27 @@ def figure_lesson(request: Request) -> Lesson:
     top = _ends(scene, right, tops["decoder"].top, ends)
     scene.line((right + _WIDE / 2, top), (right + _WIDE / 2, top - 18), arrow=True)
     scene.text(right + _WIDE / 2, top - 28, "probabilities of the next word", 12.5, "muted")
-    return Lesson(
-        "The Transformer at a glance (Figure 1 of the paper)",
-        (*_words_of(request, graph), Picture("Encoder and decoder", scene)),
-    )
+    return scene
+
+
+def overview(graph: Graph, model: str) -> Scene:
+    """A model at a glance: its layers drawn once, the decoder beside the encoder if it has both.
+
+    Raises ConfigurationError for a graph without layers of attention in `encoder.0` or `decoder.0`.
+    """
+    sides = [side for side in ("encoder", "decoder") if layer_scopes(graph, f"{side}.")]
+    if not any(part.kind == "attention" for s in sides for part in parts_of(graph, f"{s}.0")):
+        raise ConfigurationError(
+            f"the model {model} has no layers encoder.0 or decoder.0 with attention",
+            fix="--fold draws any graph at a glance",
+        )
+    if len(sides) == 2:
+        return _both(graph)
+    words, result = {
+        "encoder": ("tokens with gaps", "the word in each gap"),
+        "decoder": ("the tokens so far", "each next word"),
+    }[sides[0]]
+    return _alone(graph, words, result)
 
 
 def _memory(

@@ -133,6 +133,7 @@ def decoding_lesson(request: Request) -> Lesson:
     rows, part = _beside(prompts, forced, free)
     ending = (
         "Both read and give the same tokens."
+        + ("" if request.options["answer"] else " (--set answer=… gives the true target.)")
         if part is None
         else f"They part at place {part}: from there on the model reads its own tokens."
     )

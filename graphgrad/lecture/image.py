@@ -42,10 +42,12 @@ def scene_image(scene: Scene, form: str, title: str = "") -> bytes:
         return scene_svg(scene, title).encode()
     need_matplotlib()
     with styled():
-        return encoded(_figure(scene), form)
+        return encoded(scene_figure(scene), form)
 
 
-def _figure(scene: Scene) -> Any:
+def scene_figure(scene: Scene) -> Any:
+    """A scene as a figure of matplotlib, in the light colours."""
+    need_matplotlib()
     from matplotlib.figure import Figure
 
     left, top, right, bottom = scene.extent()

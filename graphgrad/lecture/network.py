@@ -323,7 +323,7 @@ def _surface(eta: float) -> Scene:
         scene.add(Circle(x_place, y_place, 2.5, "delta", "delta", 1.0))
     scene.text(size / 2, size + 14, "w₁ from −4 to 4", 12, "muted")
     scene.text(-8, 8, "w₂", 12, "muted", "end")
-    scene.text(size + 14, 20, "dark: a large loss L", 12.5, "value", "start")
+    scene.text(size + 14, 20, "strong colour: a large loss L", 12.5, "value", "start")
     scene.text(size + 14, 42, "w ← w − η ∂L/∂w, step by step", 12.5, "delta", "start")
     return scene
 

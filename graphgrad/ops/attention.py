@@ -253,6 +253,7 @@ _DROPPED = {"rate": 0.4, "stream": 3}
     delta_formula="attention_delta to x₁, x₂ and x₃",
     scratch=_values_scratch,
     one_dtype=False,
+    takes_halves=True,
     samples=(
         sample(*_QKV, **_plain()),
         sample(*_QKV, boolean(2, 1, 1, 5), **_plain(scale=0.3)),
@@ -316,6 +317,7 @@ attention_statistics = Operation(
     ),
     scratch=_statistics_scratch,
     one_dtype=False,
+    takes_halves=True,
 )
 
 _SENT = (real(2, 2, 4, 3), real(2, 2, 4, 1, low=1.0, high=3.0), real(2, 2, 4, 3))
@@ -345,6 +347,7 @@ attention_delta = Operation(
     tuple(_ALL),
     scratch=_delta_scratch,
     one_dtype=False,
+    takes_halves=True,
 )
 
 OPERATIONS: tuple[Operation, ...] = (

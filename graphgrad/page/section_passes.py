@@ -3,7 +3,8 @@
 The passes run again exactly as `compile` runs them, observed by the check that `optimise` calls
 after each. The program is the one that `compile` makes, so its lines are those that run.
 
-    steps      one for each pass: counts of nodes, FLOPs and bytes, and lists of what changed
+    steps      one for each pass: what it is for, counts of nodes, FLOPs and bytes, and lists of
+               what changed
     source     a line for each node of the source graph
     optimised  a line for each node of the optimised graph
     program    the lines of the program
@@ -16,6 +17,7 @@ The change of a node is one of `passes.changes.KINDS`.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -35,6 +37,11 @@ WIDEST = 240  # characters of a line
 KERNEL_LINES = 120  # of the text of one kernel
 
 _CALL = re.compile(r"\bop\.(kernel_\d+)\(")
+_PURPOSES = {
+    run.__name__: (sys.modules[run.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    for run in (*PASSES, specialise, *SPECIALISED_PASSES, *FUSING_PASSES)
+}
+"""What each pass is for: the first paragraph of its module."""
 _BOUND = re.compile(r"c(\d+) = constants\[")
 
 
@@ -83,6 +90,7 @@ class _PassRecorder:
         self.steps.append(
             {
                 "name": name,
+                "purpose": _PURPOSES.get(name, ""),
                 "nodes": [len(before), len(after)],
                 "cost": self.steps[-1]["cost"]
                 if self.steps and same_graph(before, after)

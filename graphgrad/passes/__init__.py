@@ -16,6 +16,7 @@ from graphgrad.passes.specialise import all_sizes_of, free_dimensions, sizes_of,
 from graphgrad.passes.stabilise import stabilise
 from graphgrad.passes.turn import turn
 from graphgrad.passes.value_check import ValueCheck
+from graphgrad.passes.widen_late import widen_late
 
 PASSES: tuple[Pass, ...] = (
     prune,  # first, so that no work is done for deltas that are not needed
@@ -47,7 +48,13 @@ FUSING_PASSES: tuple[Pass, ...] = (
 
 DEVICE_PASSES: tuple[Pass, ...] = (
     turn,  # kernels of a device know rows alone
-    *FUSING_PASSES,
+    join_attention,
+    prune,
+    decompose,
+    widen_late,  # behind the passes of a precision, which come before `decompose`
+    fold_constants,
+    simplify,
+    prune,
 )
 """The passes in place of those for a device."""
 
@@ -77,4 +84,5 @@ __all__ = [
     "specialise",
     "stabilise",
     "turn",
+    "widen_late",
 ]

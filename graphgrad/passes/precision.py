@@ -45,15 +45,24 @@ from collections.abc import Callable, Mapping
 
 from graphgrad import ops
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import LEAVES, Graph, Node, declared_at
+from graphgrad.graph import LEAVES, Graph, Node, Operation, declared_at
 from graphgrad.graph.node import with_heads
 from graphgrad.graph.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
+from graphgrad.ops import dot_product_attention
 from graphgrad.ops.arithmetic import cast
+from graphgrad.ops.attention import attention_delta, attention_statistics
 from graphgrad.ops.contraction import TF32, matmul
 from graphgrad.passes.fold_constants import fold_constants
 from graphgrad.passes.rewrite import map_nodes
 from graphgrad.text import suggestion
 
+_READ: Mapping[Operation, tuple[int, ...]] = {
+    matmul: (0, 1),
+    dot_product_attention: (0, 1, 2),
+    attention_statistics: (0, 1),
+    attention_delta: (0, 1, 2, 3, 5),
+}
+"""The positions of the heads that products read, also those inside attention as one operation."""
 _MOVED = (ops.reshape, ops.transpose, ops.broadcast_to, ops.concatenate)
 """Operations whose heads are cast instead of their result: it has no fewer elements."""
 
@@ -62,7 +71,9 @@ def in_tf32(graph: Graph) -> Graph:
     """The graph whose products of float32 have operands with 11 binary digits (TensorFloat-32)."""
 
     def marked(node: Node) -> Node | None:
-        if not _is_product(node) or "precision" in node.attributes:
+        if node.operation is not matmul or "precision" in node.attributes:
+            return None
+        if not _is_product(node):
             return None
         return matmul.node(*node.heads, **node.attributes, precision=TF32)
 
@@ -111,7 +122,7 @@ def mixed_precision(graph: Graph, precision: str) -> Graph:
 
 
 def _is_product(node: Node) -> bool:
-    return node.operation is matmul and node.heads[0].dtype == FLOAT32
+    return node.operation in _READ and node.heads[0].dtype == FLOAT32
 
 
 def need_no_float64(graph: Graph, precision: str) -> None:
@@ -163,7 +174,9 @@ class _Casts:
             if not graph.tails(node) and node not in self.thin_wanted:
                 self.wide_wanted.add(node)  # kept for its name
             if _is_product(node):
-                self.thin_wanted.update(node.heads)
+                read = _READ[node.operation]
+                for place, head in enumerate(node.heads):
+                    (self.thin_wanted if place in read else self.wide_wanted).add(head)
                 continue
             thin = node in self.thin_wanted
             moves = thin and self._is_moved(node)
@@ -180,17 +193,26 @@ class _Casts:
             return all(tail.operation is ops.slice for tail in self.graph.tails(node.heads[0]))
         return node.operation in _MOVED
 
+    def _build_product(self, node: Node, wide: bool, thin: bool) -> None:
+        """A matrix product gives float32 or 16 bits, as it is read; attention what it reads."""
+        read = _READ[node.operation]
+        heads = [(self.thin if n in read else self.wide)[head] for n, head in enumerate(node.heads)]
+        if node.operation is matmul and not thin:
+            self.wide[node] = matmul.node(*heads, **node.attributes, dtype=FLOAT32)
+            return
+        made = node.operation.node(*heads, **node.attributes)
+        if made.dtype == FLOAT32:  # the statistics of attention
+            self.wide[node] = made
+            return
+        self.thin[node] = made
+        if wide:
+            self.wide[node] = cast(made, FLOAT32, name="float32")
+
     def _build(self, node: Node) -> None:
         """Makes the forms in which the node is read."""
         wide, thin = node in self.wide_wanted, node in self.thin_wanted
         if _is_product(node):
-            heads = [self.thin[head] for head in node.heads]
-            if not thin:
-                self.wide[node] = matmul.node(*heads, **node.attributes, dtype=FLOAT32)
-                return
-            self.thin[node] = matmul.node(*heads, **node.attributes)
-            if wide:
-                self.wide[node] = cast(self.thin[node], FLOAT32, name="float32")
+            self._build_product(node, wide, thin)
             return
         if wide:
             heads = [self.wide[head] for head in node.heads]

@@ -148,8 +148,10 @@ class Session:
         }
 
     def peak(self) -> dict[str, Any]:
-        """The best GFLOP/s of NumPy's matrix product in this process."""
-        return {"gflops": matrix_product_peak()}
+        """The best GFLOP/s of a matrix product: on the contender's device, or NumPy's in this
+        process."""
+        own = getattr(self.contender, "peak_gflops", lambda variant: None)(self.variant)
+        return {"gflops": matrix_product_peak() if own is None else own}
 
     def _built(self, batch: str, dropout: float) -> Step:
         parameters, inputs = (

@@ -42,6 +42,8 @@ def one_line_warning(report: MachineReport | None = None) -> str | None:
 
 
 INSTALL_CUDA = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]')"
+OLDEST_CUDA = 12
+"""The major version of CUDA that CuPy and NVRTC need of the driver at least."""
 _WITHOUT = {
     "NVRTC": "no kernel can be compiled for the GPU",
     "cuBLAS": "products are CuPy's, and a step on the GPU is not captured as one launch",
@@ -65,12 +67,24 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
         for name, found in report.cuda:
             if not found:
                 text = f"no {name}: {_WITHOUT[name]}"
-                findings.append(Diagnosis("note", text, INSTALL_CUDA))
+                findings.append(Diagnosis("note", text, install_for(report.driver_cuda)))
     else:
         reason = report.cupy.failure or "it is not installed"
-        remedy = "pip install cupy-cuda12x or cupy-cuda13x, as the driver's CUDA version says"
+        remedy = install_for(report.driver_cuda)
         findings.append(Diagnosis("note", f"{gpus} needs CuPy ({reason})", remedy))
+    major = int(report.driver_cuda.partition(".")[0] or OLDEST_CUDA)
+    if gpus and major < OLDEST_CUDA:
+        text = f"the driver runs CUDA {report.driver_cuda} at most, and CuPy needs {OLDEST_CUDA}.0"
+        findings.append(Diagnosis("note", text, "install a newer driver of NVIDIA's"))
     return tuple(findings)
+
+
+def install_for(driver_cuda: str) -> str:
+    """The command that installs what a GPU needs, for the version of CUDA that the driver runs."""
+    major = driver_cuda.partition(".")[0]
+    if not major:
+        return INSTALL_CUDA
+    return f"python -m pip install 'graphgrad[cuda{13 if int(major) >= 13 else 12}]'"
 
 
 def _judge_drawing(report: MachineReport) -> list[Diagnosis]:

@@ -60,6 +60,8 @@ class MachineReport:
     gpus: tuple[str, ...]
     cuda: tuple[tuple[str, str], ...] = ()
     """NVIDIA's libraries: the name of each, and where it is or its version; "" if absent."""
+    driver_cuda: str = ""
+    """The newest version of CUDA that the driver runs, such as "13.0"; "" if there is none."""
 
 
 def examine_machine(measure: bool = True) -> MachineReport:
@@ -68,7 +70,9 @@ def examine_machine(measure: bool = True) -> MachineReport:
     names = sorted({name for group in variables for name in group})
     processor, extensions, _ = read_processor()
     gpus = _output(
-        shutil.which("nvidia-smi"), "--query-gpu=name,memory.total", "--format=csv,noheader"
+        shutil.which("nvidia-smi"),
+        "--query-gpu=name,memory.total,compute_cap",
+        "--format=csv,noheader",
     )
     return MachineReport(
         processor,
@@ -85,7 +89,14 @@ def examine_machine(measure: bool = True) -> MachineReport:
         graphviz_pure=_version(find_port()),
         gpus=tuple(gpus.splitlines()),
         cuda=tuple(_cuda_libraries()),
+        driver_cuda=cuda_version_of(_output(shutil.which("nvidia-smi"))),
     )
+
+
+def cuda_version_of(listing: str) -> str:
+    """The version of CUDA in what nvidia-smi prints; "" if it has none."""
+    found = re.search(r"CUDA Version:\s*(\d+\.\d+)", listing)
+    return found[1] if found else ""
 
 
 def _cuda_libraries() -> Iterator[tuple[str, str]]:

@@ -39,6 +39,9 @@ class Annotations:
     deltas: Mapping[str, str] = field(default_factory=dict)
     fills: Mapping[str, str] = field(default_factory=dict)
     """Colours of boxes by the shown name of a node, where they mean something."""
+    cards: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """The colours of the cells of the heat cards of values, by the shown name of a node."""
+    delta_cards: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
     """The lines above the picture, where it does not show a step of a run."""
 

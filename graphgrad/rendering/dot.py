@@ -217,17 +217,30 @@ def _text(box: Box) -> str:
     if box.figure:
         lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FIGURE}">{markup(box.figure)}</FONT>')
     below = box.detail or box.figure
-    if not box.tags and not (below and box.label.index):  # an index would overlap the next line
+    if (
+        not box.card and not box.tags and not (below and box.label.index)
+    ):  # an index would overlap the next line
         return "<BR/>".join(lines)
     colours = COLOURS["delta" if box.kind == "delta" else "parameter"]
     fill = f' BGCOLOR="{colours.fill}"' if box.kind != "delta" else ""
     rows = "".join(f"<TR><TD>{line}</TD></TR>" for line in lines)
+    rows += f"<TR><TD>{_card(box.card)}</TD></TR>" if box.card else ""
     for tag in box.tags:
         rows += (
             f'<TR><TD{fill}><FONT POINT-SIZE="8" COLOR="{colours.line}">{markup(tag)}'
             f"</FONT></TD></TR>"
         )
     return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">{rows}</TABLE>'
+
+
+def _card(card: tuple[tuple[str, ...], ...]) -> str:
+    """A heat card: a cell of each colour."""
+    size = 'FIXEDSIZE="TRUE" WIDTH="8" HEIGHT="8"'
+    rows = ""
+    for row in card:
+        cells = "".join(f'<TD BGCOLOR="{colour}" {size}></TD>' for colour in row)
+        rows += f"<TR>{cells}</TR>"
+    return f'<TABLE BORDER="1" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{rows}</TABLE>'
 
 
 def _label(label: Label, bold: bool = False) -> str:

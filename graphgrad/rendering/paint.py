@@ -85,8 +85,13 @@ class _Painter:
             )
             if isinstance(key, Node):
                 name = self.graph.name_of(key)
-                figure = self.annotations.values.get(name, "")
-                box = replace(box, figure=figure, fill=self.annotations.fills.get(name, ""))
+                notes = self.annotations
+                box = replace(
+                    box,
+                    figure=notes.values.get(name, ""),
+                    fill=notes.fills.get(name, ""),
+                    card=notes.cards.get(name, ()),
+                )
             if copy_scope is not None:
                 box = replace(box, scope=copy_scope, copy=True)
             self.boxes[identity] = replace(box, id=f"n{len(self.boxes)}")
@@ -217,7 +222,7 @@ class _Painter:
         lines += [str(delta.type)] if delta is not None and isinstance(key, Node) else []
         tags = tuple(f"δ {tag}" for tag in box.tags)
         shown = tail is None and isinstance(key, Node)
-        figure = self.annotations.deltas.get(self.graph.name_of(main), "") if shown else ""
+        name = self.graph.name_of(main) if shown else ""
         self.boxes[identity, "δ"] = Box(
             f"n{len(self.boxes)}",
             _delta_label(box.label, sender),
@@ -229,7 +234,8 @@ class _Painter:
             beside=box.id,
             round=box.round,
             copy=box.copy,
-            figure=figure,
+            figure=self.annotations.deltas.get(name, ""),
+            card=self.annotations.delta_cards.get(name, ()),
         )
         if delta is not None and tail is None:
             self.deltas.setdefault(delta, self.boxes[identity, "δ"])

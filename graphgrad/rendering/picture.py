@@ -60,6 +60,8 @@ class Box:
     """The figure of a run's value or delta for one batch, as a short text."""
     fill: str = ""
     """The colour of the box, where it means more than the kind."""
+    card: tuple[tuple[str, ...], ...] = ()
+    """The colours of the cells of a heat card, row by row."""
     copy: bool = False
     """Whether this is one of several boxes of a node that is used in many places."""
 

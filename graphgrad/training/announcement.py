@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from graphgrad.compile import Compiled
 from graphgrad.memory import size_text
+from graphgrad.passes import sizes_of
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.runs import OpenRun
 
@@ -21,7 +24,7 @@ def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
     if not left:
         return []
     lines = list(run.task.about())
-    sizes = run.task.sizes() if left >= WORTH_A_LOOK else ()
+    sizes = _sizes(run) if left >= WORTH_A_LOOK else ()
     if sizes:
         state = sum(array.nbytes for array in run.state.values())
         step = max(compiled.program(**each).peak_bytes for each in sizes)
@@ -32,6 +35,11 @@ def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
     lines += _steps_and_checkpoints(run)
     signatures = run.task.signatures().items()
     return [*lines, *(f"figures: {name} is sacrebleu's {text}" for name, text in signatures)]
+
+
+def _sizes(run: OpenRun) -> Sequence[Mapping[str, int]]:
+    """The sizes of the largest batches; of the next one where all are alike."""
+    return run.task.sizes() or [sizes_of(run.graph, run.task.feeds(run.next_batch))]
 
 
 def _steps_and_checkpoints(run: OpenRun) -> list[str]:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 
 from graphgrad.backends import read_only
+from graphgrad.decoding import Options
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, open_run
-from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import ModelFile
 from graphgrad.training.trainer import train
 
@@ -63,7 +63,7 @@ def _used(run: OpenRun) -> Iterator[str]:
     if lines:
         yield f"an example: {lines[0]}"
     if task.generate is not None:
-        text = "".join(task.generate(state, "", Sampling(seed=0), _WRITTEN))
+        text = "".join(task.generate(state, "", Options(temperature=1.0, seed=0), _WRITTEN))
         yield f"generated: {text!r}"
     if task.fill is not None:
         gaps = task.fill(state, _GAP, 1)

@@ -26,22 +26,19 @@ from graphgrad.compile import Compiled, compile
 from graphgrad.data.corpus import random_words
 from graphgrad.data.documents import Documents, read_documents, split_documents
 from graphgrad.data.text_tokens import TextTokens
-from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK, Vocabulary
+from graphgrad.data.vocabulary import EOS, PAD, Vocabulary
+from graphgrad.decoding import Decodable, Decoder, Options
 from graphgrad.errors import DataError
 from graphgrad.graph import Graph
 from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
-from graphgrad.training.generation import Reader, Recomputed, generate
+from graphgrad.training.language_report import about_text
 from graphgrad.training.prompts import Prompts, answered_rows
-from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.writer import Writer
 
 VOCABULARY_FILE, TEXT_FILE = "vocabulary-position.json", "text.json"
 """Named after the axis of the tokens, so that pictures label it with them."""
-SILENT = (PAD, BOS, UNK)
-"""Tokens without text."""
-LENGTH = 200
-"""The default number of generated tokens."""
 _WINDOW_STREAM, _SAMPLE_STREAM = 7, 8
 _SAMPLED = 20  # random batches, as many as nanoGPT takes
 _EVALUATED = 32  # windows of held-out text at a time
@@ -94,6 +91,12 @@ class TextData:
         """The ids of the held-out documents, preceded by the token before them."""
         before = [EOS] if self.whole else self.train[-1:]
         return np.concatenate([before, self.tokens.packed(self.read().held_out, self.whole)])
+
+    def about(self, batch_size: int, length: int) -> list[str]:
+        """What is said of it at the start; an example has `length` tokens."""
+        return about_text(
+            self.read(), self.tokens, self.train, self.held_out[1:], batch_size, length
+        )
 
 
 def load_text(
@@ -195,10 +198,10 @@ def side_by_side(ids: np.ndarray, context: int, rows: int = _EVALUATED) -> Itera
 
 
 def language_task(
-    settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, following: Graph
+    settings: TextSettings, data: TextData, training: Graph, evaluation: Graph, decodable: Decodable
 ) -> Task:
-    """The task of a model with these graphs; `following` computes the logits of the next token."""
-    score, writer = Score(evaluation, backend=settings.backend), _writer(settings, data, following)
+    """The task of a model that declares these graphs, and can be decoded."""
+    score, writer = Score(evaluation, backend=settings.backend), _writer(settings, data, decodable)
 
     def sampled(state: State) -> float:
         held_out = data.held_out
@@ -225,10 +228,6 @@ def language_task(
             "examples": -(-count // settings.context),
         }
 
-    def examples(state: State) -> list[str]:
-        text = "".join(writer(state, "", Sampling(0.8, seed=settings.seed), _SHOWN))
-        return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
-
     return Task(
         graph=training,
         feeds=lambda step: windows(
@@ -237,14 +236,21 @@ def language_task(
         evaluate=evaluate,
         validate=validate,
         tokens=lambda feeds: feeds["following"].size,
-        examples=examples,
+        examples=lambda state: _samples(writer, state, settings.seed),
         generate=writer,
         prompts=_prompts(settings, data, writer, evaluation),
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,
+        about=lambda: data.about(settings.batch_size, settings.context),
         knowing_nothing=math.log(len(data.tokens.vocabulary)),
     )
+
+
+def _samples(writer: Writer, state: State, seed: int) -> list[str]:
+    """The first lines of what the model writes without a prompt."""
+    text = "".join(writer(state, "", Options(temperature=0.8, seed=seed), _SHOWN))
+    return [line for line in text.splitlines() if line.strip()][:_SHOWN_LINES]
 
 
 def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation: Graph) -> Prompts:
@@ -262,14 +268,13 @@ def _prompts(settings: TextSettings, data: TextData, writer: Writer, evaluation:
     return Prompts(
         evaluation,
         feeds,
-        lambda state, text: "".join(writer(state, text, Sampling(0.0), 1)),
+        lambda state, text: "".join(writer(state, text, Options(), 1)),
         data.tokens.vocabulary.tokens.__getitem__,
     )
 
 
-def _writer(settings: TextSettings, data: TextData, following: Graph) -> Writer:
-    reader = Recomputed(following, settings.context, settings.backend)
-    return Writer(data.tokens, reader, _start(data))
+def _writer(settings: TextSettings, data: TextData, decodable: Decodable) -> Writer:
+    return Writer(data.tokens, Decoder(decodable, backend=settings.backend), _start(data))
 
 
 def _start(data: TextData) -> int:
@@ -306,34 +311,3 @@ class Score:
             total += float(self.program(state, **feeds)["loss"]) * tokens
             count += tokens
         return total / max(count, 1), count
-
-
-class Writer:
-    """Continues a text, piece by piece: `writer(state, prompt, sampling, length)`.
-
-    A piece is the text of a token or, where a character has several tokens, of these. The text ends
-    when the model ends its document, or after `length` tokens.
-    """
-
-    def __init__(
-        self, tokens: TextTokens, reader: Reader, start: int, length: int = LENGTH
-    ) -> None:
-        self.tokens, self.reader, self.start, self.length = tokens, reader, start, length
-
-    def __call__(
-        self, state: State, prompt: str, sampling: Sampling, length: int | None = None
-    ) -> Iterator[str]:
-        ids = self.tokens.encode(prompt)
-        prompts = (ids if len(ids) else np.array([self.start], np.int32))[None]
-        length = self.length if length is None else length
-        pending: list[int] = []
-        for (number,) in generate(self.reader, state, prompts, length, sampling, SILENT):
-            if number == EOS:
-                break
-            pending.append(int(number))
-            text = self.tokens.decode(pending)
-            if not text.endswith("\ufffd") or len(pending) == 4:
-                yield self.tokens.gap + text
-                pending = []
-        if pending:
-            yield self.tokens.gap + self.tokens.decode(pending)

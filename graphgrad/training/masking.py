@@ -14,6 +14,7 @@ same way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 
@@ -135,6 +136,8 @@ def masking_task(
         prompts=_prompts(data.tokens, filler, evaluation),
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
+        about=lambda: data.about(settings.batch_size, length),
+        knowing_nothing=math.log(size),
         step=step_that_decays_matrices,
     )
 

@@ -11,7 +11,7 @@ answers them greedily.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -19,18 +19,17 @@ import numpy as np
 from graphgrad.data.corpus import permutation, random_words
 from graphgrad.data.text_tokens import TextTokens
 from graphgrad.data.vocabulary import EOS, PAD
+from graphgrad.decoding import Decodable, Decoder, Sentence
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.training.decay import step_that_decays_matrices
-from graphgrad.training.generation import Recomputed, generate
-from graphgrad.training.language import SILENT, VOCABULARY_FILE, Score, Writer
-from graphgrad.training.sampling import Sampling
+from graphgrad.training.language import VOCABULARY_FILE, Score
 from graphgrad.training.task import Feeds, State, Task
+from graphgrad.training.writer import SILENT, Writer
 
 LENGTH, KINDS = 6, 3
 EXAMINED, VALIDATED = 5000, 500
 _SPLIT_STREAM, _TRAIN_STREAM, _TEST_STREAM = 9, 10, 11
-_GREEDY = Sampling(temperature=0.0)
 
 
 class SortingSettings(Protocol):
@@ -49,9 +48,10 @@ class SortingSettings(Protocol):
 def sorting_task(
     settings: SortingSettings,
     training: Callable[..., Graph],
-    following: Callable[[int], Graph],
+    decodable: Callable[[int, tuple[int, ...]], Decodable],
 ) -> Task:
-    """The task of a model; `training` and `following` declare its graphs for a vocabulary size.
+    """The task of a model that declares these for a vocabulary size; `decodable` also takes the
+    tokens that are never an answer.
 
     Raises ConfigurationError for a context that is too short.
     """
@@ -63,11 +63,11 @@ def sorting_task(
     tokens = TextTokens.build("character", ["".join(map(str, range(KINDS)))])
     size, offset = len(tokens), int(tokens.encode("0")[0])
     train, held_out = (part + offset for part in _parts(settings.seed))
-    reader = Recomputed(following(size), settings.context, settings.backend)
+    decoder = Decoder(decodable(size, (*SILENT, EOS)), backend=settings.backend)
     score = Score(training(size, training=False), backend=settings.backend)
 
     def right(state: State, sequences: np.ndarray) -> float:
-        found = _answers(reader, state, sequences, (*SILENT, EOS))
+        found = _answers(decoder, state, sequences)
         return float((found == np.sort(sequences, axis=1)).all(axis=1).mean())
 
     def drawn(part: np.ndarray, count: int, number: int, stream: int = _TEST_STREAM) -> np.ndarray:
@@ -86,7 +86,7 @@ def sorting_task(
 
     def examples(state: State) -> list[str]:
         shown = drawn(held_out, 2, 2)
-        pairs = zip(shown, _answers(reader, state, shown, SILENT), strict=True)
+        pairs = zip(shown, _answers(decoder, state, shown), strict=True)
         return [f"{tokens.decode(a.tolist())}  →  {tokens.decode(b.tolist())}" for a, b in pairs]
 
     return Task(
@@ -96,18 +96,16 @@ def sorting_task(
         validate=lambda state: examined(state, VALIDATED) | {"examples": VALIDATED},
         tokens=lambda feeds: int((feeds["following"] != PAD).sum()),
         examples=examples,
-        generate=Writer(tokens, reader, offset, LENGTH),
+        generate=Writer(tokens, decoder, offset, LENGTH),
         files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
         step=step_that_decays_matrices,
     )
 
 
-def _answers(
-    reader: Recomputed, state: State, sequences: np.ndarray, never: Collection[int]
-) -> np.ndarray:
+def _answers(decoder: Decoder, state: State, sequences: np.ndarray) -> np.ndarray:
     """The most probable answers to sequences [sequence, digit], in the same shape."""
-    answer = generate(reader, state, sequences, LENGTH, _GREEDY, never)
-    return np.stack(list(answer), axis=1)
+    sentences = [Sentence(digits, LENGTH) for digits in sequences.tolist()]
+    return np.array([answer.tokens for (answer,) in decoder(state, sentences)])
 
 
 def _parts(seed: int) -> tuple[np.ndarray, np.ndarray]:

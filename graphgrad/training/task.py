@@ -29,14 +29,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphgrad.data.corpus import Pair
-from graphgrad.decoding import Options, Watch
+from graphgrad.decoding import Decodable, Options, Watch
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.files import disk_errors, read_file
 from graphgrad.graph import Graph
 from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.prompts import Prompts
-from graphgrad.training.sampling import Sampling
 from graphgrad.training.settings import TrainingSettings
 
 Feeds = dict[str, np.ndarray]
@@ -113,13 +112,15 @@ class Task:
     ) = None
     """What `measure` gives at the end, and likewise for each language of the data, where its texts
     say in which language they are."""
-    generate: Callable[[State, str, Sampling, int | None], Iterator[str]] | None = None
+    generate: Callable[[State, str, Options, int | None], Iterator[str]] | None = None
     """A prompt to what follows it, piece by piece, at most so many tokens: where the model writes
     on."""
     fill: Callable[[State, str, int], list[Gap]] | None = None
     """A text to the so many most probable words for each gap in it, where the model fills gaps."""
     prompts: Prompts | None = None
     """The loss of an answer to a text that a user types, where the model reads text."""
+    decodable: Decodable | None = None
+    """The encoder and the step of decoding, where the model is decoded by this package."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step

@@ -8,6 +8,7 @@ from graphgrad.data.encoded import encode_lines
 from graphgrad.data.flat import side_of
 from graphgrad.data.parallel import Place
 from graphgrad.data.token_batches import TokenBatches
+from graphgrad.decoding.sizes import width_for
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation_data import TranslationData
 
@@ -40,15 +41,24 @@ def about(settings: TextSettings, data: TranslationData) -> list[str]:
         f"vocabulary: {sizes} tokens ({kind}); "
         f"unknown in validation: {unknown[0]:.2%} and {unknown[1]:.2%}",
         f"batches: {len(batches):,} an epoch, of {bound}; {batches.padding():.1%} is padding",
-        _programs(settings, len(shapes)),
+        _programs(settings, len(shapes), 2 * _widths(settings, data)),
     ]
 
 
-def _programs(settings: TextSettings, count: int) -> str:
-    """How many programs are compiled for training and for the loss of held-out pairs."""
+def _widths(settings: TextSettings, data: TranslationData) -> int:
+    """How many widths the sources of validation have when they are decoded."""
+    sources = side_of(data.corpus.validation, 0)
+    lengths = encode_lines(sources, data.source_vocabulary).lengths + 1
+    most = settings.maximum_length
+    return len({width_for(int(each), most) for each in lengths[lengths <= most]})
+
+
+def _programs(settings: TextSettings, count: int, decoding: int) -> str:
+    """How many programs are compiled for training, and to measure and translate held-out pairs."""
     text = f"programs: {count} for training steps, one for each shape of a batch"
     if settings.batch_tokens:
-        return f"{text}; {min(count, EVALUATED)} for the loss of held-out pairs"
+        held_out = f"{min(count, EVALUATED)} for the loss of held-out pairs"
+        return f"{text}; {held_out}, {decoding} to translate them"
     return f"{text}; --set batch_tokens=4096 needs 8" if count > MANY else text
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import itemgetter
 
 from graphgrad.compile import Compiled, compile
 from graphgrad.data.batches import evaluation_batches
@@ -22,6 +23,7 @@ from graphgrad.data.token_batches import scored_batches
 from graphgrad.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from graphgrad.decoding import Decodable, Options, Stopped
 from graphgrad.graph import Graph
+from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.doubts import given_figures
 from graphgrad.training.looked import Looked, beside, by_language, graded
 from graphgrad.training.prompts import Prompts, translated_rows
@@ -80,11 +82,13 @@ def translation_task(
         translate=translator,
         translations=translator.finished,
         prompts=_prompts(data, translator, evaluation),
+        decodable=decodable,
         files=data.files(),
         notice=data.notice,
         about=lambda: about(settings, data),
         sizes=lambda: _largest(data),
         signatures=looks.signatures,
+        step=step_that_decays_matrices,
         knowing_nothing=math.log(len(data.target_vocabulary)),
         measure_pairs=lambda state, pairs, options, stages: looks.figures(
             looks.looked(state, pairs, options, stages, given=True)
@@ -198,7 +202,10 @@ class _Looks:
     def examples(self, state: State) -> list[str]:
         """Some sources with their translations, and with the references where there are any."""
         shown = _shown(self.settings, self.data)
-        translated = self.translator(state, [source for source, _ in shown])
+        # by the programs that translate the held-out pairs
+        least = self.settings.validation_size or GROUP
+        found = self.translator.finished(state, [each for each, _ in shown], least=least)
+        translated = [renderings[0].text for _, renderings in sorted(found, key=itemgetter(0))]
         sources = [_readable(self.settings, self.data, source) for source, _ in shown]
         return [
             f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")

@@ -60,11 +60,13 @@ class Translator:
         options: Options | None = None,
         watch: Watch = nobody,
         first: int = 0,
+        least: int = 1,
     ) -> Iterator[tuple[int, list[Rendering]]]:
         """The place of a text and its translations, the best first, as soon as they are done.
 
         What is blank stays blank: no model is trained on it. `first` is the number of the first
-        text among those that are drawn for with one seed.
+        text among those that are drawn for with one seed. With `least` the programs are those of
+        at least so many texts, which are there already.
         """
         ids = [self.encoded(text) for text in texts]
         for place, text in enumerate(texts):
@@ -74,7 +76,7 @@ class Translator:
         limit = max(self.target_length - 1, 1)
         places = [place for place, text in enumerate(texts) if text.strip()]
         sentences = [Sentence([BOS], limit, ids[place], first + place) for place in places]
-        for number, hypotheses in self.decoder.finished(state, sentences, options, watch):
+        for number, hypotheses in self.decoder.finished(state, sentences, options, watch, least):
             decode = self.languages.target.decode
             yield (
                 places[number],

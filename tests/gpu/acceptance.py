@@ -3,20 +3,25 @@
     python tests/gpu/acceptance.py [--minutes N] [--json FILE]
 
 It runs from a plain checkout, without network and without installation; a library that is missing
-is named. Every section is a few rows of one table, and one that fails is a row as well. The most
-telling sections come first; when the minutes are over, what is left is named. Exit code: 0 where
-all is well, 1 otherwise.
+is named. Every section is a few rows of one table, and one that fails is a row as well. Each runs
+in a process of its own with a time limit, as an error of CUDA spoils the process that met it. The
+most telling sections come first; when the minutes are over, what is left is named. The JSON file is
+written after every section. Exit code: 0 where all is well, 1 otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -106,6 +111,10 @@ def prepare() -> list[str]:
     return missing
 
 
+MARK = "row: "
+"""Begins the lines of a section's process that are rows."""
+LONGEST = 240.0
+"""Seconds that one section may take."""
 Section = Callable[[Any], Iterator[Row]]
 
 
@@ -114,7 +123,7 @@ def sections(small: bool = False) -> Mapping[str, Section]:
     import acceptance_checks as checks
     import acceptance_speed as speed
 
-    sizes = ("tiny",) if small else ("tiny", "small", "base")
+    sizes = ("tiny",) if small else ("base", "small", "tiny")
     return {
         "training step": checks.training_step,
         "one launch": checks.one_launch,
@@ -128,30 +137,50 @@ def sections(small: bool = False) -> Mapping[str, Section]:
     }
 
 
+def rows_of(name: str, section: Section, device: Any) -> Iterator[Row]:
+    """The rows of a section; what it raises is one as well."""
+    started = time.monotonic()
+    try:
+        yield from section(device)
+        yield Row(name, "seconds", f"{time.monotonic() - started:.1f}")
+    except Exception as problem:
+        reason = " ".join(str(problem).split())[:300]
+        yield Row(name, "failed", f"{type(problem).__name__}: {reason}", False)
+
+
+def rows_of_process(name: str, command: list[str], seconds: float) -> Iterator[Row]:
+    """The rows that a process prints, each as a line of JSON; one more where it ends badly."""
+    started = time.monotonic()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        ended = threading.Timer(seconds, process.kill)
+        ended.start()
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(MARK):
+                yield Row(**json.loads(line.removeprefix(MARK)))
+        code = process.wait()
+        ended.cancel()
+    if time.monotonic() - started >= seconds:
+        yield Row(name, "failed", f"it took more than {seconds:.0f} seconds", False)
+    elif code:
+        yield Row(name, "failed", f"its process ended with {code}", False)
+
+
 def run_sections(
-    device: Any, wanted: Mapping[str, Section], seconds: float, say: Callable[[Row], None]
-) -> list[Row]:
-    """Runs sections until the time is over. What one raises is a row."""
-    rows: list[Row] = []
+    names: Iterable[str],
+    command: Callable[[str], list[str]],
+    seconds: float,
+    say: Callable[[Row], None],
+) -> None:
+    """Runs sections, each in a process, until the time is over."""
     end = time.monotonic() + seconds
-    for name, section in wanted.items():
-        started = time.monotonic()
-        found = []
-        try:
-            if started > end:
-                found = [Row(name, "not run", "the minutes are over", False)]
-            else:
-                for row in section(device):
-                    say(row)
-                    rows.append(row)
-                found = [Row(name, "seconds", f"{time.monotonic() - started:.1f}")]
-        except Exception as problem:  # the next sections say what they find
-            reason = " ".join(str(problem).split())[:300]
-            found = [Row(name, "failed", f"{type(problem).__name__}: {reason}", False)]
-        for row in found:
+    for name in names:
+        left = end - time.monotonic()
+        if left <= 0:
+            say(Row(name, "not run", "the minutes are over", False))
+            continue
+        for row in rows_of_process(name, command(name), min(left, LONGEST)):
             say(row)
-            rows.append(row)
-    return rows
 
 
 def told(row: Row) -> None:
@@ -160,32 +189,61 @@ def told(row: Row) -> None:
     print(f"{mark:<4}{row.section:<16}{row.what:<34}{row.value}", flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Runs all; 0 where all rows are good."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--minutes", type=float, default=8.0, help="default: 8")
-    parser.add_argument("--json", metavar="FILE", help="write the rows there as well")
-    asked = parser.parse_args(arguments)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    missing = prepare()
-    rows = [Row("machine", "missing", ", ".join(missing) or "nothing")]
-    told(rows[0])
+def machine(missing: list[str]) -> Iterator[Row]:
+    """What the machine has; the last row is not good where it has no device."""
+    yield Row("machine", "missing", ", ".join(missing) or "nothing")
     try:
         from graphgrad.backends.cupy.cupy_device import open_device
 
         device = open_device()
     except Exception as problem:
-        rows.append(Row("machine", "no device", " ".join(str(problem).split()), False))
-        told(rows[-1])
-    else:
-        products = device.libraries.summary
-        for what, value in (("device", device.name), ("products", products)):
-            rows.append(Row("machine", what, value))
-            told(rows[-1])
-        rows += run_sections(device, sections(), 60 * asked.minutes - 10, told)
-    if asked.json:
-        content = json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)
-        Path(asked.json).write_text(content + "\n", encoding="utf-8")
+        yield Row("machine", "no device", " ".join(str(problem).split()), False)
+        return
+    runtime = device.array_module.cuda.runtime
+    driver, libraries = runtime.driverGetVersion(), device.libraries.summary
+    yield Row("machine", "driver for CUDA", f"{driver // 1000}.{driver % 1000 // 10}")
+    yield Row("machine", "products", libraries)
+    for name in ("cupy", "torch", "jax"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found = name if name != "cupy" else "cupy-cuda13x"
+            yield Row("machine", name, importlib.metadata.version(found))
+    yield Row("machine", "device", device.name)
+
+
+def one_section(name: str) -> int:
+    """Runs one section in this process; its rows are lines of JSON."""
+    from graphgrad.backends.choice import device_memory
+
+    for row in rows_of(name, sections()[name], device_memory().device):
+        print(MARK + json.dumps(asdict(row)), flush=True)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs all; 0 where all rows are good."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--minutes", type=float, default=8.0, help="default: 8")
+    parser.add_argument("--json", metavar="FILE", help="write the rows there as well")
+    parser.add_argument("--section", metavar="NAME", help="run this one alone, as lines of JSON")
+    asked = parser.parse_args(arguments)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    missing = prepare()
+    if asked.section:
+        return one_section(asked.section)
+    rows: list[Row] = []
+
+    def say(row: Row) -> None:
+        rows.append(row)
+        told(row)
+        if asked.json:
+            content = json.dumps([asdict(each) for each in rows], indent=2, ensure_ascii=False)
+            Path(asked.json).write_text(content + "\n", encoding="utf-8")
+
+    for row in machine(missing):
+        say(row)
+    if rows[-1].good:
+        script = [sys.executable, str(Path(__file__).resolve()), "--section"]
+        run_sections(sections(), lambda name: [*script, name], 60 * asked.minutes - 10, say)
     return int(not all(row.good for row in rows))
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 from acceptance import ROOT, Row
-from acceptance_checks import compiled_for
 
 import graphgrad as gg
+from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.observation import action_seconds
 from graphgrad.performance.bench_runner import batches_of
 from graphgrad.performance.bench_worker import TIMING, Workload, load_contender
+from graphgrad.performance.cost import flops_of_graph
+from graphgrad.tools.peers import graphgrad_peer
 
 SIZES = {
     "tiny": Workload(64, 256, 4, 2, 1000, 16, 16),
@@ -27,41 +30,87 @@ Arrays = dict[str, np.ndarray]
 Step = Callable[[], float]
 
 
-def timed(size: str) -> Callable[[Any], Iterator[Row]]:
+PRECISION = {"base": "bf16"}
+TARGETS = {"base": {"compile": 1.0, "jax": 1.0}}
+"""How many times as fast as a peer a step has to be; the sizes not named: `SMALLER`."""
+SMALLER = {"eager": 2.0, "compile": 1.2}
+SHARE_OF_PEAK = 0.35
+"""Of the matrix products of the step at base, of the measured peak."""
+
+
+def timed(size: str, workload: Workload | None = None) -> Callable[[Any], Iterator[Row]]:
     """The section of a size."""
 
     def section(device: Any) -> Iterator[Row]:
-        workload, name = SIZES[size], f"speed {size}"
-        peer = load_contender(str(ROOT / "tools" / "peers" / "graphgrad_peer.py"))
-        graph = peer.training_graph(workload, workload.dropout)
-        state = gg.initial_state(graph, workload.seed)
+        its, name = workload or SIZES[size], f"speed {size}"
+        precision = PRECISION.get(size, "fp32")
+        graph = graphgrad_peer.training_graph(its, its.dropout)
+        state = gg.initial_state(graph, its.seed)
         parameters = {key: state[key].copy() for key in graph.parameters}
         batch = {
             key.removeprefix(TIMING): value
-            for key, value in batches_of(workload).items()
+            for key, value in batches_of(its).items()
             if key.startswith(TIMING)
         }
-        yield from _row(name, "graphgrad float32", lambda: _own(device, graph, state, batch))
-        for what, file, variant in (
-            ("torch eager float32", "torch_peer.py", "eager"),
-            ("torch.compile float32", "torch_peer.py", "compile"),
-            ("jax float32", "jax_peer.py", ""),
+        own: list[float] = []
+        yield _row(
+            name, f"graphgrad {precision}", lambda: _own(graph, state, batch, precision), own
+        )
+        if own and size == "base":
+            yield from _share(name, graph, its, own[0], precision)
+        suffix = "-bf16" if precision == "bf16" else ""
+        for peer, file, variant in (
+            ("compile", "torch_peer.py", f"cuda:compile{suffix}"),
+            ("jax", "jax_peer.py", "cuda"),
+            ("eager", "torch_peer.py", f"cuda:eager{suffix}"),
         ):
-            path = ROOT / "tools" / "peers" / file
-            step = _peer(path, variant, workload, parameters, batch)
-            yield from _row(name, what, step)
+            theirs: list[float] = []
+            step = _peer(
+                ROOT / "tools" / "peers" / file, variant, its, parameters, batch, precision
+            )
+            yield _row(name, f"{peer} {precision}", step, theirs)
+            wanted = TARGETS.get(size, SMALLER).get(peer)
+            if own and theirs:
+                ratio = theirs[0] / own[0]
+                target = f" (target {wanted})" if wanted else ""
+                good = wanted is None or ratio >= wanted
+                yield Row(name, f"times as fast as {peer}", f"{ratio:.2f}{target}", good)
 
     return section
 
 
-def _own(device: Any, graph: gg.Graph, state: Arrays, batch: Arrays) -> Step:
-    compiled = compiled_for(device, graph)
+def _share(
+    name: str, graph: gg.Graph, workload: Workload, seconds: float, precision: str
+) -> Iterator[Row]:
+    """The measured peak of a matrix product, and the share of it that the step reaches."""
+    sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
+    rate = flops_of_graph(graph, sizes) / seconds / 1e9
+    peak = peak_of(precision)
+    yield Row(name, f"matrix peak {precision}", f"{peak / 1000:.1f} TFLOP/s")
+    share = rate / peak
+    shown = f"{share:.1%} (target {SHARE_OF_PEAK:.0%})"
+    yield Row(name, "share of the peak", shown, share >= SHARE_OF_PEAK)
+
+
+def peak_of(precision: str, size: int = 8192) -> float:
+    """The best GFLOP/s of a product of two square matrices on the device."""
+    left, right = gg.input("left", (size, size)), gg.input("right", (size, size))
+    product = gg.Graph({"largest": gg.max(left @ right)})
+    program: Any = gg.compile(product, backend="cupy", precision=precision).program()
+    ones = np.ones((size, size), np.float32)
+    seconds, _ = action_seconds(program, {}, {"left": ones, "right": ones}, 5)
+    actions = zip(program.device_program.actions, seconds, strict=True)
+    return max(2 * size**3 / its / 1e9 for action, its in actions if isinstance(action, Product))
+
+
+def _own(graph: gg.Graph, state: Arrays, batch: Arrays, precision: str) -> Step:
+    compiled = gg.compile(graph, backend="cupy", precision=precision)
     placed = compiled.on_device(state)
     return lambda: float(compiled(placed, **batch)["loss"])
 
 
 def _peer(
-    path: Path, variant: str, workload: Workload, parameters: Arrays, batch: Arrays
+    path: Path, variant: str, workload: Workload, parameters: Arrays, batch: Arrays, precision: str
 ) -> Callable[[], Step]:
     """What makes the step of a peer, with its arrays on the card."""
 
@@ -69,21 +118,20 @@ def _peer(
         if path.stem.startswith("torch"):
             import torch
 
-            torch.set_default_device("cuda")
             torch.backends.cuda.matmul.allow_tf32 = False
-            on_host = torch.from_numpy
-            torch.from_numpy = lambda array: on_host(array).cuda()
-            try:
-                return load_contender(str(path)).build(variant, workload, parameters, batch, 0.1)
-            finally:
-                torch.from_numpy = on_host
-        return load_contender(str(path)).build(variant, workload, parameters, batch, 0.1)
+        else:
+            import jax
+
+            how = "bfloat16" if precision == "bf16" else "highest"
+            jax.config.update("jax_default_matmul_precision", how)
+        contender = load_contender(str(path))
+        return contender.build(variant, workload, parameters, batch, workload.dropout)
 
     return made
 
 
-def _row(section: str, what: str, made: Callable[[], Step]) -> Iterator[Row]:
-    """One time; what fails is a row as well."""
+def _row(section: str, what: str, made: Callable[[], Step], found: list[float]) -> Row:
+    """One time, which is added to `found`; what fails is a row as well."""
     try:
         started = time.perf_counter()
         step = made()
@@ -97,7 +145,7 @@ def _row(section: str, what: str, made: Callable[[], Step]) -> Iterator[Row]:
                 seconds.append(time.perf_counter() - started)
     except Exception as problem:
         reason = " ".join(str(problem).split())[:200]
-        yield Row(section, what, f"{type(problem).__name__}: {reason}", False)
-        return
-    middle = 1000 * statistics.median(seconds)
-    yield Row(section, what, f"{middle:.2f} ms a step, first {first:.1f} s, loss {loss:.4f}")
+        return Row(section, what, f"{type(problem).__name__}: {reason}", False)
+    found.append(statistics.median(seconds))
+    milliseconds = 1000 * found[0]
+    return Row(section, what, f"{milliseconds:.2f} ms a step, first {first:.1f} s, loss {loss:.4f}")

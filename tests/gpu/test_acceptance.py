@@ -9,10 +9,13 @@ from pathlib import Path
 
 import acceptance
 import acceptance_checks as checks
+import acceptance_speed as speed
 import pytest
-from acceptance import Row, run_sections
-from cpu_backend import CpuDevice
+from acceptance import Row, rows_of, run_sections
+from cpu_backend import CpuDevice, install
 from cpu_device import needs_compiler
+
+from graphgrad.performance.bench_worker import Workload
 
 SCRIPT = Path(acceptance.__file__)
 
@@ -52,26 +55,46 @@ def test_launches_that_are_not_captured_are_told():
     assert [row.good for row in rows] == [False, False, True]
 
 
-def test_a_section_that_fails_is_a_row_and_the_next_one_runs():
+def test_a_section_that_fails_is_a_row_and_the_next_one_runs(tmp_path):
+    """Whatever ends its process: an error, the device, or the time."""
+    begun = "print('row: ' + json.dumps(['a', 'begun', '', True]), flush=True)"
+    begun = begun.replace("['a', 'begun', '', True]", "dict(section='a', what='begun', value='')")
+    ends = {"kills": "os.abort()", "hangs": "time.sleep(60)", "works": "pass"}
+    said: list[Row] = []
+
+    def command(name: str) -> list[str]:
+        return [sys.executable, "-c", f"import json, os, time; {begun}; {ends[name]}"]
+
+    run_sections(["kills", "works"], command, 60, said.append)
+    run_sections(["hangs"], command, 0.7, said.append)
+    run_sections(["works"], command, -1, said.append)
+    assert [(row.section, row.what, row.good) for row in said] == [
+        ("a", "begun", True),
+        ("kills", "failed", False),
+        ("a", "begun", True),
+        ("a", "begun", True),
+        ("hangs", "failed", False),
+        ("works", "not run", False),
+    ]
+
+
+def test_an_error_of_a_section_is_a_row():
     def fails(device):
         yield Row("first", "begun", "")
         raise RuntimeError("no\nluck")
 
-    def works(device):
-        yield Row("second", "device", str(device))
-
-    said: list[Row] = []
-    rows = run_sections("it", {"first": fails, "second": works}, 60, said.append)
-    assert rows == said
-    assert [(row.section, row.what, row.good) for row in rows] == [
-        ("first", "begun", True),
-        ("first", "failed", False),
-        ("second", "device", True),
-        ("second", "seconds", True),
-    ]
-    assert rows[1].value == "RuntimeError: no luck"
+    rows = list(rows_of("first", fails, None))
+    assert rows[1] == Row("first", "failed", "RuntimeError: no luck", False)
 
 
-def test_when_the_minutes_are_over_what_is_left_is_named():
-    rows = run_sections("it", {"first": checks.resume}, -1, lambda row: None)
-    assert rows == [Row("first", "not run", "the minutes are over", False)]
+@needs_compiler
+def test_the_table_of_speed_says_whether_targets_are_met(monkeypatch):
+    """Small, on this processor; PyTorch and JAX find no card here, which are rows as well."""
+    install(monkeypatch, CpuDevice())
+    monkeypatch.setattr(speed, "STEPS", 2)
+    monkeypatch.setattr(speed, "peak_of", lambda precision: 1e-3)
+    workload = Workload(16, 16, 2, 1, 30, 4, 4, batch=2)
+    rows = {row.what: row for row in speed.timed("base", workload)(None)}
+    assert "ms a step" in rows["graphgrad bf16"].value and rows["graphgrad bf16"].good
+    assert rows["share of the peak"].good and "target 35%" in rows["share of the peak"].value
+    assert not rows["jax bf16"].good and not rows["compile bf16"].good

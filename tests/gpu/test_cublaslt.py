@@ -71,6 +71,21 @@ def test_the_calls_of_a_training_step_compute_what_the_processor_does(
 
 
 @needs_compiler
+def test_operands_of_16_bits_are_told_to_the_library(monkeypatch, folder):
+    """Losses follow those of the processor in the same precision."""
+    pytest.importorskip("ml_dtypes")
+    device = LibraryDevice()
+    _, outputs = trained(monkeypatch, device, "float32", 3, precision="bf16")
+    graph = step_of("transformer", "float32")
+    compiled, state = gg.compile(graph, guards=GUARDS, precision="bf16"), initial(graph)
+    for step, got in enumerate(outputs):
+        wanted = compiled(state, **feeds_of("transformer", step))
+        np.testing.assert_allclose(got["loss"], wanted["loss"], 2e-3)
+    kinds = {name for name, _ in device.library.calls}
+    assert {"BGRADA", "DEFAULT"} <= kinds and not device.library.problem
+
+
+@needs_compiler
 @pytest.mark.parametrize("refused", [("RELU_AUX_BIAS", "BGRADA"), ("DRELU_BGRAD", "BIAS")])
 def test_an_epilogue_without_an_algorithm_is_left_to_the_kernels(monkeypatch, folder, refused):
     """A pair of which one half is refused is refused as a whole."""

@@ -130,6 +130,19 @@ def test_the_sum_beside_a_product_is_taken_of_the_side_that_has_it(transposed):
 
 
 @needs_compiler
+def test_a_sum_that_widens_what_the_product_reads_in_16_bits_is_taken_with_it():
+    x, delta = gg.input("x", (ROWS, IN), "float16"), gg.input("delta", (ROWS, OUT), "float16")
+    w = gg.matmul(x, delta, transpose_a=True, dtype="float32")
+    graph = Graph({"w": w, "b": gg.sum(gg.cast(delta, "float32"), 0)})
+    program, feeds = device_program(graph), feeds_for(graph)
+    assert epilogues(program) == Counter({"BGRADA": 1}) and len(program.actions) == 1
+    values, found = evaluate(graph, feeds), Bound(program).run(feeds)
+    for name, node in graph.outputs.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], values[node], 1e-5, 1e-5, err_msg=name)
+
+
+@needs_compiler
 def test_a_sum_over_another_axis_than_the_inner_one_stays_a_kernel():
     x, w, _ = leaves()
     flat = gg.reshape(x, (ROWS, IN))

@@ -49,7 +49,7 @@ def test_a_run_moves_between_processor_and_device(device, capsys):
     """In float64, with NumPy's products on either side."""
     whole = train("processor", "numpy")
     near(train("device", "cupy"), whole)
-    assert device.captures == 1
+    assert device.captures >= 2  # the step, and what is evaluated on the way
     train("moving", "cupy", 3)
     near(train("moving", "numpy"), whole)
     train("back", "numpy", 3)
@@ -70,8 +70,3 @@ def test_without_a_device_training_says_so_in_one_sentence(monkeypatch, tmp_path
     error = refused(capsys, ["train", "feedforward", "--backend", "cupy", "--run", "run"])
     assert "needs CuPy, which is not installed" in error
     assert not list(tmp_path.iterdir()), "nothing is left of the run"
-
-
-def test_figures_are_not_recorded_on_a_device(device, capsys):
-    words = ["train", "feedforward", "--backend", "cupy", "--inspect-every", "2", "--run", "run"]
-    assert "figures are recorded by the backend numpy" in refused(capsys, words)

@@ -69,11 +69,11 @@ def test_decoding_on_the_device_is_that_of_the_processor(device, options):
     """Keys, values and what was encoded stay there, through growth and through smaller batches."""
     model = Plain(settings_of(layers=1), seed=5, spread=1.0)
     sentences = [
-        Sentence([1], 40 if number % 7 == 0 else 5, list(range(4, 4 + number % 5 + 1)), number)
-        for number in range(70)
+        Sentence([1], 30 if number == 7 else 5, list(range(4, 4 + number % 5 + 1)), number)
+        for number in range(11)
     ]
-    wanted = Decoder(model.decodable)(model.state, sentences, options)
-    found = Decoder(model.decodable, backend="cupy")(model.state, sentences, options)
+    wanted = Decoder(model.decodable, rows=4)(model.state, sentences, options)
+    found = Decoder(model.decodable, rows=4, backend="cupy")(model.state, sentences, options)
     for ours, theirs in zip(found, wanted, strict=True):
         assert [each.tokens for each in ours] == [each.tokens for each in theirs]
         np.testing.assert_allclose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_every_command_that_a_page_shows_is_understood():
     ]
     assert len(lines) > 15
     for line in lines:
-        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', line)][1:]
+        words = shlex.split(line, comments=True)[1:]
         assert parser().parse_args(words).command == words[0], line
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
 import pytest
 from small_models import graph_of
 
 from graphgrad.lecture import Request, topic_called
 from graphgrad.lecture.architecture import layer_scopes, parts_of
+from graphgrad.tools.main import main
 
 
 def titles(name: str, scope: str, **settings: object) -> list[str]:
@@ -47,3 +51,35 @@ def test_figure_1_has_a_layer_of_each_side() -> None:
     texts = [text.text for text in picture.scene.texts()]
     assert texts.count("Cross-Attention") == texts.count("Self-Attention") == 1
     assert texts.count("6 ×") == 2 and "Softmax" in texts
+
+
+@pytest.mark.parametrize(
+    ("name", "boxes"),
+    [
+        ("transformer", {"Cross-Attention", "Masked Self-Attention", "Self-Attention"}),
+        ("gpt", {"Masked Self-Attention", "Norm"}),
+        ("bert", {"Self-Attention", "Add & Norm"}),
+    ],
+)
+def test_render_draws_a_model_at_a_glance(name: str, boxes: set[str], tmp_path: Path) -> None:
+    file = tmp_path / "overview.svg"
+    assert main(["render", name, "--overview", "-o", str(file)]) == 0
+    root = ElementTree.parse(file).getroot()
+    texts = {text.text for text in root.iter("{http://www.w3.org/2000/svg}text")}
+    attention = {text for text in texts if text and text.endswith("Attention")}
+    assert boxes <= texts and attention == {box for box in boxes if box.endswith("Attention")}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["feedforward", "-o", "x.svg"], "has no layers encoder.0 or decoder.0"),
+        (["transformer"], "--overview is a picture"),
+        (["transformer", "--graph", "decoding", "-o", "x.svg"], "--overview draws the model"),
+    ],
+)
+def test_what_has_no_overview_is_named(
+    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["render", words[0], "--overview", *words[1:]]) == 2
+    assert named in capsys.readouterr().err

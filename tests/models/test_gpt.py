@@ -10,7 +10,7 @@ from graphgrad.backprop import derive
 from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import initial_state
-from graphgrad.models.gpt import Settings, following_graph, training_graph
+from graphgrad.models.gpt import Settings, training_graph
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.optimisers import SEED, STEP
 
@@ -77,20 +77,6 @@ def test_every_position_sees_all_that_came_before(changes):
     feeds["ids"][:, 0] = (feeds["ids"][:, 0] - 3) % 7 + 4
     changed = np.abs(logits_of(settings, state, feeds) - before).max(axis=-1)
     assert (changed > 1e-9).all()
-
-
-@EACH
-def test_use_agrees_with_teacher_forcing_at_every_place(changes):
-    """Whatever is padded behind, and whatever place is asked for in each row."""
-    settings = small(**changes)
-    state, feeds = state_of(training_graph(settings, VOCABULARY)), batch(rows=6)
-    expected = logits_of(settings, state, feeds)
-    ids = np.zeros((6, 8), np.int32)
-    ids[:, :6] = feeds["ids"]
-    places = np.arange(6, dtype=np.int32)
-    run = compile(following_graph(settings, VOCABULARY))
-    found = run(state, ids=ids, last=places)["logits"]
-    np.testing.assert_allclose(found, expected[places, places], rtol=1e-9, atol=1e-12)
 
 
 @EACH

@@ -51,7 +51,7 @@ def test_a_flat_graph_of_thousands_is_refused_as_a_whole(open_page: Open) -> Non
 
 
 def test_scopes_open_and_close_by_click_and_by_key(open_page: Open, small: str) -> None:
-    page = open_page(small)
+    page = open_page(small, "#scope=encoder.0.feed_forward")
     assert "×2" in page.text_content("#canvas")
     before = visible_boxes(page)
     click(page, "encoder.0.feed_forward")
@@ -82,11 +82,12 @@ def test_a_run_of_equal_scopes_shows_any_member_and_all(open_page: Open, large: 
     )
     page.keyboard.press("u")
     page.keyboard.press("u")
+    page.keyboard.press("e")
     assert "×6" in page.text_content("#canvas")
 
 
 def test_views(open_page: Open, training: str) -> None:
-    page = open_page(training)
+    page = open_page(training, "#scope=decoder.0.attention")
     mirror = page.locator("#canvas .box.kind-delta").count()
     assert mirror > 5 and page.locator(".wire-saved").count() > 5
     heights = page.evaluate(
@@ -115,6 +116,7 @@ def transform(page: Any) -> str:
 
 def test_pan_zoom_and_fit(open_page: Open, small: str) -> None:
     page = open_page(small)
+    page.keyboard.press("0")
     fitted = transform(page)
     page.mouse.move(500, 400)
     page.mouse.wheel(0, -400)
@@ -128,6 +130,7 @@ def test_pan_zoom_and_fit(open_page: Open, small: str) -> None:
     assert title(page) == "transformer"  # a drag selects nothing
     page.keyboard.press("0")
     assert transform(page) == fitted
+    assert page.locator("#minimap.idle").count() == 1
     page.click("#zoom [aria-label=closer]")
     assert transform(page) != fitted
 

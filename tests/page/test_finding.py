@@ -44,6 +44,39 @@ def test_an_exact_name_is_that_node(open_page: Open, training: str, query: str) 
     assert page.evaluate("decodeURIComponent(location.hash)").startswith(f"#node={wanted['name']}")
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("positional", "positions"),
+        ("concat", "concat"),
+        ("W_O", "w"),
+        ("layernorm", "_norm"),
+        ("softmax(masked_scores)", "weights"),
+        ("scores", "scores"),
+    ],
+)
+def test_search_knows_the_words_of_the_lecture(
+    open_page: Open, small: str, text: str, name: str
+) -> None:
+    page = open_page(small)
+    page.keyboard.press("/")
+    page.keyboard.type(text)
+    assert name in page.locator("#found [role=option]").first.inner_text()
+
+
+def test_search_lists_values_then_parameters_then_deltas_then_steps(
+    open_page: Open, training: str
+) -> None:
+    page = open_page(training)
+    page.keyboard.press("/")
+    page.keyboard.type("decoder.1 outpu")
+    rows = page.locator("#found [role=option]").all()
+    kinds = [(row.get_attribute("class") or "").rpartition("-")[2] for row in rows]
+    order = {"parameter": 1, "state": 1, "delta": 2, "known": 3, "step": 4, "update": 4}
+    ranks = [order.get(kind, 0) for kind in kinds if kind != "scope"]
+    assert ranks == sorted(ranks) and {0, 1, 2} <= set(ranks)
+
+
 def test_a_node_is_found_before_a_scope_of_the_same_name(open_page: Open) -> None:
     x = gg.tanh(gg.input("x", (2,)), name="same")
     with gg.scope("same"):
@@ -109,9 +142,9 @@ def test_the_neighbourhood_of_a_node(open_page: Open, large: str) -> None:
     page.keyboard.press("Escape")
     assert page.locator("#focus-bar").is_hidden() and title(page) == "scores"
     page.keyboard.press("f")
-    assert page.locator("#focus-bar").is_visible() and page.locator("#graph-bar").is_hidden()
+    assert page.locator("#focus-bar").is_visible() and page.locator(".views").is_hidden()
     page.keyboard.press("v")  # another view is not that of a neighbourhood
-    assert page.locator("#focus-bar").is_hidden() and page.locator("#graph-bar").is_visible()
+    assert page.locator("#focus-bar").is_hidden() and page.locator(".views").is_visible()
 
 
 def test_links_lead_to_a_node_in_its_view(open_page: Open, large: str) -> None:

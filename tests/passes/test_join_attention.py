@@ -12,6 +12,7 @@ import pytest
 import graphgrad as gg
 from graphgrad import Graph, Node
 from graphgrad.layers import causal_mask, padding_mask
+from graphgrad.models import gpt
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.passes import (
     PASSES,
@@ -231,3 +232,45 @@ def test_what_is_not_finite_goes_where_it_went(number):
     for name, node in graph.outputs.items():
         np.testing.assert_allclose(after[joined.outputs[name]], before[node], 1e-12, 1e-13)
     assert np.isnan(before[graph.outputs["values"]]).any()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_rounds_what_attention_reads(precision):
+    """Matrices are rounded as for products; statistics stay float32, and results stay close."""
+    query, key, value = (gg.input(name, (2, 3, 5, 4)) for name in "qkv")
+    values = gg.layers.attention(query, key, value, causal_mask(5))
+    graph = gg.derive(Graph({"loss": gg.sum(gg.tanh(values))}), "loss", [query, key, value])
+    outputs = {"loss": graph["loss"], **{f"d{name}": graph.delta(name) for name in "qkv"}}
+    graph = graph.with_outputs(outputs)
+    feeds = {name: FEEDS[name].astype("f4") for name in "qkv"}
+    exact = gg.compile(graph)(**feeds)
+    run = gg.compile(graph, fuse=True, smallest_attention=1, precision=precision)
+    found, rounded = run(**feeds), run.program().graph
+    half = {"bf16": "bfloat16", "fp16": "float16"}[precision]
+    dtypes = {node.operation.name: str(node.dtype) for node in rounded if node.heads}
+    assert dtypes["dot_product_attention"] == dtypes["attention_delta"] == half
+    assert dtypes["attention_statistics"] == "float32"
+    assert len([node for node in rounded if str(node.dtype) == half and "cast" in str(node)]) == 4
+    for name, wanted in exact.items():
+        assert found[name].dtype == wanted.dtype
+        np.testing.assert_allclose(found[name], wanted, 0.05, 0.05, err_msg=name)
+
+
+def test_to_look_into_one_layer_leaves_the_others_joined():
+    """As `inspect --node "*.0.attention.scores*"` does, in the training step of a model."""
+    settings = gpt.Settings(layers=2, width=8, heads=2, context=6)
+    graph = gg.sgd(gpt.training_graph(settings, vocabulary=9), 0.1)
+    ids = np.arange(12, dtype=np.int32).reshape(2, 6) % 9
+    wanted = [n for n in graph.names if "0.attention.scores" in n and "<-" not in n]
+    wanted = [name for name in wanted if name.endswith(("scores", "scores.delta"))]
+    assert len(wanted) == 2
+    found = {}
+    for smallest in (None, 1):
+        run = gg.compile(graph, fetch=wanted, fuse=True, smallest_attention=smallest)
+        state = gg.initial_state(graph)
+        found[smallest] = run(state, ids=ids, following=ids), state
+    operations = counted(run.program(batch=2, position=6).graph)
+    assert operations == JOINED  # one layer of two
+    for before, after in zip(found[None], found[1], strict=True):
+        for name, value in before.items():
+            np.testing.assert_allclose(after[name], value, 2e-5, 2e-6, err_msg=name)

@@ -248,3 +248,21 @@ def test_debug_still_compares_the_passes_that_keep_values():
     graph = training_step(graph_of(settings), settings)
     run = gg.compile(graph, precision="fp16", fuse=True, debug=FEEDS, state=state_of(graph))
     assert np.isfinite(run(state_of(graph), **FEEDS)["loss"])
+
+
+def test_attention_is_joined_before_its_products_are_rounded():
+    settings = small(dtype="float32")
+    graph = training_step(graph_of(settings), settings)
+    run = gg.compile(graph, precision="fp16", fuse=True, smallest_attention=1)
+    joined = run.program(**sizes_of(graph, FEEDS)).graph
+    attention = [node for node in joined.nodes if node.operation is gg.dot_product_attention]
+    assert len(attention) == 6 and all(node.dtype == "float16" for node in attention)
+    statistics = [n for n in joined.nodes if n.operation.name == "attention_statistics"]
+    assert statistics and all(node.dtype == FLOAT32 for node in statistics)
+    composed = gg.compile(graph, precision="fp16", fuse=True)
+    states = [state_of(graph) for _ in range(2)]
+    losses = [
+        float(each(state, **FEEDS)["loss"])
+        for each, state in zip((run, composed), states, strict=True)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-3)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from graphgrad.performance.machine import Package, examine_machine
+from graphgrad.performance.machine import Package, cuda_version_of, examine_machine
 
 
 def test_programs_and_packages_that_fail_are_absent_not_errors(
@@ -28,3 +28,8 @@ def test_programs_and_packages_that_fail_are_absent_not_errors(
 def test_the_drawing_program_that_pip_installs_reports_its_version() -> None:
     installed = importlib.metadata.version("graphviz-pure")
     assert examine_machine(measure=False).graphviz_pure == installed
+
+
+def test_the_version_of_cuda_is_read_from_what_nvidia_smi_prints():
+    listing = "| NVIDIA-SMI 580.65.06   Driver Version: 580.65.06   CUDA Version: 13.0 |"
+    assert cuda_version_of(listing) == "13.0" and cuda_version_of("") == ""

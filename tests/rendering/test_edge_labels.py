@@ -83,8 +83,10 @@ def test_every_operation_with_several_float_heads_is_tried() -> None:
             for s in operation.samples
         )
     }
-    # what is written into a value has fewer rows than it, so no value is both
-    assert several - {"write_rows"} == set(TWICE)
+    # what is written into a value has fewer rows than it, so no value is both; attention's delta
+    # is an operation with several results, whose edges have the name of the operation
+    apart = {"write_rows", "dot_product_attention", "attention_delta", "attention_statistics"}
+    assert several - apart == set(TWICE)
 
 
 @pytest.mark.parametrize("name", TWICE)

@@ -91,7 +91,7 @@ def test_evaluate_takes_a_beam_and_a_model_without_words_does_not(run, tmp_path,
 @pytest.fixture
 def interrupted(monkeypatch):
     """Ctrl-C when two sentences are done, of the longest first."""
-    monkeypatch.setattr(decoder.Decoder.__init__, "__defaults__", (2,))
+    monkeypatch.setattr(decoder.Decoder.__init__, "__defaults__", (2, "numpy"))
     call = waiting.Waiting.__call__
 
     def told(self, stage, done, total):

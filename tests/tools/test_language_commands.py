@@ -107,7 +107,7 @@ def test_fill_lists_words_with_their_probabilities(bert_run, capsys):
         (["generate", "GPT", "--temperature", "-1"], "temperature"),
         (["generate", "GPT", "--length", "0"], "--length 0"),
         (["generate", "GPT", "--samples", "0"], "--samples 0"),
-        (["generate", "GPT", "--top-p", "2"], "top-p"),
+        (["generate", "GPT", "--top-p", "2"], "top_p"),
         (["generate", "BERT"], "does not continue a text"),
         (["fill", "GPT", "[MASK]"], "fills no gaps"),
         (["fill", "BERT", "no gap"], "no gap to fill"),
@@ -149,7 +149,7 @@ def test_recipes_are_listed_and_shown_with_their_meaning(capsys):
         assert f"graphgrad train {name}" in shown.out
     code, shown = output(capsys, "recipes", "shakespeare-char")
     assert code == 0 and "published: validation loss 1.88" in shown.out
-    assert "final_share = 0.1" in shown.out and "Layers of the decoder." in shown.out
+    assert "final_share = 0.1" in shown.out and "Layers of the model." in shown.out
 
 
 def test_a_recipe_of_ones_own_is_trained_and_resumed(text, tmp_path, capsys):

@@ -116,3 +116,40 @@ def test_where_teacher_forcing_and_decoding_part(
     assert "≠" in shown and re.search(r"They part at place \d", shown)
     assert main(["show", "decoding", run_folder, TEXT]) == 0
     assert "Both read and give the same tokens." in capsys.readouterr().out
+
+
+def test_translate_shows_its_steps(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["translate", run_folder, TEXT]) == 0
+    answer = capsys.readouterr().out.strip("\n")
+    assert main(["translate", run_folder, "--steps", TEXT]) == 0
+    first, _, heading, *rows = capsys.readouterr().out.rstrip().splitlines()
+    assert first == f"{TEXT}  →  {answer}" and heading.split()[:3] == ["step", "read", "given"]
+    assert rows[0].split()[:2] == ["0", "<bos>"]
+    for row in rows:
+        logs = [float(cell) for cell in row.split()[4::2]]
+        assert len(logs) == 5 and logs == sorted(logs, reverse=True) and logs[0] <= 0
+    assert main(["translate", run_folder, "--steps", "--beam", "2", TEXT]) == 2
+    assert "--steps shows greedy decoding" in capsys.readouterr().err
+    assert main(["translate", run_folder, "--steps"]) == 2
+    assert "--steps needs a text" in capsys.readouterr().err
+
+
+def test_heads_are_plotted_for_a_text(
+    run_folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    file = tmp_path / "heads.svg"
+    words = ["plot", run_folder, "--what", "heads", "-o", str(file)]
+    assert main([*words, "--text", TEXT, "--node", "*cross*"]) == 0
+    drawn = file.read_text(encoding="utf-8")
+    for name in ("decoder.0.cross_attention", "head 1", "δ of the scores"):
+        assert name in drawn
+    assert "encoder.0.attention" not in drawn
+    capsys.readouterr()
+    for wrong, named in (
+        (words, "heads needs a text"),
+        ([*words, "--text", TEXT, "--node", "x"], "no attention has such a name"),
+        (["plot", run_folder, "--text", TEXT], "--text is read by heads"),
+    ):
+        assert main(wrong) == 2
+        assert named in capsys.readouterr().err

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from small_runs import QUIET, Model, again, interrupt, losses, new, state_bytes
+from small_runs import QUIET, Model, again, at_step, interrupt, losses, new, state_bytes
 
 import graphgrad as gg
 from graphgrad.compile import compile
@@ -178,7 +178,7 @@ def test_a_run_that_is_stopped_within_a_step_ends_with_the_same_bytes(tmp_path):
     model.before_step = lambda batch, feeds: asked.append(batch)
     run = new(model, tmp_path / "stopped", accumulate=3)
     for batch in (7, 8, 23):  # steps are of three batches: twice within the third, once in the last
-        model.before_step = lambda step, feeds, at=batch: interrupt() if step == at else None
+        model.before_step = at_step(batch, interrupt)
         assert train(run, progress=QUIET()).ending == "interrupted"
         run = again(model, tmp_path / "stopped")
         done = min(batch + 1, 36)

@@ -7,12 +7,12 @@ import pytest
 
 from graphgrad.compile import compile
 from graphgrad.data.vocabulary import PAD
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.models import BUILTIN, bert, builtin_recipe, gpt
 from graphgrad.training.recipe import model_of_recipe
 from graphgrad.training.runs import first_state
-from graphgrad.training.sampling import Sampling
 
 OFFSET = 4
 """The id of the digit 0."""
@@ -71,7 +71,7 @@ def test_a_small_gpt_learns_to_sort_what_it_has_not_seen(monkeypatch):
     assert found["exact_match"] > 0.97 and found["examples"] == 700
     assert found["trained_exact_match"] > 0.97
     assert task.validate(state)["loss"] < 0.1
-    assert "".join(task.generate(state, "210210", Sampling(temperature=0), None)) == "001122"
+    assert "".join(task.generate(state, "210210", Options(), None)) == "001122"
 
 
 def reversing():

@@ -1,6 +1,6 @@
 """`kill -9` at moments of a training run: it ends with the bytes of an uninterrupted one.
 
-    KILLS=20 python -m pytest -n 0 tests/training/test_kill.py     # a minute; without it 4 moments
+    KILLS=20 python -m pytest -n 0 tests/training/test_kill.py     # a minute; without it 3 moments
 
 A killed process cannot clean up, so what is on the disk at that moment is all there is. The moments
 are random but seeded: most are a number of finished steps and a little time, so that they fall into
@@ -20,8 +20,8 @@ from graphgrad.training.checkpoint import load_checkpoint
 from graphgrad.training.history_file import read_records
 from graphgrad.training.run_folder import RunFolder
 
-KILLS = int(os.environ.get("KILLS", "4"))
-EARLY = KILLS // 4
+KILLS = int(os.environ.get("KILLS", "3"))
+EARLY = -(-KILLS // 4)
 STEPS = 30 * KILLS
 SETTINGS = {
     "layers": 1,

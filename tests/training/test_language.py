@@ -10,12 +10,11 @@ from small_runs import QUIET
 
 from graphgrad.compile import compile
 from graphgrad.data.vocabulary import EOS, PAD
+from graphgrad.decoding import Options, Sentence
 from graphgrad.errors import DataError
 from graphgrad.models import BUILTIN, gpt
-from graphgrad.training.generation import Recomputed, generate
 from graphgrad.training.language import TEXT_FILE, side_by_side, windows
 from graphgrad.training.runs import create_run, first_state, open_run
-from graphgrad.training.sampling import Sampling
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
 
@@ -142,7 +141,7 @@ def test_a_run_refuses_a_text_that_has_changed_and_writes_without_it(text, tmp_p
     opened = open_run(tmp_path / "run", BUILTIN)
     with pytest.raises(DataError, match="not the one that the run was made with"):
         opened.task.feeds(0)
-    assert "".join(opened.task.generate(opened.state, "one", Sampling(), 5))
+    assert "".join(opened.task.generate(opened.state, "one", Options(temperature=1.0), 5))
     assert run.task.files.keys() == opened.task.files.keys()
 
 
@@ -163,58 +162,27 @@ def test_a_text_shorter_than_an_example_is_refused(tmp_path):
 # ---------------------------------------------------------------- writing
 
 
-def reader_of(settings, vocabulary=9):
-    graph = gpt.training_graph(settings, vocabulary)
-    state = first_state(
-        gpt.task(gpt.Settings(**SMALL | {"data": "sort", "context": 11}), {}), settings
+def test_generation_is_a_function_of_prompt_and_options(text):
+    settings = settings_of(text)
+    task = gpt.task(settings, {})
+    state = first_state(task, settings)
+
+    def written(seed, **options):
+        chosen = Options(temperature=1.0, seed=seed, **options)
+        return "".join(task.generate(state, "one", chosen, 40))
+
+    assert written(0) == written(0) != written(1)
+    assert "".join(task.generate(state, "one", Options(), 40)) == written(0, top_k=1)
+    assert "".join(task.generate(state, "", Options(), 3)) != ""
+
+
+def test_no_repetition_is_an_option_of_generation(text):
+    settings = settings_of(text)
+    task = gpt.task(settings, {})
+    state = first_state(task, settings)
+    sentence = Sentence([20], 12)
+    plain, limited = (
+        list(task.generate.decoder.stream(state, sentence, options))
+        for options in (Options(), Options(no_repeat=1))
     )
-    generator = np.random.default_rng(1)
-    state = {
-        name: generator.normal(scale=0.5, size=leaf.shape).astype(np.float32)
-        for name, leaf in graph.parameters.items()
-    } | {name: value for name, value in state.items() if name not in graph.parameters}
-    return Recomputed(gpt.following_graph(settings, vocabulary), settings.context), state
-
-
-def test_reading_token_by_token_is_reading_the_whole_at_once():
-    settings = gpt.Settings(**{**SMALL, "context": 24})
-    reader, state = reader_of(settings)
-    ids = np.random.default_rng(2).integers(4, 9, (3, 20))
-    logits = [reader.begin(state, ids[:, :4])]
-    logits += [reader.extend(ids[:, place]) for place in range(4, 20)]
-    for place, found in enumerate(logits, 4):
-        expected = reader.begin(state, ids[:, :place])
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_of_a_text_longer_than_the_context_the_end_is_read():
-    settings = gpt.Settings(**SMALL)
-    reader, state = reader_of(settings)
-    ids = np.random.default_rng(2).integers(4, 9, (2, 20))
-    np.testing.assert_array_equal(reader.begin(state, ids), reader.begin(state, ids[:, -8:]))
-
-
-def test_generation_is_a_function_of_prompt_and_seed():
-    settings = gpt.Settings(**SMALL)
-    reader, state = reader_of(settings)
-    prompt = np.array([[4, 5], [6, 7]])
-
-    def written(prompt, seed):
-        tokens = generate(reader, state, prompt, 12, Sampling(seed=seed), never=(0, 1, 3))
-        return np.stack(list(tokens), axis=1)
-
-    first = written(prompt, 0)
-    np.testing.assert_array_equal(first, written(prompt, 0))
-    np.testing.assert_array_equal(first[:1], written(prompt[:1], 0))
-    assert (first != written(prompt, 1)).any()
-    assert not np.isin(first, (0, 1, 3)).any() and np.isin(first, (2, 4)).any()
-
-
-def test_greedy_generation_takes_the_most_probable_token_each_time():
-    settings = gpt.Settings(**SMALL)
-    reader, state = reader_of(settings)
-    found = list(generate(reader, state, np.array([[4, 5]]), 6, Sampling(temperature=0)))
-    ids = [4, 5]
-    for (token,) in found:
-        assert token == reader.begin(state, np.array([ids])).argmax()
-        ids.append(int(token))
+    assert len(set(limited)) == len(limited) and len(set(plain)) < len(plain)

@@ -82,6 +82,10 @@ def test_what_is_said_at_the_start_is_what_happens(files):
     }
     about = "\n".join(made.about())
     assert f"programs: {len(shapes)} for training steps" in about and len(shapes) <= 4
+    state = initial_state(made.graph)
+    made.validate(state), made.examples(state), made.validate(state)
+    translating = made.translate.decoder.programs.count
+    assert about.endswith(f"for the loss of held-out pairs, {translating} to translate them")
     count = next(
         n for n in range(1, 200) if f"batches: {n} an epoch, of at most 60 tokens" in about
     )

@@ -93,7 +93,7 @@ def test_the_failed_step_is_looked_at_once_with_its_batch_and_state(
 ):
     seen = []
 
-    def finding_nothing(graph, feeds, state):
+    def finding_nothing(graph, feeds, state, *others):
         seen.append((graph["optimiser.weight.next"], feeds["x"], int(state[STEP])))
 
     monkeypatch.setattr("graphgrad.training.stepping.first_non_finite", finding_nothing)

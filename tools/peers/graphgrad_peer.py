@@ -1,4 +1,7 @@
-"""The training step in graphgrad; the variant is the name of a pass that is left out."""
+"""The training step in graphgrad; the variant is the name of a pass that is left out.
+
+In front of it, with a colon, the backend: "cupy:fuse", or "cupy:" for the step with all passes.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,14 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 import graphgrad
+from graphgrad.backends.cupy.launches import Product
+from graphgrad.backends.cupy.observation import action_seconds
+from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.compile import compile
-from graphgrad.graph import Graph, initial_state
+from graphgrad.graph import Graph, initial_state, input
 from graphgrad.models import BUILTIN, transformer
+from graphgrad.ops import matmul
+from graphgrad.ops import max as reduced
 from graphgrad.training.accumulation import LOSS_OF_STEP
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.optimisers import training_step
@@ -20,6 +28,10 @@ from graphgrad.training.settings import with_values
 
 if TYPE_CHECKING:
     from graphgrad.performance.bench_worker import RecipeWorkload, Workload
+
+
+PEAK = 8192
+"""The size of the matrices whose product gives the peak rate of a device."""
 
 
 def settings_of(workload: Workload, dropout: float) -> transformer.Settings:
@@ -71,6 +83,21 @@ def facts(variant: str, threads: int) -> dict[str, Any]:
     }
 
 
+def peak_gflops(variant: str) -> float | None:
+    """The best rate of a matrix product on the device, of the same numbers as the step's; None for
+    the processor."""
+    if not variant.startswith("cupy:"):
+        return None
+    left, right = input("left", (PEAK, PEAK)), input("right", (PEAK, PEAK))
+    product = Graph({"sum": reduced(matmul(left, right))})
+    program = compile(product, backend="cupy").program()
+    assert isinstance(program, DeviceProgramOfPlan)
+    ones = np.ones((PEAK, PEAK), np.float32)
+    seconds, _ = action_seconds(program, {}, {"left": ones, "right": ones}, 5)
+    actions = zip(program.device_program.actions, seconds, strict=True)
+    return max(2 * PEAK**3 / its / 1e9 for action, its in actions if isinstance(action, Product))
+
+
 def build(
     variant: str,
     workload: Workload,
@@ -80,10 +107,12 @@ def build(
 ) -> Callable[[], float]:
     """Declares, derives, optimises, plans and lowers the step."""
     graph = training_graph(workload, dropout)
-    compiled = compile(graph, fuse=True, without=[variant] if variant else [])
+    backend, _, left_out = variant.rpartition(":")
+    without = [left_out] if left_out else []
+    compiled = compile(graph, fuse=True, without=without, backend=backend or "numpy")
     program = compiled.program(batch=workload.batch, source=workload.source, target=workload.target)
     kept = {name: array.copy() for name, array in parameters.items()}
-    state = initial_state(graph, workload.seed, kept)
+    state = compiled.on_device(initial_state(graph, workload.seed, kept))
     return lambda: float(program(state, **batch)["loss"])
 
 

@@ -137,7 +137,10 @@ def build(
     batch: dict[str, np.ndarray],
     dropout: float,
 ) -> Callable[[], float]:
-    """The compiled step and the state that it is given and gives back."""
+    """The compiled step and the state that it is given and gives back; the variant `cuda` wants a
+    CUDA device."""
+    if variant == "cuda" and jax.default_backend() != "gpu":
+        raise RuntimeError(f"JAX computes on {jax.default_backend()}: it finds no CUDA device")
 
     @partial(jax.jit, donate_argnums=0)
     def train(state: Tree, feeds: Tree) -> tuple[Tree, jax.Array]:

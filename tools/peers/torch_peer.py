@@ -1,8 +1,9 @@
 """PyTorch in the bench, as its users write it: modules, autograd, Adam.
 
 The variant is `eager`, `compile` (`torch.compile` around the model) or `bf16` (the forward pass
-under autocast to bfloat16, weights and Adam in float32). Chosen is what is faster on a processor:
-Adam's fused form, and attention by `scaled_dot_product_attention`.
+under autocast to bfloat16, weights and Adam in float32), or `compile-bf16`. Chosen is what is
+faster on a processor: Adam's fused form, and attention by `scaled_dot_product_attention`. A variant
+such as `cuda:compile` runs on the CUDA device.
 """
 
 from __future__ import annotations
@@ -173,9 +174,14 @@ def build(
 ) -> Callable[[], float]:
     """The model, its optimiser and the step that uses both."""
     torch.manual_seed(workload.seed)
+    device, _, variant = variant.rpartition(":")
+    device = device or "cpu"
     model = Transformer(workload, dropout)
     load(model, parameters)
-    loss_of: Callable[..., Tensor] = torch.compile(model) if variant == "compile" else model
+    model = model.to(device)
+    loss_of: Callable[..., Tensor] = (
+        torch.compile(model) if variant.startswith("compile") else model
+    )
     optimiser = torch.optim.Adam(
         model.parameters(),
         workload.learning_rate,
@@ -183,11 +189,13 @@ def build(
         workload.epsilon,
         fused=True,
     )
-    feeds = {name: torch.from_numpy(array.astype(np.int64)) for name, array in batch.items()}
+    feeds = {
+        name: torch.from_numpy(array.astype(np.int64)).to(device) for name, array in batch.items()
+    }
 
     def step() -> float:
         optimiser.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=variant == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=variant.endswith("bf16")):
             loss = loss_of(**feeds)
         loss.backward()
         optimiser.step()

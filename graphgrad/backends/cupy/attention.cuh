@@ -16,6 +16,18 @@ __device__ inline double lowest(double) { return -1.7976931348623157e308; }
 __device__ inline float smallest(float) { return 1.175494351e-38f; }
 __device__ inline double smallest(double) { return 2.2250738585072014e-308; }
 
+// numbers of 16 bits are computed in float32
+template <class A, class T>
+__device__ inline A widened(T x) { return A(x); }
+template <>
+__device__ inline float widened<float>(bfloat16 x) { return as_float(x); }
+template <>
+__device__ inline float widened<float>(float16 x) { return as_float(x); }
+__device__ inline void put(float* to, float x) { *to = x; }
+__device__ inline void put(double* to, double x) { *to = x; }
+__device__ inline void put(bfloat16* to, float x) { *to = bfloat16_of(x); }
+__device__ inline void put(float16* to, float x) { *to = float16_of(x); }
+
 // a matrix of one head: where it begins, the numbers from row to row, and its rows and columns
 template <class T>
 struct Matrix {
@@ -37,7 +49,7 @@ __device__ inline void stage(A* to, const Matrix<T>& from, int column) {
         const int row = place / COLUMNS, at = place % COLUMNS;
         A number = A(0);
         if (row < from.rows && column + at < from.columns)
-            number = A(from.from[row * from.stride + column + at]);
+            number = widened<A>(from.from[row * from.stride + column + at]);
         to[row * (COLUMNS + 4) + at] = number;
     }
 }
@@ -135,6 +147,6 @@ __device__ inline void write_rows(
         for (int n = 0; n < SUMS; ++n) {
             const int row = line * R + r, column = n / V * 16 * V + lane * V + n % V;
             if (row < rows && column < columns)
-                to[row * stride + column] = T(sums[r][n] * factors[r]);
+                put(to + row * stride + column, sums[r][n] * factors[r]);
         }
 }

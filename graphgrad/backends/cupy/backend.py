@@ -45,6 +45,8 @@ def lower(
     for leaf, node in plan.copies:
         lowering.copy(node, lowering.array(node), lowering.array(leaf))
     outputs = {name: lowering.array(node) for name, node in graph.outputs.items()}
+    stored = (node for step in plan.steps for node in step.group.outputs)
+    values = {node: lowering.array(node) for node in stored}
     actions = lowering.actions
     if lowering.refusals or lowering.guarded:
         actions = [lowering.cleared(), *actions]
@@ -67,6 +69,7 @@ def lower(
         outputs,
         {leaf: lowering.array(leaf) for leaf in graph.nodes if leaf.operation in LEAVES},
         {kernel: tuple(its) for kernel, its in names.items()},
+        values,
         max((workspace(each.gemm) for each in products if each.gemm is not None), default=0),
     )
 

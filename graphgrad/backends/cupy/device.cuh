@@ -41,9 +41,15 @@ __device__ inline To bits_as(From x) {
 // the even one of two, as NumPy's do; graphgrad/loops/halves.py has the same for the processor.
 struct bfloat16 {
     unsigned short bits;
+    bfloat16() = default;
+    __device__ explicit inline bfloat16(float x);
+    __device__ explicit inline operator float() const;
 };
 struct float16 {
     unsigned short bits;
+    float16() = default;
+    __device__ explicit inline float16(float x);
+    __device__ explicit inline operator float() const;
 };
 
 __device__ inline float as_float(bfloat16 x) { return bits_as<float>(unsigned(x.bits) << 16); }
@@ -51,7 +57,9 @@ __device__ inline float as_float(bfloat16 x) { return bits_as<float>(unsigned(x.
 __device__ inline bfloat16 bfloat16_of(float x) {
     const unsigned bits = bits_as<unsigned>(x), upper = bits >> 16;
     const unsigned rounded = (bits + 0x7fffu + (upper & 1u)) >> 16;
-    return {(unsigned short)(x != x ? (upper & 0x8000u) | 0x7fc0u : rounded)};
+    bfloat16 found;
+    found.bits = (unsigned short)(x != x ? (upper & 0x8000u) | 0x7fc0u : rounded);
+    return found;
 }
 
 __device__ inline float as_float(float16 x) {
@@ -73,8 +81,15 @@ __device__ inline float16 float16_of(float x) {
         found = bits_as<unsigned>(bits_as<float>(size) + 0.5f) - 0x3f000000u;
     else
         found = (size - 0x38000000u + 0x0fffu + ((size >> 13) & 1u)) >> 13;
-    return {(unsigned short)(found | sign >> 16)};
+    float16 its;
+    its.bits = (unsigned short)(found | sign >> 16);
+    return its;
 }
+
+__device__ inline bfloat16::bfloat16(float x) : bits(bfloat16_of(x).bits) {}
+__device__ inline bfloat16::operator float() const { return as_float(*this); }
+__device__ inline float16::float16(float x) : bits(float16_of(x).bits) {}
+__device__ inline float16::operator float() const { return as_float(*this); }
 
 // ---------------------------------------------------------------- arithmetic
 
@@ -174,7 +189,7 @@ __device__ inline bool comes_first(T a, long long at, T b, long long other) {
     return (a == b || (a != a && b != b)) && at < other;
 }
 
-// Whether `a`, at its place, ranks before `b`: the larger one does, of equals the first; NaN is last.
+// Whether `a`, at its place, ranks before `b`: the larger does, of equals the first; NaN is last.
 template <class T>
 __device__ inline bool ranks_before(T a, long long at, T b, long long other) {
     if (a > b || (a == a && b != b)) return true;

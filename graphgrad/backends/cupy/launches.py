@@ -240,6 +240,8 @@ class DeviceProgram:
     leaves: Mapping[Node, Array]
     names: Mapping[str, tuple[str, ...]]
     """Which nodes each kernel computes, by their names in the graph."""
+    values: Mapping[Node, Array]
+    """Where every value lies that a step of the plan stores, until its memory is used again."""
     workspace_bytes: int = 0
 
     @property

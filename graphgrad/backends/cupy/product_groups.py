@@ -25,7 +25,14 @@ import numpy as np
 from graphgrad import ops
 from graphgrad.backends.cupy.epilogues import Epilogue, aux_bytes
 from graphgrad.backends.cupy.launches import Array, Extras, Gemm
-from graphgrad.backends.cupy.product_patterns import Found, added_to, delta_of, sum_of, value_of
+from graphgrad.backends.cupy.product_patterns import (
+    Found,
+    added_to,
+    delta_of,
+    sum_of,
+    summand_of,
+    value_of,
+)
 from graphgrad.backends.cupy.products import gemm_of, with_epilogue
 from graphgrad.fusion import Group
 from graphgrad.graph import Node
@@ -159,7 +166,7 @@ class _Joiner:
         summed = sum_of(group)
         if summed is None:
             return
-        for other in sorted(self.readers.get(self.root(summed.heads[0]), ())):
+        for other in sorted(self.readers.get(self.root(summand_of(summed)), ())):
             its = self.slots[other]
             if len(its) != 1 or its[0].nest is not None or isinstance(its[0], ProductGroup):
                 continue
@@ -172,7 +179,7 @@ class _Joiner:
 
     def _sum_beside(self, product: Node, summed: Node) -> Found | None:
         """The product with the sum over the rows of one of its heads, if it is the inner axis."""
-        delta, attributes = summed.heads[0], product.attributes
+        delta, attributes = summand_of(summed), product.attributes
         gemm = gemm_of(self.array(product), tuple(map(self.array, product.heads)), **attributes)
         inner_first = (attributes["transpose_a"], not attributes["transpose_b"])
         for side, head in enumerate(product.heads):

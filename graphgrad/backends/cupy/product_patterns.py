@@ -163,9 +163,23 @@ def sum_over_rows(group: Group) -> Node | None:
 
 
 def sum_of(group: Group) -> Node | None:
-    """The sum over rows that is all that a kernel computes."""
+    """The sum over rows that is all that a kernel computes, but for widening what it adds up."""
     summed = sum_over_rows(group)
-    return summed if summed is not None and group.nodes == (summed,) else None
+    others = [node for node in group.nodes if node is not summed]
+    widened = [] if summed is None else [summed.heads[0]]
+    if summed is None or (others and (others != widened or not _is_widened(others[0]))):
+        return None
+    return summed
+
+
+def summand_of(summed: Node) -> Node:
+    """What a sum adds up, before it is widened."""
+    head = summed.heads[0]
+    return head.heads[0] if _is_widened(head) else head
+
+
+def _is_widened(node: Node) -> bool:
+    return node.operation is ops.cast and node.heads[0].type.is_half and node.type.is_float
 
 
 def added_to(group: Group, products: Collection[Node]) -> list[Found]:

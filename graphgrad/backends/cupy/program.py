@@ -111,6 +111,20 @@ class DeviceProgramOfPlan(Program):
 
     def _begun(self, prepared: SentInputs, state: ResidentState) -> _Run:
         """Gives a run to the device."""
+        binding = self._received(prepared, state)
+        binding.start()
+        self.memory.started(binding)
+        state.changed(self._updated)
+        run = _Run(self, binding)
+        self.memory.begin(run)
+        return run
+
+    def received(self, state: ResidentState, feeds: Arrays) -> Binding:
+        """The program with inputs, ready to be run action by action."""
+        return self._received(self._prepared(feeds, state), state)
+
+    def _received(self, prepared: SentInputs, state: ResidentState) -> Binding:
+        """Has the inputs of a run moved to where its kernels read them."""
         if state not in self._fitting:
             self._need_fitting(state)
             self._fitting.add(state)
@@ -125,12 +139,7 @@ class DeviceProgramOfPlan(Program):
         for name in binding.layout.inputs.keys() - prepared.inputs.keys():
             its_memory, start = state.place(name)
             binding.move_input(name, its_memory, start, self.graph.inputs[name].type.nbytes)
-        binding.start()
-        memory.started(binding)
-        state.changed(self._updated)
-        run = _Run(self, binding)
-        memory.begin(run)
-        return run
+        return binding
 
     def _on_arrays(self, prepared: SentInputs, state: Arrays) -> dict[str, np.ndarray]:
         """A run over a state that the caller keeps on the processor."""

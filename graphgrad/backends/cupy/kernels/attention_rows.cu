@@ -23,7 +23,8 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     delta += outer * delta_outer + in * delta_inner + at * delta_row;
     $number sum = $number(0);
     for (int column = lane; column < $value_width; column += 32)
-        sum = fused($number(values[column]), $number(delta[column]), sum);
+        sum = fused(
+            widened<$number>(values[column]), widened<$number>(delta[column]), sum);
     sum = over_group<32>(sum, Plus(), nullptr);
     if (lane == 0) to[number] = sum;
 }

@@ -6,7 +6,7 @@ import { state } from "./state.js";
 
 const FONT = `system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif`;
 const LABEL = `600 12px ${FONT}`;
-const DETAIL = `400 10.5px ${FONT}`;
+const DETAIL = `400 11px ${FONT}`;
 export const LABEL_LIMIT = 30;
 const LINE = 13;
 

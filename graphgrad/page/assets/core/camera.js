@@ -2,16 +2,21 @@
 
 import { canvas, layers } from "./drawing.js";
 import { svg } from "./elements.js";
-import { state } from "./state.js";
+import { mirrors, state } from "./state.js";
 
-export const camera = { scale: 1, x: 0, y: 0, moved: false, size: null };
+/* `fitted` is the function that placed the camera last, as long as the user has not moved it: it is
+called again when the size of the canvas changes. */
+export const camera = { scale: 1, x: 0, y: 0, moved: false, size: null, fitted: null };
+/* The smallest text of the drawing has 11 px at this scale. */
+export const READABLE = 1;
 const LEAST_SCALE = 0.02;
 const MOST_SCALE = 4;
-const BAR = 58;
+const MARGIN = 16;
 let minimap = null;
 let frameWaiting = false;
 
 export function setCamera(scale, x, y) {
+  camera.fitted = null;
   camera.scale = Math.min(MOST_SCALE, Math.max(LEAST_SCALE, scale));
   camera.x = x;
   camera.y = y;
@@ -33,19 +38,48 @@ function canvasSize() {
   return camera.size;
 }
 
-export function fitView() {
-  fitRectangle(0, 0, state.width, state.height, 1.15);
+/* The scale at which the whole drawing is seen. */
+export function fittingScale() {
+  const [wide, high] = canvasSize();
+  const room = [wide - 2 * MARGIN, high - 2 * MARGIN];
+  return Math.min(room[0] / Math.max(state.width, 1), room[1] / Math.max(state.height, 1), 1.25);
 }
 
-function fitRectangle(x, y, width, height, most) {
-  const [wide, high] = canvasSize();
-  const margin = Math.min(40, wide * 0.05);
-  const room = [wide - 2 * margin, high - BAR - margin];
-  const scale = Math.max(
-    LEAST_SCALE,
-    Math.min(room[0] / Math.max(width, 1), room[1] / Math.max(height, 1), most),
+/* Shows the whole drawing, however small its text is then. */
+export function fitView() {
+  place(Math.max(LEAST_SCALE, fittingScale()));
+  camera.fitted = fitView;
+}
+
+/* Shows the whole drawing if its text can then be read, else its beginning. */
+export function showReadable() {
+  place(Math.max(READABLE, fittingScale()));
+  camera.fitted = showReadable;
+}
+
+/* Puts the drawing into the middle. What is larger than the canvas begins where values begin: at the top,
+or at the left where they flow to the right, with the first box in the middle of the other side. */
+function place(scale) {
+  const first = [...state.boxes.values()].reduce(
+    (best, box) => (best && (state.across ? best.x <= box.x : best.y <= box.y) ? best : box),
+    null,
   );
-  setCamera(scale, (wide - width * scale) / 2 - x * scale, BAR + (room[1] - height * scale) / 2 - y * scale);
+  const at = (room, size, middle) => {
+    const least = room - size * scale - MARGIN;
+    if (least >= MARGIN) return (room - size * scale) / 2;
+    return Math.min(MARGIN, Math.max(least, room / 2 - middle * scale));
+  };
+  const [wide, high] = canvasSize();
+  const x = first && (state.across || mirrors()) ? 0 : (first?.x ?? 0) + (first?.width ?? 0) / 2;
+  const y = first && state.across ? first.y + first.height / 2 : 0;
+  setCamera(scale, at(wide, state.width, x), at(high, state.height, y));
+}
+
+/* After a change of the canvas: places the camera again if the user has not moved it. */
+export function refit() {
+  camera.size = null;
+  if (camera.fitted) camera.fitted();
+  else showFrameInMinimap();
 }
 
 export function zoomBy(factor, at = null) {
@@ -116,7 +150,7 @@ export function drawMinimap() {
   showFrameInMinimap();
 }
 
-export function showFrameInMinimap() {
+function showFrameInMinimap() {
   if (!minimap) return;
   const [wide, high] = canvasSize();
   const frame = minimap.querySelector(".map-frame");

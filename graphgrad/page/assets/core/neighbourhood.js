@@ -77,7 +77,8 @@ export function showFocusBar() {
   const bar = document.getElementById("focus-bar");
   replaceChildren(bar);
   bar.hidden = !state.focus;
-  document.getElementById("graph-bar").hidden = Boolean(state.focus);
+  for (const part of bar.parentElement.querySelectorAll(".views, .colour, #key"))
+    /** @type {HTMLElement} */ (part).hidden = Boolean(state.focus);
   if (!state.focus) return;
   const { node, radius, full, deltas } = state.focus;
   append(bar, [

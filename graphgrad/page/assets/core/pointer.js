@@ -1,6 +1,6 @@
 /* Handles mouse, touch and wheel on the drawing: moving, zooming, selecting. */
 
-import { camera, setCamera, showFrameInMinimap, zoomBy } from "./camera.js";
+import { camera, refit, setCamera, zoomBy } from "./camera.js";
 import { canvas } from "./drawing.js";
 import { page } from "./model.js";
 import { enterFocus } from "./neighbourhood.js";
@@ -57,10 +57,7 @@ export function listenToCanvas() {
     camera.moved = false;
   });
   canvas.addEventListener("dblclick", (event) => doubleClickAt(event.target));
-  new ResizeObserver(() => {
-    camera.size = null;
-    showFrameInMinimap();
-  }).observe(canvas);
+  new ResizeObserver(refit).observe(canvas);
 }
 
 function pinch(pointers, event) {

@@ -1,13 +1,17 @@
-/* Searches nodes, operations and scopes; the words of a search may be in any order. A node or scope with
-exactly this name, also as a second name, is the first result. */
+/* Searches nodes, operations, formulas and scopes, and the words that lectures have for them; the words of
+a search may be in any order. A node or scope with exactly this name, also as a second name, is the first
+result. Whole names and words precede parts of them; scopes and values precede parameters, these deltas, and
+these the steps of rules and updates. */
 
 import { canvas } from "./drawing.js";
 import { bidi, countText, element, plural, replaceChildren } from "./elements.js";
+import { lectureWords } from "./lecture.js";
 import { page } from "./model.js";
 import { goToScope, selectNode } from "./selection.js";
 import { closeTab } from "./tabs.js";
 
 const MOST_FOUND = 60;
+const RANKS = { parameter: 1, state: 1, delta: 2, known: 3, step: 4, update: 4 };
 let found = [];
 let chosen = -1;
 
@@ -16,37 +20,68 @@ function searchFor(text) {
   if (!words.length) return [];
   const results = [];
   const exact = page.byName.get(text.trim());
-  const score = (whole, last, extra) => {
-    let sum = 0;
+  /* How well all words fit: the sum of their worths, and whether each is a whole name or word. */
+  const score = (whole, last, others) => {
+    let worth = 0;
+    let full = true;
     for (const word of words) {
-      if (whole === word) sum += 200;
-      else if (last === word) sum += 100;
-      else if (last.startsWith(word)) sum += 40;
-      else if (last.includes(word)) sum += 25;
-      else if (whole.includes(word)) sum += 10;
-      else if (extra.includes(word)) sum += 8;
-      else return 0;
+      const known = others.includes(word);
+      if (whole === word) worth += 200;
+      else if (last === word) worth += 100;
+      else if (known && isWholeWord(others, word)) worth += 60;
+      else {
+        full = false;
+        if (last.startsWith(word)) worth += 40;
+        else if (last.includes(word)) worth += 25;
+        else if (whole.includes(word)) worth += 10;
+        else if (known) worth += 4;
+        else return { worth: 0, full };
+      }
     }
-    return sum;
+    return { worth, full };
   };
   for (const scope of page.scopes) {
     if (scope.id === 0) continue;
     scope.low = scope.low ?? scope.path.toLowerCase();
-    const worth = score(scope.low, scope.name.toLowerCase(), "scope");
-    if (worth) results.push({ scope, worth: worth + 6, length: scope.low.length });
+    const { worth, full } = score(scope.low, scope.name.toLowerCase(), " scope ");
+    const rank = scope.counts.forward ? 0 : 4;
+    if (worth) results.push({ scope, rank, full, worth: worth + 6, length: scope.low.length });
   }
   for (const node of page.nodes) {
     node.low = node.low ?? node.name.toLowerCase();
-    node.others = node.others ?? `${node.op} ${node.kind} ${node.names.slice(1).join(" ")}`.toLowerCase();
-    const worth = score(node.low, node.low.slice(node.low.lastIndexOf(".") + 1), node.others);
+    node.others = node.others ?? otherWords(node);
+    const { worth, full } = score(node.low, node.low.slice(node.low.lastIndexOf(".") + 1), node.others);
     if (worth || node === exact)
       results.push({
         node,
-        worth: node === exact ? Infinity : worth + (node.part === "forward" ? 5 : 0) + (node.drawn & 1),
+        rank: node === exact ? -1 : (RANKS[node.kind] ?? 0),
+        full: full || node === exact,
+        worth: worth + (node.drawn & 1),
         length: node.name.length,
       });
   }
-  return results.sort((a, b) => b.worth - a.worth || a.length - b.length);
+  return results.sort(
+    (a, b) => Number(b.full) - Number(a.full) || a.rank - b.rank || b.worth - a.worth || a.length - b.length,
+  );
+}
+
+function isWholeWord(text, word) {
+  return text.includes(` ${word} `);
+}
+
+/* What a node is found by besides its name. */
+function otherWords(node) {
+  const heads = node.heads.map((head) => page.nodes[head].label).join(", ");
+  const formula = node.formula === undefined ? "" : flat(page.formulas[node.formula]);
+  const words = node.part === "forward" ? lectureWords(node.name) : "";
+  const names = node.names.slice(1).map((name) => `${name} ${name.slice(name.lastIndexOf(".") + 1)}`);
+  return ` ${node.op} ${node.kind} ${words} ${names.join(" ")} ${node.op}(${heads}) ${formula} `.toLowerCase();
+}
+
+/* The text of a formula's tree. */
+function flat(tree) {
+  if (typeof tree === "string") return tree;
+  return Array.isArray(tree) ? tree.slice(1).map(flat).join("") : "";
 }
 
 export function makeSearch() {

@@ -26,6 +26,7 @@ export function start() {
   buildFrame();
   connect();
   state.view = page.hasDeltas ? (page.view ?? "mirror") : "forward";
+  if (state.view === "mirror" && isNarrow()) state.view = "forward";
   const asked = readAddress();
   if (page.views.includes(asked.view)) state.view = asked.view;
   showView();
@@ -37,6 +38,11 @@ export function start() {
   window.addEventListener("beforeprint", beforePrint);
   window.addEventListener("afterprint", applyCamera);
   document.documentElement.dataset.ready = String(Math.round(performance.now()));
+}
+
+/* Whether there is room for one half of the mirror only. */
+function isNarrow() {
+  return window.matchMedia("(max-width: 780px)").matches;
 }
 
 /* Connects the events of the page to the modules that react to them, in this order. */

@@ -1,6 +1,6 @@
 /* Changes views and the scopes that are open in them; no other module does. */
 
-import { anchorOf, fitView, keepAnchor } from "./camera.js";
+import { READABLE, anchorOf, fitView, fittingScale, keepAnchor, showReadable } from "./camera.js";
 import { draw } from "./drawing.js";
 import { countText, plural, shorten, visible } from "./elements.js";
 import { announceEvent } from "./events.js";
@@ -10,7 +10,8 @@ import { state } from "./state.js";
 import { FORWARD, buildStructure, flagOf } from "./structure.js";
 
 const MOST_BOXES = 1500;
-const OPENING = 44;
+const OPENINGS = [44, 30, 20, 12, 6];
+const NEURONS = 400;
 
 export function setView(view) {
   state.view = view;
@@ -27,7 +28,7 @@ export function showView(keepCamera = false) {
   if (before !== state.structure || !keepCamera) state.arranged.clear();
   if (!before) openAtFirst();
   draw();
-  if (!keepCamera) fitView();
+  if (!keepCamera) showReadable();
   announceEvent("view", state.view);
 }
 
@@ -61,13 +62,27 @@ function structureOf(name) {
   return made;
 }
 
-/* Opens scopes, outer ones first, while the picture stays small. */
+/* Opens as many scopes as the canvas has room for with text that can be read. */
 function openAtFirst() {
-  const visible = (id) => state.structure.scopes.get(id)?.items.size ?? 0;
   if (page.depth !== undefined) return openEverything(page.depth);
+  const limits = page.style === "neurons" ? [NEURONS] : OPENINGS;
+  for (const limit of limits) {
+    openUpTo(limit);
+    draw();
+    if (fittingScale() >= READABLE) return undefined;
+  }
+  if (page.style !== "neurons") state.open.clear();
+  state.arranged.clear();
+  return undefined;
+}
+
+/* Opens scopes, outer ones first, up to a number of boxes. */
+function openUpTo(limit) {
+  const visible = (id) => state.structure.scopes.get(id)?.items.size ?? 0;
+  state.open.clear();
+  state.arranged.clear();
   let count = visible(0);
   let level = [0];
-  const limit = page.style === "neurons" ? 400 : OPENING;
   while (level.length) {
     const inner = level.flatMap((id) => page.scopes[id].scopes).filter((id) => visible(id) && isShown(id));
     inner.sort((a, b) => visible(a) - visible(b));
@@ -79,7 +94,6 @@ function openAtFirst() {
     }
     level = inner.filter((id) => state.open.has(id));
   }
-  return undefined;
 }
 
 /* Whether a scope is drawn: of a folded run only the shown member is. */
@@ -177,10 +191,10 @@ export function setFolding(folded) {
   for (const members of page.runs) page.scopes[members[0]].run.folded = folded;
   if (!folded) state.open.clear();
   rebuild();
-  if (!folded) openAtFirst();
+  if (!folded) openUpTo(OPENINGS[0]);
   state.arranged.clear();
   draw();
-  fitView();
+  showReadable();
 }
 
 /* Opens all scopes around the node, and shows the member of a folded run that it is in. */

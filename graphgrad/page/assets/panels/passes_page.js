@@ -84,12 +84,13 @@ function costCell(name, value, before) {
 /* The lists of one pass, one for each kind that has something. */
 function changesOf(step, context) {
   if (!step) return null;
+  const purpose = step.purpose ? element("p", { class: "purpose" }, step.purpose) : null;
   const busy = Object.entries(step.lists).filter(([, items]) => items.length);
   const rebuilt = step.counts.rebuilt ? element("p", { class: "from" }, `${plural(step.counts.rebuilt, "node")} rebuilt: ${MEANING.rebuilt}.`) : null;
   if (!busy.length) {
-    return [element("h3", {}, step.name), element("p", { class: "from" }, step.counts.rebuilt ? "No computation changed." : "This pass found nothing to do."), rebuilt];
+    return [element("h3", {}, step.name), purpose, element("p", { class: "from" }, step.counts.rebuilt ? "No computation changed." : "This pass found nothing to do."), rebuilt];
   }
-  return [element("h3", {}, step.name), element("div", { class: "change-lists" }, busy.map(([kind, items]) => changeList(kind, items, step.counts[kind], context))), rebuilt];
+  return [element("h3", {}, step.name), purpose, element("div", { class: "change-lists" }, busy.map(([kind, items]) => changeList(kind, items, step.counts[kind], context))), rebuilt];
 }
 
 function changeList(kind, items, count, context) {
