@@ -1,6 +1,6 @@
 """Compares every value and delta that a compiled program computes with a reference, on one batch.
 
-The values are recorded while the program runs (figures/watch.py) and compared twice:
+The values are recorded while the program runs (figures/watched_run.py) and compared twice:
 
 - Step by step: each result with what the reference computes from the same heads. Rounding errors do
   not accumulate over one step, so a wrong kernel, a plan that overwrites a value, or a value that
@@ -30,7 +30,7 @@ from graphgrad.checks.reference import (
     perturbed_values,
 )
 from graphgrad.compile import Compiled
-from graphgrad.figures.watch import WatchedRun
+from graphgrad.figures.watched_run import WatchedRun
 from graphgrad.graph import Graph, Node, leaf_name
 from graphgrad.graph.types import FLOAT32, epsilon_of
 from graphgrad.ops.evaluate import evaluate
