@@ -10,7 +10,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.interpret import BackwardReading, Reading, backward_lens, logit_lens
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
-from graphgrad.tools.opening import run_of
+from graphgrad.tools.opening import prompts_of, run_of
 from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import Table, print_table
@@ -59,12 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.top < 1:
         raise ConfigurationError(f"--top {arguments.top} shows nothing", fix="--top 5")
     opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
-    prompts = opened.task.prompts
-    if prompts is None:
-        raise ConfigurationError(
-            f"the model {opened.model.short_name} does not read a text",
-            fix="use a run of transformer, gpt or bert; in Python gg.logit_lens takes arrays",
-        )
+    prompts = prompts_of(opened, "gg.logit_lens")
     answer = arguments.target
     if answer is None:
         answer = prompts.answer(opened.state, arguments.text)

@@ -26,6 +26,7 @@ from graphgrad.tools.options import (
 )
 from graphgrad.tools.streams import tell
 from graphgrad.training.configuration import read_configuration
+from graphgrad.training.prompts import Prompts
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.runs import OpenRun, open_run
@@ -176,6 +177,19 @@ def _model_of_file(path: Path) -> ModelFile:
             raise UnknownNameError(f"there is no recipe file {path}", fix="check the path")
         text = read_file(path, _LONGEST_RECIPE).decode("utf-8", "replace")
     return model_of_recipe(read_recipe(path.stem, text, str(path)), BUILTIN, str(path))
+
+
+def prompts_of(opened: OpenRun, in_python: str) -> Prompts:
+    """What a run makes of a text that a user types; `in_python` is what takes arrays instead.
+
+    Raises ConfigurationError where the model does not read text.
+    """
+    if opened.task.prompts is None:
+        raise ConfigurationError(
+            f"the model {opened.model.short_name} does not read a text",
+            fix=f"use a run of transformer, gpt or bert; in Python {in_python} takes arrays",
+        )
+    return opened.task.prompts
 
 
 def batch_of(batch: int | None, step: int) -> int:

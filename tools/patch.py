@@ -20,7 +20,7 @@ from graphgrad.rendering import View
 from graphgrad.rendering.annotations import effects_of
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
-from graphgrad.tools.opening import run_of
+from graphgrad.tools.opening import prompts_of, run_of
 from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.tools.tables import Table, print_csv, print_table
@@ -139,12 +139,7 @@ def _size(estimate: float) -> float:
 
 
 def _inputs(opened: OpenRun, arguments: argparse.Namespace) -> _Inputs:
-    prompts = opened.task.prompts
-    if prompts is None:
-        raise ConfigurationError(
-            f"the model {opened.model.short_name} does not read a text",
-            fix="use a run of transformer, gpt or bert; in Python gg.attribution takes arrays",
-        )
+    prompts = prompts_of(opened, "gg.attribution")
     answer = arguments.target
     if answer is None:
         answer = prompts.answer(opened.state, arguments.clean)

@@ -18,7 +18,7 @@ import numpy as np
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
 from graphgrad.figures.axes import axes_of_graph
-from graphgrad.graph import Graph, input
+from graphgrad.graph import Graph, Node, input
 from graphgrad.interpret.attribution import Feeds, chosen_names, need_equal_sizes
 from graphgrad.interpret.substitution import Replacement, substituted
 from graphgrad.interpret.watch import watch
@@ -80,16 +80,18 @@ def activation_patching(
     need_equal_sizes(clean, corrupt)
     forward = graph.with_outputs({of: graph[of]}, {})
     names = chosen_names(forward, patterns)
-    axes = {name: _axes_by(forward, name, by) for name in names}
+    axes = axes_of_graph(forward)
+    for name in names:
+        _need_axes(forward[name], name, axes[forward[name]], by)
     values = watch(forward, *names)(state, clean)
-    gated = _gated(forward, names, axes)
+    gated = _gated(forward, names, axes, by)
     run = compile(gated)
     own = {name: (state or {})[name] for name in gated.states}
     feeds: dict[str, np.ndarray] = {**corrupt}
     for number, name in enumerate(names):
         feeds[f"{_CLEAN}.{number}"] = values[name].array
         sizes = values[name].sizes
-        shape = tuple(sizes[axis] if axis in axes[name] else 1 for axis in sizes)
+        shape = tuple(sizes[axis] if axis in by else 1 for axis in sizes)
         feeds[f"{_GATE}.{number}"] = np.zeros(shape, np.bool_)
 
     def loss() -> float:
@@ -99,7 +101,7 @@ def activation_patching(
     runs = []
     for number, name in enumerate(names):
         gate = feeds[f"{_GATE}.{number}"]
-        for place, index in _places(values[name].axes, axes[name], gate.shape):
+        for place, index in _places(values[name].axes, by, gate.shape):
             gate[index] = True
             found = loss()
             gate[index] = False
@@ -109,27 +111,24 @@ def activation_patching(
     return Patching(after, before, tuple(runs))
 
 
-def _axes_by(graph: Graph, name: str, by: Sequence[str]) -> tuple[str, ...]:
-    """The axes along which a node is patched. Raises UnknownNameError where it has none of one."""
-    axes = axes_of_graph(graph)[graph[name]]
+def _need_axes(node: Node, name: str, axes: Sequence[str], by: Sequence[str]) -> None:
+    """Raises UnknownNameError where a node lacks an axis along which it is to be patched."""
     for axis in by:
         if axis not in axes:
             raise UnknownNameError(
-                f"{name!r} has no axis {axis!r}",
-                graph[name].origin,
-                f"its axes: {', '.join(axes)}",
+                f"{name!r} has no axis {axis!r}", node.origin, f"its axes: {', '.join(axes)}"
             )
-    return tuple(by)
 
 
-def _gated(graph: Graph, names: Sequence[str], axes: Mapping[str, Sequence[str]]) -> Graph:
+def _gated(
+    graph: Graph, names: Sequence[str], axes: Mapping[Node, Sequence[str]], by: Sequence[str]
+) -> Graph:
     """The graph in which each named node is its clean value where its gate is open."""
-    all_axes = axes_of_graph(graph)
 
     def replacing(number: int, name: str) -> Replacement:
         node = graph[name]
-        sizes = zip(all_axes[node], node.shape, strict=True)
-        shape = tuple(size if axis in axes[name] else 1 for axis, size in sizes)
+        sizes = zip(axes[node], node.shape, strict=True)
+        shape = tuple(size if axis in by else 1 for axis, size in sizes)
         gate = input(f"{_GATE}.{number}", shape, "bool")
         clean = input(f"{_CLEAN}.{number}", node.shape, node.dtype)
         return lambda value: where(gate, clean, value)

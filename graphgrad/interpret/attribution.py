@@ -22,7 +22,7 @@ import numpy as np
 from graphgrad.backprop import derive
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import LEAVES, Graph, Node
+from graphgrad.graph import LEAVES, Graph
 from graphgrad.interpret.named_array import NamedArray
 from graphgrad.interpret.watch import watch
 
@@ -96,9 +96,16 @@ def attribution(
 
 def chosen_names(graph: Graph, patterns: Sequence[str]) -> list[str]:
     """The names of the computed float nodes that are chosen and that the output depends on."""
-    parts = parts_of(graph)
-    needed = graph.ancestors(graph.outputs.values())
-    possible = [node for node in graph.nodes if node in needed and _is_computed(graph, node)]
+    parts, ends = parts_of(graph), set(graph.outputs.values())
+    between = graph.ancestors(ends) & graph.descendants(graph.inputs.values())
+    possible = [
+        node
+        for node in graph.nodes
+        if node in between
+        and node not in ends
+        and node.operation not in LEAVES
+        and node.type.is_float
+    ]
     found = matching(graph, patterns, [node for node in possible if parts[node] == "forward"])
     kept = set(possible)
     for node in found:
@@ -110,15 +117,6 @@ def chosen_names(graph: Graph, patterns: Sequence[str]) -> list[str]:
                 "choose a node between the inputs and the loss",
             )
     return [graph.name_of(node) for node in found]
-
-
-def _is_computed(graph: Graph, node: Node) -> bool:
-    """Whether a node is a float value that is computed from inputs, and not the output itself."""
-    if node.operation in LEAVES or not node.type.is_float:
-        return False
-    if node in graph.outputs.values():
-        return False
-    return not graph.ancestors([node]).isdisjoint(graph.inputs.values())
 
 
 def _product(clean: np.ndarray, corrupt: np.ndarray, delta: np.ndarray) -> np.ndarray:

@@ -139,7 +139,7 @@ def _chosen(graph: Graph, patterns: Iterable[str]) -> Iterator[str]:
     forward = [
         node for node in graph.nodes if parts[node] == "forward" and node.operation is not constant
     ]
-    deltas = dict(_delta_names(graph, forward))
+    deltas = tuple(_delta_names(graph, forward))
     seen: set[str] = set()
     for pattern in patterns:
         if pattern in graph.names or pattern in graph.outputs or pattern in deltas:
@@ -160,11 +160,10 @@ def _chosen(graph: Graph, patterns: Iterable[str]) -> Iterator[str]:
         seen.update(found)
 
 
-def _delta_names(graph: Graph, forward: Iterable[Node]) -> Iterator[tuple[str, Node]]:
+def _delta_names(graph: Graph, forward: Iterable[Node]) -> Iterator[str]:
     """The names of all deltas and of the contributions to them."""
     for node in forward:
-        delta = graph.delta_or_none(node)
-        if delta is not None:
-            yield graph.delta_name(node), delta
-            for tail, value in graph.contributions(node).items():
-                yield edge_name(graph.delta_name(node), tail), value
+        if graph.delta_or_none(node) is not None:
+            yield graph.delta_name(node)
+            for tail in graph.contributions(node):
+                yield edge_name(graph.delta_name(node), tail)
