@@ -152,3 +152,12 @@ def test_by_needs_something_to_record(dates, capsys):
     assert "--by says what to record" in output(capsys, "train", "gpt", "--by", "head", code=2).err
     shown = output(capsys, "inspect", dates, "--steps", "--by", "head", code=2)
     assert "--by divides the values of one batch" in shown.err
+
+
+def test_a_run_that_reads_no_text_is_refused(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["train", "feedforward", "--set=steps=2", "--set=fuse=false", "--run", run]) == 0
+    words = (("patch", run, "--clean", "a", "--corrupt", "b"), ("lens", run, "a"))
+    for given, instead in zip(words, ("gg.attribution", "gg.logit_lens"), strict=True):
+        shown = output(capsys, *given, code=2).err
+        assert "does not read a text" in shown and instead in shown
