@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -138,12 +139,13 @@ def sections(small: bool = False) -> Mapping[str, Section]:
 
 
 def rows_of(name: str, section: Section, device: Any) -> Iterator[Row]:
-    """The rows of a section; what it raises is one as well."""
+    """The rows of a section; what it raises is one as well, its traceback goes to stderr."""
     started = time.monotonic()
     try:
         yield from section(device)
         yield Row(name, "seconds", f"{time.monotonic() - started:.1f}")
     except Exception as problem:
+        traceback.print_exc()
         reason = " ".join(str(problem).split())[:300]
         yield Row(name, "failed", f"{type(problem).__name__}: {reason}", False)
 
