@@ -41,7 +41,7 @@ from graphgrad.backends.cupy.nvrtc import nvrtc
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.graph import constant, leaf_name
 
-HEADER = Path(__file__).parent / "gpu" / "cuda_cpu.h"
+HEADERS = [Path(__file__).parent / "gpu" / f"cuda_cpu{part}.h" for part in ("", "_tensor")]
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 FLAGS = ("-std=c++17", "-Og", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing")
 try:
@@ -70,12 +70,12 @@ def compiled(source: str, *flags: str, shared: bool = True) -> Path:
     """The library (or program) of a text, compiled unless that was done before."""
     assert COMPILER is not None
     every = (*FLAGS, *(("-shared",) if shared else ()), *flags)
-    key = "\0".join([COMPILER, *every, HEADER.read_text(), source])
+    key = "\0".join([COMPILER, *every, *(its.read_text() for its in HEADERS), source])
     path = _folder() / hashlib.sha256(key.encode()).hexdigest()[:32]
     if not path.exists():
         text, made = path.with_suffix(f".{os.getpid()}.cpp"), path.with_suffix(f".{os.getpid()}")
         text.write_text(source)
-        command = [COMPILER, *every, "-I", str(HEADER.parent), str(text), "-o", str(made)]
+        command = [COMPILER, *every, "-I", str(HEADERS[0].parent), str(text), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         made.replace(path)
