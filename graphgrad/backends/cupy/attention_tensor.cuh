@@ -16,15 +16,20 @@ __device__ inline int lane_of() { return threadIdx.x % 32; }
 // widths and strides are multiples; it has to be waited for.
 template <int ROWS, int WIDTH, int STRIDE, int VECTOR, int THREADS, class T>
 __device__ inline void fetch(T* tile, const Matrix<T>& from) {
-    constexpr int PACKS = WIDTH / VECTOR;
-#pragma unroll 4
-    for (int place = threadIdx.x; place < ROWS * PACKS; place += THREADS) {
-        const int row = place / PACKS, column = place % PACKS * VECTOR;
-        const bool there = row < from.rows && column < from.columns;
+    constexpr int PACKS = WIDTH / VECTOR, EVEN = THREADS % PACKS == 0 ? THREADS / PACKS : 0;
+    const int first = threadIdx.x / PACKS, rows = int(minimum(from.rows, (long long)ROWS));
+    const T* begin = from.from + first * from.stride;
+#pragma unroll
+    for (int n = 0; n < (ROWS * PACKS + THREADS - 1) / THREADS; ++n) {
+        const int place = threadIdx.x + n * THREADS;
+        const int row = EVEN ? first + n * EVEN : place / PACKS;
+        const int column = (EVEN ? threadIdx.x : place) % PACKS * VECTOR;
+        if (ROWS * PACKS % THREADS && place >= ROWS * PACKS) break;
+        const bool there = row < rows && column < from.columns;
+        const T* its = begin + (row - first) * from.stride + column;
         T* to = tile + row * STRIDE + column;
-        const T* its = from.from + (there ? row * from.stride + column : 0);
         if constexpr (VECTOR > 1)
-            begin_copy<int(VECTOR * sizeof(T))>(to, its, there);
+            begin_copy<int(VECTOR * sizeof(T))>(to, there ? its : from.from, there);
         else if (there)
             *to = *its;
         else
@@ -127,7 +132,7 @@ __device__ inline float half_of_row(const Matrix<T>& a, const Matrix<T>& b, int 
 template <int WIDTH, int STRIDE, int VECTOR, class T>
 __device__ inline void write_tile(
     T* tile, const float (&sums)[WIDTH / 8][4], float factor0, float factor1, T* to,
-    long long stride, long long rows, int columns) {
+    long long stride, int rows, int columns) {
     constexpr int PACKS = WIDTH / VECTOR;
     const int lane = lane_of(), g = lane / 4, t = lane % 4;
     __syncwarp();  // what was there has been read
@@ -161,7 +166,8 @@ struct Random {
         const Pack<unsigned, 4> words = philox(unsigned(group), stream, step, seed);
         unsigned found = 0;
 #pragma unroll
-        for (int k = 0; k < 4; ++k) found |= (words.at[k] >= threshold ? 1u : 0u) << k;
+        for (int k = 0; k < 4; ++k)
+            if (words.at[k] >= threshold) found |= 1u << k;
         return found;
     }
 };
@@ -170,8 +176,8 @@ struct Random {
 // of the first row and column on.
 template <int ROWS, int COLUMNS, int THREADS, bool MASKED, bool DROPPED>
 __device__ inline void mark(
-    unsigned char* marks, const bool* mask, long long mask_row, long long mask_key, long long rows,
-    long long columns, long long element, long long keys, const Random& random) {
+    unsigned char* marks, const bool* mask, long long mask_row, long long mask_key, int rows,
+    int columns, long long element, long long keys, const Random& random) {
 #pragma unroll 1
     for (int place = threadIdx.x; place < ROWS * COLUMNS / 4; place += THREADS) {
         const int row = place / (COLUMNS / 4), column = place % (COLUMNS / 4) * 4;
@@ -183,7 +189,8 @@ __device__ inline void mark(
             const bool seen = !MASKED
                 || (row < rows && column + k < columns
                     && mask[row * mask_row + (column + k) * mask_key]);
-            found |= ((seen ? SEEN : 0) | (kept >> k & 1 ? KEPT : 0)) << 8 * k;
+            if (seen) found |= SEEN << 8 * k;
+            if (kept >> k & 1) found |= KEPT << 8 * k;
         }
         *reinterpret_cast<unsigned*>(marks + row * (COLUMNS + 8) + column) = found;
     }

@@ -31,8 +31,13 @@ PACK = 8
 SHARED_BYTES = 48 << 10
 SHAPES = ((4, 32, 2), (4, 32, 1), (2, 32, 1))
 """Warps, columns and buffers of a tile on tensor cores: the first that there is room for."""
-HELD = 64
-"""Up to so many features, the rows of a warp stay in registers."""
+PART = 16
+"""Columns that a kernel of deltas computes at once."""
+NARROW = 64
+BLOCKS = 4
+"""Blocks that share a processor where heads have no more features: 128 registers a thread."""
+HELD = 0
+"""Up to so many features, the rows of a warp stay in registers in the kernels of deltas."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,7 @@ class TensorTiles:
         """What the text of a kernel says of it that reads and writes these."""
         warps, columns, buffers = self.shape
         found = {"threads": 32 * warps, "rows": 16 * warps, "columns": columns, "buffers": buffers}
+        found |= {"part": PART, "blocks": BLOCKS if self.sizes.widest <= NARROW else 1}
         found |= {"stride": self.stride, "vector": min(heads.vector for heads in moved)}
         for kind, width in (("", self.sizes.width), ("value_", self.sizes.value_width)):
             found[f"{kind}padded"] = -(-width // 16) * 16

@@ -1,9 +1,9 @@
-// What a warp can have its tensor cores do, and what feeds them: one function for each instruction,
+// What a warp can have its tensor cores do, and what feeds them: a function for each instruction,
 // of devices from sm_80 on. "Parallel Thread Execution ISA" (NVIDIA) says which lane has which
-// numbers; tests/gpu/cuda_cpu.h has the same functions for a processor.
+// numbers; tests/gpu/cuda_cpu_tensor.h has the same functions for a processor.
 //
 // A fragment is a lane's share of a matrix. With g = lane / 4 and t = lane % 4, and two numbers of
-// 16 bits in each word, the one of the lower column (or row, of the right matrix) in the lower half:
+// 16 bits in each word, that of the lower column (or row, of the right matrix) in the lower half:
 // - left matrix [16][16]: rows g, g + 8, g, g + 8, columns 2t and 2t + 1, of the last two words
 //   8 columns further;
 // - right matrix [16][8]: column g, rows 2t and 2t + 1, of the second word 8 rows further;
