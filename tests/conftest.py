@@ -27,7 +27,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Takes the thousands of collected tests out of what the collector traverses again and again."""
+    """Spares the garbage collector traversing the thousands of collected tests again and again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
