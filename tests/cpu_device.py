@@ -24,6 +24,7 @@ import pytest
 from gemm_numpy import blas
 
 from graphgrad.backends.arguments import RowTable
+from graphgrad.backends.cupy.kernel_files import device_functions
 from graphgrad.backends.cupy.launches import (
     ARENA,
     NUMBERS,
@@ -37,13 +38,12 @@ from graphgrad.backends.cupy.launches import (
     Product,
     Rows,
 )
-from graphgrad.backends.cupy.module import module_text
 from graphgrad.backends.cupy.nvrtc import nvrtc
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.graph import constant, leaf_name
 
 _KERNEL = re.compile(r"__global__ .*?(\w+)\(\n")
-HEADER = Path(__file__).parent / "gpu" / "cuda_cpu.h"
+HEADERS = [Path(__file__).parent / "gpu" / f"cuda_cpu{part}.h" for part in ("", "_tensor")]
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 FLAGS = ("-std=c++17", "-Og", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing")
 try:
@@ -62,7 +62,7 @@ class LaunchError(Exception):
 
 def source_of(kernels: Mapping[str, str]) -> str:
     """All kernels with the header in front."""
-    return _launchable(module_text(kernels), kernels)
+    return _launchable("\n".join([device_functions(), *kernels.values()]), kernels)
 
 
 def _launchable(text: str, names: Iterable[str]) -> str:
@@ -73,12 +73,12 @@ def compiled(source: str, *flags: str, shared: bool = True) -> Path:
     """The library (or program) of a text, compiled unless that was done before."""
     assert COMPILER is not None
     every = (*FLAGS, *(("-shared",) if shared else ()), *flags)
-    key = "\0".join([COMPILER, *every, HEADER.read_text(), source])
+    key = "\0".join([COMPILER, *every, *(its.read_text() for its in HEADERS), source])
     path = _folder() / hashlib.sha256(key.encode()).hexdigest()[:32]
     if not path.exists():
         text, made = path.with_suffix(f".{os.getpid()}.cpp"), path.with_suffix(f".{os.getpid()}")
         text.write_text(source)
-        command = [COMPILER, *every, "-I", str(HEADER.parent), str(text), "-o", str(made)]
+        command = [COMPILER, *every, "-I", str(HEADERS[0].parent), str(text), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         made.replace(path)

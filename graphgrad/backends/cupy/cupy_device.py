@@ -20,7 +20,7 @@ from graphgrad.backends.cupy.cublaslt import Addresses
 from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
 from graphgrad.backends.cupy.launches import Gemm, Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
-from graphgrad.backends.cupy.product_libraries import open_libraries
+from graphgrad.backends.cupy.product_libraries import has_slow_bits, open_libraries
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.memory import OutOfMemoryError, size_text
 
@@ -176,7 +176,7 @@ class CupyDevice:
 
     def takes(self, gemm: Gemm) -> bool:
         with self.active():
-            return self.libraries.takes(gemm)
+            return not has_slow_bits(gemm) and self.libraries.takes(gemm)
 
     def workspace_bytes(self, gemm: Gemm) -> int:
         with self.active():
