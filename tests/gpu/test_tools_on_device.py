@@ -14,6 +14,7 @@ from train_command import begin, write_lines
 import graphgrad as gg
 from graphgrad.performance.bench_runner import batches_of
 from graphgrad.performance.bench_worker import TIMING, Workload
+from graphgrad.tools import train
 from graphgrad.tools.main import main
 from graphgrad.tools.peers import graphgrad_peer
 
@@ -57,7 +58,10 @@ def test_a_translation_run_is_trained_and_used_on_the_device(device, here, capsy
 
 @needs_compiler
 def test_a_run_of_a_device_is_used_where_there_is_none(device, here, capsys, monkeypatch):
-    said(capsys, "train", "feedforward", "--run", "run", "--backend", "cupy", "--set", "steps=3")
+    monkeypatch.setattr(train, "busy_note", lambda: "the processor is busy")
+    words = ["train", "feedforward", "--set", "steps=3"]
+    assert "busy" in said(capsys, *words, "--run", "other")
+    assert "busy" not in said(capsys, *words, "--run", "run", "--backend", "cupy")
     monkeypatch.undo()
     monkeypatch.chdir(here)
     monkeypatch.setitem(sys.modules, "cupy", None)
