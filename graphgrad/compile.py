@@ -234,6 +234,16 @@ class Compiled(Single, Displayed):
         return self.program().source
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What has been found of the backend's device by now that its user should know, such as
+        kernels that failed a trial and are not used.
+
+        >>> gg.compile(gg.Graph({"y": gg.tanh(gg.input("x", "n"))})).notes
+        ()
+        """
+        return self._backend.notes
+
+    @property
     def program_count(self) -> int:
         """The number of programs that are kept now.
 

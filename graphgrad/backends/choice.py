@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from graphgrad.backends.cupy.backend import lower as lower_for_device
 from graphgrad.backends.cupy.cupy_device import open_device
 from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.backends.cupy.product_groups import join_products
@@ -39,11 +38,16 @@ class Backend(Room, Protocol):
     def placed(self, state: State) -> State:
         """The state where programs need no copy of it."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has been found of it by now that its user should know."""
+
 
 class NumpyBackend:
     """The processor."""
 
     place, unchecked = "this machine", UNCHECKED
+    notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._workspaces = Workspaces()
@@ -79,6 +83,10 @@ class DeviceBackend:
     def place(self) -> str:
         return self.memory.device.name
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.memory.attention.notes
+
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
         with self.memory.lock:
             return join_products(schedule, groups, self.memory.device.takes)
@@ -103,10 +111,7 @@ class DeviceBackend:
     def _program(self, plan: Plan) -> DeviceProgram:
         known = self._lowered
         if known is None or known[0] is not plan:
-            self._lowered = known = (
-                plan,
-                lower_for_device(plan, workspace=self.memory.device.workspace_bytes),
-            )
+            self._lowered = known = plan, self.memory.lowered(plan)
         return known[1]
 
 
