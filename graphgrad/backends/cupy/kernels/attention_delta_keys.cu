@@ -22,17 +22,17 @@ $strides
     $number* weights = weights_memory[0].at;
     $number* staged = staged_memory[0].at;
     const int lane = threadIdx.x % 16, line = threadIdx.x / 16;
-    const Tile tile = tile_of(tiles, inner, 16 * R, false);
-    const long long head = tile.head, first = tile.first;
-    const Matrix<$element> q = tile.matrix(
-        query, query_outer, query_inner, query_row, queries, $width);
-    const Matrix<$element> d = tile.matrix(
-        delta, delta_outer, delta_inner, delta_row, queries, $value_width);
-    const Matrix<$element> k = tile.matrix(
-        key, key_outer, key_inner, key_row, keys, $width).below(first);
-    const Matrix<$element> v = tile.matrix(
-        value, value_outer, value_inner, value_row, keys, $value_width).below(first);
-    mask += tile.outer * mask_outer + tile.inner * mask_inner;
+    const long long head = blockIdx.x / tiles, outer = head / inner, in = head % inner;
+    const long long first = (blockIdx.x % tiles) * 16 * R;
+    const Matrix<$element> q = {
+        query + outer * query_outer + in * query_inner, query_row, queries, $width};
+    const Matrix<$element> d = {
+        delta + outer * delta_outer + in * delta_inner, delta_row, queries, $value_width};
+    const Matrix<$element> k = Matrix<$element>{
+        key + outer * key_outer + in * key_inner, key_row, keys, $width}.below(first);
+    const Matrix<$element> v = Matrix<$element>{
+        value + outer * value_outer + in * value_inner, value_row, keys, $value_width}.below(first);
+    mask += outer * mask_outer + in * mask_inner;
     $number key_sums[R][$sums], value_sums[R][$value_sums], ones[R];
 #pragma unroll
     for (int r = 0; r < R; ++r) {
@@ -90,10 +90,10 @@ $strides
     if ($value)
         write_rows<$value_vector>(
             value_sums, ones,
-            tile.row(to_value, to_value_outer, to_value_inner, to_value_row, 0),
+            to_value + outer * to_value_outer + in * to_value_inner + first * to_value_row,
             to_value_row, keys - first, $value_width);
     if ($key)
         write_rows<$vector>(
-            key_sums, ones, tile.row(to_key, to_key_outer, to_key_inner, to_key_row, 0),
+            key_sums, ones, to_key + outer * to_key_outer + in * to_key_inner + first * to_key_row,
             to_key_row, keys - first, $width);
 }

@@ -20,15 +20,17 @@ $strides
     $number* weights = weights_memory[0].at;
     $number* staged = staged_memory[0].at;
     const int lane = threadIdx.x % 16, line = threadIdx.x / 16;
+    const long long head = blockIdx.x / tiles, outer = head / inner, in = head % inner;
     // the last queries have the most keys where later ones are hidden, so they are begun first
-    const Tile tile = tile_of(tiles, inner, 16 * R, $causal);
-    const long long head = tile.head, first = tile.first;
-    const Matrix<$element> q = tile.matrix(
-        query, query_outer, query_inner, query_row, queries, $width).below(first);
-    const Matrix<$element> k = tile.matrix(key, key_outer, key_inner, key_row, keys, $width);
-    const Matrix<$element> v = tile.matrix(
-        value, value_outer, value_inner, value_row, keys, $value_width);
-    mask += tile.outer * mask_outer + tile.inner * mask_inner;
+    const long long tile = blockIdx.x % tiles;
+    const long long first = ($causal ? tiles - 1 - tile : tile) * 16 * R;
+    const Matrix<$element> q = Matrix<$element>{
+        query + outer * query_outer + in * query_inner, query_row, queries, $width}.below(first);
+    const Matrix<$element> k = {
+        key + outer * key_outer + in * key_inner, key_row, keys, $width};
+    const Matrix<$element> v = {
+        value + outer * value_outer + in * value_inner, value_row, keys, $value_width};
+    mask += outer * mask_outer + in * mask_inner;
     $number sums[R][$value_sums], largest[R], total[R];
 #pragma unroll
     for (int r = 0; r < R; ++r) {
@@ -88,6 +90,6 @@ $strides
     }
     if ($values)
         write_rows<$value_vector>(
-            sums, factors, tile.row(out, out_outer, out_inner, out_row, 0), out_row,
+            sums, factors, out + outer * out_outer + in * out_inner + first * out_row, out_row,
             queries - first, $value_width);
 }
