@@ -9,6 +9,7 @@ from graphgrad.graph.node import Operation, constant, extent
 from graphgrad.ops import (
     arithmetic,
     attention,
+    collectives,
     composite,
     contraction,
     frames,
@@ -46,6 +47,7 @@ from graphgrad.ops.arithmetic import (
     where,
 )
 from graphgrad.ops.attention import dot_product_attention
+from graphgrad.ops.collectives import all_reduce, sum_of_lower_ranks
 from graphgrad.ops.composite import (
     cross_entropy,
     half_squared_error,
@@ -110,6 +112,7 @@ FAMILIES = (
     ranking,
     writing,
     random,
+    collectives,
     composite,
     attention,
 )
@@ -135,7 +138,9 @@ __all__ = [
     "cross_entropy",
     "divide",
     "dot_product_attention",
+    "all_reduce",
     "dropout_mask",
+    "sum_of_lower_ranks",
     "equal",
     "erf",
     "exp",
