@@ -8,10 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import RanksError
-from graphgrad.ranks.communicator import REDUCE
-
-TIME_LIMIT = 60.0
-"""Seconds that a rank waits for the others."""
+from graphgrad.ranks.communicator import REDUCE, TIME_LIMIT
 
 
 class _Meeting:
@@ -27,6 +24,7 @@ class Threads:
 
     def __init__(self, rank: int, size: int, meeting: _Meeting) -> None:
         self.rank, self.size, self._meeting = rank, size, meeting
+        self.cores: int | None = None
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         arrays = self._exchanged((number, kind, x.shape, str(x.dtype)), x.copy())
@@ -34,8 +32,11 @@ class Threads:
         for array in arrays[1:]:
             REDUCE[kind](out, array, out=out)
 
-    def gather(self, value: bytes, number: int) -> list[bytes]:
+    def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         return list(self._exchanged((number,), value))
+
+    def fail(self, reason: str) -> None:
+        self._meeting.barrier.abort()
 
     def _exchanged(self, what: tuple[object, ...], value: Any) -> list[Any]:
         meeting = self._meeting

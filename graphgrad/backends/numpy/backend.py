@@ -100,8 +100,10 @@ def lower(
     """Lowers a plan to a program. `threads` is the number of threads of fused kernels (default: all
     cores of the process); programs with the same `workspaces` share memory; `communicator` is what
     the collectives of the graph use."""
-    source = render_program(plan, {**OVERRIDES, **_collectives(communicator or Lone())})
-    calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
+    ranks = communicator or Lone()
+    source = render_program(plan, {**OVERRIDES, **_collectives(ranks)})
+    threads = threads or ranks.cores or usable_cores()
+    calls = link(plan, source.calls, threads) if source.calls else None
     return PythonProgram(plan, source, calls, workspaces)
 
 
