@@ -68,9 +68,7 @@ def team_of(run: OpenRun, size: int, time_limit: float) -> Iterator[Team | None]
             _ended(follower)
 
 
-def _start(
-    memory: Path, rank: int, size: int, cores: int, folder: Path
-) -> subprocess.Popen[bytes]:
+def _start(memory: Path, rank: int, size: int, cores: int, folder: Path) -> subprocess.Popen[bytes]:
     words = [str(memory), str(rank), str(size), str(cores)]
     environment = dict(os.environ)
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):

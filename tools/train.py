@@ -17,8 +17,8 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
-from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.ranks import TIME_LIMIT
+from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
 from graphgrad.tools.ranks import team_of
@@ -226,9 +226,7 @@ def _as_typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _trained(
-    opened: OpenRun, shown: Progress, verify: bool, ranks: int, time_limit: float
-) -> int:
+def _trained(opened: OpenRun, shown: Progress, verify: bool, ranks: int, time_limit: float) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
     check_settings(opened)

@@ -47,7 +47,7 @@ from graphgrad.ops.arithmetic import (
     where,
 )
 from graphgrad.ops.attention import dot_product_attention
-from graphgrad.ops.collectives import all_reduce, sum_of_lower_ranks
+from graphgrad.ops.collectives import all_reduce
 from graphgrad.ops.composite import (
     cross_entropy,
     half_squared_error,
@@ -129,6 +129,7 @@ __all__ = [
     "FAMILIES",
     "absolute",
     "add",
+    "all_reduce",
     "argmax",
     "broadcast_to",
     "cast",
@@ -138,9 +139,7 @@ __all__ = [
     "cross_entropy",
     "divide",
     "dot_product_attention",
-    "all_reduce",
     "dropout_mask",
-    "sum_of_lower_ranks",
     "equal",
     "erf",
     "exp",

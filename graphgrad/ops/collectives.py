@@ -34,15 +34,11 @@ def _infer_all_reduce(x: TensorType, *before: TensorType, kind: str, number: int
     return x
 
 
-def _compute_all_reduce(
-    xp: Any, out: Any, x: Any, *before: Any, kind: str, number: int
-) -> None:
+def _compute_all_reduce(xp: Any, out: Any, x: Any, *before: Any, kind: str, number: int) -> None:
     xp.copyto(out, x)
 
 
-def _delta_all_reduce(
-    delta: Node, y: Node, x: Node, *before: Node
-) -> tuple[Node | None, ...]:
+def _delta_all_reduce(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Node | None, ...]:
     if y.attributes["kind"] != SUM:
         raise ValueError(f"the {y.attributes['kind']} over ranks has no delta rule")
     return (all_reduce(delta), *(None for _ in before))
@@ -88,23 +84,17 @@ def _compute_lower_ranks(xp: Any, out: Any, x: Any, *before: Any, number: int) -
     out.fill(0)
 
 
-@operation(
-    infer=_infer_lower_ranks,
-    formula="Σ over lower ranks of x",
-    compute=_compute_lower_ranks,
-    delta=lambda delta, y, x, *before: (None,) * (1 + len(before)),
-    delta_formula="0: x is an integer",
+sum_of_lower_ranks = Operation(
+    "sum_of_lower_ranks",
+    _infer_lower_ranks,
+    "Σ over lower ranks of x",
+    _compute_lower_ranks,
+    lambda delta, y, x, *before: (None,) * (1 + len(before)),
+    "0: x is an integer",
     samples=(sample(integer(below=9), number=0),),
     collective=True,
-    example=("gg.sum_of_lower_ranks(gg.constant(4))", "int32[]"),
 )
-def sum_of_lower_ranks(
-    x: Node, before: Node | None = None, number: int = -1, name: str | None = None
-) -> Node:
-    """The sum of the integer x over the ranks below this one: 0 on rank 0. Of the sizes of the
-    parts of a batch it is the number of the first example of a part."""
-    heads = (x,) if before is None else (x, before)
-    return sum_of_lower_ranks.node(*heads, number=number, name=name)
-
+"""The sum of an integer over the ranks below this one: 0 on rank 0. Of the sizes of the parts of a
+batch it is the number of the first example of a part."""
 
 OPERATIONS: tuple[Operation, ...] = (all_reduce, sum_of_lower_ranks)

@@ -130,7 +130,11 @@ dropout_mask_of_part = Operation(
     samples=(
         sample(
             *(integer(below=9), integer(below=9), integer(below=9)),
-            **{"shape": (2, 5), "rate": 0.3, "stream": 3, "dtype": FLOAT32, "each": 5},
+            shape=(2, 5),
+            rate=0.3,
+            stream=3,
+            dtype=FLOAT32,
+            each=5,
         ),
     ),
     arity=3,

@@ -48,7 +48,8 @@ class Communicator(Protocol):
 class Lone:
     """The only rank."""
 
-    rank, size, cores = 0, 1, None
+    rank, size = 0, 1
+    cores: int | None = None
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         np.copyto(out, x)

@@ -10,7 +10,8 @@ share of the elements over all slots, in the order of the ranks, into the common
 have, each copies the result. The next chunk may use the slots at once (their sums are done), and
 the result is written again only when all ranks have arrived with it.
 
-`python tests/ranks/measure.py` compares it with MPI: on two busy cores it takes a fifth of the time.
+MPI does the same between machines; between processes of one machine, with fewer cores than ranks,
+it loses time by polling.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,12 +229,8 @@ def _steps(
     settings, step, saved = run.settings, int(run.state[STEP]), True
     observer = Observer(run.task.knowing_nothing, settings.warmup)
     while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
-        try:
+        with _saved_if_ranks_are_lost(run, step, validations):
             done = one_step(run, programs, step, interrupt)
-        except RanksError:  # the state is that of the step before, on all ranks that are left
-            if not saved:
-                _save(run, step, validations)
-            raise
         saved = False
         if done is None:
             break
@@ -316,6 +313,16 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
     """How figures are computed that have several definitions, where there are any."""
     signatures = dict(run.task.signatures())
     return {"signatures": signatures} if signatures else {}
+
+
+@contextmanager
+def _saved_if_ranks_are_lost(run: OpenRun, step: int, validations: Validations) -> Iterator[None]:
+    """Saves the state of the step before, which is that of all ranks that are left."""
+    try:
+        yield
+    except RanksError:
+        _save(run, step, validations)
+        raise
 
 
 def _save(run: OpenRun, step: int, validations: Validations) -> None:

@@ -100,7 +100,7 @@ def lower(
     """Lowers a plan to a program. `threads` is the number of threads of fused kernels (default: all
     cores of the process); programs with the same `workspaces` share memory; `communicator` is what
     the collectives of the graph use."""
-    ranks = communicator or Lone()
+    ranks: Communicator = communicator or Lone()
     source = render_program(plan, {**OVERRIDES, **_collectives(ranks)})
     threads = threads or ranks.cores or usable_cores()
     calls = link(plan, source.calls, threads) if source.calls else None
@@ -117,6 +117,8 @@ def _collectives(communicator: Communicator) -> Mapping[Operation, Callable[...,
 
     def lower_ranks(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int) -> None:
         values = communicator.gather(x.tobytes(), number)
-        out.fill(sum(int(np.frombuffer(value, x.dtype)[0]) for value in values[: communicator.rank]))
+        out.fill(
+            sum(int(np.frombuffer(value, x.dtype)[0]) for value in values[: communicator.rank])
+        )
 
     return {all_reduce: reduce, sum_of_lower_ranks: lower_ranks}
