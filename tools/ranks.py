@@ -27,7 +27,7 @@ from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
 from graphgrad.ranks import Communicator, Shared, create
 from graphgrad.training.runs import OpenRun, open_run
-from graphgrad.training.team import Team
+from graphgrad.training.team import Team, need_ranks
 
 OPENED = -3
 """The number of the message that says which run it is."""
@@ -43,6 +43,7 @@ def team_of(run: OpenRun, size: int, time_limit: float) -> Iterator[Team | None]
     if size == 1:
         yield None
         return
+    need_ranks(run, size)
     memory = create(size)
     cores = max(1, usable_cores() // size)
     followers: list[subprocess.Popen[bytes]] = []

@@ -87,8 +87,9 @@ class Shared:
         share = slice(self.rank * x.size // self.size, (self.rank + 1) * x.size // self.size)
         mine = result[share]
         mine[...] = slots[0][share]
-        for slot in slots[1:]:
-            reduce(mine, slot[share], out=mine)
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            for slot in slots[1:]:
+                reduce(mine, slot[share], out=mine)
         self._meet(what)
         out[...] = result
 

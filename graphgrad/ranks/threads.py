@@ -29,8 +29,9 @@ class Threads:
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         arrays = self._exchanged((number, kind, x.shape, str(x.dtype)), x.copy())
         np.copyto(out, arrays[0])
-        for array in arrays[1:]:
-            REDUCE[kind](out, array, out=out)
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            for array in arrays[1:]:
+                REDUCE[kind](out, array, out=out)
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         return list(self._exchanged((number,), value))

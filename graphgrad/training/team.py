@@ -36,17 +36,28 @@ _AGREE, _NEXT = -1, -2
 Arrays = Mapping[str, np.ndarray]
 
 
+def need_ranks(run: OpenRun, size: int) -> None:
+    """Raises ConfigurationError for what several ranks cannot do, and DeclarationError for a graph
+    whose batch cannot be split."""
+    if run.settings.inspect_every:
+        raise ConfigurationError(
+            "figures of values are recorded by one rank only",
+            fix="--set inspect_every=0, or train on one rank",
+        )
+    if run.settings.backend != "numpy":
+        raise ConfigurationError(
+            "several ranks train on processors only", fix="--backend numpy, or one rank"
+        )
+    part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
+    split_batch(run.graph)
+
+
 class Team:
     """One rank's part in the training of a run. Raises RanksError where another one has opened
-    another run, or another version of graphgrad, ConfigurationError for what ranks cannot do."""
+    another run, or uses another version of graphgrad."""
 
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
         settings = run.settings
-        if settings.inspect_every:
-            raise ConfigurationError(
-                "figures of values are recorded by one rank only",
-                fix="--set inspect_every=0, or train on one rank",
-            )
         self.communicator, self._number = communicator, run.next_batch
         graph = split_batch(run.graph)
         self._axes = axes_of(graph)
