@@ -1,56 +1,81 @@
-"""Products of one matrix with several others, as one launch: a batch.
+"""Products with the deltas of one attention, which lie side by side: a batch, one launch.
 
-    query.w.delta = xᵀ · δ_query                     the deltas of one attention lie side by side,
-    key.w.delta   = xᵀ · δ_key           1 launch    in the place that the plan gives all of them
-    value.w.delta = xᵀ · δ_value
+    query.w.delta = xᵀ · δ_query         δ_query · W_queryᵀ
+    key.w.delta   = xᵀ · δ_key           δ_key · W_keyᵀ
+    value.w.delta = xᵀ · δ_value         δ_value · W_valueᵀ
 
-The inner size of such a product is that of a batch of sentences, and its result is small: one by
-itself leaves most of a device idle. Where the arrays turn out not to lie at equal distances, each
-is a launch by itself.
+Such products are small: one by itself leaves most of a device idle. The inner size of those on the
+left is that of a batch of sentences, the result that of a weight. Where the arrays turn out not to
+lie at equal distances, each product is a launch by itself; the casts of weights to 16 bits, which
+are the first values of a program, mostly do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from graphgrad import ops
+from graphgrad.backends.cupy.kernel_files import joined_axes
 from graphgrad.backends.cupy.launches import Array
 from graphgrad.fusion import Group
-from graphgrad.graph import Node
+from graphgrad.graph import LEAVES, Node
 from graphgrad.schedule import Schedule
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ProductBatch(Group):
-    """Products whose left sides are one value, in the order in which their right sides lie."""
+    """Products with values that one step computes, in the order in which these lie."""
 
 
 def join_batches(schedule: Schedule, groups: Sequence[Group]) -> list[Group]:
     """The groups in order, with products joined in the place of the last of them."""
     source_of = {node: group for group in groups if _is_source(group) for node in group.outputs}
     number_of = {node: number for number, group in enumerate(groups) for node in group.outputs}
-    alike: dict[Hashable, list[Node]] = {}
+    alike: dict[tuple[Any, ...], list[Node]] = {}
     for group in groups:
         product = group.nodes[0]
-        if len(group.nodes) > 1 or product.operation is not ops.matmul:
+        if len(group.nodes) > 1 or not _is_one_matrix(product):
             continue
-        source = source_of.get(_root(schedule, product.heads[1]))
-        if source is not None and product not in schedule.graph.updates.values():
-            left, right = product.heads
-            shapes = left, right.type, tuple(product.attributes.values())
-            sides = product in schedule.before_guards
-            alike.setdefault((source, product.type, *shapes, sides), []).append(product)
+        if product in schedule.graph.updates.values():
+            continue
+        for side in (0, 1):
+            source = source_of.get(_root(schedule, product.heads[side]))
+            if source is not None and (side or _is_placed(schedule, product.heads[1])):
+                key = _key(product, source, side, product in schedule.before_guards)
+                alike.setdefault(key, []).append(product)
+                break
     found: dict[int, list[Group]] = {}
-    for (source, *_), products in alike.items():
+    ordered = _ordered(schedule, alike)
+    for (source, side, *_), products in alike.items():
         numbers = [number_of[product] for product in products]
-        if len(products) < 2 or _read_before(schedule, groups, products, max(numbers)):
+        between = groups[min(numbers) : max(numbers) + 1]
+        if len(products) < 2 or _are_read(schedule, between, products):
             continue
         found |= {number: [] for number in numbers}
-        found[max(numbers)] = [_batch(schedule, source, products)]
-        place = groups.index(source)
-        found[place] = [replace(source, side_by_side=True)]
+        found[groups.index(source)] = [ordered[source]]
+        found[max(numbers)] = [_batch(schedule, ordered[source], side, products)]
     return [its for number, group in enumerate(groups) for its in found.get(number, [group])]
+
+
+def _ordered(
+    schedule: Schedule, alike: Mapping[tuple[Any, ...], Sequence[Node]]
+) -> dict[Group, Group]:
+    """The sources, with what they compute side by side, in the order of the values that it is
+    multiplied with from the right."""
+    position: dict[Node, int] = {}
+    for (_, side, *_), products in alike.items():
+        for left, right in (product.heads for product in products if not side):
+            position[_root(schedule, left)] = schedule.graph.position(_root(schedule, right))
+    return {
+        source: replace(
+            source,
+            outputs=tuple(sorted(source.outputs, key=lambda node: position.get(node, -1))),
+            side_by_side=True,
+        )
+        for source, *_ in alike
+    }
 
 
 def _is_source(group: Group) -> bool:
@@ -65,26 +90,49 @@ def _root(schedule: Schedule, node: Node) -> Node:
     return node
 
 
-def _read_before(
-    schedule: Schedule, groups: Sequence[Group], products: Sequence[Node], last: int
-) -> bool:
-    """Whether a product is read before the last of them is computed."""
-    read = {_root(schedule, head) for group in groups[: last + 1] for head in group.inputs}
+def _key(product: Node, source: Group, side: int, early: bool) -> tuple[Any, ...]:
+    """What is equal for the products of a batch; a left side is one for all if the right is not."""
+    types = (product.type, *(head.type for head in product.heads))
+    left = product.heads[0] if side else None
+    return source, side, left, early, types, tuple(product.attributes.values())
+
+
+def _are_read(schedule: Schedule, groups: Sequence[Group], products: Sequence[Node]) -> bool:
+    """Whether one of the groups reads a product."""
+    read = {_root(schedule, head) for group in groups for head in group.inputs}
     return not read.isdisjoint(products)
 
 
-def _batch(schedule: Schedule, source: Group, products: Sequence[Node]) -> ProductBatch:
+def _is_one_matrix(node: Node) -> bool:
+    """Whether a node is a product with one matrix on the right, and one, or rows of rows, on the
+    left."""
+    if node.operation is not ops.matmul or node.heads[1].rank != 2:
+        return False
+    return node.heads[0].rank == 2 or not node.attributes["transpose_a"]
+
+
+def _is_placed(schedule: Schedule, node: Node) -> bool:
+    """Whether the plan says where a value lies, and not a user."""
+    return _root(schedule, node).operation not in LEAVES
+
+
+def _batch(schedule: Schedule, source: Group, side: int, products: Sequence[Node]) -> ProductBatch:
     order = {node: number for number, node in enumerate(source.outputs)}
-    nodes = tuple(sorted(products, key=lambda its: order[_root(schedule, its.heads[1])]))
+    nodes = tuple(sorted(products, key=lambda its: order[_root(schedule, its.heads[side])]))
     inputs = dict.fromkeys(head for node in nodes for head in node.heads)
     return ProductBatch(nodes, tuple(inputs), nodes, side_by_side=True)
 
 
 def stacked(arrays: Sequence[Array]) -> Array | None:
-    """Arrays as one, with an axis more; None unless they are alike and lie at equal distances."""
+    """Matrices as one array with an axis more, rows of rows as rows; None unless they are alike
+    and lie at equal distances."""
     first, second = arrays[:2]
+    sizes, strides, _ = joined_axes(first.shape[:-1], first.strides[:-1], first.strides[:-1])
+    if len(sizes) > 1:
+        return None
     step = second.offset - first.offset
     wanted = [replace(first, offset=first.offset + place * step) for place in range(len(arrays))]
     if list(arrays) != wanted or step < 0:
         return None
-    return replace(first, shape=(len(arrays), *first.shape), strides=(step, *first.strides))
+    shape = len(arrays), *sizes, first.shape[-1]
+    return replace(first, shape=shape, strides=(step, *strides, first.strides[-1]))
