@@ -48,14 +48,13 @@ def join_batches(schedule: Schedule, groups: Sequence[Group]) -> list[Group]:
                 break
     found: dict[int, list[Group]] = {}
     ordered = _ordered(schedule, alike)
-    for (source, side, *_), products in alike.items():
-        numbers = [number_of[product] for product in products]
-        between = groups[min(numbers) : max(numbers) + 1]
-        if len(products) < 2 or _are_read(schedule, between, products):
-            continue
-        found |= {number: [] for number in numbers}
-        found[groups.index(source)] = [ordered[source]]
-        found[max(numbers)] = [_batch(schedule, ordered[source], side, products)]
+    for (source, side, *_), its in alike.items():
+        for products in _until_read(schedule, groups, {each: number_of[each] for each in its}):
+            numbers = [number_of[product] for product in products]
+            if len(products) > 1:
+                found |= {number: [] for number in numbers}
+                found[groups.index(source)] = [ordered[source]]
+                found[max(numbers)] = [_batch(schedule, ordered[source], side, products)]
     return [its for number, group in enumerate(groups) for its in found.get(number, [group])]
 
 
@@ -97,10 +96,19 @@ def _key(product: Node, source: Group, side: int, early: bool) -> tuple[Any, ...
     return source, side, left, early, types, tuple(product.attributes.values())
 
 
-def _are_read(schedule: Schedule, groups: Sequence[Group], products: Sequence[Node]) -> bool:
-    """Whether one of the groups reads a product."""
-    read = {_root(schedule, head) for group in groups for head in group.inputs}
-    return not read.isdisjoint(products)
+def _until_read(
+    schedule: Schedule, groups: Sequence[Group], number_of: Mapping[Node, int]
+) -> list[list[Node]]:
+    """Products by the numbers of their groups: those together of which none is read before the last
+    is computed."""
+    runs: list[list[Node]] = [[]]
+    for product, number in number_of.items():
+        between = groups[number_of[runs[-1][0]] : number] if runs[-1] else []
+        read = {_root(schedule, head) for group in between for head in group.inputs}
+        if not read.isdisjoint(runs[-1]):
+            runs.append([])
+        runs[-1].append(product)
+    return runs
 
 
 def _is_one_matrix(node: Node) -> bool:
