@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from small_runs import QUIET, interrupt, losses, state_bytes
 
+from graphgrad.compile import Compiled
 from graphgrad.data.byte_pairs import train_byte_pairs
 from graphgrad.data.vocabulary import PAD
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.graph import initial_state
-from graphgrad.models import transformer
+from graphgrad.models import builtin_recipe, recipe_names, transformer
 from graphgrad.models.transformer import Settings, task
+from graphgrad.training.accumulation import PART
+from graphgrad.training.averaging import average_run, kept_steps
 from graphgrad.training.configuration import PLACES
+from graphgrad.training.held_out import DECODING, EVALUATED
 from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
@@ -81,11 +85,7 @@ def test_what_is_said_at_the_start_is_what_happens(files):
         tuple(made.feeds(n)[name].shape for name in ("source", "target_output")) for n in range(200)
     }
     about = "\n".join(made.about())
-    assert f"programs: {len(shapes)} for training steps" in about and len(shapes) <= 4
-    state = initial_state(made.graph)
-    made.validate(state), made.examples(state), made.validate(state)
-    translating = made.translate.decoder.programs.count
-    assert about.endswith(f"for the loss of held-out pairs, {translating} to translate them")
+    assert f"whole run: {len(shapes)} for training steps" in about and len(shapes) <= 4
     count = next(
         n for n in range(1, 200) if f"batches: {n} an epoch, of at most 60 tokens" in about
     )
@@ -121,6 +121,36 @@ def test_a_run_keeps_its_tokens_and_needs_no_data_to_translate(files, tokens, jo
         again.feeds(0)
 
 
+def test_no_more_programs_are_compiled_in_a_whole_run_than_is_said(files, tmp_path, monkeypatch):
+    """With validation, samples, an early end, and the evaluation after it."""
+    compiled, lowered = [], Compiled._lowered
+
+    def noted(self, sizes):
+        compiled.append(sizes)
+        return lowered(self, sizes)
+
+    monkeypatch.setattr(Compiled, "_lowered", noted)
+    long = " ".join(["red1"] * 40)  # longer than any of training
+    Path(files["test_source"]).write_bytes(gzip.compress(f"{long}\n{ROWS[80][0]}\n".encode()))
+    Path(files["test_target"]).write_text(f"{long}\nRED\n", encoding="utf-8")
+    settings = settings_of(files, steps=30, evaluate_every=8, patience=1, learning_rate=1e-12)
+    found = load_model("transformer", {"transformer": transformer})
+    run = create_run(found, settings, tmp_path / "run")
+    outcome = train(run, progress=QUIET())
+    assert outcome.step < 30 and outcome.figures["examples"] == 2
+    (line,) = [line for line in run.task.about() if line.startswith("programs: ")]
+    assert line == (
+        f"programs: {len(compiled)} in the whole run: 4 for training steps, one for each shape of "
+        "a batch; 3 for the loss of held-out pairs, 2 to translate them"
+    )
+
+
+def test_recipes_need_a_dozen_programs_at_most():
+    for recipe in map(builtin_recipe, recipe_names()):
+        if recipe.settings.get("batch_tokens"):
+            assert recipe.settings["buckets"] + EVALUATED + DECODING <= 12, recipe.name
+
+
 def test_a_tokenizer_from_a_file_is_kept_in_the_run(files, tmp_path):
     body = json.loads(train_byte_pairs([row[0] for row in ROWS], 280).to_json())
     (tmp_path / "tokenizer.json").write_text(json.dumps(body["tokenizer"]), encoding="utf-8")
@@ -137,9 +167,21 @@ def test_a_tokenizer_from_a_file_is_kept_in_the_run(files, tmp_path):
 
 
 def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
-    """With dropout, batches of several shapes, and files that were moved meanwhile."""
+    """Between the two batches of a step, with all that a run has: batches of several shapes,
+    dropout, gradients of several batches, moving averages, the best checkpoints kept, and files
+    that were moved meanwhile."""
     settings = settings_of(
-        files, dropout=0.2, steps=22, warmup=2, checkpoint_every=100, evaluate_every=8
+        files,
+        buckets=2,
+        dropout=0.2,
+        steps=12,
+        warmup=2,
+        accumulate=2,
+        average_decay=0.8,
+        keep_best=2,
+        keep_last=2,
+        checkpoint_every=3,
+        evaluate_every=4,
     )
     builtin = {"transformer": transformer}
     found = load_model("transformer", builtin)
@@ -148,7 +190,7 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
     first = create_run(found, settings, tmp_path / "parts")
     feeds, about = first.task.feeds, "\n".join(first.task.about())
     batches = next(n for n in range(22) if f"batches: {n} an epoch" in about)
-    stop = batches + batches // 2  # in the second epoch
+    stop = (batches + batches // 2) | 1  # batches, in the second epoch
 
     def interrupted(step):
         if step == stop - 1:
@@ -156,19 +198,28 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
         return feeds(step)
 
     object.__setattr__(first.task, "feeds", interrupted)
-    assert train(first, progress=QUIET()).step == stop and stop % batches
+    ended = train(first, progress=QUIET())
+    assert ended.ending == "interrupted" and ended.step == stop // 2 and stop % batches
     moved = {name: path + ".moved" for name, path in files.items()}
     for name, path in files.items():
         os.rename(path, moved[name])
     resumed = open_run(tmp_path / "parts", builtin, moved)
+    assert resumed.state[PART] == 1, "one batch of the step is part of the state"
     train(resumed, progress=QUIET())
     assert state_bytes(resumed.state) == state_bytes(whole.state)
     assert losses(resumed.folder) == losses(whole.folder)
+    steps = kept_steps(whole.folder)
+    assert kept_steps(resumed.folder) == steps and len(steps) == 3
+    means = [
+        average_run(run.folder.path, steps, tmp_path / f"mean-{name}", builtin)
+        for name, run in (("whole", whole), ("parts", resumed))
+    ]
+    assert state_bytes(means[0].state) == state_bytes(means[1].state) != state_bytes(whole.state)
     assert resumed.folder.read_json("evaluation.json") == whole.folder.read_json("evaluation.json")
     saved = whole.folder.read_json("evaluation.json")
     assert saved["signatures"].keys() == {"bleu", "chrf"} <= saved.keys()
     validated = [record for record in whole.folder.metrics() if "held_out_bleu" in record]
-    assert [record["step"] for record in validated] == [8, 16, 22]
+    assert [record["step"] for record in validated] == [4, 8, 12]
     assert all(record["signatures"] == saved["signatures"] for record in validated)
 
 
