@@ -217,7 +217,9 @@ class _Looks:
         """Some sources with their translations, and with the references where there are any."""
         shown = _shown(self.settings, self.data)
         sources = [each for each, _ in shown]
-        found = self.translator.finished(state, sources, shared=self.sizes(sources))
+        few = self.settings.reads_files or self.settings.batch_tokens  # else it needs no corpus
+        shared = self.sizes(sources) if few else None
+        found = self.translator.finished(state, sources, shared=shared)
         translated = [renderings[0].text for _, renderings in sorted(found, key=itemgetter(0))]
         readable = [_readable(self.settings, self.data, source) for source in sources]
         return [
