@@ -4,6 +4,7 @@ import { divergingColour, rampColour } from "../core/colouring.js";
 import { registerPanel } from "../core/contract.js";
 import { append, bidi, element, numberText, replaceChildren, shorten, visible } from "../core/elements.js";
 import { listen } from "../core/events.js";
+import { remember } from "../core/kept.js";
 import { page } from "../core/model.js";
 import { bitsOf, colourTable, floatsOf, sharpCanvas, themeColour } from "../core/packed.js";
 import { openTab } from "../core/panel_host.js";
@@ -161,6 +162,7 @@ function legend(kind, scale) {
 /* ------------------------------------------------------------ the panel */
 
 const remembered = { map: 0, head: 0, example: 0, query: 0, key: 0 };
+remember("attention", remembered);
 
 function showAttention(host, context) {
   const { section } = context;
