@@ -63,7 +63,8 @@ def sorting_task(
     tokens = TextTokens.build("character", ["".join(map(str, range(KINDS)))])
     size, offset = len(tokens), int(tokens.encode("0")[0])
     train, held_out = (part + offset for part in _parts(settings.seed))
-    decoder = Decoder(decodable(size, (*SILENT, EOS)), backend=settings.backend)
+    decoded = decodable(size, (*SILENT, EOS))
+    decoder = Decoder(decoded, backend=settings.backend)
     score = Score(training(size, training=False), backend=settings.backend)
 
     def right(state: State, sequences: np.ndarray) -> float:
@@ -97,6 +98,7 @@ def sorting_task(
         tokens=lambda feeds: int((feeds["following"] != PAD).sum()),
         examples=examples,
         generate=Writer(tokens, decoder, offset, LENGTH),
+        decodable=decoded,
         files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
         step=step_that_decays_matrices,
     )
