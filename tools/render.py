@@ -26,6 +26,7 @@ from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.decoding_graphs import GRAPHS, graph_in_use
 from graphgrad.tools.opening import (
     batch_of,
+    folder_of,
     is_run,
     model_of,
     refuse_model_option,
@@ -60,15 +61,20 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render transformer --precision bf16 --output casts.svg
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
+    graphgrad render runs/transformer-001 runs/transformer-002 --output both.html
     graphgrad render runs/feedforward-001 --example 0 --output example.svg
     graphgrad render transformer --overview --output overview.svg
     graphgrad render transformer --graph decoding --output decoding.svg
 """
+MIXED = True
 _BINARY = ("png", "pdf")
 
 
 OPTIONS = (
     Option("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
+    Option(
+        "others", nargs="*", metavar="RUN", help="for the page of a run, runs to draw beside it"
+    ),
     MODEL_OPTION,
     CHECKPOINT_OPTION,
     Option("--output", "-o", metavar="FILE", help="the file to write (default: print)"),
@@ -170,11 +176,13 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
+    as_page = (form or str(output and output.suffix).lower().removeprefix(".")) == "html"
+    _need_a_page(arguments, as_page)
     if arguments.overview:
         content = _overview(arguments, form or "")
         if output:
             write_atomically(output, content)
-    elif (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+    elif as_page:
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
@@ -223,7 +231,7 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
         graph = graph_in_use(found.task, arguments.graph, Path(arguments.model).stem)
         return build_page(graph, title=f"{arguments.model} {arguments.graph}", view=view).encode()
     if isinstance(found, OpenRun):
-        return run_page(found, view)
+        return run_page(found, view, [folder_of(path) for path in arguments.others])
     graph = _drawn(found, arguments.forward)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
@@ -258,6 +266,16 @@ def _annotations(
     return example_annotations(
         graph, feeds, found.state, name, found.step, batch, arguments.example
     )
+
+
+def _need_a_page(arguments: argparse.Namespace, as_page: bool) -> None:
+    """Raises ConfigurationError for further runs, which only the page of a run shows."""
+    page = as_page and not arguments.overview and is_run(arguments.model)
+    if arguments.others and (not page or arguments.forward or arguments.graph != "training"):
+        raise ConfigurationError(
+            f"{arguments.others[0]}: only the page of a run's training shows several runs",
+            fix="graphgrad render RUN RUN -o page.html",
+        )
 
 
 def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:

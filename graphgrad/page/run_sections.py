@@ -18,6 +18,7 @@ from graphgrad.page.section_attention import attention_section
 from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
+from graphgrad.page.section_training import training_section
 from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.reports.history import History, read_history
 from graphgrad.training.optimisers import STEP
@@ -30,7 +31,7 @@ GUARDS = ("loss", "gradient_norm")
 
 
 def run_sections(run: OpenRun, batch: int | None = None) -> dict[str, Any]:
-    """The sections `run`, `attention`, `passes` and `history` of a page that have data.
+    """The sections of a page that have data: run, attention, passes, training and history.
 
     `batch` is the number of the batch to compute from, by default that of the run's next step.
     """
@@ -52,9 +53,13 @@ def state_sections(run: OpenRun, batch: int | None = None) -> dict[str, Any]:
 
 
 def recorded_sections(run: OpenRun, others: Sequence[RunFolder] = ()) -> dict[str, Any]:
-    """The sections that are read from what the run has recorded so far."""
+    """The sections of what the run has recorded so far, its metrics beside those of others."""
     history, graph = _recorded(run), mixed_precision(run.graph, run.settings.precision)
-    found = {"history": None if history is None else history_section(history, graph)}
+    runs = [(folder.path.name, folder.metrics()) for folder in (run.folder, *others)]
+    found = {
+        "training": training_section(runs),
+        "history": None if history is None else history_section(history, graph),
+    }
     return {name: section for name, section in found.items() if section is not None}
 
 

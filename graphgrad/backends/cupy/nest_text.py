@@ -102,7 +102,9 @@ class _Printer:
         ]
         form = self._totals if geometry.chunk else self._flat if geometry.flat else self._rows
         whole = form(body)
-        head = f'extern "C" __global__ void __launch_bounds__({geometry.block}) kernel('
+        # two blocks at once, where threads would take so many registers that one has room alone
+        bounds = f"{geometry.block}, 2" if geometry.joined else str(geometry.block)
+        head = f'extern "C" __global__ void __launch_bounds__({bounds}) kernel('
         parameters = ",\n".join(f"    {parameter}" for parameter in self.parameters)
         lines = [head, f"{parameters})", "{", *indented(whole), "}", ""]
         return Kernel("\n".join(lines), tuple(self.words), geometry)

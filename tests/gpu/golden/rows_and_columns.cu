@@ -48,7 +48,7 @@
 //         v29 = v28 * v0 : float32    # multiply.rule.multiply
 //         v30 += v29, over the rows : float32    # row.delta
 
-extern "C" __global__ void __launch_bounds__(256) kernel(
+extern "C" __global__ void __launch_bounds__(256, 2) kernel(
     const long long rows,
     const long long height,
     const float* m0,
