@@ -63,8 +63,7 @@ def sorting_task(
     tokens = TextTokens.build("character", ["".join(map(str, range(KINDS)))])
     size, offset = len(tokens), int(tokens.encode("0")[0])
     train, held_out = (part + offset for part in _parts(settings.seed))
-    decoded = decodable(size, (*SILENT, EOS))
-    decoder = Decoder(decoded, backend=settings.backend)
+    decoder = Decoder(decodable(size, (*SILENT, EOS)), backend=settings.backend)
     score = Score(training(size, training=False), backend=settings.backend)
 
     def right(state: State, sequences: np.ndarray) -> float:
@@ -82,8 +81,7 @@ def sorting_task(
 
     def evaluate(state: State) -> dict[str, float]:
         trained = right(state, drawn(train, EXAMINED, 1))
-        figures = examined(state, EXAMINED)
-        return figures | {"trained_exact_match": trained, "examples": EXAMINED}
+        return examined(state, EXAMINED) | {"trained_exact_match": trained, "examples": EXAMINED}
 
     def examples(state: State) -> list[str]:
         shown = drawn(held_out, 2, 2)
@@ -98,7 +96,7 @@ def sorting_task(
         tokens=lambda feeds: int((feeds["following"] != PAD).sum()),
         examples=examples,
         generate=Writer(tokens, decoder, offset, LENGTH),
-        decodable=decoded,
+        decodable=decoder.programs.decodable,
         files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
         step=step_that_decays_matrices,
     )
