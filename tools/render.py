@@ -35,6 +35,7 @@ from graphgrad.tools.options import (
     CHECKPOINT_OPTION,
     MODEL_OPTION,
     PRECISION_OPTION,
+    TARGET_OPTION,
     OneOf,
     Option,
     add_options,
@@ -60,6 +61,7 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render transformer --precision bf16 --output casts.svg
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
+    graphgrad render runs/transformer-001 --text "de: 22. November 2026" --output it.html
     graphgrad render runs/feedforward-001 --example 0 --output example.svg
     graphgrad render transformer --overview --output overview.svg
     graphgrad render transformer --graph decoding --output decoding.svg
@@ -129,6 +131,14 @@ OPTIONS = (
     Option(
         "--example", type=int, metavar="I", help="for a run, the values of example I of the batch"
     ),
+    Option(
+        "--text",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="for the page of a run, a sentence whose attention it shows; may be repeated",
+    ),
+    TARGET_OPTION,
     PRECISION_OPTION,
     Option(
         "--set",
@@ -170,11 +180,17 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
+    is_page = (form or str(output and output.suffix).lower().removeprefix(".")) == "html"
+    if (arguments.text or arguments.target) and (arguments.overview or not is_page):
+        raise ConfigurationError(
+            "--text is for the page of a run",
+            fix="-o page.html; as a picture: graphgrad plot RUN --what heads --text …",
+        )
     if arguments.overview:
         content = _overview(arguments, form or "")
         if output:
             write_atomically(output, content)
-    elif (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+    elif is_page:
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
@@ -213,19 +229,20 @@ def _overview(arguments: argparse.Namespace, form: str) -> bytes:
 
 def _page(arguments: argparse.Namespace, view: View) -> bytes:
     """The page of a model's graph, or of a run with all sections for its newest state."""
-    for name in ("batch", "example"):
-        if getattr(arguments, name) is not None:
-            raise ConfigurationError(
-                f"the page shows a whole batch; --{name} is for pictures", fix="-o step.svg"
-            )
     found = _run_or_task(arguments)
+    _need_a_run(arguments, found)
     if arguments.graph != "training":
         graph = graph_in_use(found.task, arguments.graph, Path(arguments.model).stem)
         return build_page(graph, title=f"{arguments.model} {arguments.graph}", view=view).encode()
     task = found.task
-    sections = {} if arguments.forward or isinstance(found, _Model) else run_sections(found)
+    batch = batch_of(arguments.batch, found.next_batch) if isinstance(found, OpenRun) else 0
+    sections = {}
+    if isinstance(found, OpenRun) and not arguments.forward:
+        sections = run_sections(found, batch, arguments.example, arguments.text, arguments.target)
+    elif arguments.text or arguments.example is not None:
+        raise ConfigurationError("--forward leaves the values of a run out", fix="leave it out")
     graph = _drawn(found, arguments.forward)
-    feeds = task.feeds(found.next_batch if isinstance(found, OpenRun) else 0)
+    feeds = task.feeds(batch)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
         graph, sections=sections, title=title, sizes=sizes_of(graph, feeds), view=view
@@ -264,12 +281,12 @@ def _annotations(
 
 def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:
     """Raises ConfigurationError for options that only have a meaning with the values of a run."""
-    for name in ("batch", "example"):
-        if getattr(arguments, name) is None:
+    for name in ("batch", "example", "text"):
+        if getattr(arguments, name) in (None, []):
             continue
         if not isinstance(found, OpenRun) or arguments.graph != "training":
             raise ConfigurationError(
-                f"--{name} chooses values of a run's training step", fix=f"leave --{name} out"
+                f"--{name} is for the values of a run's training step", fix=f"leave --{name} out"
             )
 
 

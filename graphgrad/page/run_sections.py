@@ -7,42 +7,59 @@ attention, no recorded history) is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import UnknownNameError
+from graphgrad.figures.token_labels import token_labels
 from graphgrad.page.section_attention import attention_section
 from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
+from graphgrad.page.sentences import with_sentences
 from graphgrad.passes import sizes_of
+from graphgrad.rendering.example import one_example
 from graphgrad.reports.history import History, read_history
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.translation_data import SOURCE_FILE, TARGET_FILE
 
 GUARDS = ("loss", "gradient_norm")
 """The guards of a training step, as `train` sets them."""
 
 
-def run_sections(run: OpenRun, batch: int | None = None) -> dict[str, Any]:
+def run_sections(
+    run: OpenRun,
+    batch: int | None = None,
+    example: int | None = None,
+    texts: Sequence[str] = (),
+    answer: str = "",
+) -> dict[str, Any]:
     """The sections `run`, `attention`, `passes` and `history` of a page that have data.
 
-    `batch` is the number of the batch to compute from, by default that of the run's next step.
+    `batch` is the number of the batch to compute from, by default that of the run's next step;
+    `example` computes from one example of it. `texts` are sentences that the model reads, whose
+    attention is shown before that of the batch, with `answer` or what the model answers.
     """
     step = run.next_batch if batch is None else batch
     feeds = run.task.feeds(step)
+    if example is not None:
+        feeds = one_example(run.graph, feeds, example)
     sizes = sizes_of(run.graph, feeds)
+    tokens = token_labels(run.task.graph, run.task.files, run.task.labels)
     history, state = _recorded(run), _shown_state(run)
     found: dict[str, Any] = {
         "run": run_section(run.graph, feeds, state, run.folder.path.name, run.step, step),
-        "attention": attention_section(run.graph, feeds, state, tokens_of(run.task.files)),
+        "attention": attention_section(run.graph, feeds, state, tokens),
         "passes": pass_section(run.graph, sizes, GUARDS, run.settings.fuse),
         "history": None if history is None else history_section(history, run.graph),
     }
+    if example is not None:
+        for section in (found["run"], found["attention"] or {}):
+            section["example"] = example
+    if texts:
+        found["attention"] = with_sentences(found["attention"], run, texts, answer)
     return {name: section for name, section in found.items() if section is not None}
 
 
@@ -55,16 +72,6 @@ def _shown_state(run: OpenRun) -> Mapping[str, np.ndarray]:
     if 0 < run.step == run.settings.steps:
         return {**run.state, STEP: run.state[STEP] - 1}
     return run.state
-
-
-def tokens_of(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """The tokens of each input of ids, if the run is one of translation; else none."""
-    if SOURCE_FILE not in files or TARGET_FILE not in files:
-        return {}
-    source, target = (
-        tokens_from_json(files[name], name).tokens for name in (SOURCE_FILE, TARGET_FILE)
-    )
-    return {"source": source, "target_input": target, "target_output": target}
 
 
 def _recorded(run: OpenRun) -> History | None:
