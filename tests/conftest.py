@@ -1,13 +1,22 @@
 """Fixtures of the whole suite; makes the helpers beside this file importable from every test."""
 
+import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The machine code of tests is kept with their results, not with the user's."""
+    """The machine code of tests is kept with their results, not with the user's.
+
+    Bytecode is always kept: tests start some hundred processes, and each of them would compile
+    the whole package anew.
+    """
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    gc.disable()  # until all tests are collected: nothing of them is garbage
     if config.pluginmanager.hasplugin("cacheprovider"):  # without it, `-p no:cacheprovider`
         os.environ.setdefault("GRAPHGRAD_CACHE", str(config.cache.mkdir("graphgrad")))
 
@@ -15,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Folders are tested by two processes; a file alone is there sooner in one."""
     return 2 if any(Path(name.partition("::")[0]).is_dir() for name in config.args) else 0
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spares the garbage collector traversing the thousands of collected tests again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
+    gc.enable()
 
 
 @pytest.fixture

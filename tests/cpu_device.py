@@ -10,6 +10,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,8 @@ from graphgrad.backends.cupy.nvrtc import nvrtc
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.graph import constant, leaf_name
 
-HEADER = Path(__file__).parent / "gpu" / "cuda_cpu.h"
+_KERNEL = re.compile(r"__global__ .*?(\w+)\(\n")
+HEADERS = [Path(__file__).parent / "gpu" / f"cuda_cpu{part}.h" for part in ("", "_tensor")]
 COMPILER = shutil.which("g++") if sys.platform == "linux" else None
 FLAGS = ("-std=c++17", "-Og", "-w", "-fPIC", "-ffp-contract=off", "-fno-strict-aliasing")
 try:
@@ -60,22 +62,23 @@ class LaunchError(Exception):
 
 def source_of(kernels: Mapping[str, str]) -> str:
     """All kernels with the header in front."""
-    launchable = [f"LAUNCHABLE({name})" for name in kernels]
-    return "\n".join(
-        ['#include "cuda_cpu.h"', device_functions(), *kernels.values(), *launchable, ""]
-    )
+    return _launchable("\n".join([device_functions(), *kernels.values()]), kernels)
+
+
+def _launchable(text: str, names: Iterable[str]) -> str:
+    return "\n".join(['#include "cuda_cpu.h"', text, *(f"LAUNCHABLE({n})" for n in names), ""])
 
 
 def compiled(source: str, *flags: str, shared: bool = True) -> Path:
     """The library (or program) of a text, compiled unless that was done before."""
     assert COMPILER is not None
     every = (*FLAGS, *(("-shared",) if shared else ()), *flags)
-    key = "\0".join([COMPILER, *every, HEADER.read_text(), source])
+    key = "\0".join([COMPILER, *every, *(its.read_text() for its in HEADERS), source])
     path = _folder() / hashlib.sha256(key.encode()).hexdigest()[:32]
     if not path.exists():
         text, made = path.with_suffix(f".{os.getpid()}.cpp"), path.with_suffix(f".{os.getpid()}")
         text.write_text(source)
-        command = [COMPILER, *every, "-I", str(HEADER.parent), str(text), "-o", str(made)]
+        command = [COMPILER, *every, "-I", str(HEADERS[0].parent), str(text), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         made.replace(path)
@@ -106,7 +109,16 @@ class Device:
     """Kernels made for this processor."""
 
     def __init__(self, kernels: Mapping[str, str], *flags: str) -> None:
+        self.names = tuple(kernels)
         self.library = _library(compiled(source_of(kernels), *flags))
+
+    @classmethod
+    def of_module(cls, text: str) -> Device:
+        """The kernels of a text that has all that they call."""
+        device = cls.__new__(cls)
+        device.names = tuple(_KERNEL.findall(text))
+        device.library = _library(compiled(_launchable(text, device.names)))
+        return device
 
     def launch(self, kernel: str, grid: int, block: int, words: Iterable[int], seed: int) -> None:
         """Runs a kernel; `seed` is that of the order in which its threads run."""

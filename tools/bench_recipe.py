@@ -85,37 +85,3 @@ def _arrays(
         for name, array in feeds.items()
     }
     return {**named, "rates": np.full(updates, settings.learning_rate, np.float32)}
-
-
-def recipe_text(result: RecipeBench) -> str:
-    """The conditions, a line for each contender, and the missing ones, as text."""
-    workload = result.workload
-    lines = [
-        f"{workload.recipe}: the first {workload.updates} updates, {workload.tokens:,} target "
-        f"tokens in batches of {result.shapes} shapes; each update timed {result.passes} times",
-        f"threads {result.threads}",
-    ]
-    for name, value in result.dropped:
-        lines.append(f"dropped from the environment: {name}={value}")
-    lines += [
-        "",
-        f"{'':<28}{'mean ms':>10}{'ratio':>7}{'best ms':>10}{'ratio':>7}{'processor':>11}"
-        f"{'ratio':>7}{'tokens/s':>10}{'memory MB':>11}{'first pass s':>14}",
-    ]
-    for name, record in result.records.items():
-        lines.append(
-            f"{f'{name} {record.version}':<28}{record.mean_ms:>10.1f}{record.ratio:>7.2f}"
-            f"{record.best_ms:>10.1f}{record.best_ratio:>7.2f}{record.processor_ms:>11.1f}"
-            f"{record.processor_ratio:>7.2f}{record.tokens_per_s:>10.0f}{record.peak_mb:>11.0f}{record.first_pass_s:>14.1f}"
-        )
-    lines += [f"{name:<28}absent: {reason}" for name, reason in result.absent.items()]
-    losses = result.records["graphgrad"].losses
-    lines += ["", "equal mathematics: without dropout the first losses agree: "]
-    lines[-1] += ", ".join(f"{loss:.6g}" for loss in losses)
-    if result.busy_elsewhere is not None and result.busy_elsewhere > 0.1:
-        lines.append(
-            f"note: other programs kept {result.busy_elsewhere:.1f} processors busy; best ms, the "
-            "mean over the updates of the fastest timing of each, and processor, the milliseconds "
-            "of processor time, say more than mean ms"
-        )
-    return "\n".join([*lines, ""])

@@ -15,6 +15,7 @@ from graphgrad.explain.derivation import STEPS
 from graphgrad.figures.array_figures import FIGURES, Figures
 from graphgrad.figures.node_report import NodeReport, inspect_values
 from graphgrad.graph.types import shape_text
+from graphgrad.passes import PASSES, PRECISION_PASSES, Pass
 from graphgrad.reports.filters import (
     REPORTED,
     Condition,
@@ -171,6 +172,7 @@ def run(arguments: argparse.Namespace) -> int:
             opened.task.feeds(step),
             opened.state,
             arguments.node or ("*",),
+            passes=_passes_of(opened.settings.precision),
             backend=opened.settings.backend,
             by=arguments.by or "",
         ),
@@ -195,6 +197,14 @@ def run(arguments: argparse.Namespace) -> int:
         for line in text_lines(reports):
             say(line)
     return 0
+
+
+def _passes_of(precision: str) -> tuple[Pass, ...]:
+    """The passes before the values of a run are computed.
+
+    fp16 is left out: without a loss scale, which is not among the nodes here, deltas would be 0.
+    """
+    return (*PASSES, *(PRECISION_PASSES[precision] if precision != "fp16" else ()))
 
 
 def _reject_ignored_options(arguments: argparse.Namespace) -> None:

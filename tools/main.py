@@ -37,6 +37,7 @@ from graphgrad.tools import (
     show,
     train,
     translate,
+    watch,
 )
 from graphgrad.tools.streams import abandon, output_failure, standard_streams, tell
 
@@ -49,6 +50,7 @@ COMMANDS: Mapping[str, ModuleType] = {
     "average": average,
     "show": show,
     "render": render,
+    "watch": watch,
     "inspect": inspect,
     "patch": patch,
     "lens": lens,

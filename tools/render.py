@@ -17,7 +17,8 @@ from graphgrad.lecture.image import FORMATS as DRAWN
 from graphgrad.lecture.image import scene_image
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
-from graphgrad.page.run_sections import run_sections
+from graphgrad.page.run_page import graph_of_run, run_page
+from graphgrad.page.run_sections import Shown, state_sections
 from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
@@ -234,18 +235,19 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     if arguments.graph != "training":
         graph = graph_in_use(found.task, arguments.graph, Path(arguments.model).stem)
         return build_page(graph, title=f"{arguments.model} {arguments.graph}", view=view).encode()
-    task = found.task
-    batch = batch_of(arguments.batch, found.next_batch) if isinstance(found, OpenRun) else 0
-    sections = {}
-    if isinstance(found, OpenRun) and not arguments.forward:
-        sections = run_sections(found, batch, arguments.example, arguments.text, arguments.target)
-    elif arguments.text or arguments.example is not None:
+    values = arguments.text or arguments.example is not None or arguments.batch is not None
+    if arguments.forward and values:
         raise ConfigurationError("--forward leaves the values of a run out", fix="leave it out")
+    if isinstance(found, OpenRun):
+        batch = batch_of(arguments.batch, found.next_batch)
+        shown = Shown(batch, arguments.example, arguments.text, arguments.target)
+        return run_page(
+            found, view, known=None if arguments.forward else state_sections(found, shown)
+        )
     graph = _drawn(found, arguments.forward)
-    feeds = task.feeds(batch)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
-        graph, sections=sections, title=title, sizes=sizes_of(graph, feeds), view=view
+        graph, title=title, sizes=sizes_of(graph, found.task.feeds(0)), view=view
     ).encode()
 
 
@@ -255,8 +257,7 @@ def _drawn(found: OpenRun | _Model, forward: bool) -> Graph:
     That of a model has all deltas; that of a run is the graph of its training step.
     """
     if isinstance(found, OpenRun):
-        graph = found.task.graph if forward else found.graph
-        return mixed_precision(graph, found.settings.precision)
+        return graph_of_run(found, forward)
     graph = found.task.graph
     graph = graph if forward else derive(graph, graph.outputs["loss"])
     return mixed_precision(graph, found.precision)

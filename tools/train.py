@@ -214,9 +214,10 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
     check_settings(opened)
-    warning = one_line_warning()
+    on_processor = opened.settings.backend == "numpy"
+    machine = (one_line_warning(), busy_note()) if on_processor else ()
     likely = [] if opened.step else warnings_of(opened.task.graph)  # said once, at the start
-    for line in (*opened.warnings, warning, busy_note(), *opened.task.notice.splitlines(), *likely):
+    for line in (*opened.warnings, *machine, *opened.task.notice.splitlines(), *likely):
         if line:
             shown.message(f"note: {line}")
     count = sum(a.size for a in (opened.state[n] for n in opened.task.graph.parameters))

@@ -171,6 +171,7 @@ class _Builder:
                 elif self.roles.get(head) == Role.ROW:
                     stage = max(stage, self.stage_of[head] + (role == Role.FULL))
             self.stage_of[node] = stage
+        self._delay()
         for node in self.roles:
             for head in node.heads:
                 later = self.stage_of.get(head, self.stage_of[node]) < self.stage_of[node]
@@ -178,6 +179,18 @@ class _Builder:
                 if self.roles.get(head) == Role.FULL and (later or summed):
                     self.stored.add(head)
         self.stored.update(n for n in self.outputs if self.roles[n] == Role.FULL)
+
+    def _delay(self) -> None:
+        """Has what is made of numbers of rows and columns alone computed where it is first read, so
+        that it is not stored for a later stage."""
+        readers: dict[Node, list[Node]] = {}
+        for node in self.roles:
+            for head in node.heads:
+                readers.setdefault(head, []).append(node)
+        for node, role in reversed(self.roles.items()):
+            whole = any(head.type.sizes == self.region.space for head in node.heads)
+            if role == Role.FULL and node in readers and node not in self.outputs and not whole:
+                self.stage_of[node] = min(self.stage_of[tail] for tail in readers[node])
 
     def _stage(self, stage: int) -> list[Statement]:
         """The loops of a stage, and what is computed once a row before and after them."""

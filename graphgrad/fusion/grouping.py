@@ -12,6 +12,7 @@ from graphgrad.fusion.group import Group, single_operation
 from graphgrad.fusion.joint import with_joint_groups
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.fusion.reading import broadcast_source, is_generator
+from graphgrad.fusion.recomputed import recomputed_values
 from graphgrad.fusion.region import Region, find_regions, rematerialised_values
 from graphgrad.graph import Graph, Node, TensorType
 from graphgrad.options import DEFAULTS, Options
@@ -31,7 +32,12 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
     graph, order, layouts = schedule.graph, schedule.order, schedule.layouts
     smallest = SMALLEST_KERNEL if options.smallest_kernel is None else options.smallest_kernel
     rematerialised = rematerialised_values(graph, order) if options.rematerialise else set()
-    regions = _worthwhile(find_regions(schedule, rematerialised), smallest)
+    found = find_regions(schedule, rematerialised)
+    if options.rematerialise and options.backend == "cupy":
+        more = recomputed_values(graph, found, rematerialised)
+        rematerialised |= more
+        found = find_regions(schedule, rematerialised) if more else found
+    regions = _worthwhile(found, smallest)
     regions_of: dict[Node, set[Region]] = {}
     for region in regions:
         for node in region.roles:

@@ -128,7 +128,7 @@ def rematerialised_values(graph: Graph, order: Sequence[Node]) -> set[Node]:
         if not fits_a_kernel(node) or node in kept or not node.heads:
             continue
         made = all(head in found or head.type.nbytes < node.type.nbytes for head in node.heads)
-        if made and all(_reads_alike(tail, node) for tail in graph.tails(node)):
+        if made and all(reads_alike(tail, node) for tail in graph.tails(node)):
             found.add(node)
     return found
 
@@ -145,7 +145,8 @@ def _compared(graph: Graph, order: Sequence[Node]) -> set[Node]:
     return found
 
 
-def _reads_alike(tail: Node, node: Node) -> bool:
+def reads_alike(tail: Node, node: Node) -> bool:
+    """Whether a tail reads the node as a kernel of its shape does."""
     if tail.operation in REDUCTIONS:
         return True
     return fits_a_kernel(tail) and tail.shape == node.shape

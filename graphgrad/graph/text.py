@@ -2,7 +2,9 @@
 
     %4 = tanh(%3) : float32[batch, 3]    # hidden.z
 
-Numbers are positions in this graph, so the same graph gives the same text in every process.
+Numbers are positions in this graph, so the same declarations give the same text. A process that
+declared one of the values before shows it under its first name; what has to be equal in every
+process is compared by `digest.py`.
 """
 
 from __future__ import annotations

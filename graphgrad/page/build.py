@@ -16,7 +16,7 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -60,14 +60,31 @@ def build_page(
     }
     script, style = page_script(), page_style()
     parts = {
-        "script_hash": content_hash(script),
-        "style_hash": content_hash(style),
+        "policy": policy_of(script, style),
         "title": html.escape(printable(title, _TITLE)),
         "style": style,
         "data": json_block(data),
         "script": script,
     }
-    return _PLACEHOLDER.sub(lambda found: parts[found[1]], _text(_assets() / "page.html"))
+    return filled("page.html", parts)
+
+
+def filled(template: str, parts: Mapping[str, str]) -> str:
+    """A template of the assets with its placeholders replaced, in one pass."""
+    return _PLACEHOLDER.sub(lambda found: parts[found[1]], _text(_assets() / template))
+
+
+def policy_of(script: str, style: str, *more: str) -> str:
+    """The content security policy of a page: its own script and style, no request, and `more`."""
+    allowed = (
+        "default-src 'none'",
+        f"script-src '{content_hash(script)}'",
+        f"style-src '{content_hash(style)}'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+    return "; ".join((*allowed, *more))
 
 
 def _opening(view: View) -> dict[str, object]:
@@ -83,14 +100,14 @@ def json_block(data: object) -> str:
     return text.translate(_UNSAFE)
 
 
-def page_script() -> str:
-    """All scripts in one: the module `main.js` and all that it imports."""
-    return join_modules(_assets(), "main.js")
+def page_script(entry: str = "main.js") -> str:
+    """All scripts in one: the module `entry` and all that it imports."""
+    return join_modules(_assets(), entry)
 
 
-def page_style() -> str:
+def page_style(names: Sequence[str] = STYLES) -> str:
     """All styles in one."""
-    return "\n".join(_text(_assets() / name) for name in STYLES)
+    return "\n".join(_text(_assets() / name) for name in names)
 
 
 def _assets() -> Traversable:

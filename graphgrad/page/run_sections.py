@@ -1,13 +1,14 @@
 """Computes the sections of a page of a run: figures, attention, passes and program, history.
 
-All are computed from the newest checkpoint and one batch, as by `graphgrad inspect` (for a finished
-run at the learning rate of its last step); the run is not changed. A section without data (no
-attention, no recorded history) is left out.
+All are computed in the precision of the run from the newest checkpoint and one batch, as by
+`graphgrad inspect` (for a finished run at the learning rate of its last step); the run is not
+changed. A section without data (no attention, no recorded history) is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,47 +20,66 @@ from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
 from graphgrad.page.sentences import with_sentences
-from graphgrad.passes import sizes_of
+from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering.example import one_example
 from graphgrad.reports.history import History, read_history
 from graphgrad.training.optimisers import STEP
+from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.runs import OpenRun
 
 GUARDS = ("loss", "gradient_norm")
 """The guards of a training step, as `train` sets them."""
 
 
-def run_sections(
-    run: OpenRun,
-    batch: int | None = None,
-    example: int | None = None,
-    texts: Sequence[str] = (),
-    answer: str = "",
-) -> dict[str, Any]:
-    """The sections `run`, `attention`, `passes` and `history` of a page that have data.
+@dataclass(frozen=True)
+class Shown:
+    """What a page of a run shows, where it is not the whole batch of the run's next step."""
 
-    `batch` is the number of the batch to compute from, by default that of the run's next step;
-    `example` computes from one example of it. `texts` are sentences that the model reads, whose
-    attention is shown before that of the batch, with `answer` or what the model answers.
-    """
-    step = run.next_batch if batch is None else batch
+    batch: int | None = None
+    """The number of the batch."""
+    example: int | None = None
+    """The example of the batch, instead of all."""
+    texts: Sequence[str] = ()
+    """Sentences that the model reads; their attention is shown before that of the batch."""
+    target: str = ""
+    """The answer to the texts, instead of the model's own."""
+
+
+BATCH = Shown()
+"""The whole batch of the run's next step."""
+
+
+def run_sections(run: OpenRun, shown: Shown = BATCH) -> dict[str, Any]:
+    """The sections `run`, `attention`, `passes` and `history` of a page that have data."""
+    return state_sections(run, shown) | recorded_sections(run)
+
+
+def state_sections(run: OpenRun, shown: Shown = BATCH) -> dict[str, Any]:
+    """The sections that are computed from the run's state and one batch; this takes seconds."""
+    step = run.next_batch if shown.batch is None else shown.batch
     feeds = run.task.feeds(step)
-    if example is not None:
-        feeds = one_example(run.graph, feeds, example)
-    sizes = sizes_of(run.graph, feeds)
+    if shown.example is not None:
+        feeds = one_example(run.graph, feeds, shown.example)
     tokens = token_labels(run.task.graph, run.task.files, run.task.labels)
-    history, state = _recorded(run), _shown_state(run)
+    graph = mixed_precision(run.graph, run.settings.precision)
+    sizes, state = sizes_of(graph, feeds), _shown_state(run)
     found: dict[str, Any] = {
-        "run": run_section(run.graph, feeds, state, run.folder.path.name, run.step, step),
-        "attention": attention_section(run.graph, feeds, state, tokens),
-        "passes": pass_section(run.graph, sizes, GUARDS, run.settings.fuse),
-        "history": None if history is None else history_section(history, run.graph),
+        "run": run_section(graph, feeds, state, run.folder.path.name, run.step, step),
+        "attention": attention_section(graph, feeds, state, tokens),
+        "passes": pass_section(run.graph, sizes, GUARDS, run.settings.fuse, run.settings.precision),
     }
-    if example is not None:
+    if shown.example is not None:
         for section in (found["run"], found["attention"] or {}):
-            section["example"] = example
-    if texts:
-        found["attention"] = with_sentences(found["attention"], run, texts, answer)
+            section["example"] = shown.example
+    if shown.texts:
+        found["attention"] = with_sentences(found["attention"], run, shown.texts, shown.target)
+    return {name: section for name, section in found.items() if section is not None}
+
+
+def recorded_sections(run: OpenRun, others: Sequence[RunFolder] = ()) -> dict[str, Any]:
+    """The sections that are read from what the run has recorded so far."""
+    history, graph = _recorded(run), mixed_precision(run.graph, run.settings.precision)
+    found = {"history": None if history is None else history_section(history, graph)}
     return {name: section for name, section in found.items() if section is not None}
 
 

@@ -1,7 +1,8 @@
 """Writes the section `passes` of a page: the effect of each pass, and the three forms of a graph.
 
-The passes run again exactly as `compile` runs them, observed by the check that `optimise` calls
-after each. The program is the one that `compile` makes, so its lines are those that run.
+The passes run again exactly as `compile` runs them, in the precision of the run, observed by the
+check that `optimise` calls after each. The program is the one that `compile` makes, so its lines
+are those that run.
 
     steps      one for each pass: what it is for, counts of nodes, FLOPs and bytes, and lists of
                what changed
@@ -20,13 +21,21 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
-from graphgrad.backends import COMPILES, Program
+from graphgrad.backends import Program
 from graphgrad.compile import compile
 from graphgrad.graph import STATEFUL, Graph, Node, constant, input
 from graphgrad.graph.text import attributes_text, node_line
-from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES, optimise, specialise
+from graphgrad.passes import (
+    FUSING_PASSES,
+    PASSES,
+    PRECISION_PASSES,
+    SPECIALISED_PASSES,
+    optimise,
+    specialise,
+)
 from graphgrad.passes.changes import KINDS, NodeChange, changes, same_graph
 from graphgrad.performance.cost import cost_of
 from graphgrad.text import printable
@@ -39,25 +48,32 @@ KERNEL_LINES = 120  # of the text of one kernel
 _CALL = re.compile(r"\bop\.(kernel_\d+)\(")
 _PURPOSES = {
     run.__name__: (sys.modules[run.__module__].__doc__ or "").split("\n\n")[0].replace("\n", " ")
-    for run in (*PASSES, specialise, *SPECIALISED_PASSES, *FUSING_PASSES)
+    for run in chain(
+        (*PASSES, specialise, *SPECIALISED_PASSES, *FUSING_PASSES), *PRECISION_PASSES.values()
+    )
 }
 """What each pass is for: the first paragraph of its module."""
 _BOUND = re.compile(r"c(\d+) = constants\[")
 
 
 def pass_section(
-    graph: Graph, sizes: Mapping[str, int], guards: Sequence[str] = (), fuse: bool = False
+    graph: Graph,
+    sizes: Mapping[str, int],
+    guards: Sequence[str] = (),
+    fuse: bool = False,
+    precision: str = "fp32",
 ) -> dict[str, Any]:
-    """The section for a graph as `compile(graph, guards=guards, fuse=fuse)` compiles it."""
-    compiled = compile(graph, guards=guards, fuse=fuse)
+    """The section for a graph as `compile` compiles it with these guards, fused or not, in this
+    precision."""
+    compiled = compile(graph, guards=guards, fuse=fuse, precision=precision)
     program = compiled.program(**sizes)
     recorder = _PassRecorder(dict(sizes))
     recorder("as declared", graph, graph)
     optimised, _ = optimise(graph, PASSES, recorder)
     specialised = specialise(optimised, sizes)
     recorder("specialise", optimised, specialised)
-    fusing = FUSING_PASSES if fuse and COMPILES else ()
-    optimise(specialised, (*SPECIALISED_PASSES, *fusing), recorder)
+    sized, rounding = compiled.options.passes_of_a_program(SPECIALISED_PASSES)
+    optimise(specialised, (*sized, *rounding), recorder)
     final = program.graph
     return {
         "sizes": dict(sizes),

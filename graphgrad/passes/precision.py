@@ -9,6 +9,9 @@ float32. `in_tf32` marks the products instead: a device rounds their operands as
 - The casts are nodes, called after what they cast (`encoder.w.bfloat16`). Equal nodes are one node:
   a weight is cast once a step, and the forward product and that of its delta read the same cast.
 - A view is cast before it is made: its memory is that of the one cast value.
+- A bias is read in 16 bits where its sum with a product is, or ReLU of the sum: a library adds it
+  in the launch of the product. The sign of ReLU's result is that of its 16 bits, and of a product
+  or zero in its place the product is rounded, not the choice: that changes no value.
 - A name means the value that had it, or, where that exists in 16 bits only, the one of 16 bits.
 - To ask for a value changes no other: an output of 16 bits is widened for whoever asked.
 
@@ -41,11 +44,11 @@ Before and after:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from graphgrad import ops
 from graphgrad.errors import DeclarationError, UnknownNameError
-from graphgrad.graph import LEAVES, Graph, Node, Operation, declared_at
+from graphgrad.graph import LEAVES, Graph, Node, Operation, declared_at, parameter
 from graphgrad.graph.node import with_heads
 from graphgrad.graph.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
 from graphgrad.ops import dot_product_attention
@@ -53,6 +56,7 @@ from graphgrad.ops.arithmetic import cast
 from graphgrad.ops.attention import attention_delta, attention_statistics
 from graphgrad.ops.contraction import TF32, matmul
 from graphgrad.passes.fold_constants import fold_constants
+from graphgrad.passes.pattern import is_number
 from graphgrad.passes.rewrite import map_nodes
 from graphgrad.text import suggestion
 
@@ -65,6 +69,8 @@ _READ: Mapping[Operation, tuple[int, ...]] = {
 """The positions of the heads that products read, also those inside attention as one operation."""
 _MOVED = (ops.reshape, ops.transpose, ops.broadcast_to, ops.concatenate)
 """Operations whose heads are cast instead of their result: it has no fewer elements."""
+_ACTIVATIONS = (ops.relu,)
+"""Operations whose delta reads no more of their argument than the sign of their result."""
 
 
 def in_tf32(graph: Graph) -> Graph:
@@ -161,6 +167,10 @@ class _Casts:
             # a leaf is cast where it is first read, all else where it is computed
             made = (self.wide,) if node.operation in LEAVES else (self.thin, self.wide)
             order += [form[node] for form in made if node in form]
+        if self.graph.updates:
+            # casts of parameters live until the backward products: made together, by one launch
+            leaves = [leaf for leaf in self.graph.nodes if leaf.operation is parameter]
+            order = [*(self.thin[leaf] for leaf in leaves if leaf in self.thin), *order]
         forms = {**self.thin, **self.wide}
         replacement = {node: new for node, new in forms.items() if new is not node}
         return self.graph.replace_nodes(replacement).changed(order=order)
@@ -178,14 +188,45 @@ class _Casts:
                 for place, head in enumerate(node.heads):
                     (self.thin_wanted if place in read else self.wide_wanted).add(head)
                 continue
-            thin = node in self.thin_wanted
-            moves = thin and self._is_moved(node)
-            if moves:
-                self.thin_wanted.update(node.heads)
-            elif thin:
-                self.wide_wanted.add(node)
-            if node in self.wide_wanted:
-                self.wide_wanted.update(node.heads)
+            self._find_wishes_of(node)
+
+    def _find_wishes_of(self, node: Node) -> None:
+        """The forms in which the heads of a node are read that is not a product."""
+        thin = node in self.thin_wanted
+        if not thin and any(self._is_sign(tail, node) for tail in self.graph.tails(node)):
+            self.wide_wanted.add(node)
+        if thin and self._is_moved(node):
+            self.thin_wanted.update(node.heads)
+        elif thin:
+            self.wide_wanted.add(node)
+            self.thin_wanted.update(self._chosen(node))
+        if node in self.wide_wanted:
+            heads = (head for head in node.heads if not self._is_sign(node, head))
+            self.wide_wanted.update(heads)
+            self.thin_wanted.update(self._biases(node))
+
+    def _is_sign(self, node: Node, head: Node) -> bool:
+        """Whether a node compares the result of an activation with zero."""
+        others = [each for each in node.heads if each is not head]
+        compares = node.operation is ops.less and len(others) == 1 and is_number(others[0], 0)
+        return compares and head.operation in _ACTIVATIONS
+
+    def _chosen(self, node: Node) -> tuple[Node, ...]:
+        """The product that a node is, or zero in its place."""
+        if node.operation is not ops.where or not is_number(node.heads[2], 0):
+            return ()
+        return (node.heads[1],) if node.heads[1].operation is matmul else ()
+
+    def _biases(self, node: Node) -> tuple[Node, ...]:
+        """What a node adds to the last axis of a product, if it is read in 16 bits, or by an
+        activation that is."""
+        if node.operation is not ops.add or not _is_product(node.heads[0]):
+            return ()
+        activated = (tail for tail in self.graph.tails(node) if tail.operation in _ACTIVATIONS)
+        product, bias = node.heads
+        vector = bias.operation is parameter and bias.rank == 1 and product.shape == node.shape
+        read = vector and not self.thin_wanted.isdisjoint((node, *activated))
+        return (bias,) if read else ()
 
     def _is_moved(self, node: Node) -> bool:
         """Whether the heads are cast in place of the result."""
@@ -208,6 +249,18 @@ class _Casts:
         if wide:
             self.wide[node] = cast(made, FLOAT32, name="float32")
 
+    def _wide_heads(self, node: Node) -> Iterator[Node]:
+        """The heads of a node that computes in float32."""
+        biases = self._biases(node)
+        for head in node.heads:
+            if head in biases:
+                spread = ops.broadcast_to(self.thin[head], node.shape)
+                yield cast(spread, FLOAT32, name="float32")
+            elif head in self.thin and self._is_sign(node, head):
+                yield cast(self.thin[head], FLOAT32, name="float32")
+            else:
+                yield self.wide[head]
+
     def _build(self, node: Node) -> None:
         """Makes the forms in which the node is read."""
         wide, thin = node in self.wide_wanted, node in self.thin_wanted
@@ -215,8 +268,7 @@ class _Casts:
             self._build_product(node, wide, thin)
             return
         if wide:
-            heads = [self.wide[head] for head in node.heads]
-            self.wide[node] = with_heads(node, tuple(heads))
+            self.wide[node] = with_heads(node, tuple(self._wide_heads(node)))
         if thin and self._is_moved(node):
             heads = [self.thin[head] for head in node.heads]
             self.thin[node] = with_heads(node, tuple(heads))

@@ -13,80 +13,26 @@ does not count what other programs take.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from graphgrad.performance.bench_process import clean_environment
+from graphgrad.performance.bench_busy import Meter
+from graphgrad.performance.bench_results import RecipeBench, RecipeRecord
 from graphgrad.performance.bench_runner import (
     Conditions,
     Contender,
-    Meter,
+    Outcome,
     Report,
     Runner,
     Timing,
+    common_figures,
+    run_contenders,
 )
-from graphgrad.performance.bench_worker import CHECK, PARAMETER, TIMING, RecipeWorkload
+from graphgrad.performance.bench_worker import CHECK, TIMING, RecipeWorkload
 
 PASSES = 3
 """How often every update is timed."""
-
-
-@dataclass(frozen=True)
-class RecipeRecord:
-    """The measurements of one contender; the ratios are to the first contender."""
-
-    version: str
-    detail: str
-    threads: int
-    mean_ms: float
-    best_ms: float
-    """The mean over the updates of the fastest timing of each."""
-    processor_ms: float
-    """The processor time of an update, of all threads together."""
-    first_pass_s: float
-    """The seconds of the first pass, in which every shape is met for the first time."""
-    peak_mb: float
-    tokens_per_s: float
-    ratio: float
-    best_ratio: float
-    processor_ratio: float
-    losses: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class RecipeBench:
-    """The measurements of one recipe."""
-
-    workload: RecipeWorkload
-    threads: int
-    passes: int
-    shapes: int
-    """Shapes of the batches, for each of which a program is compiled."""
-    records: Mapping[str, RecipeRecord]
-    absent: Mapping[str, str]
-    dropped: tuple[tuple[str, str], ...]
-    busy_elsewhere: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with each contender's record under its name."""
-        return {
-            **self.workload.to_dict(),
-            "threads": self.threads,
-            "passes": self.passes,
-            "shapes": self.shapes,
-            "busy_elsewhere": self.busy_elsewhere,
-            "dropped": dict(self.dropped),
-            "absent": dict(self.absent),
-            **{name: asdict(record) for name, record in self.records.items()},
-        }
 
 
 def bench_recipe(
@@ -103,35 +49,33 @@ def bench_recipe(
     EnvironmentLimitError if the first contender fails, and UnequalError if another computes
     something else.
     """
-    environment, dropped = clean_environment(os.environ)
-    absent: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="graphgrad-bench-") as folder:
-        path = str(Path(folder) / "arrays.safetensors")
-        named = {PARAMETER + name: array for name, array in parameters.items()}
-        for prefix in (CHECK, TIMING):
-            named |= {prefix + name: array for name, array in arrays.items()}
-        save_file(named, path)
-        runner = Runner(workload, path, conditions, environment, contenders[0], absent, report)
-        present = [each for each in contenders if runner.is_present(each)]
-        losses = runner.checked(present)
-        with ExitStack() as stack:
-            timings = runner.started([each for each in present if each.name in losses], stack)
-            first = _first_pass(runner, timings, workload.updates)
-            busy = _passes(runner, timings, workload.updates, report)
+    batches = {prefix + name: array for prefix in (CHECK, TIMING) for name, array in arrays.items()}
+    outcome = run_contenders(
+        *(workload, parameters, batches, contenders, conditions, report, _timed)
+    )
     shapes = {
         tuple(array.shape for name, array in arrays.items() if name.startswith(f"{number}."))
         for number in {name.partition(".")[0] for name in arrays if "." in name}
     }
     return RecipeBench(
-        workload,
-        conditions.threads,
-        PASSES,
-        len(shapes),
-        _records(workload, timings, losses, first),
-        absent,
-        dropped,
-        busy,
+        workload=workload,
+        threads=conditions.threads,
+        device=conditions.device,
+        records=_records(workload, outcome),
+        absent=outcome.absent,
+        dropped=outcome.dropped,
+        busy_elsewhere=outcome.found[1],
+        passes=PASSES,
+        shapes=len(shapes),
     )
+
+
+def _timed(runner: Runner, timings: dict[str, Timing]) -> tuple[dict[str, float], float | None]:
+    """The seconds of each first pass, and how many processors others kept busy in the others."""
+    assert isinstance(runner.workload, RecipeWorkload)
+    updates = runner.workload.updates
+    first = _first_pass(runner, timings, updates)
+    return first, _passes(runner, timings, updates)
 
 
 def _first_pass(runner: Runner, timings: dict[str, Timing], updates: int) -> dict[str, float]:
@@ -146,12 +90,10 @@ def _first_pass(runner: Runner, timings: dict[str, Timing], updates: int) -> dic
     return seconds
 
 
-def _passes(
-    runner: Runner, timings: dict[str, Timing], updates: int, report: Report
-) -> float | None:
+def _passes(runner: Runner, timings: dict[str, Timing], updates: int) -> float | None:
     """Times every update `PASSES` times; the contenders take turns of one update."""
-    report(f"{', '.join(timings)}: take turns, {PASSES} passes of {updates} updates")
-    meter = Meter(timings)
+    runner.report(f"{', '.join(timings)}: take turns, {PASSES} passes of {updates} updates")
+    meter = Meter([timing.worker for timing in timings.values()])
     for _ in range(PASSES * updates):
         for name in list(timings):
             runner.turn(timings, name, 1)
@@ -159,11 +101,9 @@ def _passes(
 
 
 def _records(
-    workload: RecipeWorkload,
-    timings: Mapping[str, Timing],
-    losses: Mapping[str, tuple[float, ...]],
-    first: Mapping[str, float],
+    workload: RecipeWorkload, outcome: Outcome[tuple[dict[str, float], float | None]]
 ) -> dict[str, RecipeRecord]:
+    timings = outcome.timings
     by_update = {
         name: np.array(timing.seconds).reshape(PASSES, workload.updates)
         for name, timing in timings.items()
@@ -177,19 +117,14 @@ def _records(
     mean, best, own = (next(iter(each.values())) for each in (means, bests, spent))
     return {
         name: RecipeRecord(
-            version=timing.facts["version"],
-            detail=timing.facts["detail"],
-            threads=timing.facts["threads"],
+            **common_figures(name, outcome, workload.tokens / workload.updates / means[name]),
+            ratio=round(means[name] / mean, 3),
             mean_ms=round(means[name] * 1e3, 3),
             best_ms=round(bests[name] * 1e3, 3),
             processor_ms=round(spent[name] * 1e3, 3),
-            first_pass_s=round(first[name], 3),
-            peak_mb=round(timing.peak_bytes / 1e6, 1),
-            tokens_per_s=round(workload.tokens / workload.updates / means[name], 1),
-            ratio=round(means[name] / mean, 3),
+            first_pass_s=round(outcome.found[0][name], 3),
             best_ratio=round(bests[name] / best, 3),
             processor_ratio=round(spent[name] / own, 3),
-            losses=losses[name],
         )
-        for name, timing in timings.items()
+        for name in timings
     }

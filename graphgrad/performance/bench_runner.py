@@ -1,12 +1,16 @@
 """Times contenders that compute the same training step, under equal conditions.
 
-    absent?  ->  check  ->  first step  ->  turns  A B C  A B C  …  ->  records
+    absent?  ->  check, peaks  ->  first step  ->  turns  A B C  A B C  …  ->  (beside load)  ->
+    records
 
 - Each contender runs in its own process, in one clean environment, on the same processors.
 - The mathematics is equal: without dropout, from the same weights and on the same batch (with
   padding), the losses of the first three steps agree, and so do forward pass, deltas and updates.
 - Contenders take turns, so that other load of the machine affects all of them. A turn is several
   steps long; during the pause before it the threads of the previous contender go to sleep.
+- Each contender also measures the rate of a large product in its precision; the fastest of a
+  precision is the peak that shares are of.
+- With load, the turns are repeated while as many processes as threads keep the processors busy.
 - A contender that is missing or fails is reported with the reason; only the first, which the others
   are compared to, has to work. A contender that computes something else is an error.
 """
@@ -20,20 +24,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from graphgrad.errors import EnvironmentLimitError, GraphgradError
+from graphgrad.performance.bench_busy import BusyProcesses, Meter, busy_processes
 from graphgrad.performance.bench_process import (
     Worker,
-    busy_seconds,
     clean_environment,
-    processor_seconds_of,
 )
+from graphgrad.performance.bench_results import Bench, Record
 from graphgrad.performance.bench_worker import CHECK, PARAMETER, TIMING, RecipeWorkload, Workload
 
 TOLERANCES = (1e-5, 2e-5, 1e-4)
@@ -41,6 +45,8 @@ TOLERANCES = (1e-5, 2e-5, 1e-4)
 
 Every update increases the differences of rounding: at size base they are 1e-7, 2e-6 and 2e-5.
 """
+SLACK: Mapping[str, float] = {"fp32": 1.0, "tf32": 100.0, "fp16": 100.0, "bf16": 1000.0}
+"""The factor by which losses may differ more where a contender's products have fewer digits."""
 TURN_SECONDS = 0.5
 PAUSE_SECONDS = 0.05
 WARM_STEPS = 2
@@ -63,8 +69,8 @@ class Contender:
     file: str
     variant: str = ""
     requires: str = ""
-    slack: float = 1.0
-    """The factor by which its losses may differ more than those of float32."""
+    precision: str = "fp32"
+    """What its matrix products read."""
 
 
 @dataclass(frozen=True)
@@ -74,75 +80,65 @@ class Conditions:
     steps: int
     threads: int
     time_limit: float = TIME_LIMIT
-
-
-@dataclass(frozen=True)
-class Record:
-    """The measurements of one contender.
-
-    `first_step_s` is the time of building, compiling and one step; `peak_mb` the most memory that
-    its process had (10⁶ bytes); `tokens_per_s` counts target tokens; `mfu` is the share of the peak
-    rate that the matrix products of the median step reach; `ratio` is its median divided by that of
-    the first contender.
-    """
-
-    version: str
-    detail: str
-    threads: int
-    median_ms: float
-    min_ms: float
-    first_step_s: float
-    peak_mb: float
-    tokens_per_s: float
-    mfu: float
-    ratio: float
-    losses: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """The measurements of one workload."""
-
-    workload: Workload
-    threads: int
-    steps: int
-    gflop: float
-    """Floating-point operations of the matrix products of a step, in 10⁹."""
-    peak_gflops: float
-    """The peak rate: NumPy's float32 matrix product in the first contender's process."""
-    records: Mapping[str, Record]
-    absent: Mapping[str, str]
-    """The reason for each contender without a record."""
-    dropped: tuple[tuple[str, str], ...]
-    """Environment variables that were removed for the workers."""
-    busy_elsewhere: float | None
-    """How many processors other programs kept busy meanwhile; None if unknown."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, with each contender's record under its name."""
-        return {
-            **self.workload.to_dict(),
-            "threads": self.threads,
-            "steps": self.steps,
-            "gflop": self.gflop,
-            "peak_gflops": self.peak_gflops,
-            "busy_elsewhere": self.busy_elsewhere,
-            "dropped": dict(self.dropped),
-            "absent": dict(self.absent),
-            **{name: asdict(record) for name, record in self.records.items()},
-        }
+    device: bool = False
+    """Whether the contenders compute on the CUDA device."""
+    load: bool = False
+    """Whether the steps are timed beside busy processes as well."""
 
 
 @dataclass
 class Timing:
     """The measurements of one contender while it is being timed."""
 
+    contender: Contender
     worker: Worker
     facts: dict[str, Any]
     first: float
     seconds: list[float] = field(default_factory=list)
+    loaded: list[float] = field(default_factory=list)
+    """The seconds beside busy processes."""
     processor_seconds: float = 0.0
     peak_bytes: int = 0
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """What the workers have answered, and what the timing itself returned."""
+
+    timings: Mapping[str, Timing]
+    losses: Mapping[str, tuple[float, ...]]
+    peaks: Mapping[str, float]
+    absent: Mapping[str, str]
+    dropped: tuple[tuple[str, str], ...]
+    found: T
+
+
+def run_contenders(
+    workload: Workload | RecipeWorkload,
+    parameters: Mapping[str, np.ndarray],
+    batches: Mapping[str, np.ndarray],
+    contenders: Sequence[Contender],
+    conditions: Conditions,
+    report: Report,
+    timed: Callable[[Runner, dict[str, Timing]], T],
+) -> Outcome[T]:
+    """Checks that all compute the same, runs the first steps and then `timed`."""
+    environment, dropped = clean_environment(os.environ, conditions.device)
+    with tempfile.TemporaryDirectory(prefix="graphgrad-bench-") as folder:
+        path = str(Path(folder) / "arrays.safetensors")
+        named = {PARAMETER + name: array for name, array in parameters.items()}
+        save_file({**named, **batches}, path)
+        runner = Runner(workload, path, conditions, environment, contenders[0], report)
+        present = [each for each in contenders if runner.is_present(each)]
+        losses = runner.checked(present)
+        with ExitStack() as stack:
+            timings = runner.started([each for each in present if each.name in losses], stack)
+            found = timed(runner, timings)
+            runner.measure_peak(contenders[0], timings[contenders[0].name].worker)
+    return Outcome(timings, losses, runner.peaks, runner.absent, dropped, found)
 
 
 def bench(
@@ -159,37 +155,35 @@ def bench(
     called with a line before every long part. Raises EnvironmentLimitError if the first contender
     fails and UnequalError if another computes something else.
     """
-    environment, dropped = clean_environment(os.environ)
-    absent: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="graphgrad-bench-") as folder:
-        arrays = str(Path(folder) / "arrays.safetensors")
-        save_file(
-            {
-                **{PARAMETER + name: array for name, array in parameters.items()},
-                **batches_of(workload),
-            },
-            arrays,
-        )
-        runner = Runner(workload, arrays, conditions, environment, contenders[0], absent, report)
-        present = [each for each in contenders if runner.is_present(each)]
-        losses = runner.checked(present)
-        with ExitStack() as stack:
-            timings = runner.started([each for each in present if each.name in losses], stack)
-            busy = runner.take_turns(timings)
-            runner.measure_peak(timings[contenders[0].name].worker)
-    peak = runner.peak
-    records = _records(workload, timings, losses, flops / 1e9 / peak)
-    return Bench(
-        workload,
-        conditions.threads,
-        conditions.steps,
-        flops / 1e9,
-        peak,
-        records,
-        absent,
-        dropped,
-        busy,
+    outcome = run_contenders(
+        *(workload, parameters, batches_of(workload), contenders, conditions, report, _turns)
     )
+    return Bench(
+        workload=workload,
+        threads=conditions.threads,
+        device=conditions.device,
+        records=_records(workload, outcome, flops / 1e9),
+        absent=outcome.absent,
+        dropped=outcome.dropped,
+        busy_elsewhere=outcome.found,
+        steps=conditions.steps,
+        gflop=flops / 1e9,
+        peaks=outcome.peaks,
+        busy_processes=conditions.threads if conditions.load else 0,
+    )
+
+
+def _turns(runner: Runner, timings: dict[str, Timing]) -> float | None:
+    """Times the steps, and beside busy processes again; how many processors others kept busy."""
+    elsewhere = runner.take_turns(timings)
+    if not runner.conditions.load:
+        return elsewhere
+    quiet = {name: list(timing.seconds) for name, timing in timings.items()}
+    with busy_processes(runner.conditions.threads) as busy:
+        also = runner.take_turns(timings, busy)
+    for name, timing in timings.items():
+        timing.seconds, timing.loaded = quiet[name], timing.seconds
+    return None if elsewhere is None or also is None else max(elsewhere, also)
 
 
 class Runner:
@@ -202,15 +196,14 @@ class Runner:
         conditions: Conditions,
         environment: Mapping[str, str],
         first: Contender,
-        absent: dict[str, str],
         report: Report,
     ) -> None:
         self.workload, self.arrays, self.conditions = workload, arrays, conditions
-        self.environment, self.first = environment, first
-        self.absent, self.report = absent, report
+        self.environment, self.first, self.report = environment, first, report
         self.limit = conditions.time_limit
-        self.peak = 0.0
-        """The best rate of NumPy's matrix product so far, in GFLOP/s."""
+        self.absent: dict[str, str] = {}
+        self.peaks: dict[str, float] = {}
+        """The best rate of a matrix product so far, in GFLOP/s, by precision."""
 
     def is_present(self, contender: Contender) -> bool:
         if contender.requires and importlib.util.find_spec(contender.requires) is None:
@@ -249,6 +242,7 @@ class Runner:
     def checked(self, contenders: Sequence[Contender]) -> dict[str, tuple[float, ...]]:
         """Checks that the losses of the first steps agree, and returns those of each contender."""
         losses: dict[str, tuple[float, ...]] = {}
+        measured: set[tuple[str, str]] = set()
         for contender in contenders:
             self.report(f"{contender.name}: checks that it computes the same")
             with self.forgiving(contender.name), self.worker(contender) as worker:
@@ -260,15 +254,22 @@ class Runner:
                     losses[self.first.name],
                     contender.name,
                     losses[contender.name],
-                    contender.slack,
+                    max(SLACK[self.first.precision], SLACK[contender.precision]),
                 )
-                if contender is self.first:
-                    self.measure_peak(worker)
+                kind = (contender.file, contender.precision)
+                if kind not in measured:
+                    self.measure_peak(contender, worker)
+                measured.add(kind)
         return losses
 
-    def measure_peak(self, worker: Worker) -> None:
-        """Measures the peak rate, before and after the turns, as the machine may be busy once."""
-        self.peak = max(self.peak, worker.ask("peak", self.limit)["gflops"])
+    def measure_peak(self, contender: Contender, worker: Worker) -> None:
+        """Measures the peak rate in a contender's precision, of which shares of a step are.
+
+        That of the first is measured before and after the turns, as the machine may be busy once.
+        """
+        if isinstance(self.workload, Workload):
+            found = worker.ask("peak", self.limit)["gflops"]
+            self.peaks[contender.precision] = max(self.peaks.get(contender.precision, 0.0), found)
 
     def started(self, contenders: Sequence[Contender], stack: ExitStack) -> dict[str, Timing]:
         """Starts the workers and runs their first step."""
@@ -279,18 +280,22 @@ class Runner:
                 worker = stack.enter_context(self.worker(contender))
                 facts = self.prepare(worker)
                 first = worker.ask("first", self.limit)["seconds"]
-                timings[contender.name] = Timing(worker, facts, first)
+                timings[contender.name] = Timing(contender, worker, facts, first)
         return timings
 
-    def take_turns(self, timings: dict[str, Timing]) -> float | None:
-        """Times all steps; returns how many processors other programs kept busy meanwhile."""
+    def take_turns(
+        self, timings: dict[str, Timing], busy: BusyProcesses | None = None
+    ) -> float | None:
+        """Times all steps; returns how many processors programs beside `busy` used meanwhile."""
         warm = [self.turn(timings, name, WARM_STEPS) for name in list(timings)]
         for timing in timings.values():
-            timing.seconds.clear()
+            timing.seconds = []
         slowest = max((max(seconds) for seconds in warm if seconds), default=TURN_SECONDS)
         length = max(1, min(self.conditions.steps, int(TURN_SECONDS / slowest)))
-        self.report(f"{', '.join(timings)}: take turns of {length} steps")
-        meter = Meter(timings)
+        beside = "" if busy is None else f" beside {len(busy.processes)} busy processes"
+        self.report(f"{', '.join(timings)}: take turns of {length} steps{beside}")
+        own = [timing.worker for timing in timings.values()]
+        meter = Meter([*own, busy] if busy else own)
         for start in range(0, self.conditions.steps, length):
             count = min(length, self.conditions.steps - start)
             for name in list(timings):
@@ -315,41 +320,24 @@ class Runner:
         return timings[name].worker.ask(request, self.limit, **arguments)
 
 
-class Meter:
-    """Measures how busy other programs keep the machine while the workers run."""
-
-    def __init__(self, timings: Mapping[str, Timing]) -> None:
-        self.workers = [timing.worker for timing in timings.values()]
-        self.started, self.busy, self.own = time.perf_counter(), busy_seconds(), self._own()
-
-    def elsewhere(self) -> float | None:
-        busy, seconds = busy_seconds(), time.perf_counter() - self.started
-        if busy is None or self.busy is None:
-            return None
-        others = (busy - self.busy) - (self._own() - self.own)
-        return round(max(0.0, others / seconds), 2)
-
-    def _own(self) -> float:
-        mine = processor_seconds_of(os.getpid())
-        return mine + sum(worker.processor_seconds for worker in self.workers)
-
-
 def batches_of(workload: Workload) -> dict[str, np.ndarray]:
     """Two batches of random tokens: one with padding for the check, one without for timing."""
     random = np.random.default_rng(workload.seed)
+    gpt = workload.model == "gpt"
+    halves = 1 if gpt else 2
+    given, wanted = ("ids", "following") if gpt else ("target_input", "target_output")
     batches = {}
     for prefix in (CHECK, TIMING):
-        source, target = (
+        drawn = [
             random.integers(1, workload.vocabulary, (workload.batch, length), np.int32)
-            for length in (workload.source, workload.target + 1)
-        )
-        if prefix == CHECK:
-            for ids in (source, target):
-                ends = random.integers(ids.shape[1] // 2, ids.shape[1], (workload.batch, 1))
-                ids[np.arange(ids.shape[1]) > ends] = 0
-        batches[prefix + "source"] = source
-        batches[prefix + "target_input"] = np.ascontiguousarray(target[:, :-1])
-        batches[prefix + "target_output"] = np.ascontiguousarray(target[:, 1:])
+            for length in (workload.source, workload.target + 1)[-halves:]
+        ]
+        for ids in drawn if prefix == CHECK else ():
+            ends = random.integers(ids.shape[1] // 2, ids.shape[1], (workload.batch, 1))
+            ids[np.arange(ids.shape[1]) > ends] = 0
+        inputs = {"source": drawn[0], given: drawn[-1][:, :-1], wanted: drawn[-1][:, 1:]}
+        for name in (given, wanted) if gpt else inputs:
+            batches[prefix + name] = np.ascontiguousarray(inputs[name])
     return batches
 
 
@@ -367,28 +355,43 @@ def compare(
             )
 
 
-def _records(
-    workload: Workload,
-    timings: Mapping[str, Timing],
-    losses: Mapping[str, tuple[float, ...]],
-    peak_seconds: float,
-) -> dict[str, Record]:
-    """The records; `peak_seconds` is the time of a step's matrix products at the peak rate."""
+def _records(workload: Workload, outcome: Outcome[Any], gflop: float) -> dict[str, Record]:
+    """The records; `gflop` is what the matrix products of a step compute."""
+    timings = outcome.timings
     medians = {name: statistics.median(timing.seconds) for name, timing in timings.items()}
-    reference = next(iter(medians.values()))
+    loaded = {
+        name: statistics.median(timing.loaded) if timing.loaded else None
+        for name, timing in timings.items()
+    }
+    first, *_ = timings
     return {
         name: Record(
-            version=timing.facts["version"],
-            detail=timing.facts["detail"],
-            threads=timing.facts["threads"],
+            **common_figures(name, outcome, workload.tokens / medians[name]),
+            ratio=round(medians[name] / medians[first], 3),
             median_ms=round(medians[name] * 1e3, 3),
             min_ms=round(min(timing.seconds) * 1e3, 3),
             first_step_s=round(timing.first, 3),
-            peak_mb=round(timing.peak_bytes / 1e6, 1),
-            tokens_per_s=round(workload.tokens / medians[name], 1),
-            mfu=round(peak_seconds / medians[name], 4),
-            ratio=round(medians[name] / reference, 3),
-            losses=losses[name],
+            mfu=round(gflop / outcome.peaks[timing.contender.precision] / medians[name], 4),
+            loaded_ms=_rounded(loaded[name], 1e3),
+            loaded_ratio=_rounded(loaded[name], 1 / (loaded[first] or 1.0)),
         )
         for name, timing in timings.items()
+    }
+
+
+def _rounded(seconds: float | None, factor: float) -> float | None:
+    return None if seconds is None else round(seconds * factor, 3)
+
+
+def common_figures(name: str, outcome: Outcome[Any], tokens_per_s: float) -> dict[str, Any]:
+    """What the records of all benches hold of a contender."""
+    timing = outcome.timings[name]
+    return {
+        "version": timing.facts["version"],
+        "detail": timing.facts["detail"],
+        "threads": timing.facts["threads"],
+        "precision": timing.contender.precision,
+        "peak_mb": round(timing.peak_bytes / 1e6, 1),
+        "tokens_per_s": round(tokens_per_s, 1),
+        "losses": outcome.losses[name],
     }

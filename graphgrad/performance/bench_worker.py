@@ -1,8 +1,10 @@
 """Runs one contender of a bench in a process: answers each request with one line of JSON.
 
-A contender is a file with two functions, loaded by its path:
+A contender is a file with these functions, loaded by its path:
 
     facts(variant, threads) -> dict             its `version`; how many `threads` it really uses
+    peak_gflops(variant) -> float | None        the rate of a large product in its precision;
+                                                without it that of NumPy in float32 is measured
     build(variant, workload, parameters, batch, dropout) -> step
                                                 step() trains on the batch once: the loss before it
     build_recipe(variant, recipe, parameters, batches, drops) -> step
@@ -47,10 +49,12 @@ PARAMETER = "parameter."
 
 @dataclass(frozen=True)
 class Workload:
-    """A training step: the sizes of the encoder–decoder and of the batch, and its settings.
+    """A training step: the model, its sizes and those of the batch, and its settings.
 
-    The model is post-norm, the optimiser Adam with β₂ = 0.98 and ε = 1e-8 at a constant rate,
-    without clipping, all in float32. `source` and `target` are lengths in tokens.
+    `transformer` is the encoder–decoder, with norms behind each part; `source` and `target` are
+    lengths in tokens. `gpt` is the decoder alone: `target` is the length of its texts, `source` 0,
+    and `context` counts the positions that it has learned. The optimiser is Adam with β₂ = 0.98 and
+    ε = 1e-8 at a constant rate, without clipping; parameters and moments are float32.
     """
 
     width: int
@@ -68,11 +72,38 @@ class Workload:
     beta2: float = 0.98
     epsilon: float = 1e-8
     seed: int = 0
+    model: str = "transformer"
+    context: int = 0
 
     @property
     def tokens(self) -> int:
         """Target tokens of a batch."""
         return self.batch * self.target
+
+    def settings(self, dropout: float) -> dict[str, Any]:
+        """The settings of the model, by the names that recipes have for them."""
+        common = {
+            "width": self.width,
+            "inner": self.inner,
+            "heads": self.heads,
+            "layers": self.layers,
+            "bias": True,
+            "dropout": dropout,
+        }
+        if self.model == "gpt":
+            own = {"context": self.context, "activation": "gelu_tanh", "tie": True}
+            return {**common, **own, "positions": "learned", "norm": "layer"}
+        return {
+            **common,
+            "source": "",
+            "norm": "post",
+            "positions": "sinusoidal",
+            "activation": "relu",
+            "label_smoothing": self.label_smoothing,
+            "share_embeddings": False,
+            "tie": False,
+            "output_bias": True,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -148,8 +179,7 @@ class Session:
         }
 
     def peak(self) -> dict[str, Any]:
-        """The best GFLOP/s of a matrix product: on the contender's device, or NumPy's in this
-        process."""
+        """The best GFLOP/s of a matrix product: the contender's, or NumPy's in this process."""
         own = getattr(self.contender, "peak_gflops", lambda variant: None)(self.variant)
         return {"gflops": matrix_product_peak() if own is None else own}
 

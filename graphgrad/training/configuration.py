@@ -22,6 +22,7 @@ from typing import Any
 
 from graphgrad.errors import CheckpointError, ConfigurationError, DataError
 from graphgrad.graph import Graph
+from graphgrad.graph.digest import graph_digest
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.text_settings import FILES
@@ -156,7 +157,7 @@ def bindings(configuration: Configuration, settings: TrainingSettings, graph: Gr
         "run": configuration.run,
         "files": dict(configuration.files),
         "settings": {name: getattr(settings, name) for name in _fixed(settings)},
-        "graph": _digest(str(graph)),
+        "computes": graph_digest(graph),
     }
 
 
@@ -184,8 +185,8 @@ def check_bindings(
                 where,
                 fix,
             )
-    if found.get("graph") == wanted["graph"]:
-        return ()
+    if found.get("computes", wanted["computes"]) == wanted["computes"]:
+        return ()  # a checkpoint of an older version does not say it
     return (
         "the graph of the model is not the one that the checkpoint was saved with: graphgrad, "
         "or what the model file imports, has changed since",

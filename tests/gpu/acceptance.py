@@ -3,10 +3,12 @@
     python tests/gpu/acceptance.py [--minutes N] [--json FILE]
 
 It runs from a plain checkout, without network and without installation; a library that is missing
-is named. Every section is a few rows of one table, and one that fails is a row as well. Each runs
-in a process of its own with a time limit, as an error of CUDA spoils the process that met it. The
-most telling sections come first; when the minutes are over, what is left is named. The JSON file is
-written after every section. Exit code: 0 where all is well, 1 otherwise.
+is named. Every section is a few rows of one table, and one that fails is a row as well. What checks
+graphgrad itself runs in one process, which is replaced where a section fails, as an error of CUDA
+spoils the process that met it; each library that is slow to compile has a process of its own. Each
+section has a time limit. The most telling ones come first, the slowest last; when the minutes are
+over, what is left is named. The JSON file is written after every row. Exit code: 0 where all is
+well, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,6 +53,9 @@ NEEDED = ("numpy", "scipy", "networkx")
 OPTIONAL = ("cupy", "torch", "jax", "nvmath", "llvmlite")
 
 
+FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the table."""
@@ -57,6 +64,8 @@ class Row:
     what: str
     value: str
     good: bool = True
+    milliseconds: float | None = None
+    """The time of a step, in a row that says one."""
 
 
 class _Anything(type):
@@ -112,29 +121,65 @@ def prepare() -> list[str]:
     return missing
 
 
-MARK = "row: "
-"""Begins the lines of a section's process that are rows."""
-LONGEST = 240.0
+MARK, DONE = "row: ", "done: "
+"""Begin the lines of a process that are rows, and those that name a section that has ended."""
+LONGEST = 150.0
 """Seconds that one section may take."""
 Section = Callable[[Any], Iterator[Row]]
 
 
-def sections(small: bool = False) -> Mapping[str, Section]:
-    """All sections, the most telling first; imported late, when the libraries are known."""
+@dataclass(frozen=True)
+class Part:
+    """A section of the table. Neighbours of one group run in one process, until one fails."""
+
+    group: str
+    section: Section
+
+
+def parts(small: bool = False) -> Mapping[str, Part]:
+    """All sections, the most telling first, the slowest peers last; imported late, when the
+    libraries are known."""
     import acceptance_checks as checks
     import acceptance_speed as speed
+    import acceptance_uses as uses
 
-    sizes = ("tiny",) if small else ("base", "small", "tiny")
-    return {
-        "training step": checks.training_step,
+    few = {"steps": 2} if small else {}
+    own: dict[str, Section] = {
+        "training step": partial(checks.training_step, **few),
         "one launch": checks.one_launch,
-        **{f"speed {size}": speed.timed(size) for size in sizes},
-        "bit-equal": checks.bit_equal,
-        "resume": checks.resume,
+        "bit-equal": partial(checks.bit_equal, **few),
+        "resume": partial(checks.resume, **few),
         "guards": checks.guards,
-        "memory": checks.memory,
+        "memory": partial(checks.memory, workload=speed.SMALL if small else checks.MEASURED),
         "operations": checks.operations,
-        "dates": checks.dates,
+        **{speed.name_of(*its): speed.own(*its, small=small) for its in speed.OWN},
+        "dates": partial(uses.dates, small=small),
+        "decoding": partial(uses.decoding, small=small),
+        "accumulation": partial(uses.accumulation, small=small),
+    }
+    peers = {
+        f"{speed.name_of(size, precision)} {peer}": Part(
+            "eager" if peer == "eager" else f"{size} {precision} {peer}",
+            speed.peer(size, precision, peer, small=small),
+        )
+        for size, precision, peer in speed.PEERS
+    }
+    losses = {
+        f"same loss {peer}": Part(
+            "eager" if peer == "eager" else f"loss {peer}", speed.same_loss(peer, small=small)
+        )
+        for peer in ("eager", "jax")
+    }
+    quick = {name: part for name, part in peers.items() if part.group == "eager"}
+    slow = {name: part for name, part in peers.items() if part.group != "eager"}
+    last, its = slow.popitem()
+    return {
+        **{name: Part("own", section) for name, section in own.items()},
+        **quick,
+        "same loss eager": losses["same loss eager"],
+        **slow,
+        "same loss jax": losses["same loss jax"],
+        last: its,
     }
 
 
@@ -147,48 +192,70 @@ def rows_of(name: str, section: Section, device: Any) -> Iterator[Row]:
     except Exception as problem:
         traceback.print_exc()
         reason = " ".join(str(problem).split())[:300]
-        yield Row(name, "failed", f"{type(problem).__name__}: {reason}", False)
+        yield Row(name, FAILED, f"{type(problem).__name__}: {reason}", False)
 
 
-def rows_of_process(name: str, command: list[str], seconds: float) -> Iterator[Row]:
-    """The rows that a process prints, each as a line of JSON; one more where it ends badly."""
-    started = time.monotonic()
+def rows_of_process(names: list[str], command: list[str], end: float) -> Iterator[Row | str]:
+    """The rows that a process prints for these sections, and the name of each section that is over.
+    One row more where the process ends badly, or is ended: a section takes too long, or `end` is
+    reached."""
+    left, limit, started = list(names), 0.0, time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        ended = threading.Timer(seconds, process.kill)
-        ended.start()
+
+        def watched() -> threading.Timer:
+            nonlocal limit, started
+            started = time.monotonic()
+            limit = max(min(end - started, LONGEST), 0.0)
+            timer = threading.Timer(limit, process.kill)
+            timer.start()
+            return timer
+
+        timer = watched()
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith(MARK):
                 yield Row(**json.loads(line.removeprefix(MARK)))
+            elif line.startswith(DONE):
+                timer.cancel()
+                yield left.pop(0)
+                timer = watched()
         code = process.wait()
-        ended.cancel()
-    if time.monotonic() - started >= seconds:
-        yield Row(name, "failed", f"it took more than {seconds:.0f} seconds", False)
-    elif code:
-        yield Row(name, "failed", f"its process ended with {code}", False)
+        timer.cancel()
+    if left and (code or len(left) == len(names)):
+        late = time.monotonic() - started >= limit
+        what = (
+            f"it took more than {limit:.0f} seconds" if late else f"its process ended with {code}"
+        )
+        yield Row(left[0], FAILED, what, False)
+        yield left[0]
 
 
-def run_sections(
-    names: Iterable[str],
-    command: Callable[[str], list[str]],
+def run_parts(
+    groups: Mapping[str, str],
+    command: Callable[[list[str]], list[str]],
     seconds: float,
     say: Callable[[Row], None],
 ) -> None:
-    """Runs sections, each in a process, until the time is over."""
-    end = time.monotonic() + seconds
+    """Runs sections, those of one group that follow each other in one process, until the time is
+    over. A section that fails ends its process, and those behind it have another one."""
+    end, names = time.monotonic() + seconds, list(groups)
+    while names and time.monotonic() < end:
+        together = [*next(groupby(names, groups.__getitem__))[1]]
+        over = 0
+        for row in rows_of_process(together, command(together), end):
+            if isinstance(row, Row):
+                say(row)
+            else:
+                over += 1
+        names = names[over:]
     for name in names:
-        left = end - time.monotonic()
-        if left <= 0:
-            say(Row(name, "not run", "the minutes are over", False))
-            continue
-        for row in rows_of_process(name, command(name), min(left, LONGEST)):
-            say(row)
+        say(Row(name, "not run", "the minutes are over", False))
 
 
 def told(row: Row) -> None:
     """Prints a row at once."""
     mark = "ok" if row.good else "NO"
-    print(f"{mark:<4}{row.section:<16}{row.what:<34}{row.value}", flush=True)
+    print(f"{mark:<4}{row.section:<20}{row.what:<34}{row.value}", flush=True)
 
 
 def machine(missing: list[str]) -> Iterator[Row]:
@@ -212,12 +279,19 @@ def machine(missing: list[str]) -> Iterator[Row]:
     yield Row("machine", "device", device.name)
 
 
-def one_section(name: str) -> int:
-    """Runs one section in this process; its rows are lines of JSON."""
+def run_here(names: list[str], small: bool) -> int:
+    """Runs sections in this process until one fails; their rows are lines of JSON."""
     from graphgrad.backends.choice import device_memory
 
-    for row in rows_of(name, sections()[name], device_memory().device):
-        print(MARK + json.dumps(asdict(row)), flush=True)
+    sections = parts(small)
+    for name in names:
+        failed = False
+        for row in rows_of(name, sections[name].section, device_memory().device):
+            print(MARK + json.dumps(asdict(row)), flush=True)
+            failed |= row.what == FAILED
+        print(DONE + name, flush=True)
+        if failed:
+            break
     return 0
 
 
@@ -226,17 +300,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--minutes", type=float, default=8.0, help="default: 8")
     parser.add_argument("--json", metavar="FILE", help="write the rows there as well")
-    parser.add_argument("--section", metavar="NAME", help="run this one alone, as lines of JSON")
+    parser.add_argument("--small", action="store_true", help="sizes for a test of this command")
+    parser.add_argument(
+        "--section",
+        metavar="NAME",
+        action="append",
+        help="run this one alone, as lines of JSON; may be repeated",
+    )
     asked = parser.parse_args(arguments)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     missing = prepare()
     if asked.section:
-        return one_section(asked.section)
+        return run_here(asked.section, asked.small)
+    from acceptance_speed import compared
+
     rows: list[Row] = []
 
     def say(row: Row) -> None:
-        rows.append(row)
-        told(row)
+        for each in (row, *compared(rows, row)):
+            rows.append(each)
+            told(each)
         if asked.json:
             content = json.dumps([asdict(each) for each in rows], indent=2, ensure_ascii=False)
             Path(asked.json).write_text(content + "\n", encoding="utf-8")
@@ -244,8 +327,14 @@ def main(arguments: list[str] | None = None) -> int:
     for row in machine(missing):
         say(row)
     if rows[-1].good:
-        script = [sys.executable, str(Path(__file__).resolve()), "--section"]
-        run_sections(sections(), lambda name: [*script, name], 60 * asked.minutes - 10, say)
+        script = [sys.executable, str(Path(__file__).resolve())]
+        script += ["--small"] if asked.small else []
+
+        def command(names: list[str]) -> list[str]:
+            return [*script, *(word for name in names for word in ("--section", name))]
+
+        groups = {name: part.group for name, part in parts(asked.small).items()}
+        run_parts(groups, command, 60 * asked.minutes - 10, say)
     return int(not all(row.good for row in rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -12,15 +13,24 @@ from device_steps import GUARDS, feeds_of, initial, step_of
 
 import graphgrad as gg
 from graphgrad.backends.choice import DeviceBackend
-from graphgrad.backends.cupy.binding import Binding
+from graphgrad.backends.cupy.binding import Binding, layout_of
+from graphgrad.backends.cupy.input_ring import SLOTS
 from graphgrad.backends.cupy.shared_memory import SharedMemory
 from graphgrad.compile import Compiled
+from graphgrad.errors import EnvironmentLimitError
 from graphgrad.graph import Graph
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.options import Options
 from graphgrad.passes import PASSES, SPECIALISED_PASSES, optimise
+from graphgrad.performance.bench_runner import batches_of
+from graphgrad.performance.bench_worker import TIMING, Workload
+from graphgrad.tools.peers import graphgrad_peer
 
 SIZES = {"batch": 3, "source": 5, "target": 7}
+MEASURED = Workload(256, 1024, 8, 3, 8000, 32, 32)
+"""The step whose memory is measured."""
+TABLES = 256 << 10
+"""Bytes for the tables of a program, and for what rounds its blocks up."""
 
 
 @cache
@@ -29,11 +39,13 @@ def memory_of(device: Any) -> SharedMemory:
     return SharedMemory(device)
 
 
-def compiled_for(device: Any, graph: Graph, guards: tuple[str, ...] = ()) -> Compiled:
+def compiled_for(
+    device: Any, graph: Graph, guards: tuple[str, ...] = (), memory: SharedMemory | None = None
+) -> Compiled:
     """The graph as `compile(graph, backend="cupy")` compiles it, for this very device."""
     options = Options(backend="cupy", fuse=True, smallest_kernel=1)
     optimised, reports = optimise(graph, PASSES)
-    backend = DeviceBackend(memory_of(device))
+    backend = DeviceBackend(memory or memory_of(device))
     return Compiled(graph, optimised, guards, reports, SPECIALISED_PASSES, options, backend)
 
 
@@ -56,16 +68,16 @@ def distance(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) 
     )
 
 
-def training_step(device: Any) -> Iterator[Row]:
+def training_step(device: Any, steps: int = 5) -> Iterator[Row]:
     """Steps of the small Transformer beside the processor's."""
     for dtype, limit in (("float32", 1e-4), ("float64", 1e-9)):
-        _, state = trained(device, dtype, range(5))
+        _, state = trained(device, dtype, range(steps))
         graph = step_of("transformer", dtype)
         wanted, on_cpu = initial(graph), gg.compile(graph, guards=GUARDS)
-        for step in range(5):
+        for step in range(steps):
             on_cpu(wanted, **feeds_of("transformer", step))
         far = distance(state, wanted)
-        yield Row("training step", f"5 steps, {dtype}, distance", f"{far:.2e}", far < limit)
+        yield Row("training step", f"{steps} steps, {dtype}, distance", f"{far:.2e}", far < limit)
 
 
 def one_launch(device: Any) -> Iterator[Row]:
@@ -93,19 +105,19 @@ def bytes_of(state: Mapping[str, np.ndarray]) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in state.items()}
 
 
-def bit_equal(device: Any) -> Iterator[Row]:
+def bit_equal(device: Any, steps: int = 6) -> Iterator[Row]:
     """Two runs."""
-    one, two = (bytes_of(trained(device, "float32", range(6))[1]) for _ in range(2))
+    one, two = (bytes_of(trained(device, "float32", range(steps))[1]) for _ in range(2))
     odd = [name for name in one if one[name] != two[name]]
     yield Row("bit-equal", "states that differ", ", ".join(odd[:3]) or "none", not odd)
 
 
-def resume(device: Any) -> Iterator[Row]:
+def resume(device: Any, steps: int = 6) -> Iterator[Row]:
     """A run that goes on from what was fetched of it, in programs made anew."""
-    whole = bytes_of(trained(device, "float32", range(6))[1])
-    _, half = trained(device, "float32", range(3))
+    whole = bytes_of(trained(device, "float32", range(steps))[1])
+    _, half = trained(device, "float32", range(steps // 2))
     kept = {name: value.copy() for name, value in half.items()}
-    found = bytes_of(trained(device, "float32", range(3, 6), kept)[1])
+    found = bytes_of(trained(device, "float32", range(steps // 2, steps), kept)[1])
     odd = [name for name in whole if whole[name] != found[name]]
     yield Row("resume", "states that differ", ", ".join(odd[:3]) or "none", not odd)
 
@@ -136,18 +148,41 @@ def guards(device: Any) -> Iterator[Row]:
         yield Row("guards", "a loss that is not finite", "is not told", False)
 
 
-def memory(device: Any) -> Iterator[Row]:
-    """What is taken of the device beside what was planned."""
-    compiled, state = trained(device, "float32", range(1))
-    planned = compiled.program(**SIZES).peak_bytes
-    free = device.free_bytes()
-    for step in range(1, 6):
-        compiled(state, **feeds_of("transformer", step))
-    after = device.free_bytes()
-    yield Row("memory", "planned bytes", f"{planned:,}")
-    if free is not None and after is not None:
-        taken = free - after
-        yield Row("memory", "taken by later steps", f"{taken:,} bytes", taken < 64 << 20)
+def memory(device: Any, workload: Workload = MEASURED) -> Iterator[Row]:
+    """What CuPy's pool has taken for a training step beside what was planned for it: the block, the
+    constants and the state, and two slots for inputs. What else is there are tables of addresses
+    and what rounds a block of the pool up. Later steps take nothing, and memory that is not there
+    is refused."""
+    pool = device.array_module.get_default_memory_pool()
+    graph = graphgrad_peer.training_graph(workload, workload.dropout)
+    batch = {
+        name.removeprefix(TIMING): value
+        for name, value in batches_of(workload).items()
+        if name.startswith(TIMING)
+    }
+    gc.collect()
+    before = pool.used_bytes()
+    compiled = compiled_for(device, graph, memory=SharedMemory(device))
+    state = compiled.on_device(gg.initial_state(graph, workload.seed))
+    for _ in range(SLOTS):
+        compiled(state, batch)
+    sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
+    program: Any = compiled.program(**sizes)
+    planned = program.peak_bytes + SLOTS * layout_of(program.device_program).input_bytes
+    taken = pool.used_bytes() - before
+    allowed = int(planned * 1.01) + TABLES
+    yield Row("memory", "planned", f"{planned:,} bytes")
+    yield Row("memory", "taken", f"{taken:,} bytes", planned <= taken <= allowed)
+    for _ in range(4):
+        compiled(state, batch)
+    later = pool.used_bytes() - before - taken
+    yield Row("memory", "taken by later steps", f"{later:,} bytes", later == 0)
+    try:
+        device.allocate(1 << 50)
+    except EnvironmentLimitError as problem:
+        yield Row("memory", "a petabyte is refused", problem.fix)
+    else:
+        yield Row("memory", "a petabyte", "is given", False)
 
 
 def operations(device: Any) -> Iterator[Row]:
@@ -167,22 +202,3 @@ def operations(device: Any) -> Iterator[Row]:
             wrong.append(f"{case[0].name}: {' '.join(str(problem).split())[:80]}")
         count += 1
     yield Row("operations", f"wrong of {count}", "; ".join(wrong[:5]) or "none", not wrong)
-
-
-def dates(device: Any) -> Iterator[Row]:
-    """The loss of the Transformer on `dates`, beside the processor's."""
-    from graphgrad.models import transformer
-    from graphgrad.training.optimisers import training_step as step_graph
-
-    settings = transformer.Settings(steps=60, batch_size=32)
-    task = transformer.task(settings, {})
-    graph = step_graph(task.graph, settings)
-    on_cpu, on_device = gg.compile(graph, fuse=True), compiled_for(device, graph)
-    state = gg.initial_state(graph, 1)
-    placed, far, loss = on_device.on_device(state), 0.0, 0.0
-    for step in range(60):
-        feeds = task.feeds(step)
-        loss = float(on_cpu(state, feeds)["loss"])
-        far = max(far, abs(float(on_device(placed, feeds)["loss"]) - loss) / loss)
-    yield Row("dates", "60 steps, last loss", f"{loss:.4f}")
-    yield Row("dates", "largest distance of a loss", f"{far:.2e}", far < 1e-2)

@@ -115,7 +115,10 @@ static void to_scheduler() { cuda_cpu_switch(&fibers[current].top, scheduler); }
 static void to_fiber() { cuda_cpu_switch(&scheduler, fibers[current].top); }
 #endif
 
+static void forget_copies();
+
 static void entered() {
+    forget_copies();
     kernel(words);
     fibers[current].state = LEFT;
     to_scheduler();
@@ -369,3 +372,6 @@ static inline long long __double_as_longlong(double x) { return cuda_cpu::bits<l
 static inline unsigned __umulhi(unsigned a, unsigned b) {
     return unsigned((unsigned long long)a * b >> 32);
 }
+
+#define CUDA_CPU
+#include "cuda_cpu_tensor.h"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,11 @@ from graphgrad.backends.cupy import cublaslt
 from graphgrad.backends.cupy.cublaslt import Addresses, CublasLt
 from graphgrad.backends.cupy.epilogues import Epilogue
 from graphgrad.backends.cupy.launches import Gemm
-from graphgrad.backends.cupy.product_libraries import ProductLibraries, open_libraries
+from graphgrad.backends.cupy.product_libraries import (
+    ProductLibraries,
+    has_slow_bits,
+    open_libraries,
+)
 
 
 @pytest.fixture
@@ -227,6 +232,12 @@ def test_what_has_no_algorithm_is_not_taken_and_not_asked_for_twice(folder):
     assert not its.takes(GEMM) and not its.takes(GEMM) and library.chosen == 1
     assert its.workspace_bytes(GEMM) == 0 and not its.captures()
     assert its.summary == "cublasLt 130500" and not list(folder.glob("*.algorithm"))
+
+
+def test_bits_of_relu_are_slow_in_float32_alone():
+    slow = [its for its in Epilogue if has_slow_bits(replace(GEMM, epilogue=its))]
+    assert {its.name for its in slow} == {"RELU_AUX", "RELU_AUX_BIAS", "DRELU", "DRELU_BGRAD"}
+    assert not any(has_slow_bits(replace(GEMM, epilogue=its, operands="bfloat16")) for its in slow)
 
 
 def test_where_no_library_is_found_products_are_cupys(monkeypatch):

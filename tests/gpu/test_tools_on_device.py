@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ from cpu_device import needs_compiler
 from train_command import begin, write_lines
 
 import graphgrad as gg
+from graphgrad.models import transformer
 from graphgrad.performance.bench_runner import batches_of
-from graphgrad.performance.bench_worker import TIMING, Workload
+from graphgrad.performance.bench_worker import TIMING, RecipeWorkload, Workload
+from graphgrad.tools import train
 from graphgrad.tools.main import main
 from graphgrad.tools.peers import graphgrad_peer
 
@@ -57,7 +60,10 @@ def test_a_translation_run_is_trained_and_used_on_the_device(device, here, capsy
 
 @needs_compiler
 def test_a_run_of_a_device_is_used_where_there_is_none(device, here, capsys, monkeypatch):
-    said(capsys, "train", "feedforward", "--run", "run", "--backend", "cupy", "--set", "steps=3")
+    monkeypatch.setattr(train, "busy_note", lambda: "the processor is busy")
+    words = ["train", "feedforward", "--set", "steps=3"]
+    assert "busy" in said(capsys, *words, "--run", "other")
+    assert "busy" not in said(capsys, *words, "--run", "run", "--backend", "cupy")
     monkeypatch.undo()
     monkeypatch.chdir(here)
     monkeypatch.setitem(sys.modules, "cupy", None)
@@ -114,6 +120,7 @@ COMMANDS = [
     ["check", "run"],
     ["profile", "feedforward"],
     ["bench", "--size", "tiny", "--peers", "none"],
+    ["bench", "--recipe", "multi30k-tiny", "--peers", "none"],
 ]
 
 
@@ -157,6 +164,32 @@ def test_the_step_of_the_bench_and_the_peak_are_measured_on_the_device(device, m
     assert device.captures == 1
     monkeypatch.setattr(graphgrad_peer, "PEAK", 64)
     assert graphgrad_peer.peak_gflops("") is None and graphgrad_peer.peak_gflops("cupy:") > 0
+
+
+@needs_compiler
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 1e-2)])
+def test_the_updates_of_a_recipe_are_made_on_the_device(precision, tolerance, device):
+    """A program for each shape, and the state stays there. In bf16 kernels of a device round what
+    the processor does not, such as the weights of attention."""
+    sizes = {"layers": 1, "width": 8, "heads": 2, "inner": 8, "dropout": 0.0, "clip_norm": 1.0}
+    settings = dataclasses.replace(transformer.Settings(), **sizes, precision=precision)
+    recipe = RecipeWorkload("r", "transformer", dataclasses.asdict(settings), [9, 9], 2, 1)
+    graph = graphgrad_peer.recipe_graph(recipe, drops=False)
+    state = gg.initial_state(graph, 0)
+    parameters = {name: state[name] for name in graph.parameters}
+    random = np.random.default_rng(0)
+    batches = {
+        f"{number}.{side}": random.integers(1, 9, (2, 3 + number), np.int32)
+        for number in range(2)
+        for side in ("source", "target_input", "target_output")
+    }
+    losses = []
+    for variant in (f"cupy:{precision}", precision):
+        given = {**batches, "rates": np.ones(2, np.float32)}
+        step = graphgrad_peer.build_recipe(variant, recipe, parameters, given, 0.0)
+        losses.append([step() for _ in range(6)])
+    np.testing.assert_allclose(*losses, tolerance)
+    assert device.captures == 2 and losses[0][5] < losses[0][1]
 
 
 def test_a_peer_that_has_no_device_is_refused(device, capsys):

@@ -17,7 +17,7 @@ from graphgrad.ops import sum
 from graphgrad.ops.evaluate import evaluate
 from graphgrad.page import build_page
 from graphgrad.page.encoding import packed
-from graphgrad.page.run_sections import run_sections
+from graphgrad.page.run_sections import Shown, run_sections
 from graphgrad.page.sentences import MOST, with_sentences
 from graphgrad.passes import sizes_of, specialise
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_shown_is_refused(trained: Trained) -> None:
 
 def test_one_example_has_its_own_figures(trained: Trained) -> None:
     whole = trained.sections
-    found = run_sections(trained.run, example=1)
+    found = run_sections(trained.run, Shown(example=1))
     assert found["run"]["example"] == found["attention"]["example"] == 1
     assert found["run"]["sizes"]["batch"] == 1 < whole["run"]["sizes"]["batch"]
     assert len(found["attention"]["examples"]) == 1

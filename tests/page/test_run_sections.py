@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphgrad.compile import compile
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
-from graphgrad.page.run_sections import run_sections
+from graphgrad.page.run_sections import GUARDS, Shown, run_sections
+from graphgrad.passes import sizes_of
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
@@ -41,7 +43,7 @@ def test_a_run_has_the_sections_that_it_has_something_for(
 
 def test_another_batch_gives_other_figures(tmp_path: Path) -> None:
     run = made("attention", tmp_path)
-    first, second = run_sections(run), run_sections(run, 5)
+    first, second = run_sections(run), run_sections(run, Shown(batch=5))
     assert (first["run"]["batch"], second["run"]["batch"]) == (0, 5)
     assert first["run"]["rows"] != second["run"]["rows"]
     assert first["passes"] == second["passes"]
@@ -59,3 +61,27 @@ def test_a_finished_run_shows_a_step_at_the_rate_of_its_last(tmp_path: Path) -> 
     assert rates[-1] == pytest.approx(0.1 / 6, rel=1e-6)
     ratios = [entry["update"]["ratio"] for entry in found["nodes"].values() if "update" in entry]
     assert ratios and all(ratio > 0 for ratio in ratios)
+
+
+def test_a_run_is_shown_in_its_precision(tmp_path: Path) -> None:
+    model = load_model("attention", BUILTIN)
+    values = {"batch_size": 4, "precision": "bf16"}
+    run = create_run(model, with_values(model.settings, values), tmp_path / "run")
+    sections = run_sections(run)
+    passes, shown = sections["passes"], sections["run"]
+    names = [step["name"] for step in passes["steps"]]
+    assert names.index("in_bfloat16") < names.index("decompose")
+    step = passes["steps"][names.index("in_bfloat16")]
+    assert step["counts"]["added"] > 5 and step["purpose"].startswith("Mixed precision")
+    assert sum(": bfloat16[" in line for line in passes["optimised"]) > 5
+    compiled = compile(run.graph, guards=GUARDS, fuse=run.settings.fuse, precision="bf16")
+    feeds = run.task.feeds(0)
+    program = compiled.program(**sizes_of(run.graph, feeds))
+    assert [line[:239] for line in program.source.split("\n")] == [
+        line[:239] for line in passes["program"]
+    ]
+    found = compiled({name: array.copy() for name, array in run.state.items()}, feeds)
+    for name in GUARDS:
+        assert shown["outputs"][name] == pytest.approx(float(found[name]), 1e-5)
+    rounded = [name for name in shown["nodes"] if name.endswith(".bfloat16")]
+    assert len(rounded) > 5, "a cast has figures as the picture has it"

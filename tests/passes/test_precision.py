@@ -90,13 +90,31 @@ def test_tf32_marks_every_product_and_adds_no_node(step):
 
 
 def read_by_products(graph: Graph) -> set[Node]:
-    """The products whose results other products read, moved or as they are."""
+    """The values that products read, moved or as they are; a product that is chosen or zero is
+    rounded before."""
     found: set[Node] = set()
     for node in reversed(graph.nodes):
         for tail in graph.tails(node):
-            if tail.operation is gg.matmul or (tail.operation.name in MOVES and tail in found):
+            passes = tail.operation.name in MOVES or (
+                tail.operation is gg.where and node.operation is gg.matmul
+            )
+            if tail.operation is gg.matmul or (passes and tail in found):
                 found.add(node)
-    return {node for node in found if node.operation is gg.matmul}
+    return found
+
+
+def biases_of_products(graph: Graph, read: set[Node]) -> dict[Node, Node]:
+    """By its sum with a product, the bias of each whose sum, or ReLU of it, products read."""
+    return {
+        node: node.heads[1]
+        for node in graph.nodes
+        if node.operation is gg.add
+        and node.heads[0].operation is gg.matmul
+        and node.heads[1] in graph.parameters.values()
+        and not read.isdisjoint(
+            (node, *(tail for tail in graph.tails(node) if tail.operation is gg.relu))
+        )
+    }
 
 
 def by_hand(graph: Graph, state: dict[str, np.ndarray], dtype: str) -> dict[Node, np.ndarray]:
@@ -108,6 +126,8 @@ def by_hand(graph: Graph, state: dict[str, np.ndarray], dtype: str) -> dict[Node
         return torch.from_numpy(np.array(x)).to(getattr(torch, dtype)).to(torch.float32).numpy()
 
     again, values = read_by_products(graph), {}
+    biases = biases_of_products(graph, again)
+    assert len(biases) > 10
     leaves = {leaf: name for name, leaf in graph.inputs.items()}
     states = {leaf: name for name, leaf in graph.states.items()}
     for node in graph.nodes:
@@ -123,7 +143,10 @@ def by_hand(graph: Graph, state: dict[str, np.ndarray], dtype: str) -> dict[Node
             whole = (a @ b).astype(np.float32)
             values[node] = rounded(whole) if node in again else whole
         else:
-            values[node] = evaluate_node(node, [values[head] for head in node.heads])
+            heads = [values[head] for head in node.heads]
+            if node in biases:
+                heads[1] = rounded(heads[1])
+            values[node] = evaluate_node(node, heads)
     return values
 
 

@@ -85,6 +85,13 @@ def test_what_cripples_one_contender_is_dropped_and_named() -> None:
     assert not {"OPENBLAS_CORETYPE", "OMP_NUM_THREADS", "XLA_FLAGS"} & set(kept)
 
 
+def test_a_device_stays_visible_and_its_memory_is_for_all() -> None:
+    kept, dropped = clean_environment({"CUDA_VISIBLE_DEVICES": "1", "XLA_FLAGS": "--slow"}, True)
+    assert kept["CUDA_VISIBLE_DEVICES"] == "1" and "JAX_PLATFORMS" not in kept
+    assert kept["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    assert dropped == (("XLA_FLAGS", "--slow"),)
+
+
 def test_one_processor_of_every_core_is_first(tmp_path: Path) -> None:
     for number, siblings in enumerate(("0-1", "0-1", "2-3", "2-3")):
         folder = tmp_path / f"sys/devices/system/cpu/cpu{number}/topology"

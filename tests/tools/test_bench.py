@@ -1,6 +1,7 @@
 """`graphgrad bench`: its options and its output, and the engines themselves on a micro model."""
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,26 @@ import pytest
 from graphgrad.errors import ConfigurationError
 from graphgrad.passes import PASSES
 from graphgrad.performance.bench_process import default_threads
-from graphgrad.performance.bench_runner import Bench, Conditions, Contender, Record
+from graphgrad.performance.bench_results import Bench, Record
+from graphgrad.performance.bench_runner import Conditions, Contender
 from graphgrad.performance.bench_worker import Workload
 from graphgrad.tools import bench
 
 MICRO = Workload(16, 24, 2, 2, 40, 5, 6, 3)
-RECORD = Record("1.0", "", 2, 10.0, 9.0, 1.5, 300.0, 1000.0, 0.25, 1.0, (7.0, 6.0, 5.0))
+RECORD = Record(
+    version="1.0",
+    detail="",
+    threads=2,
+    precision="fp32",
+    median_ms=10.0,
+    min_ms=9.0,
+    first_step_s=1.5,
+    peak_mb=300.0,
+    tokens_per_s=1000.0,
+    mfu=0.25,
+    ratio=1.0,
+    losses=(7.0, 6.0, 5.0),
+)
 KEYS = {"median_ms", "min_ms", "first_step_s", "peak_mb", "tokens_per_s", "mfu", "ratio"}
 
 
@@ -44,16 +59,22 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Workload, list[str], Co
         names = [f"{each.name}:{each.variant}" for each in contenders]
         found.append((workload, names, conditions))
         records = {each.name: RECORD for each in contenders if each.name != "jax"}
+        own = RECORD
+        if conditions.load:
+            own = dataclasses.replace(own, loaded_ms=25.0, loaded_ratio=1.0)
+        records |= {"graphgrad": dataclasses.replace(own, precision=contenders[0].precision)}
         return Bench(
-            workload,
-            2,
-            5,
-            1.5,
-            400.0,
-            records,
-            {"jax": "jax is not installed"},
-            (("OPENBLAS_CORETYPE", "Haswell"),),
-            0.5,
+            workload=workload,
+            threads=2,
+            device=conditions.device,
+            steps=5,
+            gflop=1.5,
+            peaks={"fp32": 400.0},
+            records=records,
+            absent={"jax": "jax is not installed"},
+            dropped=(("OPENBLAS_CORETYPE", "Haswell"),),
+            busy_elsewhere=0.5,
+            busy_processes=2 if conditions.load else 0,
         )
 
     monkeypatch.setattr(bench, "measure", measure)
@@ -64,7 +85,7 @@ def test_what_is_asked_for_is_what_is_measured(asked: list[Any]) -> None:
     assert bench.run(parse()) == 0
     workload, names, conditions = asked.pop()
     assert workload == bench.SIZES["small"]
-    assert names == ["graphgrad:", "torch:eager", "jax:"]
+    assert names == ["graphgrad:", "torch:eager", "jax:fp32"]
     assert conditions == Conditions(bench.STEPS["small"], default_threads())
     words = (
         "--size",
@@ -128,6 +149,26 @@ def test_the_text_names_conditions_engines_and_absentees(
     assert "other programs kept 0.5 processors busy" in text
 
 
+def test_what_load_costs_is_a_column(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(parse("--size", "tiny", "--load", "--peers", "none"))
+    lines = capsys.readouterr().out.splitlines()
+    header, own = lines[4], lines[5]
+    assert header.split()[-4:] == ["loaded", "ms", "slower", "ratio"]
+    assert own.split()[-3:] == ["25.0", "2.50", "1.00"] and len(own) == len(header)
+    assert "the median beside 2 busy processes" in "\n".join(lines)
+    assert asked[0][2].load
+
+
+@pytest.mark.parametrize(("precision", "said"), [("bf16", True), ("tf32", True), ("fp32", False)])
+def test_that_a_precision_is_not_faster_on_a_processor_is_said(
+    precision: str, said: bool, asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.run(parse("--size", "tiny", "--precision", precision, "--peers", "none"))
+    assert asked[0][1] == [f"graphgrad:{precision if said else ''}"]
+    text = capsys.readouterr().out
+    assert (f"so {precision} is not faster than fp32" in text) == said
+
+
 def test_several_cases_are_still_one_object(
     asked: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,15 +182,19 @@ def test_graphgrad_alone_and_without_a_pass(
 ) -> None:
     without = PASSES[-1].__name__
     words = ("--size", "tiny", "--peers", "none", "--without", without, "--steps", "4", "--json")
-    assert bench.run(parse(*words)) == 0
+    assert bench.run(parse(*words, "--precision", "bf16", "--load")) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["size"] == "tiny" and found["threads"] == default_threads()
-    assert found["absent"] == {} and found["peak_gflops"] > 0
+    assert found["absent"] == {} and found["peaks"].keys() == {"bf16"}
+    assert found["peaks"]["bf16"] > 0 and found["busy_processes"] == default_threads()
     own, other = found["graphgrad"], found[f"graphgrad without {without}"]
     for record in (own, other):
         assert set(record) >= KEYS
         assert 0 < record["min_ms"] <= record["median_ms"] < record["first_step_s"] * 1e3
-        assert record["threads"] == default_threads()
+        assert record["threads"] == default_threads() and record["precision"] == "bf16"
+        assert record["loaded_ms"] > 0
+    assert own["loaded_ratio"] == 1
+    assert other["loaded_ratio"] == pytest.approx(other["loaded_ms"] / own["loaded_ms"], 0.01)
     assert own["ratio"] == 1 and own["losses"][0] > own["losses"][2]
 
 

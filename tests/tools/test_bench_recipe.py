@@ -48,7 +48,7 @@ def test_a_recipe_is_timed_update_by_update(folder, capsys):
         (["--recipe", "multi30k-tiny", "--data", "nowhere"], "nowhere is not a folder"),
         (["--recipe", "reverse"], "no peer has the model of reverse"),
         (["--recipe", "multi30k-tiny", "--data", ".", "--depth", "2"], "its own layers"),
-        (["--recipe", "multi30k-tiny", "--data", ".", "--peers", "jax"], "peer with recipes"),
+        (["--recipe", "multi30k-tiny", "--data", ".", "--peers", "jax"], "not a peer with recipes"),
         (["--recipe", "mutli30k-tiny"], "did you mean 'multi30k-tiny'"),
         (["--recipe", "multi30k-tiny"], "needs a source"),
         (["--data", "."], "belong to a recipe"),
@@ -98,7 +98,7 @@ def test_the_gpt_of_pytorch_makes_the_same_updates(bias):
 def _compare(model, settings, vocabularies, batches, updates):
     """Both make the same losses in two passes of all updates, from the same weights."""
     pytest.importorskip("torch", reason="the peer of the bench is PyTorch")
-    torch_recipe = importlib.import_module("graphgrad.tools.peers.torch_recipe")
+    torch_peer = importlib.import_module("graphgrad.tools.peers.torch_peer")
     settings = dataclasses.replace(settings, learning_rate=0.01, schedule="constant", warmup=0)
     values = dataclasses.asdict(settings)
     workload = RecipeWorkload("mine", model, values, vocabularies, updates, 1)
@@ -107,8 +107,8 @@ def _compare(model, settings, vocabularies, batches, updates):
     parameters = {name: state[name] for name in graph.parameters}
     batches["rates"] = np.full(updates, 0.01, np.float32)
     ours, theirs = (
-        peer.build_recipe("", workload, dict(parameters), dict(batches), 0.0)
-        for peer in (graphgrad_peer, torch_recipe)
+        peer.build_recipe(variant, workload, dict(parameters), dict(batches), 0.0)
+        for peer, variant in ((graphgrad_peer, ""), (torch_peer, "eager"))
     )
     losses = [(ours(), theirs()) for _ in range(2 * updates)]
     assert np.allclose(*zip(*losses, strict=True), rtol=2e-5)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from graphgrad.decoding import Decodable, Decoder
 from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, decoding_step, encoding_graph, training_graph
+from graphgrad.performance.bench_worker import Workload
 
 torch = pytest.importorskip("torch", reason="the oracle of these tests is PyTorch (pip: torch)")
 race = pytest.importorskip("graphgrad.tools.peers.decoding_race")
@@ -26,7 +26,7 @@ def test_the_peer_gives_the_same_tokens():
     for array in state.values():
         array += generator.normal(scale=0.3, size=array.shape).astype(array.dtype)
     state["decoder.output.dense.b"][[0, BEGIN]] = -1e9  # what is never given
-    sizes = SimpleNamespace(
+    sizes = Workload(
         layers=2,
         width=16,
         heads=2,

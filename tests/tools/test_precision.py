@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from train_command import begin, refused, sets
 
@@ -55,3 +56,20 @@ def test_casts_are_drawn(capsys):
     assert ".bfloat16" in said and ": bfloat16[" in said
     assert main(["render", "attention", "--forward"]) == 0
     assert "bfloat16" not in capsys.readouterr().out
+
+
+def test_figures_are_those_of_the_step_as_it_runs(place, capsys):
+    """The loss that `inspect` gives is that of the next step in bf16, and not that in fp32."""
+    words = ["train", "attention", "--run", "run", "--precision", "bf16"]
+    assert main([*words, *sets("steps=1")]) == 0
+    capsys.readouterr()
+    assert main(["inspect", "run", "--node", "loss", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["nodes"][0]["value"]["mean"]
+    shutil.copytree("run", "other")
+    losses = []
+    for folder, precision in (("run", "bf16"), ("other", "fp32")):
+        words = ["train", "--resume", folder, "--precision", precision]
+        assert main([*words, *sets("steps=2")]) == 0
+        lines = (place / folder / "metrics.jsonl").read_text().splitlines()
+        losses.append(json.loads(lines[-1])["loss"])
+    assert abs(found - losses[0]) < 1e-6 < abs(found - losses[1])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from graphgrad.decoding import Decodable, Decoder, Options, Sentence
 from graphgrad.graph import initial_state
 from graphgrad.models.transformer import Settings, decoding_step, encoding_graph, training_graph
+from graphgrad.performance.bench_worker import Workload
 from graphgrad.tools.peers.torch_decoding import Greedy
 
 BEGIN, END, VOCABULARY = 1, 2, 9712
@@ -41,7 +41,7 @@ def sentences_of(count: int) -> list[Sentence]:
 
 def peer_of(state: Any, rows: int) -> Any:
     """PyTorch over batches of sentences sorted by length."""
-    sizes = SimpleNamespace(
+    sizes = Workload(
         layers=SETTINGS.layers,
         width=SETTINGS.width,
         heads=SETTINGS.heads,

@@ -1,7 +1,9 @@
 """JAX in the bench, as its users write it: pure functions on a dictionary of arrays, one `jit`.
 
-Weights, moments and the key are donated, so the step updates them in place. The random numbers are
-JAX's default ones; those of XLA's own generator (`rbg`) are not faster on a processor.
+The variant is the precision of the products of float32, in front of a colon `cuda` for a CUDA
+device; `cuda` alone leaves the precision as JAX is configured. Weights, moments and the key are
+donated, so the step updates them in place. The random numbers are JAX's default ones; those of
+XLA's own generator (`rbg`) are not faster on a processor.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from graphgrad.performance.bench_worker import Workload
 
 PADDING = 0
+PRODUCTS = {"fp32": "highest", "tf32": "tensorfloat32", "bf16": "bfloat16"}
+"""JAX's names for what products of float32 read."""
 Tree = dict[str, Any]
 
 
@@ -137,9 +141,11 @@ def build(
     batch: dict[str, np.ndarray],
     dropout: float,
 ) -> Callable[[], float]:
-    """The compiled step and the state that it is given and gives back; the variant `cuda` wants a
-    CUDA device."""
-    if variant == "cuda" and jax.default_backend() != "gpu":
+    """The compiled step and the state that it is given and gives back."""
+    precision = variant.rpartition(":")[2]
+    if precision in PRODUCTS:
+        jax.config.update("jax_default_matmul_precision", PRODUCTS[precision])
+    if variant.startswith("cuda") and jax.default_backend() != "gpu":
         raise RuntimeError(f"JAX computes on {jax.default_backend()}: it finds no CUDA device")
 
     @partial(jax.jit, donate_argnums=0)

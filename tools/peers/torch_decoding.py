@@ -18,8 +18,8 @@ from torch.nn import functional
 from graphgrad.tools.peers.torch_peer import (
     PADDING,
     Attention,
-    DecoderLayer,
-    Transformer,
+    Layer,
+    Translator,
     load,
     sinusoids,
 )
@@ -41,7 +41,8 @@ class Greedy:
     """The most probable token, again and again."""
 
     def __init__(self, sizes: Any, state: Any, positions: int) -> None:
-        self.model = Transformer(sizes, 0.0).eval()
+        parts = sizes.settings(0.0)
+        self.model = Translator(parts, [sizes.vocabulary] * 2, positions, "mean").eval()
         load(self.model, state)
         self.positions = sinusoids(positions, sizes.width)
 
@@ -74,7 +75,7 @@ class Greedy:
             x = self.embedded(model.decoder, token, step)
             for number, layer in enumerate(layers):
                 x, past[number] = self.layer(layer, x, past[number], crossed[number], mask)
-            token = model.output(x[:, -1]).argmax(-1, keepdim=True)
+            token = model.decoder.output(x[:, -1], model.decoder.embedding).argmax(-1, keepdim=True)
             chosen.append(token[:, 0])
             done |= (token[:, 0] == end) | (bounds <= step + 1)
             if done.all():
@@ -84,11 +85,12 @@ class Greedy:
 
     def embedded(self, half: Any, ids: Tensor, start: int) -> Tensor:
         """Embeddings × √width plus positions from `start` on."""
-        return half.embedding(ids) * half.scale + self.positions[start : start + ids.shape[1]]
+        x = functional.embedding(ids, half.embedding) * half.embedding.shape[1] ** 0.5
+        return x + self.positions[start : start + ids.shape[1]]
 
     def layer(
         self,
-        layer: DecoderLayer,
+        layer: Layer,
         x: Tensor,
         past: tuple[Tensor, Tensor] | None,
         crossed: tuple[Tensor, ...],

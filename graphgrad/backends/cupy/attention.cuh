@@ -40,6 +40,28 @@ struct Matrix {
     }
 };
 
+// the tile of a block: its head, and its first row
+struct Tile {
+    int head, outer, inner, first;
+
+    // a matrix of that head
+    template <class T>
+    __device__ Matrix<T> matrix(
+        const T* from, long long outer_stride, long long inner_stride, long long row_stride,
+        int rows, int columns) const {
+        return {from + outer * outer_stride + inner * inner_stride, row_stride, rows, columns};
+    }
+};
+
+// The tiles of a head follow each other; those of a head that is begun with the last one have the
+// most to do.
+__device__ inline Tile tile_of(long long tiles, long long inner, int rows, bool last_first) {
+    const unsigned each = unsigned(tiles), head = blockIdx.x / each, tile = blockIdx.x % each;
+    const unsigned across = unsigned(inner), outer = head / across;
+    const unsigned first = (last_first ? each - 1 - tile : tile) * rows;
+    return {int(head), int(outer), int(head - outer * across), int(first)};
+}
+
 // A piece of a matrix, from a column on, in shared memory: 4 numbers more a row, so that 8 threads
 // that read 4 numbers each from rows below each other meet different banks. Zeros beyond
 // the matrix.

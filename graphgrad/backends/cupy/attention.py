@@ -1,4 +1,5 @@
-"""Launches of attention and of its deltas, by our own kernels (kernels/attention_*.cu).
+"""Launches of attention and of its deltas, by our own kernels (kernels/attention_*.cu): on tensor
+cores for numbers of 16 bits, which they multiply and add up in float32 (attention_tiles.py).
 
 One launch computes values and statistics, another the deltas of keys and values; the plan has them
 in one step (fusion/joint.py). What a step does not want goes to scratch, or is left out of the
@@ -11,14 +12,15 @@ memory of a block stays below 48 KiB, its numbers fit the registers of 256 threa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from graphgrad.backends.cupy.attention_tiles import Heads, Sizes, TensorTiles, Tiles, tiles_of
 from graphgrad.backends.cupy.expressions import number
 from graphgrad.backends.cupy.kernel_files import kernel_text
-from graphgrad.backends.cupy.launches import Array, Pointer, Word
+from graphgrad.backends.cupy.launches import Array, Word
 from graphgrad.backends.cupy.lowering import Lowering, ordered
 from graphgrad.graph import Node, TensorType
 from graphgrad.ops import dot_product_attention
@@ -27,76 +29,11 @@ from graphgrad.ops.attention_arrays import options_of, working_dtype
 from graphgrad.philox import dropout_scale, dropout_threshold
 
 BLOCK = 256
-LANES = 16
-"""Threads that have the columns of a row of a tile."""
-PIECE = 32
-"""Features that are staged at once; attention.cuh has the same number."""
-PAD = 4
-WIDE = 128
-"""From more features on, tiles are the small ones."""
 ROWS_AT_ONCE = 8
 """Queries of a block that sums up Σ δ · o."""
 
 NOTHING: Word = 0
 """The address of what a kernel does not read."""
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Where something lies for each head: [outer, inner, row, feature]."""
-
-    array: Array
-
-    @property
-    def strides(self) -> tuple[int, int, int]:
-        """Distances in elements: of the two axes of heads, and of the rows."""
-        outer, inner, row, _ = (each // self.array.dtype.itemsize for each in self.array.strides)
-        return outer, inner, row
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """The sizes of one attention, and how kernels divide them."""
-
-    outer: int
-    inner: int
-    queries: int
-    keys: int
-    width: int
-    value_width: int
-    number: np.dtype
-
-    @property
-    def heads(self) -> int:
-        return self.outer * self.inner
-
-    @property
-    def each(self) -> int:
-        """Rows of a tile for each thread of a line, and columns for each lane."""
-        large = self.number.itemsize == 4 and max(self.width, self.value_width) <= WIDE
-        return 4 if large and max(self.queries, self.keys) > 2 * LANES else 2
-
-    def count(self, rows: int) -> int:
-        """Tiles of so many rows."""
-        return -(-rows // (LANES * self.each))
-
-    def words(self) -> dict[str, str]:
-        """What the texts of kernels say of it."""
-        vectors = {"": _vector(self.width), "value_": _vector(self.value_width)}
-        size, staged = LANES * self.each, 2 * LANES * self.each * (PIECE + PAD)
-        found = {"rows": str(self.each), "columns": str(self.each)}
-        for kind, width in (("", self.width), ("value_", self.value_width)):
-            chunk = LANES * vectors[kind]
-            found[f"{kind}width"] = str(width)
-            found[f"{kind}vector"] = str(vectors[kind])
-            found[f"{kind}sums"] = str(-(-width // chunk) * vectors[kind])
-            staged = max(staged, size * (chunk + PAD))
-        return found | {"staged": str(staged), "number": str(self.number)}
-
-
-def _vector(width: int) -> int:
-    """Columns of a result that lie together and belong to one thread."""
-    return 4 if width > 2 * LANES else 2 if width > LANES else 1
 
 
 def attention(lowering: Lowering, nodes: Sequence[Node]) -> None:
@@ -117,10 +54,21 @@ class _Attention:
         rest = node.heads[len(floats) if node.operation is not attention_delta else 6 :]
         self.options, self.attributes = options_of(rest), node.attributes
         outer, inner = _axes(query[:-2])
-        self.tiles = Tiles(
-            *(outer, inner, query[-2], key[-2], query[-1], value[-1]),
-            working_dtype(node.heads[0].dtype),
-        )
+        self.sizes = Sizes(outer, inner, query[-2], key[-2], query[-1], value[-1])
+        self.number = working_dtype(node.heads[0].dtype)
+        self.mask, self.mask_at = self._mask()
+
+    def tiles(self, fixed: int) -> Tiles | TensorTiles:
+        """The tiles of a kernel that keeps so many tiles of rows."""
+        by_key = self.options.mask is not None and self.mask[2] == 0
+        marked = "keys" if by_key else "pairs" if self.options.mask is not None else ""
+        marked = marked if self.options.seed is None else "pairs"
+        return tiles_of(self.sizes, self.node.heads[0].dtype, fixed, marked)
+
+    @property
+    def stream(self) -> int:
+        """The stream of random numbers of dropout."""
+        return int(self.attributes.get("stream", 0))
 
     def read(self, node: Node) -> Heads:
         """A head of the operation as kernels read it."""
@@ -155,14 +103,14 @@ class _Attention:
         shape = (outer, inner, *rows)
         return Heads(Array(array.memory, array.offset, array.dtype, shape, strides))
 
-    def mask(self) -> tuple[list[Word], Word]:
+    def _mask(self) -> tuple[list[Word], Word]:
         """The distances of a mask in memory, and its address."""
-        mask, tiles = self.options.mask, self.tiles
+        mask, its_sizes = self.options.mask, self.sizes
         if mask is None:
             return [0] * 4, NOTHING
         array = self.lowering.array(mask)
         rank = self.node.heads[0].rank
-        sizes = (*self.node.heads[0].type.sizes[:-1], tiles.keys)
+        sizes = (*self.node.heads[0].type.sizes[:-1], its_sizes.keys)
         strides = (*[0] * (rank - len(array.shape)), *array.strides)
         shape = (*[1] * (rank - len(array.shape)), *array.shape)
         seen = tuple(
@@ -173,7 +121,7 @@ class _Attention:
             whole = Array(array.memory, array.offset, array.dtype, sizes, seen)
             found = self.lowering.scratch(TensorType(sizes, array.dtype))
             self.lowering.copy(self.node, whole, found)
-            return [0, tiles.queries * tiles.keys, tiles.keys, 1], found.read
+            return [0, its_sizes.queries * its_sizes.keys, its_sizes.keys, 1], found.read
         return [*[0] * (4 - rank), *seen], array.read
 
     def seeds(self) -> list[Word]:
@@ -182,11 +130,11 @@ class _Attention:
             return [NOTHING, NOTHING]
         return [self.lowering.array(each).read for each in (self.options.seed, self.options.step)]
 
-    def text(self, name: str, **words: bool) -> str:
+    def text(self, name: str, **words: str | bool) -> str:
         """The text of a kernel for this attention."""
-        attributes, options, kind = self.attributes, self.options, self.tiles.number
+        attributes, options, kind = self.attributes, self.options, self.number
         rate = attributes.get("rate", 0.0) if options.seed is not None else 0.0
-        flags = words | {
+        flags = {
             "masked": options.mask is not None,
             "causal": attributes["causal"],
             "dropped": options.seed is not None,
@@ -195,26 +143,45 @@ class _Attention:
         return kernel_text(
             name,
             element=self.node.heads[0].dtype,
+            number=str(kind),
             scale=number(attributes["scale"], kind),
+            binary_scale=number(attributes["scale"] / math.log(2), kind),
             threshold=f"{dropout_threshold(rate)}u",
             kept=number(dropout_scale(rate), kind),
             **{what: "int64" if its is None else its.dtype for what, its in seeds.items()},
-            **{what: str(its).lower() for what, its in flags.items()},
-            **self.tiles.words(),
+            **{what: str(its).lower() for what, its in (flags | words).items()},
+            **self.sizes.words(),
         )
 
-    def launch(self, text: str, rows: int, words: Sequence[Word], nodes: Sequence[Node]) -> None:
-        """A kernel with a block for each tile of so many rows of each head."""
-        tiles = self.tiles
-        count = tiles.count(rows)
-        sizes = (tiles.queries, tiles.keys, count, tiles.inner)
-        grid = count * tiles.heads
-        self.lowering.launch(self.node, text, grid, (*sizes, *words), BLOCK, tuple(nodes))
+    def launch(
+        self,
+        name: str,
+        tiles: Tiles | TensorTiles,
+        strides: Mapping[str, Heads | None],
+        addresses: Sequence[Word],
+        nodes: Sequence[Node],
+        **words: bool,
+    ) -> None:
+        """A kernel with a block for each tile of each head: its name after that of the tiles, what
+        it is told the strides of, by their names, and its addresses."""
+        rows = self.sizes.keys if "to_key" in strides else self.sizes.queries
+        count = -(-rows // tiles.rows)
+        lists = [(0, 0, 0) if its is None else its.strides for its in strides.values()]
+        given: list[Word] = [self.sizes.queries, self.sizes.keys, count, self.sizes.inner]
+        given += [*(stride for each in lists for stride in each), *self.mask, self.stream]
+        moved = [its for its in strides.values() if its is not None]
+        text = self.text(
+            f"{tiles.prefix}_{name}", strides=_parameters(strides), **tiles.words(moved), **words
+        )
+        grid = count * self.sizes.heads
+        self.lowering.launch(
+            self.node, text, grid, (*given, *addresses), tiles.threads, tuple(nodes)
+        )
 
     def numbers(self) -> Array:
         """Scratch with one number for each query."""
-        sizes = (self.tiles.heads, self.tiles.queries)
-        return self.lowering.scratch(TensorType(sizes, self.tiles.number))
+        sizes = (self.sizes.heads, self.sizes.queries)
+        return self.lowering.scratch(TensorType(sizes, self.number))
 
 
 def _axes(sizes: Sequence[int]) -> tuple[int, int]:
@@ -223,6 +190,15 @@ def _axes(sizes: Sequence[int]) -> tuple[int, int]:
         return 1, int(np.prod(sizes, dtype=np.int64))
     outer, inner = (*[1] * (2 - len(sizes)), *sizes)
     return outer, inner
+
+
+def _parameters(strides: Iterable[str]) -> str:
+    """The parameters that all kernels begin with: sizes, and the strides of what they read and
+    write."""
+    names = ["queries", "keys", "tiles", "inner"]
+    names += [f"{name}_{axis}" for name in strides for axis in ("outer", "inner", "row")]
+    names += [f"mask_{axis}" for axis in ("outer", "inner", "row", "key")]
+    return "\n".join(f"    const long long {name}," for name in names)
 
 
 def _forward(lowering: Lowering, nodes: Sequence[Node]) -> None:
@@ -234,19 +210,16 @@ def _forward(lowering: Lowering, nodes: Sequence[Node]) -> None:
     floats = main.heads[: 3 if values is not None else 2]
     its = _Attention(lowering, main, floats)
     read = [its.read(node) for node in floats]
-    mask, mask_at = its.mask()
     heads, target = its.written(values) if values is not None else (read[0], None)
-    value = read[-1]
+    query, key, value = read[0], read[1], read[-1]
     found = its.numbers() if statistics is None else lowering.array(statistics)
-    stream = its.attributes.get("stream", 0)
-    words: list[Word] = [
-        *(*read[0].strides, *read[1].strides, *value.strides, *heads.strides, *mask, stream),
-        *(read[0].array.read, read[1].array.read, value.array.read, mask_at, *its.seeds()),
+    addresses: list[Word] = [
+        *(query.array.read, key.array.read, value.array.read, its.mask_at, *its.seeds()),
         heads.array.written if values is not None else NOTHING,
         found.written,
     ]
-    text = its.text("attention_values", values=values is not None)
-    its.launch(text, its.tiles.queries, words, nodes)
+    strides = {"query": query, "key": key, "value": value, "out": heads}
+    its.launch("values", its.tiles(1), strides, addresses, nodes, values=values is not None)
     if values is not None:
         its.copied(values, heads, target)
 
@@ -259,64 +232,64 @@ class _Backward:
         self.nodes: Mapping[str, Node] = {node.attributes["to"]: node for node in nodes}
         first = nodes[-1]
         self.its = _Attention(lowering, first, first.heads[:3])
-        self.read = [self.its.read(first.heads[place]) for place in (0, 1, 2, 5)]
+        names = {"query": 0, "key": 1, "value": 2, "delta": 5}
+        self.read = {name: self.its.read(first.heads[place]) for name, place in names.items()}
         self.values = self.its.read(first.heads[3])
         self.statistics = lowering.contiguous(first, lowering.array(first.heads[4]))
-        self.mask, self.mask_at = self.its.mask()
+        self.tiles = self.its.tiles(2)
 
     def add(self) -> None:
         """Adds them: Σ δ · o of each query, then the deltas of queries, then of keys and values."""
-        rows: Word = NOTHING
-        if "query" in self.nodes or "key" in self.nodes:
-            rows = self._rows()
+        rows = self.its.numbers()
+        together = isinstance(self.tiles, TensorTiles) and "query" in self.nodes
+        if not together and ("query" in self.nodes or "key" in self.nodes):
+            self._rows(rows)
         if "query" in self.nodes:
             self._to_query(rows)
         if "key" in self.nodes or "value" in self.nodes:
             self._to_keys(rows)
 
-    def _rows(self) -> Pointer:
-        its, found, delta = self.its, self.its.numbers(), self.read[3]
-        tiles = its.tiles
-        count = tiles.heads * tiles.queries
+    def _rows(self, found: Array) -> None:
+        its, delta, sizes = self.its, self.read["delta"], self.its.sizes
+        count = sizes.heads * sizes.queries
         words: list[Word] = [
-            *(count, tiles.queries, tiles.inner, *self.values.strides, *delta.strides),
+            *(count, sizes.queries, sizes.inner, *self.values.strides, *delta.strides),
             *(self.values.array.read, delta.array.read, found.written),
         ]
         text = its.text("attention_rows")
         node = next(iter(self.nodes.values()))
         self.lowering.launch(node, text, -(-count // ROWS_AT_ONCE), words, BLOCK)
-        return found.read
 
-    def _common(self) -> list[Word]:
-        return [stride for heads in self.read for stride in heads.strides]
+    def _floats(self) -> list[Word]:
+        return [heads.array.read for heads in self.read.values()]
 
-    def _addresses(self, rows: Word) -> list[Word]:
-        floats = [heads.array.read for heads in self.read]
-        return [*floats, self.statistics.read, rows, self.mask_at, *self.its.seeds()]
+    def _others(self) -> list[Word]:
+        return [self.its.mask_at, *self.its.seeds()]
 
-    def _to_query(self, rows: Word) -> None:
+    def _to_query(self, rows: Array) -> None:
         its, node = self.its, self.nodes["query"]
         heads, target = its.written(node)
-        stream = its.attributes["stream"]
-        words = [*self._common(), *heads.strides, *self.mask, stream, *self._addresses(rows)]
-        text = its.text("attention_delta_query")
-        its.launch(text, its.tiles.queries, [*words, heads.array.written], [node])
+        strides = {**self.read, "out": heads}
+        addresses = [*self._floats(), self.statistics.read, rows.read]
+        if isinstance(self.tiles, TensorTiles):
+            strides = {**self.read, "values": self.values, "out": heads}
+            read = self.values.array.read, self.statistics.read
+            addresses = [*self._floats(), *read, rows.written]
+        addresses += [*self._others(), heads.array.written]
+        its.launch("delta_query", self.tiles, strides, addresses, [node])
         its.copied(node, heads, target)
 
-    def _to_keys(self, rows: Word) -> None:
+    def _to_keys(self, rows: Array) -> None:
         its, made = self.its, {}
         for to in ("key", "value"):
             if to in self.nodes:
                 made[to] = its.written(self.nodes[to])
-        strides: list[Word] = []
-        addresses: list[Word] = []
-        for to in ("key", "value"):
-            strides += made[to][0].strides if to in made else (0, 0, 0)
-            addresses.append(made[to][0].array.written if to in made else NOTHING)
-        words = [*self._common(), *strides, *self.mask, its.attributes["stream"]]
-        text = its.text("attention_delta_keys", key="key" in made, value="value" in made)
+        heads = {f"to_{to}": made[to][0] if to in made else None for to in ("key", "value")}
+        addresses = [*self._floats(), self.statistics.read]
+        addresses += [rows.read if "key" in made else NOTHING, *self._others()]
+        addresses += [NOTHING if each is None else each.array.written for each in heads.values()]
         nodes = [self.nodes[to] for to in made]
-        words += [*self._addresses(rows), *addresses]
-        its.launch(text, its.tiles.keys, words, nodes)
-        for to, (heads, target) in made.items():
-            its.copied(self.nodes[to], heads, target)
+        wanted = {to: to in made for to in ("key", "value")}
+        its.launch("delta_keys", self.tiles, {**self.read, **heads}, addresses, nodes, **wanted)
+        for to, (its_heads, target) in made.items():
+            its.copied(self.nodes[to], its_heads, target)

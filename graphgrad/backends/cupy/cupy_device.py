@@ -1,10 +1,14 @@
-"""A CUDA device by CuPy. (It has not run on a device yet: see the guide, gpu.)"""
+"""A CUDA device by CuPy.
+
+Every call of CuPy is in this file. The tests run all of it over a module that stands for CuPy
+(tests/fake_cupy.py), and `tests/gpu/acceptance.py` over a card.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +20,7 @@ from graphgrad.backends.cupy.cublaslt import Addresses
 from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
 from graphgrad.backends.cupy.launches import Gemm, Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
-from graphgrad.backends.cupy.product_libraries import open_libraries
+from graphgrad.backends.cupy.product_libraries import has_slow_bits, open_libraries
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.memory import OutOfMemoryError, size_text
 
@@ -172,7 +176,7 @@ class CupyDevice:
 
     def takes(self, gemm: Gemm) -> bool:
         with self.active():
-            return self.libraries.takes(gemm)
+            return not has_slow_bits(gemm) and self.libraries.takes(gemm)
 
     def workspace_bytes(self, gemm: Gemm) -> int:
         with self.active():
@@ -206,9 +210,11 @@ class CupyDevice:
         self.stream.begin_capture()
         try:
             run()
-        finally:
-            graph = self.stream.end_capture()
-        return partial(graph.launch, self.stream)
+        except BaseException:
+            with suppress(RuntimeError):  # a capture that was spoilt ends with an error of its own
+                self.stream.end_capture()
+            raise
+        return partial(self.stream.end_capture().launch, self.stream)
 
     def pinned(self, size: int) -> np.ndarray:
         memory = self.array_module.cuda.alloc_pinned_memory(size)
@@ -257,6 +263,7 @@ class CupyDevice:
         return [elapsed(begin, end) / 1000 for begin, end in points]
 
     def wait(self) -> None:
+        self.waits += 1
         self.copies.synchronize()
         self.stream.synchronize()
 

@@ -16,13 +16,16 @@ import numpy as np
 
 from graphgrad.backends.cupy.expressions import C_TYPES
 
+PRELUDE = ("device.cuh", "attention.cuh", "tensor_cores.cuh", "attention_tensor.cuh")
+"""The files of what every kernel may call, in the order in which they need each other."""
+
 Strides = tuple[int, ...]
 
 
 @cache
 def device_functions() -> str:
     """What every kernel may call: the text that stands in front of the kernels of a module."""
-    return "\n".join(map(_resource, ("device.cuh", "attention.cuh")))
+    return "\n".join(map(_resource, PRELUDE))
 
 
 @cache

@@ -62,26 +62,34 @@ class Found:
 
 
 def value_of(group: Group, product: Node, graph: Graph, alone: bool) -> Found | None:
-    """A bias added to a product, an activation of it, or both, if the kernel computes nothing else;
-    `alone` says that nothing else reads the product."""
+    """A bias added to a product, an activation of it, both, and the rounding of either to 16 bits,
+    if the kernel computes nothing else; `alone` says that nothing else reads the product."""
     inside = set(group.nodes)
-    argument, bias, names = product, None, list[str]()
-    tails = [tail for tail in graph.tails(product) if tail in inside]
+    argument, bias, widened, names = product, None, None, list[str]()
+
+    def tails_of(node: Node) -> list[Node]:
+        return [tail for tail in graph.tails(node) if tail in inside]
+
+    tails = tails_of(product)
     if len(tails) == 1 and tails[0].operation is ops.add:
-        bias = _bias_of(tails[0], product)
+        bias, widened = _bias_of(tails[0], product)
         if bias is None or bias in inside:
             return None
         argument, names = tails[0], ["BIAS"]
-        tails = [tail for tail in graph.tails(argument) if tail in inside]
+        tails = tails_of(argument)
     result = argument
     if len(tails) == 1 and tails[0].operation in ACTIVATIONS:
         result = tails[0]
         names = [ACTIVATIONS[result.operation], *names]
-    computed = {argument, result} - {product}
-    if computed != inside or not names:
+        tails = tails_of(result)
+    computed = {argument, result} | ({widened} if widened is not None else set())
+    activated = result
+    if len(tails) == 1 and _is_rounded(tails[0]) and result not in group.outputs:
+        (result,) = tails
+    if (computed | {result}) - {product} != inside or not names:
         return None
     aux = None
-    if argument is not result and (argument in group.outputs or not alone):
+    if argument is not activated and (argument in group.outputs or not alone):
         if names[0] != "GELU":
             return None
         aux, names = argument, [names[0], "AUX", *names[1:]]
@@ -90,13 +98,18 @@ def value_of(group: Group, product: Node, graph: Graph, alone: bool) -> Found | 
     return Found(product, Epilogue["_".join(names)], result, bias, aux)
 
 
-def _bias_of(node: Node, product: Node) -> Node | None:
-    """What is added to a product, if it is one number for each of the last axis."""
+def _bias_of(node: Node, product: Node) -> tuple[Node | None, Node | None]:
+    """What is added to a product, if it is one number for each of the last axis, and the node that
+    widens it, if there is one."""
     others = [head for head in node.heads if head is not product]
     if len(others) != 1:
-        return None
-    bias, width = broadcast_source(others[0]), product.type.sizes[-1]
-    return bias if bias.type.size == width == bias.type.sizes[-1:].count(width) * width else None
+        return None, None
+    (added,) = others
+    widened = added if _is_widened(added) else None
+    bias = broadcast_source(added if widened is None else added.heads[0])
+    width = product.type.sizes[-1]
+    fits = bias.type.size == width == bias.type.sizes[-1:].count(width) * width
+    return (bias, widened) if fits else (None, None)
 
 
 def delta_of(group: Group, product: Node) -> Iterator[Found]:
@@ -180,6 +193,10 @@ def summand_of(summed: Node) -> Node:
 
 def _is_widened(node: Node) -> bool:
     return node.operation is ops.cast and node.heads[0].type.is_half and node.type.is_float
+
+
+def _is_rounded(node: Node) -> bool:
+    return node.operation is ops.cast and node.type.is_half and not node.heads[0].type.is_half
 
 
 def added_to(group: Group, products: Collection[Node]) -> list[Found]:

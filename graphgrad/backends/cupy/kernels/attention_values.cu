@@ -3,26 +3,7 @@
 // 2018). `statistics` gets the logarithm of the sum of exp of each query's scores, infinity where
 // it may attend to no key.
 extern "C" __global__ void __launch_bounds__(256) kernel(
-    const long long queries,
-    const long long keys,
-    const long long tiles,
-    const long long inner,
-    const long long query_outer,
-    const long long query_inner,
-    const long long query_row,
-    const long long key_outer,
-    const long long key_inner,
-    const long long key_row,
-    const long long value_outer,
-    const long long value_inner,
-    const long long value_row,
-    const long long out_outer,
-    const long long out_inner,
-    const long long out_row,
-    const long long mask_outer,
-    const long long mask_inner,
-    const long long mask_row,
-    const long long mask_key,
+$strides
     const long long stream,
     const $element* query,
     const $element* key,

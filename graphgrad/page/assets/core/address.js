@@ -1,4 +1,5 @@
-/* The address: #node=…&view=…&radius=…&colour=…&tab=…, written while the reader navigates, read when the page opens. */
+/* The address: #node=…&view=…&radius=…&colour=…&tab=…, written while the reader navigates, read when the
+page opens; `again` in it says that the page goes on with the view of another one (kept.js). */
 
 import { notify } from "./messages.js";
 import { page } from "./model.js";
@@ -10,6 +11,7 @@ export function readAddress() {
   const asked = {};
   for (const part of location.hash.slice(1).split("&")) {
     const split = part.indexOf("=");
+    if (part === "again") asked.again = "";
     if (split < 0) continue;
     try {
       asked[part.slice(0, split)] = decodeURIComponent(part.slice(split + 1).replace(/\+/g, " "));

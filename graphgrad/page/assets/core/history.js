@@ -8,11 +8,15 @@
 import { setColouring } from "./colouring.js";
 import { countText, element } from "./elements.js";
 import { announceEvent, listen } from "./events.js";
+import { remember } from "./kept.js";
 import { page } from "./model.js";
 import { floatsOf } from "./packed.js";
 import { state } from "./state.js";
 
 let recorded = null;
+/* The number of the shown step; -1 for the last one, which is another one when the page is refreshed. */
+const keptStep = { step: -1 };
+remember("step", keptStep);
 
 export function recordedHistory() {
   const section = page.sections.history;
@@ -23,7 +27,7 @@ export function recordedHistory() {
     recorded = {
       steps: section.steps,
       delta: (name) => deltas.get(name),
-      step: count - 1,
+      step: section.steps.includes(keptStep.step) ? section.steps.indexOf(keptStep.step) : count - 1,
       has: (name) => names.has(name),
       series: (name, statistic) => {
         const [row, column] = [names.get(name), statistics.indexOf(statistic)];
@@ -40,6 +44,7 @@ export function recordedHistory() {
 export function showStep(place) {
   const history = recordedHistory();
   history.step = Math.max(0, Math.min(history.steps.length - 1, place));
+  keptStep.step = history.step === history.steps.length - 1 ? -1 : history.steps[history.step];
   if (state.colouring?.section === "history") setColouring(state.colouring.name);
   announceEvent("step", history.step);
 }
@@ -67,6 +72,7 @@ export function stepSlider() {
     if (history.step === history.steps.length - 1) showStep(0);
     play.textContent = "❚❚";
     play.setAttribute("aria-label", "stop");
+    document.documentElement.dataset.playing = "steps";
     timer = setInterval(() => {
       if (history.step >= history.steps.length - 1) halt();
       else showStep(history.step + 1);
@@ -76,6 +82,7 @@ export function stepSlider() {
 
   function halt() {
     clearInterval(timer);
+    if (timer !== null) delete document.documentElement.dataset.playing;
     timer = null;
     play.textContent = "▶";
     play.setAttribute("aria-label", "play the steps");

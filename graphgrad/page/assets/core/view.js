@@ -132,6 +132,35 @@ function forget(id) {
   for (; id >= 0; id = page.scopes[id].parent) state.arranged.delete(id);
 }
 
+/* Opens exactly the scopes of these paths, as long as the page can draw them. */
+export function openScopes(paths) {
+  state.open.clear();
+  let count = state.structure.scopes.get(0)?.items.size ?? 0;
+  page.scopes.forEach((scope, id) => {
+    const size = state.structure.scopes.get(id)?.items.size ?? 0;
+    if (id === 0 || !paths.has(scope.path) || count + size > MOST_BOXES) return;
+    count += size;
+    state.open.add(id);
+  });
+  state.arranged.clear();
+  draw();
+}
+
+/* Folds runs as in another page of the graph: [path of the first member, folded, path of the shown one]. */
+export function setRuns(folds, runs) {
+  const places = new Map(page.scopes.map((scope, id) => [scope.path, id]));
+  let changed = false;
+  for (const [first, folded, shown] of runs) {
+    const run = page.scopes[places.get(first)]?.run;
+    const member = places.get(shown);
+    if (!run || !run.members.includes(member) || (run.folded === folded && run.shown === member)) continue;
+    Object.assign(run, { folded: folded === true, shown: member });
+    changed = true;
+  }
+  page.folds = folds;
+  if (changed) rebuild();
+}
+
 export function openEverything(depth = Infinity) {
   state.open.clear();
   let count = state.structure.scopes.get(0)?.items.size ?? 0;

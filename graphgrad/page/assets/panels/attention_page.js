@@ -5,6 +5,7 @@ import { divergingColour, rampColour } from "../core/colouring.js";
 import { registerPanel } from "../core/contract.js";
 import { append, bidi, element, numberText, replaceChildren, visible } from "../core/elements.js";
 import { listen } from "../core/events.js";
+import { remember } from "../core/kept.js";
 import { page } from "../core/model.js";
 import { colourTable, sharpCanvas, themeColour } from "../core/packed.js";
 import { openTab } from "../core/panel_host.js";
@@ -13,13 +14,14 @@ import { exampleName, headOf, largest, SHOWN_TOKEN, tokensOf, tokenText } from "
 import { headColour, linesView, strongest } from "./attention_lines.js";
 import { heatmap, paint, reach, topOf } from "./attention_maps.js";
 
-const remembered = { map: 0, head: 0, example: 0, query: 0, key: 0, lines: null, shown: null, picked: null };
+const remembered = { map: 0, head: 0, example: 0, query: 0, key: 0, view: "", shown: [], side: -1, place: 0 };
+remember("attention", remembered);
 
 function showAttention(host, context) {
   const { section } = context;
   const state = remembered;
   state.map = Math.min(state.map, section.maps.length - 1);
-  state.lines = state.lines ?? Boolean(section.texts);
+  state.view = state.view || (section.texts ? "lines" : "maps");
   if (context.node) {
     const near = section.maps.findIndex((map) => context.node.name === map.weights || context.node.name === map.scores || context.node.name.startsWith(`${map.name}.`));
     if (near >= 0) state.map = near;
@@ -55,27 +57,27 @@ function showAttention(host, context) {
     state.head = Math.min(state.head, map.heads - 1);
     layers.value = String(state.map);
     chooseView();
-    if (state.lines) chooseHeads(map);
+    if (state.view === "lines") chooseHeads(map);
     else choose(heads, map.heads, state.head, (number) => { state.head = number; draw(); }, (number) => [`head ${number}`, number]);
-    choose(examples, map.examples.length, state.example, (number) => { state.example = number; state.picked = null; draw(); },
+    choose(examples, map.examples.length, state.example, (number) => { state.example = number; state.side = -1; draw(); },
       (number) => [`example ${exampleName(section, number)}`, bidi(exampleName(section, number), 28)]);
     const colours = { ramp: colourTable(rampColour, 0), diverging: colourTable(divergingColour, -1),
       masked: themeColour(themeNow() === "dark" ? "--paper" : "--sunken"), hatch: themeColour("--line-strong") };
     drawOverview(colours);
-    if (state.lines) drawLines(map);
+    if (state.view === "lines") drawLines(map);
     else drawMaps(map, colours);
   }
 
   function chooseView() {
     const names = ["maps", "lines"];
-    choose(views, 2, Number(state.lines), (number) => { state.lines = number === 1; draw(); }, (number) => [names[number], names[number]]);
-    meaning.textContent = state.lines
+    choose(views, 2, names.indexOf(state.view), (number) => { state.view = names[number]; draw(); }, (number) => [names[number], names[number]]);
+    meaning.textContent = state.view === "lines"
       ? "from each word on the left to those on the right that it attends to, a colour for each head; a word shows its lines alone, up and down go from word to word"
       : "each row is a query, each column a key; hatched cells are masked, weight and delta are exactly 0 there";
-    area.setAttribute("aria-label", state.lines
+    area.setAttribute("aria-label", state.view === "lines"
       ? "lines from word to word: up and down choose a word, left and right its side, page up and down show one head"
       : "attention map: arrow keys move from cell to cell, page up and down change the head");
-    area.classList.toggle("of-lines", state.lines);
+    area.classList.toggle("of-lines", state.view === "lines");
   }
 
   /* A button for each head with its colour; any number of heads are shown at once. */
@@ -83,17 +85,17 @@ function showAttention(host, context) {
     const shown = shownHeads(map);
     const toggle = (number) => {
       const others = shown.size === map.heads ? [number] : shown.has(number) ? [...shown].filter((head) => head !== number) : [...shown, number];
-      state.shown = others.length ? new Set(others) : null;
+      state.shown = others.map(String);
     };
     const buttons = Array.from({ length: map.heads }, (_, number) => element("button", { type: "button", class: "of-head", "aria-pressed": String(shown.has(number)),
       "aria-label": `head ${number}`, click: () => { toggle(number); draw(); heads.children[number]?.focus(); } },
       element("span", { class: `swatch ${headColour(number)}` }), number));
-    const all = element("button", { type: "button", "aria-pressed": String(shown.size === map.heads), click: () => { state.shown = null; draw(); heads.lastChild.focus(); } }, "all");
+    const all = element("button", { type: "button", "aria-pressed": String(shown.size === map.heads), click: () => { state.shown = []; draw(); heads.lastChild.focus(); } }, "all");
     replaceChildren(heads, buttons, all);
   }
 
   function shownHeads(map) {
-    const kept = [...(state.shown ?? [])].filter((number) => number < map.heads);
+    const kept = state.shown.map(Number).filter((number) => number < map.heads);
     return new Set(kept.length ? kept : Array.from({ length: map.heads }, (_, number) => number));
   }
 
@@ -106,11 +108,11 @@ function showAttention(host, context) {
     const { queries, keys: keyCount } = map.examples[state.example];
     const texts = { queries: tokensOf(section, state.example, map.query, queries), keys: tokensOf(section, state.example, map.key, keyCount) };
     sides = [texts.queries, texts.keys];
-    if (state.picked && state.picked.place >= sides[state.picked.side].length) state.picked = null;
+    if (state.side >= 0 && state.place >= sides[state.side].length) state.side = -1;
     const room = host.clientWidth - (overview.offsetWidth < host.clientWidth / 2 ? overview.offsetWidth : 0) - 60;
     const view = linesView(headsOf(map), texts, Math.max(260, room > 800 ? room / 2 : room), (side, place, press) => {
-      if (press) { pinned = !(pinned && state.picked?.side === side && state.picked.place === place); area.focus({ preventScroll: true }); } else if (pinned) return;
-      state.picked = side === null ? null : { side, place };
+      if (press) { pinned = !(pinned && state.side === side && state.place === place); area.focus({ preventScroll: true }); } else if (pinned) return;
+      [state.side, state.place] = [side ?? -1, place];
       describeLines(map, texts);
     });
     marks = [view.mark];
@@ -119,31 +121,32 @@ function showAttention(host, context) {
   }
 
   function describeLines(map, texts) {
-    marks[0](state.picked);
-    area.dataset.picked = state.picked ? `${state.picked.side ? "key" : "query"} ${state.picked.place}` : "";
-    if (!state.picked) return replaceChildren(readout, element("span", { class: "from" }, "no word is chosen: lines of all"));
-    const found = strongest(headsOf(map), state.picked, texts);
-    return replaceChildren(readout, quoted(sides[state.picked.side][state.picked.place]), state.picked.side ? " is attended to most by " : " attends most to ",
-      found.map((each) => element("span", { class: "values" }, quoted(state.picked.side ? texts.queries[each.query] : texts.keys[each.key]),
+    const picked = state.side < 0 ? null : { side: state.side, place: state.place };
+    marks[0](picked);
+    area.dataset.picked = picked ? `${picked.side ? "key" : "query"} ${picked.place}` : "";
+    if (!picked) return replaceChildren(readout, element("span", { class: "from" }, "no word is chosen: lines of all"));
+    const found = strongest(headsOf(map), picked, texts);
+    return replaceChildren(readout, quoted(sides[picked.side][picked.place]), picked.side ? " is attended to most by " : " attends most to ",
+      found.map((each) => element("span", { class: "values" }, quoted(picked.side ? texts.queries[each.query] : texts.keys[each.key]),
         ` head ${each.head} α = `, element("b", { class: "of-value" }, numberText(each.weight, 3)),
         each.delta === null ? "" : [" δ = ", element("b", { class: "of-delta" }, numberText(each.delta, 3))])), pinned ? element("span", { class: "from" }, "pinned") : "");
   }
 
   function lineKeys(event) {
     const map = section.maps[state.map];
-    const picked = state.picked ?? { side: 0, place: event.key === "ArrowUp" ? sides[0].length : -1 };
+    const picked = state.side < 0 ? { side: 0, place: event.key === "ArrowUp" ? sides[0].length : -1 } : { side: state.side, place: state.place };
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       const place = picked.place + (event.key === "ArrowDown" ? 1 : -1);
-      state.picked = { side: picked.side, place: Math.max(0, Math.min(sides[picked.side].length - 1, place)) };
+      [state.side, state.place] = [picked.side, Math.max(0, Math.min(sides[picked.side].length - 1, place))];
     } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
       const side = event.key === "ArrowRight" ? 1 : 0;
-      state.picked = { side, place: Math.max(0, Math.min(sides[side].length - 1, picked.place)) };
+      [state.side, state.place] = [side, Math.max(0, Math.min(sides[side].length - 1, picked.place))];
     } else if (event.key === "PageDown" || event.key === "PageUp") {
       const shown = [...shownHeads(map)];
       const now = shown.length === 1 ? shown[0] : event.key === "PageDown" ? -1 : map.heads;
-      state.shown = new Set([(now + (event.key === "PageDown" ? 1 : map.heads - 1)) % map.heads]);
-    } else if (event.key === "Escape" && state.picked) {
-      state.picked = null;
+      state.shown = [String((now + (event.key === "PageDown" ? 1 : map.heads - 1)) % map.heads)];
+    } else if (event.key === "Escape" && state.side >= 0) {
+      state.side = -1;
       pinned = false;
     } else return false;
     draw();
@@ -203,7 +206,7 @@ function showAttention(host, context) {
   }
 
   function keys(event) {
-    if (state.lines) {
+    if (state.view === "lines") {
       if (!lineKeys(event)) return;
       event.preventDefault();
       event.stopPropagation();
@@ -236,10 +239,10 @@ function showAttention(host, context) {
         const size = Math.max(1, Math.min(3, Math.floor(48 / Math.max(head.queries, head.keys))));
         const [canvas, pen] = sharpCanvas(head.keys * size, head.queries * size, { "aria-hidden": "true" });
         paint(pen, head, head.weights, size, colours.ramp, topOf(head.weights), colours.masked, null);
-        const chosen = number === state.map && (state.lines ? shownHeads(map).has(headNumber) : headNumber === state.head);
+        const chosen = number === state.map && (state.view === "lines" ? shownHeads(map).has(headNumber) : headNumber === state.head);
         return element("button", { type: "button", class: chosen ? "thumb chosen" : "thumb", "aria-pressed": String(chosen),
           "aria-label": `${visible(map.name)}, head ${headNumber}`, title: `${visible(map.name)}, head ${headNumber}`,
-          click: () => { state.map = number; state.head = headNumber; state.shown = new Set([headNumber]); draw(); overview.querySelector(".chosen")?.focus(); } }, canvas);
+          click: () => { state.map = number; state.head = headNumber; state.shown = [String(headNumber)]; draw(); overview.querySelector(".chosen")?.focus(); } }, canvas);
       });
       return element("div", { class: "layer" }, element("div", { class: "layer-name" }, bidi(map.name, 40)), element("div", { class: "thumbs" }, pictures));
     });
@@ -275,7 +278,7 @@ function showOwnAttention(host, context) {
       paint(pen, head, numbers, size, numbers === head.weights ? colours.ramp : colours.diverging, numbers === head.weights ? topOf(numbers) : largest(numbers), colours.masked, null);
       const label = `head ${headNumber} of the first example`;
       return element("button", { type: "button", class: "thumb", "aria-label": label, title: label, click: () => {
-        Object.assign(remembered, { map: number, head: headNumber, shown: new Set([headNumber]), example: 0 });
+        Object.assign(remembered, { map: number, head: headNumber, shown: [String(headNumber)], example: 0 });
         openTab("attention");
       } }, canvas);
     })), element("p", { class: "from" }, isDelta ? "∂L/∂scores of each head for the first example" : "weights of each head for the first example; a click opens them beside ∂L/∂scores"));

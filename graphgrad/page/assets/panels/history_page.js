@@ -16,6 +16,7 @@ import {
 } from "../core/elements.js";
 import { listen } from "../core/events.js";
 import { recordedHistory, showStep, stepSlider } from "../core/history.js";
+import { remember } from "../core/kept.js";
 import { colourTable, logTicks, quantile, sharpCanvas, themeColour } from "../core/packed.js";
 
 const LEFT = 56;
@@ -27,6 +28,7 @@ const WORDS = { mean: "mean", std: "standard deviation", norm: "norm", minimum: 
 const SIGNED = new Set(["mean", "minimum", "maximum"]);
 
 const remembered = { statistic: "norm", part: "delta", which: "values", chosen: [] };
+remember("history", remembered);
 
 /* Scopes along the depth: consecutive names of one scope make one strip. */
 function strips(names) {

@@ -1,0 +1,149 @@
+"""A watched page in a browser: it is refreshed, keeps the view, and asks only its own server."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hostile_names import HOSTILE
+from page_driver import title, visible_boxes
+
+from graphgrad.tools.watch_pages import Page, Pages
+from graphgrad.tools.watch_server import WatchServer
+
+
+class Watched:
+    """A server whose pages a test gives, and a window of a browser that watches it."""
+
+    def __init__(self, server: WatchServer, page: Any) -> None:
+        self.server, self.page = server, page
+        self.complaints: list[str] = []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self.request)
+
+    def request(self, request: Any) -> None:
+        if not request.url.startswith((self.server.address, "data:,")):
+            self.complaints.append(request.url)
+
+    def give(self, html: str, step: int) -> None:
+        """The server has a newer page."""
+        version = self.server.pages.page.version + 1
+        self.server.pages.page = Page(html.encode(), version, step, 1e9)
+
+    def shown(self, step: int) -> Any:
+        """The frame of the page of this step, once it is shown."""
+        self.page.locator("#watch-said", has_text=re.compile(rf"^step {step},")).wait_for()
+        frame = self.page.frames[-1]
+        frame.wait_for_selector("html[data-ready]")
+        return frame
+
+    def said(self, text: str) -> None:
+        self.page.locator("#watch-said", has_text=text).wait_for()
+
+
+@pytest.fixture
+def watched(browser: Any) -> Iterator[Watched]:
+    pages = Pages(["nowhere"], pace=0.1)
+    with WatchServer(pages, ["</title><img src=x onerror=alert(1)>"]) as server:
+        thread = threading.Thread(target=lambda: server.serve_forever(0.02))
+        thread.start()
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        made = Watched(server, page)
+        yield made
+        context.close()
+        server.shutdown()
+        thread.join()
+    assert made.complaints == []
+
+
+def test_a_refreshed_page_keeps_the_view(watched: Watched, pages: Callable[[str], str]) -> None:
+    html = pages("small")
+    page = watched.page
+    page.goto(watched.server.address)
+    page.locator("#watch-empty").wait_for()
+    watched.give(html, 100)
+    frame = watched.shown(100)
+    frame.click('[data-view="forward"]')
+    frame.evaluate("location.hash = '#scope=decoder.0'")
+    frame.press("#canvas", "Enter")
+    frame.evaluate("location.hash = '#node=decoder.0.attention.weights'")
+    frame.locator("#details h2", has_text="weights").wait_for()
+    for _ in range(3):
+        frame.click("[aria-label=closer]")
+    frame.evaluate("document.getElementById('details').scrollTop = 120")
+    page.wait_for_timeout(100)
+    look = (
+        "() => [document.querySelector('#canvas .world').getAttribute('transform'),"
+        " document.getElementById('details').scrollTop,"
+        " document.querySelector('.view[aria-pressed=true]').textContent]"
+    )
+    before = (visible_boxes(frame), frame.evaluate(look), title(frame))
+    assert before[1][1] == 120 and before[1][2] == "Forward" and before[2] == "weights"
+    watched.give(html + "\n", 200)
+    frame = watched.shown(200)
+    page.wait_for_timeout(100)
+    assert (visible_boxes(frame), frame.evaluate(look), title(frame)) == before
+    assert len(page.frames) == 2 and "node=decoder.0.attention.weights" in page.url
+    assert page.evaluate("document.images.length") == 0
+    frame.press("#canvas", "Escape")
+    page.wait_for_timeout(200)
+    page.reload()
+    assert title(watched.shown(200)) != "weights"
+
+
+def test_nothing_changes_under_the_hands_of_the_reader(watched: Watched, network: str) -> None:
+    page = watched.page
+    watched.give(network, 1)
+    page.goto(watched.server.address)
+    frame = watched.shown(1)
+    page.click("#watch-bar button")
+    watched.give(network + "\n", 2)
+    watched.said("held; a newer page waits")
+    page.click("#watch-bar button")
+    frame = watched.shown(2)
+    frame.fill("#search", "hidden")
+    watched.give(network + "\n\n", 3)
+    page.wait_for_timeout(400)
+    assert frame.input_value("#search") == "hidden"
+    frame.press("#search", "Escape")
+    frame.fill("#search", "")
+    watched.shown(3)
+    with page.expect_download() as saved:
+        page.click("#watch-bar a")
+    assert saved.value.path().read_bytes() == watched.server.pages.page.content
+
+
+def test_what_is_wrong_is_said_as_text(watched: Watched, network: str) -> None:
+    page = watched.page
+    watched.server.pages._state.problem = HOSTILE[0] + "<script>alert(1)</script>"
+    page.goto(watched.server.address)
+    page.locator("#watch-empty", has_text="<script>alert(1)</script>").wait_for()
+    watched.server.pages._state.problem = ""
+    watched.give(network, 1)
+    watched.shown(1)
+    watched.server.pages._state.problem = "there is no run x"
+    watched.said("there is no run x")
+    assert page.locator("#watch-bar.problem").count() == 1
+    assert page.locator("script, img, b").count() == 1
+
+
+def test_a_page_that_is_opened_anew_begins_anew(open_page: Callable[..., Any], small: str) -> None:
+    page = open_page(small)
+    first = visible_boxes(page)
+    page.keyboard.press("e")
+    opened = visible_boxes(page)
+    assert opened > first
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert visible_boxes(page) == opened, "reloaded"
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]")
+    assert visible_boxes(page) == first
