@@ -56,9 +56,9 @@ word to word, heads as colours, for a text that you type; dashed lines are the d
 def run(arguments: argparse.Namespace) -> int:
     """Draws the plots and writes them."""
     need_matplotlib()
-    if arguments.text and arguments.what not in ("heads", "all"):
+    if (arguments.text or arguments.target) and arguments.what not in ("heads", "all"):
         raise ConfigurationError(
-            f"--text is read by heads, not by {arguments.what}", fix="--what heads"
+            f"--text and --target are read by heads, not by {arguments.what}", fix="--what heads"
         )
     folder = folder_of(arguments.run)
     if arguments.what == "all":

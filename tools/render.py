@@ -187,6 +187,8 @@ def run(arguments: argparse.Namespace) -> int:
             "--text is for the page of a run",
             fix="-o page.html; as a picture: graphgrad plot RUN --what heads --text …",
         )
+    if arguments.target and not arguments.text:
+        raise ConfigurationError("--target is the answer to a text", fix="give --text, too")
     if arguments.overview:
         content = _overview(arguments, form or "")
         if output:
