@@ -27,6 +27,7 @@ from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.decoding_graphs import GRAPHS, graph_in_use
 from graphgrad.tools.opening import (
     batch_of,
+    folder_of,
     is_run,
     model_of,
     refuse_model_option,
@@ -63,15 +64,20 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
     graphgrad render runs/transformer-001 --text "de: 22. November 2026" --output it.html
+    graphgrad render runs/transformer-001 runs/transformer-002 --output both.html
     graphgrad render runs/feedforward-001 --example 0 --output example.svg
     graphgrad render transformer --overview --output overview.svg
     graphgrad render transformer --graph decoding --output decoding.svg
 """
+MIXED = True
 _BINARY = ("png", "pdf")
 
 
 OPTIONS = (
     Option("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
+    Option(
+        "others", nargs="*", metavar="RUN", help="for the page of a run, runs to draw beside it"
+    ),
     MODEL_OPTION,
     CHECKPOINT_OPTION,
     Option("--output", "-o", metavar="FILE", help="the file to write (default: print)"),
@@ -181,19 +187,13 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
-    is_page = (form or str(output and output.suffix).lower().removeprefix(".")) == "html"
-    if (arguments.text or arguments.target) and (arguments.overview or not is_page):
-        raise ConfigurationError(
-            "--text is for the page of a run",
-            fix="-o page.html; as a picture: graphgrad plot RUN --what heads --text …",
-        )
-    if arguments.target and not arguments.text:
-        raise ConfigurationError("--target is the answer to a text", fix="give --text, too")
+    as_page = (form or str(output and output.suffix).lower().removeprefix(".")) == "html"
+    _need_a_page(arguments, as_page)
     if arguments.overview:
         content = _overview(arguments, form or "")
         if output:
             write_atomically(output, content)
-    elif is_page:
+    elif as_page:
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
@@ -241,10 +241,11 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     if arguments.forward and values:
         raise ConfigurationError("--forward leaves the values of a run out", fix="leave it out")
     if isinstance(found, OpenRun):
+        others = [folder_of(path) for path in arguments.others]
         batch = batch_of(arguments.batch, found.next_batch)
         shown = Shown(batch, arguments.example, arguments.text, arguments.target)
         return run_page(
-            found, view, known=None if arguments.forward else state_sections(found, shown)
+            found, view, others, known=None if arguments.forward else state_sections(found, shown)
         )
     graph = _drawn(found, arguments.forward)
     title = Path(arguments.model).stem or arguments.model
@@ -280,6 +281,23 @@ def _annotations(
     return example_annotations(
         graph, feeds, found.state, name, found.step, batch, arguments.example
     )
+
+
+def _need_a_page(arguments: argparse.Namespace, as_page: bool) -> None:
+    """Raises ConfigurationError for further runs and texts, which only the page of a run shows."""
+    page = as_page and not arguments.overview and is_run(arguments.model)
+    if arguments.others and (not page or arguments.forward or arguments.graph != "training"):
+        raise ConfigurationError(
+            f"{arguments.others[0]}: only the page of a run's training shows several runs",
+            fix="graphgrad render RUN RUN -o page.html",
+        )
+    if (arguments.text or arguments.target) and (arguments.overview or not as_page):
+        raise ConfigurationError(
+            "--text is for the page of a run",
+            fix="-o page.html; as a picture: graphgrad plot RUN --what heads --text …",
+        )
+    if arguments.target and not arguments.text:
+        raise ConfigurationError("--target is the answer to a text", fix="give --text, too")
 
 
 def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:

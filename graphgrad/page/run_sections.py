@@ -19,6 +19,7 @@ from graphgrad.page.section_attention import attention_section
 from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
+from graphgrad.page.section_training import training_section
 from graphgrad.page.sentences import with_sentences
 from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering.example import one_example
@@ -50,7 +51,7 @@ BATCH = Shown()
 
 
 def run_sections(run: OpenRun, shown: Shown = BATCH) -> dict[str, Any]:
-    """The sections `run`, `attention`, `passes` and `history` of a page that have data."""
+    """The sections of a page that have data: run, attention, passes, training and history."""
     return state_sections(run, shown) | recorded_sections(run)
 
 
@@ -77,9 +78,13 @@ def state_sections(run: OpenRun, shown: Shown = BATCH) -> dict[str, Any]:
 
 
 def recorded_sections(run: OpenRun, others: Sequence[RunFolder] = ()) -> dict[str, Any]:
-    """The sections that are read from what the run has recorded so far."""
+    """The sections of what the run has recorded so far, its metrics beside those of others."""
     history, graph = _recorded(run), mixed_precision(run.graph, run.settings.precision)
-    found = {"history": None if history is None else history_section(history, graph)}
+    runs = [(folder.path.name, folder.metrics()) for folder in (run.folder, *others)]
+    found = {
+        "training": training_section(runs),
+        "history": None if history is None else history_section(history, graph),
+    }
     return {name: section for name, section in found.items() if section is not None}
 
 
