@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.backprop import derive
-from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention import attention_values, by_example, find_attentions
+from graphgrad.figures.token_labels import token_labels, tokens_text
 from graphgrad.graph import Graph, input
 from graphgrad.layers import multi_head_attention
 from graphgrad.lecture.blocks import Block, Formula, Lesson, Picture, Prose, Table, shown
@@ -78,12 +78,9 @@ def _tokens(run: OpenRun, feeds: dict[str, np.ndarray], name: str | None) -> tup
     prompts = run.task.prompts
     if name is None or prompts is None:
         return None
-    file = f"vocabulary-{prompts.graph.inputs[name].shape[1]}.json"
     ids = feeds[name][0].tolist()
-    if file not in run.task.files:
-        return tuple(map(prompts.token, ids))
-    tokens = tokens_from_json(run.task.files[file], file).tokens
-    return tuple(tokens[number] for number in ids)
+    tokens = token_labels(prompts.graph, run.task.files, run.task.labels).get(name)
+    return tuple(map(prompts.token, ids)) if tokens is None else tokens_text(ids, tokens)
 
 
 def chosen(found: Sequence[SentenceAttention], name: str) -> SentenceAttention:

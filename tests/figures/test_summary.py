@@ -50,6 +50,14 @@ def test_figures_of_any_array(x, compiled, monkeypatch):
     np.testing.assert_allclose(summary_of(np.asarray(x)), wanted(x), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("scale", [1e300, 1e-200, 5e-324])
+def test_squares_that_float64_does_not_hold_are_taken_of_scaled_elements(scale):
+    x = scale * np.array([3, -4, 0])
+    mean, deviation, norm, *_ = summary_of(x)
+    np.testing.assert_allclose([mean, norm], [scale * -1 / 3, scale * 5], 1e-9, scale / 2)
+    np.testing.assert_allclose(deviation, scale * np.std([3, -4, 0]), 1e-9, scale / 2)
+
+
 def test_it_is_a_node_like_any_other():
     x = input("x", ("batch", 3))
     turned, wide = transpose(x, (1, 0)), broadcast_to(x, (2, "batch", 3))

@@ -30,6 +30,9 @@ def test_figures_of_values_are_measured_by_kernels(device):
         "whole": np.arange(-3, 9, dtype=np.int32),
         "truth": np.array([True, False, True]),
         "wide": generator.normal(1e3, 1, (33, 5)),
+        "huge": generator.normal(-1, 1, 40_000) * 1e300,
+        "tiny": generator.normal(-1, 1, 700) * 1e-250,
+        "uneven": np.array([1e-300, 3e200, np.inf, 0, -4e200, 1]),
     }
     nodes = {name: gg.input(name, value.shape, str(value.dtype)) for name, value in feeds.items()}
     nodes["turned"] = gg.transpose(nodes["wide"] * 1.0)

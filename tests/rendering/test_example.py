@@ -77,9 +77,12 @@ def test_graphs_in_use_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("words", "named"),
     [
         (["feedforward", "--graph", "decoding"], "feedforward is not decoded"),
-        (["feedforward", "--example", "0"], "--example chooses values of a run"),
-        (["feedforward", "--batch", "0"], "--batch chooses values of a run"),
-        (["feedforward", "--example", "0", "--format", "html"], "the page shows a whole batch"),
+        (["feedforward", "--example", "0"], "--example is for the values of a run"),
+        (["feedforward", "--batch", "0"], "--batch is for the values of a run"),
+        (["feedforward", "--example", "0", "--format", "html"], "--example is for the values of"),
+        (["feedforward", "--text", "it", "--format", "html"], "--text is for the values of"),
+        (["feedforward", "--text", "it"], "--text is for the page of a run"),
+        (["feedforward", "--target", "it", "--format", "html"], "--target is the answer to a text"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(

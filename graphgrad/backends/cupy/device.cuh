@@ -268,13 +268,24 @@ __device__ inline T over_group(T value, Combine combine, void* shared) {
 // ---------------------------------------------------------------- figures of a value
 
 // Of some elements: how many are finite, their mean, the sum of the squares of their distances from
-// it, the smallest and the largest, how many are 0, and how many are not finite.
+// it, the smallest and the largest, how many are 0, and how many are not finite. Mean and squares
+// are those of the elements times `inverse`, a power of two that makes the largest one less than 2:
+// so no square is too large or too small for a double, and no digit is lost.
 struct Figures {
-    double finite, mean, squares, least, most, zeros, other;
+    double finite, mean, squares, least, most, zeros, other, inverse;
 };
 
 __device__ inline Figures no_figures() {
-    return {0.0, 0.0, 0.0, infinity(0.0), -infinity(0.0), 0.0, 0.0};
+    const double most = __longlong_as_double(0x7fd0000000000000LL);  // 2 to the 1022nd
+    return {0.0, 0.0, 0.0, infinity(0.0), -infinity(0.0), 0.0, 0.0, most};
+}
+
+// Has the figures in units of 1 / inverse, which is not below the units that they are in.
+__device__ inline void use_units(Figures& figures, double inverse) {
+    const double ratio = inverse / figures.inverse;
+    figures.mean *= ratio;
+    figures.squares = figures.squares * ratio * ratio;
+    figures.inverse = inverse;
 }
 
 __device__ inline void add_number(Figures& figures, double x) {
@@ -282,22 +293,30 @@ __device__ inline void add_number(Figures& figures, double x) {
         figures.other += 1.0;
         return;
     }
+    if (fabs(x) * figures.inverse >= 2.0) {
+        const long long exponent = __double_as_longlong(x) & 0x7ff0000000000000LL;
+        use_units(figures, 1.0 / __longlong_as_double(exponent));
+    }
     figures.finite += 1.0;
-    const double away = x - figures.mean;
+    const double scaled = x * figures.inverse, away = scaled - figures.mean;
     figures.mean += away / figures.finite;
-    figures.squares += away * (x - figures.mean);
+    figures.squares += away * (scaled - figures.mean);
     figures.least = minimum(x, figures.least);
     figures.most = maximum(x, figures.most);
     if (x == 0.0) figures.zeros += 1.0;
 }
 
 // The figures of two sets of elements together (Chan, Golub and LeVeque 1979).
-__device__ inline Figures both(const Figures& a, const Figures& b) {
-    if (a.finite == 0.0 || b.finite == 0.0) {
-        Figures found = a.finite == 0.0 ? b : a;
-        found.other = a.other + b.other;
+__device__ inline Figures both(const Figures& one, const Figures& other) {
+    if (one.finite == 0.0 || other.finite == 0.0) {
+        Figures found = one.finite == 0.0 ? other : one;
+        found.other = one.other + other.other;
         return found;
     }
+    Figures a = one, b = other;
+    const double inverse = minimum(a.inverse, b.inverse);
+    use_units(a, inverse);
+    use_units(b, inverse);
     const double all = a.finite + b.finite, away = b.mean - a.mean;
     return {
         all,
@@ -307,16 +326,17 @@ __device__ inline Figures both(const Figures& a, const Figures& b) {
         maximum(a.most, b.most),
         a.zeros + b.zeros,
         a.other + b.other,
+        inverse,
     };
 }
 
 __device__ inline void store_figures(double* to, const Figures& its) {
     to[0] = its.finite, to[1] = its.mean, to[2] = its.squares, to[3] = its.least;
-    to[4] = its.most, to[5] = its.zeros, to[6] = its.other;
+    to[4] = its.most, to[5] = its.zeros, to[6] = its.other, to[7] = its.inverse;
 }
 
 __device__ inline Figures load_figures(const double* from) {
-    return {from[0], from[1], from[2], from[3], from[4], from[5], from[6]};
+    return {from[0], from[1], from[2], from[3], from[4], from[5], from[6], from[7]};
 }
 
 // ---------------------------------------------------------------- random numbers

@@ -19,6 +19,8 @@ from graphgrad.ops.measurement import FIGURES_OF_VALUE
 PART, MOST_PARTS = 1 << 15, 256
 """The elements that a block reads at least, and how many blocks there are at most."""
 BLOCK = 256
+FIGURES_OF_PART = 8
+"""What a part stores: the struct Figures of device.cuh."""
 _DOUBLE = np.dtype("float64")
 
 
@@ -34,7 +36,7 @@ def summarised(lowering: Lowering, node: Node) -> None:
 def _measured(lowering: Lowering, node: Node, value: Array, place: Array) -> None:
     parts = min(max(-(-value.size // PART), 1), MOST_PARTS)
     length = -(-value.size // parts)
-    found = lowering.scratch(TensorType((parts, FIGURES_OF_VALUE), _DOUBLE))
+    found = lowering.scratch(TensorType((parts, FIGURES_OF_PART), _DOUBLE))
     convert = "as_float" if str(value.dtype) in HALVES else "double"
     text = kernel_text("summary_parts", element=value.dtype, convert=convert)
     words = (value.size, length, value.read, found.written)

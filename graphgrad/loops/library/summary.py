@@ -122,14 +122,15 @@ def write_figures(
     zeros: int64,
     size: int64,
 ):
-    """Writes the figures; returns False if a sum has overflowed."""
+    """Writes the figures; returns False if squares are too large or too small for float64."""
     together = squares + mean * mean * float64(count)
     out[0], out[1], out[2], out[3], out[4] = NAN, NAN, 0, NAN, NAN
     if count > 0:
         out[0], out[1], out[2] = mean, sqrt(squares / float64(count)), sqrt(together)
         out[3], out[4] = smallest, largest
     out[5], out[6] = float64(zeros) / float64(size), float64(size - count)
-    return together < INFINITY
+    zero = (smallest == 0 and largest == 0) or count == 0
+    return together < INFINITY and (together > 1e-290 or zero)
 
 
 @loop_function(*FAST)
@@ -188,8 +189,8 @@ def measure_floats(x: np.ndarray, out: np.ndarray) -> bool:
     """Writes mean, standard deviation, norm, minimum, maximum, the share of zeros and the number of
     elements that are not finite to `out`, float64[7]; NaN for figures of no finite elements.
 
-    `x` is contiguous, of float32 or float64, with at least one element. Returns False if a sum has
-    overflowed float64; the contents of `out` are then undefined.
+    `x` is contiguous, of float32 or float64, with at least one element. Returns False if a square
+    is too large or too small for float64; the contents of `out` are then undefined.
     """
     letter = x.dtype.char
     found = _compiled(letter)(x.ctypes.data, x.size, out.ctypes.data, *_LIMITS[letter])

@@ -17,5 +17,5 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
         if (threadIdx.x < half)
             of_thread[threadIdx.x] = both(of_thread[threadIdx.x], of_thread[threadIdx.x + half]);
     }
-    if (threadIdx.x == 0) store_figures(parts + 7 * (long long)blockIdx.x, of_thread[0]);
+    if (threadIdx.x == 0) store_figures(parts + 8 * (long long)blockIdx.x, of_thread[0]);
 }

@@ -8,7 +8,7 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
 {
     __shared__ Figures of_thread[$parts];
     of_thread[threadIdx.x] = no_figures();
-    if (threadIdx.x < parts) of_thread[threadIdx.x] = load_figures(of_parts + 7 * threadIdx.x);
+    if (threadIdx.x < parts) of_thread[threadIdx.x] = load_figures(of_parts + 8 * threadIdx.x);
     for (int half = $parts / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half)
@@ -17,9 +17,9 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     if (threadIdx.x != 0) return;
     const Figures its = of_thread[0];
     const double none = infinity(0.0) - infinity(0.0);
-    figures[0] = its.finite ? its.mean : none;
-    figures[1] = its.finite ? sqrt(its.squares / its.finite) : none;
-    figures[2] = sqrt(its.squares + its.mean * its.mean * its.finite);
+    figures[0] = its.finite ? its.mean / its.inverse : none;
+    figures[1] = its.finite ? sqrt(its.squares / its.finite) / its.inverse : none;
+    figures[2] = sqrt(its.squares + its.mean * its.mean * its.finite) / its.inverse;
     figures[3] = its.finite ? its.least : none;
     figures[4] = its.finite ? its.most : none;
     figures[5] = count ? its.zeros / double(count) : 0.0;
