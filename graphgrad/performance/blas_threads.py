@@ -16,7 +16,7 @@ from functools import cached_property
 from threadpoolctl import ThreadpoolController
 
 from graphgrad.graph import Graph
-from graphgrad.passes import free_dimensions, specialise
+from graphgrad.passes.specialise import free_dimensions, specialise
 from graphgrad.performance.cost import flops_of
 
 SMALL = 1e8
