@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 from small_runs import QUIET, interrupt, losses, state_bytes
 
-from graphgrad.compile import Compiled
 from graphgrad.data.byte_pairs import train_byte_pairs
 from graphgrad.data.vocabulary import PAD
 from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.graph import initial_state
-from graphgrad.models import builtin_recipe, recipe_names, transformer
+from graphgrad.models import transformer
 from graphgrad.models.transformer import Settings, task
 from graphgrad.training.accumulation import PART
 from graphgrad.training.averaging import average_run, kept_steps
 from graphgrad.training.configuration import PLACES
-from graphgrad.training.held_out import DECODING, EVALUATED
 from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
@@ -119,36 +117,6 @@ def test_a_run_keeps_its_tokens_and_needs_no_data_to_translate(files, tokens, jo
     assert again.translate(state, texts) == expected and again.files == first.files
     with pytest.raises(DataError, match="no such file"):
         again.feeds(0)
-
-
-def test_no_more_programs_are_compiled_in_a_whole_run_than_is_said(files, tmp_path, monkeypatch):
-    """With validation, samples, an early end, and the evaluation after it."""
-    compiled, lowered = [], Compiled._lowered
-
-    def noted(self, sizes):
-        compiled.append(sizes)
-        return lowered(self, sizes)
-
-    monkeypatch.setattr(Compiled, "_lowered", noted)
-    long = " ".join(["red1"] * 40)  # longer than any of training
-    Path(files["test_source"]).write_bytes(gzip.compress(f"{long}\n{ROWS[80][0]}\n".encode()))
-    Path(files["test_target"]).write_text(f"{long}\nRED\n", encoding="utf-8")
-    settings = settings_of(files, steps=30, evaluate_every=8, patience=1, learning_rate=1e-12)
-    found = load_model("transformer", {"transformer": transformer})
-    run = create_run(found, settings, tmp_path / "run")
-    outcome = train(run, progress=QUIET())
-    assert outcome.step < 30 and outcome.figures["examples"] == 2
-    (line,) = [line for line in run.task.about() if line.startswith("programs: ")]
-    assert line == (
-        f"programs: {len(compiled)} in the whole run: 4 for training steps, one for each shape of "
-        "a batch; 3 for the loss of held-out pairs, 2 to translate them"
-    )
-
-
-def test_recipes_need_a_dozen_programs_at_most():
-    for recipe in map(builtin_recipe, recipe_names()):
-        if recipe.settings.get("batch_tokens"):
-            assert recipe.settings["buckets"] + EVALUATED + DECODING <= 12, recipe.name
 
 
 def test_a_tokenizer_from_a_file_is_kept_in_the_run(files, tmp_path):
