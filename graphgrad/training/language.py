@@ -238,7 +238,6 @@ def language_task(
         tokens=lambda feeds: feeds["following"].size,
         examples=lambda state: _samples(writer, state, settings.seed),
         generate=writer,
-        decodable=decodable,
         prompts=_prompts(settings, data, writer, evaluation),
         decodable=decodable,
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},

@@ -55,7 +55,7 @@ def test_no_text_is_printed_over_another():
     maps = [attention(f"decoder.{n}.cross_attention.weights", heads=4) for n in range(2)]
     figure = plot_attention(maps, "a run")
     for _ in range(2):  # the second time with the layout that the first has found
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     texts = [text for text in figure.findobj(Text) if text.get_text().strip()]
     places = [(text, first_line(text)) for text in texts if text.get_visible()]
     assert len(places) > 20
