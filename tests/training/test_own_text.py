@@ -134,23 +134,25 @@ def test_a_tokenizer_from_a_file_is_kept_in_the_run(files, tmp_path):
         settings_of(files, tokenizer="tokenizer.json")
 
 
+EVERYTHING = {
+    "buckets": 2,
+    "dropout": 0.2,
+    "steps": 12,
+    "warmup": 2,
+    "accumulate": 2,
+    "average_decay": 0.8,
+    "keep_best": 2,
+    "keep_last": 2,
+    "checkpoint_every": 3,
+    "evaluate_every": 4,
+}
+
+
 def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
     """Between the two batches of a step, with all that a run has: batches of several shapes,
     dropout, gradients of several batches, moving averages, the best checkpoints kept, and files
     that were moved meanwhile."""
-    settings = settings_of(
-        files,
-        buckets=2,
-        dropout=0.2,
-        steps=12,
-        warmup=2,
-        accumulate=2,
-        average_decay=0.8,
-        keep_best=2,
-        keep_last=2,
-        checkpoint_every=3,
-        evaluate_every=4,
-    )
+    settings = settings_of(files, **EVERYTHING)
     builtin = {"transformer": transformer}
     found = load_model("transformer", builtin)
     whole = create_run(found, settings, tmp_path / "whole")
