@@ -90,8 +90,10 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
         figure = PLOTS[what](folder, arguments)
-        note = lacking_note(set_fonts(figure))
-        picture = encoded(figure, format_of(file))
+        form = format_of(file)
+        lacking = set_fonts(figure, escape=form != "svg")
+        note = "" if form == "svg" else lacking_note(lacking)
+        picture = encoded(figure, form)
     make_folder(file.parent)
     write_atomically(file, picture)
     say(f"written {file} ({len(picture):,} bytes)")

@@ -28,7 +28,7 @@ from graphgrad.training.runs import OpenRun
 HEADS = {"heads": "8", "width": "32", "seed": "3", "attention": "", "of": "", "answer": ""}
 COLOURS = ("#d1495b", "#2563a8", "#2f7d5b", "#c2701c", "#6d4aa3", "#0f8b8d", "#a15c38", "#7a8794")
 LEAST = 0.05  # weights below are not drawn
-MOST = 40  # tokens of a side
+MOST = 64  # tokens of a side
 
 
 @dataclass(frozen=True, eq=False)
