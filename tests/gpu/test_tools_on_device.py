@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cpu_device import needs_compiler
-from train_command import begin, write_lines
+from train_command import SMALL, begin, write_lines
 
 import graphgrad as gg
 from graphgrad.models import transformer
@@ -107,6 +107,16 @@ def test_a_language_model_writes_and_fills_on_the_device(device, here, capsys):
         said(capsys, *words, *sets([*tiny, "tokens=character"]))
         found, wanted = (said(capsys, *use, "--backend", b) for b in ("cupy", "numpy"))
         assert found == wanted and found.strip()
+
+
+@needs_compiler
+def test_the_launches_of_decoding_are_timed(device, here, capsys):
+    write_lines(here)
+    values = sets([*SMALL, "source=train.en", "target=train.de", "batch_size=1"])
+    words = ["profile", "transformer", "--what", "decoding", "--steps", "1", "--json", *values]
+    profiled = said(capsys, *words, "--backend", "cupy")
+    names = {name for line in json.loads(profiled)["nodes"] for name in line["name"].split(", ")}
+    assert "candidate_logits" in names and any("cross_attention" in name for name in names)
 
 
 COMMANDS = [
