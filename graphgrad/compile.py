@@ -56,6 +56,7 @@ from graphgrad.passes import (
     specialise,
 )
 from graphgrad.plan import Plan, make_plan
+from graphgrad.ranks import Communicator
 from graphgrad.schedule import make_schedule
 
 
@@ -275,6 +276,7 @@ def compile(
     backend: str = "numpy",
     smallest_attention: int | None = None,
     precision: str = "fp32",
+    communicator: Communicator | None = None,
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -299,6 +301,7 @@ def compile(
       precision`). The casts are nodes of `compiled.program().graph`.
     - `smallest_attention`: the number of scores (queries · keys) of a head from which on attention
       is one operation in fused programs, unless its scores, weights or their deltas are asked for.
+    - `communicator`: that of this rank, for a graph of `split_batch`.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -329,7 +332,7 @@ def compile(
     optimised, reports = optimise(wanted, options.remaining(passes), check)
     return Compiled(
         *(graph, optimised, guards, reports, specialised_passes, options),
-        backend_called(options.backend),
+        backend_called(options.backend, communicator),
         check,
     )
 

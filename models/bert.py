@@ -96,6 +96,7 @@ CHECK: Mapping[str, object] = {
     "context": 16,
     "batch_size": 2,
     "dropout": 0.1,
+    "attention_dropout": 0.1,
 }
 """Small enough for finite differences at every node."""
 
@@ -117,7 +118,14 @@ def encoder_layer(x: Node, mask: Node, settings: Settings, randomness: Randomnes
         x,
         "attention",
         lambda h: multi_head_attention(
-            h, h, mask, settings.heads, initial=initial, output_initial=initial
+            h,
+            h,
+            mask,
+            settings.heads,
+            initial=initial,
+            output_initial=initial,
+            rate=settings.attention_dropout,
+            randomness=randomness,
         ),
     )
     return part(
@@ -186,7 +194,7 @@ def training_graph(settings: Settings, vocabulary: int, training: bool = True) -
 
     `training=False` leaves out dropout.
     """
-    randomness = randomness_of_run() if training and settings.dropout else None
+    randomness = randomness_of_run() if training and settings.drops else None
     logits = logits_of(settings, vocabulary, randomness)
     targets = input("targets", ("batch", "asked"), "int32")
     losses = cross_entropy(logits, targets, ignored=PAD, name="losses")

@@ -132,6 +132,7 @@ CHECK: Mapping[str, object] = {
     "context": 11,
     "batch_size": 2,
     "dropout": 0.1,
+    "attention_dropout": 0.1,
 }
 """Small enough for finite differences at every node."""
 
@@ -166,6 +167,8 @@ def decoder_layer(
             bias=settings.bias,
             initial=initial,
             output_initial=into_sum,
+            rate=settings.attention_dropout,
+            randomness=randomness,
         )
 
     def network(h: Node) -> Node:
@@ -226,7 +229,7 @@ def training_graph(settings: Settings, vocabulary: int, training: bool = True) -
 
     Positions where `following` is <pad> do not count. `training=False` leaves out dropout.
     """
-    randomness = randomness_of_run() if training and settings.dropout else None
+    randomness = randomness_of_run() if training and settings.drops else None
     ids = input("ids", ("batch", "position"), "int32")
     following = input("following", ("batch", "position"), "int32")
     with scope("decoder"):

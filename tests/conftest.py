@@ -1,11 +1,15 @@
 """Fixtures of the whole suite; makes the helpers beside this file importable from every test."""
 
+import functools
 import gc
+import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,11 +31,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spares the garbage collector traversing the thousands of collected tests again and again."""
+    """Spares the garbage collector traversing the thousands of collected tests again and again, and
+    the processors threads of the BLAS that wait for one that another process of tests is using."""
+    threadpool_limits(1)
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000)
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dates_once() -> Iterator[None]:
+    """A process of tests writes the built-in dates once: 100,000 of them take seconds."""
+    builtin = importlib.import_module("graphgrad.data.builtin")  # now that bytecode is kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(builtin, "dates_corpus", functools.cache(builtin.dates_corpus))
+        yield
 
 
 @pytest.fixture

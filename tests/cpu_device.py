@@ -78,12 +78,29 @@ def compiled(source: str, *flags: str, shared: bool = True) -> Path:
     if not path.exists():
         text, made = path.with_suffix(f".{os.getpid()}.cpp"), path.with_suffix(f".{os.getpid()}")
         text.write_text(source)
-        command = [COMPILER, *every, "-I", str(HEADERS[0].parent), str(text), "-o", str(made)]
+        folders = [HEADERS[0].parent] if flags else [_precompiled(), HEADERS[0].parent]
+        read = [word for folder in folders for word in ("-I", str(folder))]
+        command = [COMPILER, *every, *read, str(text), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[:4000]
         made.replace(path)
         text.unlink()
     return path
+
+
+@functools.cache
+def _precompiled() -> Path:
+    """The folder of the header as g++ reads it soonest; where it cannot, it reads the header."""
+    key = "\0".join([str(COMPILER), *FLAGS, *(its.read_text() for its in HEADERS)])
+    folder = _folder() / f"header-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    path = folder / f"{HEADERS[0].name}.gch"
+    if not path.exists():
+        folder.mkdir(exist_ok=True)
+        made = path.with_suffix(f".{os.getpid()}")
+        command = [COMPILER, *FLAGS, "-x", "c++-header", str(HEADERS[0]), "-o", str(made)]
+        subprocess.run(command, check=True, capture_output=True)
+        made.replace(path)
+    return folder
 
 
 @functools.cache

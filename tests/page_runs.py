@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from graphgrad.backprop import derive
+from graphgrad.data.dates import dates_corpus
 from graphgrad.graph import Graph
 from graphgrad.models import BUILTIN
 from graphgrad.ops.evaluate import evaluate
@@ -98,6 +99,7 @@ def evaluated(graph: Graph, run: OpenRun) -> dict[str, np.ndarray]:
 def trained_on_dates(folder: Path) -> Trained:
     """On some of the built-in dates; its page is that of the whole training step, with sizes."""
     with pytest.MonkeyPatch.context() as patch:  # to write and encode them all takes seconds
+        patch.setattr("graphgrad.data.builtin.dates_corpus", dates_corpus)
         patch.setattr("graphgrad.data.dates.TRAIN_EXAMPLES", 2_000)
         patch.setattr("graphgrad.data.dates.TEST_EXAMPLES", 20)
         return shown_on_dates(train_transformer(folder, DATES))

@@ -168,16 +168,17 @@ def test_training_by_one_program():
 
 
 @pytest.mark.usefixtures("small_kernels")
-@pytest.mark.parametrize("first", range(0, 150, 50))
+@pytest.mark.parametrize("first", range(0, 60, 30))
 def test_random_graphs_fused_give_the_reference_values(first):
+    """More of them, in every way of compiling, are in tests/fusion/test_random_ways.py."""
     pytest.importorskip("llvmlite")
     kernels = 0
-    for seed in range(first, first + 50):
+    for seed in range(first, first + 30):
         case = grow_case(seed, 8 + seed % 20)
         compiled = gg.compile(case.graph, fuse=True, guards=["loss"])
         assert_same_values(case.ran(compiled), case.values(), f"seed {seed}")
         kernels += len(compiled.program().kernels)
-    assert kernels > 100
+    assert kernels > 60
 
 
 @pytest.mark.usefixtures("small_kernels")

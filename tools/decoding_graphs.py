@@ -23,7 +23,7 @@ def graph_in_use(task: Task, name: str, model: str) -> Graph:
     decodable = task.decodable
     if decodable is None:
         raise ConfigurationError(
-            f"the model {model} is not decoded", fix="use transformer, or leave --graph out"
+            f"the model {model} is not decoded", fix="use transformer or gpt, or leave --graph out"
         )
     return _encoding(decodable, model) if name == "encoding" else _step(decodable)
 

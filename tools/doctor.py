@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 
 from graphgrad.performance.blas import BlasReport
-from graphgrad.performance.diagnosis import judge, report_dict
+from graphgrad.performance.diagnosis import CUDA_ROLES, judge, report_dict
 from graphgrad.performance.load import busy_note
 from graphgrad.performance.machine import MachineReport, Package, examine_machine
 from graphgrad.tools.options import Option, add_options
@@ -80,14 +80,22 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     kept = user_folder("machine_code")
     yield "kernels", str(kept) if kept else f"not kept: {unavailable_reason('machine_code')}"
     yield "CuPy", _package_text(report.cupy)
-    for name, found in report.cuda:
-        yield name, found or "absent"
+    yield from _libraries(report)
     yield "Graphviz", _graphviz_text(report)
     yield "GPU", "; ".join(report.gpus) or "none"
     if report.driver_cuda:
         yield "driver", f"runs CUDA {report.driver_cuda} at most"
     for name, value in report.environment:
         yield "environment", f"{name}={value}"
+
+
+def _libraries(report: MachineReport) -> Iterator[tuple[str, str]]:
+    """NVIDIA's libraries, what each is for, and those that others need and graphgrad does not."""
+    found = dict(report.cuda)
+    for name, place in found.items():
+        yield name, f"{place or 'absent'} ({CUDA_ROLES[name]})"
+    if report.gpus or report.cupy.version:
+        yield from ((name, role) for name, role in CUDA_ROLES.items() if name not in found)
 
 
 def _graphviz_text(report: MachineReport) -> str:

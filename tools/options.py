@@ -54,6 +54,14 @@ BACKEND_OPTION = Option(
 )
 """`--backend NAME`, by which a user chooses between the processor and a device."""
 
+TARGET_OPTION = Option(
+    "--target",
+    metavar="TEXT",
+    default="",
+    help="the answer to the text, whose loss has the deltas (default: the model's own)",
+)
+"""`--target TEXT`, by which a user gives the answer to a text."""
+
 MODEL_OPTION = Option(
     "--model",
     dest="model_file",

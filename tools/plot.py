@@ -13,6 +13,7 @@ from graphgrad.backprop.selection import matching
 from graphgrad.errors import ConfigurationError, GraphgradError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.figures.recording import figure_table
+from graphgrad.figures.token_labels import token_labels
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.lecture.heads import lines_scene, sentence_attentions
 from graphgrad.lecture.image import scene_figure
@@ -24,7 +25,13 @@ from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
 from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
 from graphgrad.tools.opening import batch_of, folder_of, run_of
-from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
+from graphgrad.tools.options import (
+    CHECKPOINT_OPTION,
+    MODEL_OPTION,
+    TARGET_OPTION,
+    Option,
+    add_options,
+)
 from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
@@ -49,9 +56,9 @@ word to word, heads as colours, for a text that you type; dashed lines are the d
 def run(arguments: argparse.Namespace) -> int:
     """Draws the plots and writes them."""
     need_matplotlib()
-    if arguments.text and arguments.what not in ("heads", "all"):
+    if (arguments.text or arguments.target) and arguments.what not in ("heads", "all"):
         raise ConfigurationError(
-            f"--text is read by heads, not by {arguments.what}", fix="--what heads"
+            f"--text and --target are read by heads, not by {arguments.what}", fix="--what heads"
         )
     folder = folder_of(arguments.run)
     if arguments.what == "all":
@@ -83,11 +90,13 @@ def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
 def _draw(folder: RunFolder, arguments: argparse.Namespace, what: str, file: Path) -> None:
     with styled():
         figure = PLOTS[what](folder, arguments)
-        note = lacking_note(set_fonts(figure))
-        picture = encoded(figure, format_of(file))
+        form = format_of(file)
+        lacking = set_fonts(figure, escape=form != "svg")
+        note = "" if form == "svg" else lacking_note(lacking)
+        picture = encoded(figure, form)
     make_folder(file.parent)
     write_atomically(file, picture)
-    say(f"wrote {file}")
+    say(f"written {file} ({len(picture):,} bytes)")
     if note:
         tell(f"note: {note}")
 
@@ -131,9 +140,8 @@ def _attention(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     step = batch_of(arguments.batch, opened.next_batch)
     graph = opened.task.graph
-    maps = attention_maps(
-        graph, opened.task.feeds(step), opened.state, opened.task.files, arguments.example
-    )
+    tokens = token_labels(graph, opened.task.files, opened.task.labels)
+    maps = attention_maps(graph, opened.task.feeds(step), opened.state, tokens, arguments.example)
     if arguments.node:
         chosen = {graph.name_of(node) for node in matching(graph, arguments.node, graph.nodes)}
         maps = tuple(item for item in maps if item.name in chosen)
@@ -148,7 +156,7 @@ def _heads(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     if not arguments.text:
         raise ConfigurationError("heads needs a text", fix='--what heads --text "a sentence"')
     opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
-    found = sentence_attentions(opened, arguments.text)
+    found = sentence_attentions(opened, arguments.text, arguments.target)
     if arguments.node:
         found = [item for item in found if any(fnmatchcase(item.name, p) for p in arguments.node)]
     if not found:
@@ -191,6 +199,7 @@ OPTIONS = (
         help="only these nodes, for attention, flow and updates; may be repeated",
     ),
     Option("--text", metavar="TEXT", help="the text that is read, for heads"),
+    TARGET_OPTION,
     Option(
         "--batch",
         type=int,

@@ -23,6 +23,7 @@ from graphgrad.performance.kernel_text import kernel_text
 from graphgrad.performance.line_profile import Profile, chrome_trace, profile
 from graphgrad.tools.opening import model_of
 from graphgrad.tools.options import PRECISION_OPTION, Option, add_options, assignments_of
+from graphgrad.tools.profile_decoding import USES, program_in_use
 from graphgrad.tools.streams import say
 from graphgrad.training.settings import with_assignments
 from graphgrad.training.task import Feeds
@@ -35,6 +36,7 @@ and writes, GFLOP/s of matrix products, and the line that declared it.
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
     graphgrad profile transformer --backend cupy          the launches of a CUDA device
+    graphgrad profile transformer --what decoding         one step of greedy translation
     graphgrad profile transformer --precision bf16
     graphgrad profile transformer --trace step.json       for ui.perfetto.dev or chrome://tracing
     graphgrad profile transformer --kernel kernel_3       what a kernel computes, and its text
@@ -56,6 +58,13 @@ OPTIONS = (
         choices=BACKENDS,
         help="what runs the step: numpy, or cupy for a CUDA device, where each launch is timed by "
         "events (default: numpy)",
+    ),
+    Option(
+        "--what",
+        choices=USES,
+        default="training",
+        help="the step that trains; or what runs when the model is used, as many sentences as "
+        "batch_size side by side: the encoder, or a step of greedy decoding (default: %(default)s)",
     ),
     PRECISION_OPTION,
     Option("--steps", metavar="N", type=int, default=5, help="timed steps (default: %(default)s)"),
@@ -91,7 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.kernel:
         say(_kernel(arguments))
         return 0
-    found = measure(arguments.model, assignments_of(arguments), arguments.steps)
+    assignments = assignments_of(arguments)
+    found = measure(arguments.model, assignments, arguments.steps, arguments.what)
     if arguments.trace:
         write_atomically(arguments.trace, json.dumps(chrome_trace(found)))
     if arguments.json:
@@ -101,27 +111,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def measure(name: str, assignments: list[str], steps: int) -> Profile:
-    """The profile of the training step that `graphgrad train` runs for this model."""
-    program, state, feeds = training_program(name, assignments)
+def measure(name: str, assignments: list[str], steps: int, what: str = "training") -> Profile:
+    """The profile of the training step that `graphgrad train` runs for this model, or of what runs
+    when it is used."""
+    program, state, feeds = profiled(name, assignments, what)
     if isinstance(program, DeviceProgramOfPlan):
         return profile_device(program, state, feeds, steps)
     return profile(program, state, lambda step: feeds, steps)
 
 
 def _kernel(arguments: argparse.Namespace) -> str:
-    program, _, _ = training_program(arguments.model, assignments_of(arguments))
+    program, _, _ = profiled(arguments.model, assignments_of(arguments), arguments.what)
     text = kernel_text(program, arguments.kernel)
     return program.assembly(arguments.kernel) if arguments.assembly else text
 
 
-def training_program(
-    name: str, assignments: list[str]
+def profiled(
+    name: str, assignments: list[str], what: str = "training"
 ) -> tuple[Program, dict[str, np.ndarray], Feeds]:
-    """The program that `graphgrad train` runs for this model, its first state and a batch."""
+    """The program that `graphgrad train` runs for this model, its first state and a batch; or one
+    that runs when it is used."""
     model = model_of(name)
     settings = with_assignments(model.settings, assignments)
     task = model.task(settings, {})
+    if what != "training":
+        return program_in_use(task, what, settings, name)
     graph = task.step(task.graph, settings)
     feeds = task.feeds(0)  # the same batch for all steps: a program has one set of sizes
     compiled = compile(

@@ -18,6 +18,7 @@ from graphgrad.lecture.image import scene_image
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
 from graphgrad.page.run_page import graph_of_run, run_page
+from graphgrad.page.run_sections import Shown, state_sections
 from graphgrad.passes import mixed_precision, sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
@@ -26,6 +27,7 @@ from graphgrad.rendering.view import DIRECTIONS, PARAMETERS
 from graphgrad.tools.decoding_graphs import GRAPHS, graph_in_use
 from graphgrad.tools.opening import (
     batch_of,
+    folder_of,
     is_run,
     model_of,
     refuse_model_option,
@@ -35,6 +37,7 @@ from graphgrad.tools.options import (
     CHECKPOINT_OPTION,
     MODEL_OPTION,
     PRECISION_OPTION,
+    TARGET_OPTION,
     OneOf,
     Option,
     add_options,
@@ -60,15 +63,21 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render transformer --precision bf16 --output casts.svg
     graphgrad render runs/transformer-001 --deltas nodes --format dot
     graphgrad render runs/transformer-001 --output step.html
+    graphgrad render runs/transformer-001 --text "de: 22. November 2026" --output it.html
+    graphgrad render runs/transformer-001 runs/transformer-002 --output both.html
     graphgrad render runs/feedforward-001 --example 0 --output example.svg
     graphgrad render transformer --overview --output overview.svg
     graphgrad render transformer --graph decoding --output decoding.svg
 """
+MIXED = True
 _BINARY = ("png", "pdf")
 
 
 OPTIONS = (
     Option("model", help=f"{', '.join(BUILTIN)}, a .py file, or a run folder"),
+    Option(
+        "others", nargs="*", metavar="RUN", help="for the page of a run, runs to draw beside it"
+    ),
     MODEL_OPTION,
     CHECKPOINT_OPTION,
     Option("--output", "-o", metavar="FILE", help="the file to write (default: print)"),
@@ -129,6 +138,14 @@ OPTIONS = (
     Option(
         "--example", type=int, metavar="I", help="for a run, the values of example I of the batch"
     ),
+    Option(
+        "--text",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="for the page of a run, a sentence whose attention it shows; may be repeated",
+    ),
+    TARGET_OPTION,
     PRECISION_OPTION,
     Option(
         "--set",
@@ -170,11 +187,13 @@ def run(arguments: argparse.Namespace) -> int:
         direction=arguments.direction,
     )
     output = Path(arguments.output) if arguments.output else None
+    as_page = (form or str(output and output.suffix).lower().removeprefix(".")) == "html"
+    _need_a_page(arguments, as_page)
     if arguments.overview:
         content = _overview(arguments, form or "")
         if output:
             write_atomically(output, content)
-    elif (form or str(output and output.suffix).lower().removeprefix(".")) == "html":
+    elif as_page:
         content = _page(arguments, view)
         if output:
             write_atomically(output, content)
@@ -213,17 +232,21 @@ def _overview(arguments: argparse.Namespace, form: str) -> bytes:
 
 def _page(arguments: argparse.Namespace, view: View) -> bytes:
     """The page of a model's graph, or of a run with all sections for its newest state."""
-    for name in ("batch", "example"):
-        if getattr(arguments, name) is not None:
-            raise ConfigurationError(
-                f"the page shows a whole batch; --{name} is for pictures", fix="-o step.svg"
-            )
     found = _run_or_task(arguments)
+    _need_a_run(arguments, found)
     if arguments.graph != "training":
         graph = graph_in_use(found.task, arguments.graph, Path(arguments.model).stem)
         return build_page(graph, title=f"{arguments.model} {arguments.graph}", view=view).encode()
+    values = arguments.text or arguments.example is not None or arguments.batch is not None
+    if arguments.forward and values:
+        raise ConfigurationError("--forward leaves the values of a run out", fix="leave it out")
     if isinstance(found, OpenRun):
-        return run_page(found, view)
+        others = [folder_of(path) for path in arguments.others]
+        batch = batch_of(arguments.batch, found.next_batch)
+        shown = Shown(batch, arguments.example, arguments.text, arguments.target)
+        return run_page(
+            found, view, others, known=None if arguments.forward else state_sections(found, shown)
+        )
     graph = _drawn(found, arguments.forward)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
@@ -260,14 +283,31 @@ def _annotations(
     )
 
 
+def _need_a_page(arguments: argparse.Namespace, as_page: bool) -> None:
+    """Raises ConfigurationError for further runs and texts, which only the page of a run shows."""
+    page = as_page and not arguments.overview and is_run(arguments.model)
+    if arguments.others and (not page or arguments.forward or arguments.graph != "training"):
+        raise ConfigurationError(
+            f"{arguments.others[0]}: only the page of a run's training shows several runs",
+            fix="graphgrad render RUN RUN -o page.html",
+        )
+    if (arguments.text or arguments.target) and (arguments.overview or not as_page):
+        raise ConfigurationError(
+            "--text is for the page of a run",
+            fix="-o page.html; as a picture: graphgrad plot RUN --what heads --text …",
+        )
+    if arguments.target and not arguments.text:
+        raise ConfigurationError("--target is the answer to a text", fix="give --text, too")
+
+
 def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:
     """Raises ConfigurationError for options that only have a meaning with the values of a run."""
-    for name in ("batch", "example"):
-        if getattr(arguments, name) is None:
+    for name in ("batch", "example", "text"):
+        if getattr(arguments, name) in (None, []):
             continue
         if not isinstance(found, OpenRun) or arguments.graph != "training":
             raise ConfigurationError(
-                f"--{name} chooses values of a run's training step", fix=f"leave --{name} out"
+                f"--{name} is for the values of a run's training step", fix=f"leave --{name} out"
             )
 
 

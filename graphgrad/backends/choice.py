@@ -18,9 +18,11 @@ from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
+from graphgrad.errors import ConfigurationError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
+from graphgrad.ranks import Communicator
 from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
@@ -49,14 +51,14 @@ class NumpyBackend:
     place, unchecked = "this machine", UNCHECKED
     notes: tuple[str, ...] = ()
 
-    def __init__(self) -> None:
-        self._workspaces = Workspaces()
+    def __init__(self, communicator: Communicator | None = None) -> None:
+        self._workspaces, self._communicator = Workspaces(), communicator
 
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
         return groups
 
     def lower(self, plan: Plan) -> Program:
-        return lower(plan, workspaces=self._workspaces)
+        return lower(plan, workspaces=self._workspaces, communicator=self._communicator)
 
     def placed(self, state: State) -> State:
         return state
@@ -126,12 +128,20 @@ def need_backend(name: str) -> None:
     backend_called(name)
 
 
-def backend_called(name: str) -> Backend:
-    """The backend of a name out of `BACKENDS`.
+def backend_called(name: str, communicator: Communicator | None = None) -> Backend:
+    """The backend of a name out of `BACKENDS`, for one of several ranks where they have a
+    `communicator`.
 
-    Raises EnvironmentLimitError if this machine lacks what it needs.
+    Raises EnvironmentLimitError if this machine lacks what it needs, ConfigurationError where ranks
+    use a device.
     """
-    return DeviceBackend(device_memory()) if name == "cupy" else NumpyBackend()
+    if name != "cupy":
+        return NumpyBackend(communicator)
+    if communicator is not None and communicator.size > 1:
+        raise ConfigurationError(
+            "several ranks train on processors only, so far", fix="backend numpy, or one rank"
+        )
+    return DeviceBackend(device_memory())
 
 
 def read_only(state: State) -> State:

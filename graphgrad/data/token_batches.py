@@ -136,6 +136,22 @@ def scored_batches(examples: Examples, shapes: Sequence[tuple[int, int, int]]) -
 
     What is longer than the last of them comes in one more shape, which holds them all.
     """
+    for (count, *widths), members in _scored(examples, shapes):
+        for start in range(0, len(members), count):
+            yield examples.batch(members[start : start + count], count, *widths)
+
+
+def scored_shapes(
+    examples: Examples, shapes: Sequence[tuple[int, int, int]]
+) -> set[tuple[int, int, int]]:
+    """The shapes in which `scored_batches` has these examples."""
+    return {shape for shape, members in _scored(examples, shapes) if len(members)}
+
+
+def _scored(
+    examples: Examples, shapes: Sequence[tuple[int, int, int]]
+) -> Iterator[tuple[tuple[int, int, int], np.ndarray]]:
+    """Each shape, and the examples that have it."""
     widths = [(source, target) for _, source, target in shapes]
     rows = [count for count, _, _ in shapes]
     lengths = examples.sources.lengths, examples.targets.lengths
@@ -146,7 +162,5 @@ def scored_batches(examples: Examples, shapes: Sequence[tuple[int, int, int]]) -
         last = max(longest[0], widths[-1][0]), max(longest[1], widths[-1][1])
         rows.append(max(1, rows[-1] * max(widths[-1]) // max(last)))
         widths.append(last)
-    for number, (shape, count) in enumerate(zip(widths, rows, strict=True)):
-        members = np.flatnonzero(number_of == number)
-        for start in range(0, len(members), count):
-            yield examples.batch(members[start : start + count], count, *shape)
+    for number, (width, count) in enumerate(zip(widths, rows, strict=True)):
+        yield (count, *width), np.flatnonzero(number_of == number)

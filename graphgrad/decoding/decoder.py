@@ -9,7 +9,7 @@ from graphgrad.decoding.hypothesis import Hypothesis
 from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Programs, State
 from graphgrad.decoding.search import Batch
-from graphgrad.decoding.sizes import ROWS, batch_for, width_for
+from graphgrad.decoding.sizes import ROWS, Shared, batch_for, width_for
 from graphgrad.decoding.watch import Watch, nobody
 from graphgrad.errors import ConfigurationError, DataError
 
@@ -42,21 +42,22 @@ class Decoder:
         sentences: Sequence[Sentence],
         options: Options | None = None,
         watch: Watch = nobody,
-        least: int = 1,
+        shared: Shared | None = None,
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """The index of a sentence and its hypotheses, as soon as it is decoded.
 
-        The programs are those of at least `least` sentences: with fewer, others of the same model
-        that are used again anyhow.
+        With `shared` sizes the programs are those of all other calls with the same sizes and
+        limits: without a beam, one that encodes and one that steps.
         """
         options, done = options or Options(), 0
         for sentence in sentences:
             self._check(sentence, options)
         state = self.programs.placed(state)
-        size = batch_for(max(len(sentences), least), options.beam, self._rows)
-        for places in self._groups(sentences, size):
+        count = len(sentences) if shared is None else shared.sentences
+        size = batch_for(count, options.beam, self._rows)
+        for places in self._groups(sentences, size, shared):
             chosen = [sentences[place] for place in places]
-            batch = Batch(self.programs, state, chosen, options, size)
+            batch = Batch(self.programs, state, chosen, options, size, shared=shared)
             while batch.going:
                 ended = batch.advance()
                 for number, hypotheses in ended:
@@ -83,7 +84,9 @@ class Decoder:
             ended = batch.advance()
             yield ended[0][1][0].tokens[-1] if ended else batch.tokens_of(0)[-1]
 
-    def _groups(self, sentences: Sequence[Sentence], size: int) -> Iterator[list[int]]:
+    def _groups(
+        self, sentences: Sequence[Sentence], size: int, shared: Shared | None
+    ) -> Iterator[list[int]]:
         """The indices of sentences that are decoded together, the longest of each group first.
 
         Sources of one width are one group. Prompts of several tokens are read together, so a group
@@ -92,7 +95,8 @@ class Decoder:
         most = self.programs.decodable.source_positions
         widths: dict[int, list[int]] = {}
         for place in sorted(range(len(sentences)), key=lambda place: _length(sentences[place])):
-            width = width_for(len(sentences[place].source), most)
+            length = len(sentences[place].source)
+            width = width_for(length, most) if shared is None else shared.width(most)
             widths.setdefault(width, []).insert(0, place)
         for places in widths.values():
             alone = all(len(sentences[place].prompt) == 1 for place in places)

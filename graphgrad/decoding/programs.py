@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +32,7 @@ from graphgrad.ops import (
     top,
     where,
 )
+from graphgrad.performance.blas_threads import BlasThreads, has_small_products
 
 State = Mapping[str, np.ndarray]
 
@@ -56,6 +58,8 @@ class StepProgram:
     """Shape and dtype of each by the name of its state."""
     inputs: frozenset[str]
     """The inputs of a step that the model uses; some models have no positions."""
+    small: bool = False
+    """Whether its matrix products are small, so that one thread computes them."""
 
 
 class Programs:
@@ -64,6 +68,7 @@ class Programs:
     def __init__(self, decodable: Decodable, backend: str = "numpy") -> None:
         self.decodable, self.backend = decodable, backend
         self._steps: dict[tuple[StepSizes, Wanted | None], StepProgram] = {}
+        self._blas = BlasThreads()
 
     @property
     def count(self) -> int:
@@ -89,7 +94,16 @@ class Programs:
         """The inputs of each step that are computed from the sources [batch, source]."""
         if self.encoding is None:
             return {}
-        return {"source": source, **self.encoding(state, source=source)}
+        with self.threads(self._encodes_little):
+            return {"source": source, **self.encoding(state, source=source)}
+
+    @cached_property
+    def _encodes_little(self) -> bool:
+        return self.encoding is not None and has_small_products(self.encoding.graph)
+
+    def threads(self, small: bool) -> AbstractContextManager[None]:
+        """The threads of a program's products: one, where they are small and a processor's."""
+        return self._blas.one() if small and self.backend == "numpy" else nullcontext()
 
     def placed(self, arrays: State) -> State:
         """The arrays where the programs need no copy of them."""
@@ -110,7 +124,7 @@ class Programs:
         caches = {leaf_name(leaf): (leaf.type.sizes, leaf.dtype) for leaf in step.updates}
         inputs = frozenset(graph.inputs)
         compiled = compile(graph, fuse=True, backend=self.backend)
-        return StepProgram(compiled, caches, inputs)
+        return StepProgram(compiled, caches, inputs, has_small_products(compiled.graph))
 
     def _outputs(self, logits: Node, wanted: Wanted) -> dict[str, Node]:
         allowed = logits

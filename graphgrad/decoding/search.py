@@ -19,7 +19,7 @@ from graphgrad.decoding.options import Options
 from graphgrad.decoding.programs import Programs, State, Wanted
 from graphgrad.decoding.session import Session
 from graphgrad.decoding.single import SingleSearch
-from graphgrad.decoding.sizes import slots_for, width_for
+from graphgrad.decoding.sizes import Shared, multiple_of_eight, slots_for, width_for
 
 PATIENCE = 64
 """Steps in which most of a batch is idle before it shrinks, for which programs are compiled."""
@@ -65,15 +65,19 @@ class Batch:
         options: Options,
         batch: int,
         search: type[SingleSearch] | type[BeamSearch] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         decodable = programs.decodable
         self._programs, self._state, self._sentences = programs, state, sentences
-        self._sources = _Sources(programs, state, sentences, batch)
+        self._sources = _Sources(programs, state, sentences, batch, shared)
         self._waiting = deque(range(len(sentences)))
         longest = max(each.limit for each in sentences)
         self.search: Search = (search or search_for(options))(decodable, options, batch, longest)
         positions = max(len(each.prompt) + each.limit - 1 for each in sentences)
         slots = slots_for(self._sources.width, positions, options.beam, decodable.positions)
+        self._shrinks = shared is None
+        if shared is not None and options.beam == 1:
+            slots = multiple_of_eight(positions)
         self._session = Session(programs, state, batch, options.beam, slots, decodable.positions)
         self._numbers = np.full(batch, -1)
         """The number of the sentence at each place."""
@@ -139,7 +143,7 @@ class Batch:
     def _shrink(self) -> None:
         """Makes the batch smaller where most of it has been idle for long."""
         left = np.flatnonzero(self.search.going)
-        small = not self._waiting and 0 < len(left) <= len(self._numbers) // 8
+        small = self._shrinks and not self._waiting and 0 < len(left) <= len(self._numbers) // 8
         self._idle = self._idle + 1 if small else 0
         if self._idle < PATIENCE:
             return
@@ -152,14 +156,20 @@ class _Sources:
     """The sources of sentences, which are encoded in batches in their order."""
 
     def __init__(
-        self, programs: Programs, state: State, sentences: Sequence[Sentence], batch: int
+        self,
+        programs: Programs,
+        state: State,
+        sentences: Sequence[Sentence],
+        batch: int,
+        shared: Shared | None,
     ) -> None:
         self._programs, self._state, self._sentences = programs, state, sentences
         decodable = programs.decodable
         self.width = 0
         if decodable.encoding is not None:
+            most = decodable.source_positions
             longest = max(len(each.source) for each in sentences)
-            self.width = width_for(longest, decodable.source_positions)
+            self.width = width_for(longest, most) if shared is None else shared.width(most)
         self._batch, self._start = batch, 0
         self._encoded: Mapping[str, np.ndarray] = {}
 

@@ -151,7 +151,8 @@ class Session:
         there = resident(self._whole, program.inputs)
         given = {**self._encoded, **feeds} if not there else feeds
         inputs = {name: given[name] for name in program.inputs - there.keys()}
-        return program.compiled(self._whole, inputs)
+        with self._programs.threads(program.small):
+            return program.compiled(self._whole, inputs)
 
     def _set_caches(self, caches: Mapping[str, np.ndarray]) -> None:
         self._caches, self._whole = self._programs.placed(caches), None

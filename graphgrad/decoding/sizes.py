@@ -6,9 +6,14 @@ sentences and the options of one call only, so equal calls give equal results to
     batch    1, 8 or 64 sentences; those that end are replaced by the next ones
     source   24, 48, 96, … tokens; the sentences of one width are decoded one after another
     slots    16, 32, 64, …: what most sentences need, doubled for those that need more
+
+A caller that decodes again and again, as training does, gives `Shared` sizes instead: then all its
+calls have one program that encodes and one that steps.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 BATCHES = (1, 8, 64)
 """Numbers of sentences that are decoded side by side. More at a time is hardly faster, and the
@@ -16,6 +21,22 @@ last ones of all would leave more of the batch idle."""
 ROWS = 384
 """Maximum number of rows of a batch: its sentences times the rows of a beam."""
 _NARROWEST, _FEWEST, _WITHOUT_SOURCE = 24, 16, 256
+_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Sizes for several calls, each of which has the same programs then."""
+
+    sentences: int
+    """How many sentences the largest call has."""
+    source: int
+    """The length of the longest source of all calls."""
+
+    def width(self, most: int | None = None) -> int:
+        """The padded length of every source; not above `most`, unless the longest is itself."""
+        width = multiple_of_eight(self.source)
+        return width if most is None else max(self.source, min(width, most))
 
 
 def batch_for(sentences: int, beam: int, rows: int = ROWS) -> int:
@@ -40,6 +61,11 @@ def slots_for(source: int, positions: int, beam: int, most: int | None = None) -
     usual = source * 4 // 3 if source else _WITHOUT_SOURCE
     slots = min(rounded_up(positions * beam, _FEWEST), usual * (1 if beam == 1 else 2))
     return slots if most is None or beam > 1 else max(min(slots, most), 2)
+
+
+def multiple_of_eight(length: int) -> int:
+    """The smallest multiple of 8 that is at least `length`."""
+    return -(-length // _MULTIPLE) * _MULTIPLE
 
 
 def rounded_up(length: int, least: int) -> int:

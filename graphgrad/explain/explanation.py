@@ -29,6 +29,7 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.explain.closed_form import ClosedForm, closed_forms
 from graphgrad.explain.derivation import STEPS, DeltaStep, Derivation, Term, find_derivation
 from graphgrad.explain.expression import Writer
+from graphgrad.explain.neurons import neuron_of
 from graphgrad.explain.rule_explanations import reason
 from graphgrad.graph import Graph, Node
 from graphgrad.ops import add, multiply, subtract
@@ -116,6 +117,8 @@ class Explanation:
     complete: bool
     closed_forms: tuple[ClosedFormLine, ...]
     verdict: Verdict
+    neuron: str = ""
+    """heads(u) and tails(u) of the neuron that the node belongs to, if there is one."""
 
     @property
     def agrees(self) -> bool:
@@ -197,6 +200,7 @@ def explain(
         derivation.complete,
         lines,
         verdict,
+        str(neuron_of(derived, chosen) or ""),
     )
 
 

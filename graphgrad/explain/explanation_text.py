@@ -66,6 +66,8 @@ def _head(explanation: Explanation) -> Iterator[Row]:
         short = explanation.steps[0].node if explanation.steps else name
         yield (("", "text"),)
         yield ((f"    {short} = {explanation.value}", "formula"),)
+    if explanation.neuron:
+        yield ((f"    {explanation.neuron}", "formula"),)
     scope = (
         f"Names in {printable(explanation.scope)} are written without it. "
         if explanation.scope

@@ -1,23 +1,21 @@
 """Computes the attention weights of one example of a batch, by head, with their tokens.
 
 Which nodes are attention is decided in `attention`. An axis that belongs to an input of ids has
-tokens: those of the run's vocabulary for that dimension (`vocabulary-source.json` for `source`), or
-the ids themselves. Any other axis is numbered. Padding at the end, where no query looks, is cut
-off.
+its tokens (see `token_labels`), or the ids themselves as `#7`. Any other axis is numbered. Padding
+at the end, where no query looks, is cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention import by_example, find_attentions
 from graphgrad.figures.evaluation import Arrays, values_of
-from graphgrad.graph import Dimension, Graph
+from graphgrad.figures.token_labels import Tokens, tokens_text
+from graphgrad.graph import Graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +29,13 @@ class AttentionMap:
 
 
 def attention_maps(
-    graph: Graph, feeds: Arrays, state: Arrays, files: Mapping[str, str], example: int = 0
+    graph: Graph, feeds: Arrays, state: Arrays, tokens: Tokens, example: int = 0
 ) -> tuple[AttentionMap, ...]:
     """The attentions of a forward graph for one example of a batch, in the order of the graph.
 
-    `files` are the texts of the run's files by name. Weights without a batch axis are those of
-    example 0. Raises UnknownNameError for a graph without attention, ConfigurationError for an
-    example that the batch does not have.
+    `tokens` are those of the inputs of ids, as `token_labels` gives them. Weights without a batch
+    axis are those of example 0. Raises UnknownNameError for a graph without attention,
+    ConfigurationError for an example that the batch does not have.
     """
     found = list(find_attentions(graph))
     if not found:
@@ -52,29 +50,11 @@ def attention_maps(
                 fix=f"choose one from 0 to {len(weights) - 1}",
             )
         axes = [
-            _tokens(name, size, feeds, files, example)
-            for name, size in zip((item.query, item.key), item.weights.shape[-2:], strict=True)
+            None if name is None else tokens_text(feeds[name][example].tolist(), tokens.get(name))
+            for name in (item.query, item.key)
         ]
         maps.append(_without_padding(graph.name_of(item.weights), weights[example], *axes))
     return tuple(maps)
-
-
-def _tokens(
-    name: str | None,
-    size: int | Dimension,
-    feeds: Arrays,
-    files: Mapping[str, str],
-    example: int,
-) -> tuple[str, ...] | None:
-    """The tokens of one example of the input `name`; None without an input."""
-    if name is None:
-        return None
-    ids = feeds[name][example].tolist()
-    vocabulary = files.get(f"vocabulary-{size}.json")
-    if vocabulary is None:
-        return tuple(str(number) for number in ids)
-    tokens = tokens_from_json(vocabulary, f"vocabulary-{size}.json").tokens
-    return tuple(tokens[number] if number < len(tokens) else "?" for number in ids)
 
 
 def _without_padding(
@@ -91,6 +71,6 @@ def _without_padding(
 
 def _length(tokens: tuple[str, ...] | None, count: int) -> int:
     """The number of tokens up to the last that is not padding (id 0 if there is no vocabulary)."""
-    while tokens and count > 1 and tokens[count - 1] in ("<pad>", "0"):
+    while tokens and count > 1 and tokens[count - 1] in ("<pad>", "#0"):
         count -= 1
     return count

@@ -58,11 +58,12 @@ class Initial:
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
         elements = values.reshape(-1)
+        drawn = np.empty(min(BLOCK, elements.size))
         for start in range(0, elements.size, BLOCK):
             block = elements[start : start + BLOCK]
             if self.kind == "normal":
-                drawn = generator.standard_normal(block.size)
-                block[...] = np.multiply(drawn, self.scale, out=drawn)
+                part = generator.standard_normal(out=drawn[: block.size])
+                block[...] = np.multiply(part, self.scale, out=part)
             else:
                 block[...] = generator.uniform(-self.scale, self.scale, block.size)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from graphgrad.errors import DeclarationError, EnvironmentLimitError, UnknownNameError
 from graphgrad.graph.arrays import given_array
 from graphgrad.graph.graph import Graph
+from graphgrad.graph.initial import Initial
 from graphgrad.graph.types import shape_text
 from graphgrad.graph.verify import need_graph
 from graphgrad.memory import need_memory
@@ -39,24 +40,37 @@ def initial_state(
     known = _given_state(graph, given or {})
     state = _memory_of(graph, known)
 
-    def draw(names: Sequence[str]) -> None:
-        for name in names:
-            graph.states[name].attributes["initial"].draw_into(state[name], seed, name)
+    def draw(name: str) -> None:
+        _initial_of(graph, name).draw_into(state[name], seed, name)
 
-    missing = [name for name in state if name not in known]
-    cores = min(_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(cores) as threads:
-        list(threads.map(draw, [missing[first::cores] for first in range(cores)]))
+    missing = [name for name in state if name not in known and not _is_zero(graph, name)]
+    missing.sort(key=lambda name: -state[name].size)  # a large one last would keep one thread busy
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
+        list(threads.map(draw, missing))
     return state
 
 
+def _initial_of(graph: Graph, name: str) -> Initial:
+    initial: Initial = graph.states[name].attributes["initial"]
+    return initial
+
+
+def _is_zero(graph: Graph, name: str) -> bool:
+    """Whether every bit is 0: the system gives memory so, and needs no time for it until it is
+    used. Moments of an optimiser are two thirds of a state."""
+    initial = _initial_of(graph, name)
+    return initial.kind == "constant" and not np.float64(initial.scale).view(np.uint64)
+
+
 def _memory_of(graph: Graph, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The given arrays, and uninitialised arrays for all other names."""
+    """The given arrays; arrays of zeros for what starts so, and uninitialised ones for all else."""
     size = sum(node.type.nbytes for node in graph.states.values())
     need_memory(size, f"the state of {len(graph.states)} arrays", "a smaller model")
     try:
         return {
-            name: known[name] if name in known else np.empty(node.type.sizes, node.dtype)
+            name: known[name]
+            if name in known
+            else (np.zeros if _is_zero(graph, name) else np.empty)(node.type.sizes, node.dtype)
             for name, node in graph.states.items()
         }
     except MemoryError as problem:

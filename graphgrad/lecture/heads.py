@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphgrad.backprop import derive
-from graphgrad.data.tokens import tokens_from_json
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention import attention_values, by_example, find_attentions
+from graphgrad.figures.token_labels import token_labels, tokens_text
 from graphgrad.graph import Graph, input
 from graphgrad.layers import multi_head_attention
 from graphgrad.lecture.blocks import Block, Formula, Lesson, Picture, Prose, Table, shown
@@ -28,7 +28,7 @@ from graphgrad.training.runs import OpenRun
 HEADS = {"heads": "8", "width": "32", "seed": "3", "attention": "", "of": "", "answer": ""}
 COLOURS = ("#d1495b", "#2563a8", "#2f7d5b", "#c2701c", "#6d4aa3", "#0f8b8d", "#a15c38", "#7a8794")
 LEAST = 0.05  # weights below are not drawn
-MOST = 40  # tokens of a side
+MOST = 64  # tokens of a side
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +78,9 @@ def _tokens(run: OpenRun, feeds: dict[str, np.ndarray], name: str | None) -> tup
     prompts = run.task.prompts
     if name is None or prompts is None:
         return None
-    file = f"vocabulary-{prompts.graph.inputs[name].shape[1]}.json"
     ids = feeds[name][0].tolist()
-    if file not in run.task.files:
-        return tuple(map(prompts.token, ids))
-    tokens = tokens_from_json(run.task.files[file], file).tokens
-    return tuple(tokens[number] for number in ids)
+    tokens = token_labels(prompts.graph, run.task.files, run.task.labels).get(name)
+    return tuple(map(prompts.token, ids)) if tokens is None else tokens_text(ids, tokens)
 
 
 def chosen(found: Sequence[SentenceAttention], name: str) -> SentenceAttention:

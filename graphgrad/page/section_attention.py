@@ -24,6 +24,7 @@ from graphgrad.figures.attention import (
     lengths_of,
 )
 from graphgrad.figures.evaluation import Arrays
+from graphgrad.figures.token_labels import Tokens, tokens_text
 from graphgrad.graph import Graph, Node
 from graphgrad.page.encoding import packed, packed_bits
 
@@ -32,9 +33,6 @@ BUDGET = 6_000_000  # bytes of text in the page
 MARGIN = 2  # positions of padding that are shown
 LONGEST_TOKEN = 24  # characters
 SIDES = (64, 48, 32, 24, 16, 12, 8)
-
-Tokens = Mapping[str, Sequence[str]]
-"""For an input of ids, the token of each id."""
 
 
 def attention_section(
@@ -163,9 +161,6 @@ def _texts(
         ids = np.asarray(feeds[name])[number][:side]
         if name in lengths:
             ids = ids[: int(lengths[name][number]) + MARGIN]
-        known = tokens.get(name, ())
-        texts[name] = [
-            (known[value] if 0 <= value < len(known) else f"#{value}")[:LONGEST_TOKEN]
-            for value in ids.tolist()
-        ]
+        found = tokens_text(ids.tolist(), tokens.get(name))
+        texts[name] = [token[:LONGEST_TOKEN] for token in found]
     return texts

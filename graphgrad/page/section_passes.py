@@ -36,6 +36,7 @@ from graphgrad.passes import (
     optimise,
     specialise,
 )
+from graphgrad.passes.absorbed import Users
 from graphgrad.passes.changes import KINDS, NodeChange, changes, same_graph
 from graphgrad.performance.cost import cost_of
 from graphgrad.text import printable
@@ -53,6 +54,10 @@ _PURPOSES = {
     )
 }
 """What each pass is for: the first paragraph of its module."""
+FUSING = (
+    "Computes operations that follow one another in one loop, so that the values between them are "
+    "never written to memory."
+)
 _BOUND = re.compile(r"c(\d+) = constants\[")
 
 
@@ -78,7 +83,7 @@ def pass_section(
     return {
         "sizes": dict(sizes),
         "kinds": list(KINDS),
-        "steps": recorder.steps[1:],
+        "steps": [*recorder.steps[1:], *_fusing(program, recorder.steps[-1]["cost"])],
         "before": recorder.steps[0]["cost"],
         "source": [_cut(node_line(graph, node)) for node in graph.nodes[:LINES]],
         "source_names": [graph.name_of(node) for node in graph.nodes[:LINES]],
@@ -100,9 +105,11 @@ class _PassRecorder:
 
     sizes: dict[str, int]
     steps: list[dict[str, Any]] = field(default_factory=list)
+    users: Users = field(default_factory=Users)
 
     def __call__(self, name: str, before: Graph, after: Graph) -> None:
         found = changes(before, after)
+        self.users.see(name, before)
         self.steps.append(
             {
                 "name": name,
@@ -113,18 +120,21 @@ class _PassRecorder:
                 else {"nodes": len(after), **asdict(cost_of(after, self.sizes))},
                 "counts": {kind: len(items) for kind, items in found.items()},
                 "lists": {
-                    kind: [_listed(before, item, after) for item in items[:LISTED]]
+                    kind: [self._listed(before, item, after) for item in items[:LISTED]]
                     for kind, items in found.items()
                     if kind != "rebuilt"
                 },
             }
         )
 
-
-def _listed(before: Graph, item: NodeChange, after: Graph) -> list[str]:
-    """A changed node: its name, and its computation before and after the pass."""
-    old = "" if item.before is None else _computation(before, item.before)
-    return [item.name, old, "" if item.after is None else _computation(after, item.after)]
+    def _listed(self, before: Graph, item: NodeChange, after: Graph) -> list[Any]:
+        """A changed node: its name, its computation before and after the pass, and of a removed
+        node the nodes that compute without it, since which pass, and whether these are constants.
+        """
+        old = "" if item.before is None else _computation(before, item.before)
+        new = "" if item.after is None else _computation(after, item.after)
+        absorbed = self.users.absorbed(item.name, after) if item.after is None else None
+        return [item.name, old, new, *([] if absorbed is None else [list(absorbed)])]
 
 
 def _computation(graph: Graph, node: Node) -> str:
@@ -133,6 +143,30 @@ def _computation(graph: Graph, node: Node) -> str:
     heads += ["…"] if len(node.heads) > 6 else []
     arguments = ", ".join(filter(None, [*heads, attributes_text(node)]))
     return _cut(f"{node.operation.name}({arguments})")
+
+
+def _fusing(program: Program, cost: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the effect of fusing as a last step, if the program has fused operations."""
+    groups = [step.group for step in program.plan.steps]
+    fused = [group for group in groups if len(group.nodes) > 1]
+    if not fused:
+        return
+    moved = sum(
+        sum(node.type.nbytes for node in dict.fromkeys(group.inputs))
+        + sum(map(group.bytes_of, group.outputs))
+        for group in groups
+    )
+    count = len(program.graph)
+    yield {
+        "name": "fuse",
+        "purpose": FUSING,
+        "nodes": [count, count],
+        "cost": {**cost, "steps": len(groups), "bytes": moved},
+        "counts": dict.fromkeys(KINDS, 0),
+        "lists": {},
+        "note": f"{sum(len(group.nodes) for group in fused):,} operations are {len(fused):,} loops "
+        f"or joint products; {len(groups):,} steps are left.",
+    }
 
 
 # ---------------------------------------------------------------- three texts, line by line

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from graphgrad.graph import LEAVES, Graph, Node
 from graphgrad.ops.contraction import matmul
-from graphgrad.passes import specialise
+from graphgrad.passes.specialise import specialise
 
 
 def flops_of(node: Node) -> int:

@@ -7,6 +7,7 @@ remedy of a slow BLAS is exactly what the fresh process of a trial did different
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -53,6 +54,16 @@ _WITHOUT = {
 }
 
 
+CUDA_ROLES = {
+    "NVRTC": "compiles the kernels",
+    "cuBLAS": "batches of products that no strides describe",
+    "cublasLt": "products, with biases and activations in the same launch",
+    "cuDNN": "not needed: attention has kernels of graphgrad's own",
+    "nvmath": "not needed: cublasLt is called directly",
+}
+"""What each of NVIDIA's libraries is for here."""
+
+
 def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
     """Every verdict on a report, the BLAS first."""
     findings = list(judge_blas(report.blas))
@@ -70,6 +81,11 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
             if not found:
                 text = f"no {name}: {_WITHOUT[name]}"
                 findings.append(Diagnosis("note", text, install_for(report.driver_cuda)))
+            elif newer := _newer_than_driver(found, report.driver_cuda):
+                text = (
+                    f"{name} is for CUDA {newer}, and the driver runs {report.driver_cuda} at most"
+                )
+                findings.append(Diagnosis("note", text, install_for(report.driver_cuda)))
     else:
         reason = report.cupy.failure or "it is not installed"
         remedy = install_for(report.driver_cuda)
@@ -81,6 +97,14 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
         text = f"the driver runs CUDA {report.driver_cuda} at most, and CuPy needs {OLDEST_CUDA}.0"
         findings.append(Diagnosis("note", text, "install a newer driver of NVIDIA's"))
     return tuple(findings)
+
+
+def _newer_than_driver(path: str, driver_cuda: str) -> int:
+    """The major version of CUDA that a library's file names, if the driver runs an older one; 0."""
+    named = re.search(r"\.so\.(\d+)", path)
+    major = int(named[1]) if named else 0
+    runs = int(driver_cuda.partition(".")[0] or major)
+    return major if OLDEST_CUDA <= runs < major else 0
 
 
 def install_for(driver_cuda: str) -> str:

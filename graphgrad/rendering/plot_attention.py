@@ -11,11 +11,11 @@ from graphgrad.rendering.plot_fonts import need_matplotlib
 from graphgrad.rendering.plot_style import INK, MUTED, new_figure
 from graphgrad.text import printable
 
-SIDE = 48
+SIDE = 64
 """The largest number of queries and of keys of a map."""
 MAPS = 64
 """The largest number of maps in one picture."""
-_CELL, _LEAST = 0.075, 1.35  # inches
+_CELL, _LEAST = 0.085, 1.35  # inches
 
 
 def plot_attention(maps: Sequence[AttentionMap], run: str) -> Any:
@@ -28,24 +28,26 @@ def plot_attention(maps: Sequence[AttentionMap], run: str) -> Any:
         )
     widths = max(_inches(len(item.keys)) for item in maps)
     heights = [_inches(len(item.queries)) for item in maps]
-    figure = new_figure(1.2 + heads * (widths + 0.35), 1.0 + sum(heights) + 0.62 * len(maps))
+    figure = new_figure(1.7 + heads * (widths + 0.35), 1.0 + sum(heights) + 0.78 * len(maps))
     figure.suptitle(
         printable(f"Attention of {run}"), x=0.01, ha="left", fontsize=12, fontweight="bold"
     )
     figure.supxlabel(
-        "rows: queries, columns: keys; white is 0, the darkest blue 1",
+        "rows: queries, columns: keys",
         x=0.01,
         ha="left",
         fontsize=8,
         color=MUTED,
     )
     grid = figure.subplots(len(maps), heads, squeeze=False, height_ratios=heights)
+    images = []
     for row, item in zip(grid, maps, strict=True):
         for head, axes in enumerate(row):
             if head < len(item.weights):
-                _draw(axes, item, head)
+                images.append(_draw(axes, item, head))
             else:
                 axes.set_axis_off()
+    _colour_bar(figure, images[0], grid[0])
     return figure
 
 
@@ -53,10 +55,21 @@ def _inches(tokens: int) -> float:
     return max(_LEAST, _CELL * min(tokens, SIDE))
 
 
-def _draw(axes: Any, item: AttentionMap, head: int) -> None:
-    """Draws one head; the tokens of the queries are written beside the first."""
+def _colour_bar(figure: Any, image: Any, row: Any) -> None:
+    """Draws the scale of the weights, which is the same for all maps, beside the first row."""
+    bar = figure.colorbar(image, ax=list(row), location="right", aspect=16, fraction=0.05, pad=0.02)
+    bar.set_ticks([0.0, 0.5, 1.0])
+    bar.ax.tick_params(labelsize=7, length=2)
+    bar.set_label("weight α", fontsize=8, color=MUTED)
+    bar.outline.set_linewidth(0.5)
+
+
+def _draw(axes: Any, item: AttentionMap, head: int) -> Any:
+    """Draws one head and returns the image; the first has the name of the attention above it and
+    the tokens of the queries beside it. The name has a line of its own: it may be longer than the
+    map is wide."""
     weights = item.weights[head, :SIDE, :SIDE]
-    axes.imshow(
+    image = axes.imshow(
         weights, cmap=_white_to_blue(), vmin=0, vmax=1, aspect="auto", interpolation="nearest"
     )
     axes.grid(False)
@@ -72,8 +85,11 @@ def _draw(axes: Any, item: AttentionMap, head: int) -> None:
     if head == 0:
         axes.set_yticks(range(weights.shape[0]), _labels(item.queries), fontsize=size, color=INK)
         scope = item.name.rpartition(".")[0] or item.name
-        axes.set_title(printable(scope, 40), loc="left", fontsize=9, fontweight="bold", pad=5)
+        axes.set_title(
+            printable(scope, 40) + "\n", loc="left", fontsize=9, fontweight="bold", pad=5
+        )
     axes.set_title(f"head {head}", loc="right", fontsize=8, color=MUTED, pad=5)
+    return image
 
 
 def _white_to_blue() -> Any:

@@ -2,7 +2,8 @@
 
 DejaVu Sans, which matplotlib includes, has no Chinese, Japanese or Korean. If a text has characters
 that are missing there, the system fonts that cover most of them are added, one after the other, as
-fallbacks. Characters that no font has are returned by `set_fonts` and drawn as empty boxes.
+fallbacks. Characters that no font has are returned by `set_fonts`; they are written as U+4E2D in
+the picture, but not in SVG, which has texts as texts: the reader's machine may have the font.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ def need_matplotlib() -> Any:
     return matplotlib
 
 
-def set_fonts(figure: Any) -> str:
-    """Sets the fonts of each text of a figure; returns the characters that no font has."""
+def set_fonts(figure: Any, escape: bool = True) -> str:
+    """Sets the fonts of each text of a figure; returns the characters that no font has, which are
+    written as their numbers with `escape`."""
     need_matplotlib()
     from matplotlib.text import Text
 
@@ -56,6 +58,8 @@ def set_fonts(figure: Any) -> str:
     for item in texts:
         if any(ord(character) in lacking for character in item.get_text()):
             item.set_fontfamily([FONT, *chosen])
+    if left and escape:
+        _escape(figure, texts, left)
     return "".join(map(chr, sorted(left)))
 
 
@@ -85,8 +89,8 @@ def lacking_note(lacking: str) -> str:
         return ""
     shown = printable("".join(lacking[:8])) + ("…" if len(lacking) > 8 else "")
     return (
-        f"no font here has {len(lacking)} of the characters ({shown}): they are empty boxes; "
-        "install one that has (Debian, Ubuntu: apt install fonts-noto-cjk)"
+        f"no font here has {len(lacking)} of the characters ({shown}): they are written as "
+        "their numbers; install one that has (Debian, Ubuntu: apt install fonts-noto-cjk)"
     )
 
 
@@ -116,6 +120,21 @@ def _regular(entries: Sequence[Any]) -> dict[str, str]:
         if usual and not entry.name.startswith(_NO_TEXT_FONTS):
             found.setdefault(entry.name, entry.fname)
     return found
+
+
+def _escape(figure: Any, texts: Iterable[Any], lacking: Set[int]) -> None:
+    """Writes characters as their numbers. The labels of an axis are set as a whole: it writes them
+    into its texts whenever it is drawn."""
+
+    def escaped(text: str) -> str:
+        return "".join(f"U+{ord(c):04X}" if ord(c) in lacking else c for c in text)
+
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        if any(escaped(label) != label for label in labels):
+            axis.set_ticklabels([escaped(label) for label in labels])
+    for item in texts:
+        item.set_text(escaped(item.get_text()))
 
 
 def _is_drawn(character: str) -> bool:

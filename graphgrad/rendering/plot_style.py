@@ -147,9 +147,9 @@ def encoded(figure: Any, form: str) -> bytes:
         )
     dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
     buffer = io.BytesIO()
-    set_fonts(figure)
+    set_fonts(figure, escape=form != "svg")
     with warnings.catch_warnings(), _quiet_about_weights():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # drawn as empty boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # in SVG they are texts
         figure.savefig(buffer, format=form, dpi=_PIXELS, metadata=dates.get(form))
     return buffer.getvalue()
 

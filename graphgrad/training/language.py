@@ -239,6 +239,7 @@ def language_task(
         examples=lambda state: _samples(writer, state, settings.seed),
         generate=writer,
         prompts=_prompts(settings, data, writer, evaluation),
+        decodable=decodable,
         files={VOCABULARY_FILE: data.tokens.vocabulary.to_json(), TEXT_FILE: data.record},
         notice=data.notice,
         step=step_that_decays_matrices,

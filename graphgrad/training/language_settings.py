@@ -25,7 +25,10 @@ class LanguageSettings(TrainingSettings):
     heads: int = 4
     """Attentions side by side; they share the width."""
     dropout: float = 0.0
-    """The share of values that training sets to 0."""
+    """The share of embeddings, and of the results of attention and network, that training sets to
+    0."""
+    attention_dropout: float = 0.0
+    """The share of attention weights that training sets to 0."""
     separator: str = "<|endoftext|>"
     """The line that parts two documents of a file."""
     tokens: str = "byte"
@@ -41,5 +44,10 @@ class LanguageSettings(TrainingSettings):
         for name in ("layers", "width", "heads"):
             at_least(name, getattr(self, name), 1)
             below(name, getattr(self, name), 1000 if name == "layers" else 10**6)
-        for name in ("dropout", "held_out"):
+        for name in ("dropout", "attention_dropout", "held_out"):
             below_one(name, getattr(self, name))
+
+    @property
+    def drops(self) -> bool:
+        """Whether training drops anything."""
+        return bool(self.dropout or self.attention_dropout)

@@ -81,8 +81,7 @@ def sorting_task(
 
     def evaluate(state: State) -> dict[str, float]:
         trained = right(state, drawn(train, EXAMINED, 1))
-        figures = examined(state, EXAMINED)
-        return figures | {"trained_exact_match": trained, "examples": EXAMINED}
+        return examined(state, EXAMINED) | {"trained_exact_match": trained, "examples": EXAMINED}
 
     def examples(state: State) -> list[str]:
         shown = drawn(held_out, 2, 2)
@@ -97,6 +96,7 @@ def sorting_task(
         tokens=lambda feeds: int((feeds["following"] != PAD).sum()),
         examples=examples,
         generate=Writer(tokens, decoder, offset, LENGTH),
+        decodable=decoder.programs.decodable,
         files={VOCABULARY_FILE: tokens.vocabulary.to_json()},
         step=step_that_decays_matrices,
     )

@@ -123,6 +123,9 @@ class Task:
     """The encoder and the step of decoding, where the model is decoded by this package."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Texts to keep in the run folder, so that a run can be used without its data."""
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """For inputs of ids [batch, n], the token of each id, which pictures of attention
+    show. Not needed where `files` has `vocabulary-AXIS.json` for the axis n."""
     step: Callable[[Graph, TrainingSettings], Graph] = training_step
     """The training step of a graph under the settings of a run. A model with several losses or
     optimisers gives a function of its own that calls `optimised` once for each."""

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from graphgrad.data.encoded import encode_lines
-from graphgrad.data.flat import side_of
 from graphgrad.data.parallel import Place
 from graphgrad.data.token_batches import TokenBatches
-from graphgrad.decoding.sizes import width_for
+from graphgrad.training.held_out import DECODING, loss_programs
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation_data import TranslationData
 
 MANY = 12
 """Programs of one run above which another way of batching is named."""
-EVALUATED = 2
-"""Shapes in which held-out pairs are evaluated, where batches have a budget of tokens."""
 
 
 def about(settings: TextSettings, data: TranslationData) -> list[str]:
@@ -23,10 +19,8 @@ def about(settings: TextSettings, data: TranslationData) -> list[str]:
     corpus, batches = data.corpus, data.batches()
     training, validation, test = (len(p) for p in (corpus.train, corpus.validation, corpus.test))
     shapes = batches.shapes()
-    unknown = [
-        encode_lines(side_of(corpus.validation, side), tokens).unknown
-        for side, tokens in enumerate((data.source_vocabulary, data.target_vocabulary))
-    ]
+    looked_at, _ = data.held_out()
+    unknown = looked_at.sources.unknown, looked_at.targets.unknown
     sizes = f"{len(data.source_vocabulary):,} source and {len(data.target_vocabulary):,} target"
     kind = f"{settings.tokens}{', joint' if settings.joint else ''}"
     bound = (
@@ -41,24 +35,20 @@ def about(settings: TextSettings, data: TranslationData) -> list[str]:
         f"vocabulary: {sizes} tokens ({kind}); "
         f"unknown in validation: {unknown[0]:.2%} and {unknown[1]:.2%}",
         f"batches: {len(batches):,} an epoch, of {bound}; {batches.padding():.1%} is padding",
-        _programs(settings, len(shapes), 2 * _widths(settings, data)),
+        _programs(settings, data, len(shapes)),
     ]
 
 
-def _widths(settings: TextSettings, data: TranslationData) -> int:
-    """How many widths the sources of validation have when they are decoded."""
-    sources = side_of(data.corpus.validation, 0)
-    lengths = encode_lines(sources, data.source_vocabulary).lengths + 1
-    most = settings.maximum_length
-    return len({width_for(int(each), most) for each in lengths[lengths <= most]})
-
-
-def _programs(settings: TextSettings, count: int, decoding: int) -> str:
+def _programs(settings: TextSettings, data: TranslationData, count: int) -> str:
     """How many programs are compiled for training, and to measure and translate held-out pairs."""
-    text = f"programs: {count} for training steps, one for each shape of a batch"
+    training = f"{count} for training steps, one for each shape of a batch"
     if settings.batch_tokens:
-        held_out = f"{min(count, EVALUATED)} for the loss of held-out pairs"
-        return f"{text}; {held_out}, {decoding} to translate them"
+        held_out = loss_programs(settings, data)
+        return (
+            f"programs: {count + held_out + DECODING} in the whole run: {training}; {held_out} for "
+            f"the loss of held-out pairs, {DECODING} to translate them"
+        )
+    text = f"programs: {training}"
     return f"{text}; --set batch_tokens=4096 needs 8" if count > MANY else text
 
 

@@ -22,14 +22,16 @@ from graphgrad.data.encoded import Batch, encode_pairs
 from graphgrad.data.token_batches import scored_batches
 from graphgrad.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
 from graphgrad.decoding import Decodable, Options, Stopped
+from graphgrad.decoding.sizes import Shared
 from graphgrad.graph import Graph
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.doubts import given_figures
+from graphgrad.training.held_out import EVALUATED, evaluated_shapes, shared_sizes
 from graphgrad.training.looked import Looked, beside, by_language, graded
 from graphgrad.training.prompts import Prompts, translated_rows
 from graphgrad.training.scores import Scorer
 from graphgrad.training.task import Feeds, Figures, Stages, State, Task
-from graphgrad.training.text_report import EVALUATED, about
+from graphgrad.training.text_report import about
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation_data import TranslationData
 from graphgrad.training.translator import Languages, Translator
@@ -62,7 +64,8 @@ def translation_task(
     split = "none" if settings.tokens == "presplit" else "13a"
     scorer = Scorer(settings.bleu or split)
     scored = cache(lambda: compile(evaluation, backend=settings.backend))
-    looks = _Looks(settings, data, translator, scored, scorer)
+    sizes = cache(lambda: shared_sizes(settings, data))
+    looks = _Looks(settings, data, translator, scored, scorer, sizes)
 
     def measure(state: State, options: Options, stages: Stages, quick: bool) -> Figures:
         if quick:
@@ -120,6 +123,7 @@ class _Looks:
     scored: Callable[[], Compiled]
     """The program of the loss, compiled when it is first used."""
     scorer: Scorer
+    held_out_sizes: Callable[[], Shared]
 
     def looked(
         self,
@@ -142,9 +146,19 @@ class _Looks:
                 stages("loss", looked.foretold.pairs, len(pairs))
             watch = partial(stages, "translated")
             sources = [source for source, _ in pairs]
-            for place, renderings in self.translator.finished(state, sources, options, watch):
+            sizes = None if given else self.sizes(sources)
+            translations = self.translator.finished(state, sources, options, watch, shared=sizes)
+            for place, renderings in translations:
                 looked.found[place] = renderings[0].text
         return looked
+
+    def sizes(self, sources: Sequence[str]) -> Shared | None:
+        """The sizes in which sources of the run's data are decoded; None where one is not of them.
+
+        They are those of all held-out pairs that the run looks at."""
+        held_out = self.held_out_sizes()
+        most = max((len(self.translator.encoded(each)) for each in sources), default=0)
+        return held_out if most <= held_out.source else None
 
     def figures(self, looked: Looked) -> Figures:
         """How well the pairs are foretold and translated."""
@@ -202,14 +216,15 @@ class _Looks:
     def examples(self, state: State) -> list[str]:
         """Some sources with their translations, and with the references where there are any."""
         shown = _shown(self.settings, self.data)
-        # by the programs that translate the held-out pairs
-        least = self.settings.validation_size or GROUP
-        found = self.translator.finished(state, [each for each, _ in shown], least=least)
+        sources = [each for each, _ in shown]
+        few = self.settings.reads_files or self.settings.batch_tokens  # else it needs no corpus
+        shared = self.sizes(sources) if few else None
+        found = self.translator.finished(state, sources, shared=shared)
         translated = [renderings[0].text for _, renderings in sorted(found, key=itemgetter(0))]
-        sources = [_readable(self.settings, self.data, source) for source, _ in shown]
+        readable = [_readable(self.settings, self.data, source) for source in sources]
         return [
             f"{source}  →  {result}" + (f"  (reference: {reference})" if reference else "")
-            for source, result, (_, reference) in zip(sources, translated, shown, strict=True)
+            for source, result, (_, reference) in zip(readable, translated, shown, strict=True)
         ]
 
 
@@ -252,9 +267,7 @@ def _batches(
         own = [(row, *width) for row, width in zip(rows, widths, strict=True)]
         return scored_batches(encoded, own)
     if settings.batch_tokens and not given:
-        shapes = data.batches().shapes()
-        chosen = dict.fromkeys((shapes[len(shapes) // 2], shapes[-1]))  # `EVALUATED` of them
-        return scored_batches(encode_pairs(pairs, source, target), list(chosen))
+        return scored_batches(encode_pairs(pairs, source, target), evaluated_shapes(data))
     return evaluation_batches(pairs, source, target, min(GROUP, max(len(pairs), 1)))
 
 

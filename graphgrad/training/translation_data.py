@@ -13,7 +13,7 @@ from pathlib import Path
 
 from graphgrad.data.batches import Batches
 from graphgrad.data.corpus import Corpus, Pair
-from graphgrad.data.encoded import encode_pairs
+from graphgrad.data.encoded import Examples, encode_pairs
 from graphgrad.data.text import read_corpus
 from graphgrad.data.token_batches import TokenBatches
 from graphgrad.data.tokens import Tokens, build_tokens, tokens_from_json
@@ -38,6 +38,8 @@ class TranslationData:
     longest_target: int
     batches: Callable[[], Batches | TokenBatches]
     read: Callable[[], Corpus]
+    held_out: Callable[[], tuple[Examples, Examples]]
+    """The encoded pairs of validation and test, those that are too long among them."""
     notice: str = ""
     record: str = ""
     """What the corpus was when the run was made, to be kept; empty in a run that is older."""
@@ -69,8 +71,9 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
             tokens_from_json(_kept(files, name), name) for name in (SOURCE_FILE, TARGET_FILE)
         )
         batches = cache(lambda: _training_batches(settings, read(), source, target))
+        held_out = cache(lambda: _held_out(read(), source, target))
         longest = _length(_kept(files, LENGTH_FILE))
-        return TranslationData(source, target, longest, batches, read, record=record)
+        return TranslationData(source, target, longest, batches, read, held_out, record=record)
     source, target = build_tokens(
         read().train,
         settings.tokens,
@@ -79,11 +82,12 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
         settings.joint,
     )
     ready = _training_batches(settings, read(), source, target)
+    looked_at = _held_out(read(), source, target)
     notices = [
         _of_pipes(settings),
         read().notice,
         ready.notice,
-        *_check_held_out(settings, read(), source, target),
+        *_check_held_out(settings, read(), looked_at),
         _few(settings, ready),
     ]
     return TranslationData(
@@ -92,6 +96,7 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
         max(width for _, _, width in ready.shapes()),
         lambda: ready,
         read,
+        lambda: looked_at,
         "\n".join(filter(None, notices)),
         _record_of(read()),
     )
@@ -151,16 +156,24 @@ def _training_batches(
     )
 
 
+def _held_out(corpus: Corpus, source: Tokens, target: Tokens) -> tuple[Examples, Examples]:
+    """The encoded pairs of validation and test."""
+    validation, test = (
+        encode_pairs(pairs, source, target) for pairs in (corpus.validation, corpus.test)
+    )
+    return validation, test
+
+
 def _check_held_out(
-    settings: TextSettings, corpus: Corpus, source: Tokens, target: Tokens
+    settings: TextSettings, corpus: Corpus, held_out: tuple[Examples, Examples]
 ) -> list[str]:
     """A word about held-out pairs that are too long to be evaluated.
 
     DataError, before anything is trained, where none would be left.
     """
     notices = []
-    for name, pairs in (("validation", corpus.validation), ("test", corpus.test)):
-        long = len(pairs) - len(_fitting(source, target, pairs, settings.maximum_length))
+    for name, pairs in zip(("validation", "test"), held_out, strict=True):
+        long = int(pairs.longer_than(settings.maximum_length).sum())
         if long == len(pairs):
             raise DataError(
                 f"each of the {len(pairs)} pairs held out for {name} is longer than "

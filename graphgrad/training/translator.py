@@ -9,6 +9,7 @@ from functools import cached_property
 from graphgrad.data.tokens import Tokens
 from graphgrad.data.vocabulary import BOS, EOS
 from graphgrad.decoding import Decodable, Decoder, Options, Sentence, Watch, nobody
+from graphgrad.decoding.sizes import Shared
 from graphgrad.errors import DataError
 from graphgrad.training.task import Rendering, State
 
@@ -60,13 +61,13 @@ class Translator:
         options: Options | None = None,
         watch: Watch = nobody,
         first: int = 0,
-        least: int = 1,
+        shared: Shared | None = None,
     ) -> Iterator[tuple[int, list[Rendering]]]:
         """The place of a text and its translations, the best first, as soon as they are done.
 
         What is blank stays blank: no model is trained on it. `first` is the number of the first
-        text among those that are drawn for with one seed. With `least` the programs are those of
-        at least so many texts, which are there already.
+        text among those that are drawn for with one seed. Calls with the same `shared` sizes have
+        the same programs.
         """
         ids = [self.encoded(text) for text in texts]
         for place, text in enumerate(texts):
@@ -76,7 +77,7 @@ class Translator:
         limit = max(self.target_length - 1, 1)
         places = [place for place, text in enumerate(texts) if text.strip()]
         sentences = [Sentence([BOS], limit, ids[place], first + place) for place in places]
-        for number, hypotheses in self.decoder.finished(state, sentences, options, watch, least):
+        for number, hypotheses in self.decoder.finished(state, sentences, options, watch, shared):
             decode = self.languages.target.decode
             yield (
                 places[number],

@@ -1,4 +1,4 @@
-"""Nothing recurses: chains of 100,000 nodes are declared, derived, evaluated and freed."""
+"""Nothing recurses: chains of 30,000 nodes are declared, derived, evaluated and freed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def slope_of(point: np.ndarray, length: int) -> np.ndarray:
     return slope
 
 
-def test_a_chain_of_a_hundred_thousand_nodes(record_property):
-    length, point = 100_000, np.array([0.5, -1.0])
+def test_a_chain_of_tens_of_thousands_of_nodes(record_property):
+    length, point = 30_000, np.array([0.5, -1.0])
     assert sys.getrecursionlimit() < 10_000
     started = time.process_time()  # not the clock's: other programs may be running
     x, y = chain(length)
@@ -46,7 +46,7 @@ def test_a_chain_of_a_hundred_thousand_nodes(record_property):
     assert alive() is None, "the nodes were not freed"
     seconds = time.process_time() - started
     record_property("seconds", seconds)
-    assert seconds < 30
+    assert seconds < 15
 
 
 def test_a_chain_of_five_thousand_nodes_through_the_program():

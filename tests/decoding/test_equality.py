@@ -13,6 +13,7 @@ from graphgrad.decoding.beam import BeamSearch
 from graphgrad.decoding.programs import Programs, Wanted
 from graphgrad.decoding.search import Batch
 from graphgrad.decoding.session import Session
+from graphgrad.decoding.sizes import Shared
 
 VARIANTS = pytest.mark.parametrize(
     "values",
@@ -161,8 +162,17 @@ def test_few_programs_decode_sentences_of_all_lengths(lively):
     assert decoder.programs.count == 4
     decoder(lively.state, short[:3], Options())
     assert decoder.programs.count == 6
-    list(decoder.finished(lively.state, short[:3], least=64))
-    assert decoder.programs.count == 6
+
+
+def test_calls_with_shared_sizes_have_two_programs_and_the_same_sentences(lively):
+    sentences = [replace(each, limit=20) for each in sentences_of(30, 40, seed=3)]
+    decoder, shared = Decoder(lively.decodable), Shared(30, 45)
+    expected = Decoder(lively.decodable)(lively.state, sentences)
+    for some in (slice(0, 30), slice(4, 7), slice(7, 8)):
+        found = dict(decoder.finished(lively.state, sentences[some], shared=shared))
+        tokens = [found[place][0].tokens for place in range(len(found))]
+        assert tokens == [hypotheses[0].tokens for hypotheses in expected[some]]
+        assert decoder.programs.count == 2
 
 
 def test_a_long_sentence_beside_finished_ones_is_decoded_in_a_smaller_batch(lively):

@@ -6,6 +6,7 @@ import pytest
 from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.figures.attention_maps import attention_maps
+from graphgrad.figures.token_labels import token_labels
 from graphgrad.graph import Graph, initial_state, input, parameter, scope
 from graphgrad.layers import attention, embed, embedding_table
 from graphgrad.ops import expand_dims, matmul, mean, not_equal, softmax
@@ -35,7 +36,7 @@ FILES = {"vocabulary-source.json": Vocabulary.build(["abcd"], "character").to_js
 
 def maps(example=0, files=FILES, whole=True):
     graph = model(whole)
-    return attention_maps(graph, FEEDS, initial_state(graph), files, example)
+    return attention_maps(graph, FEEDS, initial_state(graph), token_labels(graph, files), example)
 
 
 def test_weights_are_those_of_the_example():
@@ -48,7 +49,7 @@ def test_tokens_come_from_the_vocabulary_of_that_dimension():
     (found,) = maps()
     tokens = Vocabulary.from_json(FILES["vocabulary-source.json"], "").tokens
     assert found.keys == tuple(tokens[number] for number in (4, 5, 6, 0))
-    assert found.queries == ("5", "5")  # no vocabulary: the ids, without padding at the end
+    assert found.queries == ("#5", "#5")  # no vocabulary: the ids, without padding at the end
 
 
 def test_keys_that_nobody_looks_at_are_cut_off():

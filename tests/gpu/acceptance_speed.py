@@ -73,7 +73,8 @@ def own(size: str, precision: str, small: bool = False) -> Section:
         row = _timed(name, _own(workload, precision, TIMING, workload.dropout))
         yield row
         if size == "base" and row.milliseconds is not None:
-            yield from _share(name, workload, row.milliseconds, precision)
+            peak = peak_of(precision, 64 if small else 8192)
+            yield from _share(name, workload, row.milliseconds, precision, peak)
 
     return section
 
@@ -117,19 +118,20 @@ def compared(rows: Sequence[Row], row: Row) -> Iterator[Row]:
         yield Row(row.section, "graphgrad is as fast, times", shown, not wanted or ratio >= wanted)
 
 
-def _share(name: str, workload: Workload, milliseconds: float, precision: str) -> Iterator[Row]:
+def _share(
+    name: str, workload: Workload, milliseconds: float, precision: str, peak: float
+) -> Iterator[Row]:
     """The measured peak of a matrix product, and the share of it that the step reaches."""
     sizes = {"batch": workload.batch, "source": workload.source, "target": workload.target}
     graph = graphgrad_peer.training_graph(workload, workload.dropout)
     rate = flops_of_graph(graph, sizes) / milliseconds / 1e6
-    peak = peak_of(precision)
     yield Row(name, "matrix peak", f"{peak / 1000:.1f} TFLOP/s")
     share, wanted = rate / peak, SHARE_OF_PEAK if precision == "bf16" else None
     shown = f"{share:.1%}" + (f" (target {wanted:.0%})" if wanted else "")
     yield Row(name, "share of the peak", shown, not wanted or share >= wanted)
 
 
-def peak_of(precision: str, size: int = 8192) -> float:
+def peak_of(precision: str, size: int) -> float:
     """The best GFLOP/s of a product of two square matrices on the device."""
     left, right = gg.input("left", (size, size)), gg.input("right", (size, size))
     product = gg.Graph({"largest": gg.max(left @ right)})

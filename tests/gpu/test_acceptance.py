@@ -109,7 +109,8 @@ def test_the_table_of_speed_says_whether_targets_are_met(monkeypatch):
     """Small, on this processor; PyTorch finds no card here, which is a row as well."""
     install(monkeypatch, Cuda())
     monkeypatch.setattr(speed, "STEPS", 2)
-    monkeypatch.setattr(speed, "peak_of", lambda precision: 1e-3)
+    monkeypatch.setattr(speed, "WARM", 0)
+    monkeypatch.setattr(speed, "peak_of", lambda precision, size: 1e-3)
     ours = list(speed.own("base", "bf16", small=True)(None))
     assert [row.what for row in ours] == ["a step", "matrix peak", "share of the peak"]
     assert all(row.good for row in ours) and "target 35%" in ours[2].value

@@ -18,6 +18,7 @@ from stream_order import faults_of, unwritten
 
 import graphgrad as gg
 from graphgrad.backends.cupy.cupy_device import CupyDevice, open_device
+from graphgrad.backends.cupy.input_ring import InputRing
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.memory import OutOfMemoryError
 
@@ -88,6 +89,25 @@ def test_a_training_step_is_one_launch_behind_inputs_of_the_second_stream(device
     for name, value in wanted.items():
         np.testing.assert_allclose(state[name], value, 1e-9, 1e-9, err_msg=name)
     assert device.waits == sum(kind == ("host", "fetch") for kind in kinds(driver))
+
+
+@pytest.mark.parametrize("left_out", ["", "work_after", "copies_after"])
+@pytest.mark.parametrize("eager", ["work", "copies", "neither"])
+def test_inputs_ahead_are_read_in_order_by_events_alone(monkeypatch, eager, left_out):
+    """A wait that is left out is found in the order of the calls, whichever stream is faster."""
+    driver = Cuda(eager=eager)
+    device = install(monkeypatch, driver)
+    if left_out:
+        monkeypatch.setattr(device, left_out, lambda event: None)
+    ring, target, found = InputRing(device), device.allocate(16), []
+    place = device.array(target, 0, np.dtype("f4"), (4,), (4,))
+    sent = ring.send([(0, np.zeros(4, "f4"))], 16)
+    for step in range(4):
+        ring.receive(sent, target, 0)
+        sent = ring.send([(0, np.full(4, step + 1, "f4"))], 16)
+        found.append(device.fetch(place)[0] if step == 3 else step)
+    assert bool(list(faults_of(driver.recorded))) == bool(left_out)
+    assert left_out or found == [0, 1, 2, 3]
 
 
 CALLS: dict[str, Callable[[CupyDevice, Any], Any]] = {

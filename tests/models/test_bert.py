@@ -100,7 +100,7 @@ def test_filling_gives_the_probabilities_of_training():
 
 
 def test_the_delta_of_each_parameter_is_its_slope():
-    settings = small(layers=1, dropout=0.1)
+    settings = small(layers=1, dropout=0.1, attention_dropout=0.2)
     graph = derive(training_graph(settings, VOCABULARY), "loss")
     state, feeds = state_of(graph), batch()
     state[SEED][...], state[STEP][...] = 5, 7

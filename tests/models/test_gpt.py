@@ -82,12 +82,27 @@ def test_every_position_sees_all_that_came_before(changes):
 @EACH
 def test_the_delta_of_each_parameter_is_its_slope(changes):
     """Along a random direction of each parameter, with dropout on."""
-    settings = small(layers=1, dropout=0.1, **changes)
+    settings = small(layers=1, dropout=0.1, attention_dropout=0.2, **changes)
     graph = derive(training_graph(settings, VOCABULARY), "loss")
     state, feeds = state_of(graph), batch()
     feeds["following"][0, :2] = 0
     state[SEED][...], state[STEP][...] = 5, 7
     assert_deltas_are_slopes(graph, state, feeds)
+
+
+@pytest.mark.parametrize(
+    ("option", "ends"),
+    [
+        ("dropout", {"dropout", "attention_dropout", "feed_forward_dropout"}),
+        ("attention_dropout", {"weights_dropout"}),
+    ],
+)
+def test_each_dropout_has_its_places_in_training_only(option, ends):
+    settings = small(**{option: 0.3})
+    masks = [name for name in training_graph(settings, VOCABULARY).names if name.endswith(".mask")]
+    assert {name.split(".")[-2] for name in masks if "dropout" in name} == ends
+    evaluation = training_graph(settings, VOCABULARY, training=False)
+    assert not any(node.operation.name == "dropout_mask" for node in evaluation)
 
 
 def test_the_tied_embedding_gets_a_delta_from_both_ends():
@@ -202,6 +217,7 @@ def test_only_matrices_decay():
         ({"tokens": "bytes"}, "byte"),
         ({"context": 0}, "context"),
         ({"dropout": 1.0}, "dropout"),
+        ({"attention_dropout": 1.0}, "attention_dropout"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(values, named):

@@ -29,6 +29,20 @@ def test_the_details_of_a_node(open_page: Open, small: str) -> None:
     assert title(page) == "matches"
 
 
+def test_heads_and_tails_are_those_of_the_lecture_for_neurons(
+    open_page: Open, network: str, small: str
+) -> None:
+    wanted = [["heads(h2)", "{x1, x2, x3}"], ["tails(h2)", "{y1, y2, y3}"]]
+    for address in ("#node=hidden.h2.z", "#node=hidden.h2.a", "#scope=hidden.h2"):
+        page = open_page(network, address)
+        rows = page.locator("#details dl.facts").first.inner_text().split("\n")
+        for name, names in wanted:
+            assert rows[rows.index(name) + 1] == names
+    page = open_page(network, "#node=output.y1.a")
+    assert "{h1, h2, h3}" in page.inner_text("#details") and "∅" in page.inner_text("#details")
+    assert "tails(" not in open_page(small, "#node=loss").inner_text("#details dl.facts")
+
+
 def test_a_weight_is_shown_with_its_arrow(open_page: Open, network: str) -> None:
     page = open_page(network, "#node=hidden.h1.z")
     formulas = page.locator("#details .formula math")

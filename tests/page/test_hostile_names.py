@@ -12,6 +12,7 @@ from graphgrad.page import build_page
 from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
+from graphgrad.page.section_training import training_section
 from graphgrad.reports.history import History
 
 
@@ -88,13 +89,15 @@ def test_hostile_names_are_text_in_every_panel(open_page: Open) -> None:
     names = tuple(graph.name_of(node) for node in graph.nodes)
     numbers = np.random.default_rng(0).random((3, len(names), 2))
     recorded = History((1, 2, 3), names, ("norm", "update_ratio"), numbers)
+    records = [{"step": 1, "loss": 1.0, f"held_out_{HOSTILE_WORDS[0]}": 2.0}]
     sections = {
         "run": run_section(graph, feeds, state, HOSTILE_WORDS[0]),
         "passes": pass_section(graph, {"batch": 2}),
         "history": history_section(recorded, graph),
+        "training": training_section([(name, records) for name in HOSTILE_WORDS]),
     }
     page = open_page(build_page(graph, sections=sections, title=HOSTILE_WORDS[0]))
-    for tab in ("figures", "passes", "program", "history"):
+    for tab in ("figures", "passes", "program", "history", "training"):
         page.click(f'[data-tab="{tab}"]')
         assert page.locator("#tab-view .problem").count() == 0
         assert page.locator("#tab-view :is(script, img, b:has(b), style)").count() == 0

@@ -33,7 +33,7 @@ def test_attention_shows_exact_numbers_by_keys_and_pointer(
         page.keyboard.press(key)
     assert page.get_attribute(".map-area", "data-head") == "1"
     assert close(attention_numbers(page)[0], weights[0, 1, 2, 0])
-    page.click('button[aria-label="example 2"]')
+    page.click('button[aria-label="example 1"]')
     assert close(attention_numbers(page)[0], weights[1, 1, 2, 0])
     box = page.locator('[data-map="deltas"] canvas.cells').bounding_box()
     keys = trained.sections["attention"]["maps"][names.index("decoder.1.attention")]["examples"][1]
@@ -43,7 +43,7 @@ def test_attention_shows_exact_numbers_by_keys_and_pointer(
     page.mouse.click(box["x"] + 0.5 * size, box["y"] + 3.5 * size)
     page.mouse.move(box["x"] + 1.5 * size, box["y"] + 1.5 * size)
     assert close(attention_numbers(page)[0], weights[1, 1, 3, 0])
-    page.click('button[aria-label="encoder.0.attention, head 2"]')
+    page.click('button[aria-label="encoder.0.attention, head 1"]')
     assert page.input_value('select[aria-label="layer"]') == str(names.index("encoder.0.attention"))
 
 
@@ -58,7 +58,7 @@ def test_tokens_show_as_text_at_the_layer_of_the_selected_node(
     assert page.locator('.thumb[aria-pressed="true"]').count() == 1
     shown = set(page.locator('[data-map="weights"] .row-tokens .token').all_inner_texts())
     for number in range(1, len(trained.sections["attention"]["examples"])):
-        page.click(f'button[aria-label="example {number + 1}"]')
+        page.click(f'button[aria-label="example {number}"]')
         shown |= set(page.locator('[data-map="weights"] .row-tokens .token').all_inner_texts())
     expected = {token[:6].replace("\u202e", "\\u202e") for token in HOSTILE_WORDS}
     assert len({text[:6] for text in shown} & expected) > 5

@@ -7,17 +7,15 @@ import numpy as np
 import pytest
 
 from graphgrad.compile import compile
-from graphgrad.data.vocabulary import Vocabulary
 from graphgrad.models import BUILTIN
 from graphgrad.page import build_page
-from graphgrad.page.run_sections import GUARDS, run_sections, tokens_of
+from graphgrad.page.run_sections import GUARDS, Shown, run_sections
 from graphgrad.passes import sizes_of
 from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, create_run, open_run
 from graphgrad.training.settings import with_values
 from graphgrad.training.task import load_model
 from graphgrad.training.trainer import train
-from graphgrad.training.translation_data import SOURCE_FILE, TARGET_FILE
 
 
 def made(name: str, folder: Path) -> OpenRun:
@@ -45,17 +43,10 @@ def test_a_run_has_the_sections_that_it_has_something_for(
 
 def test_another_batch_gives_other_figures(tmp_path: Path) -> None:
     run = made("attention", tmp_path)
-    first, second = run_sections(run), run_sections(run, 5)
+    first, second = run_sections(run), run_sections(run, Shown(batch=5))
     assert (first["run"]["batch"], second["run"]["batch"]) == (0, 5)
     assert first["run"]["rows"] != second["run"]["rows"]
     assert first["passes"] == second["passes"]
-
-
-def test_tokens_are_those_of_the_kept_vocabularies() -> None:
-    source, target = (Vocabulary.build(lines, "character") for lines in (["ab"], ["cd"]))
-    found = tokens_of({SOURCE_FILE: source.to_json(), TARGET_FILE: target.to_json()})
-    assert found["source"][4:] == ("a", "b") and found["target_input"] == target.tokens
-    assert tokens_of({}) == {}
 
 
 def test_a_finished_run_shows_a_step_at_the_rate_of_its_last(tmp_path: Path) -> None:

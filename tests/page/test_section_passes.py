@@ -85,11 +85,33 @@ def test_passes_are_those_of_the_compiler() -> None:
 
 def test_a_changed_node_is_listed_as_a_computation() -> None:
     lists = [step["lists"] for step in pass_section(network(), {"batch": 5})["steps"]]
-    listed = {(kind, *item) for each in lists for kind, items in each.items() for item in items}
+    listed = {(kind, *item[:3]) for each in lists for kind, items in each.items() for item in items}
     assert ("removed", "unused", f"exp({printable('layer.' + HOSTILE, 60)})", "") in listed
     assert ("merged", "layer.subtract", "subtract(layer.a, layer.constant)") in {
         (kind, name, was) for kind, name, was, _ in listed
     }
+
+
+def test_a_removed_node_says_what_it_is_part_of() -> None:
+    lists = [step["lists"] for step in pass_section(network(), {"batch": 5})["steps"]]
+    removed = {item[0]: item[3:] for each in lists for item in each.get("removed", ())}
+    assert removed["unused"] == []
+    assert removed["p"] == [[("log_p",), "stabilise", False]]
+
+
+@pytest.mark.usefixtures("small_kernels")
+@pytest.mark.skipif(not COMPILES, reason="kernels need LLVM")
+def test_fusing_is_the_last_step_with_the_steps_and_bytes_of_the_program() -> None:
+    graph = derive(network(), "loss")
+    graph = graph.with_outputs({**graph.outputs, "gradient": graph.delta("w")})
+    section = pass_section(graph, {"batch": 5}, fuse=True)
+    *_, before, fused = section["steps"]
+    plan = compile(graph, fuse=True).program(batch=5).plan
+    assert fused["name"] == "fuse" and fused["cost"]["steps"] == len(plan.steps)
+    assert fused["cost"]["steps"] < before["cost"]["steps"]
+    assert fused["cost"]["bytes"] < before["cost"]["bytes"]
+    assert fused["cost"]["flops"] == before["cost"]["flops"]
+    assert pass_section(graph, {"batch": 5})["steps"][-1]["name"] != "fuse"
 
 
 def test_constants_have_the_line_that_binds_them() -> None:
@@ -109,7 +131,7 @@ def test_names_are_on_one_line_and_printable() -> None:
         text
         for step in section["steps"]
         for items in step["lists"].values()
-        for _, *both in items
+        for _, *both in (item[:3] for item in items)
         for text in both
     ]
     assert any("<b>" in text for text in texts)

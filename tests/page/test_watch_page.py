@@ -139,9 +139,12 @@ def test_a_page_that_is_opened_anew_begins_anew(open_page: Callable[..., Any], s
     page.keyboard.press("e")
     opened = visible_boxes(page)
     assert opened > first
+    page.evaluate("location.hash = '#scope=encoder'")
+    page.locator("#details .actions", has_text="close").wait_for()
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert visible_boxes(page) == opened, "reloaded"
+    assert "close" in page.inner_text("#details .actions")
     address = page.url
     page.goto("about:blank")
     page.goto(address)

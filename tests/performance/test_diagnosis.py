@@ -129,6 +129,10 @@ def test_a_blas_without_known_kernel_and_threads_is_a_note() -> None:
         ({"cuda": (("NVRTC", ""),)}, "note", "no kernel can be compiled"),
         ({"cuda": (("NVRTC", "/lib"), ("cuBLAS", ""))}, "note", "pip install 'graphgrad[cuda13]'"),
         ({"cuda": (("cublasLt", ""),)}, "note", "biases and activations are kernels of their own"),
+        (
+            {"cuda": (("cublasLt", "/lib/libcublasLt.so.13"),), "driver_cuda": "12.8"},
+            *("note", "cublasLt is for CUDA 13, and the driver runs 12.8 at most"),
+        ),
         ({"cupy": Package(failure="no libcublas")}, "note", "no libcublas"),
         ({"failed_kernels": (("H100", "dq is 3"),)}, "note", "cores of H100, where a trial of its"),
         ({"failed_kernels": (("H100", "dq is 3"),)}, "note", "another driver"),
@@ -140,6 +144,13 @@ def test_what_is_absent_or_fails_is_a_note(change: dict[str, Any], level: str, p
     assert finding.level == level
     assert part in finding.text + finding.remedy
     assert one_line_warning(report) is None
+
+
+@pytest.mark.parametrize("driver", ["13.0", "14.1", ""])
+def test_a_library_that_the_driver_runs_is_no_note(driver: str) -> None:
+    libraries = (("NVRTC", "/lib/libnvrtc.so.13"), ("cuBLAS", "/usr/lib/libcublas.dylib"))
+    report = replace(REPORT, cuda=libraries, driver_cuda=driver)
+    assert {finding.level for finding in judge(report)} == {"ok"}
 
 
 def test_the_warning_is_one_line_with_every_problem_and_its_remedy() -> None:

@@ -71,15 +71,26 @@ def test_graphs_in_use_are_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[s
     page = tmp_path / "page.html"
     assert main(["render", "transformer", *small, "--graph", "decoding", "-o", str(page)]) == 0
     assert "log_probabilities" in page.read_text()
+    text = tmp_path / "text.txt"
+    text.write_text("the animal did not cross the street because it was too tired. " * 20)
+    gpt = ["gpt", "--set", f"text={text}", "--set", "context=8", *small]
+    assert main(["render", *gpt, "--graph", "decoding"]) == 0
+    shown = capsys.readouterr().out
+    assert "output token" in shown and "keys_so_far" in shown and "cross_attention" not in shown
+    assert main(["render", *gpt, "--graph", "encoding"]) == 2
+    assert "gpt has no encoder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
         (["feedforward", "--graph", "decoding"], "feedforward is not decoded"),
-        (["feedforward", "--example", "0"], "--example chooses values of a run"),
-        (["feedforward", "--batch", "0"], "--batch chooses values of a run"),
-        (["feedforward", "--example", "0", "--format", "html"], "the page shows a whole batch"),
+        (["feedforward", "--example", "0"], "--example is for the values of a run"),
+        (["feedforward", "--batch", "0"], "--batch is for the values of a run"),
+        (["feedforward", "--example", "0", "--format", "html"], "--example is for the values of"),
+        (["feedforward", "--text", "it", "--format", "html"], "--text is for the values of"),
+        (["feedforward", "--text", "it"], "--text is for the page of a run"),
+        (["feedforward", "--target", "it", "--format", "html"], "--target is the answer to a text"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(

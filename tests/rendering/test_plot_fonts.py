@@ -92,6 +92,19 @@ def test_encoding_a_figure_sets_its_fonts() -> None:
         assert len(text.get_fontfamily()) == 2
 
 
+def test_characters_without_a_font_are_written_as_their_numbers() -> None:
+    with styled():
+        figure = new_figure()
+        axes = figure.subplots()
+        axes.set_xticks([0, 1], ["a", "b\U0001f9ff"])
+        title = axes.set_title("\U0001f9ff!")
+        assert set_fonts(figure, escape=False) and title.get_text() == "\U0001f9ff!"
+        assert "\U0001f9ff" in encoded(figure, "svg").decode()
+        assert encoded(figure, "png")
+        assert title.get_text() == "U+1F9FF!"
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "bU+1F9FF"]
+
+
 def test_characters_without_a_font_are_reported_in_one_line() -> None:
     nobody = "\U0001f9ff\ufdd0"  # the second is not a character
     with styled():

@@ -60,6 +60,18 @@ def test_the_text_is_aligned_and_each_problem_has_its_remedy_below() -> None:
     assert lines[problem + 1] == " " * 12 + "remedy: unset OPENBLAS_CORETYPE"
 
 
+def test_libraries_of_a_gpu_are_listed_with_what_they_are_for() -> None:
+    cuda = (("NVRTC", "/lib/libnvrtc.so.13"), ("cuBLAS", "/lib/libcublas.so.13"), ("cublasLt", ""))
+    report = replace(REPORT, gpus=("A card",), cupy=Package("14.2.0"), cuda=cuda)
+    facts, findings = doctor.report_text(report).split("\n\n")
+    assert "NVRTC       /lib/libnvrtc.so.13 (compiles the kernels)" in facts
+    assert "cublasLt    absent (products, with biases" in facts
+    assert "cuDNN       not needed: attention" in facts and "nvmath      not needed" in facts
+    assert "no cublasLt" in findings and "cuDNN" not in findings
+    without = doctor.report_text(replace(REPORT, cuda=cuda))
+    assert "NVRTC" in without and "cuDNN" not in without
+
+
 def test_unknown_facts_are_called_so() -> None:
     blas = BlasReport("accelerate", "", "", 0, cores=2, processors=2)
     report = replace(

@@ -56,8 +56,9 @@ def test_each_plot_is_written_and_is_the_same_again(run, tmp_path, capsys, what,
     files = [tmp_path / f"{number}.{form}" for number in (1, 2)]
     for file in files:
         assert main(["plot", str(run), "--what", what, "-o", str(file)]) == 0
-    assert capsys.readouterr().out.splitlines() == [f"wrote {file}" for file in files]
     first, second = (file.read_bytes() for file in files)
+    said = [f"written {file} ({len(first):,} bytes)" for file in files]
+    assert capsys.readouterr().out.splitlines() == said
     assert first.startswith(STARTS[form]) and first == second
 
 
@@ -112,6 +113,6 @@ def test_characters_that_no_font_has_are_said_beside_the_picture(
     shutil.copytree(plain, renamed)
     assert main(["plot", str(renamed), "-o", str(tmp_path / "loss.png")]) == 0
     said = capsys.readouterr()
-    assert said.out == f"wrote {tmp_path / 'loss.png'}\n"
+    assert said.out.startswith(f"written {tmp_path / 'loss.png'} (")
     assert said.err.startswith("note: no font here has 2 of the characters (行运)")
     assert said.err.count("\n") == 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graphgrad.errors import GraphgradError
+from graphgrad.errors import ConfigurationError, GraphgradError
 from graphgrad.tools import profile
 
 SETTINGS = ("width=16", "heads=2", "inner=16", "layers=1", "batch_size=4", "dropout=0.1")
@@ -57,6 +57,37 @@ def test_json_and_trace_hold_every_node(
     trace = json.loads(file.read_text())
     assert len(trace["traceEvents"]) == len(found["nodes"])
     assert {event["ph"] for event in trace["traceEvents"]} == {"X"}
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("encoding", ["encoder.0.attention.key.product", "decoder.0.cross_attention.key.product"]),
+        ("decoding", ["decoder.0.attention.key.product", "candidate_logits"]),
+    ],
+)
+@pytest.mark.usefixtures("small_kernels")
+def test_what_runs_when_a_model_is_used_is_timed_too(
+    small: Words, capsys: pytest.CaptureFixture[str], what: str, names: list[str]
+) -> None:
+    """Of a batch as the decoder makes it: 8 sentences for a batch_size of 4."""
+    assert profile.run(parse(*small, "--json", "--what", what)) == 0
+    nodes = json.loads(capsys.readouterr().out)["nodes"]
+    found = {name for node in nodes for name in node["name"].split(", ")}
+    assert found.issuperset(names) and not any(".delta" in name for name in found)
+    assert any(node["type"].startswith(("float32[8, ", "int32[8, ")) for node in nodes)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["feedforward", "--what", "decoding"], "feedforward is not decoded"),
+        (["sort", "--what", "encoding"], "sort has no encoder"),
+    ],
+)
+def test_a_model_without_the_program_is_refused(words: list[str], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem):
+        profile.run(parse(*words))
 
 
 def test_the_text_lists_operations_and_the_longest_nodes(

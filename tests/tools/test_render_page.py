@@ -44,3 +44,27 @@ def test_a_run_becomes_a_page_with_its_figures(tmp_path: Path) -> None:
     data = data_of(path.read_text())
     assert data["title"] == "run-1" and {"run", "passes"} <= set(data["sections"])
     assert any(node["part"] == "update" for node in data["nodes"])
+
+
+def test_several_runs_are_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = load_model("feedforward", BUILTIN)
+    settings = with_assignments(model.settings, ["steps=1"])
+    runs = [create_run(model, settings, tmp_path / name / "run").folder for name in ("one", "two")]
+    for number, folder in enumerate(runs):
+        folder.append_metrics({"step": 1, "loss": 0.5 + number})
+    one, two = (str(folder.path) for folder in runs)
+    path = tmp_path / "both.html"
+    assert main(["render", one, "-o", str(path), two]) == 0
+    section = data_of(path.read_text())["sections"]["training"]
+    assert section["runs"] == ["run", "run (2)"]
+    assert [figure["name"] for figure in section["figures"]] == ["loss"]
+    for words in (
+        [one, two],
+        [one, two, "-o", str(tmp_path / "x.svg")],
+        [one, two, "--forward", "-o", str(path)],
+        ["feedforward", two, "-o", str(path)],
+    ):
+        assert main(["render", *words]) == 2
+        assert "shows several runs" in capsys.readouterr().err
+    assert main(["render", one, str(tmp_path / "no"), "-o", str(path)]) == 2
+    assert "there is no run no" in capsys.readouterr().err

@@ -149,7 +149,7 @@ def test_heads_are_plotted_for_a_text(
     for wrong, named in (
         (words, "heads needs a text"),
         ([*words, "--text", TEXT, "--node", "x"], "no attention has such a name"),
-        (["plot", run_folder, "--text", TEXT], "--text is read by heads"),
+        (["plot", run_folder, "--text", TEXT], "--text and --target are read by heads"),
     ):
         assert main(wrong) == 2
         assert named in capsys.readouterr().err

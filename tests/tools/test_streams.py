@@ -142,7 +142,7 @@ def test_a_run_of_any_name_is_trained_and_told(tmp_path, environment):
     (folder,) = os.listdir(os.fsencode(tmp_path))
     assert folder == "é".encode() + b"\xff"
     done = shell(r"graphgrad plot $'é\xff' -o $'\xff.png'", tmp_path, **environment)
-    assert done.returncode == 0 and b"wrote" in done.stdout and not done.stderr
+    assert done.returncode == 0 and b"written" in done.stdout and not done.stderr
 
 
 def test_streams_are_put_back(monkeypatch, capsys):

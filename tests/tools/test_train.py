@@ -4,7 +4,6 @@ import json
 import re
 from functools import partial
 
-from threadpoolctl import threadpool_limits
 from train_command import begin, sets
 
 from graphgrad.data import builtin
@@ -93,11 +92,6 @@ def test_the_first_command_in_small(place, capsys, monkeypatch):
     """`graphgrad train transformer`: fewer of the built-in dates, a smaller model, thirty steps."""
     few = partial(builtin.dates_corpus, 2000)
     monkeypatch.setattr(builtin, "dates_corpus", few)
-    with threadpool_limits(1):  # threads that wait for a busy core would take most of the time
-        train_on_dates(place, capsys)
-
-
-def train_on_dates(place, capsys):
     values = "steps=30 warmup=5 layers=1 width=32 heads=2 inner=32 batch_size=16 evaluate_every=20"
     small = sets(*values.split())
     assert main(["train", "transformer", "--run", "dates", *small]) == 0

@@ -56,6 +56,20 @@ def test_the_served_page_is_the_saved_one(run: OpenRun, tmp_path: Path) -> None:
     assert pages.page.content == saved(run, tmp_path / "page.html")
 
 
+def test_runs_beside_it_are_followed_too(run: OpenRun, tmp_path: Path) -> None:
+    model = load_model("feedforward", BUILTIN)
+    other = create_run(model, model.settings, tmp_path / "other")
+    pages = Pages([str(run.folder.path), str(other.folder.path)])
+    pages.refresh()
+    other.folder.append_metrics({"step": 1, "loss": 0.25})
+    assert pages.refresh()
+    file = tmp_path / "both.html"
+    assert main(["render", *pages.paths, "-o", str(file)]) == 0
+    assert (
+        pages.page.content == file.read_bytes() and b'"runs":["run","other"]' in file.read_bytes()
+    )
+
+
 def test_what_is_half_written_is_not_shown(run: OpenRun, tmp_path: Path) -> None:
     pages = pages_of(run)
     run.folder.append_metrics({"step": 1, "loss": 0.5})
@@ -91,8 +105,7 @@ def test_a_page_is_built_again_only_after_a_while(
     clock["wall"] = 17.9
     assert not pages.refresh()
     run.folder.append_metrics({"step": 1, "loss": 0.5})
-    pages.refresh()
-    assert pages.page.step == 0, "metrics cost little and are due before"
+    assert pages.refresh() and pages.page.step == 0, "metrics cost little and are due before"
     clock["wall"] = 18.0
     assert pages.refresh() and pages.page.step == 3
 

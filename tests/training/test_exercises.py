@@ -10,6 +10,7 @@ from graphgrad.data.vocabulary import PAD
 from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError
 from graphgrad.figures.attention_maps import attention_maps
+from graphgrad.figures.token_labels import token_labels
 from graphgrad.models import BUILTIN, bert, builtin_recipe, gpt
 from graphgrad.training.recipe import model_of_recipe
 from graphgrad.training.runs import first_state
@@ -100,7 +101,8 @@ def test_a_layer_learns_to_reverse_and_attends_to_the_mirrored_place():
     state = trained(task, settings)
     found = task.validate(state)
     assert found["accuracy"] > 0.99 and found["examples"] == 1000
-    (attention,) = attention_maps(task.graph, task.feeds(0), state, task.files)
+    tokens = token_labels(task.graph, task.files)
+    (attention,) = attention_maps(task.graph, task.feeds(0), state, tokens)
     np.testing.assert_array_equal(attention.weights[0].argmax(axis=1), np.arange(15, -1, -1))
     assert np.diagonal(attention.weights[0][:, ::-1]).min() > 0.5
     assert attention.keys == tuple(str(n - OFFSET) for n in task.feeds(0)["ids"][0])

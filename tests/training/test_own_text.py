@@ -15,6 +15,8 @@ from graphgrad.errors import ConfigurationError, DataError
 from graphgrad.graph import initial_state
 from graphgrad.models import transformer
 from graphgrad.models.transformer import Settings, task
+from graphgrad.training.accumulation import PART
+from graphgrad.training.averaging import average_run, kept_steps
 from graphgrad.training.configuration import PLACES
 from graphgrad.training.runs import create_run, open_run
 from graphgrad.training.task import load_model
@@ -81,11 +83,7 @@ def test_what_is_said_at_the_start_is_what_happens(files):
         tuple(made.feeds(n)[name].shape for name in ("source", "target_output")) for n in range(200)
     }
     about = "\n".join(made.about())
-    assert f"programs: {len(shapes)} for training steps" in about and len(shapes) <= 4
-    state = initial_state(made.graph)
-    made.validate(state), made.examples(state), made.validate(state)
-    translating = made.translate.decoder.programs.count
-    assert about.endswith(f"for the loss of held-out pairs, {translating} to translate them")
+    assert f"whole run: {len(shapes)} for training steps" in about and len(shapes) <= 4
     count = next(
         n for n in range(1, 200) if f"batches: {n} an epoch, of at most 60 tokens" in about
     )
@@ -136,11 +134,25 @@ def test_a_tokenizer_from_a_file_is_kept_in_the_run(files, tmp_path):
         settings_of(files, tokenizer="tokenizer.json")
 
 
+EVERYTHING = {
+    "buckets": 2,
+    "dropout": 0.2,
+    "steps": 12,
+    "warmup": 2,
+    "accumulate": 2,
+    "average_decay": 0.8,
+    "keep_best": 2,
+    "keep_last": 2,
+    "checkpoint_every": 3,
+    "evaluate_every": 4,
+}
+
+
 def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
-    """With dropout, batches of several shapes, and files that were moved meanwhile."""
-    settings = settings_of(
-        files, dropout=0.2, steps=22, warmup=2, checkpoint_every=100, evaluate_every=8
-    )
+    """Between the two batches of a step, with all that a run has: batches of several shapes,
+    dropout, gradients of several batches, moving averages, the best checkpoints kept, and files
+    that were moved meanwhile."""
+    settings = settings_of(files, **EVERYTHING)
     builtin = {"transformer": transformer}
     found = load_model("transformer", builtin)
     whole = create_run(found, settings, tmp_path / "whole")
@@ -148,7 +160,7 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
     first = create_run(found, settings, tmp_path / "parts")
     feeds, about = first.task.feeds, "\n".join(first.task.about())
     batches = next(n for n in range(22) if f"batches: {n} an epoch" in about)
-    stop = batches + batches // 2  # in the second epoch
+    stop = (batches + batches // 2) | 1  # batches, in the second epoch
 
     def interrupted(step):
         if step == stop - 1:
@@ -156,19 +168,28 @@ def test_a_stop_in_the_middle_of_an_epoch_changes_no_byte(files, tmp_path):
         return feeds(step)
 
     object.__setattr__(first.task, "feeds", interrupted)
-    assert train(first, progress=QUIET()).step == stop and stop % batches
+    ended = train(first, progress=QUIET())
+    assert ended.ending == "interrupted" and ended.step == stop // 2 and stop % batches
     moved = {name: path + ".moved" for name, path in files.items()}
     for name, path in files.items():
         os.rename(path, moved[name])
     resumed = open_run(tmp_path / "parts", builtin, moved)
+    assert resumed.state[PART] == 1, "one batch of the step is part of the state"
     train(resumed, progress=QUIET())
     assert state_bytes(resumed.state) == state_bytes(whole.state)
     assert losses(resumed.folder) == losses(whole.folder)
+    steps = kept_steps(whole.folder)
+    assert kept_steps(resumed.folder) == steps and len(steps) == 3
+    means = [
+        average_run(run.folder.path, steps, tmp_path / f"mean-{name}", builtin)
+        for name, run in (("whole", whole), ("parts", resumed))
+    ]
+    assert state_bytes(means[0].state) == state_bytes(means[1].state) != state_bytes(whole.state)
     assert resumed.folder.read_json("evaluation.json") == whole.folder.read_json("evaluation.json")
     saved = whole.folder.read_json("evaluation.json")
     assert saved["signatures"].keys() == {"bleu", "chrf"} <= saved.keys()
     validated = [record for record in whole.folder.metrics() if "held_out_bleu" in record]
-    assert [record["step"] for record in validated] == [8, 16, 22]
+    assert [record["step"] for record in validated] == [4, 8, 12]
     assert all(record["signatures"] == saved["signatures"] for record in validated)
 
 

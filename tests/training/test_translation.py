@@ -289,7 +289,7 @@ def test_exact_match_is_the_share_of_whole_lines(corpus, monkeypatch):
     answers = {source: answer for source, answer in held_out}
     wrong = held_out[0][0]
 
-    def finished(self, state, texts, *others):
+    def finished(self, state, texts, *others, **sizes):
         for place, text in enumerate(texts):
             yield place, [Rendering("wrong" if text == wrong else answers[text])]
 

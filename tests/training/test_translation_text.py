@@ -49,7 +49,7 @@ def test_a_translation_is_right_where_its_tokens_are(tmp_path, monkeypatch, leve
     known = Vocabulary.build(targets, level)
     reference = dict(zip(sources, targets, strict=True))
 
-    def perfect(self, state, texts, *others):
+    def perfect(self, state, texts, *others, **sizes):
         for place, text in enumerate(texts):
             yield place, [Rendering(known.decode(known.encode(reference[text])))]
 
@@ -62,7 +62,7 @@ def test_a_translation_is_right_where_its_tokens_are(tmp_path, monkeypatch, leve
 def test_another_translation_is_wrong(corpus, monkeypatch):
     made = task(settings_of(corpus), {})
 
-    def other(self, state, texts, *others):
+    def other(self, state, texts, *others, **sizes):
         return ((place, [Rendering("A  B")]) for place, _ in enumerate(texts))
 
     monkeypatch.setattr(Translator, "finished", other)

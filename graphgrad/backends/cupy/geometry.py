@@ -9,7 +9,9 @@ in the same order.
   in the thread's registers. Groups of up to 32 threads are parts of a warp, and several share a
   block; a larger one is a block by itself.
 - Where sums over rows are collected, a group does `height` rows, one after the other, and writes
-  one part of the sum; a second kernel adds up the parts. Otherwise it does one row.
+  one part of the sum; a second kernel adds up the parts. Otherwise it does one row. Groups of a
+  block add up theirs before (`joined`). A nest without sums along the row gives it more threads:
+  so each collects fewer columns, and more of them are on their way at once.
 
 `width` elements that lie together are read at once, 16 bytes of float32: where the columns can be
 divided by it, and the arrays begin at multiples of it (`aligned`).
@@ -42,8 +44,13 @@ WIDTH = 4
 REGISTERS = 48
 """Numbers that wait in the registers of one thread, unless a row has the largest group already."""
 PARTS = 1024
-"""Parts of a collected sum at most, unless they had more than `LONGEST_PART` rows each."""
+"""Blocks that add up everything at most."""
+COLLECTING = 1 << 17
+"""Threads that collect sums over rows at most: some 1,000 for each multiprocessor of a device."""
+FEWEST_BLOCKS = 256
+"""Blocks that collect sums over rows, if there are rows for them."""
 LONGEST_PART = 256
+"""Rows of a part of a sum at most."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Geometry:
     """How many groups there are; where there is a `chunk`, how many blocks."""
     chunk: int = 0
     """Elements of a block, where it adds them all up."""
+    joined: bool = False
+    """Whether the groups of a block write one part of a sum together."""
 
     @property
     def flat(self) -> bool:
@@ -74,6 +83,11 @@ class Geometry:
     def groups(self) -> int:
         """Groups of a block."""
         return self.block // self.threads if self.threads else 0
+
+    @property
+    def written_parts(self) -> int:
+        """How many parts of a sum are written."""
+        return -(-self.parts // self.groups) if self.joined else self.parts
 
     def grid(self, loops: Loops) -> int:
         """How many blocks there are."""
@@ -102,11 +116,42 @@ def geometry_of(loops: Loops, aligned: bool = True) -> Geometry:
     waiting = max(1, len(read_back(loops)))
     while threads < LARGEST_GROUP and -(-packs // threads) * width * waiting > REGISTERS:
         threads *= 2
-    parts = loops.rows
+    collected = _collected(loops)
+    if collected and not _reduces_rows(loops):
+        while threads < BLOCK and threads < packs:
+            threads *= 2
+    joined = collected and threads <= WARP
+    height = 1
     if loops.partial_sums:
-        parts = max(min(PARTS, -(-loops.rows // 4)), -(-loops.rows // LONGEST_PART))
-    height = -(-loops.rows // parts)
-    return Geometry(width, threads, -(-packs // threads), height, -(-loops.rows // height))
+        parts = _most_parts(loops.rows, threads, joined)
+        height = -(-loops.rows // max(parts, -(-loops.rows // LONGEST_PART)))
+    groups = -(-loops.rows // height)
+    return Geometry(width, threads, -(-packs // threads), height, groups, joined=joined)
+
+
+def _most_parts(rows: int, threads: int, joined: bool) -> int:
+    """How many groups of so many threads collect sums over rows, if their parts may be that
+    short."""
+    if joined:
+        return min(FEWEST_BLOCKS * BLOCK // threads, rows)
+    return min(max(COLLECTING // max(threads, BLOCK // 2), FEWEST_BLOCKS), -(-rows // 4))
+
+
+def _collected(loops: Loops) -> bool:
+    """Whether sums over rows are collected, and no other sums of several rows."""
+    sums = [loops.role(value) for value in loops.partial_sums]
+    return bool(sums) and set(sums) == {Role.COLUMN}
+
+
+def _reduces_rows(loops: Loops) -> bool:
+    """Whether a sum, maximum or minimum along the row is taken."""
+    return any(
+        isinstance(its, Reduce) and loops.role(its.value) != Role.COLUMN
+        for stage in loops.stages
+        for step in stage
+        if isinstance(step, ColumnLoop | RowSums)
+        for its in step.body
+    )
 
 
 def merged(stage: Sequence[Statement]) -> list[tuple[Statement, RowSums | None]]:

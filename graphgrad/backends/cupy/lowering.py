@@ -220,7 +220,7 @@ class Lowering:
         parts: list[Array] = []
         for value in loops.partial_sums:
             columns = 1 if loops.role(value) == Role.TOTAL else loops.columns
-            shape = (geometry.parts, columns)
+            shape = (geometry.written_parts, columns)
             parts.append(self.scratch(TensorType(shape, loops.values[value].dtype)))
         written = {*loops.kept, *(in_place or {}).values()}
 

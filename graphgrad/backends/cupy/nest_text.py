@@ -102,7 +102,9 @@ class _Printer:
         ]
         form = self._totals if geometry.chunk else self._flat if geometry.flat else self._rows
         whole = form(body)
-        head = f'extern "C" __global__ void __launch_bounds__({geometry.block}) kernel('
+        # two blocks at once, where threads would take so many registers that one has room alone
+        bounds = f"{geometry.block}, 2" if geometry.joined else str(geometry.block)
+        head = f'extern "C" __global__ void __launch_bounds__({bounds}) kernel('
         parameters = ",\n".join(f"    {parameter}" for parameter in self.parameters)
         lines = [head, f"{parameters})", "{", *indented(whole), "}", ""]
         return Kernel("\n".join(lines), tuple(self.words), geometry)
@@ -151,7 +153,8 @@ class _Printer:
         lines += [
             "const long long first = group * height;",
             "const long long last = minimum(first + height, rows);",
-            "if (first >= rows) return;",  # whole groups leave, so no barrier waits for them
+            # whole groups leave, so no barrier waits for them
+            *([] if geometry.joined else ["if (first >= rows) return;"]),
             *self.once,
             "for (long long row = first; row < last; ++row) {",
             *indented([*self.per_row, *body]),
@@ -207,6 +210,9 @@ class _Printer:
         if self.loops.role(value) == Role.COLUMN:
             own = self.text.place_of_own()
             self.once.append(f"{kind} p{value}[{self.text.own}] = {{}};")
+            if self.geometry.joined:
+                self.after += self._joined_parts(value, kind)
+                return
             self.after += self.text.over_columns(
                 [f"q{value}[group * {self.columns}LL + column + k] = p{value}[{own}];"]
             )
@@ -218,3 +224,33 @@ class _Printer:
                 f"total{value} = {self.text.over_group(settled, 'Plus')};",
                 f"if (lane == 0) q{value}[group] = total{value};",
             ]
+
+    def _joined_parts(self, value: int, kind: str) -> list[str]:
+        """Adds up what the groups of a block have collected, in their order, turn by turn."""
+        geometry = self.geometry
+        turn, groups = geometry.threads * self.width, geometry.groups
+        place = f"item * {self.width} + k" if self.width > 1 else "item"
+        return [
+            f"__shared__ {kind} those{value}[{groups}][{turn}];",
+            "#pragma unroll",
+            f"for (int item = 0; item < {geometry.items}; ++item) {{",
+            *indented(
+                [
+                    "#pragma unroll",
+                    f"for (int k = 0; k < {self.width}; ++k)",
+                    f"    those{value}[threadIdx.x / {geometry.threads}][lane * {self.width} + k] ="
+                    f" p{value}[{place}];",
+                    "__syncthreads();",
+                    f"for (int its = threadIdx.x; its < {turn}; its += {geometry.block}) {{",
+                    f"    {kind} sum = those{value}[0][its];",
+                    f"    for (int each = 1; each < {groups}; ++each)",
+                    f"        sum = added(sum, those{value}[each][its]);",
+                    f"    const int column = item * {turn} + its;",
+                    f"    if (column < {self.columns})",
+                    f"        q{value}[blockIdx.x * {self.columns}LL + column] = sum;",
+                    "}",
+                    "__syncthreads();",
+                ]
+            ),
+            "}",
+        ]

@@ -48,7 +48,7 @@
 //         v29 = v28 * v0 : float32    # multiply.rule.multiply
 //         v30 += v29, over the rows : float32    # row.delta
 
-extern "C" __global__ void __launch_bounds__(256) kernel(
+extern "C" __global__ void __launch_bounds__(256, 2) kernel(
     const long long rows,
     const long long height,
     const float* m0,
@@ -59,7 +59,6 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
     const long long group = blockIdx.x * 8LL + threadIdx.x / 32;
     const long long first = group * height;
     const long long last = minimum(first + height, rows);
-    if (first >= rows) return;
     const float* a1 = m1;
     float p30[4] = {};
     for (long long row = first; row < last; ++row) {
@@ -140,12 +139,21 @@ extern "C" __global__ void __launch_bounds__(256) kernel(
             }
         }
     }
+    __shared__ float those30[8][128];
 #pragma unroll
     for (int item = 0; item < 1; ++item) {
-        const int column = (item * 32 + lane) * 4;
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            q30[group * 128LL + column + k] = p30[item * 4 + k];
+        for (int k = 0; k < 4; ++k)
+            those30[threadIdx.x / 32][lane * 4 + k] = p30[item * 4 + k];
+        __syncthreads();
+        for (int its = threadIdx.x; its < 128; its += 256) {
+            float sum = those30[0][its];
+            for (int each = 1; each < 8; ++each)
+                sum = added(sum, those30[each][its]);
+            const int column = item * 128 + its;
+            if (column < 128)
+                q30[blockIdx.x * 128LL + column] = sum;
         }
+        __syncthreads();
     }
 }

@@ -10,7 +10,7 @@ whose value is a function: element("button", {click: open}, "open"). Users' text
 a name in `bidi(text)`, which isolates marks of direction.
 Numbers are formatted by `numberText(x)` (4 digits), `bytesText(x)`, `countText(x)`. The colours of
 the theme are CSS variables: --ink --muted --faint --line --surface --raised --sunken --accent
---value --delta --good --warn --bad; series --s1 … --s6; scales: rampColour(t) for t in 0 … 1,
+--value --delta --good --warn --bad; series --s1 … --s8; scales: rampColour(t) for t in 0 … 1,
 divergingColour(t) for t in -1 … 1, both as CSS texts that follow light and dark. A panel learns of a
 change of theme, sizes or selection by listen("theme" | "sizes" | "select", function).
 */

@@ -16,6 +16,7 @@ import { state } from "./state.js";
 import { closeTab } from "./tabs.js";
 import { applyTheme, nextTheme, stored } from "./theme.js";
 import { setFolding, setView } from "./view.js";
+import { makeWaveBar, toggleWave } from "./wave.js";
 
 export function buildFrame() {
   const views = { mirror: "Mirror", forward: "Forward", backward: "Backward", updates: "Updates" };
@@ -96,6 +97,7 @@ export function buildFrame() {
         page.runs.length
           ? tool("fold-button", "fold or unfold equal scopes", "≡", () => setFolding(!page.folds))
           : null,
+        tool("wave-button", "wave: play a step through the graph", "∿", () => toggleWave()),
         tool("theme-button", "light, dark or as the system", "◐", () => nextTheme()),
         tool("help-button", "keys and help", "?", () => showHelp()),
       ),
@@ -132,6 +134,7 @@ export function buildFrame() {
             tool("", "further", "−", () => zoomBy(1 / 1.3)),
             tool("fit-button", "fit to the window", "⤢", () => fitView()),
           ),
+          makeWaveBar(),
         ),
         makeCanvas(),
       ),

@@ -6,6 +6,7 @@ The view is stored in the session of the browser's tab when the page is left (or
 address says `again`. A page that is opened anew begins anew, and so does one of another graph. */
 
 import { camera, fitView, setCamera, showReadable } from "./camera.js";
+import { announceEvent } from "./events.js";
 import { page } from "./model.js";
 import { state } from "./state.js";
 import { openScopes, setRuns } from "./view.js";
@@ -51,6 +52,7 @@ function complete(kept) {
   if (state.structure && !state.focus && Array.isArray(kept.open)) {
     setRuns(kept.folds === true, kept.runs ?? []);
     openScopes(new Set(kept.open.map(String)));
+    announceEvent("details");
   }
   const { fitted, x, y, scale } = kept.camera ?? {};
   if (fitted === "fitView") fitView();

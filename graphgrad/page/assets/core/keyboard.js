@@ -18,6 +18,7 @@ import { state, visibleKey } from "./state.js";
 import { closeTab } from "./tabs.js";
 import { nextTheme } from "./theme.js";
 import { openEverything, setFolding, setView, toggleScope } from "./view.js";
+import { endWave, isWaving, toggleWave, waveKey } from "./wave.js";
 
 /** @type {[string, string, () => void][]} */
 const KEYS = [
@@ -39,6 +40,7 @@ const KEYS = [
   ["e", "open all scopes", () => openEverything()],
   ["r", "close all scopes", () => openEverything(0)],
   ["u", "fold or unfold equal scopes", () => page.runs.length && setFolding(!page.folds)],
+  ["w", "wave: a step, values forward, then deltas; space stops, arrows step", () => toggleWave()],
   ["o", "outline", () => showOutline()],
   ["c", "copy a link to the selection", () => copyLink()],
   ["t", "light, dark or as the system", () => nextTheme()],
@@ -51,7 +53,7 @@ export function listenToKeys() {
     if (field && event.key !== "Escape") return;
     if (document.querySelector("dialog[open]")) return;
     const drawing = event.target === canvas || event.target === document.body;
-    if (drawing && arrowKey(event)) return event.preventDefault();
+    if (waveKey(event) || (drawing && arrowKey(event))) return event.preventDefault();
     const known = KEYS.find(([key]) => key === event.key || (key === "+" && event.key === "="));
     if (known) {
       event.preventDefault();
@@ -64,6 +66,7 @@ export function listenToKeys() {
 function escape() {
   if (!document.getElementById("found").hidden) return hideFound();
   if (state.tab) return closeTab();
+  if (isWaving()) return endWave();
   if (state.path) return hideWay();
   if (document.getElementById("details").contains(document.activeElement)) return canvas.focus();
   if (state.focus) return leaveFocus();

@@ -6,6 +6,7 @@ import { append, bidi, bytesText, countText, element, plural, visible } from "./
 import { contributionFormula, deltaFormula, deltaOf, inlineMath, valueFormula } from "./formula.js";
 import { page, scopeChain, shapeText, shortName, sizeOf } from "./model.js";
 import { enterFocus } from "./neighbourhood.js";
+import { neuronFacts } from "./neurons.js";
 import { countWords, hideWay, showWay } from "./paths.js";
 import { goToScope } from "./selection.js";
 import { state } from "./state.js";
@@ -103,6 +104,7 @@ function nodeFacts(node) {
   return section(
     "facts",
     facts([
+      ...(node.part === "forward" ? neuronFacts(node.name) : []),
       ["shape", node.shape.length ? shapeElement(node) : "scalar"],
       ["dtype", node.dtype],
       [

@@ -5,6 +5,7 @@ import { draw } from "./drawing.js";
 import { bidi, bytesText, countText, element, plural } from "./elements.js";
 import { announceEvent } from "./events.js";
 import { page, scopeChain } from "./model.js";
+import { neuronFacts } from "./neurons.js";
 import { goToScope, selectScope } from "./selection.js";
 import { state } from "./state.js";
 import { setRun, toggleScope } from "./view.js";
@@ -132,6 +133,7 @@ export function scopeDetails(scope) {
     ),
     runDetails(scope),
     facts([
+      ...neuronFacts(scope.path),
       ["nodes", partsText(scope.counts)],
       [
         "parameters",

@@ -21,6 +21,7 @@ import { goToScope, selectNode } from "./selection.js";
 import { state } from "./state.js";
 import { closeTab } from "./tabs.js";
 import { setView, showView } from "./view.js";
+import { resumeWave } from "./wave.js";
 
 export function start() {
   loadPage();
@@ -36,6 +37,7 @@ export function start() {
   showDetails();
   followAddress(asked, true);
   kept.complete();
+  resumeWave();
   listenToCanvas();
   listenToKeys();
   window.addEventListener("hashchange", () => followAddress(readAddress()));

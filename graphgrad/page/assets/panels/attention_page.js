@@ -1,173 +1,27 @@
-/* Weight maps beside ∂L/∂scores, by layer, head and example, with the tokens along the axes. */
+/* Attention by layer, head and example: maps of weights beside ∂L/∂scores with the tokens along the
+axes, or lines from word to word with heads as colours. */
 
 import { divergingColour, rampColour } from "../core/colouring.js";
 import { registerPanel } from "../core/contract.js";
-import { append, bidi, element, numberText, replaceChildren, shorten, visible } from "../core/elements.js";
+import { append, bidi, element, numberText, replaceChildren, visible } from "../core/elements.js";
 import { listen } from "../core/events.js";
 import { remember } from "../core/kept.js";
 import { page } from "../core/model.js";
-import { bitsOf, colourTable, floatsOf, sharpCanvas, themeColour } from "../core/packed.js";
+import { colourTable, sharpCanvas, themeColour } from "../core/packed.js";
 import { openTab } from "../core/panel_host.js";
 import { themeNow } from "../core/theme.js";
+import { exampleName, headOf, largest, SHOWN_TOKEN, tokensOf, tokenText } from "./attention_data.js";
+import { headColour, linesView, strongest } from "./attention_lines.js";
+import { heatmap, paint, reach, topOf } from "./attention_maps.js";
 
-const GAP = 1;
-const SHOWN_TOKEN = 14; // characters beside a map; a token's title has all
-
-/* Caches decoded arrays. */
-const decoded = new Map();
-
-function arraysOf(map, number) {
-  const key = `${map.weights} ${number}`;
-  if (!decoded.has(key)) {
-    const example = map.examples[number];
-    const mask = example.mask === null ? null : bitsOf(example.mask);
-    decoded.set(key, {
-      weights: floatsOf(example.weights),
-      deltas: example.deltas === null ? null : floatsOf(example.deltas),
-      allowed: mask ?? (() => true),
-    });
-  }
-  return decoded.get(key);
-}
-
-/* One head of one example: numbers and masks by query and key. */
-function headOf(map, number, head) {
-  const { queries, keys } = map.examples[number];
-  const { weights, deltas, allowed } = arraysOf(map, number);
-  const start = head * queries * keys;
-  const place = (query, key) => start + query * keys + key;
-  return { queries, keys, place, allowed: (query, key) => allowed(place(query, key)),
-    weights: weights.subarray(start, start + queries * keys),
-    deltas: deltas?.subarray(start, start + queries * keys) ?? null };
-}
-
-function largest(numbers) {
-  let found = 0;
-  for (const number of numbers) if (Math.abs(number) > found) found = Math.abs(number);
-  return found;
-}
-
-/* The mean entropy of the rows that are not masked, as the effective number of keys. */
-function reach(head) {
-  let sum = 0;
-  let rows = 0;
-  for (let query = 0; query < head.queries; query += 1) {
-    let entropy = 0;
-    let total = 0;
-    for (let key = 0; key < head.keys; key += 1) {
-      const weight = head.weights[query * head.keys + key];
-      total += weight;
-      if (weight > 0) entropy -= weight * Math.log(weight);
-    }
-    if (total > 0) { sum += entropy; rows += 1; }
-  }
-  return rows ? Math.exp(sum / rows) : 0;
-}
-
-function tokensOf(section, number, input, count) {
-  const known = input === null ? null : section.examples[number]?.[input];
-  return Array.from({ length: count }, (_, place) => (known?.[place] ?? String(place)));
-}
-
-function tokenText(token) {
-  return token === " " ? "␣" : visible(token);
-}
-
-/* The end of the colour scale of weights: the next of these that no weight exceeds. */
-function topOf(weights) {
-  const most = largest(weights);
-  return [0.1, 0.2, 0.5].find((top) => most <= top) ?? 1;
-}
-
-/* ------------------------------------------------------------ drawing */
-
-function paint(pen, head, numbers, size, colour, scale, background, stroke) {
-  const gap = size > 7 ? GAP : 0;
-  for (let query = 0; query < head.queries; query += 1) {
-    for (let key = 0; key < head.keys; key += 1) {
-      const number = numbers[query * head.keys + key];
-      const [x, y] = [key * size, query * size];
-      if (head.allowed(query, key)) {
-        pen.fillStyle = colour(scale ? number / scale : 0);
-        pen.fillRect(x, y, size - gap, size - gap);
-      } else {
-        pen.fillStyle = background;
-        pen.fillRect(x, y, size - gap, size - gap);
-        if (size >= 6 && stroke) {
-          pen.strokeStyle = stroke;
-          pen.beginPath();
-          pen.moveTo(x + 1, y + size - gap - 1);
-          pen.lineTo(x + size - gap - 1, y + 1);
-          pen.stroke();
-        }
-      }
-    }
-  }
-}
-
-/* One map with tokens beside it; `pointer` is called with the cell under the pointer. */
-function heatmap(kind, head, numbers, size, texts, colours, pointer) {
-  const scale = kind === "weights" ? topOf(numbers) : largest(numbers);
-  const [canvas, pen] = sharpCanvas(head.keys * size, head.queries * size, { class: "cells", "aria-hidden": "true" });
-  pen.lineWidth = 0.75;
-  const colour = kind === "weights" ? colours.ramp : colours.diverging;
-  paint(pen, head, numbers, size, colour, scale, colours.masked, colours.hatch);
-  const cursor = element("div", { class: "cursor", "aria-hidden": "true" });
-  const cells = element("div", { class: "cell-area" }, canvas, cursor);
-  const rows = element("div", { class: "row-tokens", "aria-hidden": "true" }, texts.queries.map((token) => tokenLabel(token, size)));
-  const columns = element("div", { class: "column-tokens", "aria-hidden": "true" }, texts.keys.map((token) => tokenLabel(token, size, true)));
-  const at = (event) => {
-    const box = canvas.getBoundingClientRect();
-    const key = Math.floor((event.clientX - box.left) / size);
-    const query = Math.floor((event.clientY - box.top) / size);
-    return query >= 0 && key >= 0 && query < head.queries && key < head.keys ? [query, key] : null;
-  };
-  cells.addEventListener("pointermove", (event) => { const cell = at(event); if (cell) pointer(...cell, false); });
-  cells.addEventListener("pointerdown", (event) => { const cell = at(event); if (cell) pointer(...cell, true); });
-  const title = kind === "weights" ? "weights α" : "∂L/∂scores";
-  const box = element("figure", { class: `heatmap of-${kind === "weights" ? "value" : "delta"}`, "data-map": kind },
-    element("figcaption", {}, title), element("div", { class: "axes" }, element("div", { class: "corner" }), columns, rows, cells),
-    legend(kind, scale));
-  const mark = (query, key) => {
-    cursor.style.transform = `translate(${key * size - 1}px, ${query * size - 1}px)`;
-    cursor.style.width = cursor.style.height = `${size + (size > 7 ? 1 : 2)}px`;
-    cursor.hidden = false;
-    for (const [labels, place] of [[rows, query], [columns, key]]) {
-      for (const old of labels.querySelectorAll(".marked")) old.classList.remove("marked");
-      labels.children[place]?.classList.add("marked");
-    }
-  };
-  return { box, mark };
-}
-
-function tokenLabel(token, size, upright) {
-  const text = tokenText(token);
-  const label = element("span", { class: text.length > 1 ? "token long" : "token", title: text }, element("bdi", {}, shorten(text, SHOWN_TOKEN)));
-  label.style[upright ? "width" : "height"] = `${size}px`;
-  label.style.fontSize = `${Math.max(7, Math.min(13, size - 3))}px`;
-  return label;
-}
-
-function legend(kind, scale) {
-  const [canvas, pen] = sharpCanvas(160, 8, { class: "ramp", "aria-hidden": "true" });
-  const colour = kind === "weights" ? colourTable(rampColour, 0) : colourTable(divergingColour, -1);
-  for (let x = 0; x < 160; x += 1) {
-    pen.fillStyle = colour(kind === "weights" ? x / 159 : (2 * x) / 159 - 1);
-    pen.fillRect(x, 0, 1.5, 8);
-  }
-  const ends = kind === "weights" ? ["0", String(scale)] : [numberText(-scale, 2), numberText(scale, 2)];
-  return element("div", { class: "legend" }, element("span", {}, ends[0]), canvas, element("span", {}, ends[1]));
-}
-
-/* ------------------------------------------------------------ the panel */
-
-const remembered = { map: 0, head: 0, example: 0, query: 0, key: 0 };
+const remembered = { map: 0, head: 0, example: 0, query: 0, key: 0, view: "", shown: [], side: -1, place: 0 };
 remember("attention", remembered);
 
 function showAttention(host, context) {
   const { section } = context;
   const state = remembered;
   state.map = Math.min(state.map, section.maps.length - 1);
+  state.view = state.view || (section.texts ? "lines" : "maps");
   if (context.node) {
     const near = section.maps.findIndex((map) => context.node.name === map.weights || context.node.name === map.scores || context.node.name.startsWith(`${map.name}.`));
     if (near >= 0) state.map = near;
@@ -177,19 +31,21 @@ function showAttention(host, context) {
   const readout = element("p", { class: "readout", role: "status", "aria-live": "polite" });
   const heads = element("div", { class: "choices", role: "group", "aria-label": "head" });
   const examples = element("div", { class: "choices", role: "group", "aria-label": "example" });
+  const views = element("div", { class: "choices", role: "group", "aria-label": "view" });
   const layers = element("select", { "aria-label": "layer", change: () => { state.map = Number(layers.value); draw(); } },
     section.maps.map((map, number) => element("option", { value: number }, visible(map.name))));
-  const area = element("div", { class: "map-area", tabindex: "0", role: "application", keydown: keys,
-    "aria-label": "attention map: arrow keys move from cell to cell, page up and down change the head" }, main);
+  const area = element("div", { class: "map-area", tabindex: "0", role: "application", keydown: keys }, main);
+  const meaning = element("p", { class: "from" });
   append(host, [
     element("div", { class: "panel-head" }, element("h2", {}, "Attention"),
-      element("p", { class: "from" }, "each row is a query, each column a key; hatched cells are masked, weight and delta are exactly 0 there")),
-    element("div", { class: "bar" }, element("label", {}, "layer ", layers), element("span", { class: "label" }, "head"), heads,
+      meaning),
+    element("div", { class: "bar" }, views, element("label", {}, "layer ", layers), element("span", { class: "label" }, "head"), heads,
       element("span", { class: "label" }, "example"), examples),
     element("div", { class: "attention" }, overview, element("div", { class: "attention-main" }, area, readout)),
   ]);
   let marks = [];
   let pinned = false;
+  let sides = [];
   draw();
   const stop = listen("theme", draw);
   window.addEventListener("resize", draw);
@@ -200,12 +56,101 @@ function showAttention(host, context) {
     state.example = Math.min(state.example, map.examples.length - 1);
     state.head = Math.min(state.head, map.heads - 1);
     layers.value = String(state.map);
-    choose(heads, map.heads, state.head, (number) => { state.head = number; draw(); }, "head");
-    choose(examples, map.examples.length, state.example, (number) => { state.example = number; draw(); }, "example");
+    chooseView();
+    if (state.view === "lines") chooseHeads(map);
+    else choose(heads, map.heads, state.head, (number) => { state.head = number; draw(); }, (number) => [`head ${number}`, number]);
+    choose(examples, map.examples.length, state.example, (number) => { state.example = number; state.side = -1; draw(); },
+      (number) => [`example ${exampleName(section, number)}`, bidi(exampleName(section, number), 28)]);
     const colours = { ramp: colourTable(rampColour, 0), diverging: colourTable(divergingColour, -1),
       masked: themeColour(themeNow() === "dark" ? "--paper" : "--sunken"), hatch: themeColour("--line-strong") };
     drawOverview(colours);
-    drawMaps(map, colours);
+    if (state.view === "lines") drawLines(map);
+    else drawMaps(map, colours);
+  }
+
+  function chooseView() {
+    const names = ["maps", "lines"];
+    choose(views, 2, names.indexOf(state.view), (number) => { state.view = names[number]; draw(); }, (number) => [names[number], names[number]]);
+    meaning.textContent = state.view === "lines"
+      ? "from each word on the left to those on the right that it attends to, a colour for each head; a word shows its lines alone, up and down go from word to word"
+      : "each row is a query, each column a key; hatched cells are masked, weight and delta are exactly 0 there";
+    area.setAttribute("aria-label", state.view === "lines"
+      ? "lines from word to word: up and down choose a word, left and right its side, page up and down show one head"
+      : "attention map: arrow keys move from cell to cell, page up and down change the head");
+    area.classList.toggle("of-lines", state.view === "lines");
+  }
+
+  /* A button for each head with its colour; any number of heads are shown at once. */
+  function chooseHeads(map) {
+    const shown = shownHeads(map);
+    const toggle = (number) => {
+      const others = shown.size === map.heads ? [number] : shown.has(number) ? [...shown].filter((head) => head !== number) : [...shown, number];
+      state.shown = others.map(String);
+    };
+    const buttons = Array.from({ length: map.heads }, (_, number) => element("button", { type: "button", class: "of-head", "aria-pressed": String(shown.has(number)),
+      "aria-label": `head ${number}`, click: () => { toggle(number); draw(); heads.children[number]?.focus(); } },
+      element("span", { class: `swatch ${headColour(number)}` }), number));
+    const all = element("button", { type: "button", "aria-pressed": String(shown.size === map.heads), click: () => { state.shown = []; draw(); heads.lastChild.focus(); } }, "all");
+    replaceChildren(heads, buttons, all);
+  }
+
+  function shownHeads(map) {
+    const kept = state.shown.map(Number).filter((number) => number < map.heads);
+    return new Set(kept.length ? kept : Array.from({ length: map.heads }, (_, number) => number));
+  }
+
+  function headsOf(map) {
+    const shown = shownHeads(map);
+    return Array.from({ length: map.heads }, (_, number) => ({ number, shown: shown.has(number), arrays: headOf(map, state.example, number) }));
+  }
+
+  function drawLines(map) {
+    const { queries, keys: keyCount } = map.examples[state.example];
+    const texts = { queries: tokensOf(section, state.example, map.query, queries), keys: tokensOf(section, state.example, map.key, keyCount) };
+    sides = [texts.queries, texts.keys];
+    if (state.side >= 0 && state.place >= sides[state.side].length) state.side = -1;
+    const room = host.clientWidth - (overview.offsetWidth < host.clientWidth / 2 ? overview.offsetWidth : 0) - 60;
+    const view = linesView(headsOf(map), texts, Math.max(260, room > 800 ? room / 2 : room), (side, place, press) => {
+      if (press) { pinned = !(pinned && state.side === side && state.place === place); area.focus({ preventScroll: true }); } else if (pinned) return;
+      [state.side, state.place] = [side ?? -1, place];
+      describeLines(map, texts);
+    });
+    marks = [view.mark];
+    replaceChildren(main, view.boxes);
+    describeLines(map, texts);
+  }
+
+  function describeLines(map, texts) {
+    const picked = state.side < 0 ? null : { side: state.side, place: state.place };
+    marks[0](picked);
+    area.dataset.picked = picked ? `${picked.side ? "key" : "query"} ${picked.place}` : "";
+    if (!picked) return replaceChildren(readout, element("span", { class: "from" }, "no word is chosen: lines of all"));
+    const found = strongest(headsOf(map), picked, texts);
+    return replaceChildren(readout, quoted(sides[picked.side][picked.place]), picked.side ? " is attended to most by " : " attends most to ",
+      found.map((each) => element("span", { class: "values" }, quoted(picked.side ? texts.queries[each.query] : texts.keys[each.key]),
+        ` head ${each.head} α = `, element("b", { class: "of-value" }, numberText(each.weight, 3)),
+        each.delta === null ? "" : [" δ = ", element("b", { class: "of-delta" }, numberText(each.delta, 3))])), pinned ? element("span", { class: "from" }, "pinned") : "");
+  }
+
+  function lineKeys(event) {
+    const map = section.maps[state.map];
+    const picked = state.side < 0 ? { side: 0, place: event.key === "ArrowUp" ? sides[0].length : -1 } : { side: state.side, place: state.place };
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      const place = picked.place + (event.key === "ArrowDown" ? 1 : -1);
+      [state.side, state.place] = [picked.side, Math.max(0, Math.min(sides[picked.side].length - 1, place))];
+    } else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+      const side = event.key === "ArrowRight" ? 1 : 0;
+      [state.side, state.place] = [side, Math.max(0, Math.min(sides[side].length - 1, picked.place))];
+    } else if (event.key === "PageDown" || event.key === "PageUp") {
+      const shown = [...shownHeads(map)];
+      const now = shown.length === 1 ? shown[0] : event.key === "PageDown" ? -1 : map.heads;
+      state.shown = [String((now + (event.key === "PageDown" ? 1 : map.heads - 1)) % map.heads)];
+    } else if (event.key === "Escape" && state.side >= 0) {
+      state.side = -1;
+      pinned = false;
+    } else return false;
+    draw();
+    return true;
   }
 
   function drawMaps(map, colours) {
@@ -261,6 +206,12 @@ function showAttention(host, context) {
   }
 
   function keys(event) {
+    if (state.view === "lines") {
+      if (!lineKeys(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      return;
+    }
     const map = section.maps[state.map];
     const head = headOf(map, state.example, state.head);
     const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -288,10 +239,10 @@ function showAttention(host, context) {
         const size = Math.max(1, Math.min(3, Math.floor(48 / Math.max(head.queries, head.keys))));
         const [canvas, pen] = sharpCanvas(head.keys * size, head.queries * size, { "aria-hidden": "true" });
         paint(pen, head, head.weights, size, colours.ramp, topOf(head.weights), colours.masked, null);
-        const chosen = number === state.map && headNumber === state.head;
+        const chosen = number === state.map && (state.view === "lines" ? shownHeads(map).has(headNumber) : headNumber === state.head);
         return element("button", { type: "button", class: chosen ? "thumb chosen" : "thumb", "aria-pressed": String(chosen),
-          "aria-label": `${visible(map.name)}, head ${headNumber + 1}`, title: `${visible(map.name)}, head ${headNumber + 1}`,
-          click: () => { state.map = number; state.head = headNumber; draw(); overview.querySelector(".chosen")?.focus(); } }, canvas);
+          "aria-label": `${visible(map.name)}, head ${headNumber}`, title: `${visible(map.name)}, head ${headNumber}`,
+          click: () => { state.map = number; state.head = headNumber; state.shown = [String(headNumber)]; draw(); overview.querySelector(".chosen")?.focus(); } }, canvas);
       });
       return element("div", { class: "layer" }, element("div", { class: "layer-name" }, bidi(map.name, 40)), element("div", { class: "thumbs" }, pictures));
     });
@@ -299,9 +250,12 @@ function showAttention(host, context) {
   }
 }
 
-function choose(group, count, chosen, pick, word) {
-  replaceChildren(group, Array.from({ length: count }, (_, number) => element("button", { type: "button", "aria-pressed": String(number === chosen),
-    "aria-label": `${word} ${number + 1}`, click: () => { pick(number); group.children[number]?.focus(); } }, number + 1)));
+function choose(group, count, chosen, pick, texts) {
+  replaceChildren(group, Array.from({ length: count }, (_, number) => {
+    const [label, text] = texts(number);
+    return element("button", { type: "button", "aria-pressed": String(number === chosen), "aria-label": label,
+      click: () => { pick(number); group.children[number]?.focus(); } }, text);
+  }));
 }
 
 registerPanel({ name: "attention", title: "Attention", place: "page", section: "attention", show: showAttention });
@@ -322,9 +276,9 @@ function showOwnAttention(host, context) {
       const size = Math.max(1, Math.floor(150 / Math.max(head.queries, head.keys)));
       const [canvas, pen] = sharpCanvas(head.keys * size, head.queries * size, { "aria-hidden": "true" });
       paint(pen, head, numbers, size, numbers === head.weights ? colours.ramp : colours.diverging, numbers === head.weights ? topOf(numbers) : largest(numbers), colours.masked, null);
-      const label = `head ${headNumber + 1} of the first example`;
+      const label = `head ${headNumber} of the first example`;
       return element("button", { type: "button", class: "thumb", "aria-label": label, title: label, click: () => {
-        Object.assign(remembered, { map: number, head: headNumber, example: 0 });
+        Object.assign(remembered, { map: number, head: headNumber, shown: [String(headNumber)], example: 0 });
         openTab("attention");
       } }, canvas);
     })), element("p", { class: "from" }, isDelta ? "∂L/∂scores of each head for the first example" : "weights of each head for the first example; a click opens them beside ∂L/∂scores"));

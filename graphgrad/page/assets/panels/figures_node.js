@@ -236,7 +236,7 @@ function showFigures(host, context) {
     entry.update ? updateNote(entry.update, section) : null,
     entry.contributions?.length ? contributionTable(entry, section, context) : null,
     pairs(entry, context),
-    element("p", { class: "from" }, `batch of step ${section.batch}, parameters after step ${section.step}`),
+    element("p", { class: "from" }, `${section.example === undefined ? "" : `example ${section.example} of the `}batch of step ${section.batch}, parameters after step ${section.step}`),
   ]);
 }
 

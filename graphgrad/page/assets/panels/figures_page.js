@@ -57,10 +57,10 @@ function showRun(host, context) {
     input: () => { state.text = search.value.trim().toLowerCase(); draw(); } });
   const sizes = Object.entries(section.sizes).map(([name, size]) => `${name} ${size}`).join(", ");
   append(host, [
-    element("div", { class: "panel-head" }, element("h2", {}, "Figures of one real batch"),
+    element("div", { class: "panel-head" }, element("h2", {}, section.example === undefined ? "Figures of one real batch" : "Figures of one example"),
       element("p", { class: "outputs" }, Object.entries(section.outputs).map(([name, value]) => [element("span", {}, bidi(name, 40), " ", element("b", { "data-output": name }, numberText(value))), " "])),
       element("p", { class: "from" }, section.run ? [bidi(section.run, 80), " · "] : "",
-        `batch of step ${section.batch}, parameters after step ${section.step}`, sizes ? ` · ${sizes}` : "")),
+        `${section.example === undefined ? "" : `example ${section.example} of the `}batch of step ${section.batch}, parameters after step ${section.step}`, sizes ? ` · ${sizes}` : "")),
     element("div", { class: "cards" }, cards(rows, section, context)),
     element("div", { class: "bar" }, search, status),
     table,

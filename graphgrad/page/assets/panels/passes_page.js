@@ -6,7 +6,7 @@ import { append, bytesText, countText, element, plural, replaceChildren, visible
 const SIGNS = { added: "+", removed: "−", merged: "⋈", folded: "•", rewritten: "↻", rebuilt: "·" };
 const MEANING = {
   added: "nodes that stand for no node of the graph before",
-  removed: "nothing needs them any more",
+  removed: "nothing needs them any more; most are part of another node now",
   merged: "another node has their value",
   folded: "they became constants",
   rewritten: "another operation computes them",
@@ -88,7 +88,7 @@ function changesOf(step, context) {
   const busy = Object.entries(step.lists).filter(([, items]) => items.length);
   const rebuilt = step.counts.rebuilt ? element("p", { class: "from" }, `${plural(step.counts.rebuilt, "node")} rebuilt: ${MEANING.rebuilt}.`) : null;
   if (!busy.length) {
-    return [element("h3", {}, step.name), purpose, element("p", { class: "from" }, step.counts.rebuilt ? "No computation changed." : "This pass found nothing to do."), rebuilt];
+    return [element("h3", {}, step.name), purpose, element("p", { class: "from" }, step.note ?? (step.counts.rebuilt ? "No computation changed." : "This pass found nothing to do.")), rebuilt];
   }
   return [element("h3", {}, step.name), purpose, element("div", { class: "change-lists" }, busy.map(([kind, items]) => changeList(kind, items, step.counts[kind], context))), rebuilt];
 }
@@ -96,10 +96,18 @@ function changesOf(step, context) {
 function changeList(kind, items, count, context) {
   return element("section", { class: `change-list ${kind}`, "data-kind": kind },
     element("h4", {}, element("span", { class: `chip ${kind}` }, `${SIGNS[kind]} ${countText(count)}`), ` ${kind}`, element("span", { class: "from" }, ` – ${MEANING[kind]}`)),
-    element("ul", {}, items.map(([name, before, after]) => element("li", {}, context.nodeLink(name, name),
+    element("ul", {}, items.map(([name, before, after, absorbed]) => element("li", {}, context.nodeLink(name, name), absorption(absorbed, context),
       before ? element("code", { class: "before" }, visible(before)) : null,
       after ? element("code", { class: "after" }, visible(after)) : null))),
     count > items.length ? element("p", { class: "from" }, `and ${countText(count - items.length)} more`) : null);
+}
+
+/* What a removed node has become part of. */
+function absorption(absorbed, context) {
+  if (!absorbed) return null;
+  const [into, since, folded] = absorbed;
+  return element("span", { class: "from absorbed" }, folded ? " folded into " : " absorbed into ",
+    into.map((name, number) => [number ? ", " : "", context.nodeLink(name, name)]), ` by ${since}`);
 }
 
 registerPanel({ name: "passes", title: "Passes", place: "page", section: "passes", show: showPasses });

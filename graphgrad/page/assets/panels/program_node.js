@@ -41,12 +41,18 @@ function passedThrough(section, name) {
     for (const [kind, items] of Object.entries(step.lists)) {
       const item = items.find((one) => one[0] === name);
       if (!item) continue;
-      found.push(element("li", {}, element("b", {}, step.name), ` ${kind} `, element("span", { class: "steps-of" },
+      found.push(element("li", {}, element("b", {}, step.name), ` ${kind} `, absorbedText(item[3]), element("span", { class: "steps-of" },
         item[1] ? element("code", { class: "before" }, visible(item[1])) : null,
         item[2] ? element("code", { class: "after" }, visible(item[2])) : null)));
     }
   }
   return found;
+}
+
+function absorbedText(absorbed) {
+  if (!absorbed) return "";
+  const [into, since, folded] = absorbed;
+  return [folded ? "– folded into " : "– absorbed into ", into.map((name, number) => [number ? ", " : "", bidi(name, 60)]), ` by ${since} `];
 }
 
 function optimisedLine(section, place, node) {
