@@ -139,6 +139,7 @@ class Part:
 def parts(small: bool = False) -> Mapping[str, Part]:
     """All sections, the most telling first, the slowest peers last; imported late, when the
     libraries are known."""
+    import acceptance_attention as attention
     import acceptance_checks as checks
     import acceptance_speed as speed
     import acceptance_uses as uses
@@ -147,6 +148,7 @@ def parts(small: bool = False) -> Mapping[str, Part]:
     one: dict[str, Any] = {"dtypes": ["float32"]} if small else {}
     own: dict[str, Section] = {
         "training step": partial(checks.training_step, **few, **one),
+        "attention": partial(attention.attention, small=small),
         "one launch": checks.one_launch,
         "bit-equal": partial(checks.bit_equal, **few),
         "resume": partial(checks.resume, **few),
