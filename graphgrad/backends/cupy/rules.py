@@ -36,7 +36,7 @@ from graphgrad.ops.slices import stops_of, unslice
 from graphgrad.philox import dropout_scale, dropout_threshold
 
 RUN = 1024
-"""Positions that one block sorts."""
+"""Positions that four blocks sort."""
 LINES = 8
 """Lines that one block of `argmax` looks through."""
 
@@ -112,7 +112,8 @@ def _scatter_added(lowering: Lowering, node: Node) -> None:
     lowering.zeros(node, target)
     order, other = (lowering.scratch(TensorType((count,), np.dtype("int32"))) for _ in range(2))
     sort = kernel_text("sort_runs", index=indices.dtype)
-    lowering.launch(node, sort, -(-count // RUN), (count, indices.read, order.written), block=RUN)
+    grid = 4 * -(-count // RUN)
+    lowering.launch(node, sort, grid, (count, indices.read, order.written), block=RUN)
     run = RUN
     while run < count:
         merge, merged = kernel_text("merge_runs", index=indices.dtype), other.written
