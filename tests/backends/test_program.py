@@ -328,5 +328,5 @@ def test_a_backend_whose_program_cannot_run_has_no_programs():
         pass
 
     found = program(Graph({"y": gg.tanh(gg.input("x", 3))}))
-    with pytest.raises(TypeError, match="abstract.*__call__"):
+    with pytest.raises(TypeError, match=r"abstract.*__call__"):
         Idle(found.plan, found.source, found.kernels, {})
