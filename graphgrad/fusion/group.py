@@ -29,6 +29,8 @@ class Group:
     nest: LoopNest | None = None
     sizes: Mapping[Node, int] = field(default_factory=dict)
     """The bytes of outputs that take another size than their type has."""
+    side_by_side: bool = False
+    """Whether the outputs, all of one size, lie one after the other."""
 
     def bytes_of(self, node: Node) -> int:
         """The bytes of an output."""

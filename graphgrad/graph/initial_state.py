@@ -44,9 +44,7 @@ def initial_state(
         _initial_of(graph, name).draw_into(state[name], seed, name)
 
     missing = [name for name in state if name not in known and not _is_zero(graph, name)]
-    missing.sort(
-        key=lambda name: -state[name].size
-    )  # no thread is left with a large one at the end
+    missing.sort(key=lambda name: -state[name].size)  # a large one last would keep one thread busy
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
         list(threads.map(draw, missing))
     return state

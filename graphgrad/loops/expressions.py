@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, NoReturn
 
 from graphgrad.loops import operations
+from graphgrad.loops.float_control import float_control, set_float_control
 from graphgrad.loops.halves import half_bits
 from graphgrad.loops.language import Function
 from graphgrad.loops.llvm_text import (
@@ -211,6 +212,10 @@ class Expressions:
         if name in ("call_blocks", "call_c"):
             words = [self.as_type(value, "int64") for value in values]
             return operations.call_address(self.builder, words, name == "call_c")
+        if name == "float_control":
+            return float_control(self.builder)
+        if name == "set_float_control":
+            return set_float_control(self.builder, self.as_type(values[0], "int64"))
         function = self.library.get(name)
         if isinstance(function, Function):
             return self.inline(function, values)

@@ -171,3 +171,12 @@ def call_c(address: Any, *arguments: Any) -> int:
     return int(
         ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * len(arguments))(int(address))(*arguments)
     )
+
+
+def float_control() -> int:
+    """The word that says how this thread computes floats; Python's own is not changed."""
+    return 0
+
+
+def set_float_control(word: Any) -> None:
+    """Sets that word."""

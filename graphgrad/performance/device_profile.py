@@ -45,8 +45,16 @@ def _line(program: DeviceProgramOfPlan, number: int, action: Action, seconds: fl
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     operation = action.kernel if isinstance(action, Launch) else action.node.operation.name
     size = sum(pointer.reach for pointer in pointers_of(action))
-    flops = flops_of(action.node) if isinstance(action, Product) else 0
+    flops = _flops_of(action) if isinstance(action, Product) else 0
     type_ = f"{len(nodes)} nodes" if len(nodes) > 1 else str(action.node.type)
     shown = f"{', '.join(names[:SHOWN])}{more}"
     origin = str(action.node.origin or "")
     return LineTime(shown, operation, type_, number, seconds, 1, size, flops, origin)
+
+
+def _flops_of(product: Product) -> int:
+    """The multiplications and additions of a product, without those of its epilogue."""
+    gemm = product.gemm
+    if gemm is None:
+        return sum(map(flops_of, product.nodes))
+    return 2 * gemm.rows * gemm.columns * gemm.inner * gemm.batch

@@ -196,6 +196,7 @@ def _allocate(
     steps = []
     for number, group in enumerate(groups):
         in_place: dict[Node, Node] = {}
+        together = _side_by_side(group, places, size_of, arena)
         for node in group.outputs:
             if places[node].kind == "state":
                 leaf = places[node].root
@@ -207,7 +208,8 @@ def _allocate(
                 in_place[node] = reused
                 offset = places[reused].offset
             else:
-                offset = arena.allocate(size_of[node])
+                offset = together.get(node, -1)
+                offset = arena.allocate(size_of[node]) if offset < 0 else offset
                 live += aligned(size_of[node])
             places[node] = Place("arena", node, offset)
         scratch = tuple(Scratch(arena.allocate(t.nbytes), t) for t in group.scratch)
@@ -220,6 +222,18 @@ def _allocate(
                 arena.release(places[node].offset, size_of[node])
                 live -= aligned(size_of[node])
     return tuple(steps), arena.peak
+
+
+def _side_by_side(
+    group: Group, places: Mapping[Node, Place], size_of: Mapping[Node, int], arena: Arena
+) -> dict[Node, int]:
+    """The offsets of outputs that lie one after the other."""
+    alone = any(places[node].kind == "state" for node in group.outputs) or group.may_overwrite
+    if not group.side_by_side or alone:
+        return {}
+    size = aligned(size_of[group.outputs[0]])
+    start = arena.allocate(size * len(group.outputs))
+    return {node: start + size * place for place, node in enumerate(group.outputs)}
 
 
 def _reusable_input(

@@ -87,6 +87,24 @@ def test_zeros_keep_their_sign():
     assert np.signbit(gg.full(-0.0).draw((2,), FLOAT32, 0, "w")).all()
 
 
+def test_a_state_is_what_its_initial_values_draw():
+    """Also where memory is zero from the start, and in whatever order threads draw."""
+    values = [gg.full(0.0), gg.full(-0.0), gg.full(2.0), gg.normal(0.3), gg.uniform(0.7)]
+    sizes = (3, 2 * BLOCK + 5, 40)
+    leaves = {
+        f"w{place}.{size}": gg.parameter(f"w{place}.{size}", (size, 2), initial)
+        for size in sizes
+        for place, initial in enumerate([*values, gg.normal(0.3, zero_row=1)])
+    }
+    state = gg.initial_state(gg.Graph(leaves), seed=5)
+    assert list(state) == list(leaves)
+    for name, leaf in leaves.items():
+        drawn = leaf.attributes["initial"].draw(leaf.shape, FLOAT32, 5, name)
+        assert state[name].tobytes() == drawn.tobytes() and state[name].flags.writeable
+        state[name][0] = 1  # each array has memory of its own
+    assert not np.any(state["w0.3"][1:])
+
+
 @pytest.mark.parametrize("initial", [gg.full(1.0), gg.normal(1.0), gg.uniform(1.0)])
 def test_a_scalar_is_an_array_that_can_be_written_to(initial):
     value = initial.draw((), FLOAT32, 0, "w")

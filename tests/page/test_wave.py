@@ -87,6 +87,7 @@ def test_every_node_is_lit_after_those_that_it_needs(
             assert name not in deltas or deltas[tail] < deltas[name]
             checked += 1
     assert checked > 40 and next(iter(deltas)) == "loss"
+    assert fronts[deltas["loss"]][2].endswith("δ loss; = 1")
     said = fronts[values["hidden.h1.a"]][2]
     assert said.startswith("values ") and "hidden.h1.a; a = " in said
     assert "δ hidden.h1.a; δ[a] = " in fronts[deltas["hidden.h1.a"]][2]

@@ -7,6 +7,7 @@ nvrtc, module: compiles kernels without a device and keeps them on disk
 
 products, capture, device, binding, state, shared_memory, program: a program with memory on a device
 epilogues, product_patterns, product_groups: what a product does in the same launch
+product_batches: products that are one launch
 libraries, cublas, cublaslt, product_libraries, cupy_device: the device by CuPy, its products
 
 The tests run kernels, and by the same binder whole trainings, on a processor (tests/gpu/cuda_cpu.h,

@@ -15,6 +15,7 @@ from graphgrad.backends.cupy.attention import attention
 from graphgrad.backends.cupy.launches import Array, Computed, DeviceProgram, Gemm, Launch, Product
 from graphgrad.backends.cupy.lowering import Lowering
 from graphgrad.backends.cupy.merge_launches import merge_launches
+from graphgrad.backends.cupy.product_batches import ProductBatch, stacked
 from graphgrad.backends.cupy.product_groups import ProductGroup, described
 from graphgrad.backends.cupy.products import FLOATS, gemm_of
 from graphgrad.backends.cupy.rules import rule_of
@@ -30,13 +31,17 @@ MOST_NUMBERS = 120
 
 
 def lower(
-    plan: Plan, joined: bool = True, workspace: Callable[[Gemm], int] = lambda gemm: 0
+    plan: Plan,
+    joined: bool = True,
+    workspace: Callable[[Gemm], int] = lambda gemm: 0,
+    on_tensor_cores: Callable[[], bool] = lambda: True,
 ) -> DeviceProgram:
     """The program of a plan for a device; unless `joined`, every launch is one by itself.
 
-    `workspace` says how many bytes the device's library needs for a product.
+    `workspace` says how many bytes the device's library needs for a product; `on_tensor_cores`,
+    whether attention of 16 bits has the kernels on tensor cores, and is asked only for such a plan.
     """
-    lowering, graph = Lowering(plan), plan.graph
+    lowering, graph = Lowering(plan, on_tensor_cores), plan.graph
     before, after = plan.steps[: plan.guard_position], plan.steps[plan.guard_position :]
     _add_steps(lowering, before)
     for node in plan.guards:
@@ -125,6 +130,9 @@ def _add_step(lowering: Lowering, step: Step) -> None:
         out, heads = lowering.array(found.result), tuple(map(lowering.array, found.product.heads))
         lowering.actions.append(Product(found.result, out, heads, gemm, extras))
         return
+    if isinstance(step.group, ProductBatch):
+        _add_batch(lowering, step.group.nodes)
+        return
     node, nest = step.node, step.group.nest
     if nest is not None:
         number = {each: place for place, each in enumerate(nest.nodes)}
@@ -148,6 +156,22 @@ def _add_step(lowering: Lowering, step: Step) -> None:
         lowering.actions.append(Computed(node, out, heads, scratch))
     if out is not target:
         lowering.copy(node, out, target)
+
+
+def _add_batch(lowering: Lowering, nodes: Sequence[Node]) -> None:
+    """Products of one value with others, as a batch where these lie at equal distances."""
+    *others, last = nodes
+    out = stacked([lowering.array(node) for node in nodes])
+    sides = [stacked([lowering.array(node.heads[side]) for node in nodes]) for side in (0, 1)]
+    heads = tuple(side for side in sides if side is not None)
+    if out is not None and len(heads) == len(sides):
+        gemm = gemm_of(out, heads, **last.attributes)
+        if gemm is not None:
+            made = Product(last, out, heads, gemm, others=tuple(others))
+            lowering.actions.append(made)
+            return
+    for node in nodes:
+        _add_product(lowering, node, lowering.array(node))
 
 
 def _add_product(lowering: Lowering, node: Node, out: Array) -> Array:

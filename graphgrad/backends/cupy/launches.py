@@ -170,6 +170,13 @@ class Product:
     gemm: Gemm | None
     """As BLAS takes it; None for numbers that BLAS does not know."""
     extras: Extras = field(default=Extras())
+    others: tuple[Node, ...] = ()
+    """The other products of a batch; arrays have an axis more then."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All products that it computes."""
+        return (*self.others, self.node)
 
     @property
     def pointers(self) -> Iterator[Pointer]:
@@ -262,6 +269,7 @@ def _line(action: Action) -> str:
     if isinstance(action, Product) and action.gemm is not None:
         parts = [action.gemm.epilogue.name] if action.gemm.epilogue != Epilogue.DEFAULT else []
         parts += ["+ matrix"] if action.extras.added is not None else []
+        parts += [f"for {len(action.nodes)}"] if action.others else []
         what = " ".join([what, *parts])
     if isinstance(action, Launch):
         what = f"{action.kernel}<<<{action.grid}, {action.block}>>>"

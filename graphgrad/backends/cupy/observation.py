@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from graphgrad.backends.cupy.launches import Action, Launch
+from graphgrad.backends.cupy.launches import Action, Launch, Product
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.state import DeviceState
 from graphgrad.graph import Node
@@ -23,7 +23,7 @@ WARM = 2
 
 def nodes_of(action: Action) -> Sequence[Node]:
     """What an action computes."""
-    return action.nodes if isinstance(action, Launch) else (action.node,)
+    return action.nodes if isinstance(action, Launch | Product) else (action.node,)
 
 
 def observe(

@@ -25,6 +25,7 @@ import numpy as np
 from graphgrad import ops
 from graphgrad.backends.cupy.epilogues import Epilogue, aux_bytes
 from graphgrad.backends.cupy.launches import Array, Extras, Gemm
+from graphgrad.backends.cupy.product_batches import join_batches
 from graphgrad.backends.cupy.product_patterns import (
     Found,
     added_to,
@@ -58,7 +59,7 @@ def join_products(
     schedule: Schedule, groups: Sequence[Group], takes: Takes = lambda gemm: True
 ) -> list[Group]:
     """The groups in order, with those joined that one product can do."""
-    return _Joiner(schedule, groups, takes).joined()
+    return _Joiner(schedule, join_batches(schedule, groups), takes).joined()
 
 
 def bits_of(array: Array, gemm: Gemm) -> Array:
@@ -171,7 +172,11 @@ class _Joiner:
             if len(its) != 1 or its[0].nest is not None or isinstance(its[0], ProductGroup):
                 continue
             product = its[0].nodes[-1]
-            if product.operation is not ops.matmul or self._read_between(number, other):
+            if (
+                len(its[0].nodes) > 1
+                or product.operation is not ops.matmul
+                or self._read_between(number, other)
+            ):
                 continue
             found = self._sum_beside(product, summed)
             if found and self._replace(max(number, other), {number, other}, [found], group.nodes):

@@ -15,6 +15,7 @@ import numpy as np
 from graphgrad.backends.cupy.cublas import Cublas, open_cublas
 from graphgrad.backends.cupy.cublaslt import WORKSPACE, Addresses, CublasLt, open_cublaslt
 from graphgrad.backends.cupy.device import Run, Space
+from graphgrad.backends.cupy.epilogues import Epilogue
 from graphgrad.backends.cupy.launches import Gemm
 
 Placed = Callable[[np.ndarray], tuple[int, object]]
@@ -65,6 +66,7 @@ class ProductLibraries:
             return self.cublaslt.prepared(gemm, addresses, workspace, stream)
         if self.cublas is None:
             return None
+        assert not gemm.leading_added and gemm.epilogue == Epilogue.DEFAULT, "a plain product"
         matrices = addresses.left, addresses.right, addresses.out
         if not gemm.starts:
             return self.cublas.prepared(gemm, matrices, workspace)

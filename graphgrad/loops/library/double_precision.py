@@ -60,14 +60,16 @@ def reduced_exponential_float64(x: float64):
 
 @loop_function("contract")
 def exp_float64(x: float64):
-    """e^x; 1 unit."""
-    clamped = where(x < -746.0, -746.0, x)
+    """e^x; 1 unit. What is 0 is not computed as a subnormal."""
+    vanishes = x < -745.5
+    clamped = where(vanishes, 0.0, x)
     clamped = where(clamped > 710.0, 710.0, clamped)
     rounded, r, q = reduced_exponential_float64(clamped)
     # 2^n as two factors within the range of exponents
     half = bits((rounded - ROUNDER) * 0.5 + ROUNDER, int64)
     y = (q * r + 1.0) * r + 1.0
-    return y * power_of_two_float64(half) * power_of_two_float64(bits(rounded, int64) - half)
+    y = y * power_of_two_float64(half) * power_of_two_float64(bits(rounded, int64) - half)
+    return where(vanishes, 0.0, y)
 
 
 @loop_function("contract")

@@ -56,13 +56,14 @@ def reduced_exponential(x: float32):
 
 @loop_function("contract")
 def exp_float32(x: float32):
-    """e^x; 2 units."""
-    clamped = where(x < -104.5, -104.5, x)
+    """e^x; 2 units. What is 0, such as of a masked score, is not computed as a subnormal."""
+    vanishes = x < -104.0
+    clamped = where(vanishes, 0.0, x)
     clamped = where(clamped > 89.5, 89.5, clamped)
     n, y = reduced_exponential(clamped)
     # 2^n as two factors within the range of exponents
     half = n >> 1
-    return (y + 1.0) * power_of_two(half) * power_of_two(n - half)
+    return where(vanishes, 0.0, (y + 1.0) * power_of_two(half) * power_of_two(n - half))
 
 
 @loop_function("contract")

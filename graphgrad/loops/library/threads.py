@@ -1,11 +1,21 @@
 """The loops of the thread pool: workers, the distribution of work, and the call table.
 
-loops/threads.py starts the threads and describes the protocol.
+loops/threads.py starts the threads and describes the protocol. On every thread kernels run with
+subnormal numbers flushed to zero (float_control.py), and what calls them does not.
 """
 
 from __future__ import annotations
 
-from graphgrad.loops.language import array, call_blocks, call_c, int64, loop_function
+from graphgrad.loops.float_control import FLUSH
+from graphgrad.loops.language import (
+    array,
+    call_blocks,
+    call_c,
+    float_control,
+    int64,
+    loop_function,
+    set_float_control,
+)
 
 WAIT, POST, TRY, MUTEX, DONE, COUNT, FIRST_WORKER = range(7)
 """Indices of a pool's words: addresses of the C library's `sem_wait`, `sem_post`, `sem_trywait`, of
@@ -24,7 +34,10 @@ def worker_loop(words: int64, mailbox: int64):
         # a signal may interrupt the wait
         while call_c(pool[WAIT], mine[WAKE], 0, 0) != 0:
             pass
+        before = float_control()
+        set_float_control(before | FLUSH)
         call_blocks(mine[FUNCTION], mine[FIRST], mine[LAST], mine[ARGUMENTS])
+        set_float_control(before)
         call_c(pool[POST], pool[DONE], 0, 0)
 
 
@@ -53,6 +66,8 @@ def run_rows(words: int64, rows: int64, begin: int64, end: int64):
     """Runs rows of a call table: (function, blocks, shared, arguments)."""
     pool = array(words, int64, FIRST_WORKER)
     table = array(rows, int64, end, 4)
+    before = float_control()
+    set_float_control(before | FLUSH)
     for row in range(begin, end):
         function, blocks, arguments = table[row, 0], table[row, 1], table[row, 3]
         alone = True
@@ -64,3 +79,4 @@ def run_rows(words: int64, rows: int64, begin: int64, end: int64):
         else:
             run_shared(words, function, blocks, arguments)
             call_c(pool[POST], pool[MUTEX], 0, 0)
+    set_float_control(before)

@@ -194,7 +194,9 @@ function wordsOfNode({ node: id, phase }) {
   const back = phase === "deltas" && node.part === "forward";
   const formulas = back ? deltaFormula(node) : valueFormula(node);
   const name = back ? `δ ${node.name}` : node.name;
-  return [name, (Array.isArray(formulas) ? formulas : [formulas]).filter(Boolean), figureOf(node, back)];
+  const seed = back && !formulas ? page.nodes[node.delta].value : undefined; // δ of the loss is 1
+  const figure = seed === undefined ? figureOf(node, back) : `= ${seed}`;
+  return [name, (Array.isArray(formulas) ? formulas : [formulas]).filter(Boolean), figure];
 }
 
 function wordsOfScope({ scope: id, phase }) {

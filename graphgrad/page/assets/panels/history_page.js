@@ -17,6 +17,7 @@ import {
 import { listen } from "../core/events.js";
 import { recordedHistory, showStep, stepSlider } from "../core/history.js";
 import { remember } from "../core/kept.js";
+import { areParallel } from "../core/neurons.js";
 import { colourTable, logTicks, quantile, sharpCanvas, themeColour } from "../core/packed.js";
 
 const LEFT = 56;
@@ -207,7 +208,7 @@ function depthChart(names, series, width, plot) {
     draw: (step) => {
       const points = series.map((numbers, place) => (Number.isFinite(numbers[step]) ? [x(place), level(numbers[step]), numbers[step]] : null));
       let path = "";
-      points.forEach((point, place) => { if (point) path += `${place && points[place - 1] ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`; });
+      points.forEach((point, place) => { if (point) path += `${place && points[place - 1] && !areParallel(names[place - 1], names[place]) ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`; });
       if (!plot.discrete) line.setAttribute("d", path);
       replaceChildren(dots, names.length > 160 && !plot.discrete ? [] : points.filter(Boolean).map(([cx, cy, number]) => svg("circle", { cx, cy, r: plot.discrete ? 3 : names.length > 80 ? 1.6 : 2.4, class: number === 0 ? "zero" : null })));
     },
