@@ -29,6 +29,8 @@ softmax, losses, dropout
     dropout_mask dot_product_attention
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
+ranks: one batch, several processes
+    all_reduce split_batch
 graphs and deltas
     Graph Node derive grad hessian_vector jacobian_vector mixed_precision surgery vector_jacobian
     verify
@@ -94,6 +96,7 @@ from graphgrad.interpret import (
 from graphgrad.ops import (
     absolute,
     add,
+    all_reduce,
     argmax,
     broadcast_to,
     cast,
@@ -173,6 +176,7 @@ from graphgrad.ops import (
 )
 from graphgrad.ops.rules import elementwise
 from graphgrad.passes.precision import mixed_precision
+from graphgrad.passes.split_batch import split_batch
 from graphgrad.passes.surgery import surgery
 from graphgrad.training import adam, adamw, fit, load, momentum, save, sgd
 
@@ -198,6 +202,7 @@ __all__ = [
     "adamw",
     "add",
     "alias",
+    "all_reduce",
     "argmax",
     "attribution",
     "backward_lens",
@@ -287,6 +292,7 @@ __all__ = [
     "softmax",
     "softplus",
     "split",
+    "split_batch",
     "sqrt",
     "squeeze",
     "stack",

@@ -56,6 +56,7 @@ from graphgrad.passes import (
     specialise,
 )
 from graphgrad.plan import Plan, make_plan
+from graphgrad.ranks import Communicator
 from graphgrad.schedule import make_schedule
 
 
@@ -234,6 +235,16 @@ class Compiled(Single, Displayed):
         return self.program().source
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What has been found of the backend's device by now that its user should know, such as
+        kernels that failed a trial and are not used.
+
+        >>> gg.compile(gg.Graph({"y": gg.tanh(gg.input("x", "n"))})).notes
+        ()
+        """
+        return self._backend.notes
+
+    @property
     def program_count(self) -> int:
         """The number of programs that are kept now.
 
@@ -265,6 +276,7 @@ def compile(
     backend: str = "numpy",
     smallest_attention: int | None = None,
     precision: str = "fp32",
+    communicator: Communicator | None = None,
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -289,6 +301,7 @@ def compile(
       precision`). The casts are nodes of `compiled.program().graph`.
     - `smallest_attention`: the number of scores (queries · keys) of a head from which on attention
       is one operation in fused programs, unless its scores, weights or their deltas are asked for.
+    - `communicator`: that of this rank, for a graph of `split_batch`.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -319,7 +332,7 @@ def compile(
     optimised, reports = optimise(wanted, options.remaining(passes), check)
     return Compiled(
         *(graph, optimised, guards, reports, specialised_passes, options),
-        backend_called(options.backend),
+        backend_called(options.backend, communicator),
         check,
     )
 

@@ -96,5 +96,9 @@ class ConfigurationError(GraphgradError):
     """A setting is unknown or its value is not valid."""
 
 
+class RanksError(GraphgradError):
+    """Ranks that train together have lost each other, or differ in what they do."""
+
+
 class EnvironmentLimitError(GraphgradError):
     """The machine lacks something: space on the disk, a program, memory."""

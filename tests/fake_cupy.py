@@ -36,6 +36,7 @@ from fake_products import Memory as Known
 
 from graphgrad.backends import choice
 from graphgrad.backends.cupy import cupy_device, product_libraries
+from graphgrad.backends.cupy.attention_trial import AttentionKernels, Outcome
 from graphgrad.backends.cupy.cublas import Cublas
 from graphgrad.backends.cupy.cublaslt import CublasLt
 from graphgrad.backends.cupy.cupy_device import CupyDevice, open_device
@@ -275,5 +276,6 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: Cuda, libraries: bool = Tru
     monkeypatch.setattr(product_libraries, "open_cublas", lambda: opened[1])
     device = open_device()
     memory = SharedMemory(device)
+    memory.attention = AttentionKernels(device, lambda its: Outcome(True))
     monkeypatch.setattr(choice, "device_memory", lambda: memory)
     return device

@@ -1,9 +1,9 @@
 """Imports point down only, and stand at the top of their file.
 
 errors < text < strict_json < files, garbage, memory, display, philox, user_folder < kept_code <
-loops < graph < ops < backprop < passes < options < schedule < fusion < plan < backends < compile <
-performance < layers < data < decoding < figures < checks < explain < interpret < training <
-reports < rendering < page < formats < models < lecture < guide < tools
+loops < graph < ops < backprop < passes < options < schedule < fusion < plan < ranks < backends <
+compile < performance < layers < data < decoding < figures < checks < explain < interpret <
+training < reports < rendering < page < formats < models < lecture < guide < tools
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ LAYERS = (
     "schedule",
     "fusion",
     "plan",
+    "ranks",
     "backends",
     "compile",
     "performance",

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import NoReturn
 
 import graphgrad
-from graphgrad.errors import GraphgradError, UnknownNameError
+from graphgrad.errors import GraphgradError, RanksError, UnknownNameError
 from graphgrad.text import suggestion
 from graphgrad.tools import (
     average,
@@ -64,6 +64,9 @@ COMMANDS: Mapping[str, ModuleType] = {
     "export": export,
     "recipes": recipes,
 }
+
+RANKS_LOST = 75
+"""The exit code of a training that has lost a rank: it can be started again."""
 
 DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the
 same graph, optimises and compiles it, trains it, and shows the value and the delta of every node.
@@ -179,7 +182,7 @@ def _run(words: Sequence[str]) -> int:
         return int(COMMANDS[chosen.command].run(chosen))
     except GraphgradError as error:
         tell(f"{command}: {error}")
-        return 2
+        return RANKS_LOST if isinstance(error, RanksError) else 2
     except MemoryError as error:
         tell(
             f"{command}: there is not enough memory{f': {error}' if str(error) else ''}\n"

@@ -17,9 +17,11 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
+from graphgrad.ranks import TIME_LIMIT
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
+from graphgrad.tools.ranks import team_of
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
@@ -137,6 +139,20 @@ OPTIONS = (
         "repeated (default: every node)",
     ),
     Option(
+        "--ranks",
+        type=int,
+        metavar="N",
+        default=1,
+        help="processes of this machine that compute a part of each batch (default: 1)",
+    ),
+    Option(
+        "--time-limit",
+        type=float,
+        metavar="SECONDS",
+        default=TIME_LIMIT,
+        help=f"with --ranks: how long they wait for each other in a step (default: {TIME_LIMIT:g})",
+    ),
+    Option(
         "--by",
         metavar="AXIS",
         help="record values that have this axis, such as head, at each index of it",
@@ -158,7 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
     opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
     shown = Progress(opened.settings.steps, opened.step)
     try:
-        return _trained(opened, shown, arguments.verify)
+        return _trained(opened, shown, arguments.verify, arguments.ranks, arguments.time_limit)
     finally:
         if shown.failure is not None:
             abandon(sys.stdout)
@@ -210,7 +226,7 @@ def _as_typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
+def _trained(opened: OpenRun, shown: Progress, verify: bool, ranks: int, time_limit: float) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
     check_settings(opened)
@@ -228,7 +244,8 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool) -> int:
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
-    outcome = train(opened, shown, verify)
+    with team_of(opened, ranks, time_limit) as team:
+        outcome = train(opened, shown, verify, team=team)
     if outcome.ending == "interrupted":
         shown.message(
             f"interrupted after step {outcome.step}; saved. Go on with:\n"

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from graphgrad.backends.cupy.backend import lower as lower_for_device
 from graphgrad.backends.cupy.cupy_device import open_device
 from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.backends.cupy.product_groups import join_products
@@ -19,9 +18,11 @@ from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
+from graphgrad.errors import ConfigurationError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
+from graphgrad.ranks import Communicator
 from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
@@ -39,20 +40,25 @@ class Backend(Room, Protocol):
     def placed(self, state: State) -> State:
         """The state where programs need no copy of it."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has been found of it by now that its user should know."""
+
 
 class NumpyBackend:
     """The processor."""
 
     place, unchecked = "this machine", UNCHECKED
+    notes: tuple[str, ...] = ()
 
-    def __init__(self) -> None:
-        self._workspaces = Workspaces()
+    def __init__(self, communicator: Communicator | None = None) -> None:
+        self._workspaces, self._communicator = Workspaces(), communicator
 
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
         return groups
 
     def lower(self, plan: Plan) -> Program:
-        return lower(plan, workspaces=self._workspaces)
+        return lower(plan, workspaces=self._workspaces, communicator=self._communicator)
 
     def placed(self, state: State) -> State:
         return state
@@ -79,6 +85,10 @@ class DeviceBackend:
     def place(self) -> str:
         return self.memory.device.name
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.memory.attention.notes
+
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
         with self.memory.lock:
             return join_products(schedule, groups, self.memory.device.takes)
@@ -103,10 +113,7 @@ class DeviceBackend:
     def _program(self, plan: Plan) -> DeviceProgram:
         known = self._lowered
         if known is None or known[0] is not plan:
-            self._lowered = known = (
-                plan,
-                lower_for_device(plan, workspace=self.memory.device.workspace_bytes),
-            )
+            self._lowered = known = plan, self.memory.lowered(plan)
         return known[1]
 
 
@@ -121,12 +128,20 @@ def need_backend(name: str) -> None:
     backend_called(name)
 
 
-def backend_called(name: str) -> Backend:
-    """The backend of a name out of `BACKENDS`.
+def backend_called(name: str, communicator: Communicator | None = None) -> Backend:
+    """The backend of a name out of `BACKENDS`, for one of several ranks where they have a
+    `communicator`.
 
-    Raises EnvironmentLimitError if this machine lacks what it needs.
+    Raises EnvironmentLimitError if this machine lacks what it needs, ConfigurationError where ranks
+    use a device.
     """
-    return DeviceBackend(device_memory()) if name == "cupy" else NumpyBackend()
+    if name != "cupy":
+        return NumpyBackend(communicator)
+    if communicator is not None and communicator.size > 1:
+        raise ConfigurationError(
+            "several ranks train on processors only, so far", fix="backend numpy, or one rank"
+        )
+    return DeviceBackend(device_memory())
 
 
 def read_only(state: State) -> State:

@@ -43,6 +43,9 @@ class Block(Single):
     in_place: bool = False
     """Whether `out` may be the memory of a head of the same type."""
     commutative: bool = False
+    collective: bool = False
+    """Whether the value depends on other ranks too: it is computed where and as often as it is
+    declared, even of constants."""
     takes_halves: bool = False
     """Whether heads may have floats of 16 bits: they are stored, moved and multiplied as matrices,
     and cast for all else."""

@@ -9,6 +9,7 @@ from graphgrad.graph.node import Operation, constant, extent
 from graphgrad.ops import (
     arithmetic,
     attention,
+    collectives,
     composite,
     contraction,
     frames,
@@ -46,6 +47,7 @@ from graphgrad.ops.arithmetic import (
     where,
 )
 from graphgrad.ops.attention import dot_product_attention
+from graphgrad.ops.collectives import all_reduce
 from graphgrad.ops.composite import (
     cross_entropy,
     half_squared_error,
@@ -110,6 +112,7 @@ FAMILIES = (
     ranking,
     writing,
     random,
+    collectives,
     composite,
     attention,
 )
@@ -126,6 +129,7 @@ __all__ = [
     "FAMILIES",
     "absolute",
     "add",
+    "all_reduce",
     "argmax",
     "broadcast_to",
     "cast",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphgrad.graph.decorators import operation
+from graphgrad.graph.dimension import Dimension
 from graphgrad.graph.leaves import Sizes
 from graphgrad.graph.node import Node, Operation
 from graphgrad.graph.samples import integer, sample
@@ -88,4 +89,57 @@ def dropout_mask(
     )
 
 
-OPERATIONS: tuple[Operation, ...] = (dropout_mask,)
+def _infer_part(
+    seed: TensorType,
+    step: TensorType,
+    first: TensorType,
+    shape: Shape,
+    rate: float,
+    stream: int,
+    dtype: DType,
+    each: int | Dimension,
+) -> TensorType:
+    need_integers(first)
+    if first.shape:
+        raise ValueError("the number of the first example must be a scalar")
+    return _infer(seed, step, shape, rate, stream, dtype)
+
+
+def _compute_part(
+    xp: Any,
+    out: Any,
+    seed: Any,
+    step: Any,
+    first: Any,
+    shape: Shape,
+    rate: float,
+    stream: int,
+    dtype: DType,
+    each: int,
+) -> None:
+    fill_dropout_mask(out, int(seed), int(step), stream, rate, start=int(first) * each)
+
+
+dropout_mask_of_part = Operation(
+    "dropout_mask_of_part",
+    _infer_part,
+    "the elements of a dropout mask from example x₃ on",
+    _compute_part,
+    lambda delta, y, seed, step, first: (None, None, None),
+    "0: a mask does not depend on any float",
+    samples=(
+        sample(
+            *(integer(below=9), integer(below=9), integer(below=9)),
+            shape=(2, 5),
+            rate=0.3,
+            stream=3,
+            dtype=FLOAT32,
+            each=5,
+        ),
+    ),
+    arity=3,
+)
+"""The mask of a batch that is one part of a larger one, whose first example has the number x₃: each
+example has `each` elements. So a rank draws what the whole batch would have for its examples."""
+
+OPERATIONS: tuple[Operation, ...] = (dropout_mask, dropout_mask_of_part)

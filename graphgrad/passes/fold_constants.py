@@ -54,6 +54,8 @@ def _folded(node: Node) -> Node | None:
 
 def _is_known(node: Node) -> bool:
     """Whether the value depends on constants and sizes only."""
+    if node.operation.collective:
+        return False
     for head in node.heads:
         if head.operation is not constant:
             return False

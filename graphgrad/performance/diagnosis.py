@@ -11,6 +11,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from graphgrad.backends.cupy.attention_trial import note_of
 from graphgrad.performance.blas import THREAD_VARIABLES, BlasReport, examine_blas
 from graphgrad.performance.drawing_program import INSTALL_GRAPHVIZ, INSTALL_PORT
 from graphgrad.performance.machine import MachineReport
@@ -45,6 +46,7 @@ def one_line_warning(report: MachineReport | None = None) -> str | None:
 INSTALL_CUDA = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]')"
 OLDEST_CUDA = 12
 """The major version of CUDA that CuPy and NVRTC need of the driver at least."""
+NEW_DRIVER = "report it; with another driver or version of graphgrad they are tried again"
 _WITHOUT = {
     "NVRTC": "no kernel can be compiled for the GPU",
     "cuBLAS": "products are CuPy's, and a step on the GPU is not captured as one launch",
@@ -88,6 +90,8 @@ def judge(report: MachineReport) -> tuple[Diagnosis, ...]:
         reason = report.cupy.failure or "it is not installed"
         remedy = install_for(report.driver_cuda)
         findings.append(Diagnosis("note", f"{gpus} needs CuPy ({reason})", remedy))
+    for name, problem in report.failed_kernels:
+        findings.append(Diagnosis("note", note_of(name, problem), NEW_DRIVER))
     major = int(report.driver_cuda.partition(".")[0] or OLDEST_CUDA)
     if gpus and major < OLDEST_CUDA:
         text = f"the driver runs CUDA {report.driver_cuda} at most, and CuPy needs {OLDEST_CUDA}.0"

@@ -11,11 +11,12 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphgrad.backends.cupy.attention_trial import kept_problem, kind_of
 from graphgrad.backends.cupy.libraries import places_of
 from graphgrad.performance.blas import (
     KERNEL_VARIABLES,
@@ -62,6 +63,8 @@ class MachineReport:
     """NVIDIA's libraries: the name of each, and where it is or its version; "" if absent."""
     driver_cuda: str = ""
     """The newest version of CUDA that the driver runs, such as "13.0"; "" if there is none."""
+    failed_kernels: tuple[tuple[str, str], ...] = ()
+    """The GPUs on which the kernels of attention on tensor cores failed a trial, and how."""
 
 
 def examine_machine(measure: bool = True) -> MachineReport:
@@ -74,6 +77,7 @@ def examine_machine(measure: bool = True) -> MachineReport:
         "--query-gpu=name,memory.total,compute_cap",
         "--format=csv,noheader",
     )
+    driver = cuda_version_of(_output(shutil.which("nvidia-smi")))
     return MachineReport(
         processor,
         extensions,
@@ -89,8 +93,17 @@ def examine_machine(measure: bool = True) -> MachineReport:
         graphviz_pure=_version(find_port()),
         gpus=tuple(gpus.splitlines()),
         cuda=tuple(_cuda_libraries()),
-        driver_cuda=cuda_version_of(_output(shutil.which("nvidia-smi"))),
+        driver_cuda=driver,
+        failed_kernels=tuple(failed_kernels(gpus.splitlines(), driver)),
     )
+
+
+def failed_kernels(gpus: Sequence[str], driver: str) -> Iterator[tuple[str, str]]:
+    """The GPUs, as nvidia-smi lists them, for which a trial of kernels was kept that failed."""
+    for name, *_, capability in (gpu.split(", ") for gpu in gpus if gpu.count(", ") >= 2):
+        problem = kept_problem(kind_of(name, capability.replace(".", ""), driver))
+        if problem:
+            yield name, problem
 
 
 def cuda_version_of(listing: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from graphgrad.backends import Prepared
 from graphgrad.compile import Compiled
+from graphgrad.training.team import Team
 
 Feeds = dict[str, np.ndarray]
 State = Mapping[str, np.ndarray]
@@ -22,11 +23,13 @@ State = Mapping[str, np.ndarray]
 class Ahead:
     """The batches of a training step: `feeds(number)`, and `run` for the step.
 
-    `make` gives the batch of a number below `end`.
+    `make` gives the batch of a number below `end`. A `team` shares the batches.
     """
 
-    def __init__(self, compiled: Compiled, make: Callable[[int], Feeds], end: int) -> None:
-        self._compiled, self._make, self._end = compiled, make, end
+    def __init__(
+        self, compiled: Compiled, make: Callable[[int], Feeds], end: int, team: Team | None = None
+    ) -> None:
+        self._compiled, self._make, self._end, self._team = compiled, make, end, team
         self._ahead = compiled.options.backend != "numpy"
         self._number = -1
         """The number of the batch that was asked for last, or is made ahead."""
@@ -47,6 +50,8 @@ class Ahead:
 
     def run(self, state: State, feeds: Feeds) -> dict[str, np.ndarray]:
         """The results of a step with a batch; meanwhile the next one is made."""
+        if self._team is not None:
+            return self._team.run(state, feeds)
         if not self._ahead:
             return self._compiled(state, **feeds)
         prepared = self._prepared if feeds is self._feeds else None

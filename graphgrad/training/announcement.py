@@ -32,7 +32,7 @@ def announcement(run: OpenRun, compiled: Compiled) -> list[str]:
             f"memory: {size_text(state + step)}, of which parameters and moments take "
             f"{size_text(state)} and a step {size_text(step)}"
         )
-    lines += _steps_and_checkpoints(run)
+    lines += [*_steps_and_checkpoints(run), *(f"note: {note}" for note in compiled.notes)]
     signatures = run.task.signatures().items()
     return [*lines, *(f"figures: {name} is sacrebleu's {text}" for name, text in signatures)]
 

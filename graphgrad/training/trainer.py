@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
-from graphgrad.errors import ConfigurationError
+from graphgrad.errors import ConfigurationError, RanksError
 from graphgrad.figures.recording import Recorder, recorded_names
 from graphgrad.graph import Graph
 from graphgrad.training.ahead import Ahead
@@ -40,6 +41,7 @@ from graphgrad.training.progress import Progress
 from graphgrad.training.runs import OpenRun, require_unchanged
 from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.stepping import Programs, need_finite, one_step
+from graphgrad.training.team import GUARDS, Team
 from graphgrad.training.tensorboard import FOLDER, EventWriter
 from graphgrad.training.trust import trust
 from graphgrad.training.verification import verify_first_step
@@ -58,13 +60,18 @@ class Outcome:
 
 
 def train(
-    run: OpenRun, progress: Progress | None = None, verify: bool = False, measured: bool = True
+    run: OpenRun,
+    progress: Progress | None = None,
+    verify: bool = False,
+    measured: bool = True,
+    team: Team | None = None,
 ) -> Outcome:
     """Trains to the last step or until it is interrupted; in both cases a checkpoint is saved.
 
     Before training, the first step is compared with the plain program if that costs little, or with
     `verify` in any case (see verification.py). With the setting `inspect_every`, figures are
-    recorded into the run's history. Without `measured` it ends with no evaluation.
+    recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
+    `team` compute the steps together.
     """
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
@@ -72,7 +79,7 @@ def train(
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
-        guards=("loss", "gradient_norm"),
+        guards=GUARDS,
         fuse=settings.fuse,
         backend=settings.backend,
         precision=settings.precision,
@@ -88,7 +95,7 @@ def train(
         if done < settings.steps:
             _keep_configuration(run)
         validations = _remove_later_steps(run, done, shown)
-        programs = _programs(run, compiled, recorder)
+        programs = _programs(run, compiled, recorder, team)
         run = dataclasses.replace(run, state=compiled.on_device(run.state))
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
@@ -190,9 +197,11 @@ def check_settings(run: OpenRun) -> None:
         recorded_names(run.graph, settings.inspect_patterns, settings.inspect_by)
 
 
-def _programs(run: OpenRun, compiled: Compiled, recorder: Recorder | None) -> Programs:
+def _programs(
+    run: OpenRun, compiled: Compiled, recorder: Recorder | None, team: Team | None
+) -> Programs:
     settings = run.settings
-    ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate)
+    ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate, team)
     events = None
     if settings.tensorboard:
         events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
@@ -220,7 +229,8 @@ def _steps(
     settings, step, saved = run.settings, int(run.state[STEP]), True
     observer = Observer(run.task.knowing_nothing, settings.warmup)
     while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
-        done = one_step(run, programs, step, interrupt)
+        with _saved_if_ranks_are_lost(run, step, validations):
+            done = one_step(run, programs, step, interrupt)
         saved = False
         if done is None:
             break
@@ -303,6 +313,16 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
     """How figures are computed that have several definitions, where there are any."""
     signatures = dict(run.task.signatures())
     return {"signatures": signatures} if signatures else {}
+
+
+@contextmanager
+def _saved_if_ranks_are_lost(run: OpenRun, step: int, validations: Validations) -> Iterator[None]:
+    """Saves the state of the step before, which is that of all ranks that are left."""
+    try:
+        yield
+    except RanksError:
+        _save(run, step, validations)
+        raise
 
 
 def _save(run: OpenRun, step: int, validations: Validations) -> None:

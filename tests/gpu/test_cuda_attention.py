@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from attention_case import Case
 from cpu_device import Bound, Device, LaunchError, needs_compiler, needs_nvrtc
 from device_programs import device_of, device_plan, device_program
 from sanitised import Recorded, run_sanitised, sanitised_program
@@ -15,6 +14,7 @@ from sanitised import Recorded, run_sanitised, sanitised_program
 import graphgrad as gg
 from graphgrad import Graph
 from graphgrad.backends.cupy import kernel_files
+from graphgrad.backends.cupy.attention_cases import AttentionCase as Case
 from graphgrad.backends.cupy.launches import DeviceProgram, Launch
 from graphgrad.backends.cupy.module import module_text, usage_of
 from graphgrad.layers import causal_mask, multi_head_attention, padding_mask

@@ -33,6 +33,7 @@ CALLS = {
     gg.write_rows: lambda: gg.write_rows(X, X[:, :1], gg.iota(3)[:, None]),
     gg.top: lambda: gg.top(X, 2),
     gg.cross_entropy: lambda: gg.cross_entropy(X, np.array([0, 3, 1])),
+    gg.all_reduce: lambda: gg.all_reduce(X),
     gg.dropout_mask: lambda: gg.dropout_mask(1, 2, (3,), 0.5, 1),
     gg.matmul: lambda: X @ X.T,
     gg.constant: lambda: gg.constant(1.0),
@@ -60,7 +61,8 @@ def test_the_operation_of_a_node_is_what_was_called(operation):
 def test_every_operation_is_public_or_used_inside_only():
     inside = {operation.name for operation in {*ops.ALL_OPERATIONS, *LEAVES} - {*PUBLIC}}
     attention = {"attention_delta", "attention_statistics"}
-    assert inside == {"checked", "copy", "unslice", "unslice_all"} | attention
+    ranks = {"dropout_mask_of_part", "sum_of_lower_ranks"}
+    assert inside == {"checked", "copy", "unslice", "unslice_all"} | attention | ranks
 
 
 def test_its_block_is_its_attributes_and_patterns_are_written_with_it():

@@ -134,9 +134,11 @@ def test_a_blas_without_known_kernel_and_threads_is_a_note() -> None:
             *("note", "cublasLt is for CUDA 13, and the driver runs 12.8 at most"),
         ),
         ({"cupy": Package(failure="no libcublas")}, "note", "no libcublas"),
+        ({"failed_kernels": (("H100", "dq is 3"),)}, "note", "cores of H100, where a trial of its"),
+        ({"failed_kernels": (("H100", "dq is 3"),)}, "note", "another driver"),
     ],
 )
-def test_what_is_absent_is_a_note(change: dict[str, Any], level: str, part: str) -> None:
+def test_what_is_absent_or_fails_is_a_note(change: dict[str, Any], level: str, part: str) -> None:
     report = replace(REPORT, **change)
     (finding,) = [finding for finding in judge(report) if finding.level != "ok"]
     assert finding.level == level

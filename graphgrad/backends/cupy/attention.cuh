@@ -48,8 +48,16 @@ struct Tile {
     template <class T>
     __device__ Matrix<T> matrix(
         const T* from, long long outer_stride, long long inner_stride, long long row_stride,
-        int rows, int columns) const {
+        long long rows, int columns) const {
         return {from + outer * outer_stride + inner * inner_stride, row_stride, rows, columns};
+    }
+
+    // where a row of it begins, counted from the first one of the tile
+    template <class T>
+    __device__ T* row(
+        T* from, long long outer_stride, long long inner_stride, long long row_stride,
+        int number) const {
+        return from + outer * outer_stride + inner * inner_stride + (first + number) * row_stride;
     }
 };
 

@@ -63,7 +63,8 @@ class _Attention:
         by_key = self.options.mask is not None and self.mask[2] == 0
         marked = "keys" if by_key else "pairs" if self.options.mask is not None else ""
         marked = marked if self.options.seed is None else "pairs"
-        return tiles_of(self.sizes, self.node.heads[0].dtype, fixed, marked)
+        dtype, asked = self.node.heads[0].dtype, self.lowering.on_tensor_cores
+        return tiles_of(self.sizes, dtype, fixed, marked, asked)
 
     @property
     def stream(self) -> int:

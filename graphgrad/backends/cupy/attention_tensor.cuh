@@ -19,8 +19,10 @@ __device__ inline void fetch(T* tile, const Matrix<T>& from) {
     constexpr int PACKS = WIDTH / VECTOR, EVEN = THREADS % PACKS == 0 ? THREADS / PACKS : 0;
     const int first = threadIdx.x / PACKS, rows = int(minimum(from.rows, (long long)ROWS));
     const T* begin = from.from + first * from.stride;
-#pragma unroll
-    for (int n = 0; n < (ROWS * PACKS + THREADS - 1) / THREADS; ++n) {
+    constexpr int ROUNDS = (ROWS * PACKS + THREADS - 1) / THREADS;
+    // places that are computed one by one would all be kept in registers
+#pragma unroll(EVEN ? ROUNDS : 1)
+    for (int n = 0; n < ROUNDS; ++n) {
         const int place = threadIdx.x + n * THREADS;
         const int row = EVEN ? first + n * EVEN : place / PACKS;
         const int column = (EVEN ? threadIdx.x : place) % PACKS * VECTOR;

@@ -12,7 +12,7 @@ All keep the shared memory of a block below 48 KiB, which every device has witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,6 @@ PART = 16
 NARROW = 64
 BLOCKS = 4
 """Blocks that share a processor where heads have no more features: 128 registers a thread."""
-HELD = 0
-"""Up to so many features, the rows of a warp stay in registers in the kernels of deltas."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,6 @@ class TensorTiles:
         for kind, width in (("", self.sizes.width), ("value_", self.sizes.value_width)):
             found[f"{kind}padded"] = -(-width // 16) * 16
         flags = {
-            "held": self.fixed == 1 or self.sizes.widest <= HELD,
             "marked": bool(self.marked),
             "by_key": self.marked == "keys",
         }
@@ -180,8 +177,14 @@ class TensorTiles:
         }
 
 
-def tiles_of(sizes: Sizes, dtype: np.dtype, fixed: int, marked: str) -> Tiles | TensorTiles:
-    """The tiles of a kernel for this attention."""
-    if dtype.itemsize == 2 and sizes.widest <= WIDE:
+def tiles_of(
+    sizes: Sizes,
+    dtype: np.dtype,
+    fixed: int,
+    marked: str,
+    on_tensor_cores: Callable[[], bool] = lambda: True,
+) -> Tiles | TensorTiles:
+    """The tiles of a kernel for this attention; the device is asked only where it matters."""
+    if dtype.itemsize == 2 and sizes.widest <= WIDE and on_tensor_cores():
         return TensorTiles(sizes, fixed, marked)
     return Tiles(sizes, dtype if dtype.itemsize >= 4 else np.dtype(np.float32))

@@ -31,13 +31,17 @@ MOST_NUMBERS = 120
 
 
 def lower(
-    plan: Plan, joined: bool = True, workspace: Callable[[Gemm], int] = lambda gemm: 0
+    plan: Plan,
+    joined: bool = True,
+    workspace: Callable[[Gemm], int] = lambda gemm: 0,
+    on_tensor_cores: Callable[[], bool] = lambda: True,
 ) -> DeviceProgram:
     """The program of a plan for a device; unless `joined`, every launch is one by itself.
 
-    `workspace` says how many bytes the device's library needs for a product.
+    `workspace` says how many bytes the device's library needs for a product; `on_tensor_cores`,
+    whether attention of 16 bits has the kernels on tensor cores, and is asked only for such a plan.
     """
-    lowering, graph = Lowering(plan), plan.graph
+    lowering, graph = Lowering(plan, on_tensor_cores), plan.graph
     before, after = plan.steps[: plan.guard_position], plan.steps[plan.guard_position :]
     _add_steps(lowering, before)
     for node in plan.guards:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.backends.cupy.attention_trial import kind_of
 from graphgrad.backends.cupy.cublaslt import Addresses
 from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
 from graphgrad.backends.cupy.launches import Gemm, Product
@@ -26,6 +27,8 @@ from graphgrad.memory import OutOfMemoryError, size_text
 
 INSTALL = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]' for an older driver)"
 SMALLER = "a smaller batch, shorter inputs or a smaller model"
+AMPERE = 80
+"""The compute capability from which on devices have the instructions of tensor_cores.cuh."""
 ON_NUMPY = "or run on the processor: backend numpy"
 
 
@@ -61,11 +64,16 @@ def why_no_device(cupy: Any) -> tuple[str, str] | None:
     except RuntimeError as problem:
         if "InsufficientDriver" in str(problem):
             return (
-                f"the driver is for CUDA {driver // 1000}.{driver % 1000 // 10}, older than CuPy",
+                f"the driver is for CUDA {cuda_text(driver)}, older than CuPy",
                 "install a newer driver, or graphgrad[cuda12] in place of graphgrad[cuda13]",
             )
         return f"CuPy sees none ({problem})", "look at nvidia-smi and CUDA_VISIBLE_DEVICES"
     return None if count else ("CuPy sees none", "look at nvidia-smi and CUDA_VISIBLE_DEVICES")
+
+
+def cuda_text(version: int) -> str:
+    """A version of CUDA as people write it, such as "13.0"."""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,8 @@ class CupyDevice:
         properties = cupy.cuda.runtime.getDeviceProperties(self._device.id)
         self.name = properties["name"].decode()
         self.architecture = f"sm_{number}"
+        self.has_tensor_cores = int(number) >= AMPERE
+        self.kind = kind_of(self.name, number, cuda_text(cupy.cuda.runtime.driverGetVersion()))
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self.copies = cupy.cuda.Stream(non_blocking=True)
         self.waits = 0

@@ -60,6 +60,15 @@ class Device(Protocol):
         """What it is called."""
 
     @property
+    def kind(self) -> str:
+        """What it is and its driver: what was found on one device holds for all of a kind. Empty
+        where nothing has to be found out."""
+
+    @property
+    def has_tensor_cores(self) -> bool:
+        """Whether it has the instructions of tensor cores that kernels use (tensor_cores.cuh)."""
+
+    @property
     def array_module(self) -> Any:
         """What computes an operation that has no kernel."""
 

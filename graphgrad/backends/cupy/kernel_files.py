@@ -25,18 +25,19 @@ Strides = tuple[int, ...]
 @cache
 def device_functions() -> str:
     """What every kernel may call: the text that stands in front of the kernels of a module."""
-    return "\n".join(map(_resource, PRELUDE))
+    return "\n".join(map(resource, PRELUDE))
 
 
 @cache
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """The text of a file of this folder."""
     return files("graphgrad.backends.cupy").joinpath(name).read_text(encoding="utf-8")
 
 
 def kernel_text(name: str, **types: np.dtype | str) -> str:
     """The kernel of the file of this name for these dtypes (or, of other words, their text)."""
     words = {what: C_TYPES.get(str(dtype), str(dtype)) for what, dtype in types.items()}
-    return Template(_resource(f"kernels/{name}.cu")).substitute(words)
+    return Template(resource(f"kernels/{name}.cu")).substitute(words)
 
 
 def named(text: str) -> tuple[str, str]:

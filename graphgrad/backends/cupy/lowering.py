@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
@@ -45,8 +45,10 @@ SCRATCH_ROUND = 1 << 24
 class Lowering:
     """What the rules (rules.py) add their launches to."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, on_tensor_cores: Callable[[], bool] = lambda: True) -> None:
         self.plan = plan
+        self.on_tensor_cores = on_tensor_cores
+        """Whether the device computes attention of 16 bits on tensor cores."""
         self.actions: list[Action] = []
         self.kernels: dict[str, str] = {}
         self.scratch_bytes = 0

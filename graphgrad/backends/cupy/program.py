@@ -19,7 +19,6 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.binding import Binding, layout_of
 from graphgrad.backends.cupy.input_ring import Sent
 from graphgrad.backends.cupy.launches import DeviceProgram, Guard
@@ -53,7 +52,7 @@ class DeviceProgramOfPlan(Program):
         staging: Staging,
         lowered: DeviceProgram | None = None,
     ) -> None:
-        self.device_program = lowered or lower(plan, workspace=memory.device.workspace_bytes)
+        self.device_program = lowered or memory.lowered(plan)
         super().__init__(plan, str(self.device_program), self.device_program.kernels, {})
         self.memory, self._staging = memory, staging
         self._layout = layout_of(self.device_program)

@@ -28,10 +28,12 @@ from graphgrad.fusion.statements import (
     Value,
 )
 from graphgrad.graph import Node, Operation, TensorType
+from graphgrad.ops.collectives import sum_of_lower_ranks
 from graphgrad.ops.frames import unslice_all
 from graphgrad.ops.indexing import checked
 from graphgrad.ops.measurement import Measurement
 from graphgrad.ops.movement import copy
+from graphgrad.ops.random import dropout_mask_of_part
 from graphgrad.ops.slices import stops_of, unslice
 from graphgrad.philox import dropout_scale, dropout_threshold
 
@@ -200,18 +202,26 @@ def _checked(lowering: Lowering, node: Node) -> None:
 
 
 def _mask(lowering: Lowering, node: Node) -> None:
-    seed, step = map(lowering.array, node.heads)
+    seed, step, *first = map(lowering.array, node.heads)
     target, rate = lowering.array(node), node.attributes["rate"]
     text = kernel_text(
-        "dropout_mask",
+        node.operation.name,
         element=target.dtype,
         seed=seed.dtype,
         step=step.dtype,
         threshold=f"{dropout_threshold(rate)}u",
         scale=number(dropout_scale(rate), target.dtype),
+        **({"first": first[0].dtype} if first else {}),
     )
-    words = (target.size, node.attributes["stream"], seed.read, step.read, target.written)
-    lowering.elementwise(node, text, -(-target.size // 4), words)
+    each = (node.attributes["each"],) if first else ()
+    words = (target.size, node.attributes["stream"], *each)
+    pointers = (seed.read, step.read, *(its.read for its in first), target.written)
+    threads = target.size if first else -(-target.size // 4)
+    lowering.elementwise(node, text, threads, (*words, *pointers))
+
+
+def _zero(lowering: Lowering, node: Node) -> None:
+    lowering.zeros(node, lowering.array(node))
 
 
 def _elementwise(lowering: Lowering, node: Node) -> None:
@@ -255,6 +265,7 @@ def _reduced(lowering: Lowering, node: Node) -> None:
 
 RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
     **dict.fromkeys((ops.reshape, ops.transpose, ops.broadcast_to, ops.slice, copy), _copied),
+    ops.all_reduce: _copied,
     ops.concatenate: _concatenated,
     unslice: _unsliced,
     unslice_all: _unsliced,
@@ -266,7 +277,8 @@ RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
     ops.top: _top,
     ops.write_rows: _rows_written,
     checked: _checked,
-    ops.dropout_mask: _mask,
+    **dict.fromkeys((ops.dropout_mask, dropout_mask_of_part), _mask),
+    sum_of_lower_ranks: _zero,  # of the only rank
     **dict.fromkeys((ops.sum, ops.max, ops.min), _reduced),
 }
 """By operation; an elementwise one needs no entry, and what has no rule is computed by the array

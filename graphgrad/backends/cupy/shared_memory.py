@@ -17,12 +17,15 @@ from weakref import WeakKeyDictionary, WeakSet, finalize, ref
 
 import numpy as np
 
+from graphgrad.backends.cupy.attention_trial import AttentionKernels
+from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.binding import Binding, layout_of, written
 from graphgrad.backends.cupy.device import Device, Memory, Module
 from graphgrad.backends.cupy.input_ring import InputRing
 from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.backends.cupy.state import DeviceState, ResidentState
 from graphgrad.graph import STATEFUL, Node, constant, leaf_name
+from graphgrad.plan import Plan
 
 CAPTURED = 64
 """How many programs are kept captured, those that ran last."""
@@ -40,6 +43,7 @@ class SharedMemory:
 
     def __init__(self, device: Device) -> None:
         self.device, self.lock = device, threading.RLock()
+        self.attention = AttentionKernels(device)
         self.ring = InputRing(device)
         self._unread: Unread | None = None
         self._block: Memory | None = None
@@ -47,6 +51,12 @@ class SharedMemory:
         self._loaded: WeakKeyDictionary[DeviceProgram, _Loaded] = WeakKeyDictionary()
         self._states: WeakSet[DeviceState] = WeakSet()
         self._captured: list[ref[Binding]] = []
+
+    def lowered(self, plan: Plan) -> DeviceProgram:
+        """The program of a plan for this device."""
+        with self.lock:
+            workspace, asked = self.device.workspace_bytes, self.attention.on_tensor_cores
+            return lower(plan, workspace=workspace, on_tensor_cores=asked)
 
     def placed(self, values: Mapping[str, np.ndarray]) -> DeviceState:
         """A copy of a state on the device."""

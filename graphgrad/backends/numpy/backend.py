@@ -15,10 +15,12 @@ from graphgrad.backends.program import Program, PythonProgram
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
+from graphgrad.ops.collectives import all_reduce, sum_of_lower_ranks
 from graphgrad.ops.indexing import check_indices, scatter_add
-from graphgrad.ops.random import dropout_mask
+from graphgrad.ops.random import dropout_mask, dropout_mask_of_part
 from graphgrad.ops.ranking import top
 from graphgrad.plan import Plan
+from graphgrad.ranks import Communicator, Lone
 
 try:
     from graphgrad.backends.numpy.call_table import link
@@ -44,6 +46,20 @@ def _dropout_mask(
     fill_dropout_mask(out, int(seed), int(step), stream, rate)
 
 
+def _dropout_mask_of_part(
+    out: np.ndarray,
+    seed: np.ndarray,
+    step: np.ndarray,
+    first: np.ndarray,
+    shape: Shape,
+    rate: float,
+    stream: int,
+    dtype: DType,
+    each: int,
+) -> None:
+    fill_dropout_mask(out, int(seed), int(step), stream, rate, start=int(first) * each)
+
+
 def _scatter_add(out: np.ndarray, indices: np.ndarray, rows: np.ndarray, size: int) -> None:
     check_indices(indices, size, "scatter_add")
     if out.dtype.kind != "b":
@@ -63,14 +79,46 @@ def _top(out: np.ndarray, x: np.ndarray, k: int) -> None:
 
 
 OVERRIDES: Mapping[Operation, Callable[..., None]] = (
-    {dropout_mask: _dropout_mask, scatter_add: _scatter_add, top: _top} if COMPILES else {}
+    {
+        dropout_mask: _dropout_mask,
+        dropout_mask_of_part: _dropout_mask_of_part,
+        scatter_add: _scatter_add,
+        top: _top,
+    }
+    if COMPILES
+    else {}
 )
 """Computations that are faster than those of the operations' own blocks."""
 
 
-def lower(plan: Plan, threads: int | None = None, workspaces: Workspaces | None = None) -> Program:
+def lower(
+    plan: Plan,
+    threads: int | None = None,
+    workspaces: Workspaces | None = None,
+    communicator: Communicator | None = None,
+) -> Program:
     """Lowers a plan to a program. `threads` is the number of threads of fused kernels (default: all
-    cores of the process); programs with the same `workspaces` share memory."""
-    source = render_program(plan, OVERRIDES)
-    calls = link(plan, source.calls, threads or usable_cores()) if source.calls else None
+    cores of the process); programs with the same `workspaces` share memory; `communicator` is what
+    the collectives of the graph use."""
+    ranks: Communicator = communicator or Lone()
+    source = render_program(plan, {**OVERRIDES, **_collectives(ranks)})
+    threads = threads or ranks.cores or usable_cores()
+    calls = link(plan, source.calls, threads) if source.calls else None
     return PythonProgram(plan, source, calls, workspaces)
+
+
+def _collectives(communicator: Communicator) -> Mapping[Operation, Callable[..., None]]:
+    """The collectives, as this rank does them."""
+    if communicator.size == 1:
+        return {}
+
+    def reduce(out: np.ndarray, x: np.ndarray, *before: np.ndarray, kind: str, number: int) -> None:
+        communicator.all_reduce(out, x, kind, number)
+
+    def lower_ranks(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int) -> None:
+        values = communicator.gather(x.tobytes(), number)
+        out.fill(
+            sum(int(np.frombuffer(value, x.dtype)[0]) for value in values[: communicator.rank])
+        )
+
+    return {all_reduce: reduce, sum_of_lower_ranks: lower_ranks}

@@ -40,8 +40,8 @@ $strides
     mask += its.outer * mask_outer + its.inner * mask_inner + its.first * mask_key;
     $element* own_key = key_memory[0].at + warp * 16 * STRIDE;
     $element* own_value = value_memory[0].at + warp * 16 * STRIDE;
-    Left<$element, WIDTH, STRIDE, $held> left;
-    Left<$element, VALUES, STRIDE, $held> sending;
+    Left<$element, WIDTH, STRIDE, false> left;
+    Left<$element, VALUES, STRIDE, false> sending;
     left.rows = own_key;
     sending.rows = own_value;
     const int at = its.first + warp * 16 + g;  // and 8 rows further
@@ -84,10 +84,6 @@ $strides
                 query_memory[buffer ^ 1][0].at, q.below(next));
             fetch<COLUMNS, VALUES, STRIDE, VECTOR, THREADS>(
                 delta_memory[buffer ^ 1][0].at, d.below(next));
-        }
-        if (start == begin) {
-            left.hold();
-            if ($key) sending.hold();
         }
         // of the columns of this tile, so many are queries, and those before `at` are too early
         const int there = minimum(query_count - start, COLUMNS);
@@ -137,16 +133,15 @@ $strides
         }
         buffer ^= BUFFERS - 1;
     }
-    const int left_over = key_count - its.first - warp * 16, line = its.first + warp * 16;
+    const int left_over = key_count - its.first - warp * 16;
     if ($value)
         write_tile<VALUES, STRIDE, VECTOR>(
             own_value, value_sums, $kept, $kept,
-            to_value + its.outer * to_value_outer + its.inner * to_value_inner
-                + line * to_value_row,
+            its.row(to_value, to_value_outer, to_value_inner, to_value_row, warp * 16),
             to_value_row, left_over, $value_width);
     if ($key)
         write_tile<WIDTH, STRIDE, VECTOR>(
             own_key, key_sums, $scale, $scale,
-            to_key + its.outer * to_key_outer + its.inner * to_key_inner + line * to_key_row,
+            its.row(to_key, to_key_outer, to_key_inner, to_key_row, warp * 16),
             to_key_row, left_over, $width);
 }

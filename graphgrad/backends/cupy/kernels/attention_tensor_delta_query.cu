@@ -41,8 +41,8 @@ $strides
     mask += its.outer * mask_outer + its.inner * mask_inner + its.first * mask_row;
     const int end = $causal ? minimum(key_count, its.first + ROWS) : key_count;
     $element* own = query_memory[0].at + warp * 16 * STRIDE;
-    Left<$element, WIDTH, STRIDE, $held> left;
-    Left<$element, VALUES, STRIDE, $held> sending;
+    Left<$element, WIDTH, STRIDE, false> left;
+    Left<$element, VALUES, STRIDE, false> sending;
     left.rows = own;
     sending.rows = delta_memory[0].at + warp * 16 * STRIDE;
     const int at = its.first + warp * 16 + g;  // and 8 rows further
@@ -85,7 +85,6 @@ $strides
             fetch<COLUMNS, VALUES, STRIDE, VECTOR, THREADS>(
                 value_memory[buffer ^ 1][0].at, v.below(next));
         }
-        if (start == 0) left.hold(), sending.hold();
         // of the columns of this tile, so many are keys and belong to no later query than `at`
         const int there = minimum(key_count - start, COLUMNS);
         const int earlier = $causal ? minimum(at - start, COLUMNS) : COLUMNS;
@@ -128,6 +127,6 @@ $strides
     }
     write_tile<WIDTH, STRIDE, VECTOR>(
         own, sums, $scale, $scale,
-        out + its.outer * out_outer + its.inner * out_inner + (its.first + warp * 16) * out_row,
+        its.row(out, out_outer, out_inner, out_row, warp * 16),
         out_row, query_count - its.first - warp * 16, $width);
 }

@@ -31,7 +31,7 @@ $strides
     mask += its.outer * mask_outer + its.inner * mask_inner + its.first * mask_row;
     const int end = $causal ? minimum(key_count, its.first + ROWS) : key_count;
     $element* own = query_memory[0].at + warp * 16 * STRIDE;
-    Left<$element, WIDTH, STRIDE, $held> left;
+    Left<$element, WIDTH, STRIDE, true> left;
     left.rows = own;
     const int at = its.first + warp * 16 + g;  // and 8 rows further
     float sums[VALUES / 8][4], largest[2], total[2];
@@ -139,7 +139,6 @@ $strides
     if ($values)
         write_tile<VALUES, STRIDE, VECTOR>(
             own, sums, factors[0], factors[1],
-            out + its.outer * out_outer + its.inner * out_inner
-                + (its.first + warp * 16) * out_row,
+            its.row(out, out_outer, out_inner, out_row, warp * 16),
             out_row, query_count - its.first - warp * 16, $value_width);
 }

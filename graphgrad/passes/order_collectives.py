@@ -1,0 +1,94 @@
+"""Orders the sums over ranks of a graph, and joins small ones: one message in place of many.
+
+All ranks have to meet the collectives in the same order, though their programs may differ (parts of
+a batch have different sizes). So each takes the one before it as its last head, and gets a number.
+
+Sums that need no other collective between them are joined: their values are laid side by side in
+one array, a bucket, which is added up at once. A value of unknown size keeps a collective of its
+own. The level of a collective is how many others it has to wait for; within a level none depends on
+another, so that any order within it is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphgrad.graph import Graph, Node, declared_at
+from graphgrad.graph.dimension import product
+from graphgrad.graph.node import with_heads
+from graphgrad.ops import all_reduce, concatenate, reshape
+
+BUCKET_BYTES = 16 * 2**20
+"""The size of a bucket from which on no further value is added to it."""
+
+
+def in_order(graph: Graph, bucket_bytes: int = BUCKET_BYTES) -> Graph:
+    """The graph with its sums over ranks in buckets, numbered and one after the other."""
+    made: dict[Node, Node] = {}
+    previous: Node | None = None
+    for number, bucket in enumerate(_buckets(graph, bucket_bytes)):
+        needed = graph.ancestors([node.heads[0] for node in bucket])
+        _rebuild(graph, [node for node in graph.nodes if node in needed], made)
+        terms = [made[node.heads[0]] for node in bucket]
+        previous, results = _collective(graph, bucket, terms, previous, number)
+        made.update(zip(bucket, results, strict=True))
+    _rebuild(graph, graph.nodes, made)
+    return graph.replace_nodes({old: new for old, new in made.items() if old is not new})
+
+
+def _rebuild(graph: Graph, nodes: Sequence[Node], made: dict[Node, Node]) -> None:
+    for node in nodes:
+        if node not in made:
+            heads = tuple(made[head] for head in node.heads)
+            with declared_at(graph.name_of(node), node.origin):
+                made[node] = node if heads == node.heads else with_heads(node, heads)
+
+
+def _buckets(graph: Graph, bucket_bytes: int) -> list[list[Node]]:
+    """The collectives that are done at once, level by level, in the order of the graph."""
+    levels: dict[Node, int] = {}
+    found: dict[tuple[int, int], list[Node]] = {}
+    last: dict[object, tuple[int, int]] = {}
+    filled: dict[tuple[int, int], int] = {}
+    for node in graph.nodes:
+        waits = max((levels[head] for head in node.heads), default=0)
+        levels[node] = waits + node.operation.collective
+        if not node.operation.collective:
+            continue
+        kind = (waits, node.operation, node.attributes.get("kind"), node.dtype)
+        size = node.type.nbytes if _is_joined(node) else bucket_bytes
+        key = last.get(kind)
+        if key is None or not _is_joined(node) or filled[key] >= bucket_bytes:
+            key = last[kind] = (waits, len(found))
+            found[key], filled[key] = [], 0
+        found[key].append(node)
+        filled[key] += size
+    return [found[key] for key in sorted(found)]
+
+
+def _is_joined(node: Node) -> bool:
+    """Whether a collective may share a bucket: its size has to be known."""
+    return node.operation is all_reduce and all(isinstance(size, int) for size in node.shape)
+
+
+def _collective(
+    graph: Graph, bucket: Sequence[Node], terms: Sequence[Node], previous: Node | None, number: int
+) -> tuple[Node, list[Node]]:
+    """The collective of a bucket, and what it gives for each of its nodes."""
+    before = () if previous is None else (previous,)
+    (first, *others) = bucket
+    attributes = {**first.attributes, "number": number}
+    with declared_at(graph.name_of(first), first.origin):
+        if not others:
+            one = first.operation.node(terms[0], *before, **attributes)
+            return one, [one]
+        flat = [reshape(term, (-1,)) for term in terms]
+        joined = concatenate(flat, axis=0, name=f"bucket_{number}.terms")
+        added = all_reduce.node(joined, *before, name=f"bucket_{number}", **attributes)
+        results, start = [], 0
+        for node in bucket:
+            size = product(node.shape)
+            assert isinstance(size, int)
+            results.append(reshape(added[start : start + size], node.shape))
+            start += size
+    return added, results

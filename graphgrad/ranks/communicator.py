@@ -1,0 +1,61 @@
+"""What a program needs of the other ranks, and the lone rank, which has no others.
+
+Every element of a sum is added up by one rank, in the order of the ranks, and handed to all: so all
+ranks have the same bits, and two runs have them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+REDUCE: dict[str, Callable[..., object]] = {
+    "sum": np.add,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+"""How two values of a collective become one, by its kind."""
+
+TIME_LIMIT = 60.0
+"""Seconds that a rank waits for the others within a step."""
+
+
+class Communicator(Protocol):
+    """One rank's connection to the others. All ranks have to make the same calls in the same order:
+    `number` says which one it is. RanksError is raised where two ranks differ, where one has failed
+    or ended, or where one does not come within the time limit."""
+
+    rank: int
+    """The number of this rank, from 0."""
+    size: int
+    """The number of ranks."""
+    cores: int | None
+    """The cores that this rank may use, where ranks share a machine; None: all."""
+
+    def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
+        """Writes the sum (max, min) of x over the ranks into `out`, which may be x."""
+
+    def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
+        """The values of all ranks, on each of them. With `patient` there is no time limit: it ends
+        when all have come, or one has failed."""
+
+    def fail(self, reason: str) -> None:
+        """Lets the others know that this rank comes to no further call, and why."""
+
+
+class Lone:
+    """The only rank."""
+
+    rank, size = 0, 1
+    cores: int | None = None
+
+    def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
+        np.copyto(out, x)
+
+    def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
+        return [value]
+
+    def fail(self, reason: str) -> None:
+        """Nobody waits."""

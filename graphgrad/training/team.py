@@ -1,0 +1,170 @@
+"""Several ranks that train one run: each has a part of every batch, and all have the same state.
+
+The leader, rank 0, does what a run on one rank does: it saves, measures and reports. A follower has
+opened the same run, and waits for the number of a batch, of which it computes its part; it writes
+nothing. As the sums over ranks have the same bits everywhere, so have the states, and a checkpoint
+of the leader is that of all. Nothing in it depends on the number of ranks: a run goes on with any.
+
+No update is made before all sums over ranks are: the norm of the gradient, which a program looks at
+before it writes the state, needs them. So when a rank is lost in the middle of a step, the others
+have the state of the step before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import numpy as np
+
+from graphgrad.compile import Compiled, compile
+from graphgrad.errors import ConfigurationError, GraphgradError, RanksError
+from graphgrad.graph import Dimension, Graph
+from graphgrad.graph.digest import graph_digest
+from graphgrad.graph.dimension import named
+from graphgrad.passes.split_batch import BATCH, split_batch
+from graphgrad.ranks import Communicator
+from graphgrad.training.runs import OpenRun
+
+GUARDS = ("loss", "gradient_norm")
+"""The outputs of a step that have to be finite."""
+END = b"end"
+_AGREE, _NEXT = -1, -2
+"""The numbers of the messages between leader and followers."""
+Arrays = Mapping[str, np.ndarray]
+
+
+def need_ranks(run: OpenRun, size: int) -> None:
+    """Raises ConfigurationError for what several ranks cannot do, and DeclarationError for a graph
+    whose batch cannot be split."""
+    if run.settings.inspect_every:
+        raise ConfigurationError(
+            "figures of values are recorded by one rank only",
+            fix="--set inspect_every=0, or train on one rank",
+        )
+    if run.settings.backend != "numpy":
+        raise ConfigurationError(
+            "several ranks train on processors only", fix="--backend numpy, or one rank"
+        )
+    part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
+    split_batch(run.graph)
+
+
+class Team:
+    """One rank's part in the training of a run. Raises RanksError where another one has opened
+    another run, or uses another version of graphgrad."""
+
+    def __init__(self, run: OpenRun, communicator: Communicator) -> None:
+        settings = run.settings
+        self.communicator, self._number = communicator, run.next_batch
+        graph = split_batch(run.graph)
+        self._axes = axes_of(graph)
+        self.compiled: Compiled = compile(
+            graph,
+            guards=GUARDS,
+            fuse=settings.fuse,
+            backend=settings.backend,
+            precision=settings.precision,
+            communicator=communicator,
+        )
+        self._agree(run)
+
+    def _agree(self, run: OpenRun) -> None:
+        """Makes sure that all ranks are about to do the same."""
+        seen = self.communicator.gather(json.dumps(_described(run)).encode(), _AGREE)
+        first, *others = (json.loads(each) for each in seen)
+        for rank, other in enumerate(others, 1):
+            for what, value in first.items():
+                if other[what] != value:
+                    raise RanksError(
+                        f"rank {rank} has another {what} than rank 0: {other[what]} and {value}",
+                        fix="start all ranks with the same program, settings and data",
+                    )
+
+    def run(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The leader's results of the next batch, whose parts all ranks compute."""
+        self.communicator.gather(str(self._number).encode(), _NEXT, patient=True)
+        self._number += 1
+        return self._computed(state, feeds)
+
+    def end(self) -> None:
+        """Lets the followers go."""
+        self.communicator.gather(END, _NEXT, patient=True)
+
+    def follow(self, run: OpenRun) -> int:
+        """Computes parts of batches until the leader ends; returns their number."""
+        done = 0
+        while True:
+            word = self.communicator.gather(b"", _NEXT, patient=True)[0]
+            if word == END:
+                return done
+            self._computed(run.state, run.task.feeds(int(word)))
+            done += 1
+
+    def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
+        rank, size = self.communicator.rank, self.communicator.size
+        try:
+            return self.compiled(state, part_of(feeds, self._axes, rank, size))
+        except RanksError:
+            raise
+        except GraphgradError as error:
+            self.communicator.fail(error.problem)
+            raise
+
+
+def _described(run: OpenRun) -> dict[str, str]:
+    """What has to be equal on all ranks."""
+    state = hashlib.sha256()
+    for name in sorted(run.state):
+        state.update(np.ascontiguousarray(run.state[name]).tobytes())
+    batch = hashlib.sha256()
+    for _, value in sorted(run.task.feeds(run.next_batch).items()):
+        batch.update(np.ascontiguousarray(value).tobytes())
+    return {
+        "version of graphgrad": str(version("graphgrad")),
+        "version of NumPy": np.__version__,
+        "step": str(run.step),
+        "model": graph_digest(run.graph),
+        "state": state.hexdigest(),
+        "batch": batch.hexdigest(),
+    }
+
+
+def axes_of(graph: Graph, dimension: str = BATCH) -> dict[str, int]:
+    """The axis of each input that counts examples, where it has one."""
+    found: dict[str, int] = {}
+    for name, node in graph.inputs.items():
+        for axis, size in enumerate(node.shape):
+            if not isinstance(size, Dimension) or dimension not in str(size).split("*"):
+                continue
+            if size != named(dimension):
+                raise ConfigurationError(
+                    f"input {name!r} has an axis of {size}, which cannot be cut between examples",
+                    node.origin,
+                    f"an axis of {dimension} alone",
+                )
+            found[name] = axis
+    return found
+
+
+def part_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> dict[str, np.ndarray]:
+    """The examples of a batch that are a rank's: as equal parts as there can be, in order.
+
+    Raises ConfigurationError for a batch of fewer examples than ranks.
+    """
+    part: dict[str, np.ndarray] = {}
+    for name, value in feeds.items():
+        if name not in axes:
+            part[name] = value
+            continue
+        count = value.shape[axes[name]]
+        if count < size:
+            raise ConfigurationError(
+                f"a batch of {count} examples has no part for each of {size} ranks",
+                fix="larger batches, or fewer ranks",
+            )
+        rows = slice(rank * count // size, (rank + 1) * count // size)
+        part[name] = value[(slice(None),) * axes[name] + (rows,)]
+    return part

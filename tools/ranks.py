@@ -1,0 +1,139 @@
+"""Starts the ranks of `graphgrad train --ranks N`, and is what a rank beside the first one runs.
+
+The first rank is the command itself. The others are started as
+
+    python -m graphgrad.tools.ranks MEMORY RANK RANKS CORES
+
+with a file of shared memory, in which the first one tells them the run. What they write is in the
+run's folder, `rank-1.log` and so on. They end when the first one does, in whatever way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from graphgrad.errors import ConfigurationError, GraphgradError
+from graphgrad.loops.threads import usable_cores
+from graphgrad.models import BUILTIN
+from graphgrad.ranks import Communicator, Shared, create
+from graphgrad.training.runs import OpenRun, open_run
+from graphgrad.training.team import Team, need_ranks
+
+OPENED = -3
+"""The number of the message that says which run it is."""
+LATEST = 20.0
+"""Seconds in which a rank that was told to end does so."""
+
+
+@contextlib.contextmanager
+def team_of(run: OpenRun, size: int, time_limit: float) -> Iterator[Team | None]:
+    """The team that trains a run: its other ranks are started, and end with the block."""
+    if size < 1:
+        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
+    if size == 1:
+        yield None
+        return
+    need_ranks(run, size)
+    memory = create(size)
+    cores = max(1, usable_cores() // size)
+    followers: list[subprocess.Popen[bytes]] = []
+    try:
+        for rank in range(1, size):
+            followers.append(_start(memory, rank, size, cores, run.folder.path))
+        leader = Shared(
+            memory, 0, size, time_limit, lambda rank: followers[rank - 1].poll() is None, cores
+        )
+        try:
+            leader.gather(json.dumps(_opening(run, time_limit)).encode(), OPENED, patient=True)
+            memory.unlink()
+            with threadpool_limits(cores, "blas"):
+                team = Team(run, leader)
+                yield team
+                team.end()
+        except BaseException as error:
+            leader.fail(f"{type(error).__name__}: {error}"[:1000])
+            raise
+    finally:
+        memory.unlink(missing_ok=True)
+        for follower in followers:
+            _ended(follower)
+
+
+def _start(memory: Path, rank: int, size: int, cores: int, folder: Path) -> subprocess.Popen[bytes]:
+    words = [str(memory), str(rank), str(size), str(cores)]
+    environment = dict(os.environ)
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        environment[name] = str(cores)
+    with open(folder / f"rank-{rank}.log", "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "graphgrad.tools.ranks", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the first rank, which ends the others
+        )
+
+
+def _opening(run: OpenRun, time_limit: float) -> dict[str, Any]:
+    """What a rank needs to open the run as the first one has it."""
+    kept = run.before.settings
+    values = {k: v for k, v in run.configuration.settings.items() if kept.get(k) != v}
+    return {
+        "run": str(run.folder.path.absolute()),
+        "values": values,
+        "step": run.step,
+        "model": run.model.name if run.model.digest else None,
+        "time_limit": time_limit,
+    }
+
+
+def _ended(follower: subprocess.Popen[bytes]) -> None:
+    try:
+        follower.wait(LATEST)
+    except subprocess.TimeoutExpired:
+        follower.kill()
+        follower.wait()
+
+
+def follow(communicator: Communicator) -> int:
+    """Opens the run that the first rank says, and computes its parts of batches."""
+    opening = json.loads(communicator.gather(b"", OPENED, patient=True)[0])
+    try:
+        run = open_run(
+            opening["run"], BUILTIN, opening["values"], opening["step"], opening["model"]
+        )
+        team = Team(run, communicator)
+        print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
+        done = team.follow(run)
+    except GraphgradError as error:
+        communicator.fail(error.problem)
+        raise
+    print(f"rank {communicator.rank}: {done} parts of batches computed", flush=True)
+    return 0
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs a rank that `team_of` has started; 0 where all went well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    memory, rank, size, cores = words
+    communicator = Shared(memory, int(rank), int(size), cores=int(cores))
+    try:
+        return follow(communicator)
+    except GraphgradError as error:
+        print(f"rank {rank}: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
