@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -82,7 +83,7 @@ class Started:
         return self._results
 
 
-class Program(Single, Displayed):
+class Program(Single, Displayed, ABC):
     """A compiled graph for one set of sizes: `outputs = program(state, x=…, y=…)`.
 
     `source` is its text, `kernels` are the texts of its kernels by name, `line_of` is the line of a
@@ -121,6 +122,7 @@ class Program(Single, Displayed):
         """The line of `source`, from 1, that computes the node; None if there is none."""
         return self._lines.get(node)
 
+    @abstractmethod
     def __call__(
         self, state: Mapping[str, np.ndarray] | None = None, /, **inputs: ArrayLike
     ) -> dict[str, np.ndarray]:
@@ -131,7 +133,6 @@ class Program(Single, Displayed):
         the graph, `DeclarationError` for wrong shapes or dtypes, and `NonFiniteError`, before any
         state is written, if a guard is not finite.
         """
-        raise NotImplementedError
 
     def prepare(self, /, **inputs: ArrayLike) -> Prepared:
         """Checks the inputs of a run that is to come, and has them copied to where they are read,

@@ -321,3 +321,12 @@ def test_a_run_allocates_no_large_array():
         tracemalloc.stop()
     assert run.plan.arena_bytes > 2 * size * size * 4
     assert peak < size * size  # a quarter of one array; rows of a reduction are smaller
+
+
+def test_a_backend_whose_program_cannot_run_has_no_programs():
+    class Idle(Program):
+        pass
+
+    found = program(Graph({"y": gg.tanh(gg.input("x", 3))}))
+    with pytest.raises(TypeError, match=r"abstract.*__call__"):
+        Idle(found.plan, found.source, found.kernels, {})

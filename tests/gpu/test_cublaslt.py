@@ -152,6 +152,7 @@ def call(library: FakeLibrary, gemm: Gemm = GEMM, **changed: Any) -> tuple[Any, 
     workspace = int(space.ctypes.data), space.nbytes
     run = its.prepared(gemm, Addresses(**addresses), workspace, STREAM)
     wanted = left.reshape(3, 16).T @ right.reshape(4, 3).T + bias[:, None]
+    places["space"] = space  # whoever runs it holds what is read and written
     return (run, places, its), wanted
 
 
@@ -177,10 +178,10 @@ def test_a_call_is_carried_out_and_its_objects_are_freed(folder):
 )
 def test_the_stand_in_refuses_what_the_library_would(folder, changed, told):
     library = FakeLibrary(Memory())
-    (run, _, _), _ = call(library, **changed)
+    (run, places, _), _ = call(library, **changed)
     with pytest.raises(RuntimeError, match="cublasLtMatmul of fake fails with status 7"):
         run()
-    assert told in library.problem
+    assert told in library.problem and len(places) == 5
 
 
 def test_the_stand_in_refuses_arguments_of_other_types():

@@ -6,7 +6,7 @@ from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.models import BUILTIN, builtin_recipe, gpt, recipe_names
 from graphgrad.training.recipe import model_of_recipe, read_recipe
 
-OURS = ("names", "multi30k-raw")
+OURS = ("names", "multi30k-raw", "python-text", "shakespeare-char-fast")
 """Recipes whose results nobody else has published."""
 GOOD = """
 model = "gpt"

@@ -15,7 +15,8 @@ extern "C" __global__ void __launch_bounds__(1024) kernel(
         for (; part + 8 <= last; part += 8) {  // 8 on their way at once
             $element next[8];
 #pragma unroll
-            for (int each = 0; each < 8; ++each) next[each] = of_parts[(part + each) * columns + column];
+            for (int each = 0; each < 8; ++each)
+                next[each] = of_parts[(part + each) * columns + column];
 #pragma unroll
             for (int each = 0; each < 8; ++each) add_exactly(total, lost, next[each]);
         }
