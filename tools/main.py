@@ -39,6 +39,7 @@ from graphgrad.tools import (
     translate,
     watch,
 )
+from graphgrad.tools.ranks import RANKS_LOST
 from graphgrad.tools.streams import abandon, output_failure, standard_streams, tell
 
 COMMANDS: Mapping[str, ModuleType] = {
@@ -64,9 +65,6 @@ COMMANDS: Mapping[str, ModuleType] = {
     "export": export,
     "recipes": recipes,
 }
-
-RANKS_LOST = 75
-"""The exit code of a training that has lost a rank: it can be started again."""
 
 DESCRIPTION = """graphgrad declares a model as a static graph, derives its deltas as nodes of the
 same graph, optimises and compiles it, trains it, and shows the value and the delta of every node.

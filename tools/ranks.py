@@ -5,7 +5,9 @@ The first rank is the command itself. The others are started as
     python -m graphgrad.tools.ranks MEMORY RANK RANKS CORES
 
 with a file of shared memory, in which the first one tells them the run. What they write is in the
-run's folder, `rank-1.log` and so on. They end when the first one does, in whatever way.
+run's folder, `rank-1.log` and so on. They end when the first one does, in whatever way. Ranks that
+`mpiexec -n N graphgrad train …` has started find each other by MPI and are the same command: the
+first one does what it says, the others follow.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,15 @@ from threadpoolctl import threadpool_limits
 from graphgrad.errors import ConfigurationError, GraphgradError
 from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
-from graphgrad.ranks import Communicator, Shared, create
+from graphgrad.ranks import Communicator, Mpi, Shared, create, ranks_of_mpi
 from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.team import Team, need_ranks
 
 OPENED = -3
 """The number of the message that says which run it is."""
+RANKS_LOST = 75
+"""The exit code of a training that has lost a rank: it can be started again."""
+TeamOfRun = Callable[[OpenRun], contextlib.AbstractContextManager[Team | None]]
 LATEST = 20.0
 """Seconds in which a rank that was told to end does so."""
 
@@ -53,20 +58,34 @@ def team_of(run: OpenRun, size: int, time_limit: float) -> Iterator[Team | None]
         leader = Shared(
             memory, 0, size, time_limit, lambda rank: followers[rank - 1].poll() is None, cores
         )
-        try:
-            leader.gather(json.dumps(_opening(run, time_limit)).encode(), OPENED, patient=True)
+        with leading(run, leader) as team:
             memory.unlink()
-            with threadpool_limits(cores, "blas"):
-                team = Team(run, leader)
-                yield team
-                team.end()
-        except BaseException as error:
-            leader.fail(f"{type(error).__name__}: {error}"[:1000])
-            raise
+            yield team
     finally:
         memory.unlink(missing_ok=True)
         for follower in followers:
             _ended(follower)
+
+
+@contextlib.contextmanager
+def leading(run: OpenRun, leader: Communicator) -> Iterator[Team]:
+    """The team of a leader whose followers wait for a run: they open it, and end with the block."""
+    with told(leader), threadpool_limits(leader.cores, "blas"):
+        leader.gather(json.dumps(_opening(run)).encode(), OPENED, patient=True)
+        team = Team(run, leader)
+        yield team
+        team.end()
+
+
+@contextlib.contextmanager
+def told(communicator: Communicator) -> Iterator[None]:
+    """Lets the other ranks know what ends this one."""
+    try:
+        yield
+    except BaseException as error:
+        problem = error.problem if isinstance(error, GraphgradError) else str(error)
+        communicator.fail(f"{type(error).__name__}: {problem}")
+        raise
 
 
 def _start(memory: Path, rank: int, size: int, cores: int, folder: Path) -> subprocess.Popen[bytes]:
@@ -85,7 +104,7 @@ def _start(memory: Path, rank: int, size: int, cores: int, folder: Path) -> subp
         )
 
 
-def _opening(run: OpenRun, time_limit: float) -> dict[str, Any]:
+def _opening(run: OpenRun) -> dict[str, Any]:
     """What a rank needs to open the run as the first one has it."""
     kept = run.before.settings
     values = {k: v for k, v in run.configuration.settings.items() if kept.get(k) != v}
@@ -94,7 +113,6 @@ def _opening(run: OpenRun, time_limit: float) -> dict[str, Any]:
         "values": values,
         "step": run.step,
         "model": run.model.name if run.model.digest else None,
-        "time_limit": time_limit,
     }
 
 
@@ -109,30 +127,43 @@ def _ended(follower: subprocess.Popen[bytes]) -> None:
 def follow(communicator: Communicator) -> int:
     """Opens the run that the first rank says, and computes its parts of batches."""
     opening = json.loads(communicator.gather(b"", OPENED, patient=True)[0])
-    try:
-        run = open_run(
-            opening["run"], BUILTIN, opening["values"], opening["step"], opening["model"]
-        )
+    with told(communicator), threadpool_limits(communicator.cores, "blas"):
+        values, step, model = (opening[name] for name in ("values", "step", "model"))
+        run = open_run(opening["run"], BUILTIN, values, step, model)
         team = Team(run, communicator)
         print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
         done = team.follow(run)
-    except GraphgradError as error:
-        communicator.fail(error.problem)
-        raise
     print(f"rank {communicator.rank}: {done} parts of batches computed", flush=True)
     return 0
 
 
-def main(words: Sequence[str]) -> int:
-    """Runs a rank that `team_of` has started; 0 where all went well."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    memory, rank, size, cores = words
-    communicator = Shared(memory, int(rank), int(size), cores=int(cores))
+def followed(communicator: Communicator) -> int:
+    """Follows until the end, and says what went wrong; the exit code of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first rank answers Ctrl-C, for all
     try:
         return follow(communicator)
     except GraphgradError as error:
-        print(f"rank {rank}: {error}", file=sys.stderr, flush=True)
+        print(f"rank {communicator.rank}: {error}", file=sys.stderr, flush=True)
         return 2
+
+
+def of_mpiexec(asked: int, time_limit: float) -> Mpi | None:
+    """The connection to the ranks that mpiexec has started; None in a process that runs alone."""
+    size = ranks_of_mpi()
+    if size == 1:
+        return None
+    if asked != 1:
+        raise ConfigurationError(
+            f"mpiexec has started {size} ranks, and --ranks asks for {asked} more processes",
+            fix="leave --ranks out",
+        )
+    return Mpi(time_limit, usable_cores())
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs a rank that `team_of` has started; 0 where all went well."""
+    memory, rank, size, cores = words
+    return followed(Shared(memory, int(rank), int(size), cores=int(cores)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import textwrap
 from pathlib import Path
 
 from graphgrad.checks.lint import warnings_of
-from graphgrad.errors import ConfigurationError
+from graphgrad.errors import ConfigurationError, RanksError
 from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
@@ -21,7 +21,15 @@ from graphgrad.ranks import TIME_LIMIT
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
-from graphgrad.tools.ranks import team_of
+from graphgrad.tools.ranks import (
+    RANKS_LOST,
+    TeamOfRun,
+    followed,
+    leading,
+    of_mpiexec,
+    team_of,
+    told,
+)
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
@@ -171,10 +179,26 @@ def run(arguments: argparse.Namespace) -> int:
         return _list_settings(arguments)
     if arguments.fast_dev_run:
         return _fast_run(arguments)
+    mpi = of_mpiexec(arguments.ranks, arguments.time_limit)
+    if mpi is None:
+        return _run(arguments, lambda run: team_of(run, arguments.ranks, arguments.time_limit))
+    if mpi.rank:
+        return followed(mpi)
+    try:
+        with told(mpi):
+            return _run(arguments, lambda run: leading(run, mpi))
+    except RanksError as error:
+        tell(f"graphgrad train: {error}")
+        mpi.abort(RANKS_LOST)
+        raise
+
+
+def _run(arguments: argparse.Namespace, team_of_run: TeamOfRun) -> int:
+    """Opens the run and trains it, by the team that the function gives for it."""
     opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
     shown = Progress(opened.settings.steps, opened.step)
     try:
-        return _trained(opened, shown, arguments.verify, arguments.ranks, arguments.time_limit)
+        return _trained(opened, shown, arguments.verify, team_of_run)
     finally:
         if shown.failure is not None:
             abandon(sys.stdout)
@@ -226,7 +250,7 @@ def _as_typed(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _trained(opened: OpenRun, shown: Progress, verify: bool, ranks: int, time_limit: float) -> int:
+def _trained(opened: OpenRun, shown: Progress, verify: bool, team_of_run: TeamOfRun) -> int:
     """Trains and says what becomes of it; nothing that the output refuses stops the run."""
     folder = shlex.quote(str(opened.folder.path))
     check_settings(opened)
@@ -244,7 +268,7 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool, ranks: int, time_li
     if opened.step == opened.settings.steps:
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
-    with team_of(opened, ranks, time_limit) as team:
+    with team_of_run(opened) as team:
         outcome = train(opened, shown, verify, team=team)
     if outcome.ending == "interrupted":
         shown.message(
