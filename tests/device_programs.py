@@ -41,10 +41,12 @@ def device_program(
     joined: bool = True,
     epilogues: bool = True,
     precision: str = "fp32",
+    tensor_cores: bool = True,
     **sizes: int,
 ) -> DeviceProgram:
     """The program of a graph for a device."""
-    return lower(device_plan(graph, guards, epilogues, precision, **sizes), joined)
+    plan = device_plan(graph, guards, epilogues, precision, **sizes)
+    return lower(plan, joined, on_tensor_cores=lambda: tensor_cores)
 
 
 def device_of(programs: Iterable[DeviceProgram], *flags: str) -> Device:

@@ -52,7 +52,7 @@ def _delta_all_reduce(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Nod
     delta_formula="Σ over ranks of δ",
     samples=(
         sample(real(3, 4), kind=SUM, number=0),
-        sample(real(), real(2), kind=SUM, number=1),
+        sample(real(), integer(below=9), kind=SUM, number=1),
         sample(real(0, 3), kind=SUM, number=2),
     ),
     collective=True,

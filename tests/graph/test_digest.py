@@ -17,11 +17,14 @@ def network(factor=0.3125, label="w", initial=0.0, axis=1, table=(1.0, 2.0), nam
     w = gg.parameter(label, (3, 2), initial=initial)
     y = gg.tanh(x @ w * factor + np.array(table, np.float32))
     loss = gg.sum(gg.softmax(y, axis=axis))
-    return gg.Graph({name: y, "loss": loss}, updates={w: w * 0.5})
+    return gg.Graph({name: y, "loss": loss}, updates={w: w * 0.4375})
 
 
 def test_the_name_that_a_number_was_given_first_does_not_count():
-    kept = [gg.constant(0.3125, name="five sixteenths"), gg.constant(0.5, name="half")]
+    kept = [
+        gg.constant(0.3125, name="five sixteenths"),
+        gg.constant(0.4375, name="seven sixteenths"),
+    ]
     first = network()
     text, digest = str(first), graph_digest(first)
     del first, kept

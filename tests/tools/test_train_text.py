@@ -63,7 +63,7 @@ def test_files_of_every_part_are_options_and_are_described_before_the_start(line
         r"held out: 2 pairs for validation \(valid.tsv\), 4 for test \(test.en and test.de\)",
         r"vocabulary: 7\d source and 6\d target tokens \(words\); unknown in validation: .*%",
         r"batches: \d+ an epoch, of at most 120 tokens; \d+\.\d% is padding",
-        r"programs: [23] for training steps, one for each shape of a batch; 2 for the loss of .*",
+        r"programs: \d+ in the whole run: [23] for training steps, one for each .*",
         r"memory: .*iB, of which parameters and moments take .*iB and a step .*iB",
         r"figures: bleu is sacrebleu's nrefs:1\|.*tok:13a.*",
     ):
