@@ -76,9 +76,10 @@ def test_training_steps_are_those_of_one_process(model):
     task = module.task(settings, {})
     graph = task.step(task.graph, settings)
     batches, state = [task.feeds(number) for number in range(2)], gg.initial_state(graph, 0)
-    wanted = alone(graph, batches, state, fuse=True)
+    fuse = model != "transformer"  # whose kernels take seconds to compile
+    wanted = alone(graph, batches, state, fuse=fuse)
     for cuts in ([2], [1, 3]) if model == "attention" else ([1, 3],):
-        agree(on_ranks(graph, batches, cuts, state, fuse=True), wanted)
+        agree(on_ranks(graph, batches, cuts, state, fuse=fuse), wanted)
 
 
 def test_the_delta_of_a_parameter_is_sent_once_in_few_messages():
