@@ -78,6 +78,14 @@ def leading(run: OpenRun, leader: Communicator) -> Iterator[Team]:
 
 
 @contextlib.contextmanager
+def team_of_mpi(run: OpenRun, leader: Mpi) -> Iterator[Team]:
+    """The team of the ranks that mpiexec has started."""
+    need_ranks(run, leader.size)
+    with leading(run, leader) as team:
+        yield team
+
+
+@contextlib.contextmanager
 def told(communicator: Communicator) -> Iterator[None]:
     """Lets the other ranks know what ends this one."""
     try:

@@ -25,9 +25,9 @@ from graphgrad.tools.ranks import (
     RANKS_LOST,
     TeamOfRun,
     followed,
-    leading,
     of_mpiexec,
     team_of,
+    team_of_mpi,
     told,
 )
 from graphgrad.tools.streams import abandon, say, tell
@@ -186,7 +186,7 @@ def run(arguments: argparse.Namespace) -> int:
         return followed(mpi)
     try:
         with told(mpi):
-            return _run(arguments, lambda run: leading(run, mpi))
+            return _run(arguments, lambda run: team_of_mpi(run, mpi))
     except RanksError as error:
         tell(f"graphgrad train: {error}")
         mpi.abort(RANKS_LOST)

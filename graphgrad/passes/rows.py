@@ -15,7 +15,6 @@ from graphgrad.ops import (
     broadcast_to,
     concatenate,
     cross_entropy,
-    dot_product_attention,
     gather,
     log_softmax,
     logsumexp,
@@ -55,6 +54,14 @@ def need_rows(node: Node, axes: Axes, axis: int) -> None:
     if rule is None:
         raise ValueError("how it treats the examples of a batch is not known")
     rule(node, axes, axis)
+
+
+def need_pairs(heads: Sequence[Node], axes: Axes) -> None:
+    """Raises ValueError unless heads that are combined element by element have the examples at the
+    same place, counted from the last axis, as they are broadcast."""
+    places = {its - head.rank for head, its in zip(heads, axes, strict=True) if its is not None}
+    if len(places) > 1:
+        raise ValueError(TWO_AXES)
 
 
 def inner_axis(node: Node, side: int) -> int:
@@ -121,11 +128,6 @@ def _multiplied(node: Node, axes: Axes, axis: int) -> None:
         raise ValueError(TWO_AXES)
 
 
-def _attended(node: Node, axes: Axes, axis: int) -> None:
-    if axis != 0 or {*axes[:3]} != {0} or {*axes[3:]} - {0, None}:
-        raise ValueError("queries, keys and values are not of the same examples")
-
-
 RULES: Mapping[Operation, Rule] = {
     **dict.fromkeys((copy, broadcast_to), _aligned),
     **dict.fromkeys((transpose, checked), _moved),
@@ -137,5 +139,4 @@ RULES: Mapping[Operation, Rule] = {
     concatenate: _joined,
     gather: _looked_up,
     matmul: _multiplied,
-    dot_product_attention: _attended,
 }

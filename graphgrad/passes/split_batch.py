@@ -56,7 +56,7 @@ from graphgrad.ops import sum as total
 from graphgrad.ops.collectives import MAX, MIN, SUM, sum_of_lower_ranks
 from graphgrad.ops.random import dropout_mask_of_part
 from graphgrad.passes.order_collectives import BUCKET_BYTES, in_order
-from graphgrad.passes.rows import TWO_AXES, inner_axis, need_rows
+from graphgrad.passes.rows import TWO_AXES, inner_axis, need_pairs, need_rows
 
 BATCH = "batch"
 """The dimension that counts examples, where nothing else is said."""
@@ -211,6 +211,7 @@ class _Splitter:
         if operation is mean and first in old.attributes["axes"]:
             return self.mean(old, heads[0])
         if operation in REDUCTIONS:
+            need_pairs(heads, axes)
             return self.summed(with_heads(old, heads), REDUCTIONS[operation])
         inner = operation is matmul and axes == [inner_axis(old, side) for side in (0, 1)]
         if inner or (operation is scatter_add and None not in axes):

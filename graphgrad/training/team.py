@@ -73,7 +73,8 @@ class Team:
 
     def _agree(self, run: OpenRun) -> None:
         """Makes sure that all ranks are about to do the same."""
-        seen = self.communicator.gather(json.dumps(_described(run)).encode(), _AGREE)
+        own = json.dumps(_described(run)).encode()
+        seen = self.communicator.gather(own, _AGREE, patient=True)  # reading data takes its time
         first, *others = (json.loads(each) for each in seen)
         for rank, other in enumerate(others, 1):
             for what, value in first.items():

@@ -138,6 +138,14 @@ REFUSED = {
     "variance": (lambda x, w: gg.variance(x, axis=0), "otherwise than by a sum"),
     "pairs": (lambda x, w: x @ x.T, "two axes"),
     "pairs of rows": (lambda x, w: x[:, None, :] - x[None, :, :], "two axes"),
+    "errors of pairs": (
+        lambda x, w: gg.half_squared_error(x[:, 0], x[:, 1][:, None]),
+        "two axes",
+    ),
+    "attention": (
+        lambda x, w: gg.dot_product_attention(x[:, None], x[:, None], x[:, None]),
+        "is not known",
+    ),
     "some examples": (lambda x, w: x[1:], "is not proportional"),
     "numbers": (lambda x, w: x[:, 0] * gg.cast(gg.iota(x.shape[0]), "float64"), "counts examples"),
     "other rows": (lambda x, w: gg.gather(x, gg.cast(x[:, 0], "int32")), "rows of other examples"),

@@ -90,8 +90,10 @@ def test_a_training_under_mpiexec_is_the_training_of_one(tmp_path, capsys):
 def test_an_error_of_the_first_rank_ends_all(tmp_path):
     done = on_ranks(2, "-m", "graphgrad.tools.main", "train", "no_such_model")
     assert done.returncode != 0 and "there is no model" in done.stderr
-    done = on_ranks(2, "-m", "graphgrad.tools.main", "train", "attention", "--ranks", "3")
-    assert "mpiexec has started 2 ranks" in done.stderr
+    words = ["-m", "graphgrad.tools.main", "train", "attention", "--run", str(tmp_path / "run")]
+    assert "mpiexec has started 2 ranks" in on_ranks(2, *words, "--ranks", "3").stderr
+    done = on_ranks(2, *words, "--inspect-every", "2")
+    assert done.returncode != 0 and "recorded by one rank only" in done.stderr
 
 
 def test_a_process_that_runs_alone_is_one_rank(monkeypatch):
