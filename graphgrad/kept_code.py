@@ -84,12 +84,12 @@ def _key(folder: Path) -> bytes | None:
 @cache
 def _prune(folder: Path) -> None:
     """Lets the oldest files go where there are too many; once a process, before its first write."""
-    with suppress(OSError):
-        written = sorted(
-            (entry.stat(follow_symlinks=False).st_mtime, entry.path)
-            for entry in os.scandir(folder)
-            if entry.name != _KEY
-        )
-        for _, path in written[: max(0, len(written) - KEPT)]:
+    written = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
             with suppress(OSError):  # another process may be at the same
-                os.unlink(path)
+                if entry.name != _KEY:
+                    written.append((entry.stat(follow_symlinks=False).st_mtime, entry.path))
+    for _, path in sorted(written)[: max(0, len(written) - KEPT)]:
+        with suppress(OSError):
+            os.unlink(path)

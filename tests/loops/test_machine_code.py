@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +241,29 @@ def test_the_oldest_files_go_where_there_are_too_many(
     assert left - {Adding(40).file(code, folder)} <= newest
     assert Adding(41).result(code) == 141  # once a process: what it writes itself stays
     assert Adding(40).file(code, folder) in kept(folder)
+
+
+def test_a_file_that_another_process_removes_meanwhile_is_passed_over(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_code, "KEPT", 4)
+    assert kernel_folder() == folder
+    for number in range(9):
+        (folder / f"f{number}.o").write_bytes(b"")
+        os.utime(folder / f"f{number}.o", (1e9 + number, 1e9 + number))
+    scan = os.scandir
+
+    @contextlib.contextmanager
+    def listed(path: Path) -> Iterator[list[os.DirEntry[str]]]:
+        with scan(path) as entries:
+            found = list(entries)
+        (folder / "f3.o").unlink()
+        yield found
+
+    monkeypatch.setattr(kept_code.os, "scandir", listed)
+    assert Adding(43).result(Code()) == 143
+    monkeypatch.undo()
+    assert len(kept(folder)) == 5 and folder / "f8.o" in kept(folder)
 
 
 def test_a_folder_with_room_keeps_everything(folder: Path) -> None:
