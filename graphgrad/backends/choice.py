@@ -15,6 +15,7 @@ from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
 from graphgrad.backends.numpy import lower
+from graphgrad.backends.numpy.product_groups import own_products
 from graphgrad.backends.program import Program
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
@@ -55,7 +56,7 @@ class NumpyBackend:
         self._workspaces, self._communicator = Workspaces(), communicator
 
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
-        return groups
+        return own_products(schedule, groups, lambda shape: shape.operations >= 1e6)
 
     def lower(self, plan: Plan) -> Program:
         return lower(plan, workspaces=self._workspaces, communicator=self._communicator)

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from graphgrad.loops.expressions import definition_of
+from graphgrad.loops.expressions import definition_of, symbols_of
 from graphgrad.loops.language import Function
 from graphgrad.loops.machine_code import machine_code
 from graphgrad.loops.translate import translate_function
@@ -37,6 +37,10 @@ def compile_function(function: Function, **types: str) -> Callable[..., Any]:
     `LoopError` if the function is not written in the language.
     """
     definition = definition_of(function)
+    for other in symbols_of(function).values():
+        if isinstance(other, Function) and other.separate and other is not function:
+            if f"{other.name}(" in ast.unparse(definition) and function.generated is None:
+                compile_function(other)  # its callers are linked against it
     key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
     name = machine_code().name_of(f"{translator_digest()} {key}")
     symbol = function.symbol if function.separate else name

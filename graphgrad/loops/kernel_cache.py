@@ -34,6 +34,8 @@ _SYMBOLS: Mapping[str, Symbol] = {
     "fill_mask_float64": philox.fill_mask_float64,
     "multiply_tile": products.multiply_tile,
     "multiply_columns": products.multiply_columns,
+    "multiply_rows": products.multiply_rows,
+    "product_memory": products.product_memory,
     "inf": Literal(INFINITY),
     "nan": Literal(NAN),
 }

@@ -27,7 +27,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from graphgrad.backends.arguments import LoopText
 from graphgrad.backends.numpy.loop_text import LoopTextCache
+from graphgrad.backends.numpy.product_groups import ProductGroup
+from graphgrad.backends.numpy.product_text import ProductTextCache, ReadProduct, render_product
 from graphgrad.backends.source import KernelCall, Source
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node, Operation, TensorType, constant
@@ -55,7 +58,7 @@ class _ProgramRenderer:
         self.scratch_bound: set[str] = set()
         self.guarded = False
         self.layouts = plan.layouts
-        self.loop_texts = LoopTextCache()
+        self.loop_texts, self.product_texts = LoopTextCache(), ProductTextCache()
         self.calls: list[KernelCall] = []
         self.line_positions: list[tuple[Node, bool, int]] = []
         """(node, whether its line is in `run`, the line's index there)."""
@@ -71,7 +74,9 @@ class _ProgramRenderer:
                 self._constant(node)
         for number, step in enumerate(plan.steps):
             self._guards(number)
-            if step.group.nest is None:
+            if isinstance(step.group, ProductGroup):
+                self._product_step(step, step.group)
+            elif step.group.nest is None:
                 self._views_before(step.group.inputs)
                 self._step(step)
             else:
@@ -144,7 +149,22 @@ class _ProgramRenderer:
         """Adds the call of a kernel: the rows of the call table that it runs."""
         number = {node: number for number, node in enumerate(nest.nodes)} if step.in_place else {}
         in_place = {number[output]: number[head] for output, head in step.in_place.items()}
-        kernel = self.loop_texts.render(nest.loops, in_place)
+        self._call(step, nest, self.loop_texts.render(nest.loops, in_place))
+
+    def _product_step(self, step: Step, group: ProductGroup) -> None:
+        """Adds the call of a kernel that computes products."""
+        nest = group.nest
+        if nest is None:
+            (product,) = group.products
+            self._call(step, None, render_product(product.shape.rows, product.shape.c_row))
+            return
+        number = {node: number for number, node in enumerate(nest.nodes)}
+        in_place = {number[output]: number[head] for output, head in step.in_place.items()}
+        read = [ReadProduct(number[its.read_as], its.stored) for its in group.products]
+        self._call(step, nest, self.product_texts.render(nest.loops, in_place, read))
+
+    def _call(self, step: Step, nest: LoopNest | None, kernel: LoopText) -> None:
+        """Adds the call of a kernel."""
         call = KernelCall(step, nest, kernel, self.calls[-1].end_row if self.calls else 0)
         self.calls.append(call)
         name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
@@ -166,7 +186,9 @@ class _ProgramRenderer:
             shown(node) + (f" (in place of {shown(heads[node])})" if node in heads else "")
             for node in group.outputs
         ]
-        inputs = ", ".join(map(shown, call.nest.inputs)) or "nothing"
+        nest = None if isinstance(group, ProductGroup) else call.nest
+        read = group.inputs if nest is None else nest.inputs
+        inputs = ", ".join(map(shown, read)) or "nothing"
         count = "1 node" if len(group.nodes) == 1 else f"{len(group.nodes)} nodes"
         return f"{count} for {', '.join(outputs)} from {inputs}"
 
