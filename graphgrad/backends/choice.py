@@ -14,14 +14,14 @@ from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
-from graphgrad.backends.numpy import lower
-from graphgrad.backends.numpy.product_groups import own_products
+from graphgrad.backends.numpy import COMPILES, Rates, lower, threads_of, with_own_products
 from graphgrad.backends.program import Program
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.errors import ConfigurationError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
+from graphgrad.options import Options
 from graphgrad.plan import Plan
 from graphgrad.ranks import Communicator
 from graphgrad.schedule import Schedule
@@ -32,8 +32,8 @@ State = Mapping[str, np.ndarray]
 class Backend(Room, Protocol):
     """What runs the programs of one graph; they share its memory."""
 
-    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
-        """The groups of a plan, with those joined that are one launch here."""
+    def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
+        """The groups of a plan, with those joined that are one launch or one kernel here."""
 
     def lower(self, plan: Plan) -> Program:
         """The program of a plan."""
@@ -45,6 +45,10 @@ class Backend(Room, Protocol):
     def notes(self) -> tuple[str, ...]:
         """What has been found of it by now that its user should know."""
 
+    @property
+    def rates(self) -> Rates | None:
+        """By which products were given to our own kernels or to a library, if any were."""
+
 
 class NumpyBackend:
     """The processor."""
@@ -52,11 +56,21 @@ class NumpyBackend:
     place, unchecked = "this machine", UNCHECKED
     notes: tuple[str, ...] = ()
 
-    def __init__(self, communicator: Communicator | None = None) -> None:
-        self._workspaces, self._communicator = Workspaces(), communicator
+    def __init__(
+        self, communicator: Communicator | None = None, rates: Rates | None = None
+    ) -> None:
+        self._workspaces, self._communicator, self._given = Workspaces(), communicator, rates
+        self.rates: Rates | None = None
 
-    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
-        return own_products(schedule, groups, lambda shape: shape.operations >= 1e6)
+    def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
+        if not (COMPILES and options.fuse and options.products):
+            return groups
+        threads = threads_of(self._communicator)
+        groups, rates = with_own_products(
+            schedule, groups, threads, self.rates or self._given, options.epilogues
+        )
+        self.rates = self.rates or rates
+        return groups
 
     def lower(self, plan: Plan) -> Program:
         return lower(plan, workspaces=self._workspaces, communicator=self._communicator)
@@ -76,6 +90,7 @@ class DeviceBackend:
     """A device with memory of its own, which the programs of all graphs share."""
 
     unchecked = 0
+    rates: Rates | None = None
 
     def __init__(self, memory: SharedMemory) -> None:
         self.memory, self._staging = memory, Staging(memory)
@@ -90,7 +105,9 @@ class DeviceBackend:
     def notes(self) -> tuple[str, ...]:
         return self.memory.attention.notes
 
-    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+    def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
+        if not options.epilogues:
+            return groups
         with self.memory.lock:
             return join_products(schedule, groups, self.memory.device.takes)
 
@@ -129,7 +146,9 @@ def need_backend(name: str) -> None:
     backend_called(name)
 
 
-def backend_called(name: str, communicator: Communicator | None = None) -> Backend:
+def backend_called(
+    name: str, communicator: Communicator | None = None, rates: Rates | None = None
+) -> Backend:
     """The backend of a name out of `BACKENDS`, for one of several ranks where they have a
     `communicator`.
 
@@ -137,7 +156,7 @@ def backend_called(name: str, communicator: Communicator | None = None) -> Backe
     use a device.
     """
     if name != "cupy":
-        return NumpyBackend(communicator)
+        return NumpyBackend(communicator, rates)
     if communicator is not None and communicator.size > 1:
         raise ConfigurationError(
             "several ranks train on processors only, so far", fix="backend numpy, or one rank"

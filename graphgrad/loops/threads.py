@@ -2,10 +2,10 @@
 
 Each kernel call of a program is a row of its call table: a function, the address of its arguments,
 and the number of blocks that its work is divided into. A function `f(first, last, arguments,
-thread, run)` computes the blocks from `first` to before `last`; it may use the number of the thread
+thread, run)` computes the blocks from `first` to before `last`; it may use the thread's number
 (for memory of its own) and of the run. Each thread has a share of the blocks, which it takes one by
 one from a counter, and takes from the others' when it is through. So a thread whose core is busy
-elsewhere leaves its blocks to the others, and what lies in the cache of a core is mostly used there.
+elsewhere leaves its blocks to the others, and what is in the cache of a core is mostly used there.
 Nobody waits for a thread that has not begun. The number of blocks depends on the work alone, so the
 result is the same for any number of threads.
 

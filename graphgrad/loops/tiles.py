@@ -21,9 +21,9 @@ registers, as for a transposed A or a packed panel. The call makes no copies; B 
 `Tile.rows` rows, and should lie in a near cache when there are more (a row of B every 4,096 bytes
 falls on few sets of a cache: copy such a B to rows beside each other first).
 
-Each number of C is a sum of chains of fused multiplications and additions along the inner axis, each
-of `CHAIN` steps (so an error grows with the root of few numbers), and with `add` of the number that
-was there: its bits depend on nothing else, whatever the tile and the position.
+Each number of C is a sum of chains of fused multiplications and additions along the inner axis, of
+`CHAIN` steps each (so that errors stay small), and with `add` of the number that was there: its
+bits depend on nothing else, whatever the tile and the position.
 """
 
 from __future__ import annotations

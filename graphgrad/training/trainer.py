@@ -35,6 +35,7 @@ from graphgrad.training.configuration import bindings, read_configuration, write
 from graphgrad.training.doubts import UNSHOWN, Observer, doubts_of
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
+from graphgrad.training.kept_rates import KeptRates
 from graphgrad.training.metrics_file import METRICS
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.progress import Progress
@@ -77,18 +78,20 @@ def train(
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
+    rates = KeptRates.read(run.folder)
     compiled = compile(
         run.graph,
         guards=GUARDS,
         fuse=settings.fuse,
         backend=settings.backend,
         precision=settings.precision,
+        product_rates=rates.rates,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
         verified = verify_first_step(compiled, first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in announcement(run, compiled):
+    for line in filter(None, (*announcement(run, compiled), rates.note)):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -100,7 +103,7 @@ def train(
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
         with shown, InterruptGuard() as interrupt:
-            step = _steps(run, programs, shown, interrupt, validations)
+            step = _steps(run, programs, shown, interrupt, validations, rates)
             stopped = step < settings.steps and _is_stale(run, validations)
             if stopped:
                 shown.message(_why_stopped(run, validations, step))
@@ -224,6 +227,7 @@ def _steps(
     shown: Progress,
     interrupt: InterruptGuard,
     validations: Validations,
+    rates: KeptRates,
 ) -> int:
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
@@ -231,6 +235,7 @@ def _steps(
     while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
         with _saved_if_ranks_are_lost(run, step, validations):
             done = one_step(run, programs, step, interrupt)
+        rates.keep(programs.plain)
         saved = False
         if done is None:
             break

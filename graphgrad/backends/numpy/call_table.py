@@ -16,10 +16,18 @@ from functools import partial
 import numpy as np
 
 from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
-from graphgrad.backends.numpy.product_groups import OwnProduct, ProductGroup
-from graphgrad.backends.numpy.product_text import lines_of
+from graphgrad.backends.numpy.product_table import (
+    SHARED_OPERATIONS,
+    blocks_of,
+    buffer_bytes,
+    copy_bytes,
+    is_large_product,
+    panels_of,
+    products_of,
+    thread_bytes,
+    words_of,
+)
 from graphgrad.backends.source import KernelCall
-from graphgrad.fusion.statements import block_count
 from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
     compile_add_partial_sums,
@@ -28,30 +36,10 @@ from graphgrad.loops.kernel_cache import (
     kernel_assembly,
     kernel_llvm_text,
 )
-from graphgrad.loops.library.product_words import (
-    A,
-    A_ROW,
-    A_STEP,
-    B,
-    B_COLUMN,
-    B_STEP,
-    BUFFER,
-    COLUMNS,
-    COPIED,
-    DEPTH,
-    MEMORY,
-    PANELS,
-    READY,
-    ROWS,
-    THREAD_BYTES,
-    WIDTH,
-    WORDS,
-)
+from graphgrad.loops.library.product_words import MEMORY, PANELS, READY, A, B
 from graphgrad.loops.threads import compiled_run_rows, shared_pool
-from graphgrad.loops.tiles import processor_tile
-from graphgrad.ops.contraction import matmul
 from graphgrad.ops.movement import broadcast_to
-from graphgrad.plan import Plan, Step
+from graphgrad.plan import Plan
 from graphgrad.plan.arena import aligned
 
 SHARED_FROM = 1 << 19
@@ -59,8 +47,6 @@ SHARED_FROM = 1 << 19
 OpenBLAS's threads are beside them; see loops/threads.py."""
 SHARED_ALONE = 1 << 16
 """Elements from which on kernels are shared where all large products are ours."""
-SHARED_OPERATIONS = 1 << 20
-"""Operations of a product from which on it is shared."""
 
 
 def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
@@ -104,7 +90,7 @@ class CallTable:
 
     def __post_init__(self) -> None:
         graph = self.plan.graph
-        beside = any(map(_is_large_product, self.plan.steps))
+        beside = any(map(is_large_product, self.plan.steps))
         self.shared_from = SHARED_FROM if beside else SHARED_ALONE
         leaves = [*graph.inputs.values(), *graph.states.values()]
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
@@ -113,12 +99,11 @@ class CallTable:
     def add(self, call: KernelCall) -> None:
         """Adds the rows of a call."""
         assert len(self.rows) == call.first_row
-        products = own_products_of(call)
         blocks, elements = blocks_of(call)
-        shared = elements >= self.shared_from
-        shared |= sum(its.shape.operations for its in products) >= SHARED_OPERATIONS
+        operations = sum(its.shape.operations for its in products_of(call))
+        shared = elements >= self.shared_from or operations >= SHARED_OPERATIONS
         self._add_row(compile_kernel(call.kernel.text), blocks, shared, call.kernel.arguments, call)
-        self._add_products(call, products)
+        self._add_products(call)
         for position, number in enumerate(call.partial_sums):
             node = call.values[number]
             size = 1 if node.type.size == 1 else node.type.sizes[-1]
@@ -130,29 +115,22 @@ class CallTable:
         """Bytes of the values, and of the threads."""
         return aligned(self.plan.arena_bytes) + self.threads * self.thread_bytes
 
-    def _add_products(self, call: KernelCall, products: Sequence[OwnProduct]) -> None:
-        """Adds the words of the products of a call, in the order of `product_words`."""
-        copies, buffers = len(call.partial_sums), copy_bytes(call) if products else 0
-        for product in products:
-            shape, start = product.shape, len(self.arguments)
-            words = [0] * WORDS
-            words[ROWS], words[COLUMNS], words[DEPTH] = shape.rows, shape.columns, shape.depth
-            words[A_ROW], words[A_STEP] = shape.a_row, shape.a_step
-            words[B_STEP], words[B_COLUMN] = shape.b_step, shape.b_column
-            words[WIDTH], words[COPIED] = processor_tile().columns, int(shape.copies_a)
-            words[MEMORY], words[THREAD_BYTES] = aligned(self.plan.arena_bytes), self.thread_bytes
-            words[READY], words[BUFFER] = 8 * self.flags, buffers
-            self.in_flags.append(start + READY)
+    def _add_products(self, call: KernelCall) -> None:
+        """Adds the words of the products of a call."""
+        copies, buffer = len(call.partial_sums), copy_bytes(call)
+        for product in products_of(call):
+            start, words = len(self.arguments), words_of(product.shape, self.thread_bytes, buffer)
+            words[MEMORY], words[READY] = aligned(self.plan.arena_bytes), 8 * self.flags
             self.in_arena.append(start + MEMORY)
-            if shape.copies_b:
+            self.in_flags.append(start + READY)
+            if product.shape.copies_b:
                 words[PANELS] = call.step.scratch[copies].offset
                 self.in_arena.append(start + PANELS)
                 copies += 1
-                self.flags += -(-shape.columns // processor_tile().columns)
-            if not product.stored:
-                buffers += buffer_bytes(call, product)
             for place, head in zip((A, B), product.node.heads, strict=True):
                 words[place] = self._address(head, start + place)
+            self.flags += panels_of(product.shape)
+            buffer += buffer_bytes(call, product)
             self.arguments += words
 
     def assembly(self, text: str) -> str:
@@ -217,55 +195,6 @@ class CallTable:
             return offset
         self.in_arena.append(position)
         return self.plan.places[root].offset + offset
-
-
-def _is_large_product(step: Step) -> bool:
-    """Whether a step is a product that OpenBLAS's threads share."""
-    node = step.node
-    if node.operation is not matmul or isinstance(step.group, ProductGroup):
-        return False
-    rows, columns = node.type.sizes[-2:]
-    a = node.heads[0].type.sizes
-    return 2 * rows * columns * a[-2 if node.attributes["transpose_a"] else -1] >= SHARED_OPERATIONS
-
-
-def own_products_of(call: KernelCall) -> tuple[OwnProduct, ...]:
-    """The products that a call computes."""
-    group = call.step.group
-    return group.products if isinstance(group, ProductGroup) else ()
-
-
-def blocks_of(call: KernelCall) -> tuple[int, int]:
-    """The blocks of a call's work, and its elements."""
-    if call.nest is not None:
-        return call.nest.loops.blocks, call.nest.loops.rows * call.nest.loops.columns
-    (product,) = own_products_of(call)
-    return block_count(product.shape.rows), product.shape.rows * product.shape.columns
-
-
-def buffer_bytes(call: KernelCall, product: OwnProduct) -> int:
-    """Bytes of a thread for rows of a product that is not stored."""
-    assert call.nest is not None
-    lines = lines_of(call.nest.loops, len(own_products_of(call)))
-    return aligned(4 * lines * product.shape.columns)
-
-
-def copy_bytes(call: KernelCall) -> int:
-    """Bytes of a thread for the copied rows of A; the products of a call take turns."""
-    products = own_products_of(call)
-    if call.nest is not None:
-        lines = lines_of(call.nest.loops, len(products))
-    else:
-        lines = -(-products[0].shape.rows // blocks_of(call)[0])
-    return aligned(max(its.shape.block_bytes(lines) for its in products))
-
-
-def thread_bytes(call: KernelCall) -> int:
-    """Bytes that each thread needs for a call."""
-    products = own_products_of(call)
-    if not products:
-        return 0
-    return copy_bytes(call) + sum(buffer_bytes(call, its) for its in products if not its.stored)
 
 
 class BoundCallTable:

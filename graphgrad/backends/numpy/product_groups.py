@@ -5,10 +5,10 @@ columns, its kernel can compute the product itself: some rows of it, then what t
 them, then the next rows. So bias, activation, residual, dropout, norms, the softmax and the
 cross-entropy of logits, the deltas of all these, and the update of a weight by its delta are done
 while a product's numbers are in cache; if nothing else reads the product, it is never written to
-memory. The conditions, all checked in `_eligible`:
+memory. The conditions, which `_seen_as` checks:
 
-- the region reads the product at every element of its space (the role FULL), whose columns are those
-  of the product, and which lies without gaps;
+- the region reads the product at every element of its space (the role FULL), whose columns are
+  those of the product, which lies without gaps;
 - no step between the product's place and the region's reads the product;
 - the product is one of float32 whose batches are one matrix of rows (product_shapes.py).
 
@@ -19,18 +19,14 @@ product are those of a product alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graphgrad.backends.numpy.product_shapes import ProductShape, described
 from graphgrad.fusion import Group
 from graphgrad.fusion.reading import Role
 from graphgrad.graph import Node, TensorType
-from graphgrad.ops.contraction import matmul
-from graphgrad.schedule import Layouts, Schedule
-
-Takes = Callable[[ProductShape], bool]
-"""Whether a product of this shape is computed by our own kernel."""
+from graphgrad.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,16 +48,33 @@ class ProductGroup(Group):
     products: tuple[OwnProduct, ...] = ()
 
 
-def own_products(schedule: Schedule, groups: Sequence[Group], takes: Takes) -> list[Group]:
-    """The groups, with our own products in place of those that `takes` chooses."""
-    return _Joiner(schedule, groups, takes).joined()
+def product_shapes(schedule: Schedule, groups: Sequence[Group]) -> dict[int, ProductShape]:
+    """The products that our kernels can compute, by the number of their group."""
+    found = {}
+    for number, group in enumerate(groups):
+        shape = described(group.nodes[0], schedule.layouts) if len(group.nodes) == 1 else None
+        if shape is not None:
+            found[number] = shape
+    return found
+
+
+def own_products(
+    schedule: Schedule,
+    groups: Sequence[Group],
+    shapes: Mapping[int, ProductShape],
+    joined: bool = True,
+) -> list[Group]:
+    """The groups, with our own products in place of those of `shapes`; `joined` with the regions
+    that read them."""
+    return _Joiner(schedule, groups, shapes, joined).result()
 
 
 @dataclass
 class _Joiner:
     schedule: Schedule
     groups: Sequence[Group]
-    takes: Takes
+    shapes: Mapping[int, ProductShape]
+    join: bool
     readers: dict[Node, list[int]] = field(default_factory=dict)
     """The steps that read the memory of each value, in order."""
 
@@ -73,17 +86,9 @@ class _Joiner:
         kept = (*graph.outputs.values(), *graph.updates.values(), *self.schedule.guards)
         self.kept = set(map(self.root, kept))
 
-    def joined(self) -> list[Group]:
+    def result(self) -> list[Group]:
         """The groups in order."""
-        shapes = self._shapes()
-        read_by: dict[int, list[OwnProduct]] = {}
-        for number, shape in shapes.items():
-            (product,) = self.groups[number].nodes
-            readers = self.readers.get(product, [])
-            seen = self._seen_as(product, readers[0]) if readers else None
-            if seen is not None:
-                stored = len(readers) > 1 or product in self.kept
-                read_by.setdefault(readers[0], []).append(OwnProduct(product, shape, seen, stored))
+        shapes, read_by = self.shapes, self._read_by()
         taken = {its.node for products in read_by.values() for its in products}
         result: list[Group] = []
         for number, group in enumerate(self.groups):
@@ -96,16 +101,16 @@ class _Joiner:
                 result.append(group)
         return result
 
-    def _shapes(self) -> dict[int, ProductShape]:
-        """The products that are ours, by the number of their step."""
-        found = {}
-        for number, group in enumerate(self.groups):
-            node = group.nodes[0]
-            if len(group.nodes) > 1 or node.operation is not matmul:
-                continue
-            shape = described(node, self.layouts)
-            if shape is not None and self.takes(shape):
-                found[number] = shape
+    def _read_by(self) -> dict[int, list[OwnProduct]]:
+        """The products that are joined with the region that reads them first."""
+        found: dict[int, list[OwnProduct]] = {}
+        for number, shape in self.shapes.items() if self.join else ():
+            (product,) = self.groups[number].nodes
+            readers = self.readers.get(product, [])
+            seen = self._seen_as(product, readers[0]) if readers else None
+            if seen is not None:
+                stored = len(readers) > 1 or product in self.kept
+                found.setdefault(readers[0], []).append(OwnProduct(product, shape, seen, stored))
         return found
 
     def _seen_as(self, product: Node, reader: int) -> Node | None:

@@ -29,11 +29,11 @@ FEWEST = 28
 """Rows: fewer would read all of B too often."""
 _ALONE = """def kernel(first: int64, last: int64, arguments: int64, thread: int64, run: int64):
     given = array(arguments, int64, 4)
-    height, rows, columns = given[0], given[1], given[3]
+    height, rows, c, c_row = given[0], given[1], given[2], given[3]
     for block in range(first, last):
         top = block * height
         count = min(rows, top + height) - top
-        multiply_rows(arguments + 32, top, count, given[2] + 4 * top * columns, columns, thread, run)
+        multiply_rows(arguments + 32, top, count, c + 4 * top * c_row, c_row, thread, run)
 """
 
 
@@ -53,10 +53,14 @@ def lines_of(loops: Loops, products: int) -> int:
     return -(-height // parts)
 
 
+def height_of(rows: int) -> int:
+    """The rows of a block of a product alone."""
+    return -(-rows // block_count(rows))
+
+
 def render_product(rows: int, row_distance: int) -> LoopText:
     """The kernel of one product, whose result is value 0 of its call."""
-    height = -(-rows // block_count(rows))
-    return LoopText(_ALONE, (height, rows, Address(0), row_distance))
+    return LoopText(_ALONE, (height_of(rows), rows, Address(0), row_distance))
 
 
 def render_with_products(

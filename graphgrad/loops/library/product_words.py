@@ -19,7 +19,7 @@
     BUFFER,
     WORDS,
 ) = range(17)
-"""Indices of the words: the sizes of the product; the addresses of its operands and the distances of
+"""Indices of the words: the sizes of a product; the addresses of its operands and the distances of
 their elements; the columns of a panel; where B is copied to (0: it is read as it lies), and the run
 in which each panel was; whether A is copied to the memory of the thread; the memory of the first
 thread, and the bytes that each has; the distance of a buffer for rows of the result in it."""

@@ -20,10 +20,8 @@ from graphgrad.loops.language import (
     shared_store,
 )
 from graphgrad.loops.library.product_words import (
-    A,
     A_ROW,
     A_STEP,
-    B,
     B_COLUMN,
     B_STEP,
     BUFFER,
@@ -38,6 +36,8 @@ from graphgrad.loops.library.product_words import (
     THREAD_BYTES,
     WIDTH,
     WORDS,
+    A,
+    B,
 )
 from graphgrad.loops.tiles import CHAIN, tile_text
 

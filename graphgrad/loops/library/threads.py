@@ -22,11 +22,11 @@ from graphgrad.loops.language import (
 )
 
 WAIT, POST, TRY, MUTEX, COUNT, RUNS, FUNCTION, ARGUMENTS, RUN, PLACES = range(10)
-"""Indices of a pool's words: addresses of the C library's `sem_wait`, `sem_post`, `sem_trywait`, and
+"""Indices of a pool's words: addresses of the C library's `sem_wait`, `sem_post`, `sem_trywait` and
 of the mutex; the number of workers; how many kernels ran; the kernel that is shared now, its
 arguments and its number; and the first of the places, one for each thread, the caller's first."""
 NEXT, LAST, STATE, WAKE, DONE = range(5)
-"""Indices of a place's words: the next block of its share, and the end of the share; what its worker
+"""Indices of a place's words: the next block of its share, and the share's end; what its worker
 does; the addresses of the semaphores that wake the worker, and that it posts for a caller that
 sleeps."""
 PLACE = 16
