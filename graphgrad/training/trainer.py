@@ -98,12 +98,12 @@ def train(
         if done < settings.steps:
             _keep_configuration(run)
         validations = _remove_later_steps(run, done, shown)
-        programs = _programs(run, compiled, recorder, team)
+        programs = _programs(run, compiled, recorder, team, rates)
         run = dataclasses.replace(run, state=compiled.on_device(run.state))
         for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
             run.folder.log(line)
         with shown, InterruptGuard() as interrupt:
-            step = _steps(run, programs, shown, interrupt, validations, rates)
+            step = _steps(run, programs, shown, interrupt, validations)
             stopped = step < settings.steps and _is_stale(run, validations)
             if stopped:
                 shown.message(_why_stopped(run, validations, step))
@@ -201,7 +201,11 @@ def check_settings(run: OpenRun) -> None:
 
 
 def _programs(
-    run: OpenRun, compiled: Compiled, recorder: Recorder | None, team: Team | None
+    run: OpenRun,
+    compiled: Compiled,
+    recorder: Recorder | None,
+    team: Team | None,
+    rates: KeptRates,
 ) -> Programs:
     settings = run.settings
     ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate, team)
@@ -209,7 +213,7 @@ def _programs(
     if settings.tensorboard:
         events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead, events=events)
+        return Programs(compiled, ahead, events=events, rates=rates)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -218,7 +222,7 @@ def _programs(
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, ahead, recorder, history, events)
+    return Programs(compiled, ahead, recorder, history, events, rates)
 
 
 def _steps(
@@ -227,7 +231,6 @@ def _steps(
     shown: Progress,
     interrupt: InterruptGuard,
     validations: Validations,
-    rates: KeptRates,
 ) -> int:
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
@@ -235,7 +238,6 @@ def _steps(
     while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
         with _saved_if_ranks_are_lost(run, step, validations):
             done = one_step(run, programs, step, interrupt)
-        rates.keep(programs.plain)
         saved = False
         if done is None:
             break
