@@ -206,6 +206,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     random.dropout_mask_of_part: dropout_mask_of_part,
     collectives.all_reduce: lambda x, *before, kind, number: x,
     collectives.sum_of_lower_ranks: lambda x, *before, number: 0,
+    collectives.all_reduce_start: lambda x, *before, kind, number: x,
+    collectives.wait: lambda started, *kept, number: started,
     c.softmax: special.softmax,
     c.log_softmax: special.log_softmax,
     c.standardise: standardise,
