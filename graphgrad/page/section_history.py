@@ -87,8 +87,8 @@ def _roles(
     deltas = {recorded[name]: name for name in names if name in recorded}
     pairs = [list(pair) for pair in deltas.items()]
     if graph is None:
-        order = [name for name in names if name in deltas]
-        return {"deltas": pairs, "depth": order, "following": [], "parameters": []}
+        recorded_order = [name for name in names if name in deltas]
+        return {"deltas": pairs, "depth": recorded_order, "following": [], "parameters": []}
     parts = parts_of(graph)
     forward = [node for node in graph.nodes if parts[node] == "forward"]
     order = [node for node in forward if graph.name_of(node) in deltas]
