@@ -230,6 +230,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     random.dropout_mask_of_part: dropout_mask_of_part,
     collectives.all_reduce: lambda x, *before, kind, number: x,
     collectives.sum_of_lower_ranks: lambda x, *before, number: 0,
+    collectives.all_reduce_start: lambda x, *before, kind, number: x,
+    collectives.wait: lambda started, *kept, number: started,
     shares.reduce_scatter: lambda x, *before, ranks, number: np.ravel(x),
     shares.all_gather: lambda x, *before, size, ranks, number: x,
     shares.broadcast: lambda x, *before, root, number: x,

@@ -23,7 +23,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
-from graphgrad.ranks import Communicator
+from graphgrad.ranks import Beside, Communicator
 from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
@@ -53,13 +53,14 @@ class NumpyBackend:
     notes: tuple[str, ...] = ()
 
     def __init__(self, communicator: Communicator | None = None) -> None:
-        self._workspaces, self._communicator = Workspaces(), communicator
+        self._workspaces = Workspaces()
+        self._ranks = None if communicator is None else Beside(communicator)
 
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
         return groups
 
     def lower(self, plan: Plan) -> Program:
-        return lower(plan, workspaces=self._workspaces, communicator=self._communicator)
+        return lower(plan, workspaces=self._workspaces, communicator=self._ranks)
 
     def placed(self, state: State) -> State:
         return state

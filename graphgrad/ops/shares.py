@@ -93,6 +93,7 @@ def _delta_reduce_scatter(delta: Node, y: Node, x: Node, *before: Node) -> tuple
         sample(real(5), integer(below=9), ranks=1, number=1),
     ),
     collective=True,
+    reads=1,
     takes_halves=True,
     example=("gg.reduce_scatter(x, ranks=2)", "float32[6]"),
 )
@@ -147,6 +148,7 @@ def _delta_all_gather(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Nod
         sample(real(5), integer(below=9), size=5, ranks=1, number=1),
     ),
     collective=True,
+    reads=1,
     takes_halves=True,
     example=("gg.all_gather(gg.reduce_scatter(x, ranks=2), 12, ranks=2)", "float32[12]"),
 )
@@ -200,6 +202,7 @@ def _delta_broadcast(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Node
         sample(real(), integer(below=9), root=0, number=1),
     ),
     collective=True,
+    reads=1,
     example=("gg.broadcast(x)", "float32[3, 4]"),
 )
 def broadcast(

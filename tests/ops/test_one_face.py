@@ -62,7 +62,8 @@ def test_the_operation_of_a_node_is_what_was_called(operation):
 def test_every_operation_is_public_or_used_inside_only():
     inside = {operation.name for operation in {*ops.ALL_OPERATIONS, *LEAVES} - {*PUBLIC}}
     attention = {"attention_delta", "attention_statistics"}
-    ranks = {"dropout_mask_of_part", "sum_of_lower_ranks", "rank_number", "share", "share_sums"}
+    ranks = {"dropout_mask_of_part", "sum_of_lower_ranks", "all_reduce_start", "wait"}
+    ranks |= {"rank_number", "share", "share_sums"}
     assert inside == {"checked", "copy", "unslice", "unslice_all"} | attention | ranks
 
 

@@ -155,8 +155,6 @@ def test_what_cannot_be_shown_is_refused(trained: Trained) -> None:
     for texts, problem in (([" "], "empty text"), (["a"] * (MOST + 1), "more than a page shows")):
         with pytest.raises(ConfigurationError, match=problem):
             with_sentences(section, trained.run, texts)
-    with pytest.raises(ConfigurationError, match="has no attention"):
-        with_sentences(None, trained.run, ["a"])
 
 
 def test_one_example_has_its_own_figures(trained: Trained) -> None:
