@@ -18,12 +18,17 @@ from graphgrad.graph.dimension import product
 from graphgrad.graph.node import with_heads
 from graphgrad.ops import all_reduce, concatenate, reshape
 
-BUCKET_BYTES = 16 * 2**20
-"""The size of a bucket from which on no further value is added to it."""
+LARGEST_BUCKET, SMALLEST_BUCKET = 16 * 2**20, 2**18
+BUCKETS = 8
+"""In how many buckets a small model's sums are: the exchange of the last one is not hidden."""
 
 
-def in_order(graph: Graph, bucket_bytes: int = BUCKET_BYTES) -> Graph:
-    """The graph with its sums over ranks in buckets, numbered and one after the other."""
+def in_order(graph: Graph, bucket_bytes: int | None = None) -> Graph:
+    """The graph with its sums over ranks in buckets, numbered and one after the other.
+
+    From `bucket_bytes` on no further value is added to a bucket.
+    """
+    bucket_bytes = bucket_size(graph) if bucket_bytes is None else bucket_bytes
     made: dict[Node, Node] = {}
     previous: Node | None = None
     for number, bucket in enumerate(_buckets(graph, bucket_bytes)):
@@ -34,6 +39,13 @@ def in_order(graph: Graph, bucket_bytes: int = BUCKET_BYTES) -> Graph:
         made.update(zip(bucket, results, strict=True))
     _rebuild(graph, graph.nodes, made)
     return graph.replace_nodes({old: new for old, new in made.items() if old is not new})
+
+
+def bucket_size(graph: Graph) -> int:
+    """Bytes of a bucket: so many that latencies do not count, and so few that most of what is sent
+    can be sent while the rest is computed."""
+    sums = sum(node.type.nbytes for node in graph.nodes if _is_joined(node))
+    return min(max(sums // BUCKETS, SMALLEST_BUCKET), LARGEST_BUCKET)
 
 
 def _rebuild(graph: Graph, nodes: Sequence[Node], made: dict[Node, Node]) -> None:

@@ -55,7 +55,7 @@ from graphgrad.ops import min as least
 from graphgrad.ops import sum as total
 from graphgrad.ops.collectives import MAX, MIN, SUM, sum_of_lower_ranks
 from graphgrad.ops.random import dropout_mask_of_part
-from graphgrad.passes.order_collectives import BUCKET_BYTES, in_order
+from graphgrad.passes.order_collectives import in_order
 from graphgrad.passes.rows import TWO_AXES, inner_axis, need_pairs, need_rows
 
 BATCH = "batch"
@@ -67,11 +67,12 @@ LINEAR = (negative, reshape, transpose, total)
 """Of partial sums they are partial sums."""
 
 
-def split_batch(graph: Graph, dimension: str = BATCH, bucket_bytes: int = BUCKET_BYTES) -> Graph:
+def split_batch(graph: Graph, dimension: str = BATCH, bucket_bytes: int | None = None) -> Graph:
     """The graph that each rank runs on its part of the batch, for `compile(…, communicator=…)`.
 
     `dimension` is the name of the size that counts examples, `bucket_bytes` the size of the arrays
-    that are added up at once. What is added up are nodes of the operation `all_reduce`.
+    that are added up at once (default: an eighth of all, between 256 KiB and 16 MiB). What is added
+    up are nodes of the operation `all_reduce`.
 
     Raises DeclarationError, with the node and its line, where an operation mixes examples in a way
     that no sum over ranks expresses.
