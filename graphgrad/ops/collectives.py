@@ -120,7 +120,6 @@ all_reduce_start = Operation(
     collective=True,
     takes_halves=True,
     reads=1,
-    takes_halves=True,
 )
 """Begins a sum over ranks, and goes on without its result; nothing but its `wait` may read it. Its
 place in memory holds the terms of this rank first, and the sum when the wait is over."""
