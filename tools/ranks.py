@@ -29,7 +29,7 @@ from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
 from graphgrad.ranks import Communicator, Link, Mpi, Shared, create, over, ranks_of_mpi
 from graphgrad.training.runs import OpenRun, open_run
-from graphgrad.training.team import Team, need_ranks
+from graphgrad.training.team import Team
 
 OPENED = -3
 """The number of the message that says which run it is."""
@@ -47,12 +47,9 @@ def team_of(
     run: OpenRun, size: int, time_limit: float, link: Link = DIRECT
 ) -> Iterator[Team | None]:
     """The team that trains a run: its other ranks are started, and end with the block."""
-    if size < 1:
-        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
     if size == 1:
         yield None
         return
-    need_ranks(run, size)
     module = "graphgrad.tools.ranks"
     with (
         started(module, size, time_limit, run.folder.path) as leader,
@@ -98,7 +95,6 @@ def leading(run: OpenRun, leader: Communicator, link: Link = DIRECT) -> Iterator
 @contextlib.contextmanager
 def team_of_mpi(run: OpenRun, leader: Mpi, link: Link = DIRECT) -> Iterator[Team]:
     """The team of the ranks that mpiexec has started."""
-    need_ranks(run, leader.size)
     with leading(run, leader, link) as team:
         yield team
 
@@ -155,7 +151,8 @@ def follow(communicator: Communicator) -> int:
     opening = json.loads(communicator.gather(b"", OPENED, patient=True)[0])
     with told(communicator), threadpool_limits(communicator.cores, "blas"):
         values, step, model = (opening[name] for name in ("values", "step", "model"))
-        run = open_run(opening["run"], BUILTIN, values, step, model)
+        ranks = communicator.rank, communicator.size
+        run = open_run(opening["run"], BUILTIN, values, step, model, "", *ranks)
         team = Team(run, over(communicator, Link(*opening["link"])))
         print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
         done = team.follow(run)

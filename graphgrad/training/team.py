@@ -5,40 +5,62 @@ opened the same run, and waits for the number of a batch, of which it computes i
 nothing. As the sums over ranks have the same bits everywhere, so have the states, and a checkpoint
 of the leader is that of all. Nothing in it depends on the number of ranks: a run goes on with any.
 
+With `shard_states` each rank has a share of what the optimiser keeps (`shared_state.py`). Then all
+write a checkpoint together, each its share, and the leader completes it; and averages of parameters
+are gathered when the model is measured.
+
 No update is made before all sums over ranks are: the norm of the gradient, which a program looks at
 before it writes the state, needs them. So when a rank is lost in the middle of a step, the others
-have the state of the step before.
+have the state of the step before: all of it, unless it was in shares.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from graphgrad.compile import Compiled, compile
-from graphgrad.errors import ConfigurationError, GraphgradError, RanksError
+from graphgrad.errors import (
+    ConfigurationError,
+    EnvironmentLimitError,
+    GraphgradError,
+    RanksError,
+)
 from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.digest import graph_digest
 from graphgrad.graph.dimension import named
-from graphgrad.passes.split_batch import BATCH, split_batch
+from graphgrad.passes.shard_states import Shards
+from graphgrad.passes.split_batch import BATCH
 from graphgrad.ranks import Communicator
+from graphgrad.training.checkpoint import save_pieces
+from graphgrad.training.moving_average import AVERAGE
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.shard_files import manifest_of, write_share
+from graphgrad.training.shared_state import graph_of_ranks, keep_share
 
 GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
-END = b"end"
-_AGREE, _NEXT = -1, -2
+END, SAVE, AVERAGES = b"end", b"save ", b"averages"
+"""What a leader says beside the number of a batch."""
+_AGREE, _NEXT, _WRITTEN = -1, -2, -4
 """The numbers of the messages between leader and followers."""
 Arrays = Mapping[str, np.ndarray]
 
 
 def need_ranks(run: OpenRun, size: int) -> None:
-    """Raises ConfigurationError for what several ranks cannot do, and DeclarationError for a graph
+    """Raises ConfigurationError for what so many ranks cannot do, and DeclarationError for a graph
     whose batch cannot be split."""
+    if size < 1:
+        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
+    if size == 1:
+        return
     if run.settings.inspect_every:
         raise ConfigurationError(
             "figures of values are recorded by one rank only",
@@ -49,7 +71,7 @@ def need_ranks(run: OpenRun, size: int) -> None:
             "several ranks train on processors only", fix="--backend numpy, or one rank"
         )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
-    split_batch(run.graph)
+    graph_of_ranks(run.graph, run.settings, size)
 
 
 class Team:
@@ -59,10 +81,14 @@ class Team:
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
         settings = run.settings
         self.communicator, self._number = communicator, run.next_batch
-        graph = split_batch(run.graph)
-        self._axes = axes_of(graph)
+        rank, size = communicator.rank, communicator.size
+        self.shards = run.shards or graph_of_ranks(run.graph, settings, size)
+        if run.shards is None and self.shards.rows:
+            assert isinstance(run.state, dict)
+            keep_share(run.state, self.shards, rank)
+        self._axes = axes_of(self.shards.graph)
         self.compiled: Compiled = compile(
-            graph,
+            self.shards.graph,
             guards=GUARDS,
             fuse=settings.fuse,
             backend=settings.backend,
@@ -73,7 +99,7 @@ class Team:
 
     def _agree(self, run: OpenRun) -> None:
         """Makes sure that all ranks are about to do the same."""
-        own = json.dumps(_described(run)).encode()
+        own = json.dumps(_described(run, self.shards)).encode()
         seen = self.communicator.gather(own, _AGREE, patient=True)  # reading data takes its time
         first, *others = (json.loads(each) for each in seen)
         for rank, other in enumerate(others, 1):
@@ -101,13 +127,70 @@ class Team:
             word = self.communicator.gather(b"", _NEXT, patient=True)[0]
             if word == END:
                 return done
+            if word.startswith(SAVE):
+                self._write(run, Path(os.fsdecode(word.removeprefix(SAVE))))
+                continue
+            if word == AVERAGES:
+                self._gathered(run)
+                continue
             self._computed(run.state, run.task.feeds(int(word)))
             done += 1
 
-    def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
-        rank, size = self.communicator.rank, self.communicator.size
+    def part(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """This rank's part of a batch."""
+        return part_of(feeds, self._axes, self.communicator.rank, self.communicator.size)
+
+    def save(
+        self, run: OpenRun, step: int, details: Mapping[str, Any], keep: int, best: Collection[int]
+    ) -> None:
+        """Saves a checkpoint of the leader, to which each rank writes its share."""
+
+        def write(folder: Path) -> dict[str, Any]:
+            self.communicator.gather(SAVE + os.fsencode(folder.absolute()), _NEXT, patient=True)
+            return manifest_of(run.graph.states, self._write(run, folder))
+
+        size = sum(node.type.nbytes for node in run.graph.states.values())
+        save_pieces(run.folder.checkpoints, step, write, size, details, keep, best)
+
+    def _write(self, run: OpenRun, folder: Path) -> list[dict[str, Any]]:
+        """Writes this rank's share; what all have written. Raises EnvironmentLimitError where one
+        of them could not."""
         try:
-            return self.compiled(state, part_of(feeds, self._axes, rank, size))
+            own = write_share(folder, self.shards, self.communicator.rank, run.state)
+        except (OSError, GraphgradError) as problem:
+            own = {"problem": getattr(problem, "strerror", None) or str(problem)}
+        seen = self.communicator.gather(json.dumps(own).encode(), _WRITTEN, patient=True)
+        written = [json.loads(each) for each in seen]
+        for rank, each in enumerate(written):
+            if "problem" in each and self.communicator.rank == 0:
+                raise EnvironmentLimitError(
+                    f"rank {rank} cannot write its share of the checkpoint: {each['problem']}",
+                    folder.parent,
+                    "make room on its disk; the run goes on from the last checkpoint",
+                )
+        return written
+
+    def averages(self, run: OpenRun) -> dict[str, np.ndarray]:
+        """The moving averages that are in shares, whole, for the leader."""
+        self.communicator.gather(AVERAGES, _NEXT, patient=True)
+        return self._gathered(run)
+
+    def _gathered(self, run: OpenRun) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for number, (name, row) in enumerate(self.shards.rows.items()):
+            if not row[0].name.startswith(f"{AVERAGE}."):
+                continue
+            own, start = run.state[name], 0
+            flat = np.empty(sum(whole.size for whole in row), own.dtype)
+            self.communicator.all_gather(flat, own, number)
+            for whole in row:
+                found[whole.name] = flat[start : start + whole.size].reshape(whole.shape)
+                start += whole.size
+        return found
+
+    def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
+        try:
+            return self.compiled(state, self.part(feeds))
         except RanksError:
             raise
         except GraphgradError as error:
@@ -115,10 +198,10 @@ class Team:
             raise
 
 
-def _described(run: OpenRun) -> dict[str, str]:
+def _described(run: OpenRun, shards: Shards) -> dict[str, str]:
     """What has to be equal on all ranks."""
     state = hashlib.sha256()
-    for name in sorted(run.state):
+    for name in sorted(run.state.keys() - shards.rows.keys()):
         state.update(np.ascontiguousarray(run.state[name]).tobytes())
     batch = hashlib.sha256()
     for _, value in sorted(run.task.feeds(run.next_batch).items()):
@@ -128,6 +211,7 @@ def _described(run: OpenRun) -> dict[str, str]:
         "version of NumPy": np.__version__,
         "step": str(run.step),
         "model": graph_digest(run.graph),
+        "way to train": graph_digest(shards.graph),
         "state": state.hexdigest(),
         "batch": batch.hexdigest(),
     }

@@ -73,6 +73,10 @@ def train(
     recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
     `team` compute the steps together.
     """
+    if team is not None:
+        run = dataclasses.replace(
+            run, shards=team.shards, others=team if run.settings.shard_states else None
+        )
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
@@ -86,9 +90,11 @@ def train(
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
-        verified = verify_first_step(compiled, first, run.state, verify)
+        first = first if team is None else team.part(first)
+        verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in announcement(run, compiled):
+    ranks = (compiled, 1) if team is None else (team.compiled, team.communicator.size)
+    for line in announcement(run, *ranks):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -110,6 +116,16 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         return _ended(run, shown, step) if measured else Outcome("finished", step, {})
+
+
+def _figures_alone(run: OpenRun, compiled: Compiled) -> Compiled:
+    """The program whose first step is verified: without updates where this rank has only its share
+    of what they read."""
+    if run.shards is None or not run.shards.rows:
+        return compiled
+    graph, options = compiled.source_graph, compiled.options
+    outputs = {name: graph.outputs[name] for name in GUARDS}
+    return compile(graph.with_outputs(outputs, {}), fuse=options.fuse, precision=options.precision)
 
 
 def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
@@ -317,15 +333,22 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
 
 @contextmanager
 def _saved_if_ranks_are_lost(run: OpenRun, step: int, validations: Validations) -> Iterator[None]:
-    """Saves the state of the step before, which is that of all ranks that are left."""
+    """Saves the state of the step before, which is that of all ranks that are left, unless a part
+    of it has been lost with one."""
     try:
         yield
     except RanksError:
-        _save(run, step, validations)
+        if run.others is None:
+            _save(run, step, validations)
+        else:
+            run.folder.log("a rank is lost, and its share of the state: the last checkpoint counts")
         raise
 
 
 def _save(run: OpenRun, step: int, validations: Validations) -> None:
     details = bindings(run.configuration, run.settings, run.task.graph)
     keep, best = run.settings.keep_last, validations.best(run.settings.keep_best)
+    if run.others is not None:
+        run.others.save(run, step, details, keep, best)
+        return
     save_checkpoint(run.folder.checkpoints, step, run.state, details, keep, best)
