@@ -10,6 +10,7 @@ from graphgrad.lecture.blocks import Formula, Lesson, Prose, Table
 from graphgrad.text import printable
 
 WIDTH = 96
+LONGEST = 110  # characters of a cell
 
 
 def lesson_text(lesson: Lesson, command: str = "") -> str:
@@ -34,7 +35,7 @@ def lesson_text(lesson: Lesson, command: str = "") -> str:
 def table_lines(table: Table) -> Iterator[str]:
     """A table as aligned text."""
     rows = [table.headings, *table.rows]
-    cells = [[printable(cell, 60) for cell in row] for row in rows]
+    cells = [[printable(cell, LONGEST) for cell in row] for row in rows]
     count = len(table.headings)
     widths = [max(_columns(row[column]) for row in cells) for column in range(count)]
     if table.title:
