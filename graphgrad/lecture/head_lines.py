@@ -43,7 +43,7 @@ def lines_scenes(
         chosen = item.deltas[list(heads)] if word is None else item.deltas[list(heads), word]
         largest = float(np.abs(chosen).max()) or 1.0
         strengths = np.abs(item.deltas) / largest
-        found.append(_lines("deltas of the scores", item, strengths, heads, word))
+        found.append(_lines("δ of the scores", item, strengths, heads, word))
     return found
 
 

@@ -89,7 +89,7 @@ def _heads(
         z = Notation(f"Z_{{{head}}}")
         right, _ = matrix(scene, third, top, z, values, cell=cell, high=high, numbers=False)
         scene.line((right + 6, half), (after + 14, half), (after + 28, middle), role=role)
-    return after
+    return float(after)
 
 
 def _joined(

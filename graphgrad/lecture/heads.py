@@ -159,7 +159,7 @@ def _fresh(request: Request) -> tuple[SentenceAttention, list[Block]]:
     embedded = np.random.default_rng(seed).normal(size=(1, len(tokens), width))
     asked = {"X": "X"} | {name: f"attention.{name}" for name in names}
     found = computed(graph, asked, drawn_state(graph, seed + 1), X=embedded)
-    shapes = "    →    ".join(
+    shapes = " → ".join(
         f"{title} [{', '.join(map(str, found[name].shape[1:]))}]"
         for name, title in (
             ("Q", "Q, K, V"),

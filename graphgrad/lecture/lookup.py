@@ -74,10 +74,10 @@ def lookup_lesson(request: Request) -> Lesson:
 
 def _words(request: Request, count: int) -> tuple[str, ...]:
     """A word for each key; those by default only if their number fits."""
-    given = request.words(1, MOST)
+    given = request.words(0, MOST)
     if len(given) == count:
         return given
-    if request.text == WORDS:
+    if not given or request.text == WORDS:
         return ()
     raise ConfigurationError(
         f"there are {count} scores and {len(given)} words; each word has one key"

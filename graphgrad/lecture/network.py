@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from graphgrad.lecture.charts import Curve, curves, weight_label
 from graphgrad.lecture.neuron import PHI
 from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.request import Request
-from graphgrad.lecture.scene import Box, Circle, Role, Scene, words
+from graphgrad.lecture.scene import Box, Circle, Role, Scene, Text, words
 from graphgrad.lecture.values import State, computed, drawn_state, run_steps
 from graphgrad.models.feedforward import NUMBERS, Settings, neurons
 from graphgrad.ops import expand_dims, half_squared_error, multiply, sigmoid, sum
@@ -24,7 +24,7 @@ UPDATE = {**NETWORK, "eta": "0.5", "steps": "40"}
 LAYERS = ("x", "h", "y")
 SCOPES = {"h": "hidden", "y": "output"}
 _ACROSS, _DOWN = 500.0, 170.0
-_RADIUS, _SMALL = 60.0, 42.0
+_RADIUS, _SMALL = 60.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -185,18 +185,8 @@ def network_scene(found: Worked) -> Scene:
             ]
         elif name[0] == "x":
             lines = [(f"x_{name[1]}", found.z[name], "ink")]
-        top = y - 20 * (len(lines) - 1) / 2
-        texts = [
-            text
-            for number, (symbol, value, colour) in enumerate(lines)
-            for text in (
-                words(x - 6, top + 20 * number, Notation(symbol), 14.5, colour, "end", True),
-                words(x - 3, top + 20 * number, f"= {shown(value, 2)}", 12.5, colour, "start"),
-            )
-        ]
-        scene.add(
-            Circle(x, y, _RADIUS if len(lines) > 1 else _SMALL, role, role, texts=tuple(texts))
-        )
+        radius = _RADIUS if len(lines) > 1 else _SMALL
+        scene.add(Circle(x, y, radius, role, role, texts=_inside(x, y, lines)))
     for n in NUMBERS:
         x, y = places[f"y{n}"]
         scene.text(x + 72, y, f"ŷ = {shown(found.truth[f'y{n}'])}", 13, "input", "start")
@@ -204,6 +194,20 @@ def network_scene(found: Worked) -> Scene:
         2 * _ACROSS, 2 * _DOWN + 86, f"L = ½ Σ (z − ŷ)² = {shown(found.loss)}", 13.5, "output"
     )
     return scene
+
+
+def _inside(x: float, y: float, lines: list[tuple[str, float, Role]]) -> tuple[Text, ...]:
+    """The values of a neuron, one below the other, their equals signs aligned."""
+    found: list[Text] = []
+    for number, (symbol, value, role) in enumerate(lines):
+        down = y + 20 * (number - (len(lines) - 1) / 2)
+        found += (
+            words(x - 6, down, Notation(symbol), 14.5, role, "end", True),
+            words(x - 3, down, f"= {shown(value, 2)}", 12.5, role, "start"),
+        )
+    left = max(text.width for text in found[::2])
+    right = max(text.width for text in found[1::2])
+    return tuple(replace(text, x=text.x + (left + 3 - right) / 2) for text in found)
 
 
 def _weight(

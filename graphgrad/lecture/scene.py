@@ -230,7 +230,8 @@ def words(
     turn: float = 0.0,
 ) -> Text:
     """A text that is printable, not too long (notation is not shortened), and large enough."""
-    shown = text if isinstance(text, Notation) else printable(text, LONGEST)
+    whole = isinstance(text, Notation)
+    shown = Notation(printable(text, len(text) * 12)) if whole else printable(text, LONGEST)
     return Text(x, y, shown, max(size, LEAST), role, anchor, bold, on, turn)
 
 

@@ -28,7 +28,7 @@ def lesson_text(lesson: Lesson, command: str = "") -> str:
         lines.append("")
     if lesson.pictures and command:
         titles = "; ".join(picture.title for picture in lesson.pictures)
-        lines += [f"Drawn ({titles}): {command}"]
+        lines += [*textwrap.wrap(f"Its pictures: {titles}", WIDTH), f"    {command}"]
     return "\n".join(lines).rstrip() + "\n"
 
 
