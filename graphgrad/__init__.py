@@ -30,7 +30,7 @@ softmax, losses, dropout
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 ranks: one batch, several processes
-    all_reduce split_batch
+    all_gather all_reduce broadcast reduce_scatter split_batch
 graphs and deltas
     Graph Node derive grad hessian_vector jacobian_vector mixed_precision surgery vector_jacobian
     verify
@@ -96,8 +96,10 @@ from graphgrad.interpret import (
 from graphgrad.ops import (
     absolute,
     add,
+    all_gather,
     all_reduce,
     argmax,
+    broadcast,
     broadcast_to,
     cast,
     clip,
@@ -144,6 +146,7 @@ from graphgrad.ops import (
     power,
     put_along_axis,
     reciprocal,
+    reduce_scatter,
     relu,
     reshape,
     rsqrt,
@@ -202,10 +205,12 @@ __all__ = [
     "adamw",
     "add",
     "alias",
+    "all_gather",
     "all_reduce",
     "argmax",
     "attribution",
     "backward_lens",
+    "broadcast",
     "broadcast_to",
     "cast",
     "clip",
@@ -276,6 +281,7 @@ __all__ = [
     "power",
     "put_along_axis",
     "reciprocal",
+    "reduce_scatter",
     "relu",
     "reshape",
     "rsqrt",

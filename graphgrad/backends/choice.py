@@ -16,6 +16,7 @@ from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
 from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
+from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.errors import ConfigurationError
@@ -95,6 +96,7 @@ class DeviceBackend:
             return join_products(schedule, groups, self.memory.device.takes)
 
     def lower(self, plan: Plan) -> Program:
+        need_ranks(plan, 1)
         with self.memory.lock:
             lowered, self._lowered = self._program(plan), None
         return DeviceProgramOfPlan(plan, self.memory, self._staging, lowered)

@@ -24,7 +24,8 @@ KINDS = (SUM, MAX, MIN)
 
 
 def _infer_all_reduce(x: TensorType, *before: TensorType, kind: str, number: int) -> TensorType:
-    need_no_halves((x,))
+    if kind != SUM:
+        need_no_halves((x,))
     if kind not in KINDS:
         raise ValueError(f"ranks are reduced by {', '.join(KINDS)}, not by {kind!r}")
     if x.dtype.kind == "b":
@@ -58,6 +59,7 @@ def _delta_all_reduce(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Nod
     in_place=True,
     collective=True,
     reads=1,
+    takes_halves=True,
     example=("gg.all_reduce(x)", "float32[3, 4]"),
 )
 def all_reduce(
@@ -68,6 +70,8 @@ def all_reduce(
     name: str | None = None,
 ) -> Node:
     """The sum of x over all ranks (or with `kind` the max or min), the same bits on each of them.
+
+    Floats of 16 bits are added up in float32, and the sum is rounded to 16 bits.
 
     `before` is the collective that all ranks do first; `number` is the place in that order.
     """

@@ -71,6 +71,18 @@ class Beside:
         """Writes the sum (max, min) of x over the ranks into `out`, which may be x."""
         self._end(self._put(lambda: self.communicator.all_reduce(out, x, kind, number)))
 
+    def reduce_scatter(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes this rank's share of the sum of x over the ranks into `out`."""
+        self._end(self._put(lambda: self.communicator.reduce_scatter(out, x, number)))
+
+    def all_gather(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes the shares of all ranks one after the other into `out`."""
+        self._end(self._put(lambda: self.communicator.all_gather(out, x, number)))
+
+    def broadcast(self, out: np.ndarray, x: np.ndarray, root: int, number: int) -> None:
+        """Writes the x of one rank into `out`."""
+        self._end(self._put(lambda: self.communicator.broadcast(out, x, root, number)))
+
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, on each of them."""
         found: list[bytes] = []

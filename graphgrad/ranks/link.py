@@ -70,6 +70,24 @@ class Delayed:
         self._communicator.all_reduce(out, x, kind, number)
         _sleep_until(started + self.link.reduce_seconds(x.nbytes, self.size))
 
+    def reduce_scatter(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes this rank's share of the sum of x over the ranks into `out`."""
+        started = time.perf_counter()
+        self._communicator.reduce_scatter(out, x, number)
+        _sleep_until(started + self.link.gather_seconds(out.nbytes, self.size))
+
+    def all_gather(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes the shares of all ranks one after the other into `out`."""
+        started = time.perf_counter()
+        self._communicator.all_gather(out, x, number)
+        _sleep_until(started + self.link.gather_seconds(x.nbytes, self.size))
+
+    def broadcast(self, out: np.ndarray, x: np.ndarray, root: int, number: int) -> None:
+        """Writes the x of one rank into `out`: as shares, which all ranks then join."""
+        started = time.perf_counter()
+        self._communicator.broadcast(out, x, root, number)
+        _sleep_until(started + self.link.reduce_seconds(x.nbytes, self.size))
+
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, on each of them."""
         found = self._communicator.gather(value, number, patient)

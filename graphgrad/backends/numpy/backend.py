@@ -13,6 +13,7 @@ import numpy as np
 from graphgrad.backends.numpy.exchanges import collectives_of
 from graphgrad.backends.numpy.program_text import render_program
 from graphgrad.backends.program import Program, PythonProgram
+from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
@@ -101,6 +102,7 @@ def lower(
     cores of the process); programs with the same `workspaces` share memory; `communicator` is what
     the collectives of the graph use."""
     ranks = communicator if isinstance(communicator, Beside) else Beside(communicator or Lone())
+    need_ranks(plan, ranks.size)
     source = render_program(plan, {**OVERRIDES, **collectives_of(ranks)})
     threads = threads or ranks.cores or usable_cores()
     calls = link(plan, source.calls, threads) if source.calls else None

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphgrad.graph import Operation
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
+from graphgrad.ops.shares import all_gather, broadcast, rank_number, reduce_scatter
 from graphgrad.ranks import Beside
 
 Computation = Callable[..., None]
@@ -34,11 +35,24 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
         values = ranks.gather(x.tobytes(), number)
         out.fill(sum(int(np.frombuffer(value, x.dtype)[0]) for value in values[: ranks.rank]))
 
+    def scatter(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int) -> None:
+        ranks.reduce_scatter(out, x, number)
+
+    def join(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int) -> None:
+        ranks.all_gather(out, x, number)
+
+    def send(out: np.ndarray, x: np.ndarray, *before: np.ndarray, root: int, number: int) -> None:
+        ranks.broadcast(out, x, root, number)
+
     return {
         all_reduce: reduce,
         all_reduce_start: start,
         wait: wait_for,
         sum_of_lower_ranks: lower_ranks,
+        reduce_scatter: scatter,
+        all_gather: join,
+        broadcast: send,
+        rank_number: lambda out: out.fill(ranks.rank),
     }
 
 
