@@ -118,6 +118,7 @@ all_reduce_start = Operation(
     in_place=True,
     collective=True,
     reads=1,
+    takes_halves=True,
 )
 """Begins a sum over ranks, and goes on without its result; nothing but its `wait` may read it. Its
 place in memory holds the terms of this rank first, and the sum when the wait is over."""
@@ -141,6 +142,7 @@ wait = Operation(
     samples=(sample(real(3, 4), number=0), sample(real(2), integer(3, below=9), number=1)),
     in_place=True,
     collective=True,
+    takes_halves=True,
     one_dtype=False,
 )
 """The result of the collective of this number, which has been started. Further heads are what that

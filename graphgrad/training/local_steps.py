@@ -7,7 +7,7 @@ models"):
 
     Δ = w - mean over ranks of w_r          how far they went, as a gradient
     v ← outer_momentum · v + Δ
-    w ← w - outer_rate · (outer_momentum · v + Δ)              a step of Nesterov's
+    w ← w - outer_learning_rate · (outer_momentum · v + Δ)              a step of Nesterov's
 
 The states of the optimiser, and other states of the model that are floats, become their mean over
 the ranks: the paper keeps them apart, but then a checkpoint would have to hold those of every rank
@@ -100,7 +100,7 @@ def joined_graph(graph: Graph, ranks: int, settings: TrainingSettings) -> Graph:
     parameters with which it began."""
     updates: dict[Node, Node] = {}
     trained = set(_trained(graph).values())
-    share, momentum = settings.outer_rate, settings.outer_momentum
+    share, momentum = settings.outer_learning_rate, settings.outer_momentum
     for name, leaf in graph.states.items():
         if leaf.dtype.kind != "f" or leaf not in graph.updates:
             continue

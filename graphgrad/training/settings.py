@@ -63,7 +63,7 @@ class TrainingSettings:
     local_steps: int = 1
     """Steps that each of several ranks does on its own before they join (`graphgrad guide ranks`);
     1: every step is one of all ranks."""
-    outer_rate: float = 0.7
+    outer_learning_rate: float = 0.7
     """local_steps: the share of the way that the ranks have gone, on average, that is kept."""
     outer_momentum: float = 0.9
     """local_steps: how much of its velocity the way of the rounds keeps (Nesterov)."""
@@ -191,7 +191,7 @@ class TrainingSettings:
             "outer_momentum",
         ):
             below_one(name, getattr(self, name))
-        for name in ("learning_rate", "epsilon", "outer_rate"):
+        for name in ("learning_rate", "epsilon", "outer_learning_rate"):
             if not getattr(self, name) > 0:
                 raise out_of_range(name, "above 0", getattr(self, name), "1e-3")
         _check_schedule(self)

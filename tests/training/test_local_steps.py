@@ -17,7 +17,7 @@ from graphgrad.training.rounds import Rounds, need_team
 from graphgrad.training.runs import open_run
 from graphgrad.training.team import part_of
 
-VALUES = {"dtype": "float64", "local_steps": 3, "steps": 6, "outer_rate": 0.6}
+VALUES = {"dtype": "float64", "local_steps": 3, "steps": 6, "outer_learning_rate": 0.6}
 VALUES |= {"outer_momentum": 0.8, "evaluate_every": 3, "checkpoint_every": 3}
 
 
