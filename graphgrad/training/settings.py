@@ -160,7 +160,6 @@ class TrainingSettings:
             "steps",
             "batch_size",
             "accumulate",
-            "local_steps",
             "evaluate_every",
             "checkpoint_every",
             "keep_last",
@@ -191,7 +190,7 @@ class TrainingSettings:
             "outer_momentum",
         ):
             below_one(name, getattr(self, name))
-        for name in ("learning_rate", "epsilon", "outer_learning_rate"):
+        for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise out_of_range(name, "above 0", getattr(self, name), "1e-3")
         _check_schedule(self)
@@ -275,6 +274,10 @@ def _check_precision(settings: TrainingSettings) -> None:
 def _check_rounds(settings: TrainingSettings) -> None:
     """ConfigurationError where something would be due in the middle of a round of local steps."""
     length = settings.local_steps
+    at_least("local_steps", length, 1)
+    below_one("outer_momentum", settings.outer_momentum)
+    if not settings.outer_learning_rate > 0:
+        raise out_of_range("outer_learning_rate", "above 0", settings.outer_learning_rate, "0.7")
     for name in ("steps", "evaluate_every", "checkpoint_every"):
         value = getattr(settings, name)
         if value % length:

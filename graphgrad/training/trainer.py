@@ -228,20 +228,17 @@ def _steps(
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
     observer = Observer(run.task.knowing_nothing, settings.warmup)
-    whole = True
-    while step < settings.steps and not _is_stale(run, validations):
-        if interrupt.requested and whole:
-            break
-        with _saved_if_ranks_are_lost(run, step, validations, whole):
+    while _goes_on(run, programs, step, interrupt, validations):
+        with _saved_if_ranks_are_lost(run, step, validations, programs.ahead.whole):
             done = one_step(run, programs, step, interrupt)
         saved = False
         if done is None:
             break
-        record, step, whole = done.record, step + 1, programs.ahead.whole
+        record, step = done.record, step + 1
         last, unit = step == settings.steps, run.task.unit
         ranks = settings.keep_best > 0 or settings.patience > 0
         looking = ranks if last else step % settings.evaluate_every == 0
-        asked = interrupt.requested and whole
+        asked = interrupt.requested and programs.ahead.whole
         saving = last or asked or step % settings.checkpoint_every == 0
         if saving or looking:
             need_finite(run, step)
@@ -272,6 +269,18 @@ def _steps(
         need_finite(run, step)
         _save(run, step, validations)
     return step
+
+
+def _goes_on(
+    run: OpenRun,
+    programs: Programs,
+    step: int,
+    interrupt: InterruptGuard,
+    validations: Validations,
+) -> bool:
+    """Whether a further step follows; an interrupt waits until all ranks have the same state."""
+    interrupted = interrupt.requested and programs.ahead.whole
+    return step < run.settings.steps and not interrupted and not _is_stale(run, validations)
 
 
 def _is_stale(run: OpenRun, validations: Validations) -> bool:
