@@ -193,9 +193,8 @@ class TrainingSettings:
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise out_of_range(name, "above 0", getattr(self, name), "1e-3")
-        _check_schedule(self)
-        _check_rounds(self)
-        _check_rounded(self)
+        for check in (_check_schedule, _check_rounds, _check_rounded):
+            check(self)
         below("seed", self.seed, 2**63)  # the state keeps it as int64
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
