@@ -15,15 +15,17 @@ from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.figures.recording import figure_table
 from graphgrad.figures.token_labels import token_labels
 from graphgrad.files import make_folder, write_atomically
+from graphgrad.graph import Graph
 from graphgrad.lecture.head_lines import lines_scene
 from graphgrad.lecture.image import scene_figure
 from graphgrad.lecture.scene import stacked
 from graphgrad.lecture.sentences import sentence_attentions
 from graphgrad.rendering.plot_attention import plot_attention
+from graphgrad.rendering.plot_flow import plot_flow
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
 from graphgrad.rendering.plot_held_out import plot_held_out
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
-from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.rendering.plots import plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
 from graphgrad.tools.opening import batch_of, folder_of, run_of
 from graphgrad.tools.options import (
@@ -124,7 +126,16 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
         history = read_history(folder)
     except UnknownNameError:
         history = _of_one_batch(arguments)
-    return plot_flow(history.chosen(arguments.node), folder.path.name)
+    return plot_flow(history.chosen(arguments.node), folder.path.name, _graph_of(arguments))
+
+
+def _graph_of(arguments: argparse.Namespace) -> Graph | None:
+    """The graph of the run's model; without its file there is a note, and a plot all the same."""
+    try:
+        return run_of(arguments.run, told=False, model_file=arguments.model_file).task.graph
+    except GraphgradError as error:
+        tell(f"note: blocks are not joined, as the model cannot be opened: {error.problem}")
+        return None
 
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:

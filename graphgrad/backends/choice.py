@@ -16,13 +16,14 @@ from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
 from graphgrad.backends.numpy import lower
 from graphgrad.backends.program import Program
+from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.errors import ConfigurationError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
-from graphgrad.ranks import Communicator
+from graphgrad.ranks import Beside, Communicator
 from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
@@ -52,13 +53,14 @@ class NumpyBackend:
     notes: tuple[str, ...] = ()
 
     def __init__(self, communicator: Communicator | None = None) -> None:
-        self._workspaces, self._communicator = Workspaces(), communicator
+        self._workspaces = Workspaces()
+        self._ranks = None if communicator is None else Beside(communicator)
 
     def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
         return groups
 
     def lower(self, plan: Plan) -> Program:
-        return lower(plan, workspaces=self._workspaces, communicator=self._communicator)
+        return lower(plan, workspaces=self._workspaces, communicator=self._ranks)
 
     def placed(self, state: State) -> State:
         return state
@@ -94,6 +96,7 @@ class DeviceBackend:
             return join_products(schedule, groups, self.memory.device.takes)
 
     def lower(self, plan: Plan) -> Program:
+        need_ranks(plan, 1)
         with self.memory.lock:
             lowered, self._lowered = self._program(plan), None
         return DeviceProgramOfPlan(plan, self.memory, self._staging, lowered)

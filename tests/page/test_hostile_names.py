@@ -105,6 +105,9 @@ def test_hostile_names_are_text_in_every_panel(open_page: Open) -> None:
             assert HOSTILE_WORDS[0] in page.inner_text("#tab-view")
         if tab == "program":
             assert page.locator('.line .label[title*="<script>window"]').count()
+    page.click('[data-tab=""]')
+    page.keyboard.press("s")
+    assert page.locator(".saved-values tbody tr").count() and not page.locator("#details b").count()
     for place in (0, 1, 5):
         follow(page, f"s{place}.{HOSTILE_WORDS[place]}")
         page.locator(".panel-figures-node").wait_for()

@@ -1,6 +1,7 @@
 /* Starts the page: reads the data, builds the frame, connects the events, prepares printing. */
 
 import { isNewAddress, markAddress, readAddress } from "./address.js";
+import { openNamedBundle } from "./bundle.js";
 import { applyCamera, drawMinimap } from "./camera.js";
 import { applyColouring, setColouring } from "./colouring.js";
 import { showDetails } from "./details.js";
@@ -37,6 +38,7 @@ export function start() {
   showDetails();
   followAddress(asked, true);
   kept.complete();
+  if (asked.saved !== undefined) openNamedBundle(asked.saved, asked.for); // the scopes are open now
   resumeWave();
   listenToCanvas();
   listenToKeys();
@@ -82,7 +84,7 @@ function followAddress(asked, first = false) {
     const scope = page.scopes.find((item) => item.path === asked.scope);
     if (scope) goToScope(scope.id);
     else notify(`There is no scope called ${visible(shorten(asked.scope, 80))} in this graph.`);
-  }
+  } else if (asked.saved !== undefined && !first) openNamedBundle(asked.saved, asked.for);
   if (asked.tab) openTab(asked.tab);
 }
 

@@ -39,8 +39,8 @@ function showAttention(host, context) {
   append(host, [
     element("div", { class: "panel-head" }, element("h2", {}, "Attention"),
       meaning),
-    element("div", { class: "bar" }, views, element("label", {}, "layer ", layers), element("span", { class: "label" }, "head"), heads,
-      element("span", { class: "label" }, "example"), examples),
+    element("div", { class: "bar" }, views, element("label", {}, "layer ", layers), 
+      element("span", { class: "captioned" }, "head", heads), element("span", { class: "captioned" }, "example", examples)),
     element("div", { class: "attention" }, overview, element("div", { class: "attention-main" }, area, readout)),
   ]);
   let marks = [];

@@ -17,7 +17,7 @@ import {
 import { listen } from "../core/events.js";
 import { recordedHistory, showStep, stepSlider } from "../core/history.js";
 import { remember } from "../core/kept.js";
-import { areParallel } from "../core/neurons.js";
+import { page } from "../core/model.js";
 import { colourTable, logTicks, quantile, sharpCanvas, themeColour } from "../core/packed.js";
 
 const LEFT = 56;
@@ -202,17 +202,25 @@ function depthChart(names, series, width, plot) {
   const dots = svg("g", { class: `dots of-${plot.kind}` });
   const cursor = svg("line", { class: "cursor", y1: 4, y2: bottom });
   picture.append(line, dots, cursor);
+  const joined = joinedPlaces(names);
   return {
     picture, range: linear ? null : range,
     mark: (place) => { cursor.setAttribute("x1", x(place)); cursor.setAttribute("x2", x(place)); },
     draw: (step) => {
       const points = series.map((numbers, place) => (Number.isFinite(numbers[step]) ? [x(place), level(numbers[step]), numbers[step]] : null));
-      let path = "";
-      points.forEach((point, place) => { if (point) path += `${place && points[place - 1] && !areParallel(names[place - 1], names[place]) ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`; });
-      if (!plot.discrete) line.setAttribute("d", path);
+      const at = ([left, top]) => `${left.toFixed(1)} ${top.toFixed(1)}`;
+      const known = plot.discrete ? [] : joined.map((pair) => pair.map((place) => points[place])).filter(([from, to]) => from && to);
+      line.setAttribute("d", known.map(([from, to]) => `M${at(from)}L${at(to)}`).join(""));
       replaceChildren(dots, names.length > 160 && !plot.discrete ? [] : points.filter(Boolean).map(([cx, cy, number]) => svg("circle", { cx, cy, r: plot.discrete ? 3 : names.length > 80 ? 1.6 : 2.4, class: number === 0 ? "zero" : null })));
     },
   };
+}
+
+/* The places of names of which one follows the other in depth: a line leads from one to the other. */
+function joinedPlaces(names) {
+  const { depth, following } = page.sections.history;
+  const places = new Map(names.map((name, place) => [name, place]));
+  return following.map((pair) => pair.map((position) => places.get(depth[position]))).filter(([from, to]) => from !== undefined && to !== undefined);
 }
 
 /* From the smallest to the largest figure of all steps, for each node. */
