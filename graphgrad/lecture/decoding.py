@@ -31,6 +31,8 @@ from graphgrad.training.runs import OpenRun
 OUTPUT = {"place": "0", "top": "5"}
 DECODING = {"answer": ""}
 MOST = 80  # tokens of an answer
+_HEADINGS = ("place", "true token read", "gives", "p", "own token read", "gives", "p", "")
+_BESIDE = "Teacher forcing at the left, autoregressive at the right"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,16 +151,6 @@ def decoding_lesson(request: Request) -> Lesson:
     loss = -sum(
         float(forced.log_probabilities[place, token]) for place, token in enumerate(forced.wanted)
     ) / len(forced.wanted)
-    headings = (
-        "place",
-        "true token read",
-        "gives",
-        "p",
-        "own token read",
-        "gives",
-        "p",
-        "",
-    )
     return Lesson(
         "Teacher forcing and autoregressive decoding",
         (
@@ -173,13 +165,7 @@ def decoding_lesson(request: Request) -> Lesson:
                 (("given", request.text), ("target", answer), ("its own", own)),
                 numbers=2,
             ),
-            Table(
-                headings,
-                rows,
-                "Teacher forcing at the left, autoregressive at the right",
-                2,
-                drawn=True,
-            ),
+            Table(_HEADINGS, rows, _BESIDE, 2, drawn=True),
             Prose(f"{ending} The loss of the target by teacher forcing is {shown(loss)} a token."),
             Picture.of(
                 "Teacher forcing and autoregressive decoding, side by side",
