@@ -17,9 +17,11 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
+from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import TIME_LIMIT, ranks_of_mpi
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.elastic import need_elastic, supervise, supervised
+from graphgrad.tools.link_options import LINK_OPTIONS, link_of
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
 from graphgrad.tools.ranks import (
@@ -167,6 +169,7 @@ OPTIONS = (
         help="with --ranks: when one of them is lost, go on with those that are left",
     ),
     Option("--supervisor", type=int, help=argparse.SUPPRESS),
+    *LINK_OPTIONS,
     Option(
         "--by",
         metavar="AXIS",
@@ -189,14 +192,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.elastic:
         need_elastic(arguments.ranks, ranks_of_mpi() > 1)
         return supervise(arguments, OPTIONS)
+    link = link_of(arguments)
     mpi = of_mpiexec(arguments.ranks, arguments.time_limit)
     if mpi is None:
-        return _run(arguments, lambda run: team_of(run, arguments.ranks, arguments.time_limit))
+        ranks, time_limit = arguments.ranks, arguments.time_limit
+        return _run(arguments, lambda run: team_of(run, ranks, time_limit, link))
     if mpi.rank:
         return followed(mpi)
     try:
         with told(mpi):
-            return _run(arguments, lambda run: team_of_mpi(run, mpi))
+            return _run(arguments, lambda run: team_of_mpi(run, mpi, link))
     except RanksError as error:
         tell(f"graphgrad train: {error}")
         mpi.abort(RANKS_LOST)
@@ -280,6 +285,8 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool, team_of_run: TeamOf
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
     with team_of_run(opened) as team:
+        if team is not None:
+            shown.message(f"{team.communicator.size} ranks: {traffic_of(team.compiled.graph)}")
         outcome = train(opened, shown, verify, team=team)
     if outcome.ending == "interrupted":
         shown.message(

@@ -99,6 +99,7 @@ sum_of_lower_ranks = Operation(
     "0: x is an integer",
     samples=(sample(integer(below=9), number=0),),
     collective=True,
+    takes_halves=True,  # of the collective before it
     reads=1,
 )
 """The sum of an integer over the ranks below this one: 0 on rank 0. Of the sizes of the parts of a
@@ -117,6 +118,7 @@ all_reduce_start = Operation(
     ),
     in_place=True,
     collective=True,
+    takes_halves=True,
     reads=1,
 )
 """Begins a sum over ranks, and goes on without its result; nothing but its `wait` may read it. Its
@@ -141,6 +143,7 @@ wait = Operation(
     samples=(sample(real(3, 4), number=0), sample(real(2), integer(3, below=9), number=1)),
     in_place=True,
     collective=True,
+    takes_halves=True,
     one_dtype=False,
 )
 """The result of the collective of this number, which has been started. Further heads are what that

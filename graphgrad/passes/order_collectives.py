@@ -5,15 +5,17 @@ a batch have different sizes). So each takes the one before it as its last head,
 
 Sums that need no other collective between them are joined: their values are laid side by side in
 one array, a bucket, which is added up at once. A value of unknown size keeps a collective of its
-own. The level of a collective is how many others it has to wait for; within a level none depends on
-another, so that any order within it is one.
+own. The level of a collective is how many others it has to wait for, or the highest where no other
+waits for it; within a level none depends on another, so that any order within it is one. What
+depends on no state (how many tokens a batch has, say) is known before the rest of its level, and
+has buckets of its own, which come first: they can be sent while the first layers are computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphgrad.graph import Graph, Node, declared_at
+from graphgrad.graph import STATEFUL, Graph, Node, declared_at
 from graphgrad.graph.dimension import product
 from graphgrad.graph.node import with_heads
 from graphgrad.ops import all_reduce, concatenate, reshape
@@ -58,24 +60,45 @@ def _rebuild(graph: Graph, nodes: Sequence[Node], made: dict[Node, Node]) -> Non
 
 def _buckets(graph: Graph, bucket_bytes: int) -> list[list[Node]]:
     """The collectives that are done at once, level by level, in the order of the graph."""
-    levels: dict[Node, int] = {}
-    found: dict[tuple[int, int], list[Node]] = {}
-    last: dict[object, tuple[int, int]] = {}
-    filled: dict[tuple[int, int], int] = {}
-    for node in graph.nodes:
-        waits = max((levels[head] for head in node.heads), default=0)
-        levels[node] = waits + node.operation.collective
-        if not node.operation.collective:
-            continue
-        kind = (waits, node.operation, node.attributes.get("kind"), node.dtype)
+    levels, stateful = _levels(graph), _stateful(graph)
+    found: dict[tuple[int, bool, int], list[Node]] = {}
+    last: dict[object, tuple[int, bool, int]] = {}
+    filled: dict[tuple[int, bool, int], int] = {}
+    for node, level in levels.items():
+        place = level, node in stateful
+        kind = (*place, node.operation, node.attributes.get("kind"), node.dtype)
         size = node.type.nbytes if _is_joined(node) else bucket_bytes
         key = last.get(kind)
         if key is None or not _is_joined(node) or filled[key] >= bucket_bytes:
-            key = last[kind] = (waits, len(found))
+            key = last[kind] = (*place, len(found))
             found[key], filled[key] = [], 0
         found[key].append(node)
         filled[key] += size
     return [found[key] for key in sorted(found)]
+
+
+def _levels(graph: Graph) -> dict[Node, int]:
+    """The level of each collective, in the order of the graph."""
+    waits: dict[Node, int] = {}
+    for node in graph.nodes:
+        before = (waits[head] + head.operation.collective for head in node.heads)
+        waits[node] = max(before, default=0)
+    followed: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node in followed or node.operation.collective:
+            followed.update(node.heads)
+    collectives = [node for node in graph.nodes if node.operation.collective]
+    highest = max((waits[node] for node in collectives), default=0)
+    return {node: waits[node] if node in followed else highest for node in collectives}
+
+
+def _stateful(graph: Graph) -> set[Node]:
+    """The nodes that depend on a state."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if node.operation in STATEFUL or not found.isdisjoint(node.heads):
+            found.add(node)
+    return found
 
 
 def _is_joined(node: Node) -> bool:

@@ -6,17 +6,20 @@ from graphgrad.ranks.link import Delayed, Link, over
 from graphgrad.ranks.mpi import Mpi, ranks_of_mpi
 from graphgrad.ranks.shared import Shared, create
 from graphgrad.ranks.threads import Threads, threads
+from graphgrad.ranks.timed import Exchange, Timed
 
 __all__ = [
     "TIME_LIMIT",
     "Beside",
     "Communicator",
     "Delayed",
+    "Exchange",
     "Link",
     "Lone",
     "Mpi",
     "Shared",
     "Threads",
+    "Timed",
     "create",
     "over",
     "ranks_of_mpi",

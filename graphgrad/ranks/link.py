@@ -5,15 +5,17 @@ the bytes to its neighbour 2 (N - 1) times, so that it takes
 
     2 (N - 1) (latency + size / N / rate)
 
-seconds; the values of a gather go round once. `Delayed` makes every exchange last that long, by
-sleeping for what is left of it: so ranks of one machine show what a network would do to a step, and
-what of it is hidden by computing meanwhile.
+seconds; its two halves, a reduce_scatter and an all_gather, take half of that each. `Delayed` makes
+every exchange last that long, by sleeping for what is left of it: so ranks of one machine show what
+a network would do to a step, and what of it is hidden by computing meanwhile.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +57,10 @@ class Link:
         """Seconds until every rank has the `size` bytes that each of them has brought."""
         return (ranks - 1) * (self.latency + size / self.rate)
 
+    def broadcast_seconds(self, size: int, ranks: int) -> float:
+        """Seconds until every rank has the `size` bytes of one, each rank passing them on."""
+        return (ranks - 1).bit_length() * (self.latency + size / self.rate)
+
 
 class Delayed:
     """A communicator whose exchanges last at least as long as they would over a link."""
@@ -66,27 +72,23 @@ class Delayed:
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         """Writes the sum (max, min) of x over the ranks into `out`, which may be x."""
-        started = time.perf_counter()
-        self._communicator.all_reduce(out, x, kind, number)
-        _sleep_until(started + self.link.reduce_seconds(x.nbytes, self.size))
+        with _at_least(self.link.reduce_seconds(x.nbytes, self.size)):
+            self._communicator.all_reduce(out, x, kind, number)
 
     def reduce_scatter(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
         """Writes this rank's share of the sum of x over the ranks into `out`."""
-        started = time.perf_counter()
-        self._communicator.reduce_scatter(out, x, number)
-        _sleep_until(started + self.link.gather_seconds(out.nbytes, self.size))
+        with _at_least(self.link.gather_seconds(x.nbytes / self.size, self.size)):
+            self._communicator.reduce_scatter(out, x, number)
 
     def all_gather(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
         """Writes the shares of all ranks one after the other into `out`."""
-        started = time.perf_counter()
-        self._communicator.all_gather(out, x, number)
-        _sleep_until(started + self.link.gather_seconds(x.nbytes, self.size))
+        with _at_least(self.link.gather_seconds(x.nbytes, self.size)):
+            self._communicator.all_gather(out, x, number)
 
     def broadcast(self, out: np.ndarray, x: np.ndarray, root: int, number: int) -> None:
-        """Writes the x of one rank into `out`: as shares, which all ranks then join."""
-        started = time.perf_counter()
-        self._communicator.broadcast(out, x, root, number)
-        _sleep_until(started + self.link.reduce_seconds(x.nbytes, self.size))
+        """Writes the x of one rank into `out`."""
+        with _at_least(self.link.broadcast_seconds(x.nbytes, self.size)):
+            self._communicator.broadcast(out, x, root, number)
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, on each of them."""
@@ -104,6 +106,10 @@ def over(communicator: Communicator, link: Link) -> Communicator:
     return communicator if link.is_instant else Delayed(communicator, link)
 
 
-def _sleep_until(end: float) -> None:
+@contextmanager
+def _at_least(seconds: float) -> Iterator[None]:
+    """Lets the block last as long, at least."""
+    end = time.perf_counter() + seconds
+    yield
     while (left := end - time.perf_counter()) > 0.0:
         time.sleep(left)

@@ -106,6 +106,14 @@ def test_exchanges_over_a_link_last_as_long_as_it_says():
     out, started = np.ones(40), time.perf_counter()
     ranks.all_reduce(out, out, "sum", 0)
     assert out[0] == 2.0 and time.perf_counter() - started >= 0.02 + 0.04
+    for call, seconds in (
+        (lambda: ranks.reduce_scatter(np.empty(40), np.ones(40), 1), 0.01 + 0.02),
+        (lambda: ranks.all_gather(np.empty(40), np.ones(40), 1), 0.01 + 0.04),
+        (lambda: ranks.broadcast(np.empty(40), np.ones(40), 0, 1), 0.01 + 0.04),
+    ):
+        started = time.perf_counter()
+        call()
+        assert time.perf_counter() - started >= seconds
     started = time.perf_counter()
     assert ranks.gather(b"x" * 80, 1) == [b"x" * 80, b"other"]
     assert time.perf_counter() - started >= 0.01 + 0.01
