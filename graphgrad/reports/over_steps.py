@@ -111,5 +111,5 @@ def _counts(
 ) -> np.ndarray:
     """How many finite numbers are in each window of steps, in each bin."""
     finite = np.isfinite(values)
-    counts, _, _ = np.histogram2d(steps[finite], values[finite], (bounds, edges))
+    counts: np.ndarray = np.histogram2d(steps[finite], values[finite], (bounds, edges))[0]
     return counts.astype(np.int64)
