@@ -27,9 +27,10 @@ from threadpoolctl import threadpool_limits
 from graphgrad.errors import ConfigurationError, GraphgradError
 from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
-from graphgrad.ranks import Communicator, Link, Mpi, Shared, create, over, ranks_of_mpi
+from graphgrad.ranks import Communicator, Link, Lone, Mpi, Shared, create, over, ranks_of_mpi
+from graphgrad.training.rounds import need_team, team_for
 from graphgrad.training.runs import OpenRun, open_run
-from graphgrad.training.team import Team, need_ranks
+from graphgrad.training.team import Team
 
 OPENED = -3
 """The number of the message that says which run it is."""
@@ -49,10 +50,11 @@ def team_of(
     """The team that trains a run: its other ranks are started, and end with the block."""
     if size < 1:
         raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
+    if size > 1 or run.settings.local_steps > 1:
+        need_team(run, size)
     if size == 1:
-        yield None
+        yield team_for(run, Lone()) if run.settings.local_steps > 1 else None
         return
-    need_ranks(run, size)
     module = "graphgrad.tools.ranks"
     with (
         started(module, size, time_limit, run.folder.path) as leader,
@@ -90,7 +92,7 @@ def leading(run: OpenRun, leader: Communicator, link: Link = DIRECT) -> Iterator
     """The team of a leader whose followers wait for a run: they open it, and end with the block."""
     with told(leader), threadpool_limits(leader.cores, "blas"):
         leader.gather(json.dumps(_opening(run, link)).encode(), OPENED, patient=True)
-        team = Team(run, over(leader, link))
+        team = team_for(run, over(leader, link))
         yield team
         team.end()
 
@@ -98,7 +100,7 @@ def leading(run: OpenRun, leader: Communicator, link: Link = DIRECT) -> Iterator
 @contextlib.contextmanager
 def team_of_mpi(run: OpenRun, leader: Mpi, link: Link = DIRECT) -> Iterator[Team]:
     """The team of the ranks that mpiexec has started."""
-    need_ranks(run, leader.size)
+    need_team(run, leader.size)
     with leading(run, leader, link) as team:
         yield team
 
@@ -156,7 +158,7 @@ def follow(communicator: Communicator) -> int:
     with told(communicator), threadpool_limits(communicator.cores, "blas"):
         values, step, model = (opening[name] for name in ("values", "step", "model"))
         run = open_run(opening["run"], BUILTIN, values, step, model)
-        team = Team(run, over(communicator, Link(*opening["link"])))
+        team = team_for(run, over(communicator, Link(*opening["link"])))
         print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
         done = team.follow(run)
     print(f"rank {communicator.rank}: {done} parts of batches computed", flush=True)

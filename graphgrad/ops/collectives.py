@@ -99,6 +99,7 @@ sum_of_lower_ranks = Operation(
     "0: x is an integer",
     samples=(sample(integer(below=9), number=0),),
     collective=True,
+    takes_halves=True,  # of the collective before it
     reads=1,
 )
 """The sum of an integer over the ranks below this one: 0 on rank 0. Of the sizes of the parts of a
@@ -117,8 +118,8 @@ all_reduce_start = Operation(
     ),
     in_place=True,
     collective=True,
-    reads=1,
     takes_halves=True,
+    reads=1,
 )
 """Begins a sum over ranks, and goes on without its result; nothing but its `wait` may read it. Its
 place in memory holds the terms of this rank first, and the sum when the wait is over."""

@@ -202,6 +202,7 @@ def _delta_broadcast(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Node
         sample(real(), integer(below=9), root=0, number=1),
     ),
     collective=True,
+    takes_halves=True,
     reads=1,
     example=("gg.broadcast(x)", "float32[3, 4]"),
 )

@@ -10,7 +10,7 @@ the work. What is added are exchanges, of B bytes each, over a link of latency a
 - With overlap the program is played through, its starts and waits where it has them (`allowed`).
 - ZeRO-1: each sum of a bucket is a scatter, an update computes the N-th part of the parameters, and
   all of them are gathered at the end of the step, with nothing to hide it.
-- DiLoCo: every H steps a sum over the parameters; the steps between send nothing.
+- DiLoCo: every H steps a sum over parameters and moments; the steps between send nothing.
 
 No other traffic, no stragglers and no switch that is too small: these are bounds from above on what
 ranks can reach, and the shape of what they do.
@@ -72,7 +72,7 @@ class Step:
     def seconds(self, way: str, ranks: int, link: Link, every: int) -> float:
         """The seconds of a step; `every` is the number of steps between two exchanges of DiLoCo."""
         if way == "DiLoCo":
-            return self.compute + link.reduce_seconds(self.parameter_bytes, ranks) / every
+            return self.compute + link.reduce_seconds(self.state_bytes, ranks) / every
         if way == "ZeRO-1":
             return self._zero(ranks, link)
         sums = {number: link.reduce_seconds(size, ranks) for number, size in self.sizes.items()}

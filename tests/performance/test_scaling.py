@@ -31,7 +31,7 @@ def test_a_step_by_hand():
     norm = LINK.reduce_seconds(4, 4)
     half = 3 * (0.5 + 25.0)
     assert STEP.seconds("ZeRO-1", 4, LINK, 1) == 4.0 + half + 2.0 / 4 + norm + half
-    assert STEP.seconds("DiLoCo", 4, LINK, 51) == 12.0 + ring / 51
+    assert STEP.seconds("DiLoCo", 4, LINK, 51) == 12.0 + 2 * 3 * (0.5 + 75.0) / 51
     for way in WAYS:
         assert STEP.seconds(way, 1, LINK, 7) == 12.0
     assert STEP.state_bytes_of("ZeRO-1", 4) == 10_000 + 5_000
