@@ -16,9 +16,10 @@ from graphgrad.figures.recording import figure_table
 from graphgrad.figures.token_labels import token_labels
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.graph import Graph
-from graphgrad.lecture.heads import lines_scene, sentence_attentions
+from graphgrad.lecture.head_lines import lines_scene
 from graphgrad.lecture.image import scene_figure
 from graphgrad.lecture.scene import stacked
+from graphgrad.lecture.sentences import sentence_attentions
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_flow import plot_flow
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
