@@ -27,7 +27,8 @@ from threadpoolctl import threadpool_limits
 from graphgrad.errors import ConfigurationError, GraphgradError
 from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
-from graphgrad.ranks import Communicator, Link, Mpi, Shared, create, over, ranks_of_mpi
+from graphgrad.ranks import Communicator, Link, Lone, Mpi, Shared, create, over, ranks_of_mpi
+from graphgrad.training.rounds import team_for
 from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.team import Team
 
@@ -48,7 +49,7 @@ def team_of(
 ) -> Iterator[Team | None]:
     """The team that trains a run: its other ranks are started, and end with the block."""
     if size == 1:
-        yield None
+        yield team_for(run, Lone()) if run.settings.local_steps > 1 else None
         return
     module = "graphgrad.tools.ranks"
     with (
@@ -87,7 +88,7 @@ def leading(run: OpenRun, leader: Communicator, link: Link = DIRECT) -> Iterator
     """The team of a leader whose followers wait for a run: they open it, and end with the block."""
     with told(leader), threadpool_limits(leader.cores, "blas"):
         leader.gather(json.dumps(_opening(run, link)).encode(), OPENED, patient=True)
-        team = Team(run, over(leader, link))
+        team = team_for(run, over(leader, link))
         yield team
         team.end()
 
@@ -153,7 +154,7 @@ def follow(communicator: Communicator) -> int:
         values, step, model = (opening[name] for name in ("values", "step", "model"))
         ranks = communicator.rank, communicator.size
         run = open_run(opening["run"], BUILTIN, values, step, model, "", *ranks)
-        team = Team(run, over(communicator, Link(*opening["link"])))
+        team = team_for(run, over(communicator, Link(*opening["link"])))
         print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
         done = team.follow(run)
     print(f"rank {communicator.rank}: {done} parts of batches computed", flush=True)

@@ -17,7 +17,6 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
-from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import TIME_LIMIT, ranks_of_mpi
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.elastic import need_elastic, supervise, supervised
@@ -36,9 +35,9 @@ from graphgrad.tools.ranks import (
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
+from graphgrad.training.rounds import need_team
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
-from graphgrad.training.team import need_ranks
 from graphgrad.training.text_settings import FILES as LINES
 from graphgrad.training.trainer import check_settings, train
 from graphgrad.training.trust import is_trusted
@@ -215,7 +214,7 @@ def _run(arguments: argparse.Namespace, ranks: int, team_of_run: TeamOfRun) -> i
         opened = _created(arguments, ranks)
     else:
         opened = _resumed(arguments, ranks)
-        need_ranks(opened, ranks)
+        need_team(opened, ranks)
     shown = Progress(opened.settings.steps, opened.step)
     try:
         with supervised(arguments.supervisor, str(opened.folder.path.absolute())):
@@ -290,8 +289,6 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool, team_of_run: TeamOf
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
     with team_of_run(opened) as team:
-        if team is not None:
-            shown.message(f"{team.communicator.size} ranks: {traffic_of(team.compiled.graph)}")
         outcome = train(opened, shown, verify, team=team)
     if outcome.ending == "interrupted":
         shown.message(
@@ -344,7 +341,7 @@ def _created(arguments: argparse.Namespace, ranks: int = 1) -> OpenRun:
             )
     assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
     settings = with_assignments(model.settings, assignments)
-    return create_run(model, settings, arguments.run, lambda run: need_ranks(run, ranks))
+    return create_run(model, settings, arguments.run, lambda run: need_team(run, ranks))
 
 
 def _resumed(arguments: argparse.Namespace, ranks: int) -> OpenRun:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from graphgrad.backprop import derive
 from graphgrad.graph import Graph, Node, input, parameter
 from graphgrad.lecture.blocks import Formula, Lesson, Picture, Prose, Table, shown, signed
-from graphgrad.lecture.charts import Curve, curves
+from graphgrad.lecture.charts import Curve, curves, weight_label
 from graphgrad.lecture.neuron import PHI
+from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.request import Request
-from graphgrad.lecture.scene import Box, Circle, Role, Scene, words
+from graphgrad.lecture.scene import Box, Circle, Role, Scene, Text, words
 from graphgrad.lecture.values import State, computed, drawn_state, run_steps
 from graphgrad.models.feedforward import NUMBERS, Settings, neurons
 from graphgrad.ops import expand_dims, half_squared_error, multiply, sigmoid, sum
@@ -22,7 +23,8 @@ NETWORK = {"x": "1, 0.5, −1", "truth": "0, 1, 0", "phi": "sigmoid", "seed": "1
 UPDATE = {**NETWORK, "eta": "0.5", "steps": "40"}
 LAYERS = ("x", "h", "y")
 SCOPES = {"h": "hidden", "y": "output"}
-_ACROSS, _DOWN = 330.0, 150.0
+_ACROSS, _DOWN = 500.0, 170.0
+_RADIUS, _SMALL = 60.0, 50.0
 
 
 @dataclass(frozen=True)
@@ -130,9 +132,11 @@ def network_lesson(request: Request) -> Lesson:
         "The network of 3-3-3 neurons",
         (
             Prose(
-                "heads(u) are the neurons that u gets its inputs from, tails(u) those that use it; "
-                "a_t is what goes into the activation function, z_t what comes out, and the node "
-                "error δ_t = ∂L/∂a_t."
+                Notation(
+                    "heads(u) are the neurons that u gets its inputs from, tails(u) those that use "
+                    "it; a_t is what goes into the activation function, z_t what comes out, and "
+                    "δ_t = ∂L/∂a_t the node error."
+                )
             ),
             Formula(
                 (
@@ -142,9 +146,15 @@ def network_lesson(request: Request) -> Lesson:
                     f"δ_{{h2}} = φ′({shown(found.a['h2'])}) ({back}) = {shown(found.delta['h2'])}",
                 )
             ),
-            Table(("u", "heads(u)", "tails(u)", "a_u", "z_u", "δ_u"), rows, numbers=3),
+            Table(
+                ("u", "heads(u)", "tails(u)", *map(Notation, ("a_u", "z_u", "δ_u"))),
+                rows,
+                numbers=3,
+            ),
             Prose(f"The loss is L = ½ Σ (z − ŷ)² = {shown(found.loss)}."),
-            Picture("a, z, δ in the neurons, w_{h→t} on the edges", network_scene(found)),
+            Picture(
+                Notation("a, z and δ in the neurons, w_{h→t} on the edges"), network_scene(found)
+            ),
         ),
     )
 
@@ -163,28 +173,20 @@ def network_scene(found: Worked) -> Scene:
     }
     for pair, weight in found.w.items():
         head, tail = pair.split("->")
-        _weight(scene, places[head], places[tail], weight)
+        _weight(scene, pair, places[head], places[tail], weight)
     for name, (x, y) in places.items():
         role: Role = "input" if name[0] == "x" else "value"
-        lines: list[tuple[str, str, float, Role]] = [("z", name, found.z[name], "ink")]
+        lines: list[tuple[str, float, Role]] = [(f"z_{{{name}}}", found.z[name], "ink")]
         if name in found.a:
             lines = [
-                ("a", name, found.a[name], "ink"),
+                (f"a_{{{name}}}", found.a[name], "ink"),
                 *lines,
-                ("δ", name, found.delta[name], "delta"),
+                (f"δ_{{{name}}}", found.delta[name], "delta"),
             ]
         elif name[0] == "x":
-            lines = [(name[0], name[1], found.z[name], "ink")]
-        top = y - 20 * (len(lines) - 1) / 2
-        texts = [
-            text
-            for number, (letter, index, value, colour) in enumerate(lines)
-            for text in (
-                words(x - 7, top + 20 * number, letter, 14.5, colour, "end", True, index),
-                words(x - 3, top + 20 * number, f"= {shown(value, 2)}", 12.5, colour, "start"),
-            )
-        ]
-        scene.add(Circle(x, y, 62 if len(lines) > 1 else 42, role, role, texts=tuple(texts)))
+            lines = [(f"x_{name[1]}", found.z[name], "ink")]
+        radius = _RADIUS if len(lines) > 1 else _SMALL
+        scene.add(Circle(x, y, radius, role, role, texts=_inside(x, y, lines)))
     for n in NUMBERS:
         x, y = places[f"y{n}"]
         scene.text(x + 72, y, f"ŷ = {shown(found.truth[f'y{n}'])}", 13, "input", "start")
@@ -194,23 +196,37 @@ def network_scene(found: Worked) -> Scene:
     return scene
 
 
+def _inside(x: float, y: float, lines: list[tuple[str, float, Role]]) -> tuple[Text, ...]:
+    """The values of a neuron, one below the other, their equals signs aligned."""
+    found: list[Text] = []
+    for number, (symbol, value, role) in enumerate(lines):
+        down = y + 20 * (number - (len(lines) - 1) / 2)
+        found += (
+            words(x - 6, down, Notation(symbol), 14.5, role, "end", True),
+            words(x - 3, down, f"= {shown(value, 2)}", 12.5, role, "start"),
+        )
+    left = max(text.width for text in found[::2])
+    right = max(text.width for text in found[1::2])
+    return tuple(replace(text, x=text.x + (left + 3 - right) / 2) for text in found)
+
+
 def _weight(
     scene: Scene,
+    pair: str,
     head: tuple[float, float],
     tail: tuple[float, float],
     weight: float,
 ) -> None:
-    """An edge from circle to circle with the value of w_{h→t}, where edges do not cross."""
+    """An edge from circle to circle; along it, near its head, where no edges cross, w_{h→t}."""
     (x1, y1), (x2, y2) = head, tail
     length = math.hypot(x2 - x1, y2 - y1)
     across, down = (x2 - x1) / length, (y2 - y1) / length
-    start = (x1 + 62 * across, y1 + 62 * down) if x1 else (x1 + 42 * across, y1 + 42 * down)
-    end = (x2 - 62 * across, y2 - 62 * down)
-    scene.line(start, end, arrow=True)
-    row = round((y2 - y1) / _DOWN)  # -2 … 2: labels of crossing edges are at different shares
-    share = {-2: 0.36, -1: 0.2, 0: 0.3, 1: 0.2, 2: 0.36}[row]
-    x, y = start[0] + (end[0] - start[0]) * share, start[1] + (end[1] - start[1]) * share
-    scene.text(x, y - 9, shown(weight, 2), 12, "weight")
+    begin, end = (_RADIUS if x1 else _SMALL) + 1, length - _RADIUS - 1
+    scene.line(
+        (x1 + begin * across, y1 + begin * down), (x1 + end * across, y1 + end * down), arrow=True
+    )
+    text = f"w_{{{pair.replace('->', '→')}}} = {shown(weight, 2)}"
+    weight_label(scene, head, tail, 70, text)
 
 
 # ---------------------------------------------------------------- one step
@@ -249,9 +265,9 @@ def _step_table(found: Worked, after: dict[str, float], eta: float) -> Table:
     for pair, old in found.w.items():
         head, tail = pair.split("->")
         product = f"{signed(found.delta[tail])} · {signed(found.z[head])}"
-        name = f"w_{{{head}→{tail}}}"
+        name = Notation(f"w_{{{head}→{tail}}}")
         rows.append([name, shown(old), product, shown(found.slope[pair]), shown(after[pair])])
-    headings = ("w", "before", "δ_t · z_h", "∂L/∂w", f"after (η = {shown(eta)})")
+    headings = ("w", "before", Notation("δ_t · z_h"), "∂L/∂w", f"after (η = {shown(eta)})")
     return Table(headings, rows, "This step's numbers")
 
 

@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.lecture import architecture, attention, decoding, encoder, heads, network, neuron
+from graphgrad.lecture import (
+    architecture,
+    attention,
+    decoding,
+    encoder,
+    heads,
+    lookup,
+    network,
+    neuron,
+)
 from graphgrad.lecture import positions as positions_
 from graphgrad.lecture.blocks import Lesson
 from graphgrad.lecture.request import Request
@@ -44,7 +53,13 @@ TOPICS: tuple[Topic, ...] = (
         network.update_lesson,
         network.UPDATE,
     ),
-    Topic("lookup", "112, 96 → 14, 12 → 0.88, 0.12", attention.lookup_lesson, attention.LOOKUP),
+    Topic(
+        "lookup",
+        "112, 96 → 14, 12 → 0.88, 0.12",
+        lookup.lookup_lesson,
+        lookup.LOOKUP,
+        lookup.WORDS,
+    ),
     Topic(
         "attention",
         "Q, K, V, scores, weights, values as matrices",
@@ -57,7 +72,7 @@ TOPICS: tuple[Topic, ...] = (
         "8 heads, concat, W_O; lines from word to word",
         heads.heads_lesson,
         heads.HEADS,
-        attention.SENTENCE,
+        heads.SENTENCE,
         run=True,
     ),
     Topic(

@@ -44,6 +44,7 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
+from graphgrad.training.local_steps import outer_state
 from graphgrad.training.loss_scale import fitted
 from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
@@ -220,7 +221,7 @@ def open_run(
     )
     newest = max(checkpoint_steps(folder.checkpoints), default=0)
     named = checkpoint_called(folder, checkpoint, settings.best_metric)
-    shards = graph_of_ranks(graph, settings, ranks) if ranks > 1 else None
+    shards = graph_of_ranks(graph, settings, ranks) if settings.shard_states and ranks > 1 else None
     wanted = wanted_by(shards, rank) if shards is not None else {}
     found = _loaded(folder, named if step is None else step, wanted)
     notes += check_bindings(
@@ -314,7 +315,7 @@ def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]
 
 def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
     """The first state of a training graph, from the seed of the settings."""
-    state = initial_state(graph, settings.seed)
+    state = initial_state(graph, settings.seed) | outer_state(graph, settings)
     if SEED in state:
         state[SEED][...] = settings.seed
     return state

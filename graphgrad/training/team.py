@@ -38,6 +38,7 @@ from graphgrad.graph.digest import graph_digest
 from graphgrad.graph.dimension import named
 from graphgrad.passes.shard_states import Shards
 from graphgrad.passes.split_batch import BATCH
+from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
 from graphgrad.training.checkpoint import save_pieces
 from graphgrad.training.moving_average import AVERAGE
@@ -49,7 +50,7 @@ GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
 END, SAVE, AVERAGES = b"end", b"save ", b"averages"
 """What a leader says beside the number of a batch."""
-_AGREE, _NEXT, _WRITTEN = -1, -2, -4
+_AGREE, NEXT, _WRITTEN = -1, -2, -4
 """The numbers of the messages between leader and followers."""
 Arrays = Mapping[str, np.ndarray]
 
@@ -57,10 +58,12 @@ Arrays = Mapping[str, np.ndarray]
 def need_ranks(run: OpenRun, size: int) -> None:
     """Raises ConfigurationError for what so many ranks cannot do, and DeclarationError for a graph
     whose batch cannot be split."""
-    if size < 1:
-        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
-    if size == 1:
-        return
+    need_parts(run, size)
+    graph_of_ranks(run.graph, run.settings, size)
+
+
+def need_parts(run: OpenRun, size: int) -> None:
+    """Raises ConfigurationError where a run or its batches have no part for each rank."""
     if run.settings.inspect_every:
         raise ConfigurationError(
             "figures of values are recorded by one rank only",
@@ -71,31 +74,46 @@ def need_ranks(run: OpenRun, size: int) -> None:
             "several ranks train on processors only", fix="--backend numpy, or one rank"
         )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
-    graph_of_ranks(run.graph, run.settings, size)
 
 
 class Team:
     """One rank's part in the training of a run. Raises RanksError where another one has opened
     another run, or uses another version of graphgrad."""
 
+    shards: Shards | None = None
+    """What the ranks keep of the state, where they train together."""
+
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
-        settings = run.settings
         self.communicator, self._number = communicator, run.next_batch
         rank, size = communicator.rank, communicator.size
-        self.shards = run.shards or graph_of_ranks(run.graph, settings, size)
-        if run.shards is None and self.shards.rows:
+        shards = run.shards or graph_of_ranks(run.graph, run.settings, size)
+        if run.shards is None and shards.rows:
             assert isinstance(run.state, dict)
-            keep_share(run.state, self.shards, rank)
-        self._axes = axes_of(self.shards.graph)
-        self.compiled: Compiled = compile(
-            self.shards.graph,
+            keep_share(run.state, shards, rank)
+        self.shards, self._axes = shards, axes_of(run.graph)
+        self.compiled = self._compiled(run, shards.graph, communicator)
+        self._agree(run)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all ranks have the same state now; if not, it cannot be saved."""
+        return True
+
+    def about(self) -> list[str]:
+        """What the ranks do, for the announcement of a run."""
+        return [f"{self.communicator.size} ranks: {traffic_of(self.compiled.graph)}"]
+
+    @staticmethod
+    def _compiled(run: OpenRun, graph: Graph, communicator: Communicator) -> Compiled:
+        settings = run.settings
+        return compile(
+            graph,
             guards=GUARDS,
             fuse=settings.fuse,
             backend=settings.backend,
             precision=settings.precision,
             communicator=communicator,
         )
-        self._agree(run)
 
     def _agree(self, run: OpenRun) -> None:
         """Makes sure that all ranks are about to do the same."""
@@ -112,19 +130,19 @@ class Team:
 
     def run(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         """The leader's results of the next batch, whose parts all ranks compute."""
-        self.communicator.gather(str(self._number).encode(), _NEXT, patient=True)
+        self.communicator.gather(str(self._number).encode(), NEXT, patient=True)
         self._number += 1
         return self._computed(state, feeds)
 
     def end(self) -> None:
         """Lets the followers go."""
-        self.communicator.gather(END, _NEXT, patient=True)
+        self.communicator.gather(END, NEXT, patient=True)
 
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
         while True:
-            word = self.communicator.gather(b"", _NEXT, patient=True)[0]
+            word = self.communicator.gather(b"", NEXT, patient=True)[0]
             if word == END:
                 return done
             if word.startswith(SAVE):
@@ -136,17 +154,13 @@ class Team:
             self._computed(run.state, run.task.feeds(int(word)))
             done += 1
 
-    def part(self, feeds: Arrays) -> dict[str, np.ndarray]:
-        """This rank's part of a batch."""
-        return part_of(feeds, self._axes, self.communicator.rank, self.communicator.size)
-
     def save(
         self, run: OpenRun, step: int, details: Mapping[str, Any], keep: int, best: Collection[int]
     ) -> None:
         """Saves a checkpoint of the leader, to which each rank writes its share."""
 
         def write(folder: Path) -> dict[str, Any]:
-            self.communicator.gather(SAVE + os.fsencode(folder.absolute()), _NEXT, patient=True)
+            self.communicator.gather(SAVE + os.fsencode(folder.absolute()), NEXT, patient=True)
             return manifest_of(run.graph.states, self._write(run, folder))
 
         size = sum(node.type.nbytes for node in run.graph.states.values())
@@ -156,6 +170,7 @@ class Team:
         """Writes this rank's share; what all have written. Raises EnvironmentLimitError where one
         of them could not."""
         try:
+            assert self.shards is not None
             own = write_share(folder, self.shards, self.communicator.rank, run.state)
         except (OSError, GraphgradError) as problem:
             own = {"problem": getattr(problem, "strerror", None) or str(problem)}
@@ -172,10 +187,11 @@ class Team:
 
     def averages(self, run: OpenRun) -> dict[str, np.ndarray]:
         """The moving averages that are in shares, whole, for the leader."""
-        self.communicator.gather(AVERAGES, _NEXT, patient=True)
+        self.communicator.gather(AVERAGES, NEXT, patient=True)
         return self._gathered(run)
 
     def _gathered(self, run: OpenRun) -> dict[str, np.ndarray]:
+        assert self.shards is not None
         found: dict[str, np.ndarray] = {}
         for number, (name, row) in enumerate(self.shards.rows.items()):
             if not row[0].name.startswith(f"{AVERAGE}."):
@@ -190,18 +206,27 @@ class Team:
 
     def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         try:
-            return self.compiled(state, self.part(feeds))
+            return self.compiled(state, self._given(feeds))
         except RanksError:
             raise
         except GraphgradError as error:
             self.communicator.fail(error.problem)
             raise
 
+    def part(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """This rank's part of a batch."""
+        return part_of(feeds, self._axes, self.communicator.rank, self.communicator.size)
 
-def _described(run: OpenRun, shards: Shards) -> dict[str, str]:
+    def _given(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The inputs of this rank's program."""
+        return self.part(feeds)
+
+
+def _described(run: OpenRun, shards: Shards | None) -> dict[str, str]:
     """What has to be equal on all ranks."""
     state = hashlib.sha256()
-    for name in sorted(run.state.keys() - shards.rows.keys()):
+    own = shards.rows if shards is not None else {}
+    for name in sorted(run.state.keys() - own.keys()):
         state.update(np.ascontiguousarray(run.state[name]).tobytes())
     batch = hashlib.sha256()
     for _, value in sorted(run.task.feeds(run.next_batch).items()):
@@ -211,7 +236,7 @@ def _described(run: OpenRun, shards: Shards) -> dict[str, str]:
         "version of NumPy": np.__version__,
         "step": str(run.step),
         "model": graph_digest(run.graph),
-        "way to train": graph_digest(shards.graph),
+        "way to train": graph_digest(shards.graph) if shards is not None else "apart",
         "state": state.hexdigest(),
         "batch": batch.hexdigest(),
     }
@@ -250,6 +275,16 @@ def part_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> dic
                 f"a batch of {count} examples has no part for each of {size} ranks",
                 fix="larger batches, or fewer ranks",
             )
-        rows = slice(rank * count // size, (rank + 1) * count // size)
+        rows = slice(_first(count, rank, size), _first(count, rank + 1, size))
         part[name] = value[(slice(None),) * axes[name] + (rows,)]
     return part
+
+
+def first_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> int:
+    """The number of the first example of a rank's part of a batch."""
+    name, axis = next(iter(axes.items()))
+    return _first(feeds[name].shape[axis], rank, size)
+
+
+def _first(count: int, rank: int, size: int) -> int:
+    return rank * count // size

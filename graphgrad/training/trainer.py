@@ -94,7 +94,8 @@ def train(
         verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
     ranks = (compiled, 1) if team is None else (team.compiled, team.communicator.size)
-    for line in announcement(run, *ranks):
+    said = () if team is None else team.about()
+    for line in (*announcement(run, *ranks), *said):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -244,8 +245,8 @@ def _steps(
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
     observer = Observer(run.task.knowing_nothing, settings.warmup)
-    while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
-        with _saved_if_ranks_are_lost(run, step, validations):
+    while _goes_on(run, programs, step, interrupt, validations):
+        with _saved_if_ranks_are_lost(run, step, validations, programs.ahead.whole):
             done = one_step(run, programs, step, interrupt)
         saved = False
         if done is None:
@@ -254,7 +255,8 @@ def _steps(
         last, unit = step == settings.steps, run.task.unit
         ranks = settings.keep_best > 0 or settings.patience > 0
         looking = ranks if last else step % settings.evaluate_every == 0
-        saving = last or interrupt.requested or step % settings.checkpoint_every == 0
+        asked = interrupt.requested and programs.ahead.whole
+        saving = last or asked or step % settings.checkpoint_every == 0
         if saving or looking:
             need_finite(run, step)
         shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
@@ -284,6 +286,18 @@ def _steps(
         need_finite(run, step)
         _save(run, step, validations)
     return step
+
+
+def _goes_on(
+    run: OpenRun,
+    programs: Programs,
+    step: int,
+    interrupt: InterruptGuard,
+    validations: Validations,
+) -> bool:
+    """Whether a further step follows; an interrupt waits until all ranks have the same state."""
+    interrupted = interrupt.requested and programs.ahead.whole
+    return step < run.settings.steps and not interrupted and not _is_stale(run, validations)
 
 
 def _is_stale(run: OpenRun, validations: Validations) -> bool:
@@ -332,16 +346,18 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
 
 
 @contextmanager
-def _saved_if_ranks_are_lost(run: OpenRun, step: int, validations: Validations) -> Iterator[None]:
-    """Saves the state of the step before, which is that of all ranks that are left, unless a part
-    of it has been lost with one."""
+def _saved_if_ranks_are_lost(
+    run: OpenRun, step: int, validations: Validations, whole: bool
+) -> Iterator[None]:
+    """Saves the state of the step before if it is that of all ranks that are left, and nothing of
+    it has been lost with one."""
     try:
         yield
     except RanksError:
-        if run.others is None:
-            _save(run, step, validations)
-        else:
+        if run.others is not None:
             run.folder.log("a rank is lost, and its share of the state: the last checkpoint counts")
+        elif whole:
+            _save(run, step, validations)
         raise
 
 
