@@ -25,6 +25,7 @@ from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.digest import graph_digest
 from graphgrad.graph.dimension import named
 from graphgrad.passes.split_batch import BATCH, split_batch
+from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
 from graphgrad.training.runs import OpenRun
 
@@ -70,7 +71,7 @@ class Team:
 
     def about(self) -> list[str]:
         """What the ranks do, for the announcement of a run."""
-        return []
+        return [f"{self.communicator.size} ranks: {traffic_of(self.compiled.graph)}"]
 
     @staticmethod
     def _compiled(run: OpenRun, graph: Graph, communicator: Communicator) -> Compiled:
