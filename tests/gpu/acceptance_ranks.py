@@ -46,4 +46,3 @@ def ranks(device: Any, steps: int = 5) -> Iterator[Row]:
     yield Row("ranks", f"{steps} steps of one rank, distance", f"{far:.2e}", far < 1e-4)
     sums = sum(node.operation.collective for node in compiled.program(**SIZES).graph)
     yield Row("ranks", "starts and waits of sums a step", str(sums), sums > 0)
-
