@@ -131,7 +131,8 @@ def _measured_on_ranks(arguments: argparse.Namespace) -> tuple[Profile, Overlap]
         )
     assignments = assignments_of(arguments)
     words = (arguments.model, assignments, arguments.steps, arguments.ranks)
-    return measure_on_ranks(*words, link_of(arguments))
+    found, observed = measure_on_ranks(*words, link_of(arguments))
+    return found, observed.result(arguments.ranks)
 
 
 def measure(name: str, assignments: list[str], steps: int, what: str = "training") -> Profile:

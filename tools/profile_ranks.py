@@ -27,19 +27,21 @@ _WHAT = 1
 
 
 def measure_on_ranks(
-    name: str, assignments: list[str], steps: int, size: int, link: Link
-) -> tuple[Profile, Overlap]:
-    """The profile of the first of `size` ranks that train a model or a run over a link."""
+    name: str, assignments: list[str], steps: int, size: int, link: Link, without: str = ""
+) -> tuple[Profile, Observed]:
+    """The profile of the first of `size` ranks that train a model or a run over a link, and what
+    was observed of its collectives; `without` leaves out an optimisation."""
     if size < 2:
         raise ConfigurationError(
             f"--ranks {size} are no ranks between which anything is sent", fix="--ranks 2"
         )
     with started("graphgrad.tools.profile_ranks", size, TIME_LIMIT, None) as leader, told(leader):
-        what = [name, assignments, steps, link.latency, link.rate]
+        what = [name, assignments, steps, link.latency, link.rate, without]
         leader.gather(json.dumps(what).encode(), _WHAT, patient=True)
         timed = Timed(over(leader, link))
         with threadpool_limits(leader.cores, "blas"):
-            program, state, feeds = profiled(name, assignments, communicator=timed)
+            words = without.split()
+            program, state, feeds = profiled(name, assignments, communicator=timed, without=words)
             leader.gather(b"", _WHAT, patient=True)  # compiling takes its time
             observed = Observed(program)
             found = profile(
@@ -50,7 +52,7 @@ def measure_on_ranks(
                 lambda marks: observed.add(marks, timed.exchanges),
             )
         leader.gather(b"", _WHAT, patient=True)
-    return found, observed.result(size)
+    return found, observed
 
 
 def overlap_text(found: Overlap, link: Link) -> str:
@@ -83,10 +85,11 @@ def main(words: Sequence[str]) -> int:
     communicator = Shared(memory, int(rank), int(size), cores=int(cores))
     communicator.gather(b"", OPENED, patient=True)
     what = json.loads(communicator.gather(b"", _WHAT, patient=True)[0])
-    name, assignments, steps, latency, rate = what
+    name, assignments, steps, latency, rate, without = what
     with told(communicator), threadpool_limits(communicator.cores, "blas"):
         link = over(communicator, Link(latency, rate))
-        program, state, feeds = profiled(name, assignments, communicator=link)
+        words = without.split()
+        program, state, feeds = profiled(name, assignments, communicator=link, without=words)
         communicator.gather(b"", _WHAT, patient=True)
         own = {each: array.copy() for each, array in state.items()}
         for _ in range(runs_of(steps)):

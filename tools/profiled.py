@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from graphgrad.backends import Program
@@ -23,6 +25,7 @@ def profiled(
     assignments: list[str],
     what: str = "training",
     communicator: Communicator | None = None,
+    without: Sequence[str] = (),
 ) -> tuple[Program, dict[str, np.ndarray], Feeds]:
     """The program that `graphgrad train` runs for this model or run, its first state and a batch
     (of one rank with a `communicator`); or one that runs when the model is used."""
@@ -53,6 +56,7 @@ def profiled(
         precision=settings.precision,
         backend=settings.backend,
         communicator=communicator,
+        without=without,
     )
     program = compiled.program(**sizes_of(graph, feeds))
     return program, state or initial_state(graph, settings.seed), feeds

@@ -17,7 +17,6 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
-from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import TIME_LIMIT, ranks_of_mpi
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
 from graphgrad.tools.elastic import need_elastic, supervise, supervised
@@ -285,8 +284,6 @@ def _trained(opened: OpenRun, shown: Progress, verify: bool, team_of_run: TeamOf
         further = f"graphgrad train --resume {folder} --set steps={2 * opened.step}"
         shown.message(f"nothing is left to train; to go further: {further}")
     with team_of_run(opened) as team:
-        if team is not None:
-            shown.message(f"{team.communicator.size} ranks: {traffic_of(team.compiled.graph)}")
         outcome = train(opened, shown, verify, team=team)
     if outcome.ending == "interrupted":
         shown.message(

@@ -21,7 +21,7 @@ from typing import Any
 from graphgrad.backends import Program
 from graphgrad.graph import Node
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, wait
-from graphgrad.performance.line_profile import Mark
+from graphgrad.performance.line_profile import Mark, Profile
 from graphgrad.ranks import Exchange
 
 SHOWN_BY = 3
@@ -186,15 +186,23 @@ class Observed:
             found[each.number] = _Measured(each, by, possible[each.number])
         self._steps.append(found)
 
+    @property
+    def sizes(self) -> dict[int, int]:
+        """The bytes of each collective, by its number."""
+        return {number: node.type.nbytes for number, node in sorted(self._nodes.items())}
+
+    def lines_of(self, found: Profile) -> list[Line]:
+        """The lines of a profile, with the medians of their seconds."""
+        return [self._line(each.line, each.seconds) for each in found.lines]
+
+    def _line(self, line: int, seconds: float) -> Line:
+        name = self._operation.get(line, "other")
+        return Line(name, seconds, self._starts.get(line), self._waits.get(line))
+
     def lines(self, marks: Sequence[Mark]) -> list[Line]:
         """The lines of a step, with their seconds."""
         return [
-            Line(
-                self._operation.get(line, "other"),
-                (end - begin) / 1e9,
-                self._starts.get(line),
-                self._waits.get(line),
-            )
+            self._line(line, (end - begin) / 1e9)
             for (line, begin), (_, end) in itertools.pairwise(marks)
         ]
 

@@ -1,13 +1,15 @@
 """A link between ranks that is slower than this machine's memory: its model, and its imitation.
 
-The model of a sum of `size` bytes over N ranks is that of a ring: each rank sends the N-th part of
-the bytes to its neighbour 2 (N - 1) times, so that it takes
+The model of a sum of `size` bytes over N ranks is that of a ring, in which each rank sends the N-th
+part of the bytes to its neighbour 2 (N - 1) times, or of a tree, up which and down again the bytes
+flow in small pieces, whichever is faster:
 
-    2 (N - 1) (latency + size / N / rate)
+    ring    2 (N - 1) (latency + size / N / rate)
+    tree    2 ⌈log₂ N⌉ latency + 2 size / rate
 
-seconds; its two halves, a reduce_scatter and an all_gather, take half of that each. `Delayed` makes
-every exchange last that long, by sleeping for what is left of it: so ranks of one machine show what
-a network would do to a step, and what of it is hidden by computing meanwhile.
+A reduce_scatter and an all_gather are a ring once round. `Delayed` makes every exchange last that
+long, by sleeping for what is left of it: so ranks of one machine show what a network would do to a
+step, and what of it is hidden by computing meanwhile.
 """
 
 from __future__ import annotations
@@ -50,8 +52,10 @@ class Link:
         return self.latency == 0.0 and self.rate == math.inf
 
     def reduce_seconds(self, size: int, ranks: int) -> float:
-        """Seconds of a sum of `size` bytes over the ranks."""
-        return 2.0 * self.gather_seconds(size / ranks, ranks)
+        """Seconds of a sum of `size` bytes over the ranks, by a ring or a tree."""
+        levels = (ranks - 1).bit_length()
+        tree = 2.0 * (levels * self.latency + (size / self.rate if levels else 0.0))
+        return min(tree, 2.0 * self.gather_seconds(size / ranks, ranks))
 
     def gather_seconds(self, size: float, ranks: int) -> float:
         """Seconds until every rank has the `size` bytes that each of them has brought."""
@@ -68,7 +72,7 @@ class Delayed:
     def __init__(self, communicator: Communicator, link: Link) -> None:
         self._communicator, self.link = communicator, link
         self.rank, self.size = communicator.rank, communicator.size
-        self.cores = communicator.cores
+        self.cores, self.time_limit = communicator.cores, communicator.time_limit
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         """Writes the sum (max, min) of x over the ranks into `out`, which may be x."""

@@ -86,9 +86,12 @@ def test_the_thread_ends_with_its_owner():
     assert not thread.is_alive()
 
 
-def test_a_link_is_a_ring():
+def test_a_link_is_a_ring_or_a_tree():
     link = Link(latency=0.5, rate=100.0)
     assert link.reduce_seconds(800, 4) == 2 * 3 * (0.5 + 200 / 100)
+    assert link.reduce_seconds(8, 4) == 2 * 2 * 0.5 + 2 * 8 / 100
+    assert link.reduce_seconds(800, 2) == 2 * (0.5 + 400 / 100)
+    assert link.broadcast_seconds(100, 5) == 3 * (0.5 + 1.0)
     assert link.gather_seconds(100, 3) == 2 * 1.5
     assert link.reduce_seconds(800, 1) == 0.0
     lone = Lone()

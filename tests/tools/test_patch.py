@@ -93,10 +93,20 @@ def test_a_language_model_is_patched_too(gpt, capsys):
         (("--clean", "de", "--corrupt", "ef", "--target", ""), "at least one token"),
         (("--clean", "de", "--corrupt", "ef", "--limit", "0"), "shows nothing"),
         (("--clean", "de", "--corrupt", "ef", "--node", "*.nothing"), "no node has a name like"),
+        (("--clean", "de", "--corrupt", "ef", "--node", "decoder.0.scroes*"), "did you mean"),
+        (("--clean", "de", "--corrupt", "ef", "--by", "hed"), "no chosen value has an axis 'hed'"),
+        (("--clean", "de", "--corrupt", " "), "--corrupt is empty"),
     ],
 )
 def test_what_cannot_be_patched_is_refused(gpt, words, message, capsys):
     assert message in output(capsys, "patch", gpt, *words, code=2).err
+
+
+def test_texts_of_different_length_are_noted(dates, capsys):
+    target = ("--target", "1992-01-14", "--limit", "1")
+    assert "positions behind the difference do not correspond" in patch(capsys, dates, *target).err
+    words = ("--clean", "de: 14. Juni 1992", "--corrupt", "de: 14. Juli 1992")
+    assert "correspond" not in output(capsys, "patch", dates, *words, *target).err
 
 
 def test_a_lens_reads_each_layer(dates, capsys):

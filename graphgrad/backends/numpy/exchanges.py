@@ -15,10 +15,9 @@ Computation = Callable[..., None]
 
 
 def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
-    """The computations of collectives by several ranks; none for a lone one, for which those of the
-    operations themselves will do."""
+    """The computations of collectives. A lone rank has what it would wait for."""
     if ranks.size == 1:
-        return {}
+        return dict.fromkeys((all_reduce, all_reduce_start, wait), _alone)
 
     def reduce(out: np.ndarray, x: np.ndarray, *before: np.ndarray, kind: str, number: int) -> None:
         ranks.all_reduce(out, x, kind, number)
@@ -54,6 +53,10 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
         broadcast: send,
         rank_number: lambda out: out.fill(ranks.rank),
     }
+
+
+def _alone(out: np.ndarray, x: np.ndarray, *others: np.ndarray, **_: object) -> None:
+    _copied(out, x)
 
 
 def _copied(out: np.ndarray, x: np.ndarray) -> None:
