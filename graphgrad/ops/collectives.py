@@ -114,7 +114,7 @@ all_reduce_start = Operation(
     "Σ over ranks of δ",
     samples=(
         sample(real(3, 4), kind=SUM, number=0),
-        sample(real(2), real(3), kind=SUM, number=1),
+        sample(real(2), integer(below=9), kind=SUM, number=1),
     ),
     in_place=True,
     collective=True,

@@ -51,10 +51,6 @@ def need_parts(run: OpenRun, size: int) -> None:
             "figures of values are recorded by one rank only",
             fix="--set inspect_every=0, or train on one rank",
         )
-    if run.settings.backend != "numpy":
-        raise ConfigurationError(
-            "several ranks train on processors only", fix="--backend numpy, or one rank"
-        )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
 
 
@@ -115,11 +111,12 @@ class Team:
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
+        state = self.compiled.on_device(run.state)
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
             if word == END:
                 return done
-            self._computed(run.state, run.task.feeds(int(word)))
+            self._computed(state, run.task.feeds(int(word)))
             done += 1
 
     def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
