@@ -59,6 +59,12 @@ def need_ranks(run: OpenRun, size: int) -> None:
     """Raises ConfigurationError for what so many ranks cannot do, and DeclarationError for a graph
     whose batch cannot be split."""
     need_parts(run, size)
+    settings = run.settings
+    if settings.backend != "numpy" and (settings.shard_states or settings.sent_deltas != "fp32"):
+        raise ConfigurationError(
+            "states are in shares, and deltas of 16 bits are sent, on processors only",
+            fix="--backend numpy, or leave shard_states and sent_deltas out",
+        )
     graph_of_ranks(run.graph, run.settings, size)
 
 
@@ -68,10 +74,6 @@ def need_parts(run: OpenRun, size: int) -> None:
         raise ConfigurationError(
             "figures of values are recorded by one rank only",
             fix="--set inspect_every=0, or train on one rank",
-        )
-    if run.settings.backend != "numpy":
-        raise ConfigurationError(
-            "several ranks train on processors only", fix="--backend numpy, or one rank"
         )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
 
@@ -141,6 +143,7 @@ class Team:
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
+        state = self.compiled.on_device(run.state)
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
             if word == END:
@@ -151,7 +154,7 @@ class Team:
             if word == AVERAGES:
                 self._gathered(run)
                 continue
-            self._computed(run.state, run.task.feeds(int(word)))
+            self._computed(state, run.task.feeds(int(word)))
             done += 1
 
     def save(
