@@ -207,10 +207,9 @@ def open_run(
     is one of several `ranks` that train it: where they shard the state, its share is read.
     """
     folder = RunFolder.open(path)
-    where = str(folder.path / CONFIGURATION)
     before = read_configuration(folder)
     model, notes = model_of_run(before.model, before.digest, builtin, model_file)
-    kept = with_values(model.settings, _renamed(before.settings), where)
+    kept = _kept_settings(model, before, folder)
     settings = with_values(kept, values or {})
     refuse_fixed(kept, settings, str(folder.path))
     texts = read_texts(folder, before)
@@ -221,8 +220,8 @@ def open_run(
     )
     newest = max(checkpoint_steps(folder.checkpoints), default=0)
     named = checkpoint_called(folder, checkpoint, settings.best_metric)
-    shards = graph_of_ranks(graph, settings, ranks) if settings.shard_states and ranks > 1 else None
-    wanted = wanted_by(shards, rank) if shards is not None else {}
+    shards = _shards_of(graph, settings, ranks)
+    wanted = wanted_by(shards, rank)
     found = _loaded(folder, named if step is None else step, wanted)
     notes += check_bindings(
         found.details, bindings(configuration, settings, task.graph), str(found.path)
@@ -230,18 +229,14 @@ def open_run(
     first = _drawn(graph, settings)
     arrays, changed = fitted(found.arrays, first, found.step)
     _check_fit(dataclasses.replace(found, arrays=arrays), first, wanted)
-    if shards is not None:
-        arrays = kept_of(shards, rank, arrays)
-    notes += changed + found.warnings + _discarded(folder, step)
-    if found.step == 0:
-        notes += ("the run has done no step yet: its parameters are untrained",)
+    notes += changed + found.warnings + _discarded(folder, step) + _untrained(found)
     return OpenRun(
         folder,
         model,
         settings,
         task,
         graph,
-        arrays,
+        kept_of(shards, rank, arrays),
         found.step,
         before,
         configuration,
@@ -249,13 +244,25 @@ def open_run(
         newest,
         notes,
         gives_up=step is not None,
-        shards=shards,
+        shards=shards if shards.rows else None,
     )
 
 
-def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run under the names of today."""
-    return {_RENAMED.get(name, name): value for name, value in settings.items()}
+def _shards_of(graph: Graph, settings: TrainingSettings, ranks: int) -> Shards:
+    """What the shares of some ranks hold; nothing where a rank keeps all of the state."""
+    sharded = settings.shard_states and ranks > 1
+    return graph_of_ranks(graph, settings, ranks) if sharded else Shards(graph, ranks)
+
+
+def _kept_settings(model: ModelFile, before: Configuration, folder: RunFolder) -> TrainingSettings:
+    """The settings of a run, under the names of today."""
+    named = {_RENAMED.get(name, name): value for name, value in before.settings.items()}
+    return with_values(model.settings, named, str(folder.path / CONFIGURATION))
+
+
+def _untrained(found: Checkpoint) -> tuple[str, ...]:
+    """A note about a run that has not begun."""
+    return () if found.step else ("the run has done no step yet: its parameters are untrained",)
 
 
 def _loaded(folder: RunFolder, step: int | None, wanted: Ranges) -> Checkpoint:

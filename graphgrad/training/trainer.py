@@ -73,10 +73,7 @@ def train(
     recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
     `team` compute the steps together.
     """
-    if team is not None:
-        run = dataclasses.replace(
-            run, shards=team.shards, others=team if run.settings.shard_states else None
-        )
+    run = _of_rank(run, team)
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
@@ -93,9 +90,7 @@ def train(
         first = first if team is None else team.part(first)
         verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    ranks = (compiled, 1) if team is None else (team.compiled, team.communicator.size)
-    said = () if team is None else team.about()
-    for line in (*announcement(run, *ranks), *said):
+    for line in _announced(run, compiled, team):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -117,6 +112,21 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         return _ended(run, shown, step) if measured else Outcome("finished", step, {})
+
+
+def _of_rank(run: OpenRun, team: Team | None) -> OpenRun:
+    """The run as the rank of a team has it."""
+    if team is None:
+        return run
+    others = team if run.settings.shard_states else None
+    return dataclasses.replace(run, shards=team.shards, others=others)
+
+
+def _announced(run: OpenRun, compiled: Compiled, team: Team | None) -> list[str]:
+    """What is said before a training."""
+    if team is None:
+        return announcement(run, compiled)
+    return [*announcement(run, team.compiled, team.communicator.size), *team.about()]
 
 
 def _figures_alone(run: OpenRun, compiled: Compiled) -> Compiled:
