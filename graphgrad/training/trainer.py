@@ -73,6 +73,7 @@ def train(
     recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
     `team` compute the steps together.
     """
+    run = run if team is None else team.sharing(run)
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
@@ -246,7 +247,8 @@ def _steps(
         observer.step(record["loss"])
         problem = None
         if looking:
-            figures, added = _show(run, shown, step)
+            with _saved_if_ranks_are_lost(run, step, validations, whole=True):
+                figures, added = _show(run, shown, step)
             record |= added
             try:
                 validations.add(step, figures)
