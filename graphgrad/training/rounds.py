@@ -40,6 +40,11 @@ def need_rounds(run: OpenRun, size: int) -> None:
             "anything",
             fix="--precision bf16, or --set local_steps=1",
         )
+    if settings.backend != "numpy":
+        raise ConfigurationError(
+            "ranks that train apart compute on processors",
+            fix="--backend numpy, or --set local_steps=1",
+        )
     need_parts(run, size)
     need_equal_counts(run.graph)
 

@@ -59,10 +59,6 @@ def need_parts(run: OpenRun, size: int) -> None:
             "figures of values are recorded by one rank only",
             fix="--set inspect_every=0, or train on one rank",
         )
-    if run.settings.backend != "numpy":
-        raise ConfigurationError(
-            "several ranks train on processors only", fix="--backend numpy, or one rank"
-        )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
 
 
@@ -150,6 +146,7 @@ class Team:
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
+        run = dataclasses.replace(run, state=self.compiled.on_device(run.state))
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
             if self._ends(run, word):
