@@ -64,22 +64,15 @@ def translation_task(
     sizes = cache(lambda: shared_sizes(settings, data))
     looks = _Looks(settings, data, translator, scored, scorer, sizes)
 
-    def measure(
-        state: State, options: Options, stages: Stages, quick: bool, spread: Spread = ALONE
-    ) -> Figures:
-        over = replace(looks, spread=spread)
-        if quick:
-            held_out = data.corpus.validation[: settings.validation_size or None]
-            return looks.figures(over.looked(state, held_out, options, stages))
-        return over.measured(state, options, stages)[0]
-
     return Task(
         graph=training,
         feeds=lambda step: feeds_of(data.batches().at(step)),
-        evaluate=lambda state: measure(state, Options(), quietly, False),
-        validate=lambda state: measure(state, Options(), quietly, True),
-        measure=measure,
-        spread=lambda state, stages, quick, over: measure(state, Options(), stages, quick, over),
+        evaluate=lambda state: looks.measure(state, Options(), quietly, False),
+        validate=lambda state: looks.measure(state, Options(), quietly, True),
+        measure=looks.measure,
+        spread=lambda state, stages, quick, over: replace(looks, spread=over).measure(
+            state, Options(), stages, quick
+        ),
         by_language=None if settings.reads_files else looks.measured,
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=looks.examples,
@@ -126,6 +119,13 @@ class _Looks:
     scorer: Scorer
     held_out_sizes: Callable[[], Shared]
     spread: Spread = ALONE
+
+    def measure(self, state: State, options: Options, stages: Stages, quick: bool) -> Figures:
+        """The figures of the test, or of some pairs of the validation."""
+        if not quick:
+            return self.measured(state, options, stages)[0]
+        held_out = self.data.corpus.validation[: self.settings.validation_size or None]
+        return self.figures(self.looked(state, held_out, options, stages))
 
     def looked(
         self,
