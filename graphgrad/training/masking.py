@@ -141,7 +141,13 @@ def masking_task(
         about=lambda: data.about(settings.batch_size, length),
         knowing_nothing=math.log(size),
         step=step_that_decays_matrices,
+        labels={"ids": _names(data.tokens), "segments": ("first", "second")},
     )
+
+
+def _names(tokens: TextTokens) -> tuple[str, ...]:
+    """The token of each id; the gap is the one behind the vocabulary."""
+    return (*tokens.vocabulary.tokens, MASK)
 
 
 def _prompts(tokens: TextTokens, filler: Filler, evaluation: Graph) -> Prompts:
@@ -166,8 +172,7 @@ def _prompts(tokens: TextTokens, filler: Filler, evaluation: Graph) -> Prompts:
     def answer(state: State, text: str) -> str:
         return tokens.gap.join(words[0][0] for words in filler(state, text, 1))
 
-    names = (*tokens.vocabulary.tokens, MASK)
-    return Prompts(evaluation, feeds, answer, names.__getitem__)
+    return Prompts(evaluation, feeds, answer, _names(tokens).__getitem__)
 
 
 def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str, float]:
