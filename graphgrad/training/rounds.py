@@ -21,7 +21,6 @@ from graphgrad.training.local_steps import (
 )
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.team import (
-    END,
     NEXT,
     Arrays,
     Team,
@@ -97,8 +96,10 @@ class Rounds(Team):
         done = 0
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
-            if word == END:
+            if self._ends(run, word):
                 return done
+            if not word.isdigit():
+                continue
             self._begin(run.state)
             for number in range(int(word), int(word) + self._length):
                 self._computed(run.state, run.task.feeds(number))

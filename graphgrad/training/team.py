@@ -1,9 +1,10 @@
 """Several ranks that train one run: each has a part of every batch, and all have the same state.
 
 The leader, rank 0, does what a run on one rank does: it saves, measures and reports. A follower has
-opened the same run, and waits for the number of a batch, of which it computes its part; it writes
-nothing. As the sums over ranks have the same bits everywhere, so have the states, and a checkpoint
-of the leader is that of all. Nothing in it depends on the number of ranks: a run goes on with any.
+opened the same run, and waits for the number of a batch, of which it computes its part, or for word
+that held-out data are evaluated, of which it does its part, too; it writes nothing. As sums over
+ranks have the same bits everywhere, so have the states, and a checkpoint of the leader is that of
+all. Nothing in it depends on the number of ranks: a run goes on with any.
 
 With `shard_states` each rank has a share of what the optimiser keeps (`shared_state.py`). Then all
 write a checkpoint together, each its share, and the leader completes it; and averages of parameters
@@ -16,17 +17,21 @@ have the state of the step before: all of it, unless it was in shares.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
+from graphgrad.decoding import Options
 from graphgrad.errors import (
     ConfigurationError,
     EnvironmentLimitError,
@@ -45,13 +50,17 @@ from graphgrad.training.moving_average import AVERAGE
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.shard_files import manifest_of, write_share
 from graphgrad.training.shared_state import graph_of_ranks, keep_share
+from graphgrad.training.spread import OverRanks
+from graphgrad.training.task import Figures, Stages, quietly
 
 GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
 END, SAVE, AVERAGES = b"end", b"save ", b"averages"
 """What a leader says beside the number of a batch."""
-_AGREE, NEXT, _WRITTEN = -1, -2, -4
+_AGREE, NEXT, _LOOK, _WRITTEN = -1, -2, -4, -6
 """The numbers of the messages between leader and followers."""
+_LOOKS = {True: b"look", False: b"look at all"}
+"""What the leader says to have held-out data evaluated: some of them, or all."""
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -84,6 +93,9 @@ class Team:
 
     shards: Shards | None = None
     """What the ranks keep of the state, where they train together."""
+    _looking = False
+    _averages: Mapping[str, np.ndarray] = MappingProxyType({})
+    """The averages that a follower needs for the evaluation that comes."""
 
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
         self.communicator, self._number = communicator, run.next_batch
@@ -130,6 +142,33 @@ class Team:
                         fix="start all ranks with the same program, settings and data",
                     )
 
+    def others_of(self, run: OpenRun) -> Team | None:
+        """This, where the ranks have shares of the state of a run."""
+        return self if run.settings.shard_states else None
+
+    def sharing(self, run: OpenRun) -> OpenRun:
+        """The leader's run, whose evaluations all ranks do together, where its task knows how."""
+        run = dataclasses.replace(run, shards=self.shards, others=self.others_of(run))
+        spread = run.task.spread
+        if spread is None:
+            return run
+
+        def measure(state: Arrays, options: Options, stages: Stages, quick: bool) -> Figures:
+            self._looking = True
+            self.communicator.gather(_LOOKS[quick], NEXT, patient=True)
+            figures = spread(state, stages, quick, OverRanks(self.communicator, _LOOK))
+            self._looking = False
+            return figures
+
+        return dataclasses.replace(run, task=dataclasses.replace(run.task, measure=measure))
+
+    def _ends(self, run: OpenRun, word: bytes) -> bool:
+        """Whether the leader has said that it is the end; a follower does its part of a look."""
+        if word in _LOOKS.values() and run.task.spread is not None:
+            over = OverRanks(self.communicator, _LOOK)
+            run.task.spread(read_only(run.weights), quietly, word == _LOOKS[True], over)
+        return word == END
+
     def run(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         """The leader's results of the next batch, whose parts all ranks compute."""
         self.communicator.gather(str(self._number).encode(), NEXT, patient=True)
@@ -138,24 +177,28 @@ class Team:
 
     def end(self) -> None:
         """Lets the followers go."""
-        self.communicator.gather(END, NEXT, patient=True)
+        if self._looking:  # it has ended in the middle of an evaluation, where they wait for it
+            self.communicator.fail("interrupted")
+        else:
+            self.communicator.gather(END, NEXT, patient=True)
 
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
-        state = self.compiled.on_device(run.state)
+        state, others = self.compiled.on_device(run.state), self.others_of(run)
+        run = dataclasses.replace(run, state=state, others=others)
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
-            if word == END:
+            if self._ends(run, word):
                 return done
             if word.startswith(SAVE):
                 self._write(run, Path(os.fsdecode(word.removeprefix(SAVE))))
-                continue
             if word == AVERAGES:
-                self._gathered(run)
-                continue
-            self._computed(state, run.task.feeds(int(word)))
-            done += 1
+                self._averages = self._gathered(run)
+            if word.isdigit():
+                self._averages = {}
+                self._computed(run.state, run.task.feeds(int(word)))
+                done += 1
 
     def save(
         self, run: OpenRun, step: int, details: Mapping[str, Any], keep: int, best: Collection[int]
@@ -188,8 +231,11 @@ class Team:
                 )
         return written
 
-    def averages(self, run: OpenRun) -> dict[str, np.ndarray]:
-        """The moving averages that are in shares, whole, for the leader."""
+    def averages(self, run: OpenRun) -> Mapping[str, np.ndarray]:
+        """The moving averages that are in shares, whole: the leader has all ranks gather them, and
+        the others have what they have gathered last."""
+        if self.communicator.rank:
+            return self._averages
         self.communicator.gather(AVERAGES, NEXT, patient=True)
         return self._gathered(run)
 

@@ -73,7 +73,7 @@ def train(
     recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
     `team` compute the steps together.
     """
-    run = _of_rank(run, team)
+    run = run if team is None else team.sharing(run)
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
@@ -112,14 +112,6 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         return _ended(run, shown, step) if measured else Outcome("finished", step, {})
-
-
-def _of_rank(run: OpenRun, team: Team | None) -> OpenRun:
-    """The run as the rank of a team has it."""
-    if team is None:
-        return run
-    others = team if run.settings.shard_states else None
-    return dataclasses.replace(run, shards=team.shards, others=others)
 
 
 def _announced(run: OpenRun, compiled: Compiled, team: Team | None) -> list[str]:
@@ -273,7 +265,7 @@ def _steps(
         observer.step(record["loss"])
         problem = None
         if looking:
-            figures, added = _show(run, shown, step)
+            figures, added = _show(run, shown, step, validations)
             record |= added
             try:
                 validations.add(step, figures)
@@ -322,13 +314,14 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _show(
-    run: OpenRun, progress: Progress, step: int
+    run: OpenRun, progress: Progress, step: int, validations: Validations
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """What the model can do by now: figures on held-out data, and examples.
 
     Returns the figures, and what the metrics say of them.
     """
-    figures = _figures(run, progress, quick=True)
+    with _saved_if_ranks_are_lost(run, step, validations, whole=True):
+        figures = _figures(run, progress, quick=True)
     if figures:
         shown = {name: value for name, value in figures.items() if name not in UNSHOWN}
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
