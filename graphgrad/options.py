@@ -44,6 +44,7 @@ CHOICES = (
     "eager_updates",
     "epilogues",
     "products",
+    "overlap",
 )
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
 
@@ -64,6 +65,8 @@ class Options:
     """Do what follows a product in its launch on a device, or in its kernel on the processor."""
     products: bool = True
     """On the processor, compute products by our own kernels where they are the faster ones."""
+    overlap: bool = True
+    """Let ranks compute while they exchange values."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
     smallest_attention: int | None = None
@@ -111,6 +114,7 @@ class Options:
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
             epilogues=self.epilogues and "epilogues" not in left_out,
             products=self.products and "products" not in left_out,
+            overlap=self.overlap and "overlap" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
 

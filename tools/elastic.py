@@ -69,6 +69,9 @@ def supervise(arguments: argparse.Namespace, options: Sequence[Option]) -> int:
 def _further(arguments: argparse.Namespace, folder: str, ranks: int) -> list[str]:
     """The words of the command that goes on with a run."""
     words = ["--resume", folder, "--ranks", str(ranks), "--time-limit", str(arguments.time_limit)]
+    words += ["--link-delay", str(arguments.link_delay)]
+    if arguments.link_rate is not None:
+        words += ["--link-rate", str(arguments.link_rate)]
     model = getattr(arguments, "model_file", None) or ""
     return [*words, "--model", model] if model else words
 

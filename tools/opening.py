@@ -93,8 +93,10 @@ def run_of(
     told: bool = True,
     model_file: str | None = None,
     checkpoint: str = "",
+    ranks: int = 1,
 ) -> OpenRun:
-    """The run of a folder; prints the warnings about its state, if `told`.
+    """The run of a folder, as the first of some ranks opens it; prints warnings about its state, if
+    `told`.
 
     Raises EnvironmentLimitError for a backend in `values` that the machine lacks. A run that was
     trained by another backend than those of this machine is used on the processor, with a note.
@@ -105,7 +107,7 @@ def run_of(
         need_backend(values["backend"])
     elif told:
         values |= _backend_of_this_machine(path)
-    opened = open_run(path, BUILTIN, values, step, model_file, checkpoint)
+    opened = open_run(path, BUILTIN, values, step, model_file, checkpoint, 0, ranks)
     for warning in opened.warnings if told else ():
         tell(f"note: {warning}")
     return opened
@@ -190,6 +192,12 @@ def prompts_of(opened: OpenRun, in_python: str) -> Prompts:
             fix=f"use a run of transformer, gpt or bert; in Python {in_python} takes arrays",
         )
     return opened.task.prompts
+
+
+def need_text(what: str, text: str) -> None:
+    """Raises ConfigurationError for a text without a word."""
+    if not text.strip():
+        raise ConfigurationError(f"{what} is empty", fix='write a sentence: "…"')
 
 
 def batch_of(batch: int | None, step: int) -> int:

@@ -25,6 +25,7 @@ from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.kept_rates import KeptRates
 from graphgrad.training.loss_scale import LOSS_SCALE
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.shared_state import with_zeros
 from graphgrad.training.task import Feeds
 from graphgrad.training.tensorboard import EventWriter
 from graphgrad.training.verification import overflown
@@ -77,7 +78,7 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
     results: Results = {}
     figures = None
     for part in range(done, batches):
-        if part > done and interrupt.requested:
+        if part > done and interrupt.requested and programs.ahead.whole:
             return None
         feeds = programs.ahead.feeds(first + part)
         try:
@@ -86,7 +87,7 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
             )
         except NonFiniteError as error:
             passes = (*PASSES, *PRECISION_PASSES[run.settings.precision])
-            found = first_non_finite(run.graph, feeds, run.state, passes)
+            found = first_non_finite(run.graph, feeds, with_zeros(run.graph, run.state), passes)
             problem, where = (str(found), found.origin) if found else (error.problem, error.where)
             raise not_finite(run, step + 1, problem, where) from None
         count += task.count(feeds)

@@ -74,6 +74,7 @@ def train(
     recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
     `team` compute the steps together.
     """
+    run = run if team is None else team.sharing(run)
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
@@ -89,9 +90,10 @@ def train(
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
-        verified = verify_first_step(compiled, first, run.state, verify)
+        first = first if team is None else team.part(first)
+        verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in filter(None, (*announcement(run, compiled), rates.note)):
+    for line in filter(None, (*_announced(run, compiled, team), rates.note)):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -113,6 +115,23 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         return _ended(run, shown, step) if measured else Outcome("finished", step, {})
+
+
+def _announced(run: OpenRun, compiled: Compiled, team: Team | None) -> list[str]:
+    """What is said before a training."""
+    if team is None:
+        return announcement(run, compiled)
+    return [*announcement(run, team.compiled, team.communicator.size), *team.about()]
+
+
+def _figures_alone(run: OpenRun, compiled: Compiled) -> Compiled:
+    """The program whose first step is verified: without updates where this rank has only its share
+    of what they read."""
+    if run.shards is None or not run.shards.rows:
+        return compiled
+    graph, options = compiled.source_graph, compiled.options
+    outputs = {name: graph.outputs[name] for name in GUARDS}
+    return compile(graph.with_outputs(outputs, {}), fuse=options.fuse, precision=options.precision)
 
 
 def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
@@ -235,8 +254,8 @@ def _steps(
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
     observer = Observer(run.task.knowing_nothing, settings.warmup)
-    while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
-        with _saved_if_ranks_are_lost(run, step, validations):
+    while _goes_on(run, programs, step, interrupt, validations):
+        with _saved_if_ranks_are_lost(run, step, validations, programs.ahead.whole):
             done = one_step(run, programs, step, interrupt)
         saved = False
         if done is None:
@@ -245,14 +264,15 @@ def _steps(
         last, unit = step == settings.steps, run.task.unit
         ranks = settings.keep_best > 0 or settings.patience > 0
         looking = ranks if last else step % settings.evaluate_every == 0
-        saving = last or interrupt.requested or step % settings.checkpoint_every == 0
+        asked = interrupt.requested and programs.ahead.whole
+        saving = last or asked or step % settings.checkpoint_every == 0
         if saving or looking:
             need_finite(run, step)
         shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
         observer.step(record["loss"])
         problem = None
         if looking:
-            figures, added = _show(run, shown, step)
+            figures, added = _show(run, shown, step, validations)
             record |= added
             try:
                 validations.add(step, figures)
@@ -277,6 +297,18 @@ def _steps(
     return step
 
 
+def _goes_on(
+    run: OpenRun,
+    programs: Programs,
+    step: int,
+    interrupt: InterruptGuard,
+    validations: Validations,
+) -> bool:
+    """Whether a further step follows; an interrupt waits until all ranks have the same state."""
+    interrupted = interrupt.requested and programs.ahead.whole
+    return step < run.settings.steps and not interrupted and not _is_stale(run, validations)
+
+
 def _is_stale(run: OpenRun, validations: Validations) -> bool:
     """Whether held-out data show no improvement for so long that training ends."""
     patience = run.settings.patience
@@ -289,13 +321,14 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _show(
-    run: OpenRun, progress: Progress, step: int
+    run: OpenRun, progress: Progress, step: int, validations: Validations
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """What the model can do by now: figures on held-out data, and examples.
 
     Returns the figures, and what the metrics say of them.
     """
-    figures = _figures(run, progress, quick=True)
+    with _saved_if_ranks_are_lost(run, step, validations, whole=True):
+        figures = _figures(run, progress, quick=True)
     if figures:
         shown = {name: value for name, value in figures.items() if name not in UNSHOWN}
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
@@ -323,16 +356,25 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
 
 
 @contextmanager
-def _saved_if_ranks_are_lost(run: OpenRun, step: int, validations: Validations) -> Iterator[None]:
-    """Saves the state of the step before, which is that of all ranks that are left."""
+def _saved_if_ranks_are_lost(
+    run: OpenRun, step: int, validations: Validations, whole: bool
+) -> Iterator[None]:
+    """Saves the state of the step before if it is that of all ranks that are left, and nothing of
+    it has been lost with one."""
     try:
         yield
     except RanksError:
-        _save(run, step, validations)
+        if run.others is not None:
+            run.folder.log("a rank is lost, and its share of the state: the last checkpoint counts")
+        elif whole:
+            _save(run, step, validations)
         raise
 
 
 def _save(run: OpenRun, step: int, validations: Validations) -> None:
     details = bindings(run.configuration, run.settings, run.task.graph)
     keep, best = run.settings.keep_last, validations.best(run.settings.keep_best)
+    if run.others is not None:
+        run.others.save(run, step, details, keep, best)
+        return
     save_checkpoint(run.folder.checkpoints, step, run.state, details, keep, best)
