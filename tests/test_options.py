@@ -18,6 +18,14 @@ SWITCHES = (
     "overlap",
     "products",
 )
+    "fuse",
+    "rematerialise",
+    "product_layouts",
+    "eager_updates",
+    "epilogues",
+    "overlap",
+    "products",
+)
 EVERYTHING = Options(fuse=True)
 
 
