@@ -18,14 +18,6 @@ SWITCHES = (
     "overlap",
     "products",
 )
-    "fuse",
-    "rematerialise",
-    "product_layouts",
-    "eager_updates",
-    "epilogues",
-    "overlap",
-    "products",
-)
 EVERYTHING = Options(fuse=True)
 
 
