@@ -34,7 +34,7 @@ class Timed:
     def __init__(self, communicator: Communicator) -> None:
         self._communicator = communicator
         self.rank, self.size = communicator.rank, communicator.size
-        self.cores = communicator.cores
+        self.cores, self.time_limit = communicator.cores, communicator.time_limit
         self.exchanges: list[Exchange] = []
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
