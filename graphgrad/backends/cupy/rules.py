@@ -34,7 +34,7 @@ from graphgrad.ops.indexing import checked
 from graphgrad.ops.measurement import Measurement
 from graphgrad.ops.movement import copy
 from graphgrad.ops.random import dropout_mask_of_part
-from graphgrad.ops.shares import rank_number
+from graphgrad.ops.shares import all_gather_start, rank_number, reduce_scatter_start
 from graphgrad.ops.slices import stops_of, unslice
 from graphgrad.philox import dropout_scale, dropout_threshold
 
@@ -272,8 +272,8 @@ def _reduced(lowering: Lowering, node: Node) -> None:
 
 RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
     **dict.fromkeys((ops.reshape, ops.transpose, ops.broadcast_to, ops.slice, copy), _copied),
-    **dict.fromkeys((ops.all_reduce, ops.all_gather, ops.broadcast), _copied),
-    ops.reduce_scatter: _one_row,
+    **dict.fromkeys((ops.all_reduce, ops.all_gather, all_gather_start, ops.broadcast), _copied),
+    **dict.fromkeys((ops.reduce_scatter, reduce_scatter_start), _one_row),
     ops.concatenate: _concatenated,
     unslice: _unsliced,
     unslice_all: _unsliced,
