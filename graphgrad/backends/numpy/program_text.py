@@ -31,6 +31,7 @@ from graphgrad.backends.numpy.loop_text import LoopTextCache
 from graphgrad.backends.source import KernelCall, Source
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node, Operation, TensorType, constant
+from graphgrad.graph.types import DTYPE_NAMES
 from graphgrad.plan import Plan, Step
 from graphgrad.text import printable
 
@@ -224,7 +225,7 @@ class _ProgramRenderer:
         return f"  # {note or printable(self.graph.name_of(node))} : {node.type}"
 
     def _arena_view(self, offset: int, type_: TensorType) -> str:
-        return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
+        return f"view({offset}, {tuple(type_.shape)!r}, {DTYPE_NAMES[type_.dtype]!r})"
 
     def _operation(self, operation: Operation, override: Callable[..., object] | None) -> str:
         if operation not in self.operation_names:
