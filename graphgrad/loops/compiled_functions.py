@@ -53,7 +53,7 @@ def translator_digest() -> str:
     """A hash of the translator and its library: a change of either invalidates cached code."""
     folder = Path(__file__).parent
     names = ("translate", "expressions", "operations", "halves", "float_control", "llvm_text")
-    files = [folder / f"{name}.py" for name in (*names, "machine_code")]
+    files = [folder / f"{name}.py" for name in (*names, "machine_code", "tiles")]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()
 

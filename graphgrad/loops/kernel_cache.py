@@ -19,7 +19,7 @@ from functools import cache
 from graphgrad.loops.compiled_functions import compile_function, translator_digest
 from graphgrad.loops.expressions import Symbol
 from graphgrad.loops.language import INFINITY, NAN, Function
-from graphgrad.loops.library import mathematics, philox, sums
+from graphgrad.loops.library import mathematics, philox, products, sums
 from graphgrad.loops.llvm_text import Literal
 from graphgrad.loops.machine_code import kernel_folder, machine_code
 from graphgrad.loops.translate import translate
@@ -32,6 +32,8 @@ _SYMBOLS: Mapping[str, Symbol] = {
     "settled": sums.settled,
     "fill_mask_float32": philox.fill_mask_float32,
     "fill_mask_float64": philox.fill_mask_float64,
+    "multiply_tile": products.multiply_tile,
+    "multiply_columns": products.multiply_columns,
     "inf": Literal(INFINITY),
     "nan": Literal(NAN),
 }

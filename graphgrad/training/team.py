@@ -1,9 +1,10 @@
 """Several ranks that train one run: each has a part of every batch, and all have the same state.
 
 The leader, rank 0, does what a run on one rank does: it saves, measures and reports. A follower has
-opened the same run, and waits for the number of a batch, of which it computes its part; it writes
-nothing. As the sums over ranks have the same bits everywhere, so have the states, and a checkpoint
-of the leader is that of all. Nothing in it depends on the number of ranks: a run goes on with any.
+opened the same run, and waits for the number of a batch, of which it computes its part, or for word
+that held-out data are evaluated, of which it does its part, too; it writes nothing. As sums over
+ranks have the same bits everywhere, so have the states, and a checkpoint of the leader is that of
+all. Nothing in it depends on the number of ranks: a run goes on with any.
 
 No update is made before all sums over ranks are: the norm of the gradient, which a program looks at
 before it writes the state, needs them. So when a rank is lost in the middle of a step, the others
@@ -12,6 +13,7 @@ have the state of the step before.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,49 +21,72 @@ from importlib.metadata import version
 
 import numpy as np
 
+from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError, GraphgradError, RanksError
 from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.digest import graph_digest
 from graphgrad.graph.dimension import named
 from graphgrad.passes.split_batch import BATCH, split_batch
+from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.spread import OverRanks
+from graphgrad.training.task import Figures, Stages, quietly
 
 GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
 END = b"end"
-_AGREE, _NEXT = -1, -2
+_AGREE, NEXT, _LOOK = -1, -2, -4
 """The numbers of the messages between leader and followers."""
+_LOOKS = {True: b"look", False: b"look at all"}
+"""What the leader says to have held-out data evaluated: some of them, or all."""
 Arrays = Mapping[str, np.ndarray]
 
 
 def need_ranks(run: OpenRun, size: int) -> None:
     """Raises ConfigurationError for what several ranks cannot do, and DeclarationError for a graph
     whose batch cannot be split."""
+    need_parts(run, size)
+    split_batch(run.graph)
+
+
+def need_parts(run: OpenRun, size: int) -> None:
+    """Raises ConfigurationError where a run or its batches have no part for each rank."""
     if run.settings.inspect_every:
         raise ConfigurationError(
             "figures of values are recorded by one rank only",
             fix="--set inspect_every=0, or train on one rank",
         )
-    if run.settings.backend != "numpy":
-        raise ConfigurationError(
-            "several ranks train on processors only", fix="--backend numpy, or one rank"
-        )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
-    split_batch(run.graph)
 
 
 class Team:
     """One rank's part in the training of a run. Raises RanksError where another one has opened
     another run, or uses another version of graphgrad."""
 
+    _looking = False
+
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
-        settings = run.settings
         self.communicator, self._number = communicator, run.next_batch
-        graph = split_batch(run.graph)
-        self._axes = axes_of(graph)
-        self.compiled: Compiled = compile(
+        self._axes = axes_of(run.graph)
+        self.compiled = self._compiled(run, split_batch(run.graph), communicator)
+        self._agree(run)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all ranks have the same state now; if not, it cannot be saved."""
+        return True
+
+    def about(self) -> list[str]:
+        """What the ranks do, for the announcement of a run."""
+        return [f"{self.communicator.size} ranks: {traffic_of(self.compiled.graph)}"]
+
+    @staticmethod
+    def _compiled(run: OpenRun, graph: Graph, communicator: Communicator) -> Compiled:
+        settings = run.settings
+        return compile(
             graph,
             guards=GUARDS,
             fuse=settings.fuse,
@@ -69,7 +94,6 @@ class Team:
             precision=settings.precision,
             communicator=communicator,
         )
-        self._agree(run)
 
     def _agree(self, run: OpenRun) -> None:
         """Makes sure that all ranks are about to do the same."""
@@ -84,35 +108,65 @@ class Team:
                         fix="start all ranks with the same program, settings and data",
                     )
 
+    def sharing(self, run: OpenRun) -> OpenRun:
+        """The leader's run, whose evaluations all ranks do together, where its task knows how."""
+        spread = run.task.spread
+        if spread is None:
+            return run
+
+        def measure(state: Arrays, options: Options, stages: Stages, quick: bool) -> Figures:
+            self._looking = True
+            self.communicator.gather(_LOOKS[quick], NEXT, patient=True)
+            figures = spread(state, stages, quick, OverRanks(self.communicator, _LOOK))
+            self._looking = False
+            return figures
+
+        return dataclasses.replace(run, task=dataclasses.replace(run.task, measure=measure))
+
+    def _ends(self, run: OpenRun, word: bytes) -> bool:
+        """Whether the leader has said that it is the end; a follower does its part of a look."""
+        if word in _LOOKS.values() and run.task.spread is not None:
+            over = OverRanks(self.communicator, _LOOK)
+            run.task.spread(read_only(run.weights), quietly, word == _LOOKS[True], over)
+        return word == END
+
     def run(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         """The leader's results of the next batch, whose parts all ranks compute."""
-        self.communicator.gather(str(self._number).encode(), _NEXT, patient=True)
+        self.communicator.gather(str(self._number).encode(), NEXT, patient=True)
         self._number += 1
         return self._computed(state, feeds)
 
     def end(self) -> None:
         """Lets the followers go."""
-        self.communicator.gather(END, _NEXT, patient=True)
+        if self._looking:  # it has ended in the middle of an evaluation, where they wait for it
+            self.communicator.fail("interrupted")
+        else:
+            self.communicator.gather(END, NEXT, patient=True)
 
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
+        run = dataclasses.replace(run, state=self.compiled.on_device(run.state))
         while True:
-            word = self.communicator.gather(b"", _NEXT, patient=True)[0]
-            if word == END:
+            word = self.communicator.gather(b"", NEXT, patient=True)[0]
+            if self._ends(run, word):
                 return done
-            self._computed(run.state, run.task.feeds(int(word)))
-            done += 1
+            if word.isdigit():
+                self._computed(run.state, run.task.feeds(int(word)))
+                done += 1
 
     def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
-        rank, size = self.communicator.rank, self.communicator.size
         try:
-            return self.compiled(state, part_of(feeds, self._axes, rank, size))
+            return self.compiled(state, self._given(feeds))
         except RanksError:
             raise
         except GraphgradError as error:
             self.communicator.fail(error.problem)
             raise
+
+    def _given(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The inputs of this rank's program."""
+        return part_of(feeds, self._axes, self.communicator.rank, self.communicator.size)
 
 
 def _described(run: OpenRun) -> dict[str, str]:
@@ -166,6 +220,16 @@ def part_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> dic
                 f"a batch of {count} examples has no part for each of {size} ranks",
                 fix="larger batches, or fewer ranks",
             )
-        rows = slice(rank * count // size, (rank + 1) * count // size)
+        rows = slice(_first(count, rank, size), _first(count, rank + 1, size))
         part[name] = value[(slice(None),) * axes[name] + (rows,)]
     return part
+
+
+def first_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> int:
+    """The number of the first example of a rank's part of a batch."""
+    name, axis = next(iter(axes.items()))
+    return _first(feeds[name].shape[axis], rank, size)
+
+
+def _first(count: int, rank: int, size: int) -> int:
+    return rank * count // size
