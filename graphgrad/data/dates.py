@@ -23,7 +23,7 @@ from functools import cache
 
 import numpy as np
 from babel import Locale
-from babel.dates import DateTimeFormat, get_date_format
+from babel.dates import DateTimeFormat
 
 from graphgrad.data.corpus import Corpus, Pair, permutation, random_words
 from graphgrad.errors import ConfigurationError, UnknownNameError
@@ -57,7 +57,7 @@ def write_date(day: date, locale: str, form: str) -> str:
 @cache
 def _pattern(locale: str, form: str) -> tuple[str, tuple[str, ...]]:
     """The line of a date, as a format of its fields, and their names, such as `MMMM`."""
-    written = get_date_format(form, locale=Locale.parse(locale)).format
+    written = str(Locale.parse(locale).date_formats[form].format)
     return f"{locale}: {written.translate(_PLAIN_SPACES)}", tuple(_FIELD.findall(written))
 
 
