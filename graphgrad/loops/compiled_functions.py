@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from graphgrad.loops.expressions import definition_of
+from graphgrad.loops.expressions import definition_of, symbols_of
 from graphgrad.loops.language import Function
 from graphgrad.loops.machine_code import machine_code
 from graphgrad.loops.translate import translate_function
@@ -40,19 +40,45 @@ def compile_function(function: Function, **types: str) -> Callable[..., Any]:
     key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
     name = machine_code().name_of(f"{translator_digest()} {key}")
     symbol = function.symbol if function.separate else name
-    address = machine_code().address(
-        name, lambda: translate_function(function, symbol, types), symbol
-    )
+    address = machine_code().address(name, lambda: _llvm_text(function, symbol, types), symbol)
     arguments = [_c_type(parameter.annotation, types) for parameter in definition.args.args]
     returned = _c_type(definition.returns, types) if definition.returns else None
     return ctypes.CFUNCTYPE(returned, *arguments)(address)
+
+
+def _llvm_text(function: Function, symbol: str, types: Mapping[str, str]) -> str:
+    if function.written is not None:
+        return function.written(symbol, machine_code().features)
+    return translate_function(function, symbol, types)
+
+
+@cache
+def separate_functions_of(function: Function) -> tuple[Function, ...]:
+    """The separate functions that a function is compiled to call, itself included."""
+    if function.separate:
+        return (function,)
+    called = {each.id for each in ast.walk(definition_of(function)) if isinstance(each, ast.Name)}
+    others = [symbols_of(function).get(name) for name in sorted(called)]
+    found = [
+        each for its in others if isinstance(its, Function) for each in separate_functions_of(its)
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 @cache
 def translator_digest() -> str:
     """A hash of the translator and its library: a change of either invalidates cached code."""
     folder = Path(__file__).parent
-    names = ("translate", "expressions", "operations", "halves", "float_control", "llvm_text")
+    names = (
+        "translate",
+        "expressions",
+        "operations",
+        "halves",
+        "float_control",
+        "llvm_text",
+        "panels",
+        "turned",
+    )
     files = [folder / f"{name}.py" for name in (*names, "machine_code")]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()

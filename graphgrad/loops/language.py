@@ -33,6 +33,9 @@ class Function:
     and an addition once, "reassoc" takes sums in any order."""
     separate: bool = False
     """Whether it is compiled by itself and called, instead of inlined."""
+    written: Callable[[str, str], str] | None = None
+    """Writes LLVM's text of a separate function, in place of a translation, from its symbol and the
+    processor's features."""
 
     def __call__(self, *arguments: Any) -> Any:
         return self.python(*arguments)
@@ -47,9 +50,13 @@ class Function:
         return f"graphgrad_{self.name}"
 
 
-def loop_function(*flags: str, separate: bool = False) -> Callable[[Callable[..., Any]], Function]:
+def loop_function(
+    *flags: str,
+    separate: bool = False,
+    written: Callable[[str, str], str] | None = None,
+) -> Callable[[Callable[..., Any]], Function]:
     """Declares a function of the loop language; `flags` are LLVM's fast-math flags."""
-    return lambda python: Function(python, flags, separate)
+    return lambda python: Function(python, flags, separate, written)
 
 
 float16, float32, float64, bool_ = np.float16, np.float32, np.float64, np.bool_
