@@ -1,11 +1,10 @@
 """Renders attention as a call of its kernel: a short text, sizes and the addresses of arrays.
 
     def kernel(first: int64, last: int64, arguments: int64):
-        given = array(arguments, int64, 45)
-        seed, step = int64(0), int64(0)
-        width, value_width, scale = 64, 64, float32(0.125)
-        causal, mask, dropped, limit, kept = True, 0, False, 0, float32(1.0)
-        attention_values(first, last, given, seed, step, width, …, True, True)
+        given = array(arguments, int64, 29)
+        form = (64, 64, float32(0.125), True, 0)           features, scale, causal, kind of mask
+        drawn = (False, int64(0), int64(0), 0, float32(1.0))                             dropout
+        attention_values(first, last, given, form, drawn, (True, True))
 
 What it calls is `graphgrad/loops/library/attention.py`, or attention_delta.py. Features, masks and
 dropout are part of the text, so LLVM leaves out what this attention does not have; lengths, batches
@@ -36,13 +35,9 @@ NOTHING = (0, 0, 0, 0)
 """The words of an array that a kernel does not use."""
 _CALL = """def kernel(first: int64, last: int64, arguments: int64):
     given = array(arguments, int64, {words})
-    seed, step = {seed}, {step}
-    width, value_width, scale = {width}, {value_width}, float32({scale})
-    causal, mask, dropped, limit, kept = {causal}, {mask}, {dropped}, {limit}, float32({kept})
-    {function}(
-        first, last, given, seed, step, width, value_width, scale,
-        causal, mask, dropped, limit, kept, {wanted}
-    )
+    form = ({width}, {value_width}, float32({scale}), {causal}, {mask})
+    drawn = ({dropped}, {seed}, {step}, {limit}, float32({kept}))
+    {function}(first, last, given, form, drawn, ({wanted}))
 """
 
 

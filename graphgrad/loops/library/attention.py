@@ -93,10 +93,9 @@ def hide_masked(scores, given, block, kind: int64):
 
 
 @loop_function()
-def fill_scores(
-    scores, packed, given, block, width: int64, scale: float32, causal: bool_, kind: int64
-):
+def fill_scores(scores, packed, given, block, form):
     """The scores of a block, scale · K Qᵀ, and -∞ where a key is hidden."""
+    width, scale, causal, kind = form[0], form[2], form[3], form[4]
     begin, size = block[3], block[4]
     stride, lanes = given[KEY + 3], lanes_of(block[2])
     keys = head_address(given, KEY, block[0]) + 4 * begin * stride
@@ -117,7 +116,7 @@ def fill_kept(kept, one_row, given, block, drawn):
     """The dropout mask of a block. The numbers of the stream follow each other along the keys of a
     query; where those of each query begin a group of four, a group gives four rows of its lane."""
     head, start, count, begin, size = block
-    seed, step, limit, scale = drawn
+    seed, step, limit, scale = drawn[1], drawn[2], drawn[3], drawn[4]
     keys, stream, zero = given[KEYS], given[STREAM], float32(0)
     first = (head * given[QUERIES] + start) * keys + begin
     if keys % 4 == 0:
@@ -180,63 +179,59 @@ def save_statistics(found, largest, totals):
 
 
 @loop_function()
-def attention_values(
-    first: int64,
-    last: int64,
-    given,
-    seed: int64,
-    step: int64,
-    width: int64,
-    value_width: int64,
-    scale: float32,
-    causal: bool_,
-    kind: int64,
-    dropped: bool_,
-    limit: int64,
-    kept_scale: float32,
-    wants_values: bool_,
-    wants_statistics: bool_,
-):
-    """Values and statistics of the blocks of queries from number `first` to before `last`."""
-    queries, keys, blocks = given[QUERIES], given[KEYS], given[BLOCKS]
-    packed, room = empty(width * LANES, float32), empty(KEYS_AT_ONCE * LANES, float32)
-    kept_room = empty(KEYS_AT_ONCE * LANES if dropped else LANES, float32)
+def values_of_block(given, head: int64, start: int64, form, drawn, wanted, rooms):
+    """Values and statistics of the queries of one block."""
+    width, value_width, causal = form[0], form[1], form[3]
+    packed, scores, kept, one_row, largest, totals, factors = rooms
+    count = min(LANES, given[QUERIES] - start)
+    end = min(given[KEYS], start + count) if causal else given[KEYS]
+    q_stride, v_stride, o_stride = given[QUERY + 3], given[VALUE + 3], given[OUT + 3]
+    query = head_address(given, QUERY, head) + 4 * start * q_stride
+    out = head_address(given, OUT, head) + 4 * start * o_stride
+    turn_rows(count, width, query, q_stride, address(packed))
+    for lane in independent(LANES):
+        largest[lane], totals[lane] = float32(LOWEST), float32(0)
+    for begin in range(0, end, KEYS_AT_ONCE):
+        size = min(KEYS_AT_ONCE, end - begin)
+        block = (head, start, count, begin, size)
+        fill_scores(scores, packed, given, block, form)
+        if drawn[0]:
+            fill_kept(kept, one_row, given, block, drawn)
+        for half in range(0, lanes_of(count), HALF):
+            weigh(scores, kept, block, half, largest, totals, factors, drawn[0])
+        if wanted[0]:
+            if begin > 0:
+                scale_rows(out, o_stride, count, value_width, factors)
+            values = head_address(given, VALUE, head) + 4 * begin * v_stride
+            weights = address(scores)
+            product_of_columns(
+                count, size, value_width, weights, LANES, values, v_stride, out, o_stride, begin
+            )
+    if wanted[0]:
+        for lane in independent(LANES):
+            factors[lane] = float32(1) / max(totals[lane], float32(SMALLEST))
+        scale_rows(out, o_stride, count, value_width, factors)
+    if wanted[1]:
+        saved = given[STATISTICS] + 4 * (head * given[QUERIES] + start)
+        save_statistics(array(saved, float32, count), largest, totals)
+
+
+@loop_function()
+def attention_values(first: int64, last: int64, given, form, drawn, wanted):
+    """Computes the blocks of queries from number `first` to before `last`.
+
+    `form` is (features of a query, features of a value, scale, whether later keys are hidden, kind
+    of mask), `drawn` (whether there is dropout, seed, step, threshold, scale of what is kept), and
+    `wanted` says whether values and statistics are.
+    """
+    packed, room = empty(form[0] * LANES, float32), empty(KEYS_AT_ONCE * LANES, float32)
+    kept_room = empty(KEYS_AT_ONCE * LANES if drawn[0] else LANES, float32)
     one_row = empty(KEYS_AT_ONCE, float32)
     largest, totals, factors = empty(LANES, float32), empty(LANES, float32), empty(LANES, float32)
     scores = array(address(room), float32, KEYS_AT_ONCE, LANES)
     kept = array(address(kept_room), float32, KEYS_AT_ONCE, LANES)
-    q_stride, v_stride, o_stride = given[QUERY + 3], given[VALUE + 3], given[OUT + 3]
-    drawn = (seed, step, limit, kept_scale)
+    rooms = (packed, scores, kept, one_row, largest, totals, factors)
     for item in range(first, last):
-        head = item // blocks
-        start = (item - head * blocks) * LANES
-        count = min(LANES, queries - start)
-        end = min(keys, start + count) if causal else keys
-        query = head_address(given, QUERY, head) + 4 * start * q_stride
-        out = head_address(given, OUT, head) + 4 * start * o_stride
-        turn_rows(count, width, query, q_stride, address(packed))
-        for lane in independent(LANES):
-            largest[lane], totals[lane] = float32(LOWEST), float32(0)
-        for begin in range(0, end, KEYS_AT_ONCE):
-            size = min(KEYS_AT_ONCE, end - begin)
-            block = (head, start, count, begin, size)
-            fill_scores(scores, packed, given, block, width, scale, causal, kind)
-            if dropped:
-                fill_kept(kept, one_row, given, block, drawn)
-            for half in range(0, lanes_of(count), HALF):
-                weigh(scores, kept, block, half, largest, totals, factors, dropped)
-            if wants_values:
-                if begin > 0:
-                    scale_rows(out, o_stride, count, value_width, factors)
-                values = head_address(given, VALUE, head) + 4 * begin * v_stride
-                weights = address(scores)
-                product_of_columns(
-                    count, size, value_width, weights, LANES, values, v_stride, out, o_stride, begin
-                )
-        if wants_values:
-            for lane in independent(LANES):
-                factors[lane] = float32(1) / max(totals[lane], float32(SMALLEST))
-            scale_rows(out, o_stride, count, value_width, factors)
-        if wants_statistics:
-            found = array(given[STATISTICS] + 4 * (head * queries + start), float32, count)
-            save_statistics(found, largest, totals)
+        head = item // given[BLOCKS]
+        start = (item - head * given[BLOCKS]) * LANES
+        values_of_block(given, head, start, form, drawn, wanted, rooms)

@@ -90,83 +90,87 @@ def send_back(
 
 
 @loop_function()
-def attention_deltas(
-    first: int64,
-    last: int64,
-    given,
-    seed: int64,
-    step: int64,
-    width: int64,
-    value_width: int64,
-    scale: float32,
-    causal: bool_,
-    kind: int64,
-    dropped: bool_,
-    limit: int64,
-    kept_scale: float32,
-    to_query: bool_,
-    to_key: bool_,
-    to_value: bool_,
-):
-    """What the heads from number `first` to before `last` send to queries, keys and values."""
+def pack_queries(given, head: int64, start: int64, form, rooms):
+    """Turns queries and deltas of a block around, and finds L and Σ δ · o of its queries."""
+    packed, packed_delta, saved, sums = rooms[0], rooms[1], rooms[6], rooms[7]
+    width, value_width = form[0], form[1]
+    count = min(LANES, given[QUERIES] - start)
+    q_stride, o_stride, d_stride = given[QUERY + 3], given[OUT + 3], given[DELTA + 3]
+    query = head_address(given, QUERY, head) + 4 * start * q_stride
+    values = head_address(given, OUT, head) + 4 * start * o_stride
+    delta = head_address(given, DELTA, head) + 4 * start * d_stride
+    turn_rows(count, width, query, q_stride, address(packed))
+    turn_rows(count, value_width, delta, d_stride, address(packed_delta))
+    statistics = given[STATISTICS] + 4 * (head * given[QUERIES] + start)
+    for lane in range(LANES):
+        row = min(lane, count - 1)
+        saved[lane] = array(statistics, float32, count)[row]
+        sums[lane] = row_product(
+            array(values + 4 * o_stride * row, float32, value_width),
+            array(delta + 4 * d_stride * row, float32, value_width),
+        )
+
+
+@loop_function()
+def deltas_of_block(given, block, form, drawn, wanted, rooms):
+    """What the queries of a block and so many keys send to each other, and to values."""
+    head, start, count, begin, size = block
+    width, value_width, scale, causal, kind = form
+    packed, packed_delta, weights, sent, kept, one_row, saved, sums = rooms
+    k_stride, v_stride, k_sent = given[KEY + 3], given[VALUE + 3], given[TO_KEY + 3]
+    q_stride, d_stride, v_sent = given[QUERY + 3], given[DELTA + 3], given[TO_VALUE + 3]
+    some, w, s, p = (
+        causal or kind != NO_MASK,
+        address(weights),
+        address(sent),
+        address(packed_delta),
+    )
+    lanes = lanes_of(count)
+    value = head_address(given, VALUE, head) + 4 * begin * v_stride
+    fill_scores(weights, packed, given, block, form)
+    product_of_rows(size, value_width, lanes, value, v_stride, p, LANES, s, LANES, 0)
+    if drawn[0]:
+        fill_kept(kept, one_row, given, block, drawn)
+    for half in range(0, lanes, HALF):
+        send_back(weights, sent, kept, block, half, saved, sums, scale, drawn[0], some)
+    if wanted[0]:
+        key = head_address(given, KEY, head) + 4 * begin * k_stride
+        q_sent = given[TO_QUERY + 3]
+        out = head_address(given, TO_QUERY, head) + 4 * start * q_sent
+        product_of_columns(count, size, width, s, LANES, key, k_stride, out, q_sent, begin)
+    if wanted[1]:
+        query = head_address(given, QUERY, head) + 4 * start * q_stride
+        to_key = head_address(given, TO_KEY, head) + 4 * begin * k_sent
+        product_of_rows(size, count, width, s, LANES, query, q_stride, to_key, k_sent, 1)
+    if wanted[2]:
+        delta = head_address(given, DELTA, head) + 4 * start * d_stride
+        to_value = head_address(given, TO_VALUE, head) + 4 * begin * v_sent
+        product_of_rows(size, count, value_width, w, LANES, delta, d_stride, to_value, v_sent, 1)
+
+
+@loop_function()
+def attention_deltas(first: int64, last: int64, given, form, drawn, wanted):
+    """What the heads from number `first` to before `last` send to queries, keys and values, as far
+    as each is `wanted`; `form` and `drawn` are those of `attention_values`."""
     queries, keys = given[QUERIES], given[KEYS]
-    packed, packed_delta = empty(width * LANES, float32), empty(value_width * LANES, float32)
+    packed, packed_delta = empty(form[0] * LANES, float32), empty(form[1] * LANES, float32)
     room, sent_room = empty(KEYS_AT_ONCE * LANES, float32), empty(KEYS_AT_ONCE * LANES, float32)
-    kept_room = empty(KEYS_AT_ONCE * LANES if dropped else LANES, float32)
+    kept_room = empty(KEYS_AT_ONCE * LANES if drawn[0] else LANES, float32)
     one_row = empty(KEYS_AT_ONCE, float32)
     saved, sums = empty(LANES, float32), empty(LANES, float32)
     weights = array(address(room), float32, KEYS_AT_ONCE, LANES)
     sent = array(address(sent_room), float32, KEYS_AT_ONCE, LANES)
     kept = array(address(kept_room), float32, KEYS_AT_ONCE, LANES)
-    q_stride, k_stride, v_stride = given[QUERY + 3], given[KEY + 3], given[VALUE + 3]
-    o_stride, d_stride = given[OUT + 3], given[DELTA + 3]
-    tq_stride, tk_stride, tv_stride = given[TO_QUERY + 3], given[TO_KEY + 3], given[TO_VALUE + 3]
-    w, s, p = address(weights), address(sent), address(packed_delta)
-    drawn, some = (seed, step, limit, kept_scale), causal or kind != NO_MASK
+    rooms = (packed, packed_delta, weights, sent, kept, one_row, saved, sums)
     for head in range(first, last):
-        if to_key:
-            fill_zeros(head_address(given, TO_KEY, head), tk_stride, keys, width)
-        if to_value:
-            fill_zeros(head_address(given, TO_VALUE, head), tv_stride, keys, value_width)
+        if wanted[1]:
+            fill_zeros(head_address(given, TO_KEY, head), given[TO_KEY + 3], keys, form[0])
+        if wanted[2]:
+            fill_zeros(head_address(given, TO_VALUE, head), given[TO_VALUE + 3], keys, form[1])
         for start in range(0, queries, LANES):
             count = min(LANES, queries - start)
-            end = min(keys, start + count) if causal else keys
-            query = head_address(given, QUERY, head) + 4 * start * q_stride
-            delta = head_address(given, DELTA, head) + 4 * start * d_stride
-            values = head_address(given, OUT, head) + 4 * start * o_stride
-            q_sent = head_address(given, TO_QUERY, head) + 4 * start * tq_stride
-            statistics = given[STATISTICS] + 4 * (head * queries + start)
-            turn_rows(count, width, query, q_stride, address(packed))
-            turn_rows(count, value_width, delta, d_stride, p)
-            for lane in range(LANES):
-                row = min(lane, count - 1)
-                saved[lane] = array(statistics, float32, count)[row]
-                sums[lane] = row_product(
-                    array(values + 4 * o_stride * row, float32, value_width),
-                    array(delta + 4 * d_stride * row, float32, value_width),
-                )
+            end = min(keys, start + count) if form[3] else keys
+            pack_queries(given, head, start, form, rooms)
             for begin in range(0, end, KEYS_AT_ONCE):
-                size = min(KEYS_AT_ONCE, end - begin)
-                block, lanes = (head, start, count, begin, size), lanes_of(count)
-                key = head_address(given, KEY, head) + 4 * begin * k_stride
-                value = head_address(given, VALUE, head) + 4 * begin * v_stride
-                k_sent = head_address(given, TO_KEY, head) + 4 * begin * tk_stride
-                v_sent = head_address(given, TO_VALUE, head) + 4 * begin * tv_stride
-                fill_scores(weights, packed, given, block, width, scale, causal, kind)
-                product_of_rows(size, value_width, lanes, value, v_stride, p, LANES, s, LANES, 0)
-                if dropped:
-                    fill_kept(kept, one_row, given, block, drawn)
-                for half in range(0, lanes, HALF):
-                    send_back(weights, sent, kept, block, half, saved, sums, scale, dropped, some)
-                if to_value:
-                    product_of_rows(
-                        size, count, value_width, w, LANES, delta, d_stride, v_sent, tv_stride, 1
-                    )
-                if to_key:
-                    product_of_rows(
-                        size, count, width, s, LANES, query, q_stride, k_sent, tk_stride, 1
-                    )
-                if to_query:
-                    product_of_columns(
-                        count, size, width, s, LANES, key, k_stride, q_sent, tq_stride, begin
-                    )
+                block = (head, start, count, begin, min(KEYS_AT_ONCE, end - begin))
+                deltas_of_block(given, block, form, drawn, wanted, rooms)
