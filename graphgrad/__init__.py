@@ -30,7 +30,7 @@ softmax, losses, dropout
 operations and delta rules of your own
     Operation TensorType elementwise sample with_delta
 ranks: one batch, several processes
-    all_reduce split_batch
+    all_gather all_reduce broadcast reduce_scatter shard_states split_batch
 graphs and deltas
     Graph Node derive grad hessian_vector jacobian_vector mixed_precision surgery vector_jacobian
     verify
@@ -96,8 +96,10 @@ from graphgrad.interpret import (
 from graphgrad.ops import (
     absolute,
     add,
+    all_gather,
     all_reduce,
     argmax,
+    broadcast,
     broadcast_to,
     cast,
     clip,
@@ -144,6 +146,7 @@ from graphgrad.ops import (
     power,
     put_along_axis,
     reciprocal,
+    reduce_scatter,
     relu,
     reshape,
     rsqrt,
@@ -176,6 +179,7 @@ from graphgrad.ops import (
 )
 from graphgrad.ops.rules import elementwise
 from graphgrad.passes.precision import mixed_precision
+from graphgrad.passes.shard_states import shard_states
 from graphgrad.passes.split_batch import split_batch
 from graphgrad.passes.surgery import surgery
 from graphgrad.training import adam, adamw, fit, load, momentum, save, sgd
@@ -202,10 +206,12 @@ __all__ = [
     "adamw",
     "add",
     "alias",
+    "all_gather",
     "all_reduce",
     "argmax",
     "attribution",
     "backward_lens",
+    "broadcast",
     "broadcast_to",
     "cast",
     "clip",
@@ -276,6 +282,7 @@ __all__ = [
     "power",
     "put_along_axis",
     "reciprocal",
+    "reduce_scatter",
     "relu",
     "reshape",
     "rsqrt",
@@ -284,6 +291,7 @@ __all__ = [
     "scatter_add",
     "scope",
     "sgd",
+    "shard_states",
     "sigmoid",
     "sign",
     "silu",

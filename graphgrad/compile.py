@@ -52,10 +52,11 @@ from graphgrad.passes import (
     free_dimensions,
     need_no_float64,
     optimise,
+    overlap,
     sizes_of,
     specialise,
 )
-from graphgrad.plan import Plan, make_plan
+from graphgrad.plan import Plan, make_overlapped_plan
 from graphgrad.ranks import Communicator
 from graphgrad.schedule import make_schedule
 
@@ -212,11 +213,12 @@ class Compiled(Single, Displayed):
         options = self.options
         graph, _ = optimise(specialise(self.graph, sizes), self._passes, self._check)
         graph, _ = optimise(graph, self._rounding)
+        graph, _ = optimise(graph, (overlap,) if options.overlap else ())
         guards = [graph.outputs[name] for name in self._guards]
         schedule = make_schedule(graph, guards, options)
         groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
         groups = self._backend.regrouped(schedule, groups) if options.epilogues else groups
-        return make_plan(schedule, groups)
+        return make_overlapped_plan(schedule, groups)
 
     @property
     def source(self) -> str:
@@ -291,7 +293,7 @@ def compile(
     - `smallest_kernel`: the number of elements (default: 4,096) below which NumPy computes: it is
       as fast there. With 1 everything that can become a kernel does.
     - `without`: the name or names of passes to leave out, or of optimisations of time and memory:
-      fuse, rematerialise, product_layouts, eager_updates, epilogues.
+      fuse, rematerialise, product_layouts, eager_updates, epilogues, overlap.
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.

@@ -42,7 +42,15 @@ PRECISIONS = tuple(PRECISION_PASSES)
 """What matrix products read: float32, float32 with 11 binary digits, bfloat16 or float16."""
 
 _PASSES = dict.fromkeys(each.__name__ for each in (*PASSES, *SPECIALISED_PASSES, *FUSING_PASSES))
-CHOICES = (*_PASSES, "fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues")
+CHOICES = (
+    *_PASSES,
+    "fuse",
+    "rematerialise",
+    "product_layouts",
+    "eager_updates",
+    "epilogues",
+    "overlap",
+)
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
 
 
@@ -60,6 +68,8 @@ class Options:
     """Compute the update of a parameter directly after its delta."""
     epilogues: bool = True
     """On a device, do biases, activations and sums in the launch of the product beside them."""
+    overlap: bool = True
+    """Let ranks compute while they exchange values."""
     smallest_kernel: int | None = None
     """The smallest number of elements of a kernel; None for the default of fusion."""
     smallest_attention: int | None = None
@@ -106,6 +116,7 @@ class Options:
             product_layouts=self.product_layouts and "product_layouts" not in left_out,
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
             epilogues=self.epilogues and "epilogues" not in left_out,
+            overlap=self.overlap and "overlap" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )
 

@@ -34,7 +34,8 @@ from graphgrad.errors import DeclarationError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
 from graphgrad.layers import attention, causal_mask
 from graphgrad.ops import expand_dims, half_squared_error, matmul, multiply, softmax, sum, where
-from graphgrad.training.settings import TrainingSettings, at_least, below
+from graphgrad.training.setting_values import at_least, below
+from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.task import Feeds, State, Task
 
 # ---------------------------------------------------------------- the steps of the lecture

@@ -42,7 +42,7 @@ from graphgrad.training.language_settings import LanguageSettings
 from graphgrad.training.masking import masking_task
 from graphgrad.training.optimisers import randomness_of_run
 from graphgrad.training.reversing import reversing_task
-from graphgrad.training.settings import at_least, below, one_of
+from graphgrad.training.setting_values import at_least, below, one_of
 from graphgrad.training.task import Task
 
 DEVIATION = 0.02

@@ -33,7 +33,8 @@ from graphgrad.errors import DataError
 from graphgrad.graph import Graph, Node, input, normal, parameter, scope
 from graphgrad.layers import ACTIVATIONS
 from graphgrad.ops import add, half_squared_error, matmul, multiply
-from graphgrad.training.settings import TrainingSettings, one_of
+from graphgrad.training.setting_values import one_of
+from graphgrad.training.settings import TrainingSettings
 from graphgrad.training.task import Feeds, State, Task
 
 COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width", "species")

@@ -48,7 +48,7 @@ from graphgrad.ops import (
 from graphgrad.training.language import PAD, language_task, load_text
 from graphgrad.training.language_settings import LanguageSettings
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import at_least, below, one_of
+from graphgrad.training.setting_values import at_least, below, one_of
 from graphgrad.training.sorting import sorting_task
 from graphgrad.training.task import Task
 from graphgrad.training.writer import SILENT

@@ -56,7 +56,7 @@ from graphgrad.ops import (
     mean_over_targets,
 )
 from graphgrad.training.optimisers import randomness_of_run
-from graphgrad.training.settings import at_least, below, below_one, one_of
+from graphgrad.training.setting_values import at_least, below, below_one, one_of
 from graphgrad.training.task import Task
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation import BEGIN, END, PADDING, translation_task

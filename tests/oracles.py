@@ -16,7 +16,16 @@ from scipy import special, stats
 from graphgrad import Operation
 from graphgrad.graph import constant, extent, iota
 from graphgrad.ops import arithmetic as a
-from graphgrad.ops import attention, collectives, contraction, frames, random, ranking, writing
+from graphgrad.ops import (
+    attention,
+    collectives,
+    contraction,
+    frames,
+    random,
+    ranking,
+    shares,
+    writing,
+)
 from graphgrad.ops import composite as c
 from graphgrad.ops import functions as f
 from graphgrad.ops import indexing as i
@@ -93,6 +102,21 @@ def dropout_mask(seed: Any, step: Any, shape: Any, rate: float, stream: int, dty
         for n in range(int(np.prod(shape)))
     ]
     return np.where(np.reshape(np.array(kept, bool), shape), 1 / (1 - rate), 0).astype(dtype)
+
+
+def share(number, *xs, parts):
+    """One row of a table of all elements."""
+    row = np.concatenate([np.ravel(x) for x in xs])
+    table = np.zeros((parts, -(-row.size // parts)), row.dtype)
+    table.flat[: row.size] = row
+    return table[number]
+
+
+def share_sums(number, x, sizes, parts):
+    """The sums of a row in which all but the share is 0."""
+    row = np.zeros((parts, x.size), x.dtype)
+    row[number] = x
+    return np.add.reduceat(row.ravel(), np.cumsum([0, *sizes[:-1]])) if 0 not in sizes else None
 
 
 def dropout_mask_of_part(
@@ -206,6 +230,14 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     random.dropout_mask_of_part: dropout_mask_of_part,
     collectives.all_reduce: lambda x, *before, kind, number: x,
     collectives.sum_of_lower_ranks: lambda x, *before, number: 0,
+    collectives.all_reduce_start: lambda x, *before, kind, number: x,
+    collectives.wait: lambda started, *kept, number: started,
+    shares.reduce_scatter: lambda x, *before, ranks, number: np.ravel(x),
+    shares.all_gather: lambda x, *before, size, ranks, number: x,
+    shares.broadcast: lambda x, *before, root, number: x,
+    shares.rank_number: lambda: 0,
+    shares.share: share,
+    shares.share_sums: share_sums,
     c.softmax: special.softmax,
     c.log_softmax: special.log_softmax,
     c.standardise: standardise,

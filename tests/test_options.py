@@ -9,7 +9,7 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.options import CHOICES, DEFAULTS, Options
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES
 
-SWITCHES = ("fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues")
+SWITCHES = ("fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues", "overlap")
 EVERYTHING = Options(fuse=True)
 
 

@@ -10,7 +10,7 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.interpret import BackwardReading, Reading, backward_lens, logit_lens
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
-from graphgrad.tools.opening import prompts_of, run_of
+from graphgrad.tools.opening import need_text, prompts_of, run_of
 from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
 from graphgrad.tools.streams import say, write_document
 from graphgrad.tools.tables import Table, print_table
@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError(f"--top {arguments.top} shows nothing", fix="--top 5")
     opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     prompts = prompts_of(opened, "gg.logit_lens")
+    need_text("the text", arguments.text)
     answer = arguments.target
     if answer is None:
         answer = prompts.answer(opened.state, arguments.text)

@@ -192,6 +192,12 @@ def prompts_of(opened: OpenRun, in_python: str) -> Prompts:
     return opened.task.prompts
 
 
+def need_text(what: str, text: str) -> None:
+    """Raises ConfigurationError for a text without a word."""
+    if not text.strip():
+        raise ConfigurationError(f"{what} is empty", fix='write a sentence: "…"')
+
+
 def batch_of(batch: int | None, step: int) -> int:
     """The number of `--batch`, or that of the step without it."""
     if batch is not None and not 0 <= batch < 2**63:

@@ -11,16 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.errors import ConfigurationError
+from graphgrad.backprop import derive
+from graphgrad.data.vocabulary import PAD
+from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.files import write_atomically
 from graphgrad.formats import render
 from graphgrad.graph import Graph
 from graphgrad.interpret import NamedArray, activation_patching, attribution
 from graphgrad.interpret.attribution import Attribution
+from graphgrad.page import build_page
+from graphgrad.page.section_effects import effects_section
+from graphgrad.passes import sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import effects_of
 from graphgrad.strict_json import format_json
 from graphgrad.text import printable
-from graphgrad.tools.opening import prompts_of, run_of
+from graphgrad.tools.opening import need_text, prompts_of, run_of
 from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, OneOf, Option, add_options
 from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.tools.tables import Table, print_csv, print_table
@@ -33,13 +39,14 @@ how much the loss of the corrupt text would change if u were that of the clean o
 come from one run; --exact runs the model once for each value that is shown, with the clean value in
 place of its own. The answer is the model's own to the clean text, unless --target gives one.
 
-    graphgrad patch runs/transformer-001 --clean "de: 14. Januar 1992" --corrupt "de: 14. Juni 1992"
+    graphgrad patch runs/transformer-001 --clean "de: 14. Juni 1992" --corrupt "de: 14. Juli 1992"
     graphgrad patch runs/gpt-001 --clean "def f(self" --corrupt "def f(other" --target ","
     graphgrad patch runs/transformer-001 --clean … --corrupt … --by head --exact
     graphgrad patch runs/transformer-001 --clean … --corrupt … -o effects.svg
 """
 _LIMIT = 20
 _AS_TEXT = 60
+_PAGE, _TREE = ".html", ".txt"
 
 
 OPTIONS = (
@@ -65,7 +72,12 @@ OPTIONS = (
     ),
     Option("--exact", action="store_true", help="patch each shown value in a run of its own, too"),
     Option("--limit", type=int, metavar="N", default=_LIMIT, help="the N largest (%(default)s)"),
-    Option("--output", "-o", metavar="FILE", help="draw the effects on the graph: svg, png, …"),
+    Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="draw the effects on the graph: svg, png, pdf, or a page, html",
+    ),
     OneOf(
         Option("--json", action="store_true", help="print one JSON object"),
         Option("--csv", action="store_true", help="print comma-separated values with all digits"),
@@ -109,6 +121,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Computes the effects, prints the largest, and draws them if a file is given."""
     if arguments.limit < 1:
         raise ConfigurationError(f"--limit {arguments.limit} shows nothing", fix="--limit 20")
+    if Path(arguments.output or "").suffix.lower() == _TREE:
+        raise ConfigurationError(
+            "a tree as text has no place for effects", fix="leave --output out, or -o effects.svg"
+        )
     opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     inputs = _inputs(opened, arguments)
     patterns = arguments.node or ["*"]
@@ -119,6 +135,12 @@ def run(arguments: argparse.Namespace) -> int:
             fix="choose others by --node",
         )
     rows = sorted(_rows(found, arguments.by), key=lambda row: -_size(row.estimate))
+    if not rows:
+        known = dict.fromkeys(axis for effect in found.effects for axis in effect.elements.axes)
+        raise UnknownNameError(
+            f"no chosen value has {' and '.join(f'an axis {axis!r:.40}' for axis in arguments.by)}",
+            fix=f"axes: {', '.join(known)}",
+        )
     shown = rows[: arguments.limit]
     if arguments.exact:
         shown = _exact(inputs, shown, arguments.by)
@@ -140,6 +162,8 @@ def _size(estimate: float) -> float:
 
 def _inputs(opened: OpenRun, arguments: argparse.Namespace) -> _Inputs:
     prompts = prompts_of(opened, "gg.attribution")
+    need_text("--clean", arguments.clean)
+    need_text("--corrupt", arguments.corrupt)
     answer = arguments.target
     if answer is None:
         answer = prompts.answer(opened.state, arguments.clean)
@@ -150,6 +174,13 @@ def _inputs(opened: OpenRun, arguments: argparse.Namespace) -> _Inputs:
             "the two texts are the same tokens: there is no difference to explain",
             fix="change a word of one of them",
         )
+    for ids in feeds.values():
+        one, other = (ids != PAD).sum(axis=1) if ids.ndim == 2 else (0, 0)
+        if one != other:
+            tell(
+                f"note: the texts have {one} and {other} tokens: positions behind the difference "
+                "do not correspond, and effects at positions of the text count that, too"
+            )
     return _Inputs(prompts.graph, opened.state, clean, corrupt, answer)
 
 
@@ -198,8 +229,8 @@ def _print(
     arguments: argparse.Namespace, inputs: _Inputs, found: Attribution, rows: list[Row]
 ) -> None:
     answer = printable(inputs.answer, _AS_TEXT)
-    say(f"loss of {answer!r} after the clean text   {found.clean:.4g}")
-    say(f"loss of {answer!r} after the corrupt text {found.corrupt:.4g}")
+    say(f"loss of '{answer}' after the clean text   {found.clean:.4g}")
+    say(f"loss of '{answer}' after the corrupt text {found.corrupt:.4g}")
     if found.clean >= found.corrupt:
         tell("note: the answer is no less probable after the corrupt text; shares are of a rise")
     say("")
@@ -234,14 +265,21 @@ def _draw(arguments: argparse.Namespace, inputs: _Inputs, found: Attribution) ->
     """Draws the forward graph with the estimate of each value."""
     effects = {effect.name: effect.estimate for effect in found.effects}
     caption = (
-        f"loss of {printable(inputs.answer, _AS_TEXT)!r}: {found.clean:.4g} after "
-        f"{printable(arguments.clean, _AS_TEXT)!r}, {found.corrupt:.4g} after "
-        f"{printable(arguments.corrupt, _AS_TEXT)!r}",
+        f"loss of '{printable(inputs.answer, _AS_TEXT)}': {found.clean:.4g} after "
+        f"'{printable(arguments.clean, _AS_TEXT)}', {found.corrupt:.4g} after "
+        f"'{printable(arguments.corrupt, _AS_TEXT)}'",
         "in each box Σ (clean - corrupt) · δ: blue lowers the loss of the corrupt text, red "
         "raises it",
     )
     path = Path(arguments.output)
     graph = inputs.graph.with_outputs({"loss": inputs.graph["loss"]}, {})
-    view = View(deltas="none", parameters="inside", fold=False)
-    content = render(graph, path, view, annotations=effects_of(effects, caption))
+    if path.suffix.lower() == _PAGE:
+        sections = {"effects": effects_section(effects, caption)}
+        graph = derive(graph, "loss")
+        sizes = sizes_of(graph, inputs.corrupt)
+        content = build_page(graph, title="effects", sections=sections, sizes=sizes).encode()
+        write_atomically(path, content)
+    else:
+        view = View(deltas="none", parameters="inside", fold=False)
+        content = render(graph, path, view, annotations=effects_of(effects, caption))
     say(f"written {arguments.output} ({len(content):,} bytes)")

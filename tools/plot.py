@@ -15,14 +15,18 @@ from graphgrad.figures.attention_maps import attention_maps
 from graphgrad.figures.recording import figure_table
 from graphgrad.figures.token_labels import token_labels
 from graphgrad.files import make_folder, write_atomically
-from graphgrad.lecture.heads import lines_scene, sentence_attentions
+from graphgrad.graph import Graph
+from graphgrad.lecture.head_lines import lines_scene
 from graphgrad.lecture.image import scene_figure
 from graphgrad.lecture.scene import stacked
+from graphgrad.lecture.sentences import sentence_attentions
 from graphgrad.rendering.plot_attention import plot_attention
+from graphgrad.rendering.plot_flow import plot_flow
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
 from graphgrad.rendering.plot_held_out import plot_held_out
+from graphgrad.rendering.plot_steps import plot_metrics, plot_recorded, plot_spread
 from graphgrad.rendering.plot_style import FORMATS, encoded, format_of, styled
-from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.rendering.plots import plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History, read_history
 from graphgrad.tools.opening import batch_of, folder_of, run_of
 from graphgrad.tools.options import (
@@ -36,18 +40,22 @@ from graphgrad.tools.streams import say, tell
 from graphgrad.training.run_folder import RunFolder
 from graphgrad.training.trainer import EVALUATION
 
-HELP = (
-    "draw the loss, held-out figures, gradient flow, schedule, update ratios or attention of a run"
-)
+HELP = "draw figures over the steps of runs, gradient flow, update ratios or attention of a run"
 DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending of its name.
 
     graphgrad plot runs/transformer-001
+    graphgrad plot runs/transformer-001 runs/transformer-002 --what metrics -o both.svg
+    graphgrad plot runs/transformer-001 --what metrics --figure loss --figure gradient_norm
+    graphgrad plot runs/transformer-001 --what recorded --node "decoder.*.scores.delta*" -o x.png
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
     graphgrad plot runs/transformer-001 --what heads --text "de: 22. November 2026" -o heads.svg
     graphgrad plot runs/transformer-001 --what all
 
-loss, held_out and schedule use the metrics that every run writes; updates, and flow over steps, use
-the figures that `graphgrad train --inspect-every N` records; attention, and flow of a run without
+loss, held_out, schedule, metrics and spread use the metrics that every run writes; metrics draws a
+panel for each of them, a line for each run, and spread how their numbers are spread over the steps.
+updates, recorded, and flow over steps, use the figures that `graphgrad train --inspect-every N`
+records; recorded draws a figure of values and deltas over the steps, of each head where heads were
+recorded (--by head). attention, and flow of a run without
 recorded figures, use one batch with the parameters of the newest checkpoint. heads draws lines from
 word to word, heads as colours, for a text that you type; dashed lines are the deltas of the scores.
 """
@@ -56,6 +64,7 @@ word to word, heads as colours, for a text that you type; dashed lines are the d
 def run(arguments: argparse.Namespace) -> int:
     """Draws the plots and writes them."""
     need_matplotlib()
+    _need_one_run(arguments)
     if (arguments.text or arguments.target) and arguments.what not in ("heads", "all"):
         raise ConfigurationError(
             f"--text and --target are read by heads, not by {arguments.what}", fix="--what heads"
@@ -72,6 +81,23 @@ def run(arguments: argparse.Namespace) -> int:
         )
     _draw(folder, arguments, arguments.what, file)
     return 0
+
+
+def _need_one_run(arguments: argparse.Namespace) -> None:
+    """Raises ConfigurationError for runs and figures that a plot does not read."""
+    arguments.run, *others = arguments.runs = arguments.run
+    if others and arguments.what not in OF_RUNS:
+        raise ConfigurationError(
+            f"--what {arguments.what} draws one run, not {len(others) + 1}",
+            fix=f"--what {' or '.join(OF_RUNS)}",
+        )
+    if arguments.figure and arguments.what not in OF_RUNS:
+        raise ConfigurationError(
+            f"--figure is for {', '.join(OF_RUNS)}, not for {arguments.what}",
+            fix=f"--what metrics --figure {arguments.figure[0]:.60}",
+        )
+    if len(arguments.figure) > 1 and arguments.what == "recorded":
+        raise ConfigurationError("recorded draws one figure", fix="give --figure once")
 
 
 def _draw_all(folder: RunFolder, arguments: argparse.Namespace) -> int:
@@ -123,7 +149,16 @@ def _flow(folder: RunFolder, arguments: argparse.Namespace) -> Any:
         history = read_history(folder)
     except UnknownNameError:
         history = _of_one_batch(arguments)
-    return plot_flow(history.chosen(arguments.node), folder.path.name)
+    return plot_flow(history.chosen(arguments.node), folder.path.name, _graph_of(arguments))
+
+
+def _graph_of(arguments: argparse.Namespace) -> Graph | None:
+    """The graph of the run's model; without its file there is a note, and a plot all the same."""
+    try:
+        return run_of(arguments.run, told=False, model_file=arguments.model_file).task.graph
+    except GraphgradError as error:
+        tell(f"note: blocks are not joined, as the model cannot be opened: {error.problem}")
+        return None
 
 
 def _of_one_batch(arguments: argparse.Namespace) -> History:
@@ -165,18 +200,53 @@ def _heads(folder: RunFolder, arguments: argparse.Namespace) -> Any:
     return scene_figure(stacked(drawn))
 
 
+def _metrics_of(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
+    folders = map(folder_of, arguments.runs)
+    return [(folder.path.name, folder.metrics()) for folder in folders]
+
+
+def _metrics(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_metrics(_metrics_of(arguments), arguments.figure)
+
+
+def _spread(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    return plot_spread(_metrics_of(arguments), arguments.figure)
+
+
+def _recorded(folder: RunFolder, arguments: argparse.Namespace) -> Any:
+    """A figure of the chosen nodes, or of those that were recorded by head."""
+    found = []
+    for each in map(folder_of, arguments.runs):
+        history = read_history(each)
+        by_part = [name for name in history.names if name.endswith("]")]
+        chosen = arguments.node or not by_part
+        found.append(
+            (
+                each.path.name,
+                history.chosen(arguments.node) if chosen else history.of_names(by_part),
+            )
+        )
+    return plot_recorded(found, (arguments.figure or ["norm"])[0])
+
+
 PLOTS: Mapping[str, Callable[[RunFolder, argparse.Namespace], Any]] = {
     "loss": _loss,
     "held_out": _held_out,
     "schedule": _schedule,
+    "metrics": _metrics,
+    "spread": _spread,
+    "recorded": _recorded,
     "flow": _flow,
     "updates": _updates,
     "attention": _attention,
     "heads": _heads,
 }
 
+OF_RUNS = ("metrics", "spread", "recorded")
+"""The plots that draw several runs, and that read --figure."""
+
 OPTIONS = (
-    Option("run", help="a run folder"),
+    Option("run", nargs="+", help=f"a run folder; several are compared by {', '.join(OF_RUNS)}"),
     MODEL_OPTION,
     CHECKPOINT_OPTION,
     Option(
@@ -196,7 +266,15 @@ OPTIONS = (
         metavar="PATTERN",
         action="append",
         default=[],
-        help="only these nodes, for attention, flow and updates; may be repeated",
+        help="only these nodes, for attention, flow, recorded and updates; may be repeated",
+    ),
+    Option(
+        "--figure",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only this metric, for metrics and spread; may be repeated; for recorded, which "
+        "figure of the values (norm)",
     ),
     Option("--text", metavar="TEXT", help="the text that is read, for heads"),
     TARGET_OPTION,

@@ -7,37 +7,35 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
-from graphgrad.backends import Program
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
-from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
 from graphgrad.files import write_atomically
-from graphgrad.graph import initial_state
 from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
-from graphgrad.passes import sizes_of
 from graphgrad.performance.device_profile import profile_device
 from graphgrad.performance.kernel_text import kernel_text
 from graphgrad.performance.line_profile import Profile, chrome_trace, profile
-from graphgrad.tools.opening import model_of
+from graphgrad.performance.overlap import Overlap
+from graphgrad.tools.link_options import LINK_OPTIONS, link_of
 from graphgrad.tools.options import PRECISION_OPTION, Option, add_options, assignments_of
-from graphgrad.tools.profile_decoding import USES, program_in_use
+from graphgrad.tools.profile_decoding import USES
+from graphgrad.tools.profile_ranks import measure_on_ranks, overlap_text
+from graphgrad.tools.profiled import profiled
 from graphgrad.tools.streams import say
-from graphgrad.training.settings import with_assignments
-from graphgrad.training.task import Feeds
 
 HELP = "time every operation and every node of a training step"
-DESCRIPTION = """Runs some training steps of MODEL (a built-in name, or the path of a .py file) and
-prints the cost of each operation and each node: milliseconds, share, the least bytes that it reads
-and writes, GFLOP/s of matrix products, and the line that declared it.
+DESCRIPTION = """Runs some training steps of MODEL (a name, the path of a .py file, a recipe
+or the folder of a run) and prints the cost of each operation and each node: milliseconds, share,
+the least bytes that it reads and writes, GFLOP/s of matrix products, and the line that declared it.
+With --ranks it says what the ranks send, how long that takes, and what hides it.
 
     graphgrad profile transformer
     graphgrad profile transformer --set width=256 --set batch_size=64 --top 40
     graphgrad profile transformer --backend cupy          the launches of a CUDA device
     graphgrad profile transformer --what decoding         one step of greedy translation
     graphgrad profile transformer --precision bf16
+    graphgrad profile transformer --ranks 2               what ranks send, and what hides it
+    graphgrad profile runs/gpt-001 --ranks 2 --link-delay 1 --link-rate 0.125
     graphgrad profile transformer --trace step.json       for ui.perfetto.dev or chrome://tracing
     graphgrad profile transformer --kernel kernel_3       what a kernel computes, and its text
     graphgrad profile transformer --kernel kernel_3 --assembly
@@ -45,7 +43,7 @@ and writes, GFLOP/s of matrix products, and the line that declared it.
 
 
 OPTIONS = (
-    Option("model", help=f"{', '.join(BUILTIN)}, or a .py file"),
+    Option("model", help=f"{', '.join(BUILTIN)}, a .py file, a recipe, or the folder of a run"),
     Option(
         "--set",
         metavar="KEY=VALUE",
@@ -75,6 +73,15 @@ OPTIONS = (
         default=20,
         help="how many nodes are listed (default: %(default)s)",
     ),
+    Option(
+        "--ranks",
+        type=int,
+        metavar="N",
+        default=1,
+        help="processes of this machine that compute a part of the batch each: what they send, and "
+        "how much of that is hidden (default: 1)",
+    ),
+    *LINK_OPTIONS,
     Option("--json", action="store_true", help="print one JSON object, with all nodes"),
     Option("--trace", metavar="FILE", help="write one step as a Chrome trace"),
     Option("--kernel", metavar="NAME", help="print a kernel of the program instead of times"),
@@ -100,15 +107,32 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.kernel:
         say(_kernel(arguments))
         return 0
-    assignments = assignments_of(arguments)
-    found = measure(arguments.model, assignments, arguments.steps, arguments.what)
+    sent: Overlap | None = None
+    if arguments.ranks == 1:
+        found = measure(arguments.model, assignments_of(arguments), arguments.steps, arguments.what)
+    else:
+        found, sent = _measured_on_ranks(arguments)
     if arguments.trace:
         write_atomically(arguments.trace, json.dumps(chrome_trace(found)))
     if arguments.json:
-        print(json.dumps({"model": arguments.model, **found.to_dict()}, indent=1))
+        more = {} if sent is None else {"ranks": sent.to_dict()}
+        print(json.dumps({"model": arguments.model, **found.to_dict(), **more}, indent=1))
     else:
         say(profile_text(found, arguments.top))
+        if sent is not None:
+            say("\n" + overlap_text(sent, link_of(arguments)))
     return 0
+
+
+def _measured_on_ranks(arguments: argparse.Namespace) -> tuple[Profile, Overlap]:
+    if arguments.what != "training":
+        raise ConfigurationError(
+            f"--what {arguments.what} is done by one process", fix="leave --ranks out"
+        )
+    assignments = assignments_of(arguments)
+    words = (arguments.model, assignments, arguments.steps, arguments.ranks)
+    found, observed = measure_on_ranks(*words, link_of(arguments))
+    return found, observed.result(arguments.ranks)
 
 
 def measure(name: str, assignments: list[str], steps: int, what: str = "training") -> Profile:
@@ -124,29 +148,6 @@ def _kernel(arguments: argparse.Namespace) -> str:
     program, _, _ = profiled(arguments.model, assignments_of(arguments), arguments.what)
     text = kernel_text(program, arguments.kernel)
     return program.assembly(arguments.kernel) if arguments.assembly else text
-
-
-def profiled(
-    name: str, assignments: list[str], what: str = "training"
-) -> tuple[Program, dict[str, np.ndarray], Feeds]:
-    """The program that `graphgrad train` runs for this model, its first state and a batch; or one
-    that runs when it is used."""
-    model = model_of(name)
-    settings = with_assignments(model.settings, assignments)
-    task = model.task(settings, {})
-    if what != "training":
-        return program_in_use(task, what, settings, name)
-    graph = task.step(task.graph, settings)
-    feeds = task.feeds(0)  # the same batch for all steps: a program has one set of sizes
-    compiled = compile(
-        graph,
-        guards=("loss", "gradient_norm"),
-        fuse=settings.fuse,
-        precision=settings.precision,
-        backend=settings.backend,
-    )
-    program = compiled.program(**sizes_of(graph, feeds))
-    return program, initial_state(graph, settings.seed), feeds
 
 
 def profile_text(found: Profile, top: int) -> str:

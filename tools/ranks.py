@@ -18,49 +18,90 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from graphgrad.backends import devices_of_ranks
 from graphgrad.errors import ConfigurationError, GraphgradError
 from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
-from graphgrad.ranks import Communicator, Mpi, Shared, create, ranks_of_mpi
+from graphgrad.ranks import (
+    Communicator,
+    Link,
+    Lone,
+    Mpi,
+    Shared,
+    create,
+    over,
+    place_on_machine,
+    ranks_of_mpi,
+)
+from graphgrad.training.rounds import need_team, team_for
 from graphgrad.training.runs import OpenRun, open_run
-from graphgrad.training.team import Team, need_ranks
+from graphgrad.training.team import Team
 
 OPENED = -3
 """The number of the message that says which run it is."""
 RANKS_LOST = 75
 """The exit code of a training that has lost a rank: it can be started again."""
+DIRECT = Link()
+"""Ranks that are connected as they are."""
 TeamOfRun = Callable[[OpenRun], contextlib.AbstractContextManager[Team | None]]
+DEVICES = "CUDA_VISIBLE_DEVICES"
 LATEST = 20.0
 """Seconds in which a rank that was told to end does so."""
 
 
 @contextlib.contextmanager
-def team_of(run: OpenRun, size: int, time_limit: float) -> Iterator[Team | None]:
+def team_of(
+    run: OpenRun, size: int, time_limit: float, link: Link = DIRECT
+) -> Iterator[Team | None]:
     """The team that trains a run: its other ranks are started, and end with the block."""
     if size < 1:
         raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
+    if size > 1 or run.settings.local_steps > 1:
+        need_team(run, size)
     if size == 1:
-        yield None
+        yield team_for(run, Lone()) if run.settings.local_steps > 1 else None
         return
-    need_ranks(run, size)
+    module = "graphgrad.tools.ranks"
+    devices = devices_of_ranks(size) if run.settings.backend == "cupy" else ()
+    with (
+        started(module, size, time_limit, run.folder.path, devices) as leader,
+        leading(run, leader, link) as team,
+    ):
+        yield team
+
+
+@contextlib.contextmanager
+def started(
+    module: str,
+    size: int,
+    time_limit: float,
+    logs: Path | None,
+    devices: Sequence[str] = (),
+) -> Iterator[Shared]:
+    """The first of some ranks of this machine: the others run a module, and are waited for at the
+    end of the block. What they write is in the folder `logs`, if there is one. Each rank but the
+    first, whose device is the current one, sees its own of the `devices`."""
     memory = create(size)
     cores = max(1, usable_cores() // size)
     followers: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(1, size):
-            followers.append(_start(memory, rank, size, cores, run.folder.path))
+            words = [module, str(memory), str(rank), str(size), str(cores)]
+            log = Path(os.devnull) if logs is None else logs / f"rank-{rank}.log"
+            device = {DEVICES: devices[rank]} if devices else {}
+            followers.append(_start(words, cores, log, device))
         leader = Shared(
             memory, 0, size, time_limit, lambda rank: followers[rank - 1].poll() is None, cores
         )
-        with leading(run, leader) as team:
-            memory.unlink()
-            yield team
+        leader.gather(b"", OPENED, patient=True)  # all have opened the memory
+        memory.unlink()
+        yield leader
     finally:
         memory.unlink(missing_ok=True)
         for follower in followers:
@@ -68,20 +109,20 @@ def team_of(run: OpenRun, size: int, time_limit: float) -> Iterator[Team | None]
 
 
 @contextlib.contextmanager
-def leading(run: OpenRun, leader: Communicator) -> Iterator[Team]:
+def leading(run: OpenRun, leader: Communicator, link: Link = DIRECT) -> Iterator[Team]:
     """The team of a leader whose followers wait for a run: they open it, and end with the block."""
     with told(leader), threadpool_limits(leader.cores, "blas"):
-        leader.gather(json.dumps(_opening(run)).encode(), OPENED, patient=True)
-        team = Team(run, leader)
+        leader.gather(json.dumps(_opening(run, link)).encode(), OPENED, patient=True)
+        team = team_for(run, over(leader, link))
         yield team
         team.end()
 
 
 @contextlib.contextmanager
-def team_of_mpi(run: OpenRun, leader: Mpi) -> Iterator[Team]:
+def team_of_mpi(run: OpenRun, leader: Mpi, link: Link = DIRECT) -> Iterator[Team]:
     """The team of the ranks that mpiexec has started."""
-    need_ranks(run, leader.size)
-    with leading(run, leader) as team:
+    need_team(run, leader.size)
+    with leading(run, leader, link) as team:
         yield team
 
 
@@ -96,14 +137,15 @@ def told(communicator: Communicator) -> Iterator[None]:
         raise
 
 
-def _start(memory: Path, rank: int, size: int, cores: int, folder: Path) -> subprocess.Popen[bytes]:
-    words = [str(memory), str(rank), str(size), str(cores)]
-    environment = dict(os.environ)
+def _start(
+    words: Sequence[str], cores: int, log_file: Path, device: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **device}
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(cores)
-    with open(folder / f"rank-{rank}.log", "ab") as log:
+    with open(log_file, "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "graphgrad.tools.ranks", *words],
+            [sys.executable, "-m", *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -112,7 +154,7 @@ def _start(memory: Path, rank: int, size: int, cores: int, folder: Path) -> subp
         )
 
 
-def _opening(run: OpenRun) -> dict[str, Any]:
+def _opening(run: OpenRun, link: Link) -> dict[str, Any]:
     """What a rank needs to open the run as the first one has it."""
     kept = run.before.settings
     values = {k: v for k, v in run.configuration.settings.items() if kept.get(k) != v}
@@ -121,6 +163,7 @@ def _opening(run: OpenRun) -> dict[str, Any]:
         "values": values,
         "step": run.step,
         "model": run.model.name if run.model.digest else None,
+        "link": [link.latency, link.rate],
     }
 
 
@@ -138,7 +181,7 @@ def follow(communicator: Communicator) -> int:
     with told(communicator), threadpool_limits(communicator.cores, "blas"):
         values, step, model = (opening[name] for name in ("values", "step", "model"))
         run = open_run(opening["run"], BUILTIN, values, step, model)
-        team = Team(run, communicator)
+        team = team_for(run, over(communicator, Link(*opening["link"])))
         print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
         done = team.follow(run)
     print(f"rank {communicator.rank}: {done} parts of batches computed", flush=True)
@@ -165,13 +208,24 @@ def of_mpiexec(asked: int, time_limit: float) -> Mpi | None:
             f"mpiexec has started {size} ranks, and --ranks asks for {asked} more processes",
             fix="leave --ranks out",
         )
+    _choose_device(place_on_machine())
     return Mpi(time_limit, usable_cores())
+
+
+def _choose_device(place: int) -> None:
+    """Lets this process see one device, the `place`-th of those that it saw: where ranks use
+    devices, each has its own. Where there is none for it, CuPy or NCCL says so."""
+    names = [name.strip() for name in os.environ.get(DEVICES, "").split(",") if name.strip()]
+    if not names or place < len(names):
+        os.environ[DEVICES] = names[place] if names else str(place)
 
 
 def main(words: Sequence[str]) -> int:
     """Runs a rank that `team_of` has started; 0 where all went well."""
     memory, rank, size, cores = words
-    return followed(Shared(memory, int(rank), int(size), cores=int(cores)))
+    communicator = Shared(memory, int(rank), int(size), cores=int(cores))
+    communicator.gather(b"", OPENED, patient=True)
+    return followed(communicator)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from graphgrad.page import build_page
 from graphgrad.page.run_page import graph_of_run, run_page
 from graphgrad.page.run_sections import Shown, state_sections
 from graphgrad.passes import mixed_precision, sizes_of
+from graphgrad.passes.split_batch import split_batch
+from graphgrad.performance.traffic import traffic_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
 from graphgrad.rendering.example import example_annotations, one_example
@@ -43,9 +45,9 @@ from graphgrad.tools.options import (
     add_options,
     assignments_of,
 )
-from graphgrad.tools.streams import say, write_document
+from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.training.runs import OpenRun
-from graphgrad.training.settings import assigned, with_assignments
+from graphgrad.training.settings import TrainingSettings, assigned, with_assignments
 from graphgrad.training.task import Task
 
 HELP = "draw a model's graph: every node with its delta beside it"
@@ -68,6 +70,7 @@ of a run contain its step and loss, and figures of every value and delta on its 
     graphgrad render runs/feedforward-001 --example 0 --output example.svg
     graphgrad render transformer --overview --output overview.svg
     graphgrad render transformer --graph decoding --output decoding.svg
+    graphgrad render transformer --ranks 2 --output sent.svg
 """
 MIXED = True
 _BINARY = ("png", "pdf")
@@ -133,6 +136,13 @@ OPTIONS = (
         help="the graph of training, or those in use: of the encoder, or of a step of decoding",
     ),
     Option(
+        "--ranks",
+        type=int,
+        metavar="N",
+        default=1,
+        help="draw the training step of one of N ranks, with what they exchange (default: 1)",
+    ),
+    Option(
         "--batch", type=int, metavar="N", help="for a run, the batch of step N (default: the next)"
     ),
     Option(
@@ -162,7 +172,7 @@ class _Model:
     """A model that nobody has trained, and what its products read."""
 
     task: Task
-    precision: str
+    settings: TrainingSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,6 +199,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = Path(arguments.output) if arguments.output else None
     as_page = (form or str(output and output.suffix).lower().removeprefix(".")) == "html"
     _need_a_page(arguments, as_page)
+    _need_ranks(arguments)
     if arguments.overview:
         content = _overview(arguments, form or "")
         if output:
@@ -203,9 +214,7 @@ def run(arguments: argparse.Namespace) -> int:
         in_use = arguments.graph != "training"
         name = Path(arguments.model).stem
         graph = (
-            graph_in_use(found.task, arguments.graph, name)
-            if in_use
-            else _drawn(found, arguments.forward)
+            graph_in_use(found.task, arguments.graph, name) if in_use else _drawn(found, arguments)
         )
         shown = arguments.figures and not in_use
         annotations = _annotations(found, graph, arguments) if shown else None
@@ -240,30 +249,46 @@ def _page(arguments: argparse.Namespace, view: View) -> bytes:
     values = arguments.text or arguments.example is not None or arguments.batch is not None
     if arguments.forward and values:
         raise ConfigurationError("--forward leaves the values of a run out", fix="leave it out")
-    if isinstance(found, OpenRun):
+    if isinstance(found, OpenRun) and arguments.ranks == 1:
         others = [folder_of(path) for path in arguments.others]
         batch = batch_of(arguments.batch, found.next_batch)
         shown = Shown(batch, arguments.example, arguments.text, arguments.target)
         return run_page(
             found, view, others, known=None if arguments.forward else state_sections(found, shown)
         )
-    graph = _drawn(found, arguments.forward)
+    graph = _drawn(found, arguments)
     title = Path(arguments.model).stem or arguments.model
     return build_page(
         graph, title=title, sizes=sizes_of(graph, found.task.feeds(0)), view=view
     ).encode()
 
 
-def _drawn(found: OpenRun | _Model, forward: bool) -> Graph:
+def _drawn(found: OpenRun | _Model, arguments: argparse.Namespace) -> Graph:
     """The forward graph, or the graph with deltas, with the casts of mixed precision.
 
-    That of a model has all deltas; that of a run is the graph of its training step.
+    That of a model has all deltas; that of a run, or of several ranks, is the graph of its training
+    step.
     """
+    if arguments.ranks > 1:
+        return _of_a_rank(found, arguments)
     if isinstance(found, OpenRun):
-        return graph_of_run(found, forward)
+        return graph_of_run(found, arguments.forward)
     graph = found.task.graph
-    graph = graph if forward else derive(graph, graph.outputs["loss"])
-    return mixed_precision(graph, found.precision)
+    graph = graph if arguments.forward else derive(graph, graph.outputs["loss"])
+    return mixed_precision(graph, found.settings.precision)
+
+
+def _of_a_rank(found: OpenRun | _Model, arguments: argparse.Namespace) -> Graph:
+    """The graph that each of several ranks runs; says what they send."""
+    task, settings = found.task, found.settings
+    graph = task.graph if arguments.forward else task.step(task.graph, settings)
+    split = split_batch(graph)
+    text = f"{arguments.ranks} ranks: {traffic_of(split)}"
+    if arguments.output:
+        say(text)
+    else:
+        tell(text)
+    return mixed_precision(split, settings.precision)
 
 
 def _annotations(
@@ -300,6 +325,14 @@ def _need_a_page(arguments: argparse.Namespace, as_page: bool) -> None:
         raise ConfigurationError("--target is the answer to a text", fix="give --text, too")
 
 
+def _need_ranks(arguments: argparse.Namespace) -> None:
+    """Raises ConfigurationError for ranks of what several do not run."""
+    if arguments.ranks < 1:
+        raise ConfigurationError(f"--ranks {arguments.ranks} are no processes", fix="--ranks 2")
+    if arguments.ranks > 1 and (arguments.overview or arguments.graph != "training"):
+        raise ConfigurationError("ranks share the step of training", fix="leave --ranks out")
+
+
 def _need_a_run(arguments: argparse.Namespace, found: OpenRun | _Model) -> None:
     """Raises ConfigurationError for options that only have a meaning with the values of a run."""
     for name in ("batch", "example", "text"):
@@ -324,4 +357,4 @@ def _run_or_task(arguments: argparse.Namespace) -> OpenRun | _Model:
     refuse_model_option(arguments.model_file, arguments.checkpoint)
     model = model_of(arguments.model)
     settings = with_assignments(model.settings, assignments_of(arguments))
-    return _Model(model.task(settings, {}), settings.precision)
+    return _Model(model.task(settings, {}), settings)

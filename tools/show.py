@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from graphgrad.lecture import (
     lesson_text,
     topic_called,
 )
-from graphgrad.text import suggestion
+from graphgrad.text import printable, suggestion
 from graphgrad.tools.opening import is_run, run_of
 from graphgrad.tools.options import CHECKPOINT_OPTION, MODEL_OPTION, Option, add_options
-from graphgrad.tools.streams import say, write_document
+from graphgrad.tools.streams import say, tell, write_document
 
 HELP = "show a topic of the lecture, worked through with numbers"
 DESCRIPTION = """Works a topic of the lecture through: text and tables in the terminal; with
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     topic = topic_called(arguments.topic)
     lesson = topic.lesson(_request(topic, arguments))
     if arguments.output is None:
-        write_document(lesson_text(lesson, f"graphgrad show {topic.name} --output FILE.svg"))
+        write_document(lesson_text(lesson, _command(topic, arguments)))
         return 0
     file = Path(arguments.output)
     form = file.suffix.lower().removeprefix(".")
@@ -76,10 +77,19 @@ def run(arguments: argparse.Namespace) -> int:
     elif form == "txt":
         content = lesson_text(lesson).encode()
     else:
-        content = lesson_picture(lesson, form)
+        content = lesson_picture(lesson, form, lambda note: tell(f"note: {note}"))
     write_atomically(file, content)
     say(f"written {file} ({len(content):,} bytes)")
     return 0
+
+
+def _command(topic: Topic, arguments: argparse.Namespace) -> str:
+    """The command that writes the pictures of what was asked."""
+    words = ["graphgrad", "show", topic.name, *arguments.words]
+    words += ["--text", arguments.text] if arguments.text is not None else []
+    words += ["--checkpoint", arguments.checkpoint] if arguments.checkpoint else []
+    words += [part for assignment in arguments.set for part in ("--set", assignment)]
+    return f"{shlex.join(map(printable, words))} --output FILE.svg"
 
 
 def _list() -> None:
@@ -95,7 +105,7 @@ def _list() -> None:
 def _request(topic: Topic, arguments: argparse.Namespace) -> Request:
     words = list(arguments.words)
     opened = None
-    if words and topic.run and (topic.needs_run or is_run(words[0])):
+    if words and topic.run and (not topic.text or is_run(words[0])):
         opened = run_of(
             words.pop(0), model_file=arguments.model_file, checkpoint=arguments.checkpoint
         )
@@ -107,11 +117,11 @@ def _request(topic: Topic, arguments: argparse.Namespace) -> Request:
         raise ConfigurationError("--model names the model of a run, and there is no run")
     if words and arguments.text is not None:
         raise ConfigurationError("the text is given twice", fix="leave --text out")
-    if words and not (topic.text or topic.run):
+    if words and not topic.takes_text:
         raise ConfigurationError(
             f"{topic.name} takes no text: {words[0]!r:.60}", fix=f"graphgrad show {topic.name}"
         )
-    if arguments.text is not None and not (topic.text or topic.run):
+    if arguments.text is not None and not topic.takes_text:
         raise ConfigurationError(f"{topic.name} takes no text", fix="leave --text out")
     text = arguments.text if arguments.text is not None else " ".join(words)
     default = "" if opened else topic.text

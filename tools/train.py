@@ -17,8 +17,10 @@ from graphgrad.models import BUILTIN
 from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
-from graphgrad.ranks import TIME_LIMIT
+from graphgrad.ranks import TIME_LIMIT, ranks_of_mpi
 from graphgrad.tools.data_option import DATA_OPTION, data_assignments
+from graphgrad.tools.elastic import need_elastic, supervise, supervised
+from graphgrad.tools.link_options import LINK_OPTIONS, link_of
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
 from graphgrad.tools.options import MODEL_OPTION, PRECISION_OPTION, Option, add_options
 from graphgrad.tools.ranks import (
@@ -161,6 +163,13 @@ OPTIONS = (
         help=f"with --ranks: how long they wait for each other in a step (default: {TIME_LIMIT:g})",
     ),
     Option(
+        "--elastic",
+        action="store_true",
+        help="with --ranks: when one of them is lost, go on with those that are left",
+    ),
+    Option("--supervisor", type=int, help=argparse.SUPPRESS),
+    *LINK_OPTIONS,
+    Option(
         "--by",
         metavar="AXIS",
         help="record values that have this axis, such as head, at each index of it",
@@ -179,14 +188,19 @@ def run(arguments: argparse.Namespace) -> int:
         return _list_settings(arguments)
     if arguments.fast_dev_run:
         return _fast_run(arguments)
+    if arguments.elastic:
+        need_elastic(arguments.ranks, ranks_of_mpi() > 1)
+        return supervise(arguments, OPTIONS)
+    link = link_of(arguments)
     mpi = of_mpiexec(arguments.ranks, arguments.time_limit)
     if mpi is None:
-        return _run(arguments, lambda run: team_of(run, arguments.ranks, arguments.time_limit))
+        ranks, time_limit = arguments.ranks, arguments.time_limit
+        return _run(arguments, lambda run: team_of(run, ranks, time_limit, link))
     if mpi.rank:
         return followed(mpi)
     try:
         with told(mpi):
-            return _run(arguments, lambda run: team_of_mpi(run, mpi))
+            return _run(arguments, lambda run: team_of_mpi(run, mpi, link))
     except RanksError as error:
         tell(f"graphgrad train: {error}")
         mpi.abort(RANKS_LOST)
@@ -198,7 +212,8 @@ def _run(arguments: argparse.Namespace, team_of_run: TeamOfRun) -> int:
     opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
     shown = Progress(opened.settings.steps, opened.step)
     try:
-        return _trained(opened, shown, arguments.verify, team_of_run)
+        with supervised(arguments.supervisor, str(opened.folder.path.absolute())):
+            return _trained(opened, shown, arguments.verify, team_of_run)
     finally:
         if shown.failure is not None:
             abandon(sys.stdout)

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from graphgrad.tools.opening import folder_of
-from graphgrad.tools.options import MODEL_OPTION, Option, add_options
+from graphgrad.errors import ConfigurationError
+from graphgrad.page.run_sections import Shown
+from graphgrad.page.sentences import sentence_feeds
+from graphgrad.tools.opening import folder_of, run_of
+from graphgrad.tools.options import MODEL_OPTION, TARGET_OPTION, Option, add_options
 from graphgrad.tools.streams import say, tell
 from graphgrad.tools.watch_pages import Pages
 from graphgrad.tools.watch_server import WatchServer
@@ -25,13 +28,24 @@ machine alone, and refreshes it from the run folder while the run trains: open s
 node and the tab stay as they are. Further runs are drawn beside the first over the steps. Prints
 the address, which has a random token in it; Ctrl-C ends it. Training is hardly slowed down: the
 page is computed at the lowest priority, only when a file has changed, and only while it is open.
+With --text the page shows the attention of that sentence as it changes.
 
     graphgrad watch runs/transformer-001
+    graphgrad watch runs/transformer-001 --text "de: 22. November 2026"
     graphgrad watch runs/transformer-002 runs/transformer-001 --open
 """
 OPTIONS = (
     Option("run", nargs="+", help="a run folder; the graph and the figures are those of the first"),
     MODEL_OPTION,
+    Option(
+        "--text",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="a sentence whose attention the page shows, read by each new state of the run; may be "
+        "repeated",
+    ),
+    TARGET_OPTION,
     Option("--port", type=int, default=0, help="the port to listen on (default: a free one)"),
     Option(
         "--open",
@@ -52,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serves the page until Ctrl-C."""
     folders = [folder_of(path) for path in arguments.run]
     names = [folder.path.name or str(folder.path) for folder in folders]
-    pages = Pages(arguments.run, arguments.model_file)
+    pages = Pages(arguments.run, arguments.model_file, _shown(arguments))
     with WatchServer(pages, names, arguments.port) as server:
         builder = threading.Thread(target=pages.follow, name="pages", daemon=True)
         builder.start()
@@ -68,6 +82,17 @@ def run(arguments: argparse.Namespace) -> int:
             pages.closed.set()
             builder.join(_MOMENT)
     return 0
+
+
+def _shown(arguments: argparse.Namespace) -> Shown:
+    """The sentences; raises an error for those that the run's model cannot read."""
+    texts, target = arguments.text, arguments.target
+    if target and not texts:
+        raise ConfigurationError("--target is the answer to a text", fix="give --text, too")
+    if texts:
+        run = run_of(arguments.run[0], told=False, model_file=arguments.model_file)
+        sentence_feeds(run, texts, target)
+    return Shown(texts=tuple(texts), target=target)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from graphgrad.errors import GraphgradError
 from graphgrad.page.run_page import run_page
-from graphgrad.page.run_sections import state_sections
+from graphgrad.page.run_sections import BATCH, Shown, state_sections
 from graphgrad.tools.opening import folder_of, run_of
 from graphgrad.training.metrics_file import METRICS
 from graphgrad.training.run_folder import CONFIGURATION, RunFolder
@@ -83,6 +83,8 @@ class Pages:
 
     paths: Sequence[str]
     model_file: str | None = None
+    shown: Shown = BATCH
+    """What the page shows of the state: the sentences that a user has typed."""
     pace: float = 1.0
     """Seconds between two questions of a browser."""
     page: Page = field(default_factory=Page)
@@ -145,7 +147,7 @@ class Pages:
         """Opens the newest state and computes its sections."""
         with self._state.built(stamp):
             run = run_of(self.paths[0], told=False, model_file=self.model_file)
-            self._run, self._sections = run, state_sections(run)
+            self._run, self._sections = run, state_sections(run, self.shown)
 
     def _build(self, run: OpenRun, stamp: object) -> None:
         """Reads what the runs have recorded, and builds the page."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import builtins
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -199,7 +199,8 @@ class Program(Single, Displayed, ABC):
 class PythonProgram(Program):
     """A program of Python and compiled kernels.
 
-    Programs that are given the same `workspaces` share memory.
+    Programs that are given the same `workspaces` share memory. `settle` ends what a run has begun
+    and would go on after an error.
     """
 
     def __init__(
@@ -208,10 +209,12 @@ class PythonProgram(Program):
         source: Source,
         calls: LinkedCalls | None = None,
         workspaces: Workspaces | None = None,
+        settle: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(plan, source.text, source.kernels, source.line_of)
         self._source, self._calls = source, calls
         self._workspaces = workspaces or Workspaces()
+        self._settle = settle
         self._code = builtins.compile(source.text, PROGRAM_FILE, "exec")
         self._ranges = StateRanges([name for name, _, _ in self._states], self._updated)
 
@@ -235,6 +238,10 @@ class PythonProgram(Program):
                 run = workspace.runs[self] = self._bound(workspace)
             with np.errstate(all="ignore"):
                 return dict(zip(self.graph.outputs, run(*arguments), strict=True))
+        except BaseException:
+            if self._settle is not None:
+                self._settle()
+            raise
         finally:
             self._workspaces.give_back(workspace)
 

@@ -18,6 +18,7 @@ from typing import Literal
 from graphgrad.errors import UnknownNameError
 from graphgrad.graph import DELTA, Graph, Node
 from graphgrad.graph.deltas import Owner
+from graphgrad.text import did_you_mean
 
 Part = Literal["forward", "delta", "update"]
 
@@ -86,9 +87,11 @@ def matching(graph: Graph, patterns: Iterable[str], among: Iterable[Node]) -> tu
             if any(fnmatch.fnmatchcase(name, pattern) for name in names)
         ]
         if not found:
+            known = [name for _, names in candidates for name in names]
             raise UnknownNameError(
                 f"no node has a name like {pattern!r}",
-                fix="print the graph to see its names; * stands for any text, ? for one character",
+                fix=did_you_mean(pattern, known, "print the graph to see its names", 3)
+                + "; * stands for any text, ? for one character",
             )
         chosen.update(found)
     return tuple(node for node in graph.nodes if node in chosen)

@@ -52,8 +52,9 @@ def single_operation(node: Node, options: Options = DEFAULTS) -> Group:
     by_library = operation is matmul and options.backend != "numpy"
     if operation.scratch is not None and not by_library:
         scratch = operation.scratch(*(head.type for head in node.heads), **node.attributes)
-    may_overwrite = {node: node.heads} if operation.in_place else {}
-    return Group((node,), node.heads, (node,), scratch, may_overwrite)
+    read = node.heads[: operation.reads]
+    may_overwrite = {node: read} if operation.in_place else {}
+    return Group((node,), read, (node,), scratch, may_overwrite)
 
 
 def without_fusion(schedule: Schedule) -> list[Group]:

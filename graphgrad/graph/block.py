@@ -46,6 +46,8 @@ class Block(Single):
     collective: bool = False
     """Whether the value depends on other ranks too: it is computed where and as often as it is
     declared, even of constants."""
+    reads: int | None = None
+    """How many of its heads it reads, the first ones; the others only come before it. None: all."""
     takes_halves: bool = False
     """Whether heads may have floats of 16 bits: they are stored, moved and multiplied as matrices,
     and cast for all else."""

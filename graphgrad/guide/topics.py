@@ -57,6 +57,7 @@ TOPICS: tuple[Topic, ...] = (
     Topic("gpu", INSIDE, "the same graph on a CUDA device: installation, use, what runs there"),
     Topic("precision", INSIDE, "products in 16 bits: what is cast, what is not, and how to see it"),
     Topic("ranks", INSIDE, "several processes that share each batch, and what they exchange"),
+    Topic("machines", INSIDE, "four machines and an ssh login: one training, word for word"),
     Topic("arrays", OWN, "a classifier on arrays of your own, in twenty lines"),
     Topic("model", OWN, "a model file of your own, trained by `graphgrad train`"),
     Topic(

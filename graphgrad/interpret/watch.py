@@ -88,6 +88,9 @@ class Watch:
         wanted = graph.with_outputs(graph.outputs, {})
         self.compiled = compile(wanted, fetch=names, backend=backend)
 
+    def __repr__(self) -> str:
+        return f"Watch({', '.join(map(repr, self.names))})"
+
     def __call__(
         self,
         state: Mapping[str, np.ndarray] | None = None,
@@ -125,6 +128,10 @@ def watch(graph: Graph, *patterns: str | Node, of: str = "loss", backend: str = 
     array([0.], dtype=float32)
     """
     need_graph(graph, "watch")
+    if not patterns:
+        raise UnknownNameError(
+            "nothing is chosen to be watched", fix='name values and deltas: "*.scores.delta"'
+        )
     asked = tuple(graph.name_of(item) if isinstance(item, Node) else item for item in patterns)
     wants_deltas = any(_DELTA in pattern for pattern in asked)
     known = all(pattern in graph.names for pattern in asked)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from graphgrad.lecture.scene import Scene
+from graphgrad.lecture.scene import Scene, flowed
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Prose:
 
 @dataclass(frozen=True)
 class Formula:
-    """Lines of mathematics, written as in the lecture."""
+    """Lines of mathematics, written as in the lecture; four spaces separate two formulas."""
 
     lines: tuple[str, ...]
 
@@ -31,6 +31,8 @@ class Table:
     rows: Sequence[Sequence[str]]
     title: str = ""
     numbers: int = 1
+    drawn: bool = False
+    """Whether a drawing of the lesson has the same numbers, so that a page needs it only once."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Picture:
 
     title: str
     scene: Scene
+    parts: tuple[Scene, ...] = ()
+    """The drawings that it is made of, if a page may set them below each other."""
+
+    @classmethod
+    def of(cls, title: str, *parts: Scene) -> Picture:
+        """A picture of several drawings, side by side as far as they fit."""
+        return cls(title, flowed(parts), parts)
 
 
 Block = Prose | Formula | Table | Picture

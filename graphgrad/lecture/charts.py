@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from graphgrad.lecture.blocks import shown
+from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.scene import Anchor, Box, Role, Scene, text_width, words
 
 _DARK_CELL = 0.62  # from this opacity on, a number in a cell has the colour of the paper
@@ -27,18 +29,22 @@ def matrix(
     digits: int = 2,
     numbers: bool = True,
     scale: float | None = None,
+    high: float | None = None,
+    line: str | None = None,
 ) -> tuple[float, float]:
     """A matrix as a heat map, positive blue and negative red, with its numbers in the cells.
 
     Returns the right and the bottom edge. -∞ is written into an empty cell. `scale` is the
-    magnitude of the darkest cell; by default the largest one.
+    magnitude of the darkest cell; by default the largest one. `high` is the height of a cell, and
+    `line` a heading over all columns.
     """
     finite = np.abs(values[np.isfinite(values)])
     largest = scale or (float(finite.max()) if finite.size else 0.0) or 1.0
     margin = max([0.0, *(text_width(name, 12) + 8 for name in rows)])
-    height = cell if not numbers else 28.0
-    left, top = x + margin, y + 22 + (18 if columns else 0)
-    scene.text(left, y + 8, title, 13, anchor="start", bold=True)
+    height = high or (28.0 if numbers else cell)
+    left, top = x + margin, y + 22 + (18 if columns or line is not None else 0)
+    if title:
+        scene.text(left, y + 8, title, 13, anchor="start", bold=True)
     for number, name in enumerate(columns):
         scene.text(left + cell * (number + 0.5), top - 9, name, 12, "muted")
     for row, line in enumerate(values):
@@ -119,14 +125,12 @@ def curves(
             scene.text(x + width + 8, points[-1][1], name, 13, role, "start")
 
 
-def bars(
-    scene: Scene, x: float, y: float, title: str, rows: Sequence[tuple[str, float, str]]
+def weight_label(
+    scene: Scene, head: tuple[float, float], tail: tuple[float, float], begin: float, text: str
 ) -> None:
-    """Horizontal bars: a name, a share from 0 to 1, and a text behind the bar."""
-    margin = max(text_width(name, 13) for name, _, _ in rows) + 10
-    scene.text(x, y + 8, title, 13, anchor="start", bold=True)
-    for number, (name, share, text) in enumerate(rows):
-        top = y + 24 + 24 * number
-        scene.text(x + margin - 8, top + 9, name, 13, anchor="end")
-        scene.add(Box(x + margin, top, max(260 * share, 1.0), 18, None, "value", 0.75))
-        scene.text(x + margin + 260 * share + 8, top + 9, text, 12, "muted", "start")
+    """The weight of an edge, written along it from a distance of its head."""
+    length = math.hypot(tail[0] - head[0], tail[1] - head[1])
+    across, down = (tail[0] - head[0]) / length, (tail[1] - head[1]) / length
+    x, y = head[0] + begin * across + 10 * down, head[1] + begin * down - 10 * across
+    turn = math.degrees(math.atan2(down, across))
+    scene.text(x, y, Notation(text), 12, "weight", "start", turn=turn)

@@ -6,6 +6,7 @@ target as its input (teacher forcing), or with what the model itself has given s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +16,14 @@ from graphgrad.figures.evaluation import values_of
 from graphgrad.graph import Graph, Node
 from graphgrad.interpret.lens import logits_of
 from graphgrad.lecture.blocks import Formula, Lesson, Picture, Prose, Table, shown
-from graphgrad.lecture.charts import bars
+from graphgrad.lecture.decoding_pictures import (
+    Step,
+    output_scene,
+    probability_bars,
+    ways_scenes,
+)
 from graphgrad.lecture.request import Request
-from graphgrad.lecture.scene import Scene
+from graphgrad.lecture.sentences import unknown_words, visible
 from graphgrad.ops import log_softmax
 from graphgrad.training.prompts import Prompts
 from graphgrad.training.runs import OpenRun
@@ -25,6 +31,8 @@ from graphgrad.training.runs import OpenRun
 OUTPUT = {"place": "0", "top": "5"}
 DECODING = {"answer": ""}
 MOST = 80  # tokens of an answer
+_HEADINGS = ("place", "true token read", "gives", "p", "own token read", "gives", "p", "")
+_BESIDE = "Teacher forcing at the left, autoregressive at the right"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,26 +107,29 @@ def output_lesson(request: Request) -> Lesson:
         ]
         for name, (token, log) in zip(names, best, strict=True)
     ]
-    scene = Scene()
-    shares = [
-        (_visible(name), float(np.exp(log)), f"{np.exp(log):.3f}  log {shown(log)}")
-        for name, (_, log) in zip(names, best, strict=True)
+    bars = [
+        (visible(name), float(found.logits[place, token]), log, float(np.exp(log)))
+        for name, (token, log) in zip(names, best, strict=True)
     ]
-    bars(scene, 0, 0, f"The {len(best)} most probable tokens at place {place}", shares)
-    before = " ".join(_visible(prompts.token(token)) for token in found.given[: place + 1])
+    before = " ".join(visible(prompts.token(token)) for token in found.given[: place + 1])
     size = found.logits.shape[-1]
     return Lesson(
         "The output layer: logits, log-probabilities, argmax",
         (
             Prose(f"The text {request.text!r} becomes {answer!r}; the decoder has read: {before}"),
+            *unknown_words(prompts, request.text, answer),
             Formula(
                 (
-                    f"logits = x W + b [{size}]        log p = log softmax(logits)",
-                    f"next token = argmax = {_visible(names[0])!r}",
+                    "logits = x W + b        log p_i = logit_i − log Σ exp(logit_j)        "
+                    "next token = argmax",
                 )
             ),
+            Prose(f"Of {size} tokens {visible(names[0])!r} is the most probable at place {place}."),
             Table(("token", "id", "logit", "log-probability", "probability"), rows),
-            Picture("The most probable tokens", scene),
+            Picture("From the decoder to a word", output_scene(size, visible(names[0]))),
+            Picture(
+                f"The {len(best)} most probable tokens at place {place}", probability_bars(bars)
+            ),
         ),
     )
 
@@ -140,16 +151,6 @@ def decoding_lesson(request: Request) -> Lesson:
     loss = -sum(
         float(forced.log_probabilities[place, token]) for place, token in enumerate(forced.wanted)
     ) / len(forced.wanted)
-    headings = (
-        "place",
-        "true token read",
-        "gives",
-        "p",
-        "own token read",
-        "gives",
-        "p",
-        "",
-    )
     return Lesson(
         "Teacher forcing and autoregressive decoding",
         (
@@ -158,13 +159,35 @@ def decoding_lesson(request: Request) -> Lesson:
                 "(teacher forcing). In use it reads what it has given itself, token by token "
                 "(autoregressive), and a mistake is read by all places after it."
             ),
-            Formula(
-                (f"text         {request.text}", f"target       {answer}", f"its own      {own}")
+            *unknown_words(prompts, request.text, own),
+            Table(
+                ("", "text"),
+                (("given", request.text), ("target", answer), ("its own", own)),
+                numbers=2,
             ),
-            Table(headings, rows, "Teacher forcing at the left, autoregressive at the right"),
+            Table(_HEADINGS, rows, _BESIDE, 2, drawn=True),
             Prose(f"{ending} The loss of the target by teacher forcing is {shown(loss)} a token."),
+            Picture.of(
+                "Teacher forcing and autoregressive decoding, side by side",
+                *ways_scenes(
+                    _steps(prompts, forced, forced.wanted),
+                    _steps(prompts, free, forced.wanted),
+                    part,
+                ),
+            ),
         ),
     )
+
+
+def _steps(prompts: Prompts, found: Distribution, wanted: Sequence[int]) -> list[Step]:
+    """What is read and given at each place, and whether the target has it there."""
+    steps = []
+    for place, read in enumerate(found.given):
+        token, log = found.top(place, 1)[0]
+        right = place < len(wanted) and wanted[place] == token
+        names = (visible(prompts.token(read)), visible(prompts.token(token)))
+        steps.append(Step(*names, float(np.exp(log)), right))
+    return steps
 
 
 def _beside(
@@ -178,7 +201,7 @@ def _beside(
             if place < len(side.given):
                 token, log = side.top(place, 1)[0]
                 read = prompts.token(side.given[place])
-                cells += [_visible(read), _visible(prompts.token(token)), f"{np.exp(log):.3f}"]
+                cells += [visible(read), visible(prompts.token(token)), f"{np.exp(log):.3f}"]
             else:
                 cells += ["", "", ""]
         apart = cells[2] != cells[5] or cells[1] != cells[4]
@@ -186,7 +209,3 @@ def _beside(
             part = place
         rows.append([*cells, "≠" if apart else ""])
     return rows, part
-
-
-def _visible(token: str) -> str:
-    return token.replace(" ", "␣") or "∅"

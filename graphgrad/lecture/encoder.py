@@ -6,10 +6,11 @@ import numpy as np
 
 from graphgrad.graph import Graph, input
 from graphgrad.layers import layer_norm
-from graphgrad.lecture.architecture import draw_layer, parts_of
 from graphgrad.lecture.blocks import Formula, Lesson, Picture, Prose, Table, shown, shown_all
+from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.request import Request
 from graphgrad.lecture.scene import Scene
+from graphgrad.lecture.stacks import WIDE, draw_entrance, draw_layer, parts_of
 from graphgrad.lecture.values import computed
 from graphgrad.models import transformer
 from graphgrad.ops import multiply, sqrt, subtract, sum
@@ -27,8 +28,8 @@ def encoder_lesson(request: Request) -> Lesson:
     graph = transformer.training_graph(transformer.Settings(norm=norm), 8, 8, training=False)
     scene = Scene()
     drawn = draw_layer(scene, 0, 0, parts_of(graph, "encoder.0"), "encoder.0")
-    middle = 107.0
-    scene.text(middle, 16, "x: the words, or the layer below", 12.5, "muted")
+    middle = WIDE / 2
+    draw_entrance(scene, graph, "encoder", 0, "Embedding", "words")
     scene.line((middle, drawn.top), (middle, drawn.top - 16), arrow=True)
     rows = [
         ["x", *shown_all(x)],
@@ -52,9 +53,11 @@ def encoder_lesson(request: Request) -> Lesson:
                 )
             ),
             Prose(
-                "The slide writes σ² = Σ (x_i − μ)². The 1/n is missing there: with it the result "
-                f"has variance 1, without it 1/n = {shown(1 / n)}. graphgrad, like the paper (Ba "
-                "et al. 2016), divides by n."
+                Notation(
+                    "The slide writes σ² = Σ (x_i − μ)². The 1/n is missing there: with it the "
+                    f"result has variance 1, without it 1/n = {shown(1 / n)}. graphgrad, like the "
+                    "paper (Ba et al. 2016), divides by n."
+                )
             ),
             Table(("", *(f"i = {i + 1}" for i in range(n))), rows, "One vector, normalised"),
             Picture("A layer of the encoder", scene),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,8 @@ from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph, input, parameter, scope
 from graphgrad.layers import ACTIVATIONS
 from graphgrad.lecture.blocks import Formula, Lesson, Picture, Prose, Table, shown, signed
-from graphgrad.lecture.charts import curves
+from graphgrad.lecture.charts import curves, weight_label
+from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.request import Request
 from graphgrad.lecture.scene import Circle, Scene, words
 from graphgrad.lecture.values import computed
@@ -69,10 +71,12 @@ def neuron_lesson(request: Request) -> Lesson:
             ),
             _inputs(x, w, found["products"], found["step"]),
             Prose(
-                f"With the truth ŷ = {shown(truth)} the loss is L = ½ (y − ŷ)² = "
-                f"{shown(float(found['loss']))}. Backwards: ∂L/∂y = y − ŷ = "
-                f"{shown(float(found['slope']))}, the node error is δ = ∂L/∂a = φ′(a) · ∂L/∂y = "
-                f"{shown(float(found['delta']))}, and ∂L/∂w_n = δ x_n is the last column above."
+                Notation(
+                    f"With the truth ŷ = {shown(truth)} the loss is L = ½ (y − ŷ)² = "
+                    f"{shown(float(found['loss']))}. Backwards: ∂L/∂y = y − ŷ = "
+                    f"{shown(float(found['slope']))}, the node error is δ = ∂L/∂a = φ′(a) · ∂L/∂y "
+                    f"= {shown(float(found['delta']))}; the last column above is ∂L/∂w_n = δ x_n."
+                )
             ),
             Picture("The neuron with its numbers", _drawing(x, w, a, y, float(found["delta"]))),
         ),
@@ -86,7 +90,8 @@ def _inputs(
         [str(n), shown(x[n - 1]), shown(w[n - 1]), shown(products[n - 1]), shown(steps[n - 1])]
         for n in range(1, len(x) + 1)
     ]
-    return Table(("n", "x_n", "w_n", "w_n x_n", "∂L/∂w_n = δ x_n"), rows)
+    headings = ("n", *map(Notation, ("x_n", "w_n", "w_n x_n", "∂L/∂w_n = δ x_n")))
+    return Table(headings, rows)
 
 
 def _drawing(x: Sequence[float], w: Sequence[float], a: float, y: float, delta: float) -> Scene:
@@ -94,13 +99,14 @@ def _drawing(x: Sequence[float], w: Sequence[float], a: float, y: float, delta: 
     middle = step * (len(x) - 1) / 2
     for number, (value, weight) in enumerate(zip(x, w, strict=True)):
         down = step * number
-        scene.line((26, down), (278, middle), arrow=True)
-        share = 0.42
-        along = (26 + 252 * share, down + (middle - down) * share - 12)
-        scene.text(*along, f"= {shown(weight)}", 12.5, "weight", "start")
-        scene.text(along[0] - 3, along[1], "w", 14.5, "weight", "end", index=str(number + 1))
+        length = math.hypot(320, middle - down)
+        across, slope = 320 / length, (middle - down) / length
+        end = length - 45
+        scene.line((28 * across, down + 28 * slope), (end * across, down + end * slope), arrow=True)
+        label = f"w_{number + 1} = {shown(weight)}"
+        weight_label(scene, (0, down), (320, middle), 42, label)
         inside = (
-            words(0, down - 8, "x", 14.5, bold=True, index=str(number + 1)),
+            words(0, down - 8, Notation(f"x_{number + 1}"), 14.5, bold=True),
             words(0, down + 11, shown(value), 12),
         )
         scene.add(Circle(0, down, 27, "input", "input", texts=inside))
@@ -132,15 +138,15 @@ def activations_lesson(request: Request) -> Lesson:
         raise ConfigurationError("range must be the smaller number and then the larger one")
     points = np.array(request.numbers("at"))
     across = np.linspace(low, high, 161)
-    scene, tables = Scene(), []
-    for number, phi in enumerate(PHI):
+    scenes, tables = [], []
+    for phi in PHI:
         values, slopes = activation(phi, across)
-        column, row = divmod(number, 2)
+        scenes.append(Scene())
         curves(
-            scene,
-            340.0 * column,
-            230.0 * row,
-            (200, 150),
+            scenes[-1],
+            0,
+            0,
+            (220, 160),
             PHI[phi],
             across,
             [("φ", values, "value", False), ("φ′", slopes, "delta", True)],
@@ -150,12 +156,14 @@ def activations_lesson(request: Request) -> Lesson:
         "Activation functions φ, and their slopes φ′",
         (
             Prose(
-                "The slope is what the delta of a neuron is multiplied by: δ_h = φ′(a_h) Σ δ_t "
-                "w_{h→t}. Where φ′ is nearly 0 (a saturated sigmoid, a ReLU below 0), nothing is "
-                "learned."
+                Notation(
+                    "The slope is what the delta of a neuron is multiplied by: δ_h = φ′(a_h) Σ δ_t "
+                    "w_{h→t}. Where φ′ is nearly 0 (a saturated sigmoid, a ReLU below 0), nothing "
+                    "is learned."
+                )
             ),
             *tables,
-            Picture("φ (blue) and φ′ (red, dashed)", scene),
+            Picture.of("φ (blue) and φ′ (red, dashed)", *scenes),
         ),
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from graphgrad.errors import ConfigurationError
 from graphgrad.graph import Graph
 from graphgrad.layers import sinusoidal_positions
 from graphgrad.lecture.blocks import Formula, Lesson, Picture, Prose, Table, shown, shown_all
 from graphgrad.lecture.charts import Curve, curves, matrix
+from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.request import Request
-from graphgrad.lecture.scene import Scene
+from graphgrad.lecture.scene import Box, Role, Scene
 from graphgrad.lecture.values import computed
 from graphgrad.ops import matmul
 
@@ -20,6 +22,11 @@ _SHOWN = 6
 def positions_lesson(request: Request) -> Lesson:
     """The encoding drawn, and p_i · p_j, which depends on the distance of i and j alone."""
     length, width = request.whole("length", 4, 200), request.whole("width", 2, 512)
+    if width % 2:
+        raise ConfigurationError(
+            f"width must be even, not {width}: each sine has its cosine",
+            fix=f"--set width={width + 1}",
+        )
     table = sinusoidal_positions(length, width, "float64")
     graph = Graph({"p": table, "products": matmul(table, table, transpose_b=True)})
     found = computed(graph, {"p": table, "products": graph.outputs["products"]}, {})
@@ -48,7 +55,7 @@ def positions_lesson(request: Request) -> Lesson:
             ),
             Table(
                 ("distance", *map(str, distances)),
-                [["p_i · p_j", *(shown(float(by_distance[d])) for d in distances)]],
+                [[Notation("p_i · p_j"), *(shown(float(by_distance[d])) for d in distances)]],
                 "Inner products of two positions",
             ),
             Prose(
@@ -62,10 +69,26 @@ def positions_lesson(request: Request) -> Lesson:
 
 
 def _heat(p: np.ndarray) -> Scene:
-    """The encoding as a heat map."""
+    """The encoding as a heat map, with numbers at both sides and a key to the colours."""
     scene, (length, width) = Scene(), p.shape
     cell = max(2.0, min(11.0, 620 / width, 520 / length))
-    matrix(scene, 0, 0, "position (down) × feature (right)", p, cell=cell, numbers=False)
+    right, bottom = matrix(scene, 40, 10, "", p, cell=cell, numbers=False, scale=1.0)
+    top = bottom - cell * length
+    for side, count in (("feature", width), ("position", length)):
+        step = next(n for n in (1, 2, 5, 10, 20, 50, 100) if n * cell >= 26)
+        for number in range(0, count, step):
+            along = cell * (number + 0.5)
+            if side == "feature":
+                scene.text(40 + along, top - 9, str(number), 11.5, "muted")
+            else:
+                scene.text(34, top + along, str(number), 11.5, "muted", "end")
+    scene.text((40 + right) / 2, top - 28, "feature", 12, "muted")
+    scene.text(6, (top + bottom) / 2, "position", 12, "muted", turn=-90)
+    for number, (value, text) in enumerate(((1.0, "1"), (0.0, "0"), (-1.0, "−1"))):
+        y = top + 22.0 * number
+        role: Role = "delta" if value < 0 else "value"
+        scene.add(Box(right + 16, y, 16, 16, "faint", role, abs(value)))
+        scene.text(right + 38, y + 8, text, 12, "muted", "start")
     return scene
 
 
@@ -73,6 +96,6 @@ def _curve(products: np.ndarray) -> Scene:
     """The inner products over the distance."""
     scene, across = Scene(), np.arange(len(products))
     lines: list[Curve] = [("", products, "value", False)]
-    title = "p_i · p_j by the distance |i − j|"
+    title = Notation("p_i · p_j by the distance |i − j|")
     curves(scene, 40, 0, (460, 190), title, across, lines, ("distance", ""))
     return scene

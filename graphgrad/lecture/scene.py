@@ -8,16 +8,46 @@ from above (a browser's font may be narrower).
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from graphgrad.lecture.notation import Notation, Piece, pieces
 from graphgrad.text import printable
 
 Role = Literal[
-    "ink", "muted", "faint", "value", "delta", "weight", "input", "output", "paper", "violet"
+    "ink",
+    "muted",
+    "faint",
+    "value",
+    "delta",
+    "weight",
+    "input",
+    "output",
+    "paper",
+    "violet",
+    "head0",
+    "head1",
+    "head2",
+    "head3",
+    "head4",
+    "head5",
+    "head6",
+    "head7",
 ]
+HEADS: tuple[Role, ...] = (
+    "head0",
+    "head1",
+    "head2",
+    "head3",
+    "head4",
+    "head5",
+    "head6",
+    "head7",
+)
+"""The roles of heads of attention, by number; again from the first for further heads."""
 Anchor = Literal["start", "middle", "end"]
 
 LEAST = 11.0
@@ -25,13 +55,14 @@ LEAST = 11.0
 INDEX = 0.76
 """The size of an index beside that of its text."""
 LONGEST = 60  # characters of a text
+WIDEST = 1160.0  # pixels of a drawing on a page of usual width
 _NARROW = frozenset("iljtfrI.,:;'|!()[] ·")
 _WIDE = frozenset("mwMW@%→←√…")
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text, with an index below if there is one."""
+    """A text, with its indices lower or raised if it is `Notation`."""
 
     x: float
     y: float
@@ -40,15 +71,20 @@ class Text:
     role: Role = "ink"
     anchor: Anchor = "middle"
     bold: bool = False
-    index: str = ""
     on: bool = False
     """Whether it is on a dark cell, so that it is drawn in the colour of the paper."""
+    turn: float = 0.0
+    """Degrees by which it is turned around its place, clockwise."""
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Its parts on the line, lower and raised."""
+        return pieces(self.text)
 
     @property
     def width(self) -> float:
         """The estimated width in pixels."""
-        below = text_width(self.index, index_size(self.size)) if self.index else 0.0
-        return text_width(self.text, self.size) * (1.06 if self.bold else 1.0) + below
+        return text_width(self.text, self.size) * (1.06 if self.bold else 1.0)
 
 
 @dataclass(frozen=True)
@@ -91,8 +127,6 @@ class Line:
     dashed: bool = False
     arrow: bool = False
     strength: float = 1.0
-    colour: str = ""
-    """A colour of its own, of a head of attention; the role otherwise."""
 
 
 Item = Text | Box | Circle | Line
@@ -113,10 +147,10 @@ class Scene:
         role: Role = "ink",
         anchor: Anchor = "middle",
         bold: bool = False,
-        index: str = "",
+        turn: float = 0.0,
     ) -> Text:
         """Adds a text, made printable and shortened."""
-        made = words(x, y, text, size, role, anchor, bold, index)
+        made = words(x, y, text, size, role, anchor, bold, turn=turn)
         self.items.append(made)
         return made
 
@@ -157,10 +191,9 @@ class Scene:
         dashed: bool = False,
         arrow: bool = False,
         strength: float = 1.0,
-        colour: str = "",
     ) -> None:
         """Adds a line through points."""
-        self.items.append(Line(points, role, width, dashed, arrow, strength, colour))
+        self.items.append(Line(points, role, width, dashed, arrow, strength))
 
     def add(self, item: Item) -> None:
         """Adds any item."""
@@ -193,12 +226,13 @@ def words(
     role: Role = "ink",
     anchor: Anchor = "middle",
     bold: bool = False,
-    index: str = "",
     on: bool = False,
+    turn: float = 0.0,
 ) -> Text:
-    """A text that is printable, not too long, and large enough to be read."""
-    shown = printable(text, LONGEST)
-    return Text(x, y, shown, max(size, LEAST), role, anchor, bold, printable(index, LONGEST), on)
+    """A text that is printable, not too long (notation is not shortened), and large enough."""
+    whole = isinstance(text, Notation)
+    shown = Notation(printable(text, len(text) * 12)) if whole else printable(text, LONGEST)
+    return Text(x, y, shown, max(size, LEAST), role, anchor, bold, on, turn)
 
 
 def index_size(size: float) -> float:
@@ -208,7 +242,10 @@ def index_size(size: float) -> float:
 
 def text_width(text: str, size: float) -> float:
     """The width of a text, estimated from above for a sans-serif font."""
-    return size * sum(_em(character) for character in text)
+    return sum(
+        (index_size(size) if piece.level else size) * sum(map(_em, piece.text))
+        for piece in pieces(text)
+    )
 
 
 def _em(character: str) -> float:
@@ -233,6 +270,20 @@ def stacked(scenes: Sequence[tuple[str, Scene]], gap: float = 26.0) -> Scene:
         left, above, _, below = scene.extent()
         found.items += scene.moved(-left, top - above).items
         top += below - above + gap
+    return found
+
+
+def flowed(scenes: Sequence[Scene], widest: float = WIDEST, gap: float = 44.0) -> Scene:
+    """Several drawings in rows, each as long as it fits the width."""
+    found = Scene()
+    across = down = low = 0.0
+    for scene in scenes:
+        left, top, right, bottom = scene.extent()
+        if across and across + right - left > widest:
+            across, down = 0.0, low + gap
+        found.items += scene.moved(across - left, down - top).items
+        across += right - left + gap
+        low = max(low, down + bottom - top)
     return found
 
 
@@ -263,5 +314,18 @@ def _corners(item: Item) -> list[tuple[float, float]]:
         return [(item.x, item.y), (item.x + item.width, item.y + item.height)]
     shares = {"start": 0.0, "middle": 0.5, "end": 1.0}
     left = item.x - item.width * shares[item.anchor]
-    low = 0.95 if item.index else 0.6
-    return [(left, item.y - 0.6 * item.size), (left + item.width, item.y + low * item.size)]
+    low = 0.95 if any(piece.level < 0 for piece in item.pieces) else 0.6
+    top, bottom = item.y - 0.6 * item.size, item.y + low * item.size
+    angle = math.radians(item.turn)
+    return [
+        (
+            item.x + (x - item.x) * math.cos(angle) - (y - item.y) * math.sin(angle),
+            item.y + (x - item.x) * math.sin(angle) + (y - item.y) * math.cos(angle),
+        )
+        for x, y in (
+            (left, top),
+            (left + item.width, top),
+            (left, bottom),
+            (left + item.width, bottom),
+        )
+    ]

@@ -12,6 +12,8 @@ from html import escape
 from graphgrad.lecture.scene import Box, Circle, Item, Line, Role, Scene, Text, index_size
 
 MARGIN = 14.0
+SHIFTS = {-1: 0.28, 0: 0.0, 1: -0.38}
+"""By how much of the size of a text its indices are lower than the line."""
 FONT = "Arial, Helvetica, 'Liberation Sans', 'Noto Sans', 'Noto Sans CJK SC', sans-serif"
 LIGHT: dict[Role, str] = {
     "ink": "#1f2933",
@@ -24,6 +26,14 @@ LIGHT: dict[Role, str] = {
     "output": "#5b3fa0",
     "violet": "#6d4aa3",
     "paper": "#ffffff",
+    "head0": "#3b6ea8",
+    "head1": "#c4572f",
+    "head2": "#2f7d52",
+    "head3": "#8a4fa3",
+    "head4": "#a8780c",
+    "head5": "#5a6672",
+    "head6": "#0f8b8d",
+    "head7": "#b5347d",
 }
 DARK: dict[Role, str] = {
     "ink": "#e6ebf1",
@@ -36,6 +46,14 @@ DARK: dict[Role, str] = {
     "output": "#b9a3f0",
     "violet": "#c3a6ee",
     "paper": "#161b22",
+    "head0": "#86b2e6",
+    "head1": "#f0976c",
+    "head2": "#6cc295",
+    "head3": "#c795dd",
+    "head4": "#e0bd5c",
+    "head5": "#a3adba",
+    "head6": "#59cfd0",
+    "head7": "#f08bc0",
 }
 
 
@@ -50,7 +68,7 @@ def scene_svg(scene: Scene, title: str = "", styled: bool = True) -> str:
     ]
     lines += [f"<style>{STYLE}</style>"] if styled else []
     lines.append(
-        f'<rect class="f-paper" x="{_n(left - MARGIN)}" y="{_n(top - MARGIN)}" '
+        f'<rect class="page f-paper" x="{_n(left - MARGIN)}" y="{_n(top - MARGIN)}" '
         f'width="{_n(width)}" height="{_n(height)}"/>'
     )
     lines += [_written(item) for item in scene.items]
@@ -92,15 +110,24 @@ def _text(text: Text) -> str:
     role: Role = "paper" if text.on else text.role
     weight = ' font-weight="bold"' if text.bold else ""
     anchor = "" if text.anchor == "start" else f' text-anchor="{text.anchor}"'
-    below = ""
-    if text.index:
-        size = index_size(text.size)
-        below = f'<tspan dy="{_n(0.28 * text.size)}" font-size="{_n(size)}">{escape(text.index)}'
-        below += "</tspan>"
+    turn = f' transform="rotate({_n(text.turn)} {_n(text.x)} {_n(text.y)})"' if text.turn else ""
     return (
         f'<text class="f-{role}" x="{_n(text.x)}" y="{_n(text.y + 0.35 * text.size)}" '
-        f'font-size="{_n(text.size)}"{weight}{anchor}>{escape(text.text)}{below}</text>'
+        f'font-size="{_n(text.size)}"{weight}{anchor}{turn}>{_content(text)}</text>'
     )
+
+
+def _content(text: Text) -> str:
+    """The pieces of a text; one behind an index goes back to the line."""
+    made, offset = [], 0.0
+    for piece in text.pieces:
+        wanted = SHIFTS[piece.level] * text.size
+        shift = f' dy="{_n(wanted - offset)}"' if wanted != offset else ""
+        size = f' font-size="{_n(index_size(text.size))}"' if piece.level else ""
+        shown = escape(piece.text)
+        made.append(f"<tspan{shift}{size}>{shown}</tspan>" if shift or size else shown)
+        offset = wanted
+    return "".join(made)
 
 
 def _paint(fill: Role | None, line: Role | None, strength: float, dashed: bool = False) -> str:
@@ -130,9 +157,8 @@ def _circle(circle: Circle) -> str:
 
 def _line(line: Line) -> str:
     points = " ".join(f"{_n(x)},{_n(y)}" for x, y in line.points)
-    colour = f'style="stroke:{line.colour}"' if line.colour else ""
     fields = [
-        f'class="s s-{line.role}" {colour}'.rstrip(),
+        f'class="s s-{line.role}"',
         f'stroke-width="{_n(line.width)}"',
         *(['stroke-dasharray="5 4"'] if line.dashed else []),
         *([f'stroke-opacity="{_n(line.strength)}"'] if line.strength < 1 else []),

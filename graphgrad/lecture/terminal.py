@@ -10,6 +10,7 @@ from graphgrad.lecture.blocks import Formula, Lesson, Prose, Table
 from graphgrad.text import printable
 
 WIDTH = 96
+LONGEST = 110  # characters of a cell
 
 
 def lesson_text(lesson: Lesson, command: str = "") -> str:
@@ -27,14 +28,14 @@ def lesson_text(lesson: Lesson, command: str = "") -> str:
         lines.append("")
     if lesson.pictures and command:
         titles = "; ".join(picture.title for picture in lesson.pictures)
-        lines += [f"Drawn ({titles}): {command}"]
+        lines += [*textwrap.wrap(f"Its pictures: {titles}", WIDTH), f"    {command}"]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def table_lines(table: Table) -> Iterator[str]:
     """A table as aligned text."""
     rows = [table.headings, *table.rows]
-    cells = [[printable(cell, 60) for cell in row] for row in rows]
+    cells = [[printable(cell, LONGEST) for cell in row] for row in rows]
     count = len(table.headings)
     widths = [max(_columns(row[column]) for row in cells) for column in range(count)]
     if table.title:

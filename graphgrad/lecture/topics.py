@@ -6,7 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from graphgrad.errors import UnknownNameError
-from graphgrad.lecture import architecture, attention, decoding, encoder, heads, network, neuron
+from graphgrad.lecture import (
+    architecture,
+    attention,
+    decoding,
+    descent,
+    encoder,
+    heads,
+    lookup,
+    network,
+    neuron,
+)
 from graphgrad.lecture import positions as positions_
 from graphgrad.lecture.blocks import Lesson
 from graphgrad.lecture.request import Request
@@ -28,6 +38,11 @@ class Topic:
     """Whether a run may be given."""
     needs_run: bool = False
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text is looked at."""
+        return bool(self.text) or self.needs_run
+
 
 TOPICS: tuple[Topic, ...] = (
     Topic("neuron", "y = φ(Σ w x), with numbers", neuron.neuron_lesson, neuron.NEURON),
@@ -37,14 +52,27 @@ TOPICS: tuple[Topic, ...] = (
         neuron.activations_lesson,
         neuron.ACTIVATION,
     ),
-    Topic("network", "3-3-3: heads, tails, a, z, w, δ", network.network_lesson, network.NETWORK),
+    Topic(
+        "network",
+        "3-3-3: heads, tails, a, z, w, δ",
+        network.network_lesson,
+        network.NETWORK,
+        run=True,
+    ),
     Topic(
         "update",
         "½ Σ (z − ŷ)², w ← w − η δ_t z_h, the descent",
-        network.update_lesson,
-        network.UPDATE,
+        descent.update_lesson,
+        descent.UPDATE,
+        run=True,
     ),
-    Topic("lookup", "112, 96 → 14, 12 → 0.88, 0.12", attention.lookup_lesson, attention.LOOKUP),
+    Topic(
+        "lookup",
+        "112, 96 → 14, 12 → 0.88, 0.12",
+        lookup.lookup_lesson,
+        lookup.LOOKUP,
+        lookup.WORDS,
+    ),
     Topic(
         "attention",
         "Q, K, V, scores, weights, values as matrices",
@@ -57,7 +85,7 @@ TOPICS: tuple[Topic, ...] = (
         "8 heads, concat, W_O; lines from word to word",
         heads.heads_lesson,
         heads.HEADS,
-        attention.SENTENCE,
+        heads.SENTENCE,
         run=True,
     ),
     Topic(

@@ -40,16 +40,12 @@ def compile_function(function: Function, **types: str) -> Callable[..., Any]:
     key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
     name = machine_code().name_of(f"{translator_digest()} {key}")
     symbol = function.symbol if function.separate else name
-    address = machine_code().address(name, lambda: _llvm_text(function, symbol, types), symbol)
+    address = machine_code().address(
+        name, lambda: translate_function(function, symbol, types), symbol
+    )
     arguments = [_c_type(parameter.annotation, types) for parameter in definition.args.args]
     returned = _c_type(definition.returns, types) if definition.returns else None
     return ctypes.CFUNCTYPE(returned, *arguments)(address)
-
-
-def _llvm_text(function: Function, symbol: str, types: Mapping[str, str]) -> str:
-    if function.written is not None:
-        return function.written(symbol, machine_code().features)
-    return translate_function(function, symbol, types)
 
 
 @cache
@@ -69,17 +65,8 @@ def separate_functions_of(function: Function) -> tuple[Function, ...]:
 def translator_digest() -> str:
     """A hash of the translator and its library: a change of either invalidates cached code."""
     folder = Path(__file__).parent
-    names = (
-        "translate",
-        "expressions",
-        "operations",
-        "halves",
-        "float_control",
-        "llvm_text",
-        "panels",
-        "turned",
-    )
-    files = [folder / f"{name}.py" for name in (*names, "machine_code")]
+    names = ("translate", "expressions", "operations", "halves", "float_control", "llvm_text")
+    files = [folder / f"{name}.py" for name in (*names, "machine_code", "tiles", "turned")]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()
 

@@ -23,7 +23,14 @@ from graphgrad.loops.compiled_functions import (
 )
 from graphgrad.loops.expressions import Symbol
 from graphgrad.loops.language import INFINITY, NAN, Function
-from graphgrad.loops.library import attention, attention_delta, mathematics, philox, sums
+from graphgrad.loops.library import (
+    attention,
+    attention_delta,
+    mathematics,
+    philox,
+    products,
+    sums,
+)
 from graphgrad.loops.llvm_text import Literal
 from graphgrad.loops.machine_code import kernel_folder, machine_code
 from graphgrad.loops.translate import translate
@@ -38,6 +45,8 @@ _SYMBOLS: Mapping[str, Symbol] = {
     "fill_mask_float64": philox.fill_mask_float64,
     "attention_values": attention.attention_values,
     "attention_deltas": attention_delta.attention_deltas,
+    "multiply_tile": products.multiply_tile,
+    "multiply_columns": products.multiply_columns,
     "inf": Literal(INFINITY),
     "nan": Literal(NAN),
 }

@@ -33,9 +33,8 @@ class Function:
     and an addition once, "reassoc" takes sums in any order."""
     separate: bool = False
     """Whether it is compiled by itself and called, instead of inlined."""
-    written: Callable[[str, str], str] | None = None
-    """Writes LLVM's text of a separate function, in place of a translation, from its symbol and the
-    processor's features."""
+    generated: Callable[[str], str] | None = None
+    """What makes the LLVM text of the function of a name, if that is not translated from Python."""
 
     def __call__(self, *arguments: Any) -> Any:
         return self.python(*arguments)
@@ -50,13 +49,14 @@ class Function:
         return f"graphgrad_{self.name}"
 
 
-def loop_function(
-    *flags: str,
-    separate: bool = False,
-    written: Callable[[str, str], str] | None = None,
-) -> Callable[[Callable[..., Any]], Function]:
+def loop_function(*flags: str, separate: bool = False) -> Callable[[Callable[..., Any]], Function]:
     """Declares a function of the loop language; `flags` are LLVM's fast-math flags."""
-    return lambda python: Function(python, flags, separate, written)
+    return lambda python: Function(python, flags, separate)
+
+
+def generated_function(text: Callable[[str], str]) -> Callable[[Callable[..., Any]], Function]:
+    """Declares a separate function whose LLVM text is `text(name)`; its Python is the meaning."""
+    return lambda python: Function(python, separate=True, generated=text)
 
 
 float16, float32, float64, bool_ = np.float16, np.float32, np.float64, np.bool_

@@ -28,15 +28,14 @@ class Code:
         llvm.initialize_native_asmprinter()
         self._lock = threading.Lock()
         self._target = llvm.Target.from_default_triple()
-        self.features = _features()
         self._machine = self._target.create_target_machine(
-            cpu=llvm.get_host_cpu_name(), features=self.features, opt=3, jit=True
+            cpu=llvm.get_host_cpu_name(), features=_features(), opt=3, jit=True
         )
         self._empty = llvm.parse_assembly("")
         self._engine = llvm.create_mcjit_compiler(self._empty, self._machine)
         self._addresses: dict[str, int] = {}
-        self._identity = " ".join(
-            [llvmlite.__version__, self._target.triple, llvm.get_host_cpu_name(), self.features]
+        self._identity = (
+            f"{llvmlite.__version__} {self._target.triple} {llvm.get_host_cpu_name()} {_features()}"
         )
 
     def name_of(self, source: str) -> str:

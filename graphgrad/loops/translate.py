@@ -65,6 +65,8 @@ def translate(
 
 def translate_function(function: Function, name: str, types: Mapping[str, str]) -> str:
     """The LLVM text of a function of the library, which may use the names of its module."""
+    if function.generated is not None:
+        return function.generated(name)
     definition = definition_of(function)
     return translate(definition, name, symbols_of(function), types, function.flags)
 

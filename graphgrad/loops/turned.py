@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from graphgrad.loops.panels import registers_of
 
-
-def turned_text(symbol: str, features: str, lanes: int) -> str:
-    """The LLVM text of `library.panels.turn_rows` for blocks of so many lanes."""
-    return _Turn(symbol, registers_of(features).vector, lanes).text()
+def turned_text(name: str, size: int, lanes: int) -> str:
+    """The LLVM text of `library.turned.turn_rows` as the function `name`, with vectors of `size`
+    numbers, for blocks of so many lanes."""
+    return _Turn(name, size, lanes).text()
 
 
 @dataclass

@@ -19,6 +19,7 @@ from graphgrad.ops import (
     random,
     ranking,
     reduction,
+    shares,
     slices,
     writing,
 )
@@ -97,6 +98,7 @@ from graphgrad.ops.movement import (
 from graphgrad.ops.random import dropout_mask
 from graphgrad.ops.ranking import top
 from graphgrad.ops.reduction import argmax, logsumexp, max, mean, min, sum, variance
+from graphgrad.ops.shares import all_gather, broadcast, reduce_scatter
 from graphgrad.ops.slices import concatenate, pad, slice, split, stack
 from graphgrad.ops.writing import write_rows
 
@@ -113,6 +115,7 @@ FAMILIES = (
     writing,
     random,
     collectives,
+    shares,
     composite,
     attention,
 )
@@ -129,8 +132,10 @@ __all__ = [
     "FAMILIES",
     "absolute",
     "add",
+    "all_gather",
     "all_reduce",
     "argmax",
+    "broadcast",
     "broadcast_to",
     "cast",
     "clip",
@@ -177,6 +182,7 @@ __all__ = [
     "power",
     "put_along_axis",
     "reciprocal",
+    "reduce_scatter",
     "relu",
     "reshape",
     "rsqrt",

@@ -24,7 +24,8 @@ KINDS = (SUM, MAX, MIN)
 
 
 def _infer_all_reduce(x: TensorType, *before: TensorType, kind: str, number: int) -> TensorType:
-    need_no_halves((x,))
+    if kind != SUM:
+        need_no_halves((x,))
     if kind not in KINDS:
         raise ValueError(f"ranks are reduced by {', '.join(KINDS)}, not by {kind!r}")
     if x.dtype.kind == "b":
@@ -55,7 +56,10 @@ def _delta_all_reduce(delta: Node, y: Node, x: Node, *before: Node) -> tuple[Nod
         sample(real(), integer(below=9), kind=SUM, number=1),
         sample(real(0, 3), kind=SUM, number=2),
     ),
+    in_place=True,
     collective=True,
+    reads=1,
+    takes_halves=True,
     example=("gg.all_reduce(x)", "float32[3, 4]"),
 )
 def all_reduce(
@@ -66,6 +70,8 @@ def all_reduce(
     name: str | None = None,
 ) -> Node:
     """The sum of x over all ranks (or with `kind` the max or min), the same bits on each of them.
+
+    Floats of 16 bits are added up in float32, and the sum is rounded to 16 bits.
 
     `before` is the collective that all ranks do first; `number` is the place in that order.
     """
@@ -93,8 +99,54 @@ sum_of_lower_ranks = Operation(
     "0: x is an integer",
     samples=(sample(integer(below=9), number=0),),
     collective=True,
+    takes_halves=True,  # of the collective before it
+    reads=1,
 )
 """The sum of an integer over the ranks below this one: 0 on rank 0. Of the sizes of the parts of a
 batch it is the number of the first example of a part."""
 
-OPERATIONS: tuple[Operation, ...] = (all_reduce, sum_of_lower_ranks)
+all_reduce_start = Operation(
+    "all_reduce_start",
+    _infer_all_reduce,
+    "x, which the ranks begin to sum",
+    _compute_all_reduce,
+    _delta_all_reduce,
+    "Σ over ranks of δ",
+    samples=(
+        sample(real(3, 4), kind=SUM, number=0),
+        sample(real(2), integer(below=9), kind=SUM, number=1),
+    ),
+    in_place=True,
+    collective=True,
+    takes_halves=True,
+    reads=1,
+)
+"""Begins a sum over ranks, and goes on without its result; nothing but its `wait` may read it. Its
+place in memory holds the terms of this rank first, and the sum when the wait is over."""
+
+
+def _infer_wait(started: TensorType, *kept: TensorType, number: int) -> TensorType:
+    return started
+
+
+def _compute_wait(xp: Any, out: Any, started: Any, *kept: Any, number: int) -> None:
+    xp.copyto(out, started)
+
+
+wait = Operation(
+    "wait",
+    _infer_wait,
+    "x, once the ranks are done with it",
+    _compute_wait,
+    lambda delta, y, started, *kept: (delta, *(None for _ in kept)),
+    "δ",
+    samples=(sample(real(3, 4), number=0), sample(real(2), integer(3, below=9), number=1)),
+    in_place=True,
+    collective=True,
+    takes_halves=True,
+    one_dtype=False,
+)
+"""The result of the collective of this number, which has been started. Further heads are what that
+reads meanwhile, so that their memory is left alone until now."""
+
+OPERATIONS: tuple[Operation, ...] = (all_reduce, sum_of_lower_ranks, all_reduce_start, wait)

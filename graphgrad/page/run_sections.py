@@ -16,7 +16,7 @@ import numpy as np
 from graphgrad.errors import UnknownNameError
 from graphgrad.figures.token_labels import token_labels
 from graphgrad.page.section_attention import attention_section
-from graphgrad.page.section_history import history_section
+from graphgrad.page.section_history import BUDGET, history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
 from graphgrad.page.section_training import training_section
@@ -79,11 +79,18 @@ def state_sections(run: OpenRun, shown: Shown = BATCH) -> dict[str, Any]:
 
 def recorded_sections(run: OpenRun, others: Sequence[RunFolder] = ()) -> dict[str, Any]:
     """The sections of what the run has recorded so far, its metrics beside those of others."""
-    history, graph = _recorded(run), mixed_precision(run.graph, run.settings.precision)
+    graph = mixed_precision(run.graph, run.settings.precision)
+    histories = [_recorded(folder) for folder in (run.folder, *others)]
+    budget = BUDGET // len(histories)
+    first, *rest = (
+        None if history is None else history_section(history, known, budget)
+        for history, known in zip(histories, (graph, *[None] * len(others)), strict=True)
+    )
     runs = [(folder.path.name, folder.metrics()) for folder in (run.folder, *others)]
     found = {
         "training": training_section(runs),
-        "history": None if history is None else history_section(history, graph),
+        "history": first,
+        "history_others": rest if any(rest) else None,
     }
     return {name: section for name, section in found.items() if section is not None}
 
@@ -99,8 +106,8 @@ def _shown_state(run: OpenRun) -> Mapping[str, np.ndarray]:
     return run.state
 
 
-def _recorded(run: OpenRun) -> History | None:
+def _recorded(folder: RunFolder) -> History | None:
     try:
-        return read_history(run.folder)
+        return read_history(folder)
     except UnknownNameError:  # nothing was recorded
         return None

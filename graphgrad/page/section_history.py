@@ -6,6 +6,7 @@
     statistics  the names of the figures
     values      float32 [name, figure, step], packed; NaN for a figure that was not recorded
     depth       names of nodes in the order of the forward graph, for the flow of the gradient
+    following   [position, position] in `depth`: the second follows the first (`figures.depth`)
     parameters  names of parameters, for update ÷ weight
 
 Values are those recorded, rounded to float32; thinning leaves out steps and does not average.
@@ -19,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphgrad.backprop.selection import parts_of
+from graphgrad.figures.depth import following
 from graphgrad.graph import Graph
 from graphgrad.page.encoding import packed
 
@@ -85,13 +87,15 @@ def _roles(
     deltas = {recorded[name]: name for name in names if name in recorded}
     pairs = [list(pair) for pair in deltas.items()]
     if graph is None:
-        order = [name for name in names if name in deltas]
-        return {"deltas": pairs, "depth": order, "parameters": []}
+        recorded_order = [name for name in names if name in deltas]
+        return {"deltas": pairs, "depth": recorded_order, "following": [], "parameters": []}
     parts = parts_of(graph)
-    order = [graph.name_of(node) for node in graph.nodes if parts[node] == "forward"]
+    forward = [node for node in graph.nodes if parts[node] == "forward"]
+    order = [node for node in forward if graph.name_of(node) in deltas]
     parameters = [graph.name_of(node) for node in graph.parameters.values()]
     return {
         "deltas": pairs,
-        "depth": [name for name in order if name in deltas],
+        "depth": [graph.name_of(node) for node in order],
+        "following": [list(pair) for pair in following(graph, [[node] for node in order])],
         "parameters": [name for name in parameters if name in known or name in deltas],
     }

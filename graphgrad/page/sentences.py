@@ -12,8 +12,10 @@ from typing import Any
 
 from graphgrad.backprop import derive
 from graphgrad.errors import ConfigurationError
+from graphgrad.figures.attention import find_attentions
 from graphgrad.figures.token_labels import token_labels
 from graphgrad.page.section_attention import BUDGET, attention_section
+from graphgrad.training.prompts import Feeds, Prompts
 from graphgrad.training.runs import OpenRun
 
 MOST = 8  # sentences of a page
@@ -24,25 +26,14 @@ def with_sentences(
 ) -> dict[str, Any]:
     """The section of attention with a leading example for each text.
 
-    Raises ConfigurationError for a model that reads no text or has no attention, and for texts that
-    are empty or too many.
+    Raises what `sentence_feeds` raises.
     """
-    prompts = run.task.prompts
-    if prompts is None or section is None:
-        what = "reads no text" if prompts is None else "has no attention"
-        raise ConfigurationError(
-            f"the model {run.model.short_name} {what}", fix="use a run of transformer, gpt or bert"
-        )
-    if len(texts) > MOST or not all(text.strip() for text in texts):
-        raise ConfigurationError(
-            f"{len(texts)} texts are more than a page shows" if len(texts) > MOST else "empty text",
-            fix=f'--text "a sentence", at most {MOST} of them',
-        )
+    prompts, feeds_of_texts = sentence_feeds(run, texts, answer)
+    assert section is not None, "the model has attention"
     graph = derive(prompts.graph, "loss")
     tokens = token_labels(prompts.graph, run.task.files, run.task.labels)
     found = []
-    for text in texts:
-        feeds = prompts.feeds([text], answer or prompts.answer(run.state, text))
+    for feeds in feeds_of_texts:
         share = BUDGET // (2 * len(texts))
         sentence = attention_section(graph, feeds, run.state, tokens, examples=1, budget=share)
         assert sentence is not None
@@ -60,3 +51,28 @@ def with_sentences(
         "examples": [example for part in parts for example in part["examples"]],
         "texts": list(texts),
     }
+
+
+def sentence_feeds(
+    run: OpenRun, texts: Sequence[str], answer: str = ""
+) -> tuple[Prompts, list[Feeds]]:
+    """What the run's model makes of texts, and the inputs for each text with its answer.
+
+    Raises ConfigurationError for a model that reads no text or has no attention, and for texts that
+    are empty or too many; DataError for a text that the model cannot read.
+    """
+    prompts = run.task.prompts
+    if prompts is None or not any(find_attentions(prompts.graph)):
+        what = "reads no text" if prompts is None else "has no attention"
+        raise ConfigurationError(
+            f"the model {run.model.short_name} {what}", fix="use a run of transformer, gpt or bert"
+        )
+    if len(texts) > MOST or not all(text.strip() for text in texts):
+        raise ConfigurationError(
+            f"{len(texts)} texts are more than a page shows" if len(texts) > MOST else "empty text",
+            fix=f'--text "a sentence", at most {MOST} of them',
+        )
+    answers = [answer or prompts.answer(run.state, text) for text in texts]
+    return prompts, [
+        prompts.feeds([text], given) for text, given in zip(texts, answers, strict=True)
+    ]

@@ -8,6 +8,7 @@ from graphgrad.passes.decompose import decompose
 from graphgrad.passes.fold_constants import fold_constants
 from graphgrad.passes.join_attention import join_attention, join_attention_from
 from graphgrad.passes.join_frames import join_frames
+from graphgrad.passes.overlap import overlap
 from graphgrad.passes.pipeline import Check, Pass, PassReport, optimise
 from graphgrad.passes.precision import PRECISION_PASSES, mixed_precision, need_no_float64
 from graphgrad.passes.prune import prune
@@ -78,6 +79,7 @@ __all__ = [
     "mixed_precision",
     "need_no_float64",
     "optimise",
+    "overlap",
     "prune",
     "simplify",
     "sizes_of",

@@ -5,25 +5,32 @@ a batch have different sizes). So each takes the one before it as its last head,
 
 Sums that need no other collective between them are joined: their values are laid side by side in
 one array, a bucket, which is added up at once. A value of unknown size keeps a collective of its
-own. The level of a collective is how many others it has to wait for; within a level none depends on
-another, so that any order within it is one.
+own. The level of a collective is how many others it has to wait for, or the highest where no other
+waits for it; within a level none depends on another, so that any order within it is one. What
+depends on no state (how many tokens a batch has, say) is known before the rest of its level, and
+has buckets of its own, which come first: they can be sent while the first layers are computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphgrad.graph import Graph, Node, declared_at
+from graphgrad.graph import STATEFUL, Graph, Node, declared_at
 from graphgrad.graph.dimension import product
 from graphgrad.graph.node import with_heads
 from graphgrad.ops import all_reduce, concatenate, reshape
 
-BUCKET_BYTES = 16 * 2**20
-"""The size of a bucket from which on no further value is added to it."""
+LARGEST_BUCKET, SMALLEST_BUCKET = 16 * 2**20, 2**18
+BUCKETS = 8
+"""In how many buckets a small model's sums are: the exchange of the last one is not hidden."""
 
 
-def in_order(graph: Graph, bucket_bytes: int = BUCKET_BYTES) -> Graph:
-    """The graph with its sums over ranks in buckets, numbered and one after the other."""
+def in_order(graph: Graph, bucket_bytes: int | None = None) -> Graph:
+    """The graph with its sums over ranks in buckets, numbered and one after the other.
+
+    From `bucket_bytes` on no further value is added to a bucket.
+    """
+    bucket_bytes = bucket_size(graph) if bucket_bytes is None else bucket_bytes
     made: dict[Node, Node] = {}
     previous: Node | None = None
     for number, bucket in enumerate(_buckets(graph, bucket_bytes)):
@@ -36,6 +43,13 @@ def in_order(graph: Graph, bucket_bytes: int = BUCKET_BYTES) -> Graph:
     return graph.replace_nodes({old: new for old, new in made.items() if old is not new})
 
 
+def bucket_size(graph: Graph) -> int:
+    """Bytes of a bucket: so many that latencies do not count, and so few that most of what is sent
+    can be sent while the rest is computed."""
+    sums = sum(node.type.nbytes for node in graph.nodes if _is_joined(node))
+    return min(max(sums // BUCKETS, SMALLEST_BUCKET), LARGEST_BUCKET)
+
+
 def _rebuild(graph: Graph, nodes: Sequence[Node], made: dict[Node, Node]) -> None:
     for node in nodes:
         if node not in made:
@@ -46,24 +60,45 @@ def _rebuild(graph: Graph, nodes: Sequence[Node], made: dict[Node, Node]) -> Non
 
 def _buckets(graph: Graph, bucket_bytes: int) -> list[list[Node]]:
     """The collectives that are done at once, level by level, in the order of the graph."""
-    levels: dict[Node, int] = {}
-    found: dict[tuple[int, int], list[Node]] = {}
-    last: dict[object, tuple[int, int]] = {}
-    filled: dict[tuple[int, int], int] = {}
-    for node in graph.nodes:
-        waits = max((levels[head] for head in node.heads), default=0)
-        levels[node] = waits + node.operation.collective
-        if not node.operation.collective:
-            continue
-        kind = (waits, node.operation, node.attributes.get("kind"), node.dtype)
+    levels, stateful = _levels(graph), _stateful(graph)
+    found: dict[tuple[int, bool, int], list[Node]] = {}
+    last: dict[object, tuple[int, bool, int]] = {}
+    filled: dict[tuple[int, bool, int], int] = {}
+    for node, level in levels.items():
+        place = level, node in stateful
+        kind = (*place, node.operation, node.attributes.get("kind"), node.dtype)
         size = node.type.nbytes if _is_joined(node) else bucket_bytes
         key = last.get(kind)
         if key is None or not _is_joined(node) or filled[key] >= bucket_bytes:
-            key = last[kind] = (waits, len(found))
+            key = last[kind] = (*place, len(found))
             found[key], filled[key] = [], 0
         found[key].append(node)
         filled[key] += size
     return [found[key] for key in sorted(found)]
+
+
+def _levels(graph: Graph) -> dict[Node, int]:
+    """The level of each collective, in the order of the graph."""
+    waits: dict[Node, int] = {}
+    for node in graph.nodes:
+        before = (waits[head] + head.operation.collective for head in node.heads)
+        waits[node] = max(before, default=0)
+    followed: set[Node] = set()
+    for node in reversed(graph.nodes):
+        if node in followed or node.operation.collective:
+            followed.update(node.heads)
+    collectives = [node for node in graph.nodes if node.operation.collective]
+    highest = max((waits[node] for node in collectives), default=0)
+    return {node: waits[node] if node in followed else highest for node in collectives}
+
+
+def _stateful(graph: Graph) -> set[Node]:
+    """The nodes that depend on a state."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if node.operation in STATEFUL or not found.isdisjoint(node.heads):
+            found.add(node)
+    return found
 
 
 def _is_joined(node: Node) -> bool:

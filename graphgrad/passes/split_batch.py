@@ -55,7 +55,9 @@ from graphgrad.ops import min as least
 from graphgrad.ops import sum as total
 from graphgrad.ops.collectives import MAX, MIN, SUM, sum_of_lower_ranks
 from graphgrad.ops.random import dropout_mask_of_part
-from graphgrad.passes.order_collectives import BUCKET_BYTES, in_order
+from graphgrad.passes.half_deltas import HALF, half_deltas
+from graphgrad.passes.order_collectives import in_order
+from graphgrad.passes.prune import prune
 from graphgrad.passes.rows import TWO_AXES, inner_axis, need_pairs, need_rows
 
 BATCH = "batch"
@@ -67,11 +69,18 @@ LINEAR = (negative, reshape, transpose, total)
 """Of partial sums they are partial sums."""
 
 
-def split_batch(graph: Graph, dimension: str = BATCH, bucket_bytes: int = BUCKET_BYTES) -> Graph:
+def split_batch(
+    graph: Graph,
+    dimension: str = BATCH,
+    bucket_bytes: int | None = None,
+    delta_dtype: str | None = None,
+) -> Graph:
     """The graph that each rank runs on its part of the batch, for `compile(…, communicator=…)`.
 
     `dimension` is the name of the size that counts examples, `bucket_bytes` the size of the arrays
-    that are added up at once. What is added up are nodes of the operation `all_reduce`.
+    that are added up at once (default: an eighth of all, between 256 KiB and 16 MiB). What is added
+    up are nodes of the operation `all_reduce`. With the `delta_dtype` "bfloat16" the deltas of
+    parameters of float32 are sent so, and added up in float32.
 
     Raises DeclarationError, with the node and its line, where an operation mixes examples in a way
     that no sum over ranks expresses.
@@ -81,11 +90,27 @@ def split_batch(graph: Graph, dimension: str = BATCH, bucket_bytes: int = BUCKET
     >>> print(*(node.type for node in gg.split_batch(step) if node.operation is gg.all_reduce))
     float32[3]
     """
+    return in_order(parts_of_batch(graph, dimension, delta_dtype), bucket_bytes)
+
+
+def parts_of_batch(graph: Graph, dimension: str = BATCH, delta_dtype: str | None = None) -> Graph:
+    """The split graph, whose sums over ranks have neither buckets nor an order yet."""
+    if delta_dtype not in (None, HALF):
+        raise DeclarationError(
+            f"deltas are sent as they are or as {HALF}, not as {delta_dtype}",
+            fix=f"delta_dtype={HALF!r}, or leave it out",
+        )
+    if delta_dtype is not None:
+        return half_deltas(prune(_split(graph, dimension)))
+    return _split(graph, dimension)
+
+
+def _split(graph: Graph, dimension: str) -> Graph:
     tried = _Splitter(graph, dimension)
     tried.walk()
     splitter = _Splitter(graph, dimension, tried.read_whole())
     splitter.walk()
-    return in_order(splitter.result(), bucket_bytes)
+    return splitter.result()
 
 
 class _Splitter:

@@ -14,7 +14,7 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import FrameType
 from typing import Any
@@ -130,9 +130,14 @@ class Profile:
 
 
 def profile(
-    program: Program, state: Arrays, inputs: Callable[[int], Arrays], steps: int = 5
+    program: Program,
+    state: Arrays,
+    inputs: Callable[[int], Arrays],
+    steps: int = 5,
+    seen: Callable[[Sequence[Mark]], None] = lambda marks: None,
 ) -> Profile:
-    """Times the program on a copy of the state; `inputs(number)` are the inputs of a step."""
+    """Times the program on a copy of the state; `inputs(number)` are the inputs of a step. `seen`
+    is called with the marks of each timed step. The program runs `runs_of(steps)` times."""
     if steps < 1:
         raise ConfigurationError(f"a profile needs at least one step, not {steps}")
     state = {name: array.copy() for name, array in state.items()}
@@ -147,6 +152,7 @@ def profile(
         with clock:
             program(state, **inputs(number + 1))
         timed.append(clock.marks)
+        seen(clock.marks)
     sums = [_sums(marks) for marks in timed]
     names = _Lines(program)
     lines = tuple(
@@ -154,6 +160,11 @@ def profile(
         for line, (_, calls) in sums[-1].items()
     )
     return Profile(steps, statistics.median(whole), lines, tuple(timed[-1]))
+
+
+def runs_of(steps: int) -> int:
+    """How often a program runs for a profile of so many steps."""
+    return WARM_STEPS + 2 * steps
 
 
 def chrome_trace(found: Profile) -> dict[str, Any]:

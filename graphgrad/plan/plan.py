@@ -6,6 +6,9 @@
   head whose last reader it is.
 - The next value of a state is written directly to the state if all readers of the old value run
   before; otherwise it is copied there at the end.
+- A step that only writes values where(c, next, state), each to its own state, with one scalar c,
+  changes nothing where c is false. c is its condition, and a backend may leave the step out then:
+  with accumulated gradients, the update in all batches of a step but the last.
 
 The peak memory is known before anything runs.
 """
@@ -18,6 +21,7 @@ from dataclasses import dataclass, field
 from graphgrad.fusion import Group
 from graphgrad.graph import LEAVES, STATEFUL, Graph, Node, TensorType, constant, input, parameter
 from graphgrad.graph.single import Single
+from graphgrad.ops import where
 from graphgrad.plan.arena import Arena, aligned
 from graphgrad.schedule import Layouts, Schedule
 from graphgrad.text import printable
@@ -52,6 +56,8 @@ class Step:
     """Bytes of the arena that are in use during the step."""
     in_place: Mapping[Node, Node] = field(default_factory=dict)
     """The outputs that overwrite an input, and that input."""
+    condition: Node | None = None
+    """A scalar that is computed before; where it is false, the step changes nothing."""
 
     @property
     def node(self) -> Node:
@@ -97,9 +103,11 @@ class Plan(Single):
                 place = self.places[node]
                 where = f"@{place.offset}" if place.kind == "arena" else place.kind
                 fused = f"+{len(step.group.nodes) - 1}" if step.group.nest is not None else ""
+                held = "" if step.condition is None else self.graph.name_of(step.condition)
                 lines.append(
                     f"{number:>5}  {node.operation.name + fused:<16} {node.type!s:<28} {where:<12} "
                     f"live {step.live_bytes:>12,}  {printable(self.graph.name_of(node))}"
+                    f"{f' if {printable(held)}' if held else ''}"
                 )
         return "\n".join(lines)
 
@@ -214,7 +222,7 @@ def _allocate(
             places[node] = Place("arena", node, offset)
         scratch = tuple(Scratch(arena.allocate(t.nbytes), t) for t in group.scratch)
         peak = live + sum(aligned(item.type.nbytes) for item in scratch)
-        steps.append(Step(group, scratch, peak, in_place))
+        steps.append(Step(group, scratch, peak, in_place, _condition(group, places)))
         for item in scratch:
             arena.release(item.offset, item.type.nbytes)
         for node in last_read_at.get(number, ()):
@@ -222,6 +230,19 @@ def _allocate(
                 arena.release(places[node].offset, size_of[node])
                 live -= aligned(size_of[node])
     return tuple(steps), arena.peak
+
+
+def _condition(group: Group, places: Mapping[Node, Place]) -> Node | None:
+    """The scalar without which each output is the state that it is written to."""
+    found = set()
+    for node in group.outputs:
+        held = node.operation is where and places[node].kind == "state"
+        if not held or node.heads[2] is not places[node].root:
+            return None
+        found.add(node.heads[0])
+    condition = found.pop()
+    known = condition.shape == () and condition in group.inputs
+    return condition if known and not found else None
 
 
 def _side_by_side(

@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import EnvironmentLimitError, RanksError
-from graphgrad.ranks.communicator import REDUCE, TIME_LIMIT
+from graphgrad.ranks.communicator import TIME_LIMIT, add_up, share_of
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """The variables by which mpiexec tells a process how many there are: MPICH's, Open MPI's."""
 NEIGHBOURS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 """Those that count the processes on the same machine."""
+PLACES = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
+"""Those that number them."""
 _FAILED = 7
 """The tag of a message that a rank has failed."""
 _NAP = 5e-5
@@ -36,9 +38,14 @@ def ranks_of_mpi() -> int:
     return _first(SIZES)
 
 
-def _first(names: tuple[str, ...]) -> int:
+def place_on_machine() -> int:
+    """The number of this rank among those that mpiexec has started on this machine, from 0."""
+    return _first(PLACES, 0)
+
+
+def _first(names: tuple[str, ...], otherwise: int = 1) -> int:
     found = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
-    return int(found[0]) if found else 1
+    return int(found[0]) if found else otherwise
 
 
 class Mpi:
@@ -64,23 +71,56 @@ class Mpi:
         what = f"collective {number}: the {kind} of {x.dtype}{list(x.shape)}"
         self._agree(what)
         given = np.ascontiguousarray(x).reshape(-1)
-        ends = [(rank + 1) * given.size // self.size for rank in range(self.size)]
-        starts = [0, *ends[:-1]]
-        counts = [end - start for start, end in zip(starts, ends, strict=True)]
-        mine = counts[self.rank]
-        terms = np.empty((self.size, mine), given.dtype)
-        size = given.itemsize
-        byte = self._mpi.BYTE
-        sent = [given, [size * n for n in counts], [size * n for n in starts], byte]
-        got = [terms, [size * mine] * self.size, [size * mine * r for r in range(self.size)], byte]
-        self._done(self._world.Ialltoallv(sent, got), what)
-        with np.errstate(all="ignore"):  # infinities and NaN are values like others
-            for term in terms[1:]:
-                REDUCE[kind](terms[0], term, out=terms[0])
+        mine = np.empty(-(-given.size // self.size), given.dtype)
+        self._scattered(mine, given, kind, what)
         whole = np.empty_like(given)
-        parts = [whole, [size * n for n in counts], [size * n for n in starts], byte]
-        self._done(self._world.Iallgatherv([terms[0], byte], parts), what)
+        self._gathered(whole, mine, what)
         out[...] = whole.reshape(out.shape)
+
+    def reduce_scatter(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes this rank's share of the sum of x over the ranks into `out`."""
+        what = f"collective {number}: shares of the sum of {x.dtype}{list(x.shape)}"
+        self._agree(what)
+        self._scattered(out, np.ascontiguousarray(x).reshape(-1), "sum", what)
+
+    def all_gather(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes the shares of all ranks one after the other into `out`."""
+        what = f"collective {number}: the shares of {x.dtype}{list(out.shape)}"
+        self._agree(what)
+        self._gathered(out, np.ascontiguousarray(x), what)
+
+    def broadcast(self, out: np.ndarray, x: np.ndarray, root: int, number: int) -> None:
+        """Writes the x of one rank into `out`."""
+        what = f"collective {number}: {x.dtype}{list(x.shape)} of rank {root}"
+        self._agree(what)
+        sent = np.ascontiguousarray(x).reshape(-1).view(np.uint8).copy()
+        self._done(self._world.Ibcast([sent, self._mpi.BYTE], root), what)
+        out[...] = sent.view(x.dtype).reshape(out.shape)
+
+    def _scattered(self, out: np.ndarray, x: np.ndarray, kind: str, what: str) -> None:
+        """Each rank gets its share of a row from all others, and adds it up."""
+        counts, starts = self._shares(x.size, out.size, x.itemsize)
+        mine = counts[self.rank]
+        terms = np.empty((self.size, mine // x.itemsize), x.dtype)
+        sent = [_bytes_of(x), counts, starts, self._mpi.BYTE]
+        places = [mine * rank for rank in range(self.size)]
+        got = [_bytes_of(terms), [mine] * self.size, places, self._mpi.BYTE]
+        self._done(self._world.Ialltoallv(sent, got), what)
+        add_up(out[: terms.shape[1]], list(terms), kind)
+        out[terms.shape[1] :] = 0
+
+    def _gathered(self, out: np.ndarray, x: np.ndarray, what: str) -> None:
+        counts, starts = self._shares(out.size, x.size, x.itemsize)
+        own = share_of(out, self.rank, x.size)
+        own[...] = x[: own.size]
+        parts = [_bytes_of(out), counts, starts, self._mpi.BYTE]
+        self._done(self._world.Iallgatherv(self._mpi.IN_PLACE, parts), what)
+
+    def _shares(self, size: int, length: int, width: int) -> tuple[list[int], list[int]]:
+        """The bytes of the shares of a row, and where they begin."""
+        starts = [min(rank * length, size) for rank in range(self.size)]
+        counts = [min(start + length, size) - start for start in starts]
+        return [width * count for count in counts], [width * start for start in starts]
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, on each of them."""
@@ -140,3 +180,8 @@ class Mpi:
                     fix="see what the other ranks do; a longer time limit if they were only slow",
                 )
             time.sleep(_NAP)
+
+
+def _bytes_of(x: np.ndarray) -> np.ndarray:
+    """The bytes of a contiguous array, which MPI takes for every dtype."""
+    return x.reshape(-1).view(np.uint8)

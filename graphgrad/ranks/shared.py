@@ -23,11 +23,12 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from graphgrad.errors import EnvironmentLimitError, RanksError
-from graphgrad.ranks.communicator import REDUCE, TIME_LIMIT
+from graphgrad.ranks.communicator import TIME_LIMIT, add_up, share_of
 
 CHUNK = 2**20
 """Bytes of a slot."""
@@ -80,18 +81,64 @@ class Shared:
             out[...] = taken.reshape(out.shape)
 
     def _reduce(self, out: np.ndarray, x: np.ndarray, kind: str, what: str) -> None:
-        slots = [slot.view(x.dtype)[: x.size] for slot in self._slots]
-        result, reduce = self._result.view(x.dtype)[: x.size], REDUCE[kind]
+        slots = self._slots_of(x.dtype, x.size)
+        result = self._result.view(x.dtype)[: x.size]
         slots[self.rank][...] = x
         self._meet(what)
         share = slice(self.rank * x.size // self.size, (self.rank + 1) * x.size // self.size)
-        mine = result[share]
-        mine[...] = slots[0][share]
-        with np.errstate(all="ignore"):  # infinities and NaN are values like others
-            for slot in slots[1:]:
-                reduce(mine, slot[share], out=mine)
+        add_up(result[share], [slot[share] for slot in slots], kind)
         self._meet(what)
         out[...] = result
+
+    def reduce_scatter(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes this rank's share of the sum of x over the ranks into `out`."""
+        given = np.ascontiguousarray(x).reshape(-1)
+        what = f"collective {number}: shares of the sum of {x.dtype}{list(x.shape)}"
+        count = CHUNK // given.itemsize // self.size
+        slots = [
+            slot.reshape(self.size, count) for slot in self._slots_of(x.dtype, self.size * count)
+        ]
+        for start in range(0, max(out.size, 1), count):
+            for rank in range(self.size):
+                part = share_of(given, rank, out.size)[start : start + count]
+                slots[self.rank][rank, : part.size] = part
+            self._meet(what)
+            mine = share_of(given, self.rank, out.size)[start : start + count].size
+            add_up(out[start : start + mine], [slot[self.rank, :mine] for slot in slots], "sum")
+            out[start + mine : start + count] = 0
+            self._meet(what)
+
+    def all_gather(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        """Writes the shares of all ranks one after the other into `out`."""
+        what = f"collective {number}: the shares of {x.dtype}{list(out.shape)}"
+        count = CHUNK // x.itemsize
+        for start in range(0, max(x.size, 1), count):
+            slots = self._slots_of(x.dtype, min(count, x.size - start))
+            slots[self.rank][...] = x[start : start + count]
+            self._meet(what)
+            for rank, slot in enumerate(slots):
+                part = share_of(out, rank, x.size)[start : start + count]
+                part[...] = slot[: part.size]
+            self._meet(what)
+
+    def broadcast(self, out: np.ndarray, x: np.ndarray, root: int, number: int) -> None:
+        """Writes the x of one rank into `out`."""
+        what = f"collective {number}: {x.dtype}{list(x.shape)} of rank {root}"
+        given, count = np.ascontiguousarray(x).reshape(-1), CHUNK // x.itemsize
+        taken = np.empty_like(given)
+        for start in range(0, max(x.size, 1), count):
+            part = given[start : start + count]
+            slot = self._slots_of(x.dtype, part.size)[root]
+            if self.rank == root:
+                slot[...] = part
+            self._meet(what)
+            taken[start : start + count] = slot
+            self._meet(what)
+        out[...] = taken.reshape(out.shape)
+
+    def _slots_of(self, dtype: np.dtype[Any], size: int) -> list[np.ndarray]:
+        """The first elements of the slots of all ranks."""
+        return [slot.view(dtype)[:size] for slot in self._slots]
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, of at most `CHUNK` bytes, on each of them."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.errors import RanksError
-from graphgrad.ranks.communicator import REDUCE, TIME_LIMIT
+from graphgrad.ranks.communicator import TIME_LIMIT, add_up, share_of
 
 
 class _Meeting:
@@ -16,6 +16,7 @@ class _Meeting:
 
     def __init__(self, size: int, time_limit: float) -> None:
         self.barrier = threading.Barrier(size, timeout=time_limit)
+        self.time_limit = time_limit
         self.brought: list[Any] = [None] * size
 
 
@@ -25,13 +26,28 @@ class Threads:
     def __init__(self, rank: int, size: int, meeting: _Meeting) -> None:
         self.rank, self.size, self._meeting = rank, size, meeting
         self.cores: int | None = None
+        self.time_limit = meeting.time_limit
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         arrays = self._exchanged((number, kind, x.shape, str(x.dtype)), x.copy())
-        np.copyto(out, arrays[0])
-        with np.errstate(all="ignore"):  # infinities and NaN are values like others
-            for array in arrays[1:]:
-                REDUCE[kind](out, array, out=out)
+        add_up(out, arrays, kind)
+
+    def reduce_scatter(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        given = x.reshape(-1).copy()
+        arrays = self._exchanged((number, "scattered", x.shape, str(x.dtype)), given)
+        terms = [share_of(array, self.rank, out.size) for array in arrays]
+        add_up(out[: terms[0].size], terms, "sum")
+        out[terms[0].size :] = 0
+
+    def all_gather(self, out: np.ndarray, x: np.ndarray, number: int) -> None:
+        arrays = self._exchanged((number, "gathered", out.shape, str(x.dtype)), x.copy())
+        for rank, array in enumerate(arrays):
+            part = share_of(out, rank, x.size)
+            part[...] = array[: part.size]
+
+    def broadcast(self, out: np.ndarray, x: np.ndarray, root: int, number: int) -> None:
+        arrays = self._exchanged((number, "broadcast", root, x.shape, str(x.dtype)), x.copy())
+        np.copyto(out, arrays[root])
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         return list(self._exchanged((number,), value))

@@ -17,6 +17,7 @@ from graphgrad.backprop.selection import owner_of
 from graphgrad.graph import Node, constant, input, parameter, state
 from graphgrad.graph.text import attributes_text
 from graphgrad.graph.types import shape_text
+from graphgrad.memory import size_text
 from graphgrad.ops import half_squared_error
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
@@ -145,7 +146,8 @@ class Describer:
         if node.operation in (input, parameter, state):
             return "" if node.type.is_float else str(node.dtype)
         if self.neurons and "_" in node.operation.name and self.draft.parts[node] == "forward":
-            return value_formula(self.graph, node, self.called)  # such a name is not in lectures
+            formula = value_formula(self.graph, node, self.called)  # such a name is not in lectures
+            return " ".join(filter(None, [formula, sent_text(node)]))
         if scaled_head(node) is not None:
             return f"{node.operation.name} {SCALE}"
         hidden = [
@@ -153,7 +155,7 @@ class Describer:
             for head in node.heads
             if head.operation is constant and head not in self.draft.scopes
         ]
-        return " ".join([node.operation.name, *hidden])
+        return " ".join(filter(None, [node.operation.name, *hidden, sent_text(node)]))
 
     def called(self, node: Node) -> str:
         """The text of a node in a formula: the label of its box, or the value of a constant."""
@@ -170,7 +172,9 @@ class Describer:
     def tooltip(self, node: Node) -> str:
         """All names, the type, the formulas of the value and the delta, the user's line."""
         names = ", ".join(map(printable, self.graph.names_of(node)))
-        lines = [names, f"{node.operation.name} : {node.type}"]
+        sent = sent_text(node)
+        over_ranks = f", {sent} over the ranks" if sent else ""
+        lines = [names, f"{node.operation.name} : {node.type}{over_ranks}"]
         formula, delta = value_formula(self.graph, node), delta_formula(self.graph, node)
         lines += [f"= {formula}"] if formula else []
         lines += [f"δ = {delta}"] if delta else []
@@ -195,3 +199,10 @@ class Describer:
             last, count = self.draft.repeated[path]
             return f"{name(path)} … {name(last)}  ×{count}"
         return name(path)
+
+
+def sent_text(node: Node) -> str:
+    """The bytes that ranks exchange by a node, where it is a collective of known size."""
+    if not node.operation.collective or not isinstance(node.type.size, int):
+        return ""
+    return size_text(node.type.nbytes)

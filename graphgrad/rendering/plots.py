@@ -1,4 +1,4 @@
-"""Plots the training of a run: loss, learning rate, gradient flow by depth, update ratios.
+"""Plots the training of a run: loss, learning rate, update ratios.
 
 Each function returns a figure of matplotlib, in the style of `plot_style`. Points that are not
 finite are left out. The limits of an axis ignore single early or extreme values.
@@ -6,9 +6,7 @@ finite are left out. The limits of an axis ignore single early or extreme values
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,6 @@ from graphgrad.rendering.plot_style import (
     INK,
     MUTED,
     ORANGE,
-    RED,
     labelled,
     logarithmic,
     new_figure,
@@ -31,11 +28,9 @@ from graphgrad.rendering.plot_style import (
     titled,
 )
 from graphgrad.reports.history import History
-from graphgrad.text import printable
 
 Metrics = Sequence[Mapping[str, Any]]
 HELD_OUT_LOSS = "held_out_loss"
-_BLOCK = re.compile(r"^(.*?\.\d+|[^.]+)(?:\.|$)")
 
 
 def plot_loss(metrics: Metrics, run: str, evaluation: Mapping[str, Any] | None = None) -> Any:
@@ -112,109 +107,6 @@ def plot_schedule(metrics: Metrics, run: str) -> Any:
     return figure
 
 
-def plot_flow(history: History, run: str) -> Any:
-    """Plots the root mean square of δ by depth: a point per node, a line per recorded step."""
-    flow = _flow_of(history)
-    count = len(flow.blocks)
-    figure = new_figure(width=max(7.2, 0.62 * count), height=4.6)
-    axes = figure.add_subplot()
-    logarithmic(axes)
-    last = flow.sizes[-1]
-    known = last > 0
-    axes.plot(
-        flow.positions[known],
-        last[known],
-        linestyle="none",
-        marker="o",
-        markersize=2.4,
-        color=RED,
-        alpha=0.35,
-        markeredgewidth=0,
-    )
-    floor = float(np.quantile(last[known], 0.5)) * 1e-5 if known.any() else 0.0
-    below = int(np.sum(last[known] < floor))
-    if below:  # 0 up to rounding, such as the deltas of the biases of keys
-        axes.set_ylim(bottom=float(last[last >= floor].min()) / 2)
-        axes.annotate(
-            f"{below} nodes are below, 0 but for rounding",
-            (1, 0),
-            xycoords="axes fraction",
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="right",
-            color=MUTED,
-            fontsize=8,
-        )
-    _flow_lines(axes, history, flow)
-    axes.set_xticks(
-        range(count),
-        [printable(block, 30) for block in flow.blocks],
-        rotation=35,
-        ha="right",
-        rotation_mode="anchor",
-    )
-    axes.set_xlim(-0.6, count - 0.4)
-    note = "root mean square of δ; line: median of each block, dots: nodes at the last step"
-    titled(axes, f"Gradient flow of {run}", note)
-    return figure
-
-
-@dataclass(frozen=True)
-class _Flow:
-    """Root mean squares [steps, nodes] of deltas, and the horizontal position of each node."""
-
-    blocks: tuple[str, ...]
-    sizes: np.ndarray
-    block_of: np.ndarray
-    positions: np.ndarray
-
-
-def _flow_of(history: History) -> _Flow:
-    members: dict[str, list[str]] = {}
-    for name in history.names:
-        if name in history.deltas:
-            members.setdefault(_block(history.node_of(name)), []).append(name)
-    if len(members) > 3:  # a single node (the loss, its sum) is not a block
-        members = {block: those for block, those in members.items() if len(those) > 1} or members
-    chosen = [name for those in members.values() for name in those]
-    sizes = np.array([_root_mean_square(history, name) for name in chosen]).T
-    if not np.any(sizes > 0):
-        raise DataError("no delta was recorded", fix="record with --inspect-every and no --inspect")
-    block_of = np.repeat(np.arange(len(members)), [len(those) for those in members.values()])
-    shifts = [
-        np.linspace(-0.26, 0.26, len(those)) if len(those) > 1 else np.zeros(1)
-        for those in members.values()
-    ]
-    return _Flow(tuple(members), sizes, block_of, block_of + np.concatenate(shifts))
-
-
-def _flow_lines(axes: Any, history: History, flow: _Flow) -> None:
-    """Draws the median of each block at the first, a middle and the last step, with labels."""
-    drawn = []
-    for step in _picked(history.steps):
-        row = flow.sizes[history.steps.index(step)]
-        medians = np.array(
-            [_median(row[flow.block_of == block]) for block in range(len(flow.blocks))]
-        )
-        if np.isfinite(medians).any():
-            drawn.append((step, medians))
-    low, high = np.log10(axes.get_ylim())
-    ends = [float(np.log10(medians[_last_finite(medians)])) for _, medians in drawn]
-    heights = spread(ends, 0.045 * (high - low))
-    for number, ((step, medians), height) in enumerate(zip(drawn, heights, strict=True)):
-        latest = number == len(drawn) - 1
-        colour = RED if latest else ("#dba7b8", "#c87b94")[number % 2]
-        axes.plot(range(len(medians)), medians, color=colour, linewidth=2 if latest else 1.2)
-        labelled(
-            axes,
-            _last_finite(medians) + 0.3,
-            10**height,
-            f"step {step:,}",
-            colour,
-            fontweight="bold" if latest else "normal",
-        )
-
-
 def plot_updates(history: History, run: str) -> Any:
     """Plots ‖Δw‖ / ‖w‖ of every parameter over the recorded steps."""
     column = history.column(UPDATE_RATIO)
@@ -231,14 +123,14 @@ def plot_updates(history: History, run: str) -> Any:
     steps = np.array(history.steps)
     shown = np.where(ratios[:, moving] > 0, ratios[:, moving], np.nan)
     axes.plot(steps, shown, color=FAINT, linewidth=0.7, alpha=0.7)
-    middle = np.array([_median(row) for row in shown])
+    middle = np.array([median(row) for row in shown])
     axes.plot(steps, middle, color=INK, linewidth=2)
     axes.axhline(1e-3, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    last = shown[_last_finite(middle)]
+    last = shown[last_finite(middle)]
     known = np.flatnonzero(np.isfinite(last))
     ranked = known[np.argsort(last[known])]
     chosen = list(dict.fromkeys([*ranked[-2:][::-1], *ranked[:1]]))
-    entries = [("median", float(_median(last)), INK), ("0.001", 1e-3, MUTED)]
+    entries = [("median", float(median(last)), INK), ("0.001", 1e-3, MUTED)]
     for number, colour in zip(chosen, COLOURS, strict=False):
         axes.plot(steps, shown[:, number], color=colour, linewidth=1.3)
         entries.append((history.names[moving[number]], float(last[number]), colour))
@@ -314,27 +206,12 @@ def _horizontal(axes: Any, steps: Sequence[int] | np.ndarray) -> None:
     axes.xaxis.get_major_locator().set_params(integer=True)
 
 
-def _root_mean_square(history: History, name: str) -> np.ndarray:
-    """√(mean² + std²) over the steps: the norm divided by the root of the array's size."""
-    found = np.hypot(history.of(name, "mean"), history.of(name, "std"))
-    return np.where(np.isfinite(found), found, 0.0)
-
-
-def _median(values: np.ndarray) -> float:
+def median(values: np.ndarray) -> float:
+    """The median of the finite values above 0; NaN without one."""
     known = values[np.isfinite(values) & (values > 0)]
     return float(np.median(known)) if known.size else float("nan")
 
 
-def _last_finite(values: np.ndarray) -> int:
+def last_finite(values: np.ndarray) -> int:
+    """The position of the last finite value, of which there is one."""
     return int(np.flatnonzero(np.isfinite(values))[-1])
-
-
-def _picked(steps: Sequence[int]) -> list[int]:
-    """The first, a middle and the last of the steps."""
-    return list(dict.fromkeys([steps[0], steps[len(steps) // 2], steps[-1]]))
-
-
-def _block(name: str) -> str:
-    """`encoder.0` of `encoder.0.attention.query.w`; the first part of other names."""
-    match = _BLOCK.match(name)
-    return match[1] if match else name

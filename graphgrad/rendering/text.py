@@ -20,6 +20,7 @@ from graphgrad.backprop.formula import delta_terms, symbol_of, value_formula
 from graphgrad.backprop.selection import parts_of
 from graphgrad.graph import LEAVES, Graph, Node, constant
 from graphgrad.graph.text import attributes_text
+from graphgrad.rendering.describe import sent_text
 from graphgrad.rendering.view import Path, View, path_of
 from graphgrad.text import printable
 
@@ -123,4 +124,6 @@ def _formula(graph: Graph, node: Node) -> str:
         name, symbol = graph.name_of(node), symbol_of(graph, node)
         called = "" if symbol == name else f" {printable(symbol.rpartition('.')[2])}"
         return f"{node.operation.name}{called} : {node.type}"
-    return f"{value_formula(graph, node)} : {node.type}"
+    sent = sent_text(node)
+    over_ranks = f", {sent} over the ranks" if sent else ""
+    return f"{value_formula(graph, node)} : {node.type}{over_ranks}"

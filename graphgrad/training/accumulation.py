@@ -3,7 +3,10 @@
 A step then is N batches, and N calls of one program: that of the batch's shape, so nothing more is
 compiled. The sums over the batches so far are states of the graph, and so is the number of the
 batch within the step (`run.part`). Each call adds its batch to the sums; only the last one of a
-step changes the parameters, the moments and the step count, the others keep them (`where`).
+step changes the parameters, the moments and the step count, the others keep them (`where`). The
+plan sees that such an update changes nothing in the other calls, and the program leaves it out
+there (`plan.Step.condition`). A second program, for the update, would be one more to compile and
+one more pass over the sums, and ranks, checks and recordings would need both.
 
     mean over all batches = Σ w L / Σ w          gradient = Σ w ∂L / Σ w
 

@@ -37,6 +37,11 @@ class Ahead:
         self._prepared: Prepared | None = None
         self._problem: Exception | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether the state is that of all ranks; it is not in the middle of a round."""
+        return self._team is None or self._team.whole
+
     def feeds(self, number: int) -> Feeds:
         """The batch of this number. Raises what its making raises."""
         if number != self._number or (self._feeds is None and self._problem is None):

@@ -31,6 +31,7 @@ FIXED = (
     "seed",
     "batch_size",
     "accumulate",
+    "local_steps",
     "overfit_batches",
     "average_decay",
     "optimiser",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphgrad.data.text_tokens import KINDS
-from graphgrad.training.settings import TrainingSettings, at_least, below, below_one, one_of
+from graphgrad.training.setting_values import at_least, below, below_one, one_of
+from graphgrad.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ from graphgrad.training.configuration import (
     write_configuration,
 )
 from graphgrad.training.environment import describe_environment
+from graphgrad.training.local_steps import outer_state
 from graphgrad.training.loss_scale import fitted
 from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
@@ -281,7 +282,7 @@ def first_state(task: Task, settings: TrainingSettings) -> dict[str, np.ndarray]
 
 def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
     """The first state of a training graph, from the seed of the settings."""
-    state = initial_state(graph, settings.seed)
+    state = initial_state(graph, settings.seed) | outer_state(graph, settings)
     if SEED in state:
         state[SEED][...] = settings.seed
     return state

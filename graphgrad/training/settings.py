@@ -15,7 +15,6 @@ import math
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,10 +22,17 @@ import numpy as np
 from graphgrad.errors import ConfigurationError
 from graphgrad.options import BACKENDS, PRECISIONS
 from graphgrad.text import suggestion
+from graphgrad.training.setting_values import (
+    at_least,
+    below,
+    below_one,
+    one_of,
+    out_of_range,
+    read_value,
+)
 
 OPTIMISERS = ("sgd", "momentum", "adam", "adamw")
 SCHEDULES = ("constant", "inverse_sqrt", "noam", "cosine", "linear", "wsd", "exponential")
-_DIGITS = 30  # of a whole number that is written as 1e3
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,13 @@ class TrainingSettings:
     accumulate: int = 1
     """Batches whose gradients are gathered for one step, which is that of one large batch; steps
     count updates."""
+    local_steps: int = 1
+    """Steps that each of several ranks does on its own before they join (`graphgrad guide ranks`);
+    1: every step is one of all ranks."""
+    outer_learning_rate: float = 0.7
+    """local_steps: the share of the way that the ranks have gone, on average, that is kept."""
+    outer_momentum: float = 0.9
+    """local_steps: how much of its velocity the way of the rounds keeps (Nesterov)."""
     overfit_batches: int = 0
     """Train on the first so many batches again and again, which every sound model learns by heart;
     0: on all."""
@@ -168,18 +181,25 @@ class TrainingSettings:
             at_least(name, getattr(self, name), 0)
         for name in ("steps", "keep_last", "keep_best", "patience"):
             below(name, getattr(self, name), 10**15)  # a checkpoint's name has 15 digits at most
-        for name in ("beta1", "beta2", "momentum", "final_share", "average_decay"):
+        for name in (
+            "beta1",
+            "beta2",
+            "momentum",
+            "final_share",
+            "average_decay",
+            "outer_momentum",
+        ):
             below_one(name, getattr(self, name))
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
-                raise _out_of_range(name, "above 0", getattr(self, name), "1e-3")
-        _check_schedule(self)
-        _check_rounded(self)
+                raise out_of_range(name, "above 0", getattr(self, name), "1e-3")
+        for check in (_check_schedule, _check_rounds, _check_rounded):
+            check(self)
         below("seed", self.seed, 2**63)  # the state keeps it as int64
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and not math.isfinite(value):
-                raise _out_of_range(field.name, "a finite number", value, "1e-3")
+                raise out_of_range(field.name, "a finite number", value, "1e-3")
 
     @property
     def inspect_patterns(self) -> tuple[str, ...]:
@@ -215,76 +235,8 @@ def with_values(settings: S, values: Mapping[str, Any], where: str = "") -> S:
             raise ConfigurationError(
                 f"there is no setting {key!r}", where, suggestion(key, fields, "settings")
             )
-        changed[key] = _read(key, value, getattr(settings, key), where)
+        changed[key] = read_value(key, value, getattr(settings, key), where)
     return dataclasses.replace(settings, **changed)
-
-
-def _read(key: str, value: Any, default: Any, where: str) -> Any:
-    wanted = type(default)
-    try:
-        if wanted is bool:
-            if isinstance(value, bool):
-                return value
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                str(value).lower()
-            ]
-        if wanted is int and isinstance(value, float) and value != int(value):
-            raise ValueError
-        if isinstance(value, bool) or (wanted is str and not isinstance(value, str)):
-            raise ValueError
-        if wanted is int and isinstance(value, str):
-            return _integer(value)
-        return wanted(value)
-    except (KeyError, ValueError, TypeError, ArithmeticError):
-        raise ConfigurationError(
-            f"setting {key}: {value!r} is not {_article(wanted)}",
-            where,
-            f"the default is {default!r}",
-        ) from None
-
-
-def _integer(text: str) -> int:
-    """A whole number, written out or as `1e3`. Raises ValueError for anything else."""
-    try:
-        return int(text)
-    except ValueError:
-        number = Decimal(text) if len(text) < _DIGITS else None
-    if number is None or not number.is_finite() or number.adjusted() >= _DIGITS:
-        raise ValueError
-    if number != number.to_integral_value():
-        raise ValueError
-    return int(number)
-
-
-def _article(wanted: type) -> str:
-    return {int: "an integer", float: "a number", bool: "true or false"}.get(wanted, "a text")
-
-
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """ConfigurationError unless the value is one of the choices."""
-    if value not in choices:
-        raise ConfigurationError(
-            f"{name} must be one of {', '.join(choices)}, not {value!r}",
-            fix=suggestion(value, choices, "choose of"),
-        )
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """ConfigurationError unless value >= least (NaN is not)."""
-    if not value >= least:
-        raise _out_of_range(name, f"at least {least}", value, str(least))
-
-
-def below(name: str, value: float, limit: int) -> None:
-    """ConfigurationError unless value < limit."""
-    if not value < limit:
-        raise _out_of_range(name, f"below {limit:,}", value, "3")
-
-
-def below_one(name: str, value: float) -> None:
-    """ConfigurationError unless 0 <= value < 1, as rates of decay and of dropout are."""
-    if not 0 <= value < 1:
-        raise _out_of_range(name, "at least 0 and below 1", value, "0.1")
 
 
 def _check_schedule(settings: TrainingSettings) -> None:
@@ -295,7 +247,7 @@ def _check_schedule(settings: TrainingSettings) -> None:
             fix="set warmup_start below learning_rate",
         )
     if not 0 < settings.decay_share <= 1:
-        raise _out_of_range("decay_share", "above 0 and at most 1", settings.decay_share, "0.2")
+        raise out_of_range("decay_share", "above 0 and at most 1", settings.decay_share, "0.2")
     if settings.schedule == "exponential" and not settings.final_share:
         raise ConfigurationError(
             "the schedule exponential falls to the share final_share, and no power falls to 0",
@@ -315,7 +267,29 @@ def _check_precision(settings: TrainingSettings) -> None:
     for name in ("loss_scale", "loss_scale_steps"):
         at_least(name, getattr(settings, name), 1)
     if math.frexp(settings.loss_scale)[0] != 0.5:
-        raise _out_of_range("loss_scale", "a power of two", settings.loss_scale, "1024")
+        raise out_of_range("loss_scale", "a power of two", settings.loss_scale, "1024")
+
+
+def _check_rounds(settings: TrainingSettings) -> None:
+    """ConfigurationError where something would be due in the middle of a round of local steps."""
+    length = settings.local_steps
+    at_least("local_steps", length, 1)
+    below_one("outer_momentum", settings.outer_momentum)
+    if not settings.outer_learning_rate > 0:
+        raise out_of_range("outer_learning_rate", "above 0", settings.outer_learning_rate, "0.7")
+    for name in ("steps", "evaluate_every", "checkpoint_every"):
+        value = getattr(settings, name)
+        if value % length:
+            raise ConfigurationError(
+                f"{name} {value} is not a multiple of local_steps {length}: the ranks have the "
+                "same state at the end of a round only",
+                fix=f"--set {name}={(value // length + 1) * length}",
+            )
+    if length > 1 and settings.inspect_every:
+        raise ConfigurationError(
+            "figures of values are recorded of steps that are one on all ranks",
+            fix="--set inspect_every=0, or --set local_steps=1",
+        )
 
 
 def _check_rounded(settings: TrainingSettings) -> None:
@@ -325,22 +299,16 @@ def _check_rounded(settings: TrainingSettings) -> None:
         value = getattr(settings, name)
         rounded = _rounded(value, settings.dtype)
         if math.isinf(rounded) != math.isinf(value) or (rounded == 0) != (value == 0):
-            raise _out_of_range(name, f"within the range of {settings.dtype}", value, "1e-3")
+            raise out_of_range(name, f"within the range of {settings.dtype}", value, "1e-3")
     for name in ("beta1", "beta2", "momentum", "average_decay"):
         value = getattr(settings, name)
         if _rounded(value, settings.dtype) == 1:
-            raise _out_of_range(name, f"below 1 in {settings.dtype}", value, "0.99")
+            raise out_of_range(name, f"below 1 in {settings.dtype}", value, "0.99")
 
 
 def _rounded(value: float, dtype: str) -> float:
     with np.errstate(all="ignore"):
         return float(np.array(value).astype(dtype))
-
-
-def _out_of_range(name: str, wanted: str, value: float, example: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{name} must be {wanted}, not {value}", fix=f"for example --set {name}={example}"
-    )
 
 
 def meanings_of(settings: TrainingSettings) -> dict[str, str]:
@@ -363,8 +331,8 @@ def texts_below(declared: type) -> dict[str, str]:
         return {}
     found = {}
     statements = body.body if isinstance(body, ast.ClassDef) else []
-    for field, below in itertools.pairwise(statements):
-        match field, below:
+    for field, next_one in itertools.pairwise(statements):
+        match field, next_one:
             case (
                 ast.AnnAssign(target=ast.Name(id=name)),
                 ast.Expr(value=ast.Constant(value=str(text))),

@@ -71,7 +71,7 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
     results: Results = {}
     figures = None
     for part in range(done, batches):
-        if part > done and interrupt.requested:
+        if part > done and interrupt.requested and programs.ahead.whole:
             return None
         feeds = programs.ahead.feeds(first + part)
         try:

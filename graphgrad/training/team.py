@@ -25,13 +25,14 @@ from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.digest import graph_digest
 from graphgrad.graph.dimension import named
 from graphgrad.passes.split_batch import BATCH, split_batch
+from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
 from graphgrad.training.runs import OpenRun
 
 GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
 END = b"end"
-_AGREE, _NEXT = -1, -2
+_AGREE, NEXT = -1, -2
 """The numbers of the messages between leader and followers."""
 Arrays = Mapping[str, np.ndarray]
 
@@ -39,17 +40,18 @@ Arrays = Mapping[str, np.ndarray]
 def need_ranks(run: OpenRun, size: int) -> None:
     """Raises ConfigurationError for what several ranks cannot do, and DeclarationError for a graph
     whose batch cannot be split."""
+    need_parts(run, size)
+    split_batch(run.graph)
+
+
+def need_parts(run: OpenRun, size: int) -> None:
+    """Raises ConfigurationError where a run or its batches have no part for each rank."""
     if run.settings.inspect_every:
         raise ConfigurationError(
             "figures of values are recorded by one rank only",
             fix="--set inspect_every=0, or train on one rank",
         )
-    if run.settings.backend != "numpy":
-        raise ConfigurationError(
-            "several ranks train on processors only", fix="--backend numpy, or one rank"
-        )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
-    split_batch(run.graph)
 
 
 class Team:
@@ -57,11 +59,24 @@ class Team:
     another run, or uses another version of graphgrad."""
 
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
-        settings = run.settings
         self.communicator, self._number = communicator, run.next_batch
-        graph = split_batch(run.graph)
-        self._axes = axes_of(graph)
-        self.compiled: Compiled = compile(
+        self._axes = axes_of(run.graph)
+        self.compiled = self._compiled(run, split_batch(run.graph), communicator)
+        self._agree(run)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all ranks have the same state now; if not, it cannot be saved."""
+        return True
+
+    def about(self) -> list[str]:
+        """What the ranks do, for the announcement of a run."""
+        return [f"{self.communicator.size} ranks: {traffic_of(self.compiled.graph)}"]
+
+    @staticmethod
+    def _compiled(run: OpenRun, graph: Graph, communicator: Communicator) -> Compiled:
+        settings = run.settings
+        return compile(
             graph,
             guards=GUARDS,
             fuse=settings.fuse,
@@ -69,7 +84,6 @@ class Team:
             precision=settings.precision,
             communicator=communicator,
         )
-        self._agree(run)
 
     def _agree(self, run: OpenRun) -> None:
         """Makes sure that all ranks are about to do the same."""
@@ -86,33 +100,37 @@ class Team:
 
     def run(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         """The leader's results of the next batch, whose parts all ranks compute."""
-        self.communicator.gather(str(self._number).encode(), _NEXT, patient=True)
+        self.communicator.gather(str(self._number).encode(), NEXT, patient=True)
         self._number += 1
         return self._computed(state, feeds)
 
     def end(self) -> None:
         """Lets the followers go."""
-        self.communicator.gather(END, _NEXT, patient=True)
+        self.communicator.gather(END, NEXT, patient=True)
 
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
+        state = self.compiled.on_device(run.state)
         while True:
-            word = self.communicator.gather(b"", _NEXT, patient=True)[0]
+            word = self.communicator.gather(b"", NEXT, patient=True)[0]
             if word == END:
                 return done
-            self._computed(run.state, run.task.feeds(int(word)))
+            self._computed(state, run.task.feeds(int(word)))
             done += 1
 
     def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
-        rank, size = self.communicator.rank, self.communicator.size
         try:
-            return self.compiled(state, part_of(feeds, self._axes, rank, size))
+            return self.compiled(state, self._given(feeds))
         except RanksError:
             raise
         except GraphgradError as error:
             self.communicator.fail(error.problem)
             raise
+
+    def _given(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The inputs of this rank's program."""
+        return part_of(feeds, self._axes, self.communicator.rank, self.communicator.size)
 
 
 def _described(run: OpenRun) -> dict[str, str]:
@@ -166,6 +184,16 @@ def part_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> dic
                 f"a batch of {count} examples has no part for each of {size} ranks",
                 fix="larger batches, or fewer ranks",
             )
-        rows = slice(rank * count // size, (rank + 1) * count // size)
+        rows = slice(_first(count, rank, size), _first(count, rank + 1, size))
         part[name] = value[(slice(None),) * axes[name] + (rows,)]
     return part
+
+
+def first_of(feeds: Arrays, axes: Mapping[str, int], rank: int, size: int) -> int:
+    """The number of the first example of a rank's part of a batch."""
+    name, axis = next(iter(axes.items()))
+    return _first(feeds[name].shape[axis], rank, size)
+
+
+def _first(count: int, rank: int, size: int) -> int:
+    return rank * count // size

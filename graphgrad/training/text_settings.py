@@ -8,7 +8,8 @@ from graphgrad.data.builtin import BUILTIN, BuiltinText
 from graphgrad.data.parallel import Place
 from graphgrad.data.tokens import KINDS
 from graphgrad.errors import ConfigurationError
-from graphgrad.training.settings import TrainingSettings, at_least, below, one_of
+from graphgrad.training.setting_values import at_least, below, one_of
+from graphgrad.training.settings import TrainingSettings
 
 PARTS = ("", "validation_", "test_")
 FILES = tuple(f"{part}{name}" for part in PARTS for name in ("source", "target", "pairs"))

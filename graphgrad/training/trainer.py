@@ -88,7 +88,7 @@ def train(
     if done < settings.steps and (settings.fuse or verify):
         verified = verify_first_step(compiled, first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in announcement(run, compiled):
+    for line in (*announcement(run, compiled), *(team.about() if team is not None else ())):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -228,8 +228,8 @@ def _steps(
     """Trains and saves; returns the number of the last step done."""
     settings, step, saved = run.settings, int(run.state[STEP]), True
     observer = Observer(run.task.knowing_nothing, settings.warmup)
-    while step < settings.steps and not interrupt.requested and not _is_stale(run, validations):
-        with _saved_if_ranks_are_lost(run, step, validations):
+    while _goes_on(run, programs, step, interrupt, validations):
+        with _saved_if_ranks_are_lost(run, step, validations, programs.ahead.whole):
             done = one_step(run, programs, step, interrupt)
         saved = False
         if done is None:
@@ -238,7 +238,8 @@ def _steps(
         last, unit = step == settings.steps, run.task.unit
         ranks = settings.keep_best > 0 or settings.patience > 0
         looking = ranks if last else step % settings.evaluate_every == 0
-        saving = last or interrupt.requested or step % settings.checkpoint_every == 0
+        asked = interrupt.requested and programs.ahead.whole
+        saving = last or asked or step % settings.checkpoint_every == 0
         if saving or looking:
             need_finite(run, step)
         shown.update(step, record["loss"], record["learning_rate"], record[unit], unit)
@@ -268,6 +269,18 @@ def _steps(
         need_finite(run, step)
         _save(run, step, validations)
     return step
+
+
+def _goes_on(
+    run: OpenRun,
+    programs: Programs,
+    step: int,
+    interrupt: InterruptGuard,
+    validations: Validations,
+) -> bool:
+    """Whether a further step follows; an interrupt waits until all ranks have the same state."""
+    interrupted = interrupt.requested and programs.ahead.whole
+    return step < run.settings.steps and not interrupted and not _is_stale(run, validations)
 
 
 def _is_stale(run: OpenRun, validations: Validations) -> bool:
@@ -316,12 +329,15 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
 
 
 @contextmanager
-def _saved_if_ranks_are_lost(run: OpenRun, step: int, validations: Validations) -> Iterator[None]:
-    """Saves the state of the step before, which is that of all ranks that are left."""
+def _saved_if_ranks_are_lost(
+    run: OpenRun, step: int, validations: Validations, whole: bool
+) -> Iterator[None]:
+    """Saves the state of the step before if it is that of all ranks that are left."""
     try:
         yield
     except RanksError:
-        _save(run, step, validations)
+        if whole:
+            _save(run, step, validations)
         raise
 
 

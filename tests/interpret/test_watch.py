@@ -110,6 +110,7 @@ def test_a_watch_changes_no_state() -> None:
         (["encoder.0.attention.score"], "no node is called"),
         (["*.score.delta"], "no delta has a name like"),
         (["source.delta"], "no delta has a name like"),
+        ([], "nothing is chosen"),
     ],
 )
 def test_a_pattern_without_a_match_is_refused(patterns: list[str], message: str) -> None:

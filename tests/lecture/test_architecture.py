@@ -9,7 +9,7 @@ import pytest
 from small_models import graph_of
 
 from graphgrad.lecture import Request, topic_called
-from graphgrad.lecture.architecture import layer_scopes, parts_of
+from graphgrad.lecture.stacks import layer_scopes, parts_of
 from graphgrad.tools.main import main
 
 

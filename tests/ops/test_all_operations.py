@@ -33,6 +33,7 @@ NO_DELTA_BY_NATURE = {
     "constant": "it has no heads",
     "iota": "it has no heads",
     "extent": "it has no heads",
+    "rank_number": "it has no heads",
     "equal": "its result is bool",
     "not_equal": "its result is bool",
     "less": "its result is bool",

@@ -34,6 +34,7 @@ CALLS = {
     gg.top: lambda: gg.top(X, 2),
     gg.cross_entropy: lambda: gg.cross_entropy(X, np.array([0, 3, 1])),
     gg.all_reduce: lambda: gg.all_reduce(X),
+    gg.all_gather: lambda: gg.all_gather(X[0], 4),
     gg.dropout_mask: lambda: gg.dropout_mask(1, 2, (3,), 0.5, 1),
     gg.matmul: lambda: X @ X.T,
     gg.constant: lambda: gg.constant(1.0),
@@ -61,7 +62,8 @@ def test_the_operation_of_a_node_is_what_was_called(operation):
 def test_every_operation_is_public_or_used_inside_only():
     inside = {operation.name for operation in {*ops.ALL_OPERATIONS, *LEAVES} - {*PUBLIC}}
     attention = {"attention_delta", "attention_statistics"}
-    ranks = {"dropout_mask_of_part", "sum_of_lower_ranks"}
+    ranks = {"dropout_mask_of_part", "sum_of_lower_ranks", "all_reduce_start", "wait"}
+    ranks |= {"rank_number", "share", "share_sums"}
     assert inside == {"checked", "copy", "unslice", "unslice_all"} | attention | ranks
 
 

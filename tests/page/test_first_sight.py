@@ -64,6 +64,10 @@ def test_text_can_be_read_and_nothing_covers_it(
 
 def test_the_whole_of_a_large_graph_is_seen_at_once(open_page: Open, large: str) -> None:
     page = open_page(large, width=1400)
+    bar = page.locator("#graph-bar > :visible").evaluate_all(
+        "all => all.map((one) => Math.round(one.getBoundingClientRect().top))"
+    )
+    assert len(bar) == 4 and len(set(bar)) == 1, "in one line"
     assert page.evaluate(SEEN) == page.locator("#canvas .box").count() > 8
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from page_driver import Open, close
 
 import graphgrad as gg
 from graphgrad.page import build_page
+from graphgrad.page.section_history import history_section
 from graphgrad.page.section_training import training_section
+from graphgrad.reports.history import History
 
 COUNT = 130
 NAMES = ["first", "second</script><b>", "third"]
@@ -30,11 +33,29 @@ def records(run: int) -> list[dict[str, Any]]:
 RUNS = [(name, records(run)) for run, name in enumerate(NAMES)]
 
 
+HEADS = [f"scores{kind}[head={n}]" for kind in ("", ".delta") for n in range(2)]
+WHOLE = ["scores", "scores.delta", "</script><b>"]
+NUMBERS = np.random.default_rng(1).random((3, 4, 2)).astype(np.float32)
+
+
+def recorded(
+    names: list[str], numbers: np.ndarray, graph: gg.Graph | None = None
+) -> dict[str, Any] | None:
+    deltas = {name: name.replace(".delta", "") for name in names if ".delta" in name}
+    found = History((1, 50, 130), tuple(names), ("norm", "std"), numbers, deltas)
+    return history_section(found, graph)
+
+
 @pytest.fixture(scope="module")
 def html() -> str:
     x = gg.input("x", ("batch", 3))
     graph = gg.Graph({"loss": gg.sum(gg.tanh(x), name="loss")})
-    return build_page(graph, sections={"training": training_section(RUNS)})
+    sections = {
+        "training": training_section(RUNS),
+        "history": recorded(HEADS, NUMBERS, graph),
+        "history_others": [recorded(WHOLE, 2 * NUMBERS[:, :3]), None],
+    }
+    return build_page(graph, sections=sections)
 
 
 def chart(page: Any, name: str) -> Any:
@@ -66,6 +87,33 @@ def test_lines_and_the_numbers_at_the_cursor(html: str, open_page: Open) -> None
     assert loss.locator("path.run-line[data-run]").count() == 4
     assert loss.locator('[data-value="1"]').count() == 0
     assert page.locator(".run-legend b").count() == 0
+
+
+def test_recorded_figures_of_heads_and_of_runs_over_the_steps(html: str, open_page: Open) -> None:
+    page = open_page(html, "#tab=training")
+    scores = chart(page, "scores")
+    assert page.locator(".recorded .run-chart").count() == 1, "that which was recorded by head"
+    scores.locator(".run-area").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    for head in (0, 1):
+        assert close(
+            scores.locator(f'[data-value="0-{head}"]').inner_text(), NUMBERS[1, 2 + head, 0]
+        )
+    assert close(scores.locator('[data-value="1"]').inner_text(), 2 * NUMBERS[1, 1, 0])
+    assert "first, head 1" in scores.inner_text() and NAMES[1] in scores.inner_text()
+    page.select_option('[aria-label="recorded of"]', "value")
+    page.select_option('[aria-label="recorded figure"]', "std")
+    assert close(scores.locator('[data-value="0-1"]').inner_text(), NUMBERS[1, 1, 1])
+    page.fill(".recorded input", "*</script>*")
+    assert page.locator(".recorded h3").all_inner_texts()[1:] == ["</script><b>"]
+    page.fill(".recorded input", "nothing")
+    assert page.inner_text(".recorded [role=status]") == "nothing of this was recorded"
+    page.locator(".run-legend button").nth(0).click()
+    page.fill(".recorded input", "")
+    assert scores.locator("path.run-line[data-run]").count() == 1
+    page.click('[data-tab="history"]')
+    assert "the tab Training draws them over the steps" in page.inner_text("#tab-view")
 
 
 def test_the_log_axis_makes_powers_straight(html: str, open_page: Open) -> None:

@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from graphgrad.page.build import json_block
-from graphgrad.page.section_training import (
-    MOST_WINDOWS,
-    SPREAD_BINS,
-    SPREAD_WINDOWS,
-    distinct,
-    training_section,
-)
+from graphgrad.page.section_training import MOST_WINDOWS, training_section
+from graphgrad.reports.over_steps import SPREAD_BINS, SPREAD_WINDOWS, distinct
 
 
 def unpacked(text: str) -> np.ndarray:

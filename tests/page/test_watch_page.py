@@ -7,10 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hostile_names import HOSTILE
 from page_driver import title, visible_boxes
 
+import graphgrad as gg
+from graphgrad.page import build_page
+from graphgrad.page.encoding import packed
 from graphgrad.tools.watch_pages import Page, Pages
 from graphgrad.tools.watch_server import WatchServer
 
@@ -117,6 +121,46 @@ def test_nothing_changes_under_the_hands_of_the_reader(watched: Watched, network
     with page.expect_download() as saved:
         page.click("#watch-bar a")
     assert saved.value.path().read_bytes() == watched.server.pages.page.content
+
+
+def sentence_page(head: int) -> str:
+    """A page with a typed sentence of three words; one of two heads attends to the first word."""
+    weights = np.zeros((2, 3, 3), np.float32)
+    weights[head, :, 0] = weights[1 - head, :, 2] = 1.0
+    example = {"queries": 3, "keys": 3, "weights": packed(weights), "deltas": None, "mask": None}
+    names = {"weights": "attention.weights", "scores": "attention.scores"}
+    axes = {"query": "ids", "key": "ids", "heads": 2}
+    maps = [
+        {**names, **axes, "name": name, "examples": [example] * 2} for name in ("first", "last")
+    ]
+    section = {
+        "side": 3,
+        "texts": ["a b c", "d e f"],
+        "examples": [{"ids": text.split()} for text in ("a b c", "d e f")],
+        "maps": maps,
+    }
+    graph = gg.Graph({"loss": gg.sum(gg.input("x", ("batch", 2)), name="loss")})
+    return build_page(graph, sections={"attention": section})
+
+
+def test_the_lines_of_a_typed_sentence_change_and_the_choices_stay(watched: Watched) -> None:
+    page = watched.page
+    watched.give(sentence_page(0), 1)
+    page.goto(f"{watched.server.address}#tab=attention")
+    frame = watched.shown(1)
+    frame.select_option('select[aria-label="layer"]', label="last")
+    frame.click('button[aria-label^="example “d e f"]')
+    frame.click('.choices button[aria-label="head 1"]')
+    look = (
+        "() => [[...document.querySelectorAll('[data-lines=weights] line')]"
+        ".map(({dataset: d}) => `${d.head} ${d.query} ${d.key}`).sort(),"
+        " document.querySelector('select[aria-label=layer]').selectedOptions[0].textContent,"
+        " document.querySelector('[data-lines=weights] .word title').textContent]"
+    )
+    assert frame.evaluate(look) == [["1 0 2", "1 1 2", "1 2 2"], "last", "d"]
+    watched.give(sentence_page(1), 2)
+    frame = watched.shown(2)
+    assert frame.evaluate(look) == [["1 0 0", "1 1 0", "1 2 0"], "last", "d"]
 
 
 def test_what_is_wrong_is_said_as_text(watched: Watched, network: str) -> None:

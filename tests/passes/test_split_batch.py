@@ -20,9 +20,10 @@ MODELS = {
 }
 
 
-def on_ranks(graph, batches, cuts, state, **options):
-    """The outputs of each batch, and the states, of ranks that have the rows between the cuts."""
-    split = gg.split_batch(graph)
+def on_ranks(graph, batches, cuts, state, bucket_bytes=None, **options):
+    """The outputs of each batch (or its error), and the states, of ranks that have the rows between
+    the cuts."""
+    split = gg.split_batch(graph, bucket_bytes=bucket_bytes)
     made = [None] * (len(cuts) + 1)
 
     def run(rank, communicator):
@@ -33,7 +34,10 @@ def on_ranks(graph, batches, cuts, state, **options):
             count = max(len(value) for value in batch.values() if np.ndim(value))
             first, last = [0, *cuts, count][rank : rank + 2]
             part = {name: value[first:last] for name, value in batch.items()}
-            outputs.append(compiled(own, part))
+            try:
+                outputs.append(compiled(own, part))
+            except gg.NonFiniteError as error:
+                outputs.append(error)
         made[rank] = outputs, own
 
     ranks = threads(len(made), 30.0)
@@ -80,6 +84,37 @@ def test_training_steps_are_those_of_one_process(model):
     wanted = alone(graph, batches, state, fuse=fuse)
     for cuts in ([2], [1, 3]) if model == "attention" else ([1, 3],):
         agree(on_ranks(graph, batches, cuts, state, fuse=fuse), wanted)
+
+
+def test_overlap_changes_no_bit():
+    module = BUILTIN["attention"]
+    task = module.task(module.Settings(), {})
+    graph = task.step(task.graph, module.Settings())
+    batches, state = [task.feeds(number) for number in range(2)], gg.initial_state(graph, 0)
+    with_it, without = (
+        on_ranks(graph, batches, [1, 3], state, without=names, bucket_bytes=64, guards="loss")
+        for names in ((), "overlap")
+    )
+    for (_, one), (_, other) in zip(with_it, without, strict=True):
+        assert {n: v.tobytes() for n, v in one.items()} == {
+            n: v.tobytes() for n, v in other.items()
+        }
+
+
+def test_an_error_between_start_and_wait_leaves_nothing_behind():
+    """A loss that is not finite ends the run on all ranks, and the next batch is as ever."""
+    module = BUILTIN["feedforward"]
+    task = module.task(module.Settings(), {})
+    graph = task.step(task.graph, module.Settings())
+    wrong = {name: np.full_like(value, np.nan) for name, value in task.feeds(0).items()}
+    state = gg.initial_state(graph, 0)
+    found = on_ranks(graph, [wrong, task.feeds(1)], [2], state, bucket_bytes=64, guards="loss")
+    (wanted,), last = alone(graph, [task.feeds(1)], state, guards="loss")
+    for outputs, own in found:
+        assert isinstance(outputs[0], gg.NonFiniteError)
+        np.testing.assert_allclose(outputs[1]["loss"], wanted["loss"], 1e-5)
+        for name, value in last.items():
+            np.testing.assert_allclose(own[name], value, 1e-4, 1e-6)
 
 
 def test_the_delta_of_a_parameter_is_sent_once_in_few_messages():

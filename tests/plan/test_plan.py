@@ -256,3 +256,28 @@ def test_an_index_that_is_refused_leaves_the_parameters_as_they_were():
         np.testing.assert_array_equal(state[name], array)
     program(state, ids=[0, 1, 3])
     np.testing.assert_array_equal(state["count"], before["count"] + 1.0)
+
+
+def conditions(updates):
+    """The names of the conditions of the steps that have one, of a graph with these updates."""
+    graph = Graph({"y": gg.input("y", ())}, updates)
+    plan = gg.compile(graph, fuse=True, smallest_kernel=1).program().plan
+    found = [step.condition for step in plan.steps if step.condition is not None]
+    return [plan.graph.name_of(node) for node in found]
+
+
+def test_a_step_that_writes_states_only_where_a_scalar_is_true_has_it_as_its_condition():
+    x, v, w = gg.input("x", (3,)), gg.state("v", (3,)), gg.state("w", (3,))
+    on = gg.input("on", (), "bool")
+    rows = gg.input("rows", (3,), "bool")
+    assert conditions({w: gg.where(on, x, w)}) == ["on"]
+    assert conditions({w: gg.where(on, x, v)}) == []  # it becomes v where `on` is false
+    assert conditions({w: gg.where(on, w, x)}) == []
+    assert conditions({w: gg.where(rows, x, w)}) == []
+    kept = gg.where(on, x, w)
+    graph = Graph({"y": kept}, {w: kept, v: kept})  # two read it after the step, from the state
+    run = gg.compile(graph, fuse=True, smallest_kernel=1)
+    for value in (False, True):
+        state = {"w": np.ones(3, "float32"), "v": np.full(3, 5, "float32")}
+        found = run(state, x=np.zeros(3), on=value)["y"].tolist()
+        assert found == state["w"].tolist() == state["v"].tolist() == [float(not value)] * 3

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(MPIEXEC is None, reason="there is no mpiexec")
 EXCHANGES = """
 import time
 
+import ml_dtypes
 import numpy as np
 from graphgrad.errors import RanksError
 from graphgrad.ranks import Mpi, ranks_of_mpi
@@ -34,6 +35,21 @@ for number, (shape, dtype) in enumerate([((), "f8"), ((2,), "f4"), ((0, 3), "f4"
         out = terms[ranks.rank].copy()
         ranks.all_reduce(out, out, kind, number)
         assert np.array_equal(out, reduce(reduce(terms[0], terms[1]), terms[2])), (shape, kind)
+half = ml_dtypes.bfloat16
+for number, (size, dtype) in enumerate([(0, "f8"), (2, "f4"), (7, "f8"), (1000, half)]):
+    terms = [np.random.default_rng(r).normal(size=size).astype(dtype) for r in range(3)]
+    whole = np.zeros(3 * -(-size // 3))
+    whole[:size] = np.sum([each.astype("f4") for each in terms], axis=0)
+    mine = np.full(len(whole) // 3, 7, dtype)
+    ranks.reduce_scatter(mine, terms[ranks.rank], number)
+    wanted = whole.reshape(3, -1)[ranks.rank]
+    assert np.allclose(mine.astype("f8"), wanted, 2**-8, 1e-6) and (mine[wanted == 0] == 0).all()
+    out = np.full(size, 7, dtype)
+    ranks.all_gather(out, mine, number)
+    assert np.allclose(out.astype("f8"), whole[:size], 2**-8, 1e-6)
+    sent = terms[ranks.rank].copy()
+    ranks.broadcast(sent, sent, 2, number)
+    assert sent.tobytes() == terms[2].tobytes()
 found = ranks.gather(b"x" * ranks.rank, 9)
 assert found == [b"", b"x", b"xx"]
 try:

@@ -8,35 +8,36 @@ import numpy as np
 import pytest
 
 from graphgrad.errors import EnvironmentLimitError, RanksError
-from graphgrad.ranks import Shared, create, shared
+from graphgrad.graph.types import BFLOAT16
+from graphgrad.ranks import Shared, create, shared, threads
 
 KINDS = {"sum": np.sum, "max": np.max, "min": np.min}
 
 
-def together(size, work, time_limit=20.0, **options):
+def together(size, work, ranks=None, time_limit=20.0, **options):
     """What `work(rank's communicator)` gives on each rank, an error in place of what it raises."""
     path = create(size)
     found = [None] * size
 
     def run(rank):
-        communicator = Shared(path, rank, size, time_limit, **options)
+        communicator = ranks[rank] if ranks else Shared(path, rank, size, time_limit, **options)
         try:
             found[rank] = work(communicator)
         except Exception as error:
             communicator.fail(str(error))
             found[rank] = error
 
-    ranks = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
-    for each in ranks:
+    running = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for each in running:
         each.start()
-    for each in ranks:
+    for each in running:
         each.join()
     path.unlink()
     return found
 
 
 def values(rank, shape, dtype):
-    drawn = np.random.default_rng(rank).normal(size=shape) * 1000
+    drawn = np.asarray(np.random.default_rng(rank).normal(size=shape) * 1000)
     return drawn.astype(dtype)
 
 
@@ -70,6 +71,69 @@ def test_sums_of_any_size_and_dtype(size, kind, monkeypatch):
         for of_rank in found:
             assert of_rank[number].tobytes() == found[0][number].tobytes()
             np.testing.assert_allclose(of_rank[number], wanted, rtol=1e-6)
+
+
+def shares_of_three(communicator):
+    """What three ranks get of each collective of shares, one after another."""
+    made = []
+    for number, (shape, dtype) in enumerate(SHARED):
+        x = values(communicator.rank, shape, dtype)
+        length = -(-x.size // communicator.size)
+        share, whole, sent = np.full(length, 7, x.dtype), np.full(x.size, 7, x.dtype), x.copy()
+        communicator.reduce_scatter(share, x, number)
+        communicator.all_gather(whole, share, number)
+        communicator.broadcast(sent, sent, 1, number)
+        made.append((share, whole, sent))
+    return made
+
+
+SHARED = [
+    ((), "float64"),
+    ((2,), "float32"),
+    ((0, 3), "float32"),
+    ((7, 5), "int32"),
+    ((1025,), "float32"),
+    ((3, 999), BFLOAT16),
+]
+
+
+@pytest.mark.parametrize("kind", ["shared", "threads"])
+def test_shares_are_those_of_the_sum_and_are_joined_again(kind, monkeypatch):
+    monkeypatch.setattr(shared, "CHUNK", 4096)
+    found = together(3, shares_of_three, threads(3, 20.0) if kind == "threads" else None)
+    need_shares(found)
+
+
+def need_shares(found):
+    for number, (shape, dtype) in enumerate(SHARED):
+        stacked = np.stack([values(rank, shape, dtype) for rank in range(3)]).astype("float64")
+        total = stacked.sum(axis=0).ravel()
+        length, rtol = -(-total.size // 3), 2.0**-8 if dtype == BFLOAT16 else 1e-6
+        for rank, made in enumerate(found):
+            share, whole, sent = made[number]
+            wanted = np.zeros(3 * length)
+            wanted[: total.size] = total
+            wanted = wanted[rank * length : (rank + 1) * length]
+            np.testing.assert_allclose(share.astype("float64"), wanted, rtol, 1e-3)
+            assert (share[wanted == 0] == 0).all()
+            assert whole.tobytes() == found[0][number][1].tobytes()
+            np.testing.assert_allclose(whole.astype("float64"), total, rtol, 1e-3)
+            assert sent.tobytes() == values(1, shape, dtype).tobytes()
+
+
+def test_floats_of_16_bits_are_added_up_in_float32():
+    """1 + 2⁻⁸ + 2⁻⁸ is no bfloat16 between its steps, and 1 + 2⁻⁷ is one."""
+
+    def work(communicator):
+        x = np.array([1.0 if communicator.rank == 0 else 2.0**-8], BFLOAT16)
+        y, share = np.empty_like(x), np.empty_like(x)
+        communicator.all_reduce(y, x, "sum", 0)
+        communicator.reduce_scatter(share, x, 1)
+        return float(y[0]), float(share[0])
+
+    for ranks in (None, threads(3, 20.0)):
+        found = together(3, work, ranks)
+        assert [y for y, _ in found] == [1.0 + 2.0**-7] * 3 and found[0][1] == 1.0 + 2.0**-7
 
 
 def test_in_place_and_arrays_that_are_not_contiguous():

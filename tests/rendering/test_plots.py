@@ -6,10 +6,12 @@ import warnings
 import numpy as np
 import pytest
 
+import graphgrad as gg
 from graphgrad.errors import DataError
-from graphgrad.figures.recording import RECORDED_FIGURES
+from graphgrad.figures.recording import RECORDED_FIGURES, figure_table
+from graphgrad.rendering.plot_flow import plot_flow
 from graphgrad.rendering.plot_style import encoded, spread, styled
-from graphgrad.rendering.plots import plot_flow, plot_loss, plot_schedule, plot_updates
+from graphgrad.rendering.plots import plot_loss, plot_schedule, plot_updates
 from graphgrad.reports.history import History
 
 HOSTILE = '<script>$\\frac{1}{0}$ "x" \x1b[2J]]>\n日本'
@@ -95,12 +97,41 @@ def test_the_flow_has_a_median_for_each_block():
     found.values[:, :, RECORDED_FIGURES.index("std")] = sizes * np.array([[1], [2], [3]])
     axes = plot_flow(found, "run").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["e.0", "e.1", "d", "f.0"]
-    dots, first, middle, last = lines(axes)
+    dots, first, middle, last = lines(axes)  # without a graph nothing is joined
     np.testing.assert_allclose(np.sort(dots[:, 1]), np.sort(3 * sizes[:-1]))
     for line, factor in ((first, 1), (middle, 2), (last, 3)):
         medians = [np.median(sizes[:3]), sizes[3:5].mean(), sizes[5:7].mean(), sizes[7:9].mean()]
         np.testing.assert_allclose(line[:, 1], factor * np.array(medians))
     assert {"step 1", "step 10", "step 20"} <= set(texts(axes.figure))
+
+
+def test_the_flow_joins_what_follows_in_depth_and_divides_what_is_led_back_to():
+    """Shared weights, two branches with an equal sum, a scope with the first and last layer."""
+    x = gg.input("x", ("batch", 3))
+    w = gg.parameter("w", (3, 3), gg.normal(0.5))
+    with gg.scope("model"):
+        first = gg.tanh(gg.matmul(x, w), name="first")
+        also = gg.exp(first, name="also")
+    branches = []
+    for name in ("left", "right"):
+        with gg.scope(name):
+            both = gg.add(first, also, name="sum")  # one node, which both branches declare
+            value = gg.matmul(both, gg.parameter("w", (3, 3), gg.normal(0.5)), name="a")
+            branches.append(gg.tanh(value * 2.0 if name == "left" else value, name="z"))
+    with gg.scope("model"):
+        both = gg.multiply(*branches, name="both")
+        last = gg.tanh(gg.matmul(both, w), name="last")
+    graph = gg.derive(gg.Graph({"loss": gg.sum(last * last, name="loss")}), "loss")
+    feeds = {"x": np.ones((2, 3), np.float32)}
+    found = figure_table(graph, feeds, gg.initial_state(graph))
+    recorded = History((1,), found[0], found[2], found[3][None], found[1])
+    axes = plot_flow(recorded, "run", graph).axes[0]
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["model", "left", "right", "model (2)"]
+    _, bars, joined = lines(axes)
+    ends = [(int(a), int(b)) for a, b in joined[:, 0].reshape(-1, 3)[:, :2]]
+    assert ends == [(0, 1), (0, 2), (1, 3), (2, 3)]
+    np.testing.assert_array_equal(joined[~np.isnan(joined[:, 0]), 1], bars[np.ravel(ends), 1])
 
 
 def test_deltas_that_are_0_up_to_rounding_are_counted_and_do_not_set_the_axis():

@@ -79,6 +79,17 @@ def test_effects_are_printed_and_drawn(dates, tmp_path, capsys):
     assert "fillcolor" in drawn and "blue lowers the loss" in drawn
 
 
+def test_the_page_has_every_effect(dates, tmp_path, capsys):
+    file = tmp_path / "effects.html"
+    words = ("--target", "1992-01-14", "--limit", "1000", "--json", "-o", str(file))
+    shown = json.loads(patch(capsys, dates, *words).out.partition("\nwritten")[0])
+    data = file.read_text(encoding="utf-8").split('id="page-data">')[1].split("</script>")[0]
+    section = json.loads(data)["sections"]["effects"]
+    estimates = {row["node"]: row["estimate"] for row in shown["effects"]}
+    assert dict(section["values"]) == pytest.approx(estimates, rel=1e-8)
+    assert "Januar" in section["lines"][0] and "blue lowers" in section["lines"][1]
+
+
 def test_a_language_model_is_patched_too(gpt, capsys):
     words = ("patch", gpt, "--clean", "def f(self", "--corrupt", "def f(retu", "--target", ")")
     shown = output(capsys, *words, "--node", "*_residual").out
@@ -93,10 +104,21 @@ def test_a_language_model_is_patched_too(gpt, capsys):
         (("--clean", "de", "--corrupt", "ef", "--target", ""), "at least one token"),
         (("--clean", "de", "--corrupt", "ef", "--limit", "0"), "shows nothing"),
         (("--clean", "de", "--corrupt", "ef", "--node", "*.nothing"), "no node has a name like"),
+        (("--clean", "de", "--corrupt", "ef", "--node", "decoder.0.scroes*"), "did you mean"),
+        (("--clean", "de", "--corrupt", "ef", "--by", "hed"), "no chosen value has an axis 'hed'"),
+        (("--clean", "de", "--corrupt", " "), "--corrupt is empty"),
+        (("--clean", "de", "--corrupt", "ef", "-o", "x.txt"), "has no place for effects"),
     ],
 )
 def test_what_cannot_be_patched_is_refused(gpt, words, message, capsys):
     assert message in output(capsys, "patch", gpt, *words, code=2).err
+
+
+def test_texts_of_different_length_are_noted(dates, capsys):
+    target = ("--target", "1992-01-14", "--limit", "1")
+    assert "positions behind the difference do not correspond" in patch(capsys, dates, *target).err
+    words = ("--clean", "de: 14. Juni 1992", "--corrupt", "de: 14. Juli 1992")
+    assert "correspond" not in output(capsys, "patch", dates, *words, *target).err
 
 
 def test_a_lens_reads_each_layer(dates, capsys):

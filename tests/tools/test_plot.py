@@ -72,9 +72,21 @@ def test_all_draws_what_there_is_and_names_the_rest(plain, tmp_path, capsys):
     assert main(["plot", str(plain), "--what", "all", "-o", str(tmp_path / "new" / "plots")]) == 0
     output = capsys.readouterr().out
     names = {path.name for path in (tmp_path / "new" / "plots").iterdir()}
-    assert names == {"loss.png", "held_out.png", "schedule.png", "flow.png"}
+    assert names == {"loss.png", "held_out.png", "schedule.png", "metrics.png", "flow.png"}
     assert "no updates: the run plain has recorded no figures" in output
     assert "no attention: the model has no attention" in output
+
+
+def test_several_runs_are_drawn_over_the_steps(run, plain, tmp_path):
+    file = tmp_path / "x.svg"
+    words = ["plot", str(run), str(plain), "-o", str(file), "--what"]
+    assert main([*words, "metrics", "--figure", "loss", "--figure", "gradient_norm"]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert "Metrics of small, plain" in text and "gradient_norm" in text and "seconds" not in text
+    named = ["recorded", "--node", "encoder.0.attention.scores", "--figure", "std"]
+    assert main(["plot", str(run), str(run), "-o", str(file), "--what", *named]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert "encoder.0.attention.scores.delta" in text and "small (2)" in text
 
 
 def test_nodes_can_be_chosen(run, tmp_path, capsys):
@@ -95,6 +107,11 @@ def test_nodes_can_be_chosen(run, tmp_path, capsys):
         (["--what", "attention", "--example", "99"], "no example 99"),
         (["--what", "attention", "--node", "encoder.0.attention.query.w"], "no attention has"),
         (["--what", "flow", "--node", "q.*"], "nothing is recorded"),
+        (["--what", "recorded"], "more than a picture shows"),
+        (["--what", "recorded", "--node", "loss", "--figure", "nrm"], "'nrm' is not recorded"),
+        (["--what", "metrics", "--figure", "los"], "no run has written a figure 'los'"),
+        (["--what", "loss", "--figure", "loss"], "--figure is for metrics, spread, recorded"),
+        (["--what", "spread"], "enough numbers"),
     ],
 )
 def test_mistakes_write_nothing(run, tmp_path, capsys, monkeypatch, words, problem):

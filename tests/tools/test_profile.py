@@ -136,3 +136,27 @@ def test_a_wrong_option_is_an_error_at_once(words: Words) -> None:
 
 def test_the_help_is_one_line() -> None:
     assert "\n" not in profile.HELP and len(profile.HELP) < 80
+
+
+def test_what_ranks_send_and_what_hides_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("attention", "--ranks", "2", "--steps", "2", "--link-delay", "2", "--link-rate", "1")
+    assert profile.run(parse(*words, "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    ranks = found["ranks"]
+    (each,) = ranks["collectives"]
+    assert ranks["ranks"] == 2 and ranks["bytes"] == each["bytes"] == 129 * 4
+    assert each["seconds"] >= 2 * 0.002 and each["hidden_seconds"] <= each["seconds"]
+    assert {"wait", "all_reduce_start"} <= {node["operation"] for node in found["nodes"]}
+
+
+def test_what_no_ranks_can_be_profiled_with(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, problem in (
+        (("--ranks", "0"), "are no ranks between which anything is sent"),
+        (("--ranks", "2", "--what", "decoding"), "done by one process"),
+        (("--ranks", "2", "--link-rate", "0"), "lets nothing pass"),
+        (("--ranks", "2", "--link-delay", "nan"), "no time of a message"),
+    ):
+        with pytest.raises(ConfigurationError, match=problem):
+            profile.run(parse("attention", *words))

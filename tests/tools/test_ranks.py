@@ -46,7 +46,9 @@ def reads(number, folder):
 def test_a_run_on_any_number_of_ranks_is_the_run_on_one(tmp_path, capsys):
     """It begins on two, goes on with three, and ends on one."""
     assert begun(tmp_path / "one") == 0
-    assert begun(tmp_path / "run", "--set", "steps=4", "--ranks", "2") == 0
+    link = ["--link-delay", "1", "--link-rate", "0.125"]
+    assert begun(tmp_path / "run", "--set", "steps=4", "--ranks", "2", *link) == 0
+    assert "2 ranks: a step adds up 1032 bytes over the ranks in 1 coll" in capsys.readouterr().out
     log = (tmp_path / "run" / "rank-1.log").read_text()
     assert "rank 1 of 2: from step 0" in log and "4 parts of batches computed" in log
     for steps, ranks in (("6", "3"), ("8", "1")):

@@ -170,3 +170,21 @@ def test_cut_deltas_of_a_run_are_drawn_cut(
     assert any("hidden.h2.z.delta.clip" in answered for answered in names)
     assert render.run(parse(str(tmp_path / "run"), "--forward", "--format", "json")) == 0
     assert "delta.clip" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["txt", "dot", "mermaid", "html"])
+def test_what_ranks_exchange_is_in_every_picture(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"picture.{form}"
+    assert render.run(parse("attention", "--ranks", "2", "-o", str(file))) == 0
+    assert "2 ranks: a step adds up 516 bytes over the ranks in 1 coll" in capsys.readouterr().out
+    assert "516 bytes" in file.read_text(encoding="utf-8")
+    assert render.run(parse("attention", "-o", str(file))) == 0
+    assert "516 bytes" not in file.read_text(encoding="utf-8")
+
+
+def test_ranks_share_nothing_but_training() -> None:
+    for words in (("--ranks", "0"), ("--ranks", "2", "--graph", "encoding")):
+        with pytest.raises(ConfigurationError, match="ranks"):
+            render.run(parse("transformer", *words))

@@ -73,6 +73,8 @@ def test_it_serves_until_it_is_interrupted(
         (["{run}", "missing"], "there is no run missing"),
         (["transformer"], "is a model"),
         (["{run}", "--port", "99999"], "not a port"),
+        (["{run}", "--text", "a sentence"], "feedforward reads no text"),
+        (["{run}", "--target", "an answer"], "--target is the answer to a text"),
     ],
 )
 def test_wrong_arguments_are_named(

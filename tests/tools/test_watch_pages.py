@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphgrad.models import BUILTIN
+from graphgrad.page.run_sections import Shown
 from graphgrad.tools import watch_pages
 from graphgrad.tools.main import main
 from graphgrad.tools.watch_pages import Pages
@@ -70,6 +71,31 @@ def test_runs_beside_it_are_followed_too(run: OpenRun, tmp_path: Path) -> None:
     )
 
 
+def test_a_typed_text_is_read_by_each_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_pages, "SHARE", 0)
+    book = tmp_path / "book.txt"
+    book.write_text("the cat sat on the mat. " * 20)
+    model = load_model("gpt", BUILTIN)
+    small = [f"text={book}", "layers=1", "width=8", "heads=2", "context=8", "tokens=character"]
+    run = create_run(model, with_assignments(model.settings, small), tmp_path / "run")
+    pages = Pages([str(run.folder.path)], shown=Shown(texts=("the cat",), target=" s"))
+    words = ["render", str(run.folder.path), "--text", "the cat", "--target", " s", "-o"]
+    seen = []
+    for step in (0, 4):
+        for array in run.state.values():
+            array *= array.dtype.type(1 + step)  # other weights, other lines
+        save(run, step)
+        assert pages.refresh() and not pages.problem and pages.page.step == step
+        assert main([*words, str(tmp_path / "page.html")]) == 0
+        seen.append(pages.page.content)
+        assert seen[-1] == (tmp_path / "page.html").read_bytes()
+        assert b'"texts":["the cat"]' in seen[-1]
+    lines = [page.split(b'"attention":')[1].split(b'"texts"')[0] for page in seen]
+    assert lines[0] != lines[1]
+
+
 def test_what_is_half_written_is_not_shown(run: OpenRun, tmp_path: Path) -> None:
     pages = pages_of(run)
     run.folder.append_metrics({"step": 1, "loss": 0.5})
@@ -94,9 +120,9 @@ def test_a_page_is_built_again_only_after_a_while(
     monkeypatch.setattr(watch_pages.time, "thread_time", lambda: clock["thread"])
     original = watch_pages.state_sections
 
-    def costs(opened: OpenRun) -> dict[str, object]:
+    def costs(opened: OpenRun, shown: Shown) -> dict[str, object]:
         clock["thread"] += 2.0
-        return original(opened)
+        return original(opened, shown)
 
     monkeypatch.setattr(watch_pages, "state_sections", costs)
     pages = pages_of(run)

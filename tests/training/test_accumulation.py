@@ -150,6 +150,25 @@ def test_no_two_batches_share_a_mask():
     assert len(seen) == 6 and int(state[STEP]) == 2 and int(state[PART]) == 0
 
 
+@pytest.mark.parametrize("extra", [{}, {"clip_norm": 0.0, "average_decay": 0.9}])
+def test_only_the_last_batch_of_a_step_pays_for_the_update(extra):
+    """Its kernels run under a condition, each one parameter's; without it nothing is changed."""
+    settings = dataclasses.replace(SMALL, accumulate=2, **extra)
+    graph = training_step(transformer.training_graph(settings, WORDS, WORDS), settings)
+    compiled = compile(graph, guards=("loss", "gradient_norm"), fuse=True, smallest_kernel=1)
+    program = compiled.program(batch=2, source=3, target=3)
+    held = [step for step in program.plan.steps if step.condition is not None]
+    ends = program.graph["optimiser.ends"]
+    assert {step.condition for step in held} == {ends}
+    written = {program.plan.places[node].root for step in held for node in step.group.outputs}
+    names = {gg.graph.leaf_name(leaf) for leaf in written}
+    changed = {gg.graph.leaf_name(leaf) for leaf in graph.updates}
+    sums = {name for name in changed if name.endswith((".accumulated", ".weights", ".losses"))}
+    assert names == changed - sums - {STEP, PART}
+    lines = [line for line in program.source.splitlines() if line.startswith("    if ")]
+    assert len(lines) == len(held) == len(graph.parameters)
+
+
 def test_two_optimisers_count_the_same_batches():
     a, b = (gg.parameter(name, (), gg.full(1.0), "float64") for name in "ab")
     x = gg.input("x", ("batch",), "float64")

@@ -22,13 +22,14 @@ import numpy as np
 from graphgrad.backends.arguments import Address, KernelArgument, LoopText
 from graphgrad.backends.source import AttentionCall
 from graphgrad.graph import Node
-from graphgrad.loops.library.panels import LANES
 from graphgrad.ops import dot_product_attention
 from graphgrad.ops.attention import attention_delta, attention_statistics
 from graphgrad.ops.attention_arrays import options_of
 from graphgrad.philox import dropout_scale, dropout_threshold
 from graphgrad.plan import Step
 
+LANES = 32
+"""Queries of a block, as in loops/library/attention.py."""
 NO_MASK, MASK_OF_KEYS, MASK_OF_PAIRS = range(3)
 """Kinds of masks, as in loops/library/attention.py."""
 NOTHING = (0, 0, 0, 0)

@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from graphgrad.backends.numpy.exchanges import collectives_of
 from graphgrad.backends.numpy.program_text import render_program
 from graphgrad.backends.program import Program, PythonProgram
+from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.workspaces import Workspaces
 from graphgrad.graph import Operation, Shape
 from graphgrad.graph.types import DType
-from graphgrad.ops.collectives import all_reduce, sum_of_lower_ranks
 from graphgrad.ops.indexing import check_indices, scatter_add
 from graphgrad.ops.random import dropout_mask, dropout_mask_of_part
 from graphgrad.ops.ranking import top
 from graphgrad.plan import Plan
-from graphgrad.ranks import Communicator, Lone
+from graphgrad.ranks import Beside, Communicator, Lone
 
 try:
     from graphgrad.backends.numpy.call_table import link
@@ -100,25 +101,9 @@ def lower(
     """Lowers a plan to a program. `threads` is the number of threads of fused kernels (default: all
     cores of the process); programs with the same `workspaces` share memory; `communicator` is what
     the collectives of the graph use."""
-    ranks: Communicator = communicator or Lone()
-    source = render_program(plan, {**OVERRIDES, **_collectives(ranks)})
+    ranks = communicator if isinstance(communicator, Beside) else Beside(communicator or Lone())
+    need_ranks(plan, ranks.size)
+    source = render_program(plan, {**OVERRIDES, **collectives_of(ranks)})
     threads = threads or ranks.cores or usable_cores()
     calls = link(plan, source.calls, threads) if source.calls else None
-    return PythonProgram(plan, source, calls, workspaces)
-
-
-def _collectives(communicator: Communicator) -> Mapping[Operation, Callable[..., None]]:
-    """The collectives, as this rank does them."""
-    if communicator.size == 1:
-        return {}
-
-    def reduce(out: np.ndarray, x: np.ndarray, *before: np.ndarray, kind: str, number: int) -> None:
-        communicator.all_reduce(out, x, kind, number)
-
-    def lower_ranks(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int) -> None:
-        values = communicator.gather(x.tobytes(), number)
-        out.fill(
-            sum(int(np.frombuffer(value, x.dtype)[0]) for value in values[: communicator.rank])
-        )
-
-    return {all_reduce: reduce, sum_of_lower_ranks: lower_ranks}
+    return PythonProgram(plan, source, calls, workspaces, ranks.settle)

@@ -17,6 +17,10 @@ A fused region is one call, with its nodes, outputs and inputs as a comment:
 
 Its arguments are rows of the call table, from the first to before the second; call_table.py
 compiles the kernels and fills the table. Rendering needs no compiler.
+
+A step that has a condition runs where it is true:
+
+        if v9: op.kernel_7(40, 41)
 """
 
 from __future__ import annotations
@@ -54,7 +58,7 @@ class _ProgramRenderer:
         self.run_lines: list[str] = []
         self.bound: set[Node] = set()
         self.scratch_bound: set[str] = set()
-        self.guarded = False
+        self.guarded, self.condition = False, ""
         self.layouts = plan.layouts
         self.loop_texts = LoopTextCache()
         self.calls: list[KernelCall | AttentionCall] = []
@@ -72,6 +76,7 @@ class _ProgramRenderer:
                 self._constant(node)
         for number, step in enumerate(plan.steps):
             self._guards(number)
+            self._begin(step)
             if step.group.by_kernel:
                 self._attention(step)
             elif step.group.nest is None:
@@ -88,6 +93,13 @@ class _ProgramRenderer:
                 f"next {printable(graph.name_of(leaf))}",
             )
         return self._source(leaves)
+
+    def _begin(self, step: Step) -> None:
+        """Sets the condition of the line that computes a step."""
+        self.condition = ""
+        if step.condition is not None:
+            self._views_before([step.condition])
+            self.condition = f"if {self.symbols[step.condition]}: "
 
     def _views_before(self, wanted: Iterable[Node]) -> None:
         """Adds the views that the next line reads and that are not made yet."""
@@ -164,7 +176,9 @@ class _ProgramRenderer:
         name = self.kernel_names.setdefault(text, f"kernel_{len(self.kernel_names)}")
         self.kernels[name] = text
         self._add_run_line(
-            f"op.{name}({call.first_row}, {call.end_row})", nodes[-1], self._arrays(call, inputs)
+            f"{self.condition}op.{name}({call.first_row}, {call.end_row})",
+            nodes[-1],
+            self._arrays(call, inputs),
         )
         for node in nodes[:-1]:
             self.line_positions.append((node, True, len(self.run_lines) - 1))
@@ -199,7 +213,7 @@ class _ProgramRenderer:
             name = self._operation(node.operation, override)
             scratch = self._scratch(step, node)
             call = f"{name}({', '.join([out, *heads])}{self._attributes(node)}{scratch})"
-        self._add_run_line(call, node)
+        self._add_run_line(self.condition + call, node)
 
     def _scratch(self, step: Step, node: Node) -> str:
         """The keyword of the working arrays: the operations of a step share them."""

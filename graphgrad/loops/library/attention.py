@@ -29,9 +29,10 @@ from graphgrad.loops.language import (
     loop_function,
     uint64,
 )
-from graphgrad.loops.library.panels import LANES, product_of_columns, product_of_rows, turn_rows
 from graphgrad.loops.library.philox import LOW, fill_elements, group_words
+from graphgrad.loops.library.products import multiply_columns, multiply_tile
 from graphgrad.loops.library.single_precision import exp_float32, log_float32
+from graphgrad.loops.library.turned import LANES, turn_rows
 
 HALF = 16
 """Half of the lanes: an inner loop over so many becomes vectors on every processor."""
@@ -99,8 +100,8 @@ def fill_scores(scores, packed, given, block, form):
     begin, size = block[3], block[4]
     stride, lanes = given[KEY + 3], lanes_of(block[2])
     keys = head_address(given, KEY, block[0]) + 4 * begin * stride
-    product_of_rows(
-        size, width, lanes, keys, stride, address(packed), LANES, address(scores), LANES, 0
+    multiply_tile(
+        size, lanes, width, keys, stride, 1, address(packed), LANES, address(scores), LANES, 0
     )
     for half in range(0, lanes, HALF):
         for row in range(size):
@@ -204,8 +205,8 @@ def values_of_block(given, head: int64, start: int64, form, drawn, wanted, rooms
                 scale_rows(out, o_stride, count, value_width, factors)
             values = head_address(given, VALUE, head) + 4 * begin * v_stride
             weights = address(scores)
-            product_of_columns(
-                count, size, value_width, weights, LANES, values, v_stride, out, o_stride, begin
+            multiply_columns(
+                count, value_width, size, weights, LANES, values, v_stride, out, o_stride, begin
             )
     if wanted[0]:
         for lane in independent(LANES):

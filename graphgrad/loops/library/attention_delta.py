@@ -39,8 +39,9 @@ from graphgrad.loops.library.attention import (
     head_address,
     lanes_of,
 )
-from graphgrad.loops.library.panels import LANES, product_of_columns, product_of_rows, turn_rows
+from graphgrad.loops.library.products import multiply_columns, multiply_tile
 from graphgrad.loops.library.single_precision import exp_float32
+from graphgrad.loops.library.turned import LANES, turn_rows
 
 DELTA, TO_QUERY, TO_KEY, TO_VALUE = 29, 33, 37, 41
 """The first words of the delta of the values, and of what is sent back."""
@@ -128,7 +129,7 @@ def deltas_of_block(given, block, form, drawn, wanted, rooms):
     lanes = lanes_of(count)
     value = head_address(given, VALUE, head) + 4 * begin * v_stride
     fill_scores(weights, packed, given, block, form)
-    product_of_rows(size, value_width, lanes, value, v_stride, p, LANES, s, LANES, 0)
+    multiply_tile(size, lanes, value_width, value, v_stride, 1, p, LANES, s, LANES, 0)
     if drawn[0]:
         fill_kept(kept, one_row, given, block, drawn)
     for half in range(0, lanes, HALF):
@@ -137,15 +138,15 @@ def deltas_of_block(given, block, form, drawn, wanted, rooms):
         key = head_address(given, KEY, head) + 4 * begin * k_stride
         q_sent = given[TO_QUERY + 3]
         out = head_address(given, TO_QUERY, head) + 4 * start * q_sent
-        product_of_columns(count, size, width, s, LANES, key, k_stride, out, q_sent, begin)
+        multiply_columns(count, width, size, s, LANES, key, k_stride, out, q_sent, begin)
     if wanted[1]:
         query = head_address(given, QUERY, head) + 4 * start * q_stride
         to_key = head_address(given, TO_KEY, head) + 4 * begin * k_sent
-        product_of_rows(size, count, width, s, LANES, query, q_stride, to_key, k_sent, 1)
+        multiply_tile(size, width, count, s, LANES, 1, query, q_stride, to_key, k_sent, 1)
     if wanted[2]:
         delta = head_address(given, DELTA, head) + 4 * start * d_stride
         to_value = head_address(given, TO_VALUE, head) + 4 * begin * v_sent
-        product_of_rows(size, count, value_width, w, LANES, delta, d_stride, to_value, v_sent, 1)
+        multiply_tile(size, value_width, count, w, LANES, 1, delta, d_stride, to_value, v_sent, 1)
 
 
 @loop_function()

@@ -1,4 +1,4 @@
-/* The address: #node=…&view=…&radius=…&colour=…&tab=…, written while the reader navigates, read when the
+/* The address: #node=…, #scope=… or #saved=…&for=…, then &view=…&radius=…&colour=…&tab=…, written while the reader navigates, read when the
 page opens; `again` in it says that the page goes on with the view of another one (kept.js). */
 
 import { notify } from "./messages.js";
@@ -31,6 +31,10 @@ function addressText() {
     );
   if (state.selected?.node) add("node", state.selected.node.name);
   if (state.selected?.scope) add("scope", state.selected.scope.path);
+  if (state.selected?.bundle) {
+    add("saved", state.selected.bundle.names[0]);
+    add("for", state.selected.bundle.names[1]);
+  }
   add("view", state.view !== page.views[0] ? state.view : "");
   if (state.focus) add("radius", String(state.focus.radius));
   add("colour", state.colouring?.name ?? "");

@@ -1,5 +1,6 @@
 /* Shows the side panel: all details of the selected node or scope. */
 
+import { bundleDetails } from "./bundle.js";
 import { panelsAt } from "./contract.js";
 import { section } from "./detail_parts.js";
 import { element, replaceChildren } from "./elements.js";
@@ -15,6 +16,7 @@ export function showDetails() {
   for (const leave of leavers.splice(0)) leave();
   const { selected } = state;
   if (!selected) replaceChildren(host, overview());
+  else if (selected.bundle) replaceChildren(host, bundleDetails(selected.bundle));
   else if (selected.scope) replaceChildren(host, scopeDetails(selected.scope));
   else {
     replaceChildren(host, nodeDetails(selected.node));

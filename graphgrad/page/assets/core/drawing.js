@@ -3,9 +3,9 @@ opening a scope makes only the new ones. */
 
 import { arrangeScope } from "./arrange.js";
 import { LABEL_LIMIT, boxClasses, boxElements, boxTexts, boxWords } from "./boxes.js";
-import { bytesText, shorten, svg, visible } from "./elements.js";
+import { shorten, svg, visible } from "./elements.js";
 import { announceEvent } from "./events.js";
-import { MIRROR_GAP, reflect } from "./mirror.js";
+import { MIRROR_GAP, reflect, savedLabels } from "./mirror.js";
 import { page, scopeTitle } from "./model.js";
 import { mirrors, state } from "./state.js";
 
@@ -252,31 +252,24 @@ function frameElement(frame) {
 
 /* Weights and factors on lines; the bytes of saved values. */
 function drawLabels(place) {
-  const taken = [];
   for (const segment of state.segments) {
-    let label = null;
-    if (segment.label) label = lineLabel(segment);
-    else if (segment.kind === "saved" && segment.level && !state.across) {
-      label = svg(
-        "text",
-        { class: "line-label saved-label" },
-        segment.count > 1 ? `${segment.count} values, ${bytesText(segment.bytes)}` : bytesText(segment.bytes),
-      );
-    }
-    if (!label) continue;
+    if (!segment.label) continue;
+    const label = lineLabel(segment);
     const [[x, y], [endX, endY]] = [segment.points[0], segment.points.at(-1)];
-    const share = segment.label && segment.weight !== undefined ? 0.74 : 0.5; // where lines fan out
+    const share = segment.weight !== undefined ? 0.74 : 0.5; // where lines fan out
     const spot = [x + share * (endX - x), y + share * (endY - y)];
-    const crowded = taken.some(([a, b]) => Math.abs(a - spot[0]) < 60 && Math.abs(b - spot[1]) < 13);
-    if (crowded && !segment.label) continue;
-    taken.push(spot);
+    placeLabel(segment, label, [spot[0], spot[1] - 3]);
+  }
+  for (const [segment, label, spot] of savedLabels()) placeLabel(segment, label, spot);
+
+  function placeLabel(segment, label, [x, y]) {
     place(
       `label ${segment.key} ${label.textContent}`,
       layers.labels,
       () => label,
       (made) => {
-        change(made, "x", Math.round(spot[0]));
-        change(made, "y", Math.round(spot[1]) - (segment.label ? 3 : 4));
+        change(made, "x", Math.round(x));
+        change(made, "y", Math.round(y));
       },
     );
   }

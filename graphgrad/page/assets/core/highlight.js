@@ -1,6 +1,6 @@
 /* Highlights the selected node, its heads, its tails or a path in the drawing. */
 
-import { canvas } from "./drawing.js";
+import { canvas, layers } from "./drawing.js";
 import { state, visibleKey } from "./state.js";
 
 /* Sets the classes that highlight the selection and its neighbours, and removes the others. */
@@ -27,18 +27,22 @@ export function markSelection() {
   canvas.classList.toggle("has-selection", Boolean(selected || path));
   canvas.classList.toggle("has-way", Boolean(path));
   const key = selectedKey();
+  const opened = markBundles(selected?.bundle);
   if (key) canvas.setAttribute("aria-activedescendant", `box-${key}`);
+  else if (opened) canvas.setAttribute("aria-activedescendant", opened);
   else canvas.removeAttribute("aria-activedescendant");
 }
 
 export function selectedKey() {
   const { selected } = state;
   if (!selected) return null;
+  if (selected.bundle) return null;
   if (selected.scope) return state.boxes.has(`s${selected.scope.id}`) ? `s${selected.scope.id}` : null;
   return visibleKey(selected.node.id);
 }
 
 function selectionLighter(selected, mark) {
+  if (selected.bundle) return bundleLighter(selected.bundle, mark);
   const key = selectedKey();
   mark(key, "selected");
   if (key) mark(`${key}δ`, "selected");
@@ -66,6 +70,29 @@ function selectionLighter(selected, mark) {
     if (segment.pairs.some(([value]) => value === own)) return segment.mirrored ? "lit-delta" : "lit-tail";
     return "";
   };
+}
+
+/* An open bundle: its line, the box of its values and that of the deltas that need them. */
+function bundleLighter(bundle, mark) {
+  const segment = state.segments.find(({ key }) => key === bundle.key);
+  if (segment) {
+    mark(segment.from, "is-head");
+    mark(`${segment.to}δ`, "is-tail");
+  }
+  return ({ key }) => (key === bundle.key ? "lit-delta" : "");
+}
+
+/* Shows at the text of each bundle whether it is open. Returns the id of the open one. */
+function markBundles(bundle) {
+  let opened = null;
+  for (const label of layers.labels.querySelectorAll("[data-bundle]")) {
+    const open = label.dataset.bundle === bundle?.key;
+    label.classList.toggle("open", open);
+    label.setAttribute("aria-expanded", String(open));
+    label.firstChild.textContent = open ? "▾ " : "▸ ";
+    if (open) opened = label.id;
+  }
+  return opened;
 }
 
 /* A way is a set of nodes: a line is on it where both its ends are. */

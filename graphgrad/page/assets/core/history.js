@@ -13,6 +13,9 @@ import { page } from "./model.js";
 import { floatsOf } from "./packed.js";
 import { state } from "./state.js";
 
+/* What the figures are called. */
+export const FIGURE_WORDS = { mean: "mean", std: "standard deviation", norm: "norm", minimum: "smallest", maximum: "largest", zeros: "share of zeros", non_finite: "not finite", update_ratio: "update ÷ weight" };
+
 let recorded = null;
 /* The number of the shown step; -1 for the last one, which is another one when the page is refreshed. */
 const keptStep = { step: -1 };

@@ -2,6 +2,7 @@
 the next box at the same height. */
 
 import { copyLink } from "./address.js";
+import { closeBundle, nextBundle } from "./bundle.js";
 import { fitView, moveTo, zoomBy } from "./camera.js";
 import { showDetails } from "./details.js";
 import { canvas } from "./drawing.js";
@@ -33,6 +34,7 @@ const KEYS = [
   ["p", "shortest way to the loss", () => showWay("shortest")],
   ["a", "all ways to the loss", () => showWay("all")],
   ["d", "from a node to its delta and back", () => toDelta()],
+  ["s", "saved values of the selected box, or of all: the next bundle", () => nextBundle()],
   ["v", "next view: mirror, forward, backward, updates", () => nextView()],
   ["0", "fit the picture to the window", () => fitView()],
   ["+", "closer", () => zoomBy(1.25)],
@@ -70,6 +72,7 @@ function escape() {
   if (state.path) return hideWay();
   if (document.getElementById("details").contains(document.activeElement)) return canvas.focus();
   if (state.focus) return leaveFocus();
+  if (state.selected?.bundle) return closeBundle();
   return selectNothing();
 }
 
@@ -80,7 +83,7 @@ function arrowKey(event) {
     if (scope) {
       toggleScope(scope.id);
       showDetails();
-    } else if (state.selected?.node) enterDetails();
+    } else if (state.selected) enterDetails();
     return true;
   }
   const across = state.across;

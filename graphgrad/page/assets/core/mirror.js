@@ -2,11 +2,13 @@
 
 import { PADDING, TITLE } from "./arrange.js";
 import { titleWidth } from "./boxes.js";
+import { bytesText, plural, svg } from "./elements.js";
 import { page } from "./model.js";
 import { state, visibleKey } from "./state.js";
 import { FORWARD } from "./structure.js";
 
-export const MIRROR_GAP = 110; // between the values and their mirrored half
+export const MIRROR_GAP = 124; // between the values and their mirrored half
+const LABEL_ROOM = 118; // for the text of a bundle
 
 /* The deltas at the right, mirrored, at the height of their values; below, where values flow right. */
 export function reflect(frames) {
@@ -112,6 +114,8 @@ function savedLines() {
     return {
       key: `saved ${from} ${to}`,
       kind: "saved",
+      from,
+      to,
       points,
       pairs,
       sideways: !state.across,
@@ -120,6 +124,48 @@ function savedLines() {
       count: values.size,
     };
   });
+}
+
+/* The text of a bundle of saved values, which opens it (bundle.js), where there is room for it: those that
+lead to the other half at one height first. Returns [segment, text, place]. */
+export function savedLabels() {
+  const taken = [];
+  const found = [];
+  const saved = state.segments.filter(({ kind }) => kind === "saved");
+  const boxes = [...state.boxes.values()].filter((box) => !box.open);
+  for (const segment of [...saved.filter(({ level }) => level), ...saved.filter(({ level }) => !level)]) {
+    const [[x, y], [endX, endY]] = [segment.points[0], segment.points.at(-1)];
+    const height = (y + endY) / 2;
+    const over = (box, at) => at + LABEL_ROOM / 2 > box.x && at - LABEL_ROOM / 2 < box.x + box.width && height + 4 > box.y && height - 16 < box.y + box.height;
+    let middle = (x + endX) / 2;
+    const blocking = boxes.filter((box) => over(box, middle));
+    if (segment.level && blocking.length) // beside the boxes that the line passes behind
+      middle = Math.min(endX - LABEL_ROOM / 2, Math.max(...blocking.map((box) => box.x + box.width)) + LABEL_ROOM / 2 + 4);
+    const crowded =
+      taken.some(([a, b]) => Math.abs(a - middle) < LABEL_ROOM && Math.abs(b - height) < 15) ||
+      boxes.some((box) => over(box, middle));
+    if (crowded || state.across) continue;
+    taken.push([middle, height]);
+    found.push([segment, savedLabel(segment), [middle, height - 4]]);
+  }
+  return found;
+}
+
+function savedLabel({ key, from, to, count, bytes }) {
+  const text = count > 1 ? `${plural(count, "value")}, ${bytesText(bytes)}` : bytesText(bytes);
+  return svg(
+    "text",
+    {
+      class: "line-label saved-label",
+      id: `bundle-${from}-${to}`,
+      role: "button",
+      "aria-expanded": "false",
+      "aria-label": `${plural(count, "saved value")}, ${bytesText(bytes)}`,
+      "data-bundle": key,
+    },
+    svg("tspan", { class: "chevron" }, "▸ "),
+    text,
+  );
 }
 
 function savedValues() {

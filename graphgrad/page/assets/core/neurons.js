@@ -41,13 +41,6 @@ function lastOf(scope) {
   return scope.slice(scope.lastIndexOf(".") + 1);
 }
 
-/* Whether two nodes are of neurons that are not connected, such as those of one layer. */
-export function areParallel(one, other) {
-  const [first, second] = [neuronOf(one), neuronOf(other)];
-  if (!first || !second || first === second) return false;
-  return !outputsOf().get(first).tails.some((id) => neuronOf(page.nodes[id].name) === second && feeds(page.nodes[id], second));
-}
-
 /* heads(h2) = {x1, x2, x3} and tails(h2) = {y1, y2, y3} of the neuron that a node or scope is of. */
 export function neuronFacts(name) {
   const own = neuronOf(name);

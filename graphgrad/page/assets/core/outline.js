@@ -114,7 +114,7 @@ function openRow(head, group, id, open) {
 export function updateOutline() {
   if (!outlineHost || document.getElementById("outline").hidden) return;
   for (const row of outlineHost.querySelectorAll("[aria-selected]")) row.removeAttribute("aria-selected");
-  const { selected } = state;
+  const selected = state.selected?.bundle ? null : state.selected;
   const target = selected?.node ?? null;
   const chain = selected ? scopeChain(selected.scope ? selected.scope.parent : target.scope) : [];
   for (const id of chain) {

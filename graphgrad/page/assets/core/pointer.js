@@ -1,5 +1,6 @@
 /* Handles mouse, touch and wheel on the drawing: moving, zooming, selecting. */
 
+import { bundleAt, toggleBundle } from "./bundle.js";
 import { camera, refit, setCamera, zoomBy } from "./camera.js";
 import { canvas } from "./drawing.js";
 import { page } from "./model.js";
@@ -72,6 +73,10 @@ function clickAt(target, event) {
   canvas.focus({ preventScroll: true });
   const inner = target.closest?.("[data-node]");
   if (inner) return selectNode(page.nodes[Number(inner.getAttribute("data-node"))], { move: false });
+  const label = target.closest?.("[data-bundle]");
+  if (label) return toggleBundle(label.getAttribute("data-bundle"));
+  const saved = target.closest?.(".box, .scope-title") ? null : bundleAt(event);
+  if (saved) return toggleBundle(saved.key);
   const group = target.closest?.("[data-key]");
   if (!group) return selectNothing();
   const box = state.boxes.get(group.getAttribute("data-key"));

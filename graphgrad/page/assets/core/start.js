@@ -1,6 +1,7 @@
 /* Starts the page: reads the data, builds the frame, connects the events, prepares printing. */
 
 import { isNewAddress, markAddress, readAddress } from "./address.js";
+import { openNamedBundle } from "./bundle.js";
 import { applyCamera, drawMinimap } from "./camera.js";
 import { applyColouring, setColouring } from "./colouring.js";
 import { showDetails } from "./details.js";
@@ -35,8 +36,10 @@ export function start() {
   if (page.views.includes(asked.view)) state.view = asked.view;
   showView();
   showDetails();
+  if (asked.colour === undefined && page.sections.effects) setColouring("effect");
   followAddress(asked, true);
   kept.complete();
+  if (asked.saved !== undefined) openNamedBundle(asked.saved, asked.for); // the scopes are open now
   resumeWave();
   listenToCanvas();
   listenToKeys();
@@ -82,7 +85,7 @@ function followAddress(asked, first = false) {
     const scope = page.scopes.find((item) => item.path === asked.scope);
     if (scope) goToScope(scope.id);
     else notify(`There is no scope called ${visible(shorten(asked.scope, 80))} in this graph.`);
-  }
+  } else if (asked.saved !== undefined && !first) openNamedBundle(asked.saved, asked.for);
   if (asked.tab) openTab(asked.tab);
 }
 

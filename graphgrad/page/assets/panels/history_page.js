@@ -15,9 +15,9 @@ import {
   visible,
 } from "../core/elements.js";
 import { listen } from "../core/events.js";
-import { recordedHistory, showStep, stepSlider } from "../core/history.js";
+import { FIGURE_WORDS, recordedHistory, showStep, stepSlider } from "../core/history.js";
 import { remember } from "../core/kept.js";
-import { areParallel } from "../core/neurons.js";
+import { page } from "../core/model.js";
 import { colourTable, logTicks, quantile, sharpCanvas, themeColour } from "../core/packed.js";
 
 const LEFT = 56;
@@ -25,7 +25,6 @@ const RIGHT = 12;
 const CHART = 190;
 const MOST_LINES = 6;
 
-const WORDS = { mean: "mean", std: "standard deviation", norm: "norm", minimum: "smallest", maximum: "largest", zeros: "share of zeros", non_finite: "not finite", update_ratio: "update ÷ weight" };
 const SIGNED = new Set(["mean", "minimum", "maximum"]);
 
 const remembered = { statistic: "norm", part: "delta", which: "values", chosen: [] };
@@ -66,7 +65,7 @@ function showHistory(host, context) {
   const over = element("div");
   const statistics = section.statistics.filter((name) => name !== "update_ratio");
   const statistic = element("select", { "aria-label": "statistic", change: () => { remembered.statistic = statistic.value; draw(); } },
-    statistics.map((name) => element("option", { value: name }, WORDS[name] ?? visible(name))));
+    statistics.map((name) => element("option", { value: name }, FIGURE_WORDS[name] ?? visible(name))));
   const part = element("select", { "aria-label": "of values or deltas", change: () => { remembered.part = part.value; draw(); } },
     element("option", { value: "delta" }, "of deltas δ"), element("option", { value: "value" }, "of values z"));
   const which = element("select", { "aria-label": "which nodes", change: () => { remembered.which = which.value; draw(); } },
@@ -96,7 +95,7 @@ function showHistory(host, context) {
     const kept = section.depth.filter((name) => which.value === "all" || isParameter.has(name) === (which.value === "parameters"));
     replaceChildren(flow, flowBlock({
       title: remembered.part === "delta" ? "Gradient flow by depth" : "Values by depth",
-      hint: `${WORDS[statistic.value] ?? statistic.value} of ${symbol}, first node to last; the band is the range over all steps, below it every step, first on top`,
+      hint: `${FIGURE_WORDS[statistic.value] ?? statistic.value} of ${symbol}, first node to last; the band is the range over all steps, below it every step, first on top`,
       names: kept.length ? kept : section.depth, series: (name) => history.series(shown(name), statistic.value), statistic: statistic.value, kind: remembered.part, width: host.clientWidth, discrete: which.value === "parameters",
     }));
     const parameters = section.parameters.filter((name) => history.series(name, "update_ratio"));
@@ -114,7 +113,7 @@ function showHistory(host, context) {
   /* A chart by depth for the shown step, and below it, on the same axis, a picture of all steps. */
   function flowBlock(plot) {
     const found = plot.names.map((name) => [name, plot.series(name)]).filter(([, series]) => series !== null);
-    if (!found.length) return element("section", { class: "flow" }, element("h3", {}, plot.title), element("p", { class: "from" }, "nothing of this was recorded"));
+    if (!found.length) return element("section", { class: "flow" }, element("h3", {}, plot.title), element("p", { class: "from" }, section.depth.length || !section.names.length ? "nothing of this was recorded" : "parts of values were recorded, such as heads: the tab Training draws them over the steps"));
     const names = found.map(([name]) => name);
     const series = found.map(([, numbers]) => numbers);
     const width = Math.max(320, plot.width - 40);
@@ -202,17 +201,25 @@ function depthChart(names, series, width, plot) {
   const dots = svg("g", { class: `dots of-${plot.kind}` });
   const cursor = svg("line", { class: "cursor", y1: 4, y2: bottom });
   picture.append(line, dots, cursor);
+  const joined = joinedPlaces(names);
   return {
     picture, range: linear ? null : range,
     mark: (place) => { cursor.setAttribute("x1", x(place)); cursor.setAttribute("x2", x(place)); },
     draw: (step) => {
       const points = series.map((numbers, place) => (Number.isFinite(numbers[step]) ? [x(place), level(numbers[step]), numbers[step]] : null));
-      let path = "";
-      points.forEach((point, place) => { if (point) path += `${place && points[place - 1] && !areParallel(names[place - 1], names[place]) ? "L" : "M"}${point[0].toFixed(1)} ${point[1].toFixed(1)}`; });
-      if (!plot.discrete) line.setAttribute("d", path);
+      const at = ([left, top]) => `${left.toFixed(1)} ${top.toFixed(1)}`;
+      const known = plot.discrete ? [] : joined.map((pair) => pair.map((place) => points[place])).filter(([from, to]) => from && to);
+      line.setAttribute("d", known.map(([from, to]) => `M${at(from)}L${at(to)}`).join(""));
       replaceChildren(dots, names.length > 160 && !plot.discrete ? [] : points.filter(Boolean).map(([cx, cy, number]) => svg("circle", { cx, cy, r: plot.discrete ? 3 : names.length > 80 ? 1.6 : 2.4, class: number === 0 ? "zero" : null })));
     },
   };
+}
+
+/* The places of names of which one follows the other in depth: a line leads from one to the other. */
+function joinedPlaces(names) {
+  const { depth, following } = page.sections.history;
+  const places = new Map(names.map((name, place) => [name, place]));
+  return following.map((pair) => pair.map((position) => places.get(depth[position]))).filter(([from, to]) => from !== undefined && to !== undefined);
 }
 
 /* From the smallest to the largest figure of all steps, for each node. */
@@ -306,7 +313,7 @@ function overTime(context, width, redraw, onStep) {
   const [chart, update] = timeChart(lines, Math.max(320, width - 40), 200);
   onStep(update);
   const legend = element("ul", { class: "series" }, lines.map((item, number) => element("li", {}, element("i", { class: `swatch s${number + 1}` }),
-    context.nodeLink(item.name, item.name), ` ${WORDS[item.statistic] ?? item.statistic} `,
+    context.nodeLink(item.name, item.name), ` ${FIGURE_WORDS[item.statistic] ?? item.statistic} `,
     element("button", { type: "button", class: "drop", "aria-label": `drop ${item.name}`, click: () => {
       remembered.chosen = remembered.chosen.filter((key) => key !== `${item.name}\n${item.statistic}`);
       redraw();
