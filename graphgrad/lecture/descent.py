@@ -98,7 +98,7 @@ def _surface(eta: float) -> Scene:
     graph = derive(Graph({"loss": half_squared_error(z, truth, name="loss")}), "loss")
     step = graph.with_outputs({"loss": graph["loss"]}, {w: w - eta * graph.delta("w")})
     feeds = {"x": _X, "truth": _TRUTH}
-    states, _ = run_steps(step, {"w": np.array([-3.0, -2.0])}, feeds, _STEPS)
+    states, found = run_steps(step, {"w": np.array([-3.0, -2.0])}, feeds, _STEPS)
     # all points of the surface are one batch: a weight of its own for each
     grid = np.stack(np.meshgrid(_SURFACE, _SURFACE), -1).reshape(-1, 2)
     losses = surface_losses(grid)
@@ -117,6 +117,11 @@ def _surface(eta: float) -> Scene:
     scene.line(*inside, role="delta", width=2.0)
     for x_place, y_place in inside:
         scene.add(Circle(x_place, y_place, 2.5, "delta", "delta", 1.0))
+    if points[0] in inside:
+        scene.add(Circle(*points[0], 6, "delta", "paper", 1.0))
+        scene.text(size + 14, 64, "the circle is where it begins", 12.5, "delta", "start")
+    ends = f"L = {shown(found[0])} at first, {shown(found[-1])} after {_STEPS} steps"
+    scene.text(size + 14, 86, ends, 12.5, "ink", "start")
     scene.text(size / 2, size + 14, "w₁ from −4 to 4", 12, "muted")
     scene.text(-8, 8, "w₂", 12, "muted", "end")
     scene.text(size + 14, 20, "strong colour: a large loss L", 12.5, "value", "start")

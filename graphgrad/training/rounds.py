@@ -21,7 +21,6 @@ from graphgrad.training.local_steps import (
 )
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.team import (
-    END,
     NEXT,
     Arrays,
     Team,
@@ -97,8 +96,10 @@ class Rounds(Team):
         done = 0
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
-            if word == END:
+            if self._ends(run, word):
                 return done
+            if not word.isdigit():
+                continue
             self._begin(run.state)
             for number in range(int(word), int(word) + self._length):
                 self._computed(run.state, run.task.feeds(number))
@@ -129,7 +130,9 @@ def team_for(run: OpenRun, communicator: Communicator) -> Team:
 
 def need_team(run: OpenRun, size: int) -> None:
     """Raises ConfigurationError or DeclarationError for what the ranks of a run cannot do."""
+    if size < 1:
+        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
     if run.settings.local_steps > 1:
         need_rounds(run, size)
-    else:
+    elif size > 1:
         need_ranks(run, size)
