@@ -332,7 +332,7 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             raise ConfigurationError(
                 f"the model {model.short_name} reads no "
                 f"{'file' if name == 'text' else 'lines'} of text",
-                fix=f"leave {_option(name)} out",
+                fix=f"leave {_option(name)} out" + _instead(model.settings),
             )
     assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
     return create_run(model, with_assignments(model.settings, assignments), arguments.run)
@@ -358,6 +358,13 @@ def _assignments(arguments: argparse.Namespace) -> list[str]:
     """
     files = [f"{key}={Path(path).absolute()}" for key in FILES if (path := getattr(arguments, key))]
     return [*arguments.set, *_recording(arguments), *files]
+
+
+def _instead(settings: object) -> str:
+    """The options that give this model its text, where it reads any."""
+    if hasattr(settings, "source"):
+        return ", or give two aligned files: --source FILE --target FILE"
+    return ", or give --text FILE" if hasattr(settings, "text") else ""
 
 
 def _option(name: str) -> str:
