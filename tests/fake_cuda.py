@@ -20,7 +20,7 @@ from weakref import WeakSet, finalize
 import numpy as np
 from cpu_backend import Operation, Range
 
-NAMES = ("work", "copies")
+NAMES = ("work", "copies", *(f"exchanges {number}" for number in range(1, 9)))
 """The streams of a device in the order in which it makes them."""
 UNIT = 512
 """CuPy's pool lends multiples of so many bytes."""

@@ -32,6 +32,7 @@ from fake_cuda import (
     Stream,
     get_elapsed_time,
 )
+from fake_nccl import FakeNccl
 from fake_products import Memory as Known
 
 from graphgrad.backends import choice
@@ -219,6 +220,7 @@ class FakeCupy(ModuleType):
             get_elapsed_time=get_elapsed_time,
             alloc=self._alloc,
             alloc_pinned_memory=self._alloc_pinned_memory,
+            nccl=FakeNccl(driver, {}),
             memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
             runtime=SimpleNamespace(
                 CUDARuntimeError=CUDARuntimeError,
@@ -245,6 +247,23 @@ class FakeCupy(ModuleType):
     def asarray(self, a: np.ndarray, dtype: Any = None) -> NdArray:
         made = NdArray(a.shape, dtype or a.dtype, self._alloc(a.nbytes))
         made.set(a)
+        return made
+
+    def empty(self, shape: Any, dtype: Any = float) -> NdArray:
+        sizes = (shape,) if isinstance(shape, int) else shape
+        size = int(np.prod(sizes)) * np.dtype(dtype).itemsize
+        return NdArray(sizes, dtype, self._alloc(size))
+
+    def zeros(self, shape: Any, dtype: Any = float) -> NdArray:
+        made = self.empty(shape, dtype)
+        made.fill(0)
+        return made
+
+    def ascontiguousarray(self, a: NdArray, dtype: Any = None) -> NdArray:
+        if a.flags.c_contiguous:
+            return a
+        made = self.empty(a.shape, a.dtype)
+        np.copyto(_plain(made), _plain(a))
         return made
 
     def _alloc(self, size: int) -> MemoryPointer:

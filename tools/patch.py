@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from graphgrad.backprop import derive
 from graphgrad.data.vocabulary import PAD
 from graphgrad.errors import ConfigurationError, UnknownNameError
+from graphgrad.files import write_atomically
 from graphgrad.formats import render
 from graphgrad.graph import Graph
 from graphgrad.interpret import NamedArray, activation_patching, attribution
 from graphgrad.interpret.attribution import Attribution
+from graphgrad.page import build_page
+from graphgrad.page.section_effects import effects_section
+from graphgrad.passes import sizes_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import effects_of
 from graphgrad.strict_json import format_json
@@ -41,6 +46,7 @@ place of its own. The answer is the model's own to the clean text, unless --targ
 """
 _LIMIT = 20
 _AS_TEXT = 60
+_PAGE, _TREE = ".html", ".txt"
 
 
 OPTIONS = (
@@ -66,7 +72,12 @@ OPTIONS = (
     ),
     Option("--exact", action="store_true", help="patch each shown value in a run of its own, too"),
     Option("--limit", type=int, metavar="N", default=_LIMIT, help="the N largest (%(default)s)"),
-    Option("--output", "-o", metavar="FILE", help="draw the effects on the graph: svg, png, …"),
+    Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="draw the effects on the graph: svg, png, pdf, or a page, html",
+    ),
     OneOf(
         Option("--json", action="store_true", help="print one JSON object"),
         Option("--csv", action="store_true", help="print comma-separated values with all digits"),
@@ -110,6 +121,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Computes the effects, prints the largest, and draws them if a file is given."""
     if arguments.limit < 1:
         raise ConfigurationError(f"--limit {arguments.limit} shows nothing", fix="--limit 20")
+    if Path(arguments.output or "").suffix.lower() == _TREE:
+        raise ConfigurationError(
+            "a tree as text has no place for effects", fix="leave --output out, or -o effects.svg"
+        )
     opened = run_of(arguments.run, model_file=arguments.model_file, checkpoint=arguments.checkpoint)
     inputs = _inputs(opened, arguments)
     patterns = arguments.node or ["*"]
@@ -258,6 +273,13 @@ def _draw(arguments: argparse.Namespace, inputs: _Inputs, found: Attribution) ->
     )
     path = Path(arguments.output)
     graph = inputs.graph.with_outputs({"loss": inputs.graph["loss"]}, {})
-    view = View(deltas="none", parameters="inside", fold=False)
-    content = render(graph, path, view, annotations=effects_of(effects, caption))
+    if path.suffix.lower() == _PAGE:
+        sections = {"effects": effects_section(effects, caption)}
+        graph = derive(graph, "loss")
+        sizes = sizes_of(graph, inputs.corrupt)
+        content = build_page(graph, title="effects", sections=sections, sizes=sizes).encode()
+        write_atomically(path, content)
+    else:
+        view = View(deltas="none", parameters="inside", fold=False)
+        content = render(graph, path, view, annotations=effects_of(effects, caption))
     say(f"written {arguments.output} ({len(content):,} bytes)")

@@ -18,16 +18,27 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from graphgrad.backends import devices_of_ranks
 from graphgrad.errors import ConfigurationError, GraphgradError
 from graphgrad.loops.threads import usable_cores
 from graphgrad.models import BUILTIN
-from graphgrad.ranks import Communicator, Link, Lone, Mpi, Shared, create, over, ranks_of_mpi
+from graphgrad.ranks import (
+    Communicator,
+    Link,
+    Lone,
+    Mpi,
+    Shared,
+    create,
+    over,
+    place_on_machine,
+    ranks_of_mpi,
+)
 from graphgrad.training.rounds import need_team, team_for
 from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.team import Team
@@ -39,6 +50,7 @@ RANKS_LOST = 75
 DIRECT = Link()
 """Ranks that are connected as they are."""
 TeamOfRun = Callable[[OpenRun], contextlib.AbstractContextManager[Team | None]]
+DEVICES = "CUDA_VISIBLE_DEVICES"
 LATEST = 20.0
 """Seconds in which a rank that was told to end does so."""
 
@@ -56,17 +68,25 @@ def team_of(
         yield team_for(run, Lone()) if run.settings.local_steps > 1 else None
         return
     module = "graphgrad.tools.ranks"
+    devices = devices_of_ranks(size) if run.settings.backend == "cupy" else ()
     with (
-        started(module, size, time_limit, run.folder.path) as leader,
+        started(module, size, time_limit, run.folder.path, devices) as leader,
         leading(run, leader, link) as team,
     ):
         yield team
 
 
 @contextlib.contextmanager
-def started(module: str, size: int, time_limit: float, logs: Path | None) -> Iterator[Shared]:
+def started(
+    module: str,
+    size: int,
+    time_limit: float,
+    logs: Path | None,
+    devices: Sequence[str] = (),
+) -> Iterator[Shared]:
     """The first of some ranks of this machine: the others run a module, and are waited for at the
-    end of the block. What they write is in the folder `logs`, if there is one."""
+    end of the block. What they write is in the folder `logs`, if there is one. Each rank but the
+    first, whose device is the current one, sees its own of the `devices`."""
     memory = create(size)
     cores = max(1, usable_cores() // size)
     followers: list[subprocess.Popen[bytes]] = []
@@ -74,7 +94,8 @@ def started(module: str, size: int, time_limit: float, logs: Path | None) -> Ite
         for rank in range(1, size):
             words = [module, str(memory), str(rank), str(size), str(cores)]
             log = Path(os.devnull) if logs is None else logs / f"rank-{rank}.log"
-            followers.append(_start(words, cores, log))
+            device = {DEVICES: devices[rank]} if devices else {}
+            followers.append(_start(words, cores, log, device))
         leader = Shared(
             memory, 0, size, time_limit, lambda rank: followers[rank - 1].poll() is None, cores
         )
@@ -116,8 +137,10 @@ def told(communicator: Communicator) -> Iterator[None]:
         raise
 
 
-def _start(words: Sequence[str], cores: int, log_file: Path) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
+def _start(
+    words: Sequence[str], cores: int, log_file: Path, device: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **device}
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         environment[name] = str(cores)
     with open(log_file, "ab") as log:
@@ -185,7 +208,16 @@ def of_mpiexec(asked: int, time_limit: float) -> Mpi | None:
             f"mpiexec has started {size} ranks, and --ranks asks for {asked} more processes",
             fix="leave --ranks out",
         )
+    _choose_device(place_on_machine())
     return Mpi(time_limit, usable_cores())
+
+
+def _choose_device(place: int) -> None:
+    """Lets this process see one device, the `place`-th of those that it saw: where ranks use
+    devices, each has its own. Where there is none for it, CuPy or NCCL says so."""
+    names = [name.strip() for name in os.environ.get(DEVICES, "").split(",") if name.strip()]
+    if not names or place < len(names):
+        os.environ[DEVICES] = names[place] if names else str(place)
 
 
 def main(words: Sequence[str]) -> int:

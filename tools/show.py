@@ -105,7 +105,7 @@ def _list() -> None:
 def _request(topic: Topic, arguments: argparse.Namespace) -> Request:
     words = list(arguments.words)
     opened = None
-    if words and topic.run and (topic.needs_run or is_run(words[0])):
+    if words and topic.run and (not topic.text or is_run(words[0])):
         opened = run_of(
             words.pop(0), model_file=arguments.model_file, checkpoint=arguments.checkpoint
         )
@@ -117,11 +117,11 @@ def _request(topic: Topic, arguments: argparse.Namespace) -> Request:
         raise ConfigurationError("--model names the model of a run, and there is no run")
     if words and arguments.text is not None:
         raise ConfigurationError("the text is given twice", fix="leave --text out")
-    if words and not (topic.text or topic.run):
+    if words and not topic.takes_text:
         raise ConfigurationError(
             f"{topic.name} takes no text: {words[0]!r:.60}", fix=f"graphgrad show {topic.name}"
         )
-    if arguments.text is not None and not (topic.text or topic.run):
+    if arguments.text is not None and not topic.takes_text:
         raise ConfigurationError(f"{topic.name} takes no text", fix="leave --text out")
     text = arguments.text if arguments.text is not None else " ".join(words)
     default = "" if opened else topic.text

@@ -12,6 +12,7 @@ cupy: the backend of CUDA devices
 from graphgrad.backends.choice import (
     Backend,
     backend_called,
+    devices_of_ranks,
     joined,
     need_backend,
     read_only,
@@ -31,6 +32,7 @@ __all__ = [
     "Started",
     "Workspaces",
     "backend_called",
+    "devices_of_ranks",
     "joined",
     "lower",
     "need_backend",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Protocol
@@ -19,11 +20,11 @@ from graphgrad.backends.program import Program
 from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.room import Room
 from graphgrad.backends.workspaces import Workspaces
-from graphgrad.errors import ConfigurationError
+from graphgrad.errors import EnvironmentLimitError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
 from graphgrad.plan import Plan
-from graphgrad.ranks import Beside, Communicator
+from graphgrad.ranks import Beside, Communicator, Lone
 from graphgrad.schedule import Schedule
 
 State = Mapping[str, np.ndarray]
@@ -78,8 +79,12 @@ class DeviceBackend:
 
     unchecked = 0
 
-    def __init__(self, memory: SharedMemory) -> None:
+    def __init__(self, memory: SharedMemory, communicator: Communicator | None = None) -> None:
         self.memory, self._staging = memory, Staging(memory)
+        ranks = communicator or Lone()
+        lone = isinstance(ranks, Lone)
+        self._exchanges = None if lone else memory.device.exchanges(ranks)
+        self._size = ranks.size
         self._lowered: tuple[Plan, DeviceProgram] | None = None
         """The plan that was looked at last: it is measured before it is lowered."""
 
@@ -96,10 +101,10 @@ class DeviceBackend:
             return join_products(schedule, groups, self.memory.device.takes)
 
     def lower(self, plan: Plan) -> Program:
-        need_ranks(plan, 1)
+        need_ranks(plan, self._size)
         with self.memory.lock:
             lowered, self._lowered = self._program(plan), None
-        return DeviceProgramOfPlan(plan, self.memory, self._staging, lowered)
+        return DeviceProgramOfPlan(plan, self.memory, self._staging, lowered, self._exchanges)
 
     def placed(self, state: State) -> State:
         if isinstance(state, ResidentState) and state.device is self.memory.device:
@@ -135,16 +140,26 @@ def backend_called(name: str, communicator: Communicator | None = None) -> Backe
     """The backend of a name out of `BACKENDS`, for one of several ranks where they have a
     `communicator`.
 
-    Raises EnvironmentLimitError if this machine lacks what it needs, ConfigurationError where ranks
-    use a device.
+    Raises EnvironmentLimitError if this machine lacks what it needs.
     """
     if name != "cupy":
         return NumpyBackend(communicator)
-    if communicator is not None and communicator.size > 1:
-        raise ConfigurationError(
-            "several ranks train on processors only, so far", fix="backend numpy, or one rank"
+    return DeviceBackend(device_memory(), communicator)
+
+
+def devices_of_ranks(ranks: int) -> list[str]:
+    """For each rank of this machine the device that it has to itself, as CUDA_VISIBLE_DEVICES names
+    it. Raises EnvironmentLimitError if there are too few."""
+    count = device_memory().device.count
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in visible.split(",")] if visible else map(str, range(count))
+    found = list(names)[:count]
+    if len(found) < ranks:
+        raise EnvironmentLimitError(
+            f"{ranks} ranks need a device each, and this machine shows {len(found)}",
+            fix=f"--ranks {len(found)}, or --backend numpy",
         )
-    return DeviceBackend(device_memory())
+    return found[:ranks]
 
 
 def read_only(state: State) -> State:

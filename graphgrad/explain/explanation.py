@@ -30,7 +30,7 @@ from graphgrad.explain.closed_form import ClosedForm, closed_forms
 from graphgrad.explain.derivation import STEPS, DeltaStep, Derivation, Term, find_derivation
 from graphgrad.explain.expression import Writer
 from graphgrad.explain.neurons import neuron_of
-from graphgrad.explain.rule_explanations import reason
+from graphgrad.explain.rule_explanations import note_of, reason
 from graphgrad.graph import Graph, Node
 from graphgrad.ops import add, multiply, subtract
 from graphgrad.ops.custom import ReplacedDelta
@@ -119,6 +119,8 @@ class Explanation:
     verdict: Verdict
     neuron: str = ""
     """heads(u) and tails(u) of the neuron that the node belongs to, if there is one."""
+    note: str = ""
+    """What the symbols of the formula stand for, where the formula does not say it."""
 
     @property
     def agrees(self) -> bool:
@@ -201,6 +203,7 @@ def explain(
         lines,
         verdict,
         str(neuron_of(derived, chosen) or ""),
+        note_of(chosen.operation),
     )
 
 

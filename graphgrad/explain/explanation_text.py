@@ -66,6 +66,8 @@ def _head(explanation: Explanation) -> Iterator[Row]:
         short = explanation.steps[0].node if explanation.steps else name
         yield (("", "text"),)
         yield ((f"    {short} = {explanation.value}", "formula"),)
+    if explanation.note:
+        yield ((f"    with {explanation.note}", "text"),)
     if explanation.neuron:
         yield ((f"    {explanation.neuron}", "formula"),)
     scope = (

@@ -89,6 +89,17 @@ REASONS: dict[object, str] = {
 }
 
 
+NOTES: dict[Operation, str] = {
+    standardise: "μ = 1/n Σ x, σ² = 1/n Σ (x - μ)²: the lecture's slide leaves out the 1/n of σ²",
+}
+"""What the symbols of a formula stand for, where the formula does not say it."""
+
+
+def note_of(operation: Operation) -> str:
+    """The note to the formula of an operation; empty if it has none."""
+    return NOTES.get(operation, "")
+
+
 def reason(operation: Operation) -> str:
     """The sentence for an operation; empty if it has none."""
     return REASONS.get(operation, "")

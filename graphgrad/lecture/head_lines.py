@@ -1,6 +1,7 @@
 """The lecture's picture of "it": lines from a word to those that it attends to, heads as colours.
 
-The width and opacity of a line are the weight. A second set of lines, dashed, shows the deltas of
+The width of a line is the weight; its opacity grows with its share of the largest one that is
+drawn, so that even weights are seen. A second set of lines, dashed, shows the deltas of
 the scores: where the loss would change most.
 """
 
@@ -62,6 +63,7 @@ def _lines(
     whose = "each word" if word is None else f"{queries[word]!r}"
     _legend(scene, heads, f"{title}: from {whose}")
     rows = range(len(queries)) if word is None else (word,)
+    largest = float(strengths[list(heads)][:, list(rows)].max()) or 1.0
     for number, head in enumerate(heads):
         shift = (number - (len(heads) - 1) / 2) * min(2.4, 14 / len(heads))
         for row in rows:
@@ -73,7 +75,7 @@ def _lines(
                         (right - 4, _STEP * column + 9 + shift),
                         role=HEADS[head % len(HEADS)],
                         width=0.6 + 3.4 * strength,
-                        strength=0.15 + 0.8 * strength,
+                        strength=0.15 + 0.8 * (strength / largest) ** 0.5,
                         dashed=title != "weights",
                     )
     for row, token in enumerate(queries):

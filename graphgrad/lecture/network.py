@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from graphgrad.backprop import derive
-from graphgrad.graph import Graph, Node, input, parameter
+from graphgrad.errors import ConfigurationError
+from graphgrad.graph import Graph, Node
 from graphgrad.lecture.blocks import Formula, Lesson, Picture, Prose, Table, shown, signed
-from graphgrad.lecture.charts import Curve, curves, weight_label
+from graphgrad.lecture.charts import weight_label
 from graphgrad.lecture.neuron import PHI
 from graphgrad.lecture.notation import Notation
 from graphgrad.lecture.request import Request
-from graphgrad.lecture.scene import Box, Circle, Role, Scene, Text, words
-from graphgrad.lecture.values import State, computed, drawn_state, run_steps
+from graphgrad.lecture.scene import Circle, Role, Scene, Text, words
+from graphgrad.lecture.values import State, computed, drawn_state
 from graphgrad.models.feedforward import NUMBERS, Settings, neurons
-from graphgrad.ops import expand_dims, half_squared_error, multiply, sigmoid, sum
+from graphgrad.ops import multiply
+from graphgrad.training.runs import OpenRun
 
-NETWORK = {"x": "1, 0.5, −1", "truth": "0, 1, 0", "phi": "sigmoid", "seed": "1"}
-UPDATE = {**NETWORK, "eta": "0.5", "steps": "40"}
+NETWORK = {"x": "1, 0.5, −1", "truth": "0, 1, 0", "phi": "sigmoid", "seed": "1", "example": "0"}
 LAYERS = ("x", "h", "y")
 SCOPES = {"h": "hidden", "y": "output"}
 _ACROSS, _DOWN = 500.0, 170.0
@@ -82,7 +81,7 @@ def worked(graph: Graph, state: State, x: tuple[float, ...], truth: tuple[float,
         asked |= {f"a {name}": f"{scope}.a", f"z {name}": f"{scope}.z"}
         asked[f"delta {name}"] = graph.delta(f"{scope}.a")
     asked |= {f"slope {name[2:]}": graph.delta(name) for name in graph.parameters}
-    values = computed(graph, asked, state, **_feeds(x, truth))
+    values = computed(graph, asked, state, **feeds_of(x, truth))
     found = {name: float(value.sum()) for name, value in values.items()}
 
     def part(what: str) -> dict[str, float]:
@@ -100,17 +99,66 @@ def worked(graph: Graph, state: State, x: tuple[float, ...], truth: tuple[float,
     )
 
 
-def _subject(request: Request) -> tuple[Graph, State, Worked]:
+def feeds_of(x: tuple[float, ...], truth: tuple[float, ...]) -> dict[str, list[float]]:
+    """The inputs of the network for one example."""
+    return {
+        **{f"x{n}": [x[n - 1]] for n in NUMBERS},
+        **{f"truth.y{n}": [truth[n - 1]] for n in NUMBERS},
+    }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with its weights and one example."""
+
+    graph: Graph
+    state: State
+    x: tuple[float, ...]
+    truth: tuple[float, ...]
+    told: str = ""
+    """Which run and which example it is of."""
+
+    def worked(self) -> Worked:
+        """All its values."""
+        return worked(self.graph, self.state, self.x, self.truth)
+
+
+def subject_of(request: Request) -> Subject:
+    """The network of a run, with an example of its next batch; else one drawn from a seed."""
+    if request.run is not None:
+        return _of_run(request, request.run)
     graph = network_graph(request.word("phi", PHI))
     state = drawn_state(graph, request.whole("seed", 0, 10**6))
-    x, truth = request.numbers("x", 3), request.numbers("truth", 3)
-    return graph, state, worked(graph, state, x, truth)
+    return Subject(graph, state, request.numbers("x", 3), request.numbers("truth", 3))
+
+
+def _of_run(request: Request, run: OpenRun) -> Subject:
+    """Raises ConfigurationError if the run is not of the lecture's network."""
+    graph = run.task.graph
+    if not set(network_graph("tanh").parameters) <= set(graph.parameters):
+        raise ConfigurationError(
+            f"the model {run.model.short_name} is not the network of 3-3-3 neurons",
+            fix="graphgrad train feedforward",
+        )
+    for name in ("x", "truth", "phi", "seed"):
+        if request.options[name] != NETWORK[name]:
+            raise ConfigurationError(
+                f"{name} is that of the run", fix="leave RUN out, or choose --set example=…"
+            )
+    batch = run.task.feeds(run.next_batch)
+    example = request.whole("example", 0, len(batch["x1"]) - 1)
+    x, truth = (
+        tuple(float(batch[f"{name}{n}"][example]) for n in NUMBERS) for name in ("x", "truth.y")
+    )
+    state = {name: run.state[name] for name in graph.parameters}
+    told = f"{run.folder.path.name} after step {run.step}, example {example} of its next batch."
+    return Subject(derive(graph, "loss"), state, x, truth, told)
 
 
 def network_lesson(request: Request) -> Lesson:
     """heads, tails, a, z, w and δ of every neuron, with the sums of one of them written out."""
-    graph, _, found = _subject(request)
-    near = heads_and_tails(graph)
+    subject = subject_of(request)
+    found, near = subject.worked(), heads_and_tails(subject.graph)
     rows = [
         [
             name,
@@ -131,6 +179,7 @@ def network_lesson(request: Request) -> Lesson:
     return Lesson(
         "The network of 3-3-3 neurons",
         (
+            *([Prose(subject.told)] if subject.told else []),
             Prose(
                 Notation(
                     "heads(u) are the neurons that u gets its inputs from, tails(u) those that use "
@@ -227,129 +276,3 @@ def _weight(
     )
     text = f"w_{{{pair.replace('->', '→')}}} = {shown(weight, 2)}"
     weight_label(scene, head, tail, 70, text)
-
-
-# ---------------------------------------------------------------- one step
-
-
-def update_lesson(request: Request) -> Lesson:
-    """The half squared error, one step of gradient descent with its numbers, and the descent."""
-    graph, state, found = _subject(request)
-    eta, steps = request.number("eta"), request.whole("steps", 1, 1000)
-    x, truth = request.numbers("x", 3), request.numbers("truth", 3)
-    after, losses = descent(graph, state, x, truth, eta, steps)
-    terms = " + ".join(f"({shown(found.z[k])} − {shown(t)})²" for k, t in found.truth.items())
-    return Lesson(
-        "The loss, and one step of gradient descent",
-        (
-            Formula(
-                (
-                    "L(θ) = ½ Σ (z − ŷ)²        θ̂ = arg min L(θ)",
-                    f"L = ½ ({terms}) = {shown(found.loss)}",
-                    "w_{h→t} ← w_{h→t} − η ∂L/∂w_{h→t},    ∂L/∂w_{h→t} = δ_t z_h",
-                )
-            ),
-            _step_table(found, after, eta),
-            Prose(
-                f"After one step L = {shown(losses[1])}, after {steps} steps {shown(losses[-1])}."
-            ),
-            Picture("The descent", _losses(losses)),
-            Picture("The descent over two weights of one neuron", _surface(eta)),
-        ),
-    )
-
-
-def _step_table(found: Worked, after: dict[str, float], eta: float) -> Table:
-    """Every weight before and after the step, with the product that is subtracted."""
-    rows = []
-    for pair, old in found.w.items():
-        head, tail = pair.split("->")
-        product = f"{signed(found.delta[tail])} · {signed(found.z[head])}"
-        name = Notation(f"w_{{{head}→{tail}}}")
-        rows.append([name, shown(old), product, shown(found.slope[pair]), shown(after[pair])])
-    headings = ("w", "before", Notation("δ_t · z_h"), "∂L/∂w", f"after (η = {shown(eta)})")
-    return Table(headings, rows, "This step's numbers")
-
-
-def _losses(losses: list[float]) -> Scene:
-    """The loss over the steps."""
-    scene, across = Scene(), np.arange(len(losses))
-    lines: list[Curve] = [("L", np.array(losses), "value", False)]
-    curves(scene, 40, 0, (420, 190), "The loss L over the steps", across, lines, ("step", ""))
-    return scene
-
-
-def descent(
-    graph: Graph,
-    state: State,
-    x: tuple[float, ...],
-    truth: tuple[float, ...],
-    eta: float,
-    steps: int,
-) -> tuple[dict[str, float], list[float]]:
-    """The weights after one step, and the loss before each step and after the last one."""
-    updates = {w: w - eta * graph.delta(w) for w in graph.parameters.values()}
-    step = graph.with_outputs({"loss": graph["loss"]}, updates)
-    states, losses = run_steps(step, state, _feeds(x, truth), steps)
-    return {name[2:]: float(value) for name, value in states[1].items()}, losses
-
-
-def _feeds(x: tuple[float, ...], truth: tuple[float, ...]) -> dict[str, list[float]]:
-    return {
-        **{f"x{n}": [x[n - 1]] for n in NUMBERS},
-        **{f"truth.y{n}": [truth[n - 1]] for n in NUMBERS},
-    }
-
-
-# ---------------------------------------------------------------- the surface of a loss
-
-_SURFACE = np.linspace(-4, 4, 33)
-_X = np.array([[1.0, 0.5], [-0.5, 1.0], [-1.0, -1.0], [0.5, -1.0]])
-_TRUTH = np.array([1.0, 1.0, 0.0, 0.0])
-_PIXELS = 10.0
-_STEPS = 60
-
-
-def _surface(eta: float) -> Scene:
-    """The loss of one sigmoid neuron over its two weights, and the way of gradient descent."""
-    x, truth = input("x", ("batch", 2), "float64"), input("truth", "batch", "float64")
-    w = parameter("w", 2, dtype="float64")
-    z = sigmoid(sum(multiply(x, w), -1, name="a"), name="z")
-    graph = derive(Graph({"loss": half_squared_error(z, truth, name="loss")}), "loss")
-    step = graph.with_outputs({"loss": graph["loss"]}, {w: w - eta * graph.delta("w")})
-    feeds = {"x": _X, "truth": _TRUTH}
-    states, _ = run_steps(step, {"w": np.array([-3.0, -2.0])}, feeds, _STEPS)
-    # all points of the surface are one batch: a weight of its own for each
-    grid = np.stack(np.meshgrid(_SURFACE, _SURFACE), -1).reshape(-1, 2)
-    losses = surface_losses(grid)
-    scene, size = Scene(), _PIXELS * len(_SURFACE)
-    for number, loss in enumerate(losses):
-        row, column = divmod(number, len(_SURFACE))
-        across, down = _PIXELS * column, size - _PIXELS * (row + 1)
-        scene.add(Box(across, down, _PIXELS, _PIXELS, None, "value", loss / losses.max()))
-
-    def place(point: np.ndarray) -> tuple[float, float]:
-        first, second = (point - _SURFACE[0]) / (_SURFACE[-1] - _SURFACE[0]) * (size - _PIXELS)
-        return float(first) + _PIXELS / 2, size - _PIXELS / 2 - float(second)
-
-    points = [place(state["w"]) for state in states]
-    inside = [(x, y) for x, y in points if 0 <= x <= size and 0 <= y <= size]
-    scene.line(*inside, role="delta", width=2.0)
-    for x_place, y_place in inside:
-        scene.add(Circle(x_place, y_place, 2.5, "delta", "delta", 1.0))
-    scene.text(size / 2, size + 14, "w₁ from −4 to 4", 12, "muted")
-    scene.text(-8, 8, "w₂", 12, "muted", "end")
-    scene.text(size + 14, 20, "strong colour: a large loss L", 12.5, "value", "start")
-    scene.text(size + 14, 42, "w ← w − η ∂L/∂w, step by step", 12.5, "delta", "start")
-    return scene
-
-
-def surface_losses(grid: np.ndarray) -> np.ndarray:
-    """The loss of the neuron at every row [w₁, w₂]."""
-    x = input("x", (len(_X), 2), "float64")
-    truth, w = input("truth", len(_X), "float64"), input("w", (len(grid), 1, 2), "float64")
-    z = sigmoid(sum(multiply(expand_dims(x, 0), w), -1), name="z")
-    difference = z - truth
-    graph = Graph({"loss": multiply(sum(multiply(difference, difference), -1), 0.5, name="loss")})
-    found = computed(graph, {"loss": "loss"}, {}, x=_X, truth=_TRUTH, w=grid[:, None])
-    return found["loss"]

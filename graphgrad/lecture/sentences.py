@@ -13,6 +13,7 @@ from graphgrad.figures.attention import attention_values, by_example, find_atten
 from graphgrad.figures.token_labels import token_labels, tokens_text
 from graphgrad.lecture.blocks import Prose
 from graphgrad.text import printable
+from graphgrad.training.masking import MASK
 from graphgrad.training.prompts import Prompts
 from graphgrad.training.runs import OpenRun
 
@@ -75,12 +76,11 @@ def _tokens(run: OpenRun, feeds: dict[str, np.ndarray], name: str | None) -> tup
 def unknown_words(prompts: Prompts, text: str, answer: str) -> list[Prose]:
     """A paragraph about the words of a text that the model reads as `<unk>`, if there are any."""
     name = "source" if "source" in prompts.graph.inputs else "ids"
-    found = []
+    found: list[str] = []
     if UNK in prompts.feeds([text], answer)[name]:
-        for word in dict.fromkeys(text.split()):
-            alone = word if name == "source" or "[MASK]" not in text else f"{word} [MASK]"
-            if UNK in prompts.feeds([alone], answer)[name]:
-                found.append(word)
+        gaps = f" {MASK}" * text.count(MASK)  # so that the answer fits the word alone, too
+        words = dict.fromkeys(text.replace(MASK, " ").split())
+        found = [word for word in words if UNK in prompts.feeds([word + gaps], answer)[name]]
     if not found:
         return []
     named = ", ".join(repr(printable(word, 40)) for word in found)

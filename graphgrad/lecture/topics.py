@@ -10,6 +10,7 @@ from graphgrad.lecture import (
     architecture,
     attention,
     decoding,
+    descent,
     encoder,
     heads,
     lookup,
@@ -37,6 +38,11 @@ class Topic:
     """Whether a run may be given."""
     needs_run: bool = False
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether a text is looked at."""
+        return bool(self.text) or self.needs_run
+
 
 TOPICS: tuple[Topic, ...] = (
     Topic("neuron", "y = φ(Σ w x), with numbers", neuron.neuron_lesson, neuron.NEURON),
@@ -46,12 +52,19 @@ TOPICS: tuple[Topic, ...] = (
         neuron.activations_lesson,
         neuron.ACTIVATION,
     ),
-    Topic("network", "3-3-3: heads, tails, a, z, w, δ", network.network_lesson, network.NETWORK),
+    Topic(
+        "network",
+        "3-3-3: heads, tails, a, z, w, δ",
+        network.network_lesson,
+        network.NETWORK,
+        run=True,
+    ),
     Topic(
         "update",
         "½ Σ (z − ŷ)², w ← w − η δ_t z_h, the descent",
-        network.update_lesson,
-        network.UPDATE,
+        descent.update_lesson,
+        descent.UPDATE,
+        run=True,
     ),
     Topic(
         "lookup",

@@ -16,6 +16,7 @@ from typing import Any
 
 from graphgrad.backprop.formula import cuts_of, formula_of, rule_of
 from graphgrad.backprop.selection import owner_of, parts_of
+from graphgrad.explain.rule_explanations import note_of
 from graphgrad.graph import LEAVES, Dimension, Graph, Node, constant, parameter
 from graphgrad.graph.dimension import product
 from graphgrad.graph.text import value_text
@@ -105,6 +106,7 @@ class _Writer:
             "dtype": str(node.dtype),
             "heads": [graph.position(head) for head in node.heads] or None,
             "formula": self.formula(node),
+            "note": note_of(node.operation) or None,
             "delta": None if delta is None else graph.position(delta),
             "owner": None if owner is None else graph.position(owner.node),
             "contributions": self.contributions(node) or None,

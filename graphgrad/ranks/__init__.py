@@ -3,7 +3,7 @@
 from graphgrad.ranks.beside import Beside
 from graphgrad.ranks.communicator import TIME_LIMIT, Communicator, Lone
 from graphgrad.ranks.link import Delayed, Link, over
-from graphgrad.ranks.mpi import Mpi, ranks_of_mpi
+from graphgrad.ranks.mpi import Mpi, place_on_machine, ranks_of_mpi
 from graphgrad.ranks.shared import Shared, create
 from graphgrad.ranks.threads import Threads, threads
 from graphgrad.ranks.timed import Exchange, Timed
@@ -22,6 +22,7 @@ __all__ = [
     "Timed",
     "create",
     "over",
+    "place_on_machine",
     "ranks_of_mpi",
     "threads",
 ]

@@ -52,7 +52,7 @@ class Beside:
     def __init__(self, communicator: Communicator) -> None:
         self.communicator = communicator
         self.rank, self.size = communicator.rank, communicator.size
-        self.cores = communicator.cores
+        self.cores, self.time_limit = communicator.cores, communicator.time_limit
         self._queue: _Queue | None = None
         self._started: dict[int, _Exchange] = {}
 

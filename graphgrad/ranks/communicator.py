@@ -52,6 +52,8 @@ class Communicator(Protocol):
     """The number of ranks."""
     cores: int | None
     """The cores that this rank may use, where ranks share a machine; None: all."""
+    time_limit: float
+    """Seconds that it waits for the others within a step."""
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         """Writes the sum (max, min) of x over the ranks into `out`, which may be x."""
@@ -80,6 +82,7 @@ class Lone:
 
     rank, size = 0, 1
     cores: int | None = None
+    time_limit = TIME_LIMIT
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         np.copyto(out, x)

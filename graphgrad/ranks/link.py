@@ -72,7 +72,7 @@ class Delayed:
     def __init__(self, communicator: Communicator, link: Link) -> None:
         self._communicator, self.link = communicator, link
         self.rank, self.size = communicator.rank, communicator.size
-        self.cores = communicator.cores
+        self.cores, self.time_limit = communicator.cores, communicator.time_limit
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         """Writes the sum (max, min) of x over the ranks into `out`, which may be x."""

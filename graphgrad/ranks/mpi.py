@@ -26,6 +26,8 @@ SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 """The variables by which mpiexec tells a process how many there are: MPICH's, Open MPI's."""
 NEIGHBOURS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")
 """Those that count the processes on the same machine."""
+PLACES = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
+"""Those that number them."""
 _FAILED = 7
 """The tag of a message that a rank has failed."""
 _NAP = 5e-5
@@ -36,9 +38,14 @@ def ranks_of_mpi() -> int:
     return _first(SIZES)
 
 
-def _first(names: tuple[str, ...]) -> int:
+def place_on_machine() -> int:
+    """The number of this rank among those that mpiexec has started on this machine, from 0."""
+    return _first(PLACES, 0)
+
+
+def _first(names: tuple[str, ...], otherwise: int = 1) -> int:
     found = [os.environ[name] for name in names if os.environ.get(name, "").isdecimal()]
-    return int(found[0]) if found else 1
+    return int(found[0]) if found else otherwise
 
 
 class Mpi:

@@ -16,6 +16,7 @@ class _Meeting:
 
     def __init__(self, size: int, time_limit: float) -> None:
         self.barrier = threading.Barrier(size, timeout=time_limit)
+        self.time_limit = time_limit
         self.brought: list[Any] = [None] * size
 
 
@@ -25,6 +26,7 @@ class Threads:
     def __init__(self, rank: int, size: int, meeting: _Meeting) -> None:
         self.rank, self.size, self._meeting = rank, size, meeting
         self.cores: int | None = None
+        self.time_limit = meeting.time_limit
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
         arrays = self._exchanged((number, kind, x.shape, str(x.dtype)), x.copy())

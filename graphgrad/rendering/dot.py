@@ -20,6 +20,9 @@ from graphgrad.text import printable
 FONT = "Arial,Helvetica,sans-serif"
 _LONGEST = 48  # characters of a line in a box
 _TOOLTIP = 400
+STRAIGHT = "splines=line"
+"""The attribute of a graph whose edges are straight lines."""
+_SMALL = 9  # points: 12 pixels (Graphviz reads whole numbers only)
 _FACTOR = 34  # characters on an edge; longer texts are in its tooltip only
 
 
@@ -91,7 +94,7 @@ def _settings(picture: Picture) -> Iterator[str]:
         f'  graph [newrank=true, rankdir={directions[picture.direction]}, fontname="{FONT}", '
         f'fontsize=11, fontcolor="{_FAINT}", labeljust=l, '
         f"nodesep={spaces[0]}, ranksep={spaces[1]}, pad=0.25, "
-        f'splines={"line" if neurons else "spline"}, bgcolor="white", outputorder=edgesfirst, '
+        f'{STRAIGHT if neurons else "splines=spline"}, bgcolor="white", outputorder=edgesfirst, '
         f"nslimit=4, mclimit=2];"
     )
     yield (
@@ -99,7 +102,7 @@ def _settings(picture: Picture) -> Iterator[str]:
         f'style="rounded,filled", penwidth=1.1, margin="0.09,0.045", height=0.3, width=0.4];'
     )
     yield (
-        f'  edge [fontname="{FONT}", fontsize=8, color="{_VALUE}", fontcolor="{_FAINT}", '
+        f'  edge [fontname="{FONT}", fontsize={_SMALL}, color="{_VALUE}", fontcolor="{_FAINT}", '
         f"arrowsize=0.55, penwidth=1.0];"
     )
 
@@ -213,9 +216,9 @@ def _box(box: Box) -> str:
 def _text(box: Box) -> str:
     lines = [_label(box.label, bold=box.named and box.kind not in ("delta", "step"))]
     if box.detail:
-        lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FAINT}">{markup(box.detail)}</FONT>')
+        lines.append(f'<FONT POINT-SIZE="{_SMALL}" COLOR="{_FAINT}">{markup(box.detail)}</FONT>')
     if box.figure:
-        lines.append(f'<FONT POINT-SIZE="8" COLOR="{_FIGURE}">{markup(box.figure)}</FONT>')
+        lines.append(f'<FONT POINT-SIZE="{_SMALL}" COLOR="{_FIGURE}">{markup(box.figure)}</FONT>')
     below = box.detail or box.figure
     if (
         not box.card and not box.tags and not (below and box.label.index)
@@ -227,7 +230,7 @@ def _text(box: Box) -> str:
     rows += f"<TR><TD>{_card(box.card)}</TD></TR>" if box.card else ""
     for tag in box.tags:
         rows += (
-            f'<TR><TD{fill}><FONT POINT-SIZE="8" COLOR="{colours.line}">{markup(tag)}'
+            f'<TR><TD{fill}><FONT POINT-SIZE="{_SMALL}" COLOR="{colours.line}">{markup(tag)}'
             f"</FONT></TD></TR>"
         )
     return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="1" CELLPADDING="1">{rows}</TABLE>'
@@ -248,7 +251,7 @@ def _label(label: Label, bold: bool = False) -> str:
     if bold:
         text = f"<B>{text}</B>"
     if label.index:
-        text += f'<SUB><FONT POINT-SIZE="8">{markup(label.index)}</FONT></SUB>'
+        text += f'<SUB><FONT POINT-SIZE="{_SMALL}">{markup(label.index)}</FONT></SUB>'
     return text
 
 
@@ -271,7 +274,7 @@ def _edge(edge: Edge, number: int) -> str:
         near = 7.5 if delta or edge.figure else 5.5
         distance = near + (2.4 if delta else 1.6) * (number % 3)
         end = "tail" if delta else "head"
-        shown = f" = {markup(edge.figure)}" if edge.figure else ""
+        shown = f"&#160;= {markup(edge.figure)}" if edge.figure else ""
         fields.append(
             f"{end}label=<{_label(short)}{shown}>, labeldistance={distance:.1f}, labelangle=7"
         )

@@ -20,7 +20,8 @@ from graphgrad.performance.drawing_program import (
     DrawingProgram,
     find_drawing_program,
 )
-from graphgrad.rendering.dot import FONT
+from graphgrad.rendering.dot import FONT, STRAIGHT
+from graphgrad.rendering.turned_labels import with_turned_labels
 from graphgrad.text import printable
 
 SECONDS = 60.0
@@ -73,7 +74,8 @@ def draw_image(dot_text: str, form: str, seconds: float = SECONDS) -> bytes:
     if len(image) > _LARGEST:
         raise EnvironmentLimitError(f"the image is {len(image):,} bytes large", fix="draw less")
     if form == "svg":
-        return _with_font(image.decode(), font, FONT).encode()
+        text = _with_font(image.decode(), font, FONT)
+        return (with_turned_labels(text) if STRAIGHT in dot_text else text).encode()
     return _DATE.sub(b"20000101000000", image) if form == "pdf" else image
 
 

@@ -34,6 +34,7 @@ from graphgrad.strict_json import format_json, parse_json
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.language_report import about_text
 from graphgrad.training.prompts import Prompts, answered_rows
+from graphgrad.training.spread import ALONE, Spread
 from graphgrad.training.task import Feeds, State, Task
 from graphgrad.training.writer import Writer
 
@@ -203,28 +204,28 @@ def language_task(
     """The task of a model that declares these graphs, and can be decoded."""
     score, writer = Score(evaluation, backend=settings.backend), _writer(settings, data, decodable)
 
-    def sampled(state: State) -> float:
+    def sampled(state: State, spread: Spread) -> float:
         held_out = data.held_out
         context = min(settings.context, len(held_out) - 1)
         batches = (
             windows(held_out, settings.batch_size, context, settings.seed, n, _SAMPLE_STREAM)
             for n in range(_SAMPLED)
         )
-        return score(state, batches)[0]
+        return score(state, batches, spread)[0]
 
-    def validate(state: State) -> dict[str, float]:
-        loss = sampled(state)
+    def validate(state: State, spread: Spread = ALONE) -> dict[str, float]:
+        loss = sampled(state, spread)
         return {"loss": loss, "perplexity": _perplexity(loss)}
 
-    def evaluate(state: State) -> dict[str, float]:
-        loss, count = score(state, side_by_side(data.held_out, settings.context))
+    def evaluate(state: State, spread: Spread = ALONE) -> dict[str, float]:
+        loss, count = score(state, side_by_side(data.held_out, settings.context), spread)
         texts = "".join(data.read().held_out).encode()
         return {
             "loss": loss,
             "perplexity": _perplexity(loss),
             "bits_per_byte": loss * count / math.log(2) / len(texts),
             "lzma_bits_per_byte": 8 * _compressed_size(texts) / len(texts),
-            "sampled_loss": sampled(state),
+            "sampled_loss": sampled(state, spread),
             "examples": -(-count // settings.context),
         }
 
@@ -235,6 +236,7 @@ def language_task(
         ),
         evaluate=evaluate,
         validate=validate,
+        spread=lambda state, _, quick, over: (validate if quick else evaluate)(state, over),
         tokens=lambda feeds: feeds["following"].size,
         examples=lambda state: _samples(writer, state, settings.seed),
         generate=writer,
@@ -305,10 +307,15 @@ class Score:
     def program(self) -> Compiled:
         return compile(self._graph, backend=self._backend)
 
-    def __call__(self, state: State, batches: Iterator[Feeds]) -> tuple[float, int]:
+    def __call__(
+        self, state: State, batches: Iterator[Feeds], spread: Spread = ALONE
+    ) -> tuple[float, int]:
+        def scored(feeds: Feeds) -> tuple[float, int]:
+            loss = float(self.program(state, **feeds)["loss"])
+            return loss, int((feeds[self._targets] != PAD).sum())
+
         total, count = 0.0, 0
-        for feeds in batches:
-            tokens = int((feeds[self._targets] != PAD).sum())
-            total += float(self.program(state, **feeds)["loss"]) * tokens
+        for loss, tokens in spread(scored, batches):
+            total += loss * tokens
             count += tokens
         return total / max(count, 1), count

@@ -29,12 +29,12 @@ class Foretold:
     right: int = 0
     total: float = 0.0
 
-    def add(self, batch: Batch, results: Mapping[str, np.ndarray]) -> None:
-        """One more batch, and what the program of the loss says of it."""
-        self.pairs, self.tokens = self.pairs + batch.rows, self.tokens + batch.tokens
-        self.total += float(results["loss"]) * batch.tokens
-        counted = batch.target_output != PAD
-        self.right += int((results["predicted"] == batch.target_output)[counted].sum())
+    def add(self, pairs: int, tokens: int, right: int, loss: float) -> None:
+        """One more batch: its pairs and tokens, how many of these are right, and the mean loss."""
+        self.pairs += pairs
+        self.tokens += tokens
+        self.right += right
+        self.total += loss * tokens
 
     @property
     def loss(self) -> float:
@@ -46,6 +46,13 @@ class Foretold:
         perplexity = math.exp(self.loss) if self.loss < _LARGEST_EXPONENT else math.inf
         accuracy = self.right / max(self.tokens, 1)
         return {"loss": self.loss, "perplexity": perplexity, "token_accuracy": accuracy}
+
+
+def counts_of(batch: Batch, results: Mapping[str, np.ndarray]) -> tuple[int, int, int, float]:
+    """What the program of the loss says of a batch, for `Foretold.add`."""
+    counted = batch.target_output != PAD
+    right = int((results["predicted"] == batch.target_output)[counted].sum())
+    return batch.rows, batch.tokens, right, float(results["loss"])
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from graphgrad.graph import Graph
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.language import TEXT_FILE, VOCABULARY_FILE, TextData, TextSettings
 from graphgrad.training.prompts import Prompts, need_equal_lengths
+from graphgrad.training.spread import ALONE, Spread
 from graphgrad.training.task import Feeds, Gap, State, Task
 
 MASK = "[MASK]"
@@ -112,12 +113,12 @@ def masking_task(
             part = windows[start : start + _EVALUATED]
             yield masked(part, size, settings.seed, number, _HELD_OUT_STREAM)
 
-    def validate(state: State) -> dict[str, float]:
+    def validate(state: State, spread: Spread = ALONE) -> dict[str, float]:
         batches = (batch for batch, _ in zip(held_out(), range(_VALIDATED), strict=False))
-        return score(state, batches)
+        return score(state, batches, spread)
 
-    def evaluate(state: State) -> dict[str, float]:
-        figures = score(state, held_out())
+    def evaluate(state: State, spread: Spread = ALONE) -> dict[str, float]:
+        figures = score(state, held_out(), spread)
         return figures | unigram(data.train, held_out(), size)
 
     def examples(state: State) -> list[str]:
@@ -130,6 +131,7 @@ def masking_task(
         feeds=feeds,
         evaluate=evaluate,
         validate=validate,
+        spread=lambda state, _, quick, over: (validate if quick else evaluate)(state, over),
         tokens=lambda feeds: int((feeds["ids"] != PAD).sum()),
         examples=examples,
         fill=filler,
@@ -139,7 +141,13 @@ def masking_task(
         about=lambda: data.about(settings.batch_size, length),
         knowing_nothing=math.log(size),
         step=step_that_decays_matrices,
+        labels={"ids": _names(data.tokens), "segments": ("first", "second")},
     )
+
+
+def _names(tokens: TextTokens) -> tuple[str, ...]:
+    """The token of each id; the gap is the one behind the vocabulary."""
+    return (*tokens.vocabulary.tokens, MASK)
 
 
 def _prompts(tokens: TextTokens, filler: Filler, evaluation: Graph) -> Prompts:
@@ -164,8 +172,7 @@ def _prompts(tokens: TextTokens, filler: Filler, evaluation: Graph) -> Prompts:
     def answer(state: State, text: str) -> str:
         return tokens.gap.join(words[0][0] for words in filler(state, text, 1))
 
-    names = (*tokens.vocabulary.tokens, MASK)
-    return Prompts(evaluation, feeds, answer, names.__getitem__)
+    return Prompts(evaluation, feeds, answer, _names(tokens).__getitem__)
 
 
 def unigram(train: np.ndarray, batches: Iterator[Feeds], size: int) -> dict[str, float]:
@@ -193,14 +200,20 @@ class MaskedScore:
     def program(self) -> Compiled:
         return compile(self._graph, backend=self._backend)
 
-    def __call__(self, state: State, batches: Iterator[Feeds]) -> dict[str, float]:
-        total = right = count = examples = 0.0
-        for feeds in batches:
+    def __call__(
+        self, state: State, batches: Iterator[Feeds], spread: Spread = ALONE
+    ) -> dict[str, float]:
+        def scored(feeds: Feeds) -> tuple[float, int, int, int]:
             found, asked = self.program(state, **feeds), feeds["targets"] != PAD
-            total += float(found["loss"]) * asked.sum()
-            right += (found["predicted"] == feeds["targets"])[asked].sum()
-            count += asked.sum()
-            examples += len(asked)
+            right = (found["predicted"] == feeds["targets"])[asked].sum()
+            return float(found["loss"]), int(asked.sum()), int(right), len(asked)
+
+        total = right = count = examples = 0.0
+        for loss, asked, correct, rows in spread(scored, batches):
+            total += loss * asked
+            right += correct
+            count += asked
+            examples += rows
         return {
             "loss": float(total / max(count, 1)),
             "masked_accuracy": float(right / max(count, 1)),

@@ -21,7 +21,6 @@ from graphgrad.training.local_steps import (
 )
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.team import (
-    END,
     NEXT,
     Arrays,
     Team,
@@ -40,6 +39,11 @@ def need_rounds(run: OpenRun, size: int) -> None:
             "in fp16 each rank would have a loss scale of its own, and no mean of them means "
             "anything",
             fix="--precision bf16, or --set local_steps=1",
+        )
+    if settings.backend != "numpy":
+        raise ConfigurationError(
+            "ranks that train apart compute on processors",
+            fix="--backend numpy, or --set local_steps=1",
         )
     need_parts(run, size)
     need_equal_counts(run.graph)
@@ -92,8 +96,10 @@ class Rounds(Team):
         done = 0
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
-            if word == END:
+            if self._ends(run, word):
                 return done
+            if not word.isdigit():
+                continue
             self._begin(run.state)
             for number in range(int(word), int(word) + self._length):
                 self._computed(run.state, run.task.feeds(number))

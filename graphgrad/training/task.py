@@ -37,6 +37,7 @@ from graphgrad.text import suggestion
 from graphgrad.training.optimisers import training_step
 from graphgrad.training.prompts import Prompts
 from graphgrad.training.settings import TrainingSettings
+from graphgrad.training.spread import Spread
 
 Feeds = dict[str, np.ndarray]
 State = Mapping[str, np.ndarray]
@@ -56,6 +57,10 @@ class Rendering:
     score: float = math.nan
     """What the renderings of one text are ordered by; NaN where no score was asked for."""
     log_probability: float = math.nan
+
+
+def quietly(stage: str, done: int, total: int) -> None:
+    """Nobody looks on."""
 
 
 class Translations(Protocol):
@@ -96,6 +101,9 @@ class Task:
     """Figures on held-out data; at least `loss` and `examples`."""
     validate: Callable[[State], dict[str, float]] | None = None
     """Quick figures on held-out data during training; without it there are none."""
+    spread: Callable[[State, Stages, bool, Spread], Figures] | None = None
+    """What `evaluate` gives (or, where the third is True, what `validate` does), the work divided
+    among processes by the last; without it the first rank of several evaluates alone."""
     tokens: Callable[[Feeds], int] | None = None
     """How many tokens a batch holds, for the display of speed; without it examples are counted."""
     examples: Callable[[State], Sequence[str]] = lambda state: ()

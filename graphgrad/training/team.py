@@ -1,9 +1,10 @@
 """Several ranks that train one run: each has a part of every batch, and all have the same state.
 
 The leader, rank 0, does what a run on one rank does: it saves, measures and reports. A follower has
-opened the same run, and waits for the number of a batch, of which it computes its part; it writes
-nothing. As the sums over ranks have the same bits everywhere, so have the states, and a checkpoint
-of the leader is that of all. Nothing in it depends on the number of ranks: a run goes on with any.
+opened the same run, and waits for the number of a batch, of which it computes its part, or for word
+that held-out data are evaluated, of which it does its part, too; it writes nothing. As sums over
+ranks have the same bits everywhere, so have the states, and a checkpoint of the leader is that of
+all. Nothing in it depends on the number of ranks: a run goes on with any.
 
 No update is made before all sums over ranks are: the norm of the gradient, which a program looks at
 before it writes the state, needs them. So when a rank is lost in the middle of a step, the others
@@ -12,6 +13,7 @@ have the state of the step before.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,7 +21,9 @@ from importlib.metadata import version
 
 import numpy as np
 
+from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
+from graphgrad.decoding import Options
 from graphgrad.errors import ConfigurationError, GraphgradError, RanksError
 from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.digest import graph_digest
@@ -28,12 +32,16 @@ from graphgrad.passes.split_batch import BATCH, split_batch
 from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.spread import OverRanks
+from graphgrad.training.task import Figures, Stages, quietly
 
 GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
 END = b"end"
-_AGREE, NEXT = -1, -2
+_AGREE, NEXT, _LOOK = -1, -2, -4
 """The numbers of the messages between leader and followers."""
+_LOOKS = {True: b"look", False: b"look at all"}
+"""What the leader says to have held-out data evaluated: some of them, or all."""
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -51,16 +59,14 @@ def need_parts(run: OpenRun, size: int) -> None:
             "figures of values are recorded by one rank only",
             fix="--set inspect_every=0, or train on one rank",
         )
-    if run.settings.backend != "numpy":
-        raise ConfigurationError(
-            "several ranks train on processors only", fix="--backend numpy, or one rank"
-        )
     part_of(run.task.feeds(run.next_batch), axes_of(run.graph), 0, size)
 
 
 class Team:
     """One rank's part in the training of a run. Raises RanksError where another one has opened
     another run, or uses another version of graphgrad."""
+
+    _looking = False
 
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
         self.communicator, self._number = communicator, run.next_batch
@@ -102,6 +108,28 @@ class Team:
                         fix="start all ranks with the same program, settings and data",
                     )
 
+    def sharing(self, run: OpenRun) -> OpenRun:
+        """The leader's run, whose evaluations all ranks do together, where its task knows how."""
+        spread = run.task.spread
+        if spread is None:
+            return run
+
+        def measure(state: Arrays, options: Options, stages: Stages, quick: bool) -> Figures:
+            self._looking = True
+            self.communicator.gather(_LOOKS[quick], NEXT, patient=True)
+            figures = spread(state, stages, quick, OverRanks(self.communicator, _LOOK))
+            self._looking = False
+            return figures
+
+        return dataclasses.replace(run, task=dataclasses.replace(run.task, measure=measure))
+
+    def _ends(self, run: OpenRun, word: bytes) -> bool:
+        """Whether the leader has said that it is the end; a follower does its part of a look."""
+        if word in _LOOKS.values() and run.task.spread is not None:
+            over = OverRanks(self.communicator, _LOOK)
+            run.task.spread(read_only(run.weights), quietly, word == _LOOKS[True], over)
+        return word == END
+
     def run(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         """The leader's results of the next batch, whose parts all ranks compute."""
         self.communicator.gather(str(self._number).encode(), NEXT, patient=True)
@@ -110,17 +138,22 @@ class Team:
 
     def end(self) -> None:
         """Lets the followers go."""
-        self.communicator.gather(END, NEXT, patient=True)
+        if self._looking:  # it has ended in the middle of an evaluation, where they wait for it
+            self.communicator.fail("interrupted")
+        else:
+            self.communicator.gather(END, NEXT, patient=True)
 
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
+        run = dataclasses.replace(run, state=self.compiled.on_device(run.state))
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
-            if word == END:
+            if self._ends(run, word):
                 return done
-            self._computed(run.state, run.task.feeds(int(word)))
-            done += 1
+            if word.isdigit():
+                self._computed(run.state, run.task.feeds(int(word)))
+                done += 1
 
     def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         try:

@@ -73,6 +73,7 @@ def train(
     recorded into the run's history. Without `measured` it ends with no evaluation. The ranks of a
     `team` compute the steps together.
     """
+    run = run if team is None else team.sharing(run)
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
@@ -246,7 +247,7 @@ def _steps(
         observer.step(record["loss"])
         problem = None
         if looking:
-            figures, added = _show(run, shown, step)
+            figures, added = _show(run, shown, step, validations)
             record |= added
             try:
                 validations.add(step, figures)
@@ -295,13 +296,14 @@ def json_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _show(
-    run: OpenRun, progress: Progress, step: int
+    run: OpenRun, progress: Progress, step: int, validations: Validations
 ) -> tuple[Mapping[str, float], dict[str, Any]]:
     """What the model can do by now: figures on held-out data, and examples.
 
     Returns the figures, and what the metrics say of them.
     """
-    figures = _figures(run, progress, quick=True)
+    with _saved_if_ranks_are_lost(run, step, validations, whole=True):
+        figures = _figures(run, progress, quick=True)
     if figures:
         shown = {name: value for name, value in figures.items() if name not in UNSHOWN}
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())

@@ -9,7 +9,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from operator import itemgetter
 
@@ -27,10 +27,11 @@ from graphgrad.graph import Graph
 from graphgrad.training.decay import step_that_decays_matrices
 from graphgrad.training.doubts import given_figures
 from graphgrad.training.held_out import EVALUATED, evaluated_shapes, shared_sizes
-from graphgrad.training.looked import Looked, beside, by_language, graded
+from graphgrad.training.looked import Looked, beside, by_language, counts_of, graded
 from graphgrad.training.prompts import Prompts, translated_rows
 from graphgrad.training.scores import Scorer
-from graphgrad.training.task import Feeds, Figures, Stages, State, Task
+from graphgrad.training.spread import ALONE, Spread
+from graphgrad.training.task import Feeds, Figures, Stages, State, Task, quietly
 from graphgrad.training.text_report import about
 from graphgrad.training.text_settings import TextSettings
 from graphgrad.training.translation_data import TranslationData
@@ -40,10 +41,6 @@ PADDING, BEGIN, END = PAD, BOS, EOS
 GROUP = 200
 """How many pairs are evaluated at a time."""
 SHOWN_LINES = 3
-
-
-def quietly(stage: str, done: int, total: int) -> None:
-    """Nobody looks on."""
 
 
 def translation_task(
@@ -67,18 +64,15 @@ def translation_task(
     sizes = cache(lambda: shared_sizes(settings, data))
     looks = _Looks(settings, data, translator, scored, scorer, sizes)
 
-    def measure(state: State, options: Options, stages: Stages, quick: bool) -> Figures:
-        if quick:
-            held_out = data.corpus.validation[: settings.validation_size or None]
-            return looks.figures(looks.looked(state, held_out, options, stages))
-        return looks.measured(state, options, stages)[0]
-
     return Task(
         graph=training,
         feeds=lambda step: feeds_of(data.batches().at(step)),
-        evaluate=lambda state: measure(state, Options(), quietly, False),
-        validate=lambda state: measure(state, Options(), quietly, True),
-        measure=measure,
+        evaluate=lambda state: looks.measure(state, Options(), quietly, False),
+        validate=lambda state: looks.measure(state, Options(), quietly, True),
+        measure=looks.measure,
+        spread=lambda state, stages, quick, over: replace(looks, spread=over).measure(
+            state, Options(), stages, quick
+        ),
         by_language=None if settings.reads_files else looks.measured,
         tokens=lambda feeds: int((feeds["target_output"] != PAD).sum()),
         examples=looks.examples,
@@ -124,6 +118,14 @@ class _Looks:
     """The program of the loss, compiled when it is first used."""
     scorer: Scorer
     held_out_sizes: Callable[[], Shared]
+    spread: Spread = ALONE
+
+    def measure(self, state: State, options: Options, stages: Stages, quick: bool) -> Figures:
+        """The figures of the test, or of some pairs of the validation."""
+        if not quick:
+            return self.measured(state, options, stages)[0]
+        held_out = self.data.corpus.validation[: self.settings.validation_size or None]
+        return self.figures(self.looked(state, held_out, options, stages))
 
     def looked(
         self,
@@ -141,15 +143,28 @@ class _Looks:
         pairs = self.data.fitting(held_out, self.settings.maximum_length)
         looked = Looked(pairs)
         with suppress(Stopped):
-            for batch in _batches(self.settings, self.data, pairs, given):
-                looked.foretold.add(batch, self.scored()(state, **feeds_of(batch)))
+            batches = _batches(self.settings, self.data, pairs, given)
+            for counts in self.spread(
+                lambda batch: counts_of(batch, self.scored()(state, **feeds_of(batch))), batches
+            ):
+                looked.foretold.add(*counts)
                 stages("loss", looked.foretold.pairs, len(pairs))
             watch = partial(stages, "translated")
             sources = [source for source, _ in pairs]
             sizes = None if given else self.sizes(sources)
-            translations = self.translator.finished(state, sources, options, watch, shared=sizes)
-            for place, renderings in translations:
-                looked.found[place] = renderings[0].text
+
+            def translated(places: range) -> list[tuple[int, str]]:
+                some = [sources[place] for place in places]
+                done = self.translator.finished(state, some, options, watch, shared=sizes)
+                for number, renderings in done:
+                    looked.found[places[number]] = renderings[0].text
+                return [(place, looked.found[place]) for place in places]
+
+            parts = self.spread.parts
+            for part in self.spread(
+                translated, [range(first, len(sources), parts) for first in range(parts)]
+            ):
+                looked.found.update((place, text) for place, text in part)
         return looked
 
     def sizes(self, sources: Sequence[str]) -> Shared | None:

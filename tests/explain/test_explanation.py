@@ -27,6 +27,7 @@ from graphgrad.models import feedforward, transformer
 from graphgrad.ops import (
     add,
     cross_entropy,
+    half_squared_error,
     log,
     matmul,
     mean_over_targets,
@@ -123,6 +124,20 @@ def by_hand() -> Graph:
     p = softmax(logits, name="p")
     losses = sum(multiply(y, log(p, name="log_p"), name="terms"), name="total")
     return Graph({"loss": multiply(losses, -0.25, name="loss")})
+
+
+def test_the_missing_1_over_n_is_said_where_the_formula_is() -> None:
+    x, t = (input(name, ("batch", 6), "float64") for name in "xt")
+    y = layer_norm(x, "norm")
+    graph = Graph({"loss": half_squared_error(y, t, name="loss")})
+    generator = np.random.default_rng(1)
+    feeds = {name: generator.normal(size=(2, 6)) for name in "xt"}
+    state = {name: np.ones(6) for name in graph.parameters}
+    found = explain(graph, "norm.standard", feeds, state)
+    lines = "\n".join(text_lines(found))
+    assert "standard = (x - μ) / √(σ² + ε)\n    with μ = 1/n Σ x, σ² = 1/n Σ (x - μ)²" in lines
+    assert "leaves out the 1/n" in found.note
+    assert not explain(graph, "norm.scaled", feeds, state).note
 
 
 def test_rewrites_of_the_passes_are_on_record() -> None:

@@ -141,6 +141,7 @@ def parts(small: bool = False) -> Mapping[str, Part]:
     libraries are known."""
     import acceptance_attention as attention
     import acceptance_checks as checks
+    import acceptance_ranks as ranks
     import acceptance_speed as speed
     import acceptance_uses as uses
 
@@ -155,6 +156,7 @@ def parts(small: bool = False) -> Mapping[str, Part]:
         "guards": checks.guards,
         "memory": partial(checks.memory, workload=speed.SMALL if small else checks.MEASURED),
         "operations": checks.operations,
+        "ranks": partial(ranks.ranks, **few),
         **{speed.name_of(*its): speed.own(*its, small=small) for its in speed.OWN},
         "dates": partial(uses.dates, small=small),
         "decoding": partial(uses.decoding, small=small),

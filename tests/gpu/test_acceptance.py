@@ -39,7 +39,10 @@ def test_without_a_device_it_runs_to_its_end_and_says_so(tmp_path):
     assert [row["good"] for row in rows] == [True, False]
 
 
-OWN = ["training step", "attention", "one launch", "bit-equal", "resume", "guards", "memory"]
+OWN = [
+    *("training step", "attention", "one launch", "bit-equal", "resume", "guards", "memory"),
+    "ranks",
+]
 USES = ["dates", "decoding", "accumulation"]
 
 

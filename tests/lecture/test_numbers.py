@@ -9,15 +9,10 @@ import pytest
 
 from graphgrad.errors import ConfigurationError, UnknownNameError
 from graphgrad.lecture import Lesson, Request, Table, topic_called
+from graphgrad.lecture.descent import descent, surface_losses
 from graphgrad.lecture.encoder import normalised
 from graphgrad.lecture.heads import heads_of
-from graphgrad.lecture.network import (
-    descent,
-    heads_and_tails,
-    network_graph,
-    surface_losses,
-    worked,
-)
+from graphgrad.lecture.network import heads_and_tails, network_graph, worked
 from graphgrad.lecture.neuron import activation
 from graphgrad.lecture.values import drawn_state
 

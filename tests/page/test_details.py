@@ -61,6 +61,13 @@ def test_softmax_is_mathematics(open_page: Open, small: str) -> None:
     assert size["height"] > 20  # it is drawn as a fraction, not as one line
 
 
+def test_the_missing_1_over_n_of_the_slide_is_said(open_page: Open, small: str) -> None:
+    page = open_page(small, "#node=encoder.0.attention_norm.standard")
+    assert "the lecture's slide leaves out the 1/n" in page.inner_text("#details")
+    page = open_page(small, "#node=encoder.0.attention_norm.scaled")
+    assert "leaves out" not in page.inner_text("#details")
+
+
 def test_a_delta_came_by_contributions(open_page: Open, small: str) -> None:
     page = open_page(small, "#node=encoder.with_positions")
     rows = page.locator("#details .part-delta > .contributions > .tree > li")

@@ -9,6 +9,7 @@ from graphgrad.backprop import derive
 from graphgrad.graph import Graph, input, parameter, scope
 from graphgrad.ops import matmul, sum, tanh
 from graphgrad.page import build_page
+from graphgrad.page.section_effects import effects_section
 from graphgrad.page.section_history import history_section
 from graphgrad.page.section_passes import pass_section
 from graphgrad.page.section_run import run_section
@@ -95,9 +96,10 @@ def test_hostile_names_are_text_in_every_panel(open_page: Open) -> None:
         "passes": pass_section(graph, {"batch": 2}),
         "history": history_section(recorded, graph),
         "training": training_section([(name, records) for name in HOSTILE_WORDS]),
+        "effects": effects_section(dict.fromkeys(names, 1.0), HOSTILE_WORDS),
     }
     page = open_page(build_page(graph, sections=sections, title=HOSTILE_WORDS[0]))
-    for tab in ("figures", "passes", "program", "history", "training"):
+    for tab in ("figures", "effects", "passes", "program", "history", "training"):
         page.click(f'[data-tab="{tab}"]')
         assert page.locator("#tab-view .problem").count() == 0
         assert page.locator("#tab-view :is(script, img, b:has(b), style)").count() == 0

@@ -37,7 +37,9 @@ MEASURED = """() => {
           || at.bottom > most("bottom")) wrong.push(text.textContent);
     }
   }
-  return [measured, wrong];
+  const sizes = [...document.querySelectorAll("svg text")].map(
+    (text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+  return [measured, wrong, Math.min(...sizes)];
 }"""
 
 
@@ -49,7 +51,8 @@ def test_texts_are_inside_their_boxes(open_page: Open) -> None:
         graph = graph if view.deltas == "none" else derive(graph, "loss")
         svg = re.sub(r"^.*?(?=<svg)", "", render(graph, "svg", view, "svg").decode(), flags=re.S)
         page = open_page(f"<!doctype html><html data-ready lang='en'><body>{svg}</body></html>")
-        measured, wrong = page.evaluate(MEASURED)
+        measured, wrong, smallest = page.evaluate(MEASURED)
         assert measured > 20 and not wrong, (name, measured, wrong)
+        assert smallest >= 11, (name, smallest)
     page.add_style_tag(content="text { font-size: 40px; }")
     assert page.evaluate(MEASURED)[1], "what is measured would not find larger texts"

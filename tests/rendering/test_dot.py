@@ -143,7 +143,9 @@ def test_scopes_are_clusters_and_lonely_ones_share_a_title() -> None:
 
 def test_the_lectures_network_names_its_weights() -> None:
     text = write_dot(picture(feedforward.neurons(feedforward.Settings())))
-    assert 'headlabel=<w<SUB><FONT POINT-SIZE="8">x1→h2</FONT></SUB>>' in text
+    assert 'headlabel=<w<SUB><FONT POINT-SIZE="9">x1→h2</FONT></SUB>>' in text
+    sizes = [float(size) for size in re.findall(r'(?:POINT-SIZE="|fontsize=)([0-9.]+)', text)]
+    assert len(sizes) > 50 and min(sizes) * 96 / 72 >= 11, "pixels of a browser"
     assert re.search(r"rank=same; edge \[style=invis\]; n0 -> n1 -> n2;", text)
     assert text.count("shape=ellipse") == len(re.findall(r"(?m)^ *n\d+ \[", text))
 

@@ -79,6 +79,17 @@ def test_effects_are_printed_and_drawn(dates, tmp_path, capsys):
     assert "fillcolor" in drawn and "blue lowers the loss" in drawn
 
 
+def test_the_page_has_every_effect(dates, tmp_path, capsys):
+    file = tmp_path / "effects.html"
+    words = ("--target", "1992-01-14", "--limit", "1000", "--json", "-o", str(file))
+    shown = json.loads(patch(capsys, dates, *words).out.partition("\nwritten")[0])
+    data = file.read_text(encoding="utf-8").split('id="page-data">')[1].split("</script>")[0]
+    section = json.loads(data)["sections"]["effects"]
+    estimates = {row["node"]: row["estimate"] for row in shown["effects"]}
+    assert dict(section["values"]) == pytest.approx(estimates, rel=1e-8)
+    assert "Januar" in section["lines"][0] and "blue lowers" in section["lines"][1]
+
+
 def test_a_language_model_is_patched_too(gpt, capsys):
     words = ("patch", gpt, "--clean", "def f(self", "--corrupt", "def f(retu", "--target", ")")
     shown = output(capsys, *words, "--node", "*_residual").out
@@ -96,6 +107,7 @@ def test_a_language_model_is_patched_too(gpt, capsys):
         (("--clean", "de", "--corrupt", "ef", "--node", "decoder.0.scroes*"), "did you mean"),
         (("--clean", "de", "--corrupt", "ef", "--by", "hed"), "no chosen value has an axis 'hed'"),
         (("--clean", "de", "--corrupt", " "), "--corrupt is empty"),
+        (("--clean", "de", "--corrupt", "ef", "-o", "x.txt"), "has no place for effects"),
     ],
 )
 def test_what_cannot_be_patched_is_refused(gpt, words, message, capsys):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from graphgrad.guide import guide_file
-from graphgrad.lecture import TOPICS
+from graphgrad.lecture import TOPICS, Request
 from graphgrad.lecture.decoding import distribution, prompts_of
-from graphgrad.lecture.heads import sentence_attentions
+from graphgrad.lecture.network import NETWORK, subject_of
+from graphgrad.lecture.sentences import sentence_attentions
 from graphgrad.models import BUILTIN
 from graphgrad.tools.main import main
 from graphgrad.training.runs import create_run, open_run
@@ -44,7 +45,7 @@ def test_without_a_topic_all_are_listed(capsys: pytest.CaptureFixture[str]) -> N
         (["atention"], "did you mean 'attention'"),
         (["lookup", "--set", "score=1"], "did you mean 'scores'"),
         (["lookup", "--set", "scores"], "has no ="),
-        (["network", "two words"], "network takes no text"),
+        (["network", "two words"], "there is no run two words"),
         (["lookup", "three words here"], "there are 2 scores and 3 words"),
         (["heads", "one two", "--set", "word=three"], "'three' is not among the tokens"),
         (["positions", "--set", "width=7"], "width must be even, not 7"),
@@ -73,6 +74,7 @@ def test_mistakes_are_named(
 
 def test_every_command_of_the_guide_runs(
     run_folder: str,
+    neurons: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -82,7 +84,8 @@ def test_every_command_of_the_guide_runs(
     shown = {command.split()[1] for command in commands if command.startswith("show")}
     assert shown == {topic.name for topic in TOPICS}, "every row has its command"
     for command in commands:
-        words = [run_folder if word == "RUN" else word for word in shlex.split(command)]
+        folders = {"RUN": run_folder, "NEURONS": neurons}
+        words = [folders.get(word, word) for word in shlex.split(command)]
         assert main(words) == 0, command
         written = capsys.readouterr().out
         if "-o" in words:
@@ -91,6 +94,62 @@ def test_every_command_of_the_guide_runs(
             assert written.splitlines()[1].startswith("===")
         else:
             assert len(written) > 200
+
+
+@pytest.fixture(scope="module")
+def neurons(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("shown") / "neurons"
+    model = load_model("feedforward", BUILTIN)
+    create_run(model, with_values(model.settings, {"activation": "tanh"}), folder)
+    return str(folder)
+
+
+def test_the_network_of_a_run_has_its_numbers(neurons: str) -> None:
+    run = open_run(neurons, BUILTIN)
+    subject = subject_of(Request({**NETWORK, "example": "2"}, run=run))
+    found, batch = subject.worked(), run.task.feeds(run.next_batch)
+    x, truth = (
+        np.array([batch[f"{name}{n}"][2] for n in "123"], float) for name in ("x", "truth.y")
+    )
+    first, second = (
+        np.array([[run.state[f"w.{h}{i}->{t}{j}"] for i in "123"] for j in "123"], float)
+        for h, t in ("xh", "hy")
+    )
+    hidden = np.tanh(first @ x)
+    y = 1 / (1 + np.exp(-second @ hidden))
+    wrong = (y - truth) * y * (1 - y)
+    for n in range(3):
+        assert found.z[f"h{n + 1}"] == pytest.approx(hidden[n], rel=1e-5)
+        assert found.delta[f"y{n + 1}"] == pytest.approx(wrong[n], rel=1e-5)
+        back = (1 - hidden[n] ** 2) * second[:, n] @ wrong
+        assert found.delta[f"h{n + 1}"] == pytest.approx(back, rel=1e-4)
+    assert "example 2 of its next batch" in subject.told
+
+
+def test_what_is_no_network_of_neurons_is_named(
+    neurons: str, run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, named in (
+        (["network", run_folder], "transformer is not the network of 3-3-3 neurons"),
+        (["update", neurons, "--set", "x=1,2,3"], "x is that of the run"),
+        (["network", neurons, "--set", "example=-1"], "example must be a whole number from 0"),
+        (["network", neurons, "a text"], "network takes no text"),
+        (["heads", neurons, "a text"], "feedforward reads no text"),
+        (["decoding", neurons, "a text"], "feedforward does not translate"),
+        (["heads", run_folder], "a sentence is needed"),
+        (["heads", run_folder, TEXT, "--set", "attention=x"], "no attention is called 'x'"),
+    ):
+        assert main(["show", *words]) == 2
+        assert named in capsys.readouterr().err
+
+
+def test_words_that_the_vocabulary_lacks_are_named(
+    run_folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", "decoding", run_folder, "de: 猫 2026"]) == 0
+    assert "The vocabulary lacks '猫': the model reads <unk> there." in capsys.readouterr().out
+    assert main(["show", "heads", run_folder, "de: 2026", "--set", "of=0"]) == 0
+    assert "lacks" not in capsys.readouterr().out
 
 
 def test_what_the_decoder_gives_is_what_translate_gives(run_folder: str) -> None:

@@ -11,6 +11,8 @@ import pytest
 import graphgrad as gg
 from graphgrad.data.vocabulary import BOS, EOS, PAD
 from graphgrad.errors import DataError
+from graphgrad.figures.token_labels import token_labels, tokens_text
+from graphgrad.lecture.sentences import unknown_words
 from graphgrad.models import BUILTIN
 from graphgrad.training.prompts import Prompts, answered_rows
 from graphgrad.training.task import load_model
@@ -112,3 +114,21 @@ def test_only_the_answer_counts() -> None:
     feeds = answered_rows([[5, 6, 7], [8, 6, 9]], [10, 11], ["a", "b"])
     np.testing.assert_array_equal(feeds["ids"], [[5, 6, 7, 10], [8, 6, 9, 10]])
     np.testing.assert_array_equal(feeds["following"], [[PAD, PAD, 10, 11]] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "lacking"),
+    [("bert", "def [MASK] é(x[MASK]", "é(x"), ("gpt", "def é", "é"), ("transformer", "猫 1", "猫")],
+)
+def test_gaps_are_labelled_and_words_that_are_lacking_named(
+    name: str, text: str, lacking: str, tmp_path: Path
+) -> None:
+    prompts, task = prompts_of(name, tmp_path)
+    answer = {"bert": "ss", "gpt": "s", "transformer": "1992-01-14"}[name]
+    (said,) = unknown_words(prompts, text, answer)
+    assert said.text == f"The vocabulary lacks {lacking!r}: the model reads <unk> there."
+    assert not unknown_words(prompts, text.replace(lacking, "1"), answer)
+    if name == "bert":
+        ids = prompts.feeds([text], answer)["ids"][0].tolist()
+        labels = token_labels(prompts.graph, task.files, task.labels)["ids"]
+        assert tokens_text(ids, labels).count("[MASK]") == 2

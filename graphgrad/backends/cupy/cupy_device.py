@@ -18,12 +18,14 @@ import numpy as np
 
 from graphgrad.backends.cupy.attention_trial import kind_of
 from graphgrad.backends.cupy.cublaslt import Addresses
+from graphgrad.backends.cupy.cupy_ranks import CupyRanks
 from graphgrad.backends.cupy.device import Event, Extra, Memory, Run, Space
 from graphgrad.backends.cupy.launches import Gemm, Product
 from graphgrad.backends.cupy.module import compile_cuda, module_text
 from graphgrad.backends.cupy.product_libraries import has_slow_bits, open_libraries
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.memory import OutOfMemoryError, size_text
+from graphgrad.ranks import Communicator
 
 INSTALL = "python -m pip install 'graphgrad[cuda13]' (or 'graphgrad[cuda12]' for an older driver)"
 SMALLER = "a smaller batch, shorter inputs or a smaller model"
@@ -127,6 +129,7 @@ class CupyDevice:
         number = self._device.compute_capability
         properties = cupy.cuda.runtime.getDeviceProperties(self._device.id)
         self.name = properties["name"].decode()
+        self.count = int(cupy.cuda.runtime.getDeviceCount())
         self.architecture = f"sm_{number}"
         self.has_tensor_cores = int(number) >= AMPERE
         self.kind = kind_of(self.name, number, cuda_text(cupy.cuda.runtime.driverGetVersion()))
@@ -253,6 +256,10 @@ class CupyDevice:
     def copies_after(self, event: Event) -> None:
         assert isinstance(event, CupyEvent)
         self.copies.wait_event(event.event)
+
+    def exchanges(self, host: Communicator) -> CupyRanks:
+        with self.active():
+            return CupyRanks(self.array_module, self.stream, host)
 
     def _event(self, stream: Any, timed: bool = False) -> CupyEvent:
         with self._device:

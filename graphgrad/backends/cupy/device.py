@@ -18,11 +18,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphgrad.backends.cupy.launches import Gemm, Product
+from graphgrad.graph import Operation
+from graphgrad.ranks import Communicator
 
 Extra = Mapping[str, Any]
 """The arrays of an epilogue by name; None for what it has not."""
 Space = tuple[int, int]
 """The address of memory and its size."""
+Computation = Callable[..., object]
+"""What computes an operation: array module, result, heads, attributes."""
 Run = Callable[[], object]
 """Work on a device that is ready to be started, as often as one likes."""
 
@@ -52,12 +56,28 @@ class Module(Protocol):
         """A launch of the kernel of this name."""
 
 
+class Exchanges(Protocol):
+    """What a rank's program exchanges with those of other ranks."""
+
+    @property
+    def computations(self) -> Mapping[Operation, Computation]:
+        """How each collective is computed."""
+
+    def settle(self, event: Event) -> None:
+        """Returns when the stream has passed an event. Raises RanksError where another rank does
+        not come to its exchanges."""
+
+
 class Device(Protocol):
     """One device, with a stream for all work and one for copies of inputs."""
 
     @property
     def name(self) -> str:
         """What it is called."""
+
+    @property
+    def count(self) -> int:
+        """How many devices this process sees."""
 
     @property
     def kind(self) -> str:
@@ -139,6 +159,10 @@ class Device(Protocol):
 
     def copies_after(self, event: Event) -> None:
         """What is given to the second stream from now on waits for an event."""
+
+    def exchanges(self, host: Communicator) -> Exchanges:
+        """Connects this device with those of the other ranks. EnvironmentLimitError where that
+        cannot be."""
 
     def seconds_of(self, runs: Sequence[Run]) -> list[float]:
         """Runs these once, in order; the time that each takes on the device."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphgrad.backends.cupy.binding import Binding, layout_of
+from graphgrad.backends.cupy.device import Exchanges
 from graphgrad.backends.cupy.input_ring import Sent
 from graphgrad.backends.cupy.launches import DeviceProgram, Guard
 from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
@@ -51,7 +52,9 @@ class DeviceProgramOfPlan(Program):
         memory: SharedMemory,
         staging: Staging,
         lowered: DeviceProgram | None = None,
+        exchanges: Exchanges | None = None,
     ) -> None:
+        self._exchanges = exchanges
         self.device_program = lowered or memory.lowered(plan)
         super().__init__(plan, str(self.device_program), self.device_program.kernels, {})
         self.memory, self._staging = memory, staging
@@ -67,7 +70,7 @@ class DeviceProgramOfPlan(Program):
 
     def binding(self, state: ResidentState) -> Binding:
         """The program with memory, over a state on the device."""
-        return self.memory.binding(self.device_program, state)
+        return self.memory.binding(self.device_program, state, self._exchanges)
 
     # ------------------------------------------------------------ runs
 

@@ -20,7 +20,7 @@ import numpy as np
 from graphgrad.backends.cupy.attention_trial import AttentionKernels
 from graphgrad.backends.cupy.backend import lower
 from graphgrad.backends.cupy.binding import Binding, layout_of, written
-from graphgrad.backends.cupy.device import Device, Memory, Module
+from graphgrad.backends.cupy.device import Device, Exchanges, Memory, Module
 from graphgrad.backends.cupy.input_ring import InputRing
 from graphgrad.backends.cupy.launches import DeviceProgram
 from graphgrad.backends.cupy.state import DeviceState, ResidentState
@@ -97,7 +97,9 @@ class SharedMemory:
         if self._unread is run:
             self._unread = None
 
-    def binding(self, program: DeviceProgram, state: ResidentState) -> Binding:
+    def binding(
+        self, program: DeviceProgram, state: ResidentState, exchanges: Exchanges | None = None
+    ) -> Binding:
         """The program, ready to run over this state."""
         loaded = self._loaded.get(program)
         if loaded is None:
@@ -112,7 +114,7 @@ class SharedMemory:
         known = loaded.bindings.get(state.key)
         if known is None:
             known = loaded.bindings[state.key] = Binding(
-                self.device, program, loaded.module, self._block, loaded.constants, state
+                self.device, program, loaded.module, self._block, loaded.constants, state, exchanges
             )
         return known
 

@@ -4,6 +4,7 @@ import { start } from "./core/start.js";
 import "./panels/figures_node.js";
 import "./panels/figures_page.js";
 import "./panels/attention_page.js";
+import "./panels/effects_page.js";
 import "./panels/training_page.js";
 import "./panels/history_node.js";
 import "./panels/history_page.js";

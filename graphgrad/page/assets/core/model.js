@@ -17,6 +17,7 @@ import { plural, shorten, visible } from "./elements.js";
  * @property {(number | string)[]} shape  integers and texts ("batch", "2*target")
  * @property {string} dtype
  * @property {Object<string, string>} attributes
+ * @property {string} [note] what the symbols of the formula stand for
  * @property {string} [value]  the number of a scalar constant
  * @property {number[]} heads  ids, with repetitions, by place
  * @property {number[]} tails  ids

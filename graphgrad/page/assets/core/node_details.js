@@ -83,6 +83,7 @@ function nodeFormulas(node) {
       value
         ? element("div", { class: "formula", role: "group", "aria-label": "formula of the value" }, value)
         : null,
+      node.note ? element("p", { class: "note" }, node.note) : null,
       delta
         ? element(
             "div",

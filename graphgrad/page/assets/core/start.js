@@ -36,6 +36,7 @@ export function start() {
   if (page.views.includes(asked.view)) state.view = asked.view;
   showView();
   showDetails();
+  if (asked.colour === undefined && page.sections.effects) setColouring("effect");
   followAddress(asked, true);
   kept.complete();
   if (asked.saved !== undefined) openNamedBundle(asked.saved, asked.for); // the scopes are open now

@@ -93,7 +93,7 @@ function tokenLabel(token, size, upright) {
   const text = tokenText(token);
   const label = element("span", { class: text.length > 1 ? "token long" : "token", title: text }, element("bdi", {}, shorten(text, SHOWN_TOKEN)));
   label.style[upright ? "width" : "height"] = `${size}px`;
-  label.style.fontSize = `${Math.max(7, Math.min(13, size - 3))}px`;
+  label.style.fontSize = `${Math.max(11, Math.min(13, size - 3))}px`;
   return label;
 }
 

@@ -14,6 +14,8 @@ import { exampleName, headOf, largest, SHOWN_TOKEN, tokensOf, tokenText } from "
 import { headColour, linesView, strongest } from "./attention_lines.js";
 import { heatmap, paint, reach, topOf } from "./attention_maps.js";
 
+const LEAST_CELL = 14; // pixels: its token has 11; what is wider than the window can be scrolled
+
 const remembered = { map: 0, head: 0, example: 0, query: 0, key: 0, view: "", shown: [], side: -1, place: 0 };
 remember("attention", remembered);
 
@@ -109,7 +111,7 @@ function showAttention(host, context) {
     const texts = { queries: tokensOf(section, state.example, map.query, queries), keys: tokensOf(section, state.example, map.key, keyCount) };
     sides = [texts.queries, texts.keys];
     if (state.side >= 0 && state.place >= sides[state.side].length) state.side = -1;
-    const room = host.clientWidth - (overview.offsetWidth < host.clientWidth / 2 ? overview.offsetWidth : 0) - 60;
+    const room = host.clientWidth - roomBeside() - 60;
     const view = linesView(headsOf(map), texts, Math.max(260, room > 800 ? room / 2 : room), (side, place, press) => {
       if (press) { pinned = !(pinned && state.side === side && state.place === place); area.focus({ preventScroll: true }); } else if (pinned) return;
       [state.side, state.place] = [side ?? -1, place];
@@ -158,7 +160,7 @@ function showAttention(host, context) {
     state.query = Math.min(state.query, head.queries - 1);
     state.key = Math.min(state.key, head.keys - 1);
     const texts = { queries: tokensOf(section, state.example, map.query, head.queries), keys: tokensOf(section, state.example, map.key, head.keys) };
-    const size = cellSize(head, overview.offsetWidth, texts.queries);
+    const size = cellSize(head, roomBeside(), texts.queries);
     const shown = [heatmap("weights", head, head.weights, size, texts, colours, point)];
     if (head.deltas) shown.push(heatmap("deltas", head, head.deltas, size, texts, colours, point));
     marks = shown.map((item) => item.mark);
@@ -174,7 +176,12 @@ function showAttention(host, context) {
     const beside = 8 + 8 * letters;
     const both = Math.floor((width - 2 * beside - 30) / (2 * head.keys));
     const tall = Math.floor((window.innerHeight - 330) / head.queries);
-    return Math.max(5, Math.min(26, both > 9 ? Math.min(both, Math.max(tall, 12)) : Math.floor((width - beside - 20) / head.keys)));
+    return Math.max(LEAST_CELL, Math.min(26, both >= LEAST_CELL ? Math.min(both, Math.max(tall, LEAST_CELL)) : Math.floor((width - beside - 20) / head.keys)));
+  }
+
+  /* What the overview takes of the width: on a phone it is below. */
+  function roomBeside() {
+    return overview.offsetWidth < host.clientWidth / 2 ? overview.offsetWidth : 0;
   }
 
   function point(query, key, press) {
