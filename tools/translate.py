@@ -32,7 +32,8 @@ long, no UTF-8) gives an empty one, is named on standard error, and makes the ex
 log-probabilities. (Padding and <bos> are never given.)
 
 With --scores a line is the score (nan where there is no translation), a tab and the text; with
---n-best N each text has up to N lines, each its rank, the score and the text. Ctrl-C prints what is done.
+--n-best N each text has up to N lines, each its rank, the score and the text. Ctrl-C prints
+what is done.
 """
 MIXED = True
 """Texts may stand behind the options."""
