@@ -93,8 +93,10 @@ def run_of(
     told: bool = True,
     model_file: str | None = None,
     checkpoint: str = "",
+    ranks: int = 1,
 ) -> OpenRun:
-    """The run of a folder; prints the warnings about its state, if `told`.
+    """The run of a folder, as the first of some ranks opens it; prints warnings about its state, if
+    `told`.
 
     Raises EnvironmentLimitError for a backend in `values` that the machine lacks. A run that was
     trained by another backend than those of this machine is used on the processor, with a note.
@@ -105,7 +107,7 @@ def run_of(
         need_backend(values["backend"])
     elif told:
         values |= _backend_of_this_machine(path)
-    opened = open_run(path, BUILTIN, values, step, model_file, checkpoint)
+    opened = open_run(path, BUILTIN, values, step, model_file, checkpoint, 0, ranks)
     for warning in opened.warnings if told else ():
         tell(f"note: {warning}")
     return opened

@@ -11,11 +11,11 @@ from graphgrad.compile import compile
 from graphgrad.errors import ConfigurationError
 from graphgrad.graph import initial_state
 from graphgrad.passes import sizes_of
-from graphgrad.passes.split_batch import split_batch
 from graphgrad.ranks import Communicator
 from graphgrad.tools.opening import is_run, model_of, run_of
 from graphgrad.tools.profile_decoding import program_in_use
 from graphgrad.training.settings import assigned, with_assignments
+from graphgrad.training.shared_state import graph_of_ranks
 from graphgrad.training.task import Feeds
 from graphgrad.training.team import GUARDS, axes_of, part_of
 
@@ -47,8 +47,10 @@ def profiled(
             raise ConfigurationError(
                 "several ranks train on processors only", fix="--backend numpy, or one rank"
             )
-        graph = split_batch(graph)
         feeds = part_of(feeds, axes_of(graph), communicator.rank, communicator.size)
+        shards = graph_of_ranks(graph, settings, communicator.size)
+        state = shards.cut(state or initial_state(graph, settings.seed), communicator.rank)
+        graph = shards.graph
     compiled = compile(
         graph,
         guards=GUARDS,

@@ -39,7 +39,7 @@ from graphgrad.ranks import (
     place_on_machine,
     ranks_of_mpi,
 )
-from graphgrad.training.rounds import need_team, team_for
+from graphgrad.training.rounds import team_for
 from graphgrad.training.runs import OpenRun, open_run
 from graphgrad.training.team import Team
 
@@ -60,10 +60,6 @@ def team_of(
     run: OpenRun, size: int, time_limit: float, link: Link = DIRECT
 ) -> Iterator[Team | None]:
     """The team that trains a run: its other ranks are started, and end with the block."""
-    if size < 1:
-        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
-    if size > 1 or run.settings.local_steps > 1:
-        need_team(run, size)
     if size == 1:
         yield team_for(run, Lone()) if run.settings.local_steps > 1 else None
         return
@@ -121,7 +117,6 @@ def leading(run: OpenRun, leader: Communicator, link: Link = DIRECT) -> Iterator
 @contextlib.contextmanager
 def team_of_mpi(run: OpenRun, leader: Mpi, link: Link = DIRECT) -> Iterator[Team]:
     """The team of the ranks that mpiexec has started."""
-    need_team(run, leader.size)
     with leading(run, leader, link) as team:
         yield team
 
@@ -180,7 +175,8 @@ def follow(communicator: Communicator) -> int:
     opening = json.loads(communicator.gather(b"", OPENED, patient=True)[0])
     with told(communicator), threadpool_limits(communicator.cores, "blas"):
         values, step, model = (opening[name] for name in ("values", "step", "model"))
-        run = open_run(opening["run"], BUILTIN, values, step, model)
+        ranks = communicator.rank, communicator.size
+        run = open_run(opening["run"], BUILTIN, values, step, model, "", *ranks)
         team = team_for(run, over(communicator, Link(*opening["link"])))
         print(f"rank {communicator.rank} of {communicator.size}: from step {run.step}", flush=True)
         done = team.follow(run)

@@ -20,7 +20,6 @@ from graphgrad.page import build_page
 from graphgrad.page.run_page import graph_of_run, run_page
 from graphgrad.page.run_sections import Shown, state_sections
 from graphgrad.passes import mixed_precision, sizes_of
-from graphgrad.passes.split_batch import split_batch
 from graphgrad.performance.traffic import traffic_of
 from graphgrad.rendering import View
 from graphgrad.rendering.annotations import Annotations, annotations_of
@@ -48,6 +47,7 @@ from graphgrad.tools.options import (
 from graphgrad.tools.streams import say, tell, write_document
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.settings import TrainingSettings, assigned, with_assignments
+from graphgrad.training.shared_state import graph_of_ranks
 from graphgrad.training.task import Task
 
 HELP = "draw a model's graph: every node with its delta beside it"
@@ -282,7 +282,7 @@ def _of_a_rank(found: OpenRun | _Model, arguments: argparse.Namespace) -> Graph:
     """The graph that each of several ranks runs; says what they send."""
     task, settings = found.task, found.settings
     graph = task.graph if arguments.forward else task.step(task.graph, settings)
-    split = split_batch(graph)
+    split = graph_of_ranks(graph, settings, arguments.ranks).graph
     text = f"{arguments.ranks} ranks: {traffic_of(split)}"
     if arguments.output:
         say(text)

@@ -18,7 +18,7 @@ from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
 from graphgrad.ranks import TIME_LIMIT, ranks_of_mpi
-from graphgrad.tools.data_option import DATA_OPTION, data_assignments
+from graphgrad.tools.data_option import DATA_OPTION, data_assignments, text_options
 from graphgrad.tools.elastic import need_elastic, supervise, supervised
 from graphgrad.tools.link_options import LINK_OPTIONS, link_of
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
@@ -35,6 +35,7 @@ from graphgrad.tools.ranks import (
 from graphgrad.tools.streams import abandon, say, tell
 from graphgrad.training.fast_run import go_through, small_values
 from graphgrad.training.progress import Progress
+from graphgrad.training.rounds import need_team
 from graphgrad.training.runs import OpenRun, create_run
 from graphgrad.training.settings import assigned, meanings_of, with_assignments
 from graphgrad.training.text_settings import FILES as LINES
@@ -195,21 +196,25 @@ def run(arguments: argparse.Namespace) -> int:
     mpi = of_mpiexec(arguments.ranks, arguments.time_limit)
     if mpi is None:
         ranks, time_limit = arguments.ranks, arguments.time_limit
-        return _run(arguments, lambda run: team_of(run, ranks, time_limit, link))
+        return _run(arguments, ranks, lambda run: team_of(run, ranks, time_limit, link))
     if mpi.rank:
         return followed(mpi)
     try:
         with told(mpi):
-            return _run(arguments, lambda run: team_of_mpi(run, mpi, link))
+            return _run(arguments, mpi.size, lambda run: team_of_mpi(run, mpi, link))
     except RanksError as error:
         tell(f"graphgrad train: {error}")
         mpi.abort(RANKS_LOST)
         raise
 
 
-def _run(arguments: argparse.Namespace, team_of_run: TeamOfRun) -> int:
-    """Opens the run and trains it, by the team that the function gives for it."""
-    opened = _resumed(arguments) if arguments.resume is not None else _created(arguments)
+def _run(arguments: argparse.Namespace, ranks: int, team_of_run: TeamOfRun) -> int:
+    """Opens the run and trains it, by the team of ranks that the function gives for it."""
+    if arguments.resume is None:
+        opened = _created(arguments, ranks)
+    else:
+        opened = _resumed(arguments, ranks)
+        need_team(opened, ranks)
     shown = Progress(opened.settings.steps, opened.step)
     try:
         with supervised(arguments.supervisor, str(opened.folder.path.absolute())):
@@ -311,7 +316,7 @@ def _naming(opened: OpenRun) -> str:
     return "" if known else f" --model {shlex.quote(model.name)}"
 
 
-def _created(arguments: argparse.Namespace) -> OpenRun:
+def _created(arguments: argparse.Namespace, ranks: int = 1) -> OpenRun:
     if arguments.step is not None:
         raise ConfigurationError(
             "--step says from which checkpoint a run goes on",
@@ -332,13 +337,14 @@ def _created(arguments: argparse.Namespace) -> OpenRun:
             raise ConfigurationError(
                 f"the model {model.short_name} reads no "
                 f"{'file' if name == 'text' else 'lines'} of text",
-                fix=f"leave {_option(name)} out",
+                fix=f"leave {_option(name)} out" + text_options(model.settings),
             )
     assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
-    return create_run(model, with_assignments(model.settings, assignments), arguments.run)
+    settings = with_assignments(model.settings, assignments)
+    return create_run(model, settings, arguments.run, lambda run: need_team(run, ranks))
 
 
-def _resumed(arguments: argparse.Namespace) -> OpenRun:
+def _resumed(arguments: argparse.Namespace, ranks: int) -> OpenRun:
     given = (arguments.model, arguments.run, arguments.data)
     if any(given) or any(getattr(arguments, name) for name in FILES):
         raise ConfigurationError(
@@ -347,7 +353,12 @@ def _resumed(arguments: argparse.Namespace) -> OpenRun:
         )
     values = assigned([*arguments.set, *_recording(arguments)])
     return run_of(
-        arguments.resume, values, arguments.step, told=False, model_file=arguments.model_file
+        arguments.resume,
+        values,
+        arguments.step,
+        told=False,
+        model_file=arguments.model_file,
+        ranks=max(ranks, 1),
     )
 
 

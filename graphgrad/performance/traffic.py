@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from graphgrad.graph import Graph, Node
 from graphgrad.ops.collectives import wait
+from graphgrad.ops.shares import reduce_scatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +42,9 @@ def traffic_of(graph: Graph) -> Traffic:
     """
     found = collectives_of(graph)
     known = [node for node in found if all(isinstance(size, int) for size in node.shape)]
-    size = sum(node.type.nbytes for node in known)
-    return Traffic(len(found), size, len(found) - len(known))
+    return Traffic(len(found), sum(map(_bytes_of, known)), len(found) - len(known))
+
+
+def _bytes_of(node: Node) -> int:
+    """The bytes of the whole value: a share is scattered from it, or gathered to it."""
+    return node.heads[0].type.nbytes if node.operation is reduce_scatter else node.type.nbytes

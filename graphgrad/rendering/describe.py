@@ -18,7 +18,7 @@ from graphgrad.graph import Node, constant, input, parameter, state
 from graphgrad.graph.text import attributes_text
 from graphgrad.graph.types import shape_text
 from graphgrad.memory import size_text
-from graphgrad.ops import half_squared_error
+from graphgrad.ops import half_squared_error, reduce_scatter
 from graphgrad.rendering.picture import Box, Kind, Label
 from graphgrad.rendering.view import Draft, Path, path_of
 from graphgrad.text import printable
@@ -205,4 +205,5 @@ def sent_text(node: Node) -> str:
     """The bytes that ranks exchange by a node, where it is a collective of known size."""
     if not node.operation.collective or not isinstance(node.type.size, int):
         return ""
-    return size_text(node.type.nbytes)
+    whole = node.heads[0] if node.operation is reduce_scatter else node
+    return size_text(whole.type.nbytes)

@@ -6,6 +6,10 @@
             state.safetensors    every array: parameters, optimiser slots, counters
             manifest.json        format, step, sha256 and bytes of each file, arrays, details, seal
 
+Several ranks that keep a share of the state each write `state-0.safetensors` and so on in place of
+the one file; the manifest, which comes last, says which elements are where. It is read by any
+number of ranks, and by a process that runs alone.
+
 The design decision: a checkpoint is written into a temporary folder, each file and the folder are
 flushed, and one rename to its final name completes it. A folder named `step-…` is therefore
 complete, and the newest is found by listing: there is no `LATEST` file that could disagree with the
@@ -26,7 +30,7 @@ Laws:
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +50,14 @@ from graphgrad.files import (
 from graphgrad.strict_json import format_json
 from graphgrad.training.checkpoint_format import (
     FORMAT,
+    PIECES,
     VERSION,
-    Damage,
     checked_array,
     read_checkpoint_files,
     write_checkpoint_files,
+    write_manifest,
 )
+from graphgrad.training.checkpoint_pieces import Damage, Ranges
 
 _FOLDER = re.compile(r"step-(\d{9,15})(?:-([1-9]\d{0,8}))?")
 _NAMED = 10  # how many damaged checkpoints are named
@@ -119,20 +125,62 @@ def save_checkpoint(
     ...     print(sorted(each.name for each in path.parent.iterdir()))
     ['step-000000200', 'step-000000300']
     """
-    folder = Path(folder)
+    state = {name: checked_array(name, array) for name, array in arrays.items()}
+    body: dict[str, Any] = {"format": FORMAT, "version": VERSION, "step": step}
+    body["details"] = dict(details)
+    size = sum(array.nbytes for array in state.values())
+
+    def write(temporary: Path) -> None:
+        write_checkpoint_files(temporary, state, body)
+
+    return _saved(Path(folder), step, body, write, size, keep, spared)
+
+
+def save_pieces(
+    folder: Path,
+    step: int,
+    write: Callable[[Path], dict[str, Any]],
+    size: int,
+    details: Mapping[str, Any],
+    keep: int,
+    spared: Collection[int] = (),
+) -> Path:
+    """Saves a checkpoint of about `size` bytes whose files are written by `write` into the folder
+    that it is given; it returns the `files` and `arrays` of the manifest, which then completes it.
+
+    The rest is as `save_checkpoint` has it.
+    """
+    body: dict[str, Any] = {"format": FORMAT, "version": PIECES, "step": step}
+    body["details"] = dict(details)
+
+    def write_all(temporary: Path) -> None:
+        body.update(write(temporary))
+        write_manifest(temporary, body)
+
+    return _saved(folder, step, body, write_all, size, keep, spared)
+
+
+def _saved(
+    folder: Path,
+    step: int,
+    body: dict[str, Any],
+    write: Callable[[Path], None],
+    size: int,
+    keep: int,
+    spared: Collection[int],
+) -> Path:
+    """The folder of a checkpoint that is written in one that is renamed when it is complete."""
     _check_number("the step of a checkpoint", step, least=0)
     _check_number("keep, the number of checkpoints to keep,", keep, least=1)
-    state = {name: checked_array(name, array) for name, array in arrays.items()}
-    body = {"format": FORMAT, "version": VERSION, "step": step, "details": dict(details)}
     format_json(body["details"], "details")  # raises before anything is written
     make_folder(folder)
     _sweep(folder)
     target = _fresh_path(folder, step)
     temporary = folder / temporary_name()
-    with disk_errors(target, "save", sum(array.nbytes for array in state.values())):
+    with disk_errors(target, "save", size):
         try:
             os.mkdir(temporary)
-            write_checkpoint_files(temporary, state, body)
+            write(temporary)
             sync_folder(temporary)
             os.rename(temporary, target)
         except BaseException:
@@ -143,8 +191,14 @@ def save_checkpoint(
     return target
 
 
-def load_checkpoint(folder: Path | str, step: int | None = None) -> Checkpoint:
+def load_checkpoint(
+    folder: Path | str, step: int | None = None, wanted: Ranges | None = None
+) -> Checkpoint:
     """The newest checkpoint in `folder` that is whole, or exactly the one of `step`.
+
+    With `wanted`, which gives for some arrays the elements from the first to before the last, these
+    are read and returned in one row, and the others whole; blocks of files that nothing is read
+    from are then not checked either.
 
     A damaged checkpoint is passed over and named in `warnings`; with `step` it is an error,
     since no other one was asked for. Reading changes nothing on disk and may be done while another
@@ -165,11 +219,11 @@ def load_checkpoint(folder: Path | str, step: int | None = None) -> Checkpoint:
     warnings: list[str] = []
     tried: set[Path] = set()
     # Listed again at the end: a saving process may have replaced what could not be read.
-    while wanted := [p for p in _listed(folder) if p.path not in tried and step in (None, p.step)]:
-        for entry in sorted(wanted, reverse=True):
+    while left := [p for p in _listed(folder) if p.path not in tried and step in (None, p.step)]:
+        for entry in sorted(left, reverse=True):
             tried.add(entry.path)
             try:
-                arrays, details = read_checkpoint_files(entry.path, entry.step)
+                arrays, details = read_checkpoint_files(entry.path, entry.step, wanted or {})
             except Damage as damage:
                 if not entry.path.is_dir():  # it was removed while being read
                     break

@@ -1,12 +1,14 @@
 """Writes the two files of a checkpoint, and checks and reads them.
 
 `state.safetensors` holds the arrays; `manifest.json` lists their sizes, hashes, names, dtypes and
-shapes, under a seal. See `checkpoint.py` for the folders that contain them.
+shapes, under a seal. See `checkpoint.py` for the folders that contain them. A manifest of version 2
+is that of a checkpoint which several ranks have written: see `checkpoint_pieces.py`.
 """
 
 import errno
 import hashlib
 import json
+import math
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,9 +20,18 @@ from safetensors import SafetensorError, safe_open
 from graphgrad.errors import CheckpointError, DataError
 from graphgrad.files import explain_os_error, read_file, write_new
 from graphgrad.strict_json import format_json, parse_json
+from graphgrad.training import checkpoint_pieces
+from graphgrad.training.checkpoint_pieces import (
+    Damage,
+    Ranges,
+    check_pieces,
+    read_pieces,
+    require,
+)
 
 FORMAT = "graphgrad checkpoint"
-VERSION = 1
+VERSION, PIECES = 1, 2
+"""The versions of a checkpoint in one file, and of one whose arrays are in several."""
 STATE, MANIFEST = "state.safetensors", "manifest.json"
 
 # The dtypes a checkpoint may hold, with their names in the safetensors format.
@@ -49,11 +60,8 @@ _FORM = {
     "details": dict,
     "seal": str,
 }
-_MANIFEST_LIMIT = 1 << 23  # bytes, for some 50,000 arrays: a larger one is not read into memory
-
-
-class Damage(Exception):
-    """Why a checkpoint cannot be used; becomes a warning or part of a CheckpointError."""
+_FORMS = {VERSION: _FORM, PIECES: checkpoint_pieces.FORM}
+_MANIFEST_LIMIT = 1 << 25  # bytes, for some 200,000 arrays: a larger one is not read into memory
 
 
 def checked_array(name: str, array: np.ndarray) -> np.ndarray:
@@ -73,7 +81,7 @@ def checked_array(name: str, array: np.ndarray) -> np.ndarray:
 def write_checkpoint_files(
     folder: Path, state: dict[str, np.ndarray], body: dict[str, Any]
 ) -> None:
-    """Writes both files into the folder; `body` holds the manifest's entries beside the arrays.
+    """Writes both files into the folder; `body` gets the manifest's entries of files and arrays.
 
     Raises `OSError`; a partly written file stays, so the folder should be temporary.
     """
@@ -83,11 +91,17 @@ def write_checkpoint_files(
         {"name": name, "dtype": array.dtype.name, "shape": list(array.shape)}
         for name, array in state.items()
     ]
+    write_manifest(folder, body)
+
+
+def write_manifest(folder: Path, body: dict[str, Any]) -> None:
+    """Writes the manifest, which makes the files of the folder a checkpoint. Raises CheckpointError
+    where it would be too large."""
     manifest = format_json(body | {"seal": sealed(body)}, "manifest") + "\n"
     content = manifest.encode("utf-8")
     if len(content) > _MANIFEST_LIMIT:
         raise CheckpointError(
-            f"the manifest of {len(state):,} arrays would be too large",
+            f"the manifest of {len(body['arrays']):,} arrays would be too large",
             folder,
             "keep fewer arrays, or less beside them",
         )
@@ -125,15 +139,20 @@ def sealed(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def read_checkpoint_files(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Arrays and details of the checkpoint of `step` in this folder.
+def read_checkpoint_files(
+    folder: Path, step: int, wanted: Ranges
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and details of the checkpoint of `step` in this folder; of the arrays in `wanted` only
+    the elements there, in one row.
 
     Raises `Damage`, and `EnvironmentLimitError` where the system refuses to read.
     """
     try:
         body = _read_manifest(folder / MANIFEST, step)
+        if body["version"] == PIECES:
+            return read_pieces(folder, body, wanted), body["details"]
         _check_state_file(folder / STATE, body["files"][STATE])
-        return _read_arrays(folder / STATE, body["arrays"]), body["details"]
+        return _read_arrays(folder / STATE, body["arrays"], wanted), body["details"]
     except DataError as error:
         raise Damage(error.problem) from error
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -145,32 +164,29 @@ def read_checkpoint_files(folder: Path, step: int) -> tuple[dict[str, np.ndarray
         raise explain_os_error(error, path, "read") from error
 
 
-def _require(truth: bool, reason: str) -> None:
-    if not truth:
-        raise Damage(reason)
-
-
 def _read_manifest(path: Path, step: int) -> dict[str, Any]:
     content = read_file(path, _MANIFEST_LIMIT)
     try:
         body: dict[str, Any] = parse_json(content)
         known = isinstance(body, dict) and body.get("format") == FORMAT
-        _require(known, f"{MANIFEST} is not that of a checkpoint")
+        require(known, f"{MANIFEST} is not that of a checkpoint")
         version = body.get("version")
-        other = f"{MANIFEST} has format version {version!r}; this program reads version {VERSION}"
-        _require(type(version) is int and version == VERSION, other)
-        misfit = _misfit(body, _FORM, "it")
-        _require(not misfit, f"{MANIFEST}: {misfit}")
+        other = f"{MANIFEST} has format version {version!r}; this program reads 1 and 2"
+        require(type(version) is int and version in _FORMS, other)
+        misfit = _misfit(body, _FORMS[body["version"]], "it")
+        require(not misfit, f"{MANIFEST}: {misfit}")
         seal = body.pop("seal")
-        _require(seal == sealed(body), f"{MANIFEST} was altered: its seal does not match")
+        require(seal == sealed(body), f"{MANIFEST} was altered: its seal does not match")
     except (ValueError, RecursionError) as error:
         raise Damage(f"{MANIFEST}, {error}") from error
-    _require(body["step"] == step, f"{MANIFEST} is of step {body['step']}")
+    require(body["step"] == step, f"{MANIFEST} is of step {body['step']}")
     names = [entry["name"] for entry in body["arrays"]]
-    _require(len(set(names)) == len(names), f"{MANIFEST} lists an array twice")
+    require(len(set(names)) == len(names), f"{MANIFEST} lists an array twice")
     for entry in body["arrays"]:
         allowed = entry["dtype"] in DTYPES
-        _require(allowed, f"{entry['name']} has the dtype {entry['dtype']}, which is not allowed")
+        require(allowed, f"{entry['name']} has the dtype {entry['dtype']}, which is not allowed")
+    if body["version"] == PIECES:
+        check_pieces(body)
     return body
 
 
@@ -193,29 +209,46 @@ def _misfit(value: object, form: Any, name: str) -> str:
 
 def _check_state_file(path: Path, entry: dict[str, Any]) -> None:
     state = path.stat()
-    _require(stat.S_ISREG(state.st_mode), f"{STATE} is not a regular file")
+    require(stat.S_ISREG(state.st_mode), f"{STATE} is not a regular file")
     size = state.st_size
-    _require(size == entry["bytes"], f"{STATE} has {size:,} bytes instead of {entry['bytes']:,}")
+    require(size == entry["bytes"], f"{STATE} has {size:,} bytes instead of {entry['bytes']:,}")
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    _require(digest == entry["sha256"], f"{STATE} was altered: its sha256 does not match")
+    require(digest == entry["sha256"], f"{STATE} was altered: its sha256 does not match")
 
 
-def _read_arrays(path: Path, listed: Iterable[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _read_arrays(
+    path: Path, listed: Iterable[dict[str, Any]], wanted: Ranges
+) -> dict[str, np.ndarray]:
     result: dict[str, np.ndarray] = {}
     expected = {entry["name"]: entry for entry in listed}
     try:
         with safe_open(path, framework="np") as file:
             odd = ", ".join(sorted(expected.keys() ^ set(file.keys()))[:3])
-            _require(not odd, f"{STATE} and {MANIFEST} disagree about the arrays {odd}")
+            require(not odd, f"{STATE} and {MANIFEST} disagree about the arrays {odd}")
             for name, entry in expected.items():
                 view = file.get_slice(name)
-                _require(
+                require(
                     view.get_dtype() == DTYPES[entry["dtype"]]
                     and list(view.get_shape()) == entry["shape"],
                     f"{STATE} and {MANIFEST} disagree about the dtype or shape of {name}",
                 )
-                result[name] = file.get_tensor(name)
+                if name not in wanted:
+                    result[name] = file.get_tensor(name)
+                    continue
+                result[name] = _row(path, entry, wanted[name])
     except SafetensorError as error:
         raise Damage(f"{STATE} is not a safetensors file ({error})") from error
     return result
+
+
+def _row(path: Path, entry: dict[str, Any], wanted: tuple[int, int]) -> np.ndarray:
+    """Some elements of an array of a safetensors file, which has been checked."""
+    first, last = wanted
+    dtype = np.dtype(entry["dtype"])
+    require(last <= math.prod(entry["shape"]), f"{entry['name']} has fewer elements than wanted")
+    with open(path, "rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+        begin, _ = parse_json(header)[entry["name"]]["data_offsets"]
+        file.seek(8 + len(header) + begin + first * dtype.itemsize)
+        return np.frombuffer(file.read((last - first) * dtype.itemsize), dtype).copy()

@@ -130,7 +130,9 @@ def team_for(run: OpenRun, communicator: Communicator) -> Team:
 
 def need_team(run: OpenRun, size: int) -> None:
     """Raises ConfigurationError or DeclarationError for what the ranks of a run cannot do."""
+    if size < 1:
+        raise ConfigurationError(f"--ranks {size} are no processes", fix="--ranks 2, for example")
     if run.settings.local_steps > 1:
         need_rounds(run, size)
-    else:
+    elif size > 1:
         need_ranks(run, size)

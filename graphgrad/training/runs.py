@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from graphgrad.backends import need_backend
 from graphgrad.errors import CheckpointError
 from graphgrad.figures.recording import recorded_names
 from graphgrad.graph import Graph, initial_state
+from graphgrad.passes.shard_states import Shards
 from graphgrad.training.accumulation import PART
 from graphgrad.training.best import checkpoint_called
 from graphgrad.training.checkpoint import (
@@ -31,6 +32,7 @@ from graphgrad.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from graphgrad.training.checkpoint_pieces import Ranges
 from graphgrad.training.configuration import (
     Configuration,
     bindings,
@@ -48,11 +50,24 @@ from graphgrad.training.moving_average import with_averages
 from graphgrad.training.optimisers import SEED, STEP
 from graphgrad.training.run_folder import CONFIGURATION, ENVIRONMENT, RunFolder
 from graphgrad.training.settings import TrainingSettings, with_values
+from graphgrad.training.shared_state import graph_of_ranks, kept_of, wanted_by
 from graphgrad.training.task import ModelFile, Task
 from graphgrad.training.trust import model_of_run, trust
 
 _RENAMED = {"keep_checkpoints": "keep_last"}
 """Settings that had another name when older runs were made."""
+
+
+class Others(Protocol):
+    """The other ranks, which keep their shares of the state of a run."""
+
+    def averages(self, run: OpenRun) -> Mapping[str, np.ndarray]:
+        """The moving averages of the parameters, whole, as far as they are shared."""
+
+    def save(
+        self, run: OpenRun, step: int, details: Mapping[str, Any], keep: int, best: Collection[int]
+    ) -> None:
+        """Saves a checkpoint, as `save_checkpoint` does."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,11 @@ class OpenRun:
     warnings: tuple[str, ...] = ()
     gives_up: bool = False
     """The caller chose the step: `train` removes everything recorded after it."""
+    shards: Shards | None = None
+    """What the shares hold, where `state` is that of one of several ranks."""
+    others: Others | None = None
+    """The other ranks, where states are sharded over them: a rank alone has no whole state, and
+    none to save when another one is lost in the middle of an update."""
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
@@ -85,7 +105,9 @@ class OpenRun:
         parameters where it has any, unless the settings say otherwise."""
         if not self.settings.use_average or not int(self.state[STEP]):
             return self.state
-        return with_averages(self.task.graph, self.state)
+        if self.others is None:
+            return with_averages(self.task.graph, self.state)
+        return with_averages(self.task.graph, {**self.state, **self.others.averages(self)})
 
     @property
     def next_batch(self) -> int:
@@ -98,12 +120,14 @@ def create_run(
     model: ModelFile,
     settings: TrainingSettings,
     path: str | Path | None = None,
+    check: Callable[[OpenRun], None] = lambda run: None,
 ) -> OpenRun:
     """Makes a new run folder: configuration, environment, vocabularies and the initial state.
 
     The backend and the data are looked at, and names to record looked up, before the folder is
-    made, so a missing device, a wrong file or a wrong name leaves nothing behind. If the disk is
-    full before the run is complete, it is removed.
+    made, so a missing device, a wrong file or a wrong name leaves nothing behind. Neither does what
+    `check` raises, which is given the run before. If the disk is full before the run is complete,
+    it is removed.
     """
     need_backend(settings.backend)
     task = _task(model, settings, {})
@@ -131,6 +155,7 @@ def create_run(
         Path(),
         0,
     )
+    check(run)
     folder, first = write_run(run, path, model.short_name)
     return dataclasses.replace(run, folder=folder, checkpoint=first)
 
@@ -170,19 +195,21 @@ def open_run(
     step: int | None = None,
     model_file: str | None = None,
     checkpoint: str = "",
+    rank: int = 0,
+    ranks: int = 1,
 ) -> OpenRun:
     """Opens the run at `path` at its newest undamaged checkpoint, or at the one of `step`.
 
     `checkpoint` is its name or step where the run is only looked at: best or last.
 
     `values` change settings; those that a run keeps raise ConfigurationError. `model_file` is the
-    file that the user names for its model; without it `trust.py` decides whether it is run.
+    file that the user names for its model; without it `trust.py` decides whether it is run. `rank`
+    is one of several `ranks` that train it: where they shard the state, its share is read.
     """
     folder = RunFolder.open(path)
-    where = str(folder.path / CONFIGURATION)
     before = read_configuration(folder)
     model, notes = model_of_run(before.model, before.digest, builtin, model_file)
-    kept = with_values(model.settings, _renamed(before.settings), where)
+    kept = _kept_settings(model, before, folder)
     settings = with_values(kept, values or {})
     refuse_fixed(kept, settings, str(folder.path))
     texts = read_texts(folder, before)
@@ -193,23 +220,23 @@ def open_run(
     )
     newest = max(checkpoint_steps(folder.checkpoints), default=0)
     named = checkpoint_called(folder, checkpoint, settings.best_metric)
-    found = _loaded(folder, named if step is None else step)
+    shards = _shards_of(graph, settings, ranks)
+    wanted = wanted_by(shards, rank)
+    found = _loaded(folder, named if step is None else step, wanted)
     notes += check_bindings(
         found.details, bindings(configuration, settings, task.graph), str(found.path)
     )
     first = _drawn(graph, settings)
     arrays, changed = fitted(found.arrays, first, found.step)
-    _check_fit(dataclasses.replace(found, arrays=arrays), first)
-    notes += changed + found.warnings + _discarded(folder, step)
-    if found.step == 0:
-        notes += ("the run has done no step yet: its parameters are untrained",)
+    _check_fit(dataclasses.replace(found, arrays=arrays), first, wanted)
+    notes += changed + found.warnings + _discarded(folder, step) + _untrained(found)
     return OpenRun(
         folder,
         model,
         settings,
         task,
         graph,
-        arrays,
+        kept_of(shards, rank, arrays),
         found.step,
         before,
         configuration,
@@ -217,18 +244,31 @@ def open_run(
         newest,
         notes,
         gives_up=step is not None,
+        shards=shards if shards.rows else None,
     )
 
 
-def _renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run under the names of today."""
-    return {_RENAMED.get(name, name): value for name, value in settings.items()}
+def _shards_of(graph: Graph, settings: TrainingSettings, ranks: int) -> Shards:
+    """What the shares of some ranks hold; nothing where a rank keeps all of the state."""
+    sharded = settings.shard_states and ranks > 1
+    return graph_of_ranks(graph, settings, ranks) if sharded else Shards(graph, ranks)
 
 
-def _loaded(folder: RunFolder, step: int | None) -> Checkpoint:
+def _kept_settings(model: ModelFile, before: Configuration, folder: RunFolder) -> TrainingSettings:
+    """The settings of a run, under the names of today."""
+    named = {_RENAMED.get(name, name): value for name, value in before.settings.items()}
+    return with_values(model.settings, named, str(folder.path / CONFIGURATION))
+
+
+def _untrained(found: Checkpoint) -> tuple[str, ...]:
+    """A note about a run that has not begun."""
+    return () if found.step else ("the run has done no step yet: its parameters are untrained",)
+
+
+def _loaded(folder: RunFolder, step: int | None, wanted: Ranges) -> Checkpoint:
     """The checkpoint to resume from. Raises CheckpointError for a run that has lost them all."""
     try:
-        return load_checkpoint(folder.checkpoints, step)
+        return load_checkpoint(folder.checkpoints, step, wanted)
     except CheckpointError as error:
         if step is not None or checkpoint_steps(folder.checkpoints):
             raise
@@ -288,8 +328,9 @@ def _drawn(graph: Graph, settings: TrainingSettings) -> dict[str, np.ndarray]:
     return state
 
 
-def _check_fit(found: Checkpoint, wanted: Mapping[str, np.ndarray]) -> None:
-    """Raises CheckpointError unless the checkpoint holds exactly the arrays of the model."""
+def _check_fit(found: Checkpoint, wanted: Mapping[str, np.ndarray], ranges: Ranges) -> None:
+    """Raises CheckpointError unless the checkpoint holds exactly the arrays of the model, or of
+    those with a range so many elements."""
     arrays, where = found.arrays, str(found.path)
     for name in [*wanted, *arrays]:
         have, want = arrays.get(name), wanted.get(name)
@@ -300,10 +341,12 @@ def _check_fit(found: Checkpoint, wanted: Mapping[str, np.ndarray]) -> None:
                 where,
                 "it belongs to a model with other settings; resume without changing the model",
             )
-        if have.shape != want.shape or have.dtype != want.dtype:
+        first, last = ranges.get(name, (0, 0))
+        shape = (last - first,) if name in ranges else want.shape
+        if have.shape != shape or have.dtype != want.dtype:
             raise CheckpointError(
                 f"{name!r} is {have.dtype}{list(have.shape)} in the checkpoint and "
-                f"{want.dtype}{list(want.shape)} in the model",
+                f"{want.dtype}{list(shape)} in the model",
                 where,
                 "it belongs to a model with other settings; resume without changing the model",
             )

@@ -139,6 +139,12 @@ class TrainingSettings:
     """Compile elementwise regions and row reductions into kernels: faster steps, after some seconds
     for compiling that a later run with the same shapes of layers does not need."""
 
+    shard_states: bool = False
+    """Several ranks: each keeps a share of what the optimiser keeps (moments, averages, accumulated
+    gradients), and moves its share of the parameters; one rank keeps all."""
+    sent_deltas: str = "fp32"
+    """Several ranks: as what the deltas of parameters are sent, fp32 (as they are) or bf16, which
+    is half of it; they are added up in float32."""
     backend: str = "numpy"
     """What runs the steps: numpy, or cupy for a CUDA device (`graphgrad guide gpu`); a run may go
     on with the other one."""
@@ -258,6 +264,12 @@ def _check_schedule(settings: TrainingSettings) -> None:
 def _check_precision(settings: TrainingSettings) -> None:
     """ConfigurationError for a precision that the dtype has not, or an impossible loss scale."""
     one_of("precision", settings.precision, PRECISIONS)
+    one_of("sent_deltas", settings.sent_deltas, ("fp32", "bf16"))
+    if settings.sent_deltas != "fp32" and settings.dtype != "float32":
+        raise ConfigurationError(
+            f"deltas of {settings.dtype} are not sent as {settings.sent_deltas}",
+            fix="--set dtype=float32, or --set sent_deltas=fp32",
+        )
     if settings.precision != "fp32" and settings.dtype != "float32":
         raise ConfigurationError(
             f"the precision {settings.precision} is one of models in float32, and dtype is "
@@ -285,6 +297,11 @@ def _check_rounds(settings: TrainingSettings) -> None:
                 "same state at the end of a round only",
                 fix=f"--set {name}={(value // length + 1) * length}",
             )
+    if length > 1 and (settings.shard_states or settings.sent_deltas != "fp32"):
+        raise ConfigurationError(
+            "ranks that train apart send no deltas, and each has a state of its own",
+            fix="leave shard_states and sent_deltas out, or --set local_steps=1",
+        )
     if length > 1 and settings.inspect_every:
         raise ConfigurationError(
             "figures of values are recorded of steps that are one on all ranks",

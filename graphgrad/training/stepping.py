@@ -24,6 +24,7 @@ from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
 from graphgrad.training.loss_scale import LOSS_SCALE
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.shared_state import with_zeros
 from graphgrad.training.task import Feeds
 from graphgrad.training.tensorboard import EventWriter
 from graphgrad.training.verification import overflown
@@ -80,7 +81,7 @@ def one_step(run: OpenRun, programs: Programs, step: int, interrupt: InterruptGu
             )
         except NonFiniteError as error:
             passes = (*PASSES, *PRECISION_PASSES[run.settings.precision])
-            found = first_non_finite(run.graph, feeds, run.state, passes)
+            found = first_non_finite(run.graph, feeds, with_zeros(run.graph, run.state), passes)
             problem, where = (str(found), found.origin) if found else (error.problem, error.where)
             raise not_finite(run, step + 1, problem, where) from None
         count += task.count(feeds)

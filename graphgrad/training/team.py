@@ -6,9 +6,13 @@ that held-out data are evaluated, of which it does its part, too; it writes noth
 ranks have the same bits everywhere, so have the states, and a checkpoint of the leader is that of
 all. Nothing in it depends on the number of ranks: a run goes on with any.
 
+With `shard_states` each rank has a share of what the optimiser keeps (`shared_state.py`). Then all
+write a checkpoint together, each its share, and the leader completes it; and averages of parameters
+are gathered when the model is measured.
+
 No update is made before all sums over ranks are: the norm of the gradient, which a program looks at
 before it writes the state, needs them. So when a rank is lost in the middle of a step, the others
-have the state of the step before.
+have the state of the step before: all of it, unless it was in shares.
 """
 
 from __future__ import annotations
@@ -16,29 +20,44 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from graphgrad.backends import read_only
 from graphgrad.compile import Compiled, compile
 from graphgrad.decoding import Options
-from graphgrad.errors import ConfigurationError, GraphgradError, RanksError
+from graphgrad.errors import (
+    ConfigurationError,
+    EnvironmentLimitError,
+    GraphgradError,
+    RanksError,
+)
 from graphgrad.graph import Dimension, Graph
 from graphgrad.graph.digest import graph_digest
 from graphgrad.graph.dimension import named
-from graphgrad.passes.split_batch import BATCH, split_batch
+from graphgrad.passes.shard_states import Shards
+from graphgrad.passes.split_batch import BATCH
 from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
+from graphgrad.training.checkpoint import save_pieces
+from graphgrad.training.moving_average import AVERAGE
 from graphgrad.training.runs import OpenRun
+from graphgrad.training.shard_files import manifest_of, write_share
+from graphgrad.training.shared_state import graph_of_ranks, keep_share
 from graphgrad.training.spread import OverRanks
 from graphgrad.training.task import Figures, Stages, quietly
 
 GUARDS = ("loss", "gradient_norm")
 """The outputs of a step that have to be finite."""
-END = b"end"
-_AGREE, NEXT, _LOOK = -1, -2, -4
+END, SAVE, AVERAGES = b"end", b"save ", b"averages"
+"""What a leader says beside the number of a batch."""
+_AGREE, NEXT, _LOOK, _WRITTEN = -1, -2, -4, -6
 """The numbers of the messages between leader and followers."""
 _LOOKS = {True: b"look", False: b"look at all"}
 """What the leader says to have held-out data evaluated: some of them, or all."""
@@ -46,10 +65,16 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def need_ranks(run: OpenRun, size: int) -> None:
-    """Raises ConfigurationError for what several ranks cannot do, and DeclarationError for a graph
+    """Raises ConfigurationError for what so many ranks cannot do, and DeclarationError for a graph
     whose batch cannot be split."""
     need_parts(run, size)
-    split_batch(run.graph)
+    settings = run.settings
+    if settings.backend != "numpy" and (settings.shard_states or settings.sent_deltas != "fp32"):
+        raise ConfigurationError(
+            "states are in shares, and deltas of 16 bits are sent, on processors only",
+            fix="--backend numpy, or leave shard_states and sent_deltas out",
+        )
+    graph_of_ranks(run.graph, run.settings, size)
 
 
 def need_parts(run: OpenRun, size: int) -> None:
@@ -66,12 +91,21 @@ class Team:
     """One rank's part in the training of a run. Raises RanksError where another one has opened
     another run, or uses another version of graphgrad."""
 
+    shards: Shards | None = None
+    """What the ranks keep of the state, where they train together."""
     _looking = False
+    _averages: Mapping[str, np.ndarray] = MappingProxyType({})
+    """The averages that a follower needs for the evaluation that comes."""
 
     def __init__(self, run: OpenRun, communicator: Communicator) -> None:
         self.communicator, self._number = communicator, run.next_batch
-        self._axes = axes_of(run.graph)
-        self.compiled = self._compiled(run, split_batch(run.graph), communicator)
+        rank, size = communicator.rank, communicator.size
+        shards = run.shards or graph_of_ranks(run.graph, run.settings, size)
+        if run.shards is None and shards.rows:
+            assert isinstance(run.state, dict)
+            keep_share(run.state, shards, rank)
+        self.shards, self._axes = shards, axes_of(run.graph)
+        self.compiled = self._compiled(run, shards.graph, communicator)
         self._agree(run)
 
     @property
@@ -97,7 +131,7 @@ class Team:
 
     def _agree(self, run: OpenRun) -> None:
         """Makes sure that all ranks are about to do the same."""
-        own = json.dumps(_described(run)).encode()
+        own = json.dumps(_described(run, self.shards)).encode()
         seen = self.communicator.gather(own, _AGREE, patient=True)  # reading data takes its time
         first, *others = (json.loads(each) for each in seen)
         for rank, other in enumerate(others, 1):
@@ -108,8 +142,13 @@ class Team:
                         fix="start all ranks with the same program, settings and data",
                     )
 
+    def others_of(self, run: OpenRun) -> Team | None:
+        """This, where the ranks have shares of the state of a run."""
+        return self if run.settings.shard_states else None
+
     def sharing(self, run: OpenRun) -> OpenRun:
         """The leader's run, whose evaluations all ranks do together, where its task knows how."""
+        run = dataclasses.replace(run, shards=self.shards, others=self.others_of(run))
         spread = run.task.spread
         if spread is None:
             return run
@@ -146,14 +185,73 @@ class Team:
     def follow(self, run: OpenRun) -> int:
         """Computes parts of batches until the leader ends; returns their number."""
         done = 0
-        run = dataclasses.replace(run, state=self.compiled.on_device(run.state))
+        state, others = self.compiled.on_device(run.state), self.others_of(run)
+        run = dataclasses.replace(run, state=state, others=others)
         while True:
             word = self.communicator.gather(b"", NEXT, patient=True)[0]
             if self._ends(run, word):
                 return done
+            if word.startswith(SAVE):
+                self._write(run, Path(os.fsdecode(word.removeprefix(SAVE))))
+            if word == AVERAGES:
+                self._averages = self._gathered(run)
             if word.isdigit():
+                self._averages = {}
                 self._computed(run.state, run.task.feeds(int(word)))
                 done += 1
+
+    def save(
+        self, run: OpenRun, step: int, details: Mapping[str, Any], keep: int, best: Collection[int]
+    ) -> None:
+        """Saves a checkpoint of the leader, to which each rank writes its share."""
+
+        def write(folder: Path) -> dict[str, Any]:
+            self.communicator.gather(SAVE + os.fsencode(folder.absolute()), NEXT, patient=True)
+            return manifest_of(run.graph.states, self._write(run, folder))
+
+        size = sum(node.type.nbytes for node in run.graph.states.values())
+        save_pieces(run.folder.checkpoints, step, write, size, details, keep, best)
+
+    def _write(self, run: OpenRun, folder: Path) -> list[dict[str, Any]]:
+        """Writes this rank's share; what all have written. Raises EnvironmentLimitError where one
+        of them could not."""
+        try:
+            assert self.shards is not None
+            own = write_share(folder, self.shards, self.communicator.rank, run.state)
+        except (OSError, GraphgradError) as problem:
+            own = {"problem": getattr(problem, "strerror", None) or str(problem)}
+        seen = self.communicator.gather(json.dumps(own).encode(), _WRITTEN, patient=True)
+        written = [json.loads(each) for each in seen]
+        for rank, each in enumerate(written):
+            if "problem" in each and self.communicator.rank == 0:
+                raise EnvironmentLimitError(
+                    f"rank {rank} cannot write its share of the checkpoint: {each['problem']}",
+                    folder.parent,
+                    "make room on its disk; the run goes on from the last checkpoint",
+                )
+        return written
+
+    def averages(self, run: OpenRun) -> Mapping[str, np.ndarray]:
+        """The moving averages that are in shares, whole: the leader has all ranks gather them, and
+        the others have what they have gathered last."""
+        if self.communicator.rank:
+            return self._averages
+        self.communicator.gather(AVERAGES, NEXT, patient=True)
+        return self._gathered(run)
+
+    def _gathered(self, run: OpenRun) -> dict[str, np.ndarray]:
+        assert self.shards is not None
+        found: dict[str, np.ndarray] = {}
+        for number, (name, row) in enumerate(self.shards.rows.items()):
+            if not row[0].name.startswith(f"{AVERAGE}."):
+                continue
+            own, start = run.state[name], 0
+            flat = np.empty(sum(whole.size for whole in row), own.dtype)
+            self.communicator.all_gather(flat, own, number)
+            for whole in row:
+                found[whole.name] = flat[start : start + whole.size].reshape(whole.shape)
+                start += whole.size
+        return found
 
     def _computed(self, state: Arrays, feeds: Arrays) -> dict[str, np.ndarray]:
         try:
@@ -164,15 +262,20 @@ class Team:
             self.communicator.fail(error.problem)
             raise
 
-    def _given(self, feeds: Arrays) -> dict[str, np.ndarray]:
-        """The inputs of this rank's program."""
+    def part(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """This rank's part of a batch."""
         return part_of(feeds, self._axes, self.communicator.rank, self.communicator.size)
 
+    def _given(self, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The inputs of this rank's program."""
+        return self.part(feeds)
 
-def _described(run: OpenRun) -> dict[str, str]:
+
+def _described(run: OpenRun, shards: Shards | None) -> dict[str, str]:
     """What has to be equal on all ranks."""
     state = hashlib.sha256()
-    for name in sorted(run.state):
+    own = shards.rows if shards is not None else {}
+    for name in sorted(run.state.keys() - own.keys()):
         state.update(np.ascontiguousarray(run.state[name]).tobytes())
     batch = hashlib.sha256()
     for _, value in sorted(run.task.feeds(run.next_batch).items()):
@@ -182,6 +285,7 @@ def _described(run: OpenRun) -> dict[str, str]:
         "version of NumPy": np.__version__,
         "step": str(run.step),
         "model": graph_digest(run.graph),
+        "way to train": graph_digest(shards.graph) if shards is not None else "apart",
         "state": state.hexdigest(),
         "batch": batch.hexdigest(),
     }

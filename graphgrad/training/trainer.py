@@ -87,9 +87,10 @@ def train(
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
-        verified = verify_first_step(compiled, first, run.state, verify)
+        first = first if team is None else team.part(first)
+        verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in (*announcement(run, compiled), *(team.about() if team is not None else ())):
+    for line in _announced(run, compiled, team):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
@@ -111,6 +112,23 @@ def train(
             run.folder.log(f"interrupted after step {step}")
             return Outcome("interrupted", step, {})
         return _ended(run, shown, step) if measured else Outcome("finished", step, {})
+
+
+def _announced(run: OpenRun, compiled: Compiled, team: Team | None) -> list[str]:
+    """What is said before a training."""
+    if team is None:
+        return announcement(run, compiled)
+    return [*announcement(run, team.compiled, team.communicator.size), *team.about()]
+
+
+def _figures_alone(run: OpenRun, compiled: Compiled) -> Compiled:
+    """The program whose first step is verified: without updates where this rank has only its share
+    of what they read."""
+    if run.shards is None or not run.shards.rows:
+        return compiled
+    graph, options = compiled.source_graph, compiled.options
+    outputs = {name: graph.outputs[name] for name in GUARDS}
+    return compile(graph.with_outputs(outputs, {}), fuse=options.fuse, precision=options.precision)
 
 
 def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
@@ -334,11 +352,14 @@ def _signatures(run: OpenRun) -> dict[str, Any]:
 def _saved_if_ranks_are_lost(
     run: OpenRun, step: int, validations: Validations, whole: bool
 ) -> Iterator[None]:
-    """Saves the state of the step before if it is that of all ranks that are left."""
+    """Saves the state of the step before if it is that of all ranks that are left, and nothing of
+    it has been lost with one."""
     try:
         yield
     except RanksError:
-        if whole:
+        if run.others is not None:
+            run.folder.log("a rank is lost, and its share of the state: the last checkpoint counts")
+        elif whole:
             _save(run, step, validations)
         raise
 
@@ -346,4 +367,7 @@ def _saved_if_ranks_are_lost(
 def _save(run: OpenRun, step: int, validations: Validations) -> None:
     details = bindings(run.configuration, run.settings, run.task.graph)
     keep, best = run.settings.keep_last, validations.best(run.settings.keep_best)
+    if run.others is not None:
+        run.others.save(run, step, details, keep, best)
+        return
     save_checkpoint(run.folder.checkpoints, step, run.state, details, keep, best)

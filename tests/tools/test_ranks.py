@@ -60,6 +60,24 @@ def test_a_run_on_any_number_of_ranks_is_the_run_on_one(tmp_path, capsys):
     assert not processes(tmp_path)
 
 
+def test_states_in_shares_and_deltas_of_16_bits_train_by_processes(tmp_path, capsys):
+    """The program of each rank keeps half of the moments; the run is read by one process."""
+    words = ["--set", "dtype=float32", "--set", "shard_states=true", "--set", "sent_deltas=bf16"]
+    long = ["--set", "steps=120", "--set", "evaluate_every=120", "--set", "checkpoint_every=120"]
+    assert begun(tmp_path / "run", *words, *long, "--ranks", "2") == 0
+    text = capsys.readouterr().out
+    assert "on each of 2 ranks" in text and "120 parts" in (tmp_path / "run/rank-1.log").read_text()
+    run = open_run(tmp_path / "run", BUILTIN)
+    assert sorted(path.name for path in run.checkpoint.iterdir()) == [
+        "manifest.json",
+        "state-0.safetensors",
+        "state-1.safetensors",
+    ]
+    assert run.state.keys() == run.graph.states.keys()
+    losses = [record["loss"] for record in run.folder.metrics()]
+    assert len(losses) == 120 and np.mean(losses[-10:]) < np.mean(losses[:10]) / 2
+
+
 def started(folder):
     """A long training on two ranks, after its first steps."""
     words = ["train", "attention", "--run", str(folder), "--ranks", "2", *STEPS]
@@ -124,13 +142,16 @@ def test_ranks_that_differ_are_named_at_the_start(tmp_path, capsys):
     [
         (["--ranks", "0"], "--ranks 0"),
         (["--ranks", "2", "--inspect-every", "2"], "recorded by one rank only"),
-        (["--ranks", "40"], "no part for each of 40 ranks"),
+        (["--ranks", "500"], "no part for each of 500 ranks"),
+        (["--set", "sent_deltas=bf16"], "deltas of float64 are not sent as bf16"),
+        (["--set", "sent_deltas=bf17"], "sent_deltas must be one of fp32, bf16"),
     ],
 )
 def test_what_ranks_cannot_do_is_one_error(tmp_path, capsys, words, problem):
     assert begun(tmp_path / "run", *words) == 2
     error = capsys.readouterr().err
     assert problem in error and "fix:" in error and "Traceback" not in error
+    assert not (tmp_path / "run").exists()
     assert not processes(tmp_path)
 
 
