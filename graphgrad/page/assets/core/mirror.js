@@ -168,7 +168,8 @@ function savedLabel({ key, from, to, count, bytes }) {
   );
 }
 
-function savedValues() {
+/* {value, owner}: the values that the delta of a node, a contribution to it or a step of its rule needs. */
+export function savedValues() {
   if (!page.saved) {
     const seen = new Set();
     page.saved = [];
