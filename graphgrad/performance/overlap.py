@@ -164,10 +164,13 @@ class Observed:
             if line is None:
                 continue
             self._operation[line] = text[line - 1].partition("(")[0].strip().rpartition(".")[2]
-            if node.operation in STARTS or node.operation in STARTS.values():
-                self._starts[line], self._nodes[number] = number, node
-            if node.operation is wait or node.operation in STARTS:
-                self._waits[line], self._nodes[number] = number, node
+            if not node.operation.collective:
+                continue
+            self._nodes[number] = node
+            if node.operation is not wait:
+                self._starts[line] = number
+            if node.operation not in STARTS.values():  # others are waited for where they start
+                self._waits[line] = number
         self._steps: list[dict[int, _Measured]] = []
 
     def add(self, marks: Sequence[Mark], exchanges: Sequence[Exchange]) -> None:

@@ -65,7 +65,10 @@ class Timed:
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, on each of them."""
-        return self._communicator.gather(value, number, patient)
+        if number < 0:  # between the processes, and none of the program
+            return self._communicator.gather(value, number, patient)
+        with self._noted(number, len(value)):
+            return self._communicator.gather(value, number, patient)
 
     def fail(self, reason: str) -> None:
         """Lets the others know that this rank comes to no further call, and why."""
