@@ -20,7 +20,8 @@ from typing import Any
 
 from graphgrad.backends import Program
 from graphgrad.graph import Node
-from graphgrad.ops.collectives import all_reduce, all_reduce_start, wait
+from graphgrad.ops.collectives import wait
+from graphgrad.passes.overlap import STARTS
 from graphgrad.performance.line_profile import Mark, Profile
 from graphgrad.ranks import Exchange
 
@@ -163,10 +164,13 @@ class Observed:
             if line is None:
                 continue
             self._operation[line] = text[line - 1].partition("(")[0].strip().rpartition(".")[2]
-            if node.operation in (all_reduce_start, all_reduce):
-                self._starts[line], self._nodes[number] = number, node
-            if node.operation in (wait, all_reduce):
-                self._waits[line], self._nodes[number] = number, node
+            if not node.operation.collective:
+                continue
+            self._nodes[number] = node
+            if node.operation is not wait:
+                self._starts[line] = number
+            if node.operation not in STARTS.values():  # others are waited for where they start
+                self._waits[line] = number
         self._steps: list[dict[int, _Measured]] = []
 
     def add(self, marks: Sequence[Mark], exchanges: Sequence[Exchange]) -> None:

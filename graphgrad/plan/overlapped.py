@@ -99,22 +99,26 @@ class _Order:
 
     def sink(self) -> None:
         """Moves what depends on a wait, and what no collective depends on, behind everything else:
-        the loss, the norm of the gradient. Both keep their order."""
+        the loss, the norm of the gradient. What reads early collectives comes before what reads
+        late ones, which may then be on their way; else the order is kept."""
         feeding: set[Group] = set()
         for group in reversed(self.groups):
             if group in feeding or _is_collective(group):
                 feeding.update(self.makers(group))
-        late: set[Group] = set()
+        late: dict[Group, int] = {}  # the number of the last collective that it depends on
         for group in self.groups:
             if group in feeding or _is_collective(group):
                 continue
-            if _is_wait(group) or not late.isdisjoint(self.makers(group)):
-                late.add(group)
+            depends = [late[maker] for maker in self.makers(group) if maker in late]
+            if _is_wait(group):
+                depends.append(group.nodes[-1].attributes["number"])
+            if depends:
+                late[group] = max(depends)
         before, after = self.groups[: self.guarded], self.groups[self.guarded :]
         self.groups = [
             group
             for part in (before, after)
-            for group in sorted(part, key=lambda group: group in late)
+            for group in sorted(part, key=lambda group: late.get(group, -1))
         ]
 
     def makers(self, group: Group) -> list[Group]:

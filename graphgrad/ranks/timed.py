@@ -34,7 +34,7 @@ class Timed:
     def __init__(self, communicator: Communicator) -> None:
         self._communicator = communicator
         self.rank, self.size = communicator.rank, communicator.size
-        self.cores = communicator.cores
+        self.cores, self.time_limit = communicator.cores, communicator.time_limit
         self.exchanges: list[Exchange] = []
 
     def all_reduce(self, out: np.ndarray, x: np.ndarray, kind: str, number: int) -> None:
@@ -65,7 +65,10 @@ class Timed:
 
     def gather(self, value: bytes, number: int, patient: bool = False) -> list[bytes]:
         """The values of all ranks, on each of them."""
-        return self._communicator.gather(value, number, patient)
+        if number < 0:  # between the processes, and none of the program
+            return self._communicator.gather(value, number, patient)
+        with self._noted(number, len(value)):
+            return self._communicator.gather(value, number, patient)
 
     def fail(self, reason: str) -> None:
         """Lets the others know that this rank comes to no further call, and why."""

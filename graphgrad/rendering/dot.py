@@ -252,6 +252,7 @@ def _label(label: Label, bold: bool = False) -> str:
         text = f"<B>{text}</B>"
     if label.index:
         text += f'<SUB><FONT POINT-SIZE="{_SMALL}">{markup(label.index)}</FONT></SUB>'
+        text += "&#160;" * (len(label.index) // 10)  # Graphviz measures long indices too short
     return text
 
 

@@ -20,6 +20,7 @@ DRAWN = {
     "feedforward": ({}, View()),
     "attention": ({}, View(deltas="nodes")),
     "transformer": (SMALL, View(deltas="none", fold=True)),
+    "gpt": (SMALL, View()),
 }
 MEASURED = """() => {
   const wrong = [];
@@ -37,8 +38,10 @@ MEASURED = """() => {
           || at.bottom > most("bottom")) wrong.push(text.textContent);
     }
   }
-  const sizes = [...document.querySelectorAll("svg text")].map(
-    (text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+  const sizes = [...document.querySelectorAll("svg text")].map((text) => {
+    const {a, b} = text.getScreenCTM();
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
+  });
   return [measured, wrong, Math.min(...sizes)];
 }"""
 

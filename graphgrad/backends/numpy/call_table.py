@@ -27,7 +27,7 @@ from graphgrad.backends.numpy.product_table import (
     thread_bytes,
     words_of,
 )
-from graphgrad.backends.source import KernelCall
+from graphgrad.backends.source import AttentionCall, KernelCall
 from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
     compile_add_partial_sums,
@@ -47,12 +47,18 @@ SHARED_FROM = 1 << 19
 OpenBLAS's threads are beside them; see loops/threads.py."""
 SHARED_ALONE = 1 << 16
 """Elements from which on kernels are shared where all large products are ours."""
+ATTENTION_SHARED_FROM = 1 << 20
+"""Products of two numbers: for smaller attention one thread is as fast."""
 
 
-def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
+Call = KernelCall | AttentionCall
+
+
+def link(plan: Plan, calls: Sequence[Call], threads: int) -> CallTable:
     """Compiles the kernels, in parallel processes if many are missing; returns the call table."""
     compile_in_parallel([call.kernel.text for call in calls], threads)
-    bytes_ = max(map(thread_bytes, calls), default=0)
+    own = [call for call in calls if isinstance(call, KernelCall)]
+    bytes_ = max(map(thread_bytes, own), default=0)
     table = CallTable(plan, threads, bytes_)
     for call in calls:
         table.add(call)
@@ -96,16 +102,21 @@ class CallTable:
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
         self._tables: dict[RowTable, np.ndarray] = {}
 
-    def add(self, call: KernelCall) -> None:
+    def add(self, call: Call) -> None:
         """Adds the rows of a call."""
         assert len(self.rows) == call.first_row
+        kernel = compile_kernel(call.kernel.text)
+        if isinstance(call, AttentionCall):
+            shared = call.work >= ATTENTION_SHARED_FROM
+            self._add_row(kernel, call.blocks, shared, call.kernel.arguments, call)
+            return
         blocks, elements = blocks_of(call)
         operations = sum(its.shape.operations for its in products_of(call))
         shared = elements >= self.shared_from or operations >= SHARED_OPERATIONS
-        self._add_row(compile_kernel(call.kernel.text), blocks, shared, call.kernel.arguments, call)
+        self._add_row(kernel, blocks, shared, call.kernel.arguments, call)
         self._add_products(call)
         for position, number in enumerate(call.partial_sums):
-            node = call.values[number]
+            node = call.nodes[number]
             size = 1 if node.type.size == 1 else node.type.sizes[-1]
             arguments = (blocks, size, PartialSums(position), Address(number))
             self._add_row(compile_add_partial_sums(str(node.dtype)), 1, False, arguments, call)
@@ -151,13 +162,13 @@ class CallTable:
         blocks: int,
         shared: bool,
         arguments: Sequence[KernelArgument],
-        call: KernelCall,
+        call: Call,
     ) -> None:
         self.rows.append(_Row(kernel, blocks, shared, len(self.arguments)))
         for argument in arguments:
             self.arguments.append(self._value_of(argument, call))
 
-    def _value_of(self, argument: KernelArgument, call: KernelCall) -> int:
+    def _value_of(self, argument: KernelArgument, call: Call) -> int:
         """The argument as a number. If it is an offset, its index is noted, to add the base
         address."""
         position = len(self.arguments)
@@ -171,7 +182,7 @@ class CallTable:
                 self._tables[argument] = argument.array()
                 self.kept.append(self._tables[argument])
             return int(self._tables[argument].ctypes.data)
-        node = call.values[argument.value]
+        node = call.nodes[argument.value]
         if isinstance(argument, MaskStream):
             return int(node.attributes["stream"])
         return self._address(node, position)
