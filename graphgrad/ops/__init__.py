@@ -21,6 +21,7 @@ from graphgrad.ops import (
     reduction,
     shares,
     slices,
+    started,
     writing,
 )
 from graphgrad.ops.arithmetic import (
@@ -116,6 +117,7 @@ FAMILIES = (
     random,
     collectives,
     shares,
+    started,
     composite,
     attention,
 )

@@ -142,12 +142,13 @@ class _Order:
 
     def needed_alone(self, start: Group) -> set[Group]:
         """The groups that compute what a start sends, and nothing else."""
-        needed = {start}
+        own = {start, *self.readers.get(start.outputs[0], ())}  # and its wait
+        needed = set(own)
         for group in reversed(self.groups[: self.groups.index(start)]):
             readers = [each for node in group.outputs for each in self.readers.get(node, ())]
             if readers and needed.issuperset(readers) and not _is_collective(group):
                 needed.add(group)
-        return needed - {start}
+        return needed - own
 
     def needed_without_state(self, start: Group) -> set[Group]:
         """The groups that compute what a start sends; none if they read a state."""

@@ -22,6 +22,7 @@ from graphgrad.errors import EnvironmentLimitError, RanksError
 from graphgrad.graph import Operation
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
 from graphgrad.ops.shares import all_gather, broadcast, rank_number, reduce_scatter
+from graphgrad.ops.started import all_gather_start, reduce_scatter_start
 from graphgrad.ranks import Communicator
 
 INSTALL = "python -m pip install nvidia-nccl-cu13 (or nvidia-nccl-cu12 for CUDA 12)"
@@ -71,6 +72,8 @@ class CupyRanks:
             sum_of_lower_ranks: self._lower_ranks,
             reduce_scatter: self._scatter,
             all_gather: self._join,
+            reduce_scatter_start: self._scatter,  # done at once: the wait finds nothing to wait for
+            all_gather_start: self._join,
             broadcast: self._broadcast,
             rank_number: lambda xp, out: out.fill(self._host.rank),
         }
@@ -97,7 +100,9 @@ class CupyRanks:
         self._started[number] = self._given(xp, lambda: self._summed(xp, out, kind))
 
     def _wait(self, xp: Any, out: Any, started: Any, *kept: Any, number: int) -> None:
-        self._stream.wait_event(self._started.pop(number))
+        event = self._started.pop(number, None)
+        if event is not None:
+            self._stream.wait_event(event)
         _copied(xp, out, started)
 
     def _reduce(self, xp: Any, out: Any, x: Any, *before: Any, kind: str, number: int) -> None:
