@@ -139,10 +139,12 @@ def declare_views(
     sample: Sample,
     dtype: str = "float64",
     sources: Sequence[str] = SOURCES,
+    views: Sequence[str] = tuple(VIEWS),
 ) -> Viewed:
-    """The operation on views of every kind, all of its heads alike."""
+    """The operation on views of these kinds, all of its heads alike."""
     found = Viewed(dtype)
-    for view, viewed in VIEWS.items():
+    for view in views:
+        viewed = VIEWS[view]
         for kind in sources:
             heads: list[Any] = []
             for draw in sample.heads:

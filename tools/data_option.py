@@ -57,3 +57,10 @@ def _in_folder(model: ModelFile, folder: Path) -> dict[str, Path]:
             suggestion(missing[0], present, "it has"),
         )
     return found
+
+
+def text_options(settings: object) -> str:
+    """The options that give a model its text, as the end of a fix; empty where it reads none."""
+    if hasattr(settings, "source"):
+        return ", or give two aligned files: --source FILE --target FILE"
+    return ", or give --text FILE" if hasattr(settings, "text") else ""

@@ -18,7 +18,7 @@ from graphgrad.options import BACKENDS
 from graphgrad.performance.diagnosis import one_line_warning
 from graphgrad.performance.load import busy_note
 from graphgrad.ranks import TIME_LIMIT, ranks_of_mpi
-from graphgrad.tools.data_option import DATA_OPTION, data_assignments
+from graphgrad.tools.data_option import DATA_OPTION, data_assignments, text_options
 from graphgrad.tools.elastic import need_elastic, supervise, supervised
 from graphgrad.tools.link_options import LINK_OPTIONS, link_of
 from graphgrad.tools.opening import model_of, refuse_model_option, run_of
@@ -337,7 +337,7 @@ def _created(arguments: argparse.Namespace, ranks: int = 1) -> OpenRun:
             raise ConfigurationError(
                 f"the model {model.short_name} reads no "
                 f"{'file' if name == 'text' else 'lines'} of text",
-                fix=f"leave {_option(name)} out",
+                fix=f"leave {_option(name)} out" + text_options(model.settings),
             )
     assignments = [*data_assignments(model, arguments.data), *_assignments(arguments)]
     settings = with_assignments(model.settings, assignments)

@@ -31,8 +31,9 @@ long, no UTF-8) gives an empty one, is named on standard error, and makes the ex
 --steps prints token by token what the decoder reads, and the five most probable tokens with their
 log-probabilities. (Padding and <bos> are never given.)
 
-With --scores a line is the score, a tab and the text; with --n-best N each text has up to N lines,
-each its rank, the score and the text. Ctrl-C prints what is done.
+With --scores a line is the score (nan where there is no translation), a tab and the text; with
+--n-best N each text has up to N lines, each its rank, the score and the text. Ctrl-C prints
+what is done.
 """
 MIXED = True
 """Texts may stand behind the options."""

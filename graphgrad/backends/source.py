@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphgrad.backends.arguments import LoopText
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node
 from graphgrad.plan import Step
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionCall:
+    """A line of the program that calls a kernel of attention."""
+
+    step: Step
+    nodes: tuple[Node, ...]
+    """What it reads and writes, in the order of the numbers of its arguments."""
+    kernel: LoopText
+    blocks: int
+    work: int
+    """Products of two numbers."""
+    first_row: int
+
+    @property
+    def end_row(self) -> int:
+        """The row after that of this call."""
+        return self.first_row + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +39,11 @@ class KernelCall:
     kernel: LoopText
     first_row: int
     """The kernel's row in the call table; a row to add up each of its partial sums follows."""
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The values of the nest, by their numbers."""
+        return self.nest.nodes
 
     @property
     def end_row(self) -> int:
@@ -38,5 +62,5 @@ class Source:
     """The line (from 1) that computes each node or makes its view."""
     kernels: Mapping[str, str]
     """The text of each fused kernel, by its name in the program."""
-    calls: tuple[KernelCall, ...]
+    calls: tuple[KernelCall | AttentionCall, ...]
     """The calls of kernels, in order."""

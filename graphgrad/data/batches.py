@@ -22,6 +22,7 @@ import numpy as np
 
 from graphgrad.data.corpus import Pair, permutation
 from graphgrad.data.encoded import Batch, Examples, encode_pairs
+from graphgrad.data.lines import Watch, unwatched
 from graphgrad.data.parallel import lines_text
 from graphgrad.data.tokens import Tokens
 from graphgrad.errors import ConfigurationError, DataError
@@ -36,8 +37,9 @@ class Batches:
 
     `maximum_length` bounds both sides of a pair in tokens, `<eos>` included; longer pairs are
     left out, `dropped` counts them and `notice` says so in words (empty if there are none).
-    Raises `ConfigurationError` for settings that make no sense, and where fewer pairs remain than
-    fill one batch: the size of a batch is part of a recipe, so it is never changed silently.
+    `watch` is told the lines that are encoded. Raises `ConfigurationError` for settings that make
+    no sense, and where fewer pairs remain than fill one batch: the size of a batch is part of a
+    recipe, so it is never changed silently.
 
     >>> import graphgrad as gg
     >>> pairs = [("a b", "x"), ("b", "x y")]
@@ -58,9 +60,10 @@ class Batches:
         seed: int = 0,
         maximum_length: int | None = None,
         round_to: int = ROUND_TO,
+        watch: Watch = unwatched,
     ) -> None:
         _check_sizes(batch_size, round_to)
-        encoded = encode_pairs(pairs, source_vocabulary, target_vocabulary)
+        encoded = encode_pairs(pairs, source_vocabulary, target_vocabulary, watch)
         self.examples, self.notice = fitting(encoded, maximum_length)
         self.dropped = len(encoded) - len(self.examples)
         self.batch_size, self.seed = batch_size, seed

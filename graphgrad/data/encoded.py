@@ -12,6 +12,7 @@ import numpy as np
 
 from graphgrad.data.corpus import Pair
 from graphgrad.data.flat import Pairs, side_of
+from graphgrad.data.lines import Watch, unwatched
 from graphgrad.data.tokens import Tokens
 from graphgrad.data.vocabulary import BOS, EOS, PAD, UNK
 
@@ -124,15 +125,18 @@ class Examples:
         return Batch(source, target_input, target_output, len(members), tokens)
 
 
-def encode_pairs(pairs: Sequence[Pair], source: Tokens, target: Tokens) -> Examples:
-    """Both sides of the pairs as ids, in order."""
+def encode_pairs(
+    pairs: Sequence[Pair], source: Tokens, target: Tokens, watch: Watch = unwatched
+) -> Examples:
+    """Both sides of the pairs as ids, in order; `watch` is told the lines, some at a time."""
     sources, targets = (
-        encode_lines(side_of(pairs, side), tokens) for side, tokens in ((0, source), (1, target))
+        encode_lines(side_of(pairs, side), tokens, watch)
+        for side, tokens in ((0, source), (1, target))
     )
     return Examples(sources, targets, pairs.numbers if isinstance(pairs, Pairs) else None)
 
 
-def encode_lines(lines: Iterable[str], tokens: Tokens) -> Sequences:
+def encode_lines(lines: Iterable[str], tokens: Tokens, watch: Watch = unwatched) -> Sequences:
     """The ids of the lines, each with `<eos>`."""
     dtype = np.uint16 if len(tokens) <= 1 << 16 else np.int32
     parts, lengths = [np.zeros(0, dtype)], [np.zeros(0, np.int64)]
@@ -140,6 +144,7 @@ def encode_lines(lines: Iterable[str], tokens: Tokens) -> Sequences:
         ids, counts = tokens.encode_all(some)
         parts.append(np.insert(ids, np.cumsum(counts), EOS).astype(dtype))
         lengths.append(counts + 1)
+        watch(len(some))
     starts = np.concatenate([[0], *lengths]).cumsum()
     return Sequences(np.concatenate(parts), starts)
 

@@ -10,7 +10,7 @@ named by its number and takes no other line with it.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from graphgrad.errors import DataError
@@ -18,6 +18,12 @@ from graphgrad.errors import DataError
 _PIPES = ("/dev/fd/", "/proc/")
 _GZIP, _MARK = b"\x1f\x8b", b"\xef\xbb\xbf"
 _PIECE = 1 << 20  # bytes read at a time
+Watch = Callable[[int], None]
+"""Told how much more is done: of bytes, or of lines."""
+
+
+def unwatched(more: int) -> None:
+    """Nobody looks on."""
 
 
 class LineCutter:
@@ -97,8 +103,13 @@ def decode_line(line: bytes) -> str:
         byte = f"byte {line[error.start]:#04x} at place {error.start + 1} of the line"
         raise DataError(
             f"this is not UTF-8: {byte}",
-            fix="convert the text to UTF-8, for example with iconv -f LATIN1 -t UTF-8",
+            fix=f"convert the text to UTF-8, for example with iconv -f {_likely(line)} -t UTF-8",
         ) from None
+
+
+def _likely(line: bytes) -> str:
+    """The likely encoding of a line that is not UTF-8."""
+    return "UTF-16" if line.startswith((b"\xff\xfe", b"\xfe\xff")) else "LATIN1"
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -125,31 +136,33 @@ def read_lines(path: str | Path) -> list[str]:
     return texts
 
 
-def each_line(path: str | Path) -> Iterator[bytes]:
+def each_line(path: str | Path, watch: Watch = unwatched) -> Iterator[bytes]:
     """The lines of one file, plain or gzip, as bytes without their ends, a piece at a time.
 
-    Raises `DataError` for a file that is missing, unreadable, empty or damaged.
+    `watch` is told the bytes of the file that each piece takes. Raises `DataError` for a file that
+    is missing, unreadable, empty or damaged.
     """
     cutter, some = LineCutter(), False
     try:
-        for piece in _pieces(Path(path)):
+        for piece in _pieces(Path(path), watch):
             lines = cutter.feed(piece)
             some = some or bool(lines)
             yield from lines
         last = cutter.end()
         if not some and not last:
-            raise DataError("the file is empty", fix="give a file with one sentence a line")
+            raise DataError("the file is empty", fix="give a file with text in it")
     except DataError as error:
         raise DataError(error.problem, error.where or str(path), error.fix) from None
     yield from last
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(path: Path, watch: Watch) -> Iterator[bytes]:
     try:
         if path.is_dir():
             raise DataError("this is a directory, not a file", fix="name a file in it")
         with path.open("rb") as file:
             while piece := file.read(_PIECE):
+                watch(len(piece))
                 yield piece
     except FileNotFoundError:
         if str(path).startswith(_PIPES):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from graphgrad.data.flat import LineWriter, Pairs
-from graphgrad.data.lines import decode_line, each_line
+from graphgrad.data.lines import Watch, decode_line, each_line, unwatched
 from graphgrad.errors import DataError
 
 LISTED = 5  # line numbers in a message
@@ -43,8 +43,8 @@ class _Texts:
         self.kept: list[int] = []
         self.blank: list[int] = []
         self.bad: tuple[list[int], list[int]] = ([], [])
-        self.first: tuple[str, str] = ("", "")
-        """The place of the first line that is no text, and why."""
+        self.first: tuple[str, str, str] = ("", "", "")
+        """The place of the first line that is not text, why, and the fix."""
 
     def add(self, sides: tuple[bytes, bytes]) -> None:
         self.read += 1
@@ -64,11 +64,11 @@ class _Texts:
         except DataError as error:
             self.bad[side].append(self.read)
             if not self.first[0]:
-                self.first = (f"{self.names[side]}, line {self.read}", error.problem)
+                self.first = (f"{self.names[side]}, line {self.read}", error.problem, error.fix)
             return None
 
     def finish(self, columns: int) -> ReadPairs:
-        self._need_text()
+        self.need_text()
         if not self.kept:
             raise DataError(
                 f"none of the {self.read} pairs has text on both sides",
@@ -80,17 +80,17 @@ class _Texts:
         pairs = Pairs(sources, targets, np.arange(len(numbers)), numbers)
         return ReadPairs(pairs, tuple(self.blank), columns)
 
-    def _need_text(self) -> None:
+    def need_text(self) -> None:
         """DataError where a line is not UTF-8."""
         bad = sorted({*self.bad[0], *self.bad[1]})
         if not bad:
             return
-        where, problem = self.first
+        where, problem, fix = self.first
         more = f" ({len(bad):,} of {self.read:,} lines: {lines_text(bad)})" if bad[1:] else ""
         raise DataError(
             f"{problem}{more}",
             where,
-            "convert the text to UTF-8, for example with iconv -f LATIN1 -t UTF-8",
+            fix,
         )
 
 
@@ -101,10 +101,11 @@ def lines_text(numbers: Iterable[int]) -> str:
     return f"line{'s' if len(some) > 1 else ''} {', '.join(map(str, some[:LISTED]))}{more}"
 
 
-def read_pairs(place: Place) -> ReadPairs:
+def read_pairs(place: Place, watch: Watch = unwatched) -> ReadPairs:
     r"""The pairs of two aligned files, or of one tab-separated file.
 
-    Raises `DataError` for files that cannot be used (see the top of this file).
+    `watch` is told the bytes that are read, piece by piece. Raises `DataError` for files that
+    cannot be used (see the top of this file).
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -116,18 +117,19 @@ def read_pairs(place: Place) -> ReadPairs:
     [('one', 'eins'), ('two', 'zwei')]
     """
     if isinstance(place, tuple):
-        return _aligned(*place)
-    return _tabbed(place)
+        return _aligned(*place, watch)
+    return _tabbed(place, watch)
 
 
-def _aligned(source: str | Path, target: str | Path) -> ReadPairs:
+def _aligned(source: str | Path, target: str | Path, watch: Watch) -> ReadPairs:
     texts, unpaired = _Texts((str(source), str(target))), [0, 0]
-    for sides in zip_longest(each_line(source), each_line(target)):
+    for sides in zip_longest(each_line(source, watch), each_line(target, watch)):
         if None in sides:
             unpaired[sides.index(None) ^ 1] += 1
         else:
             texts.add(sides)
     if any(unpaired):
+        texts.need_text()  # another encoding may have other line ends
         sources, targets = (texts.read + more for more in unpaired)
         raise DataError(
             f"the files do not align: {sources} source lines, {targets} target lines",
@@ -137,9 +139,9 @@ def _aligned(source: str | Path, target: str | Path) -> ReadPairs:
     return texts.finish(2)
 
 
-def _tabbed(path: str | Path) -> ReadPairs:
+def _tabbed(path: str | Path, watch: Watch) -> ReadPairs:
     texts, columns, single = _Texts((str(path), str(path))), 2, []
-    for sides in _columns(path):
+    for sides in _columns(path, watch):
         if len(sides) > 1:
             columns = max(columns, len(sides))
         elif sides[0].strip():
@@ -155,5 +157,5 @@ def _tabbed(path: str | Path) -> ReadPairs:
     return texts.finish(columns)
 
 
-def _columns(path: str | Path) -> Iterator[list[bytes]]:
-    return (line.split(b"\t") for line in each_line(path))
+def _columns(path: str | Path, watch: Watch) -> Iterator[list[bytes]]:
+    return (line.split(b"\t") for line in each_line(path, watch))

@@ -20,6 +20,7 @@ import numpy as np
 
 from graphgrad.data.corpus import Corpus, Pair, permutation
 from graphgrad.data.flat import Pairs, side_of
+from graphgrad.data.lines import Watch, unwatched
 from graphgrad.data.parallel import PathPair, Place, ReadPairs, lines_text, read_pairs
 from graphgrad.data.vocabulary import normal_form
 from graphgrad.errors import ConfigurationError, DataError
@@ -56,14 +57,15 @@ def read_corpus(
     seed: int = 0,
     validation: Place | None = None,
     test: Place | None = None,
+    watch: Watch = unwatched,
 ) -> Corpus:
     r"""The corpus of two aligned files or of a tab-separated one.
 
     `validation` and `test` name files of their own. Whichever is not given is held out:
     `held_out` is the share of the distinct source lines that each gets (at least one line), or,
-    from 1 on, their number. Raises `DataError` for files that cannot be used and for too few lines
-    to split (three distinct source lines are enough), `ConfigurationError` for a share that makes
-    no sense.
+    from 1 on, their number. `watch` is told the bytes that are read, piece
+    by piece. Raises `DataError` for files that cannot be used and for too few lines to split (three
+    distinct source lines are enough), `ConfigurationError` for a share that makes no sense.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -80,12 +82,12 @@ def read_corpus(
             f"validation_share (held_out) is {held_out}",
             fix="use a share above 0 and below 0.5, or a number of lines",
         )
-    found = read_pairs(place)
+    found = read_pairs(place, watch)
     notices = [_columns_notice(found), _blank_notice(found)]
     parts: dict[str, Pairs] = {}
     for part, given in (("validation", validation), ("test", test)):
         if given is not None:
-            read = read_pairs(given)
+            read = read_pairs(given, watch)
             notices += [_columns_notice(read), _blank_notice(read, f" for {part}")]
             parts[part] = read.pairs
     wanted = [part for part in ("test", "validation") if part not in parts]

@@ -22,6 +22,7 @@ from graphgrad.data.batches import BATCH_STREAM, EXAMPLE_STREAM, fitting, paddin
 from graphgrad.data.buckets import Shape, choose_shapes, shape_of
 from graphgrad.data.corpus import Pair, permutation
 from graphgrad.data.encoded import Batch, Examples, encode_pairs
+from graphgrad.data.lines import Watch, unwatched
 from graphgrad.data.tokens import Tokens
 from graphgrad.errors import ConfigurationError
 
@@ -39,9 +40,9 @@ class TokenBatches:
     """The endless, reproducible sequence of training batches.
 
     `batch_tokens` bounds rows × the longer side of a batch, `buckets` the number of shapes, and
-    `maximum_length` both sides of a pair in tokens, `<eos>` included; longer pairs are left
-    out, and `notice` says so. Raises `ConfigurationError` where no pair remains, and where the
-    longest one does not fit a batch.
+    `maximum_length` both sides of a pair in tokens, `<eos>` included; longer pairs are left out,
+    and `notice` says so. `watch` is told the lines that are encoded. Raises `ConfigurationError`
+    where no pair remains, and where the longest one does not fit a batch.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class TokenBatches:
         buckets: int,
         seed: int = 0,
         maximum_length: int | None = None,
+        watch: Watch = unwatched,
     ) -> None:
-        encoded = encode_pairs(pairs, source_vocabulary, target_vocabulary)
+        encoded = encode_pairs(pairs, source_vocabulary, target_vocabulary, watch)
         self.examples, self.notice = fitting(encoded, maximum_length)
         self.batch_tokens, self.seed = batch_tokens, seed
         if not len(self.examples):

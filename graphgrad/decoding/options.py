@@ -40,7 +40,12 @@ class Options:
 
     def __post_init__(self) -> None:
         _within("beam", self.beam, 1, MOST_ROWS)
-        _within("n_best", self.n_best, 1, self.beam, "it is at most the beam: --beam 5 --n-best 5")
+        _within("n_best", self.n_best, 1, MOST_ROWS)
+        if self.n_best > self.beam:
+            raise ConfigurationError(
+                f"the {self.n_best} best of a beam of {self.beam} are asked for",
+                fix=f"--beam {self.n_best} --n-best {self.n_best}",
+            )
         _within("top_k", self.top_k, 0, 2**31 - 1)
         _within("no_repeat", self.no_repeat, 0, 2**31 - 1)
         _within("seed", self.seed, 0, 2**64 - 1)

@@ -27,10 +27,17 @@ class Group:
     scratch: tuple[TensorType, ...] = ()
     may_overwrite: Mapping[Node, tuple[Node, ...]] = field(default_factory=dict)
     nest: LoopNest | None = None
+    by_kernel: bool = False
+    """Whether a kernel computes it that is not a loop nest (attention)."""
     sizes: Mapping[Node, int] = field(default_factory=dict)
     """The bytes of outputs that take another size than their type has."""
     side_by_side: bool = False
     """Whether the outputs, all of one size, lie one after the other."""
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether one kernel computes it."""
+        return self.by_kernel or self.nest is not None
 
     def bytes_of(self, node: Node) -> int:
         """The bytes of an output."""

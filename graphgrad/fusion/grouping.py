@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from graphgrad.fusion.builder import build_nest
 from graphgrad.fusion.group import Group, single_operation
-from graphgrad.fusion.joint import with_joint_groups
+from graphgrad.fusion.joint import processor_computes, with_joint_groups
 from graphgrad.fusion.nest import LoopNest
 from graphgrad.fusion.reading import broadcast_source, is_generator
 from graphgrad.fusion.recomputed import recomputed_values
@@ -75,7 +75,9 @@ def fuse(schedule: Schedule, options: Options = DEFAULTS) -> list[Group]:
         last = max(position[node] for node in region.roles)
         groups[_group(region, wanted, graph)] = (last, 1, 0)
     ordered = sorted(groups, key=groups.__getitem__)
-    return with_joint_groups(ordered, kernels=options.backend == "cupy")
+    if options.backend == "cupy":
+        return with_joint_groups(ordered, lambda nodes: True)
+    return with_joint_groups(ordered, lambda nodes: processor_computes(nodes, layouts.arrays))
 
 
 def _worthwhile(regions: Sequence[Region], smallest: int) -> list[Region]:

@@ -7,19 +7,29 @@ after the other, in the same working arrays.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import numpy as np
 
 from graphgrad.fusion.group import Group
+from graphgrad.graph import Node
+from graphgrad.graph.types import FLOAT32
 from graphgrad.ops import dot_product_attention
 from graphgrad.ops.attention import attention_delta, attention_statistics
 from graphgrad.ops.attention_arrays import options_of
 
+MOST_AXES = 4
+"""Axes of what a kernel reads: two before the last two, such as batch and head."""
 
-def with_joint_groups(groups: Sequence[Group], kernels: bool) -> list[Group]:
+
+def with_joint_groups(
+    groups: Sequence[Group], has_kernel: Callable[[Sequence[Node]], bool]
+) -> list[Group]:
     """The groups, with those joined that belong to one attention, in the place of the first one.
 
     The first node of them comes last in its group: a step is named after that one, and it says
-    whether the step runs before the guards. Where there are `kernels`, it has no working arrays.
+    whether the step runs before the guards. Where its nodes have a kernel, it has no working
+    arrays.
     """
     open_groups: dict[Hashable, list[Group]] = {}
     found: list[list[Group]] = []
@@ -30,7 +40,19 @@ def with_joint_groups(groups: Sequence[Group], kernels: bool) -> list[Group]:
             joint = open_groups[key] = []
             found.append(joint)
         joint.append(group)
-    return [_joined(each, kernels) for each in found]
+    return [_joined(each, has_kernel) for each in found]
+
+
+def processor_computes(nodes: Sequence[Node], arrays: Mapping[Node, np.ndarray]) -> bool:
+    """Whether the kernels of the NumPy backend compute this attention: float32, whose features lie
+    side by side. All else is computed with working arrays, as the operations' blocks say."""
+    first = nodes[0]
+    floats = [node for node in dict.fromkeys((*first.heads, *nodes)) if node.type.is_float]
+    return first.heads[0].rank <= MOST_AXES and all(
+        node.dtype == FLOAT32
+        and (node.type.sizes[-1] <= 1 or arrays[node].strides[-1] == node.dtype.itemsize)
+        for node in floats
+    )
 
 
 def _kind(group: Group) -> Hashable:
@@ -38,14 +60,15 @@ def _kind(group: Group) -> Hashable:
     return node.operation, node.attributes.get("to")
 
 
-def _joined(groups: Sequence[Group], kernels: bool) -> Group:
+def _joined(groups: Sequence[Group], has_kernel: Callable[[Sequence[Node]], bool]) -> Group:
     if _key(groups[0]) is None:
         return groups[0]
     nodes = [group.nodes[0] for group in groups]
     ordered = (*nodes[1:], nodes[0])
     inputs = dict.fromkeys(head for node in nodes for head in node.heads)
-    scratch = max((group.scratch for group in groups), key=len)
-    return Group(ordered, tuple(inputs), ordered, () if kernels else scratch)
+    by_kernel = has_kernel(ordered)
+    scratch = () if by_kernel else max((group.scratch for group in groups), key=len)
+    return Group(ordered, tuple(inputs), ordered, scratch, by_kernel=by_kernel)
 
 
 def _key(group: Group) -> Hashable | None:

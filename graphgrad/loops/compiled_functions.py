@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from graphgrad.loops.expressions import definition_of
+from graphgrad.loops.expressions import definition_of, symbols_of
 from graphgrad.loops.language import Function
 from graphgrad.loops.machine_code import machine_code
 from graphgrad.loops.translate import translate_function
@@ -49,11 +49,24 @@ def compile_function(function: Function, **types: str) -> Callable[..., Any]:
 
 
 @cache
+def separate_functions_of(function: Function) -> tuple[Function, ...]:
+    """The separate functions that a function is compiled to call, itself included."""
+    if function.separate:
+        return (function,)
+    called = {each.id for each in ast.walk(definition_of(function)) if isinstance(each, ast.Name)}
+    others = [symbols_of(function).get(name) for name in sorted(called)]
+    found = [
+        each for its in others if isinstance(its, Function) for each in separate_functions_of(its)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+@cache
 def translator_digest() -> str:
     """A hash of the translator and its library: a change of either invalidates cached code."""
     folder = Path(__file__).parent
     names = ("translate", "expressions", "operations", "halves", "float_control", "llvm_text")
-    files = [folder / f"{name}.py" for name in (*names, "machine_code", "tiles")]
+    files = [folder / f"{name}.py" for name in (*names, "machine_code", "tiles", "turned")]
     content = [path.read_bytes() for path in (*files, *sorted((folder / "library").glob("*.py")))]
     return hashlib.sha256(b"".join(content)).hexdigest()
 

@@ -16,10 +16,21 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 
-from graphgrad.loops.compiled_functions import compile_function, translator_digest
+from graphgrad.loops.compiled_functions import (
+    compile_function,
+    separate_functions_of,
+    translator_digest,
+)
 from graphgrad.loops.expressions import Symbol
 from graphgrad.loops.language import INFINITY, NAN, Function
-from graphgrad.loops.library import mathematics, philox, products, sums
+from graphgrad.loops.library import (
+    attention,
+    attention_delta,
+    mathematics,
+    philox,
+    products,
+    sums,
+)
 from graphgrad.loops.llvm_text import Literal
 from graphgrad.loops.machine_code import kernel_folder, machine_code
 from graphgrad.loops.translate import translate
@@ -32,6 +43,8 @@ _SYMBOLS: Mapping[str, Symbol] = {
     "settled": sums.settled,
     "fill_mask_float32": philox.fill_mask_float32,
     "fill_mask_float64": philox.fill_mask_float64,
+    "attention_values": attention.attention_values,
+    "attention_deltas": attention_delta.attention_deltas,
     "multiply_tile": products.multiply_tile,
     "multiply_columns": products.multiply_columns,
     "inf": Literal(INFINITY),
@@ -61,8 +74,9 @@ def compile_kernel(text: str) -> int:
     """The address of the kernel with this text, compiled or loaded from disk."""
     name = _name(text)
     for symbol, function in _SYMBOLS.items():
-        if isinstance(function, Function) and function.separate and f"{symbol}(" in text:
-            compile_function(function)  # its callers are linked against it
+        if isinstance(function, Function) and f"{symbol}(" in text:
+            for called in separate_functions_of(function):
+                compile_function(called)  # its callers are linked against it
     return machine_code().address(name, lambda: kernel_llvm_text(text, name))
 
 

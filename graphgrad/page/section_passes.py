@@ -246,7 +246,7 @@ def _fused(program: Program, lines: Sequence[str]) -> Iterator[tuple[Node, str]]
     """Yields each node that a kernel computes, with the name of the kernel in the program."""
     for step in program.plan.steps:
         line = program.line_of(step.node)
-        if step.group.nest is None or line is None:
+        if not step.group.is_kernel or line is None:
             continue
         called = _CALL.search(lines[line - 1])
         if called:

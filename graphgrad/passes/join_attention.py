@@ -33,7 +33,7 @@ Before and after:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,7 @@ import numpy as np
 from graphgrad import ops
 from graphgrad.graph import Graph, Node, Operation, constant, declared_at
 from graphgrad.graph.node import with_heads
+from graphgrad.graph.types import DType
 from graphgrad.ops import dot_product_attention, dropout_mask, matmul, multiply, softmax, where
 from graphgrad.ops.attention import attention_delta, attention_statistics
 from graphgrad.passes.pattern import is_number
@@ -54,14 +55,22 @@ MOST_AXES = 4
 
 def join_attention(graph: Graph) -> Graph:
     """The graph with every attention joined whose parts nobody looks at."""
-    return _joined(graph, 1)
+    return _joined(graph, lambda forward: True)
 
 
-def join_attention_from(smallest: int) -> Callable[[Graph], Graph]:
-    """The pass for attention with at least so many scores (queries · keys) a head."""
+def join_attention_from(
+    smallest: int, queries: int = 1, dtypes: Sequence[DType] | None = None
+) -> Callable[[Graph], Graph]:
+    """The pass for attention of these dtypes (default: all) with at least so many scores (queries ·
+    keys) and so many queries a head."""
+
+    def wanted(forward: Forward) -> bool:
+        sizes = forward.weights.type.sizes[-2:]
+        large = math.prod(sizes) >= smallest and sizes[0] >= queries
+        return large and (dtypes is None or forward.values.dtype in dtypes)
 
     def join_attention(graph: Graph) -> Graph:
-        return _joined(graph, smallest)
+        return _joined(graph, wanted)
 
     return join_attention
 
@@ -90,13 +99,13 @@ class Backward:
     inside: tuple[Node, ...]
 
 
-def _joined(graph: Graph, smallest: int) -> Graph:
+def _joined(graph: Graph, wanted: Callable[[Forward], bool]) -> Graph:
     found: dict[Node, tuple[Forward, str, Node | None]] = {}
     kept = {*graph.outputs.values(), *graph.updates.values()}
     needed = graph.ancestors(kept)
     for node in graph.nodes:
         forward = _forward(node) if node in needed else None
-        if forward is None or math.prod(forward.weights.type.sizes[-2:]) < smallest:
+        if forward is None or not wanted(forward):
             continue
         backwards = list(_backwards(graph, forward, needed))
         inside = {*forward.inside, *(each for its in backwards for each in its.inside)}

@@ -237,7 +237,7 @@ class _Lines:
         self.fused = {
             program.line_of(step.node): step.group
             for step in program.plan.steps
-            if step.group.nest is not None
+            if step.group.is_kernel
         }
         for node in self.graph.nodes:
             line = program.line_of(node)

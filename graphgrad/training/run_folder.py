@@ -360,7 +360,7 @@ def _suggest_runs(folder: Path) -> str:
         return f"did you mean {' or '.join(str(known[name]) for name in near)}?"
     if known:
         return f"the runs there are: {', '.join(str(known[name]) for name in sorted(known)[-5:])}"
-    return "start a run without --resume; none exists yet"
+    return "none exists yet; `graphgrad train transformer`, say, makes one"
 
 
 def _read(path: Path) -> bytes:

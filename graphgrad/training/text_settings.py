@@ -116,13 +116,14 @@ class TextSettings(TrainingSettings):
         source, target, pairs = (
             getattr(self, f"{part}{name}") for name in ("source", "target", "pairs")
         )
+        if pairs and (source or target):
+            given = [f"{part}{name}" for name in ("source", "target") if getattr(self, part + name)]
+            raise ConfigurationError(
+                f"{' and '.join(given)} {'are' if given[1:] else 'is'} given, and {part}pairs too",
+                fix="give two aligned files, or one tab-separated",
+            )
         if bool(source) != bool(target):
             raise ConfigurationError(
                 f"{part}source and {part}target belong together", fix="give both files"
-            )
-        if source and pairs:
-            raise ConfigurationError(
-                f"{part}source and {part}target are given, and {part}pairs too",
-                fix="give two aligned files, or one tab-separated",
             )
         return (source, target) if source else pairs or None

@@ -6,6 +6,7 @@ translates without its data, and goes on only with the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -14,15 +15,21 @@ from pathlib import Path
 from graphgrad.data.batches import Batches
 from graphgrad.data.corpus import Corpus, Pair
 from graphgrad.data.encoded import Examples, encode_pairs
+from graphgrad.data.lines import Watch
 from graphgrad.data.text import read_corpus
 from graphgrad.data.token_batches import TokenBatches
 from graphgrad.data.tokens import Tokens, build_tokens, tokens_from_json
 from graphgrad.errors import DataError
 from graphgrad.strict_json import format_json, parse_json
-from graphgrad.training.text_settings import FILES, TextSettings
+from graphgrad.training.data_progress import LEARNT, cutting, reading
+from graphgrad.training.text_settings import FILES, PARTS, TextSettings
+from graphgrad.training.waiting import Waiting
 
 SOURCE_FILE, TARGET_FILE = "vocabulary-source.json", "vocabulary-target.json"
 LENGTH_FILE, CORPUS_FILE = "longest-target.json", "corpus.json"
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+"""Letters of Thai, Lao, Burmese, Japanese and Chinese."""
+_LOOKED_AT = 100
 _MENDING = "restore it from a copy, or start a new run"
 
 
@@ -74,20 +81,18 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
         held_out = cache(lambda: _held_out(read(), source, target))
         longest = _length(_kept(files, LENGTH_FILE))
         return TranslationData(source, target, longest, batches, read, held_out, record=record)
-    source, target = build_tokens(
-        read().train,
-        settings.tokens,
-        settings.maximum_vocabulary,
-        settings.tokenizer,
-        settings.joint,
-    )
-    ready = _training_batches(settings, read(), source, target)
-    looked_at = _held_out(read(), source, target)
+    with Waiting() as waiting:
+        corpus = _read_corpus(settings, record, waiting)
+        waiting(LEARNT, 0, 1)
+        source, target = _tokens(settings, corpus)
+        ready = _training_batches(settings, corpus, source, target, waiting)
+    looked_at = _held_out(corpus, source, target)
     notices = [
         _of_pipes(settings),
-        read().notice,
+        corpus.notice,
         ready.notice,
-        *_check_held_out(settings, read(), looked_at),
+        *_check_held_out(settings, corpus, looked_at),
+        _unspaced(settings, corpus),
         _few(settings, ready),
     ]
     return TranslationData(
@@ -95,27 +100,40 @@ def load_data(settings: TextSettings, files: Mapping[str, str]) -> TranslationDa
         target,
         max(width for _, _, width in ready.shapes()),
         lambda: ready,
-        read,
+        lambda: corpus,
         lambda: looked_at,
         "\n".join(filter(None, notices)),
-        _record_of(read()),
+        _record_of(corpus),
     )
 
 
-def _read_corpus(settings: TextSettings, record: str = "") -> Corpus:
+def _tokens(settings: TextSettings, corpus: Corpus) -> tuple[Tokens, Tokens]:
+    return build_tokens(
+        corpus.train,
+        settings.tokens,
+        settings.maximum_vocabulary,
+        settings.tokenizer,
+        settings.joint,
+    )
+
+
+def _read_corpus(settings: TextSettings, record: str, waiting: Waiting | None = None) -> Corpus:
     """The corpus. DataError where a run was trained on another: what is held out now may have been
     trained on then."""
-    corpus = (
-        settings.builtin.corpus(settings.seed)
-        if settings.builtin is not None
-        else read_corpus(
-            settings.place() or "",
-            settings.held_out,
-            settings.seed,
-            settings.place("validation_"),
-            settings.place("test_"),
-        )
-    )
+    if settings.builtin is not None:
+        corpus = settings.builtin.corpus(settings.seed)
+    else:
+        places = [settings.place(part) for part in PARTS]
+        _, validation, test = places
+        with waiting or Waiting() as stages:
+            corpus = read_corpus(
+                places[0] or "",
+                settings.held_out,
+                settings.seed,
+                validation,
+                test,
+                reading(stages, places),
+            )
     if record and _record_of(corpus) != record:
         raise DataError(
             f"the data are not those that the run was made with: their digest differs, and of the "
@@ -134,7 +152,18 @@ def _record_of(corpus: Corpus) -> str:
 
 
 def _training_batches(
-    settings: TextSettings, corpus: Corpus, source: Tokens, target: Tokens
+    settings: TextSettings,
+    corpus: Corpus,
+    source: Tokens,
+    target: Tokens,
+    waiting: Waiting | None = None,
+) -> Batches | TokenBatches:
+    with waiting or Waiting() as stages:
+        return _batches(settings, corpus, source, target, cutting(stages, 2 * len(corpus.train)))
+
+
+def _batches(
+    settings: TextSettings, corpus: Corpus, source: Tokens, target: Tokens, watch: Watch
 ) -> Batches | TokenBatches:
     if settings.batch_tokens:
         return TokenBatches(
@@ -145,6 +174,7 @@ def _training_batches(
             settings.buckets,
             settings.seed,
             settings.maximum_length,
+            watch,
         )
     return Batches(
         corpus.train,
@@ -153,6 +183,7 @@ def _training_batches(
         min(settings.batch_size, len(corpus.train)),
         seed=settings.seed,
         maximum_length=settings.maximum_length,
+        watch=watch,
     )
 
 
@@ -189,6 +220,19 @@ def _check_held_out(
     return notices
 
 
+def _unspaced(settings: TextSettings, corpus: Corpus) -> str:
+    """A word about BLEU of a text without spaces between its words."""
+    letters = "".join(target for _, target in corpus.validation[:_LOOKED_AT])
+    if settings.builtin is not None or settings.bleu or settings.tokens == "presplit":
+        return ""
+    if 2 * len(_UNSPACED.findall(letters)) < sum(map(str.isalpha, letters)):
+        return ""
+    return (
+        "the target lines have no spaces between their words, and BLEU cuts words at spaces: "
+        "--set bleu=zh for Chinese, or char; chrf looks at characters in any case"
+    )
+
+
 def _of_pipes(settings: TextSettings) -> str:
     """A word about data that cannot be read a second time."""
     paths = [(name, getattr(settings, name)) for name in FILES]
@@ -206,10 +250,9 @@ def _few(settings: TextSettings, batches: Batches | TokenBatches) -> str:
     """A word about a corpus that is smaller than a batch."""
     if isinstance(batches, TokenBatches) or batches.batch_size == settings.batch_size:
         return ""
-    return (
-        f"there are {batches.batch_size} training pairs, so a batch holds all of them and not "
-        f"{settings.batch_size}"
-    )
+    count = batches.batch_size
+    there = "there is 1 training pair" if count == 1 else f"there are {count} training pairs"
+    return f"{there}, so a batch holds no more and not {settings.batch_size}"
 
 
 def _kept(files: Mapping[str, str], name: str) -> str:

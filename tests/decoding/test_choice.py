@@ -183,7 +183,7 @@ def test_what_has_no_weight_is_never_drawn(number):
     [
         ({"beam": 0}, "beam"),
         ({"beam": 1000}, "beam"),
-        ({"n_best": 2}, "n_best"),
+        ({"n_best": 2}, "the 2 best of a beam of 1"),
         ({"temperature": -1.0}, "temperature"),
         ({"temperature": math.nan}, "temperature"),
         ({"top_k": 5}, "nothing is drawn"),

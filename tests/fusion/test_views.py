@@ -70,16 +70,32 @@ def choices_that_matter(graph: gg.Graph) -> set[str]:
     return acted | {*CHOICES} - passes - {"join_attention", "eager_updates", "epilogues"}
 
 
-@pytest.mark.parametrize(
-    "operation",
-    [case.values[0] for case in CASES if case.values[1] == 0],
-    ids=lambda operation: operation.name,
-)
-def test_every_operation_reads_every_view_without_one_choice(operation: gg.Operation) -> None:
-    viewed = declare_views(operation, operation.samples[0], sources=["computed"])
-    ways = [{**FUSED, "without": [choice]} for choice in choices_that_matter(viewed.graph())]
-    assert len(ways) >= 3  # at the least kernels, what is made again, and layouts
-    assert_as_evaluated(viewed, *ways)
+TELLING = ("transposed", "repeated", "sliced")
+"""Views of which every choice that matters to an operation tells."""
+FIRST = [
+    pytest.param(place, case.values[0], id=case.values[0].name)
+    for place, case in enumerate(case for case in CASES if case.values[1] == 0)
+]
+
+
+@pytest.mark.parametrize(("place", "operation"), FIRST)
+def test_every_operation_reads_views_without_one_choice(
+    place: int, operation: gg.Operation
+) -> None:
+    """Each choice is left out with some of the views, and with others for the next operation: every
+    operation meets every view and every choice, and a choice that many operations have every view.
+    What a single operation does to a single view without a choice is left to the random graphs."""
+    sample = operation.samples[0]
+    choices = sorted(
+        choices_that_matter(
+            declare_views(operation, sample, sources=["computed"], views=TELLING).graph()
+        )
+    )
+    assert len(choices) >= 3  # at the least kernels, what is made again, and layouts
+    for number, choice in enumerate(choices):
+        views = [*VIEWS][(place + number) % len(choices) :: len(choices)]
+        viewed = declare_views(operation, sample, sources=["computed"], views=views)
+        assert_as_evaluated(viewed, {**FUSED, "without": [choice]})
 
 
 READERS: Mapping[str, Callable[[gg.Node], gg.Node]] = {

@@ -239,7 +239,8 @@ def test_top_rows_at_any_width(dtype: str, columns: int, wanted: int) -> None:
 
 def test_every_function_of_the_library_is_tested() -> None:
     """By its name, or with its type left open."""
-    files = ("test_library.py", "test_mathematics.py", "test_sums.py")
+    files = ("test_library.py", "test_mathematics.py", "test_sums.py", "test_tiles.py")
+    files = (*files, "test_turned.py", "test_attention.py")
     written = "".join(Path(__file__).with_name(file).read_text() for file in files)
     for module in MODULES:
         for name in functions_of(module):

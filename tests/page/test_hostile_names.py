@@ -107,6 +107,13 @@ def test_hostile_names_are_text_in_every_panel(open_page: Open) -> None:
             assert HOSTILE_WORDS[0] in page.inner_text("#tab-view")
         if tab == "program":
             assert page.locator('.line .label[title*="<script>window"]').count()
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.click('[data-tab="passes"]')
+    chosen = page.locator('.tab[aria-selected="true"]').bounding_box()
+    assert chosen["x"] >= 0 and chosen["x"] + chosen["width"] <= 390, "the chosen tab is seen"
+    hint = "getComputedStyle(document.querySelector('.wide-table')).backgroundAttachment"
+    assert "local" in page.evaluate(hint) and "scroll" in page.evaluate(hint)
+    page.set_viewport_size({"width": 1440, "height": 900})
     page.click('[data-tab=""]')
     page.keyboard.press("s")
     assert page.locator(".saved-values tbody tr").count() and not page.locator("#details b").count()

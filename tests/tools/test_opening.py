@@ -86,6 +86,8 @@ def test_a_batch_that_there_is_not_is_one_error(words, batch, capsys):
 def test_a_model_that_reads_no_files_says_so(capsys):
     error = refused(capsys, "train", "feedforward", "--source", "s", "--target", "t")
     assert "the model feedforward reads no lines of text" in error
+    assert "--text FILE" in refused(capsys, "train", "gpt", "--source", "s", "--target", "t")
+    assert "--source FILE --target FILE" in refused(capsys, "train", "transformer", "--text", "t")
     error = refused(capsys, "train", "feedforward", "--set", "source=s")
     assert "there is no setting 'source'" in error and "settings: seed, steps" in error
 

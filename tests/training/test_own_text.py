@@ -213,8 +213,9 @@ def test_three_samples_have_their_references(files):
     ("values", "problem"),
     [
         ({"pairs": "x"}, "source and target are given, and pairs too"),
+        ({"pairs": "x", "target": ""}, "source is given, and pairs too"),
         ({"target": ""}, "source and target belong together"),
-        ({"validation_source": "x"}, "validation_source and validation_target belong together"),
+        ({"validation_source": "x"}, "validation_source is given, and validation_pairs too"),
         ({"source": "", "target": ""}, "files for validation or test are given, and none to train"),
         ({"held_out": 0.5}, "held_out is 0.5"),
         ({"held_out": 2.5}, "held_out is 2.5"),

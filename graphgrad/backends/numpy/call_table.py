@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
-from graphgrad.backends.source import KernelCall
+from graphgrad.backends.source import AttentionCall, KernelCall
 from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
     compile_add_partial_sums,
@@ -32,9 +32,14 @@ from graphgrad.plan import Plan
 SHARED_FROM = 1 << 19
 """Elements: for smaller kernels, handing work to another thread costs more than it saves; see
 loops/threads.py."""
+ATTENTION_SHARED_FROM = 1 << 20
+"""Products of two numbers: for smaller attention one thread is as fast."""
 
 
-def link(plan: Plan, calls: Sequence[KernelCall], threads: int) -> CallTable:
+Call = KernelCall | AttentionCall
+
+
+def link(plan: Plan, calls: Sequence[Call], threads: int) -> CallTable:
     """Compiles the kernels, in parallel processes if many are missing; returns the call table."""
     compile_in_parallel([call.kernel.text for call in calls], threads)
     table = CallTable(plan, threads)
@@ -72,14 +77,17 @@ class CallTable:
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
         self._tables: dict[RowTable, np.ndarray] = {}
 
-    def add(self, call: KernelCall) -> None:
+    def add(self, call: Call) -> None:
         """Adds the rows of a call."""
         assert len(self.rows) == call.first_row
+        kernel = compile_kernel(call.kernel.text)
+        if isinstance(call, AttentionCall):
+            shared = call.work >= ATTENTION_SHARED_FROM
+            self._add_row(kernel, call.blocks, shared, call.kernel.arguments, call)
+            return
         nest, loops = call.nest, call.nest.loops
         shared = loops.rows * loops.columns >= SHARED_FROM
-        self._add_row(
-            compile_kernel(call.kernel.text), loops.blocks, shared, call.kernel.arguments, call
-        )
+        self._add_row(kernel, loops.blocks, shared, call.kernel.arguments, call)
         for position, number in enumerate(loops.partial_sums):
             node = nest.nodes[number]
             size = 1 if node.type.size == 1 else loops.columns
@@ -104,13 +112,13 @@ class CallTable:
         blocks: int,
         shared: bool,
         arguments: Sequence[KernelArgument],
-        call: KernelCall,
+        call: Call,
     ) -> None:
         self.rows.append(_Row(kernel, blocks, shared, len(self.arguments)))
         for argument in arguments:
             self.arguments.append(self._value_of(argument, call))
 
-    def _value_of(self, argument: KernelArgument, call: KernelCall) -> int:
+    def _value_of(self, argument: KernelArgument, call: Call) -> int:
         """The argument as a number. If it is an offset, its index is noted, to add the base
         address."""
         position = len(self.arguments)
@@ -124,7 +132,7 @@ class CallTable:
                 self._tables[argument] = argument.array()
                 self.kept.append(self._tables[argument])
             return int(self._tables[argument].ctypes.data)
-        node = call.nest.nodes[argument.value]
+        node = call.nodes[argument.value]
         if isinstance(argument, MaskStream):
             return int(node.attributes["stream"])
         return self._address(node)

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -57,7 +58,7 @@ from graphgrad.fusion.statements import (
     Statement,
     Store,
 )
-from graphgrad.graph.types import DType
+from graphgrad.graph.types import DTYPE_NAMES, DType
 from graphgrad.ops.arithmetic import cast
 from graphgrad.ops.movement import reshape
 from graphgrad.philox import dropout_scale, dropout_threshold
@@ -281,8 +282,8 @@ class _LoopRenderer:
         if step.operation is reshape:
             return f"v{step.value} = {operands[0]}"
         dtype, first = self.loops.values[step.value].dtype, self._dtype_of(step.operands[0])
-        literal = dtype if dtype.kind != "b" else first
-        text = _NUMBER.sub(rf"{literal}(\1)", step.operation.kernel).format(*operands)
+        literal = DTYPE_NAMES[dtype if dtype.kind != "b" else first]
+        text = _with_numbers_of(literal, step.operation.kernel).format(*operands)
         if step.operation is cast:
             whole = "whole_" if first.kind == "f" and dtype.kind == "i" else ""
             text = f"{whole}{_dtype_text(dtype)}({text})"
@@ -323,8 +324,14 @@ def _indented(lines: Iterable[str], depth: int = 1) -> list[str]:
     return ["    " * depth + line for line in lines]
 
 
+@cache
+def _with_numbers_of(dtype: str, kernel: str) -> str:
+    """The expression of an operation, with its numbers in this dtype."""
+    return _NUMBER.sub(rf"{dtype}(\1)", kernel)
+
+
 def _dtype_text(dtype: DType) -> str:
-    return "bool_" if dtype.kind == "b" else str(dtype)
+    return "bool_" if dtype.kind == "b" else DTYPE_NAMES[dtype]
 
 
 def _add_exactly(value: int) -> str:

@@ -31,10 +31,12 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from graphgrad.backends.numpy.attention_text import render_attention
 from graphgrad.backends.numpy.loop_text import LoopTextCache
-from graphgrad.backends.source import KernelCall, Source
+from graphgrad.backends.source import AttentionCall, KernelCall, Source
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node, Operation, TensorType, constant
+from graphgrad.graph.types import DTYPE_NAMES
 from graphgrad.plan import Plan, Step
 from graphgrad.text import printable
 
@@ -60,7 +62,7 @@ class _ProgramRenderer:
         self.guarded, self.condition = False, ""
         self.layouts = plan.layouts
         self.loop_texts = LoopTextCache()
-        self.calls: list[KernelCall] = []
+        self.calls: list[KernelCall | AttentionCall] = []
         self.line_positions: list[tuple[Node, bool, int]] = []
         """(node, whether its line is in `run`, the line's index there)."""
 
@@ -76,7 +78,9 @@ class _ProgramRenderer:
         for number, step in enumerate(plan.steps):
             self._guards(number)
             self._begin(step)
-            if step.group.nest is None:
+            if step.group.by_kernel:
+                self._attention(step)
+            elif step.group.nest is None:
                 self._views_before(step.group.inputs)
                 self._step(step)
             else:
@@ -157,19 +161,30 @@ class _ProgramRenderer:
         number = {node: number for number, node in enumerate(nest.nodes)} if step.in_place else {}
         in_place = {number[output]: number[head] for output, head in step.in_place.items()}
         kernel = self.loop_texts.render(nest.loops, in_place)
-        call = KernelCall(step, nest, kernel, self.calls[-1].end_row if self.calls else 0)
+        self._add_call(KernelCall(step, nest, kernel, self._end_row()), nest.inputs)
+
+    def _attention(self, step: Step) -> None:
+        """Adds the call of a kernel of attention."""
+        call = render_attention(step, self.layouts.arrays, self._end_row())
+        self._add_call(call, step.group.inputs)
+
+    def _end_row(self) -> int:
+        return self.calls[-1].end_row if self.calls else 0
+
+    def _add_call(self, call: KernelCall | AttentionCall, inputs: Iterable[Node]) -> None:
         self.calls.append(call)
-        name = self.kernel_names.setdefault(kernel.text, f"kernel_{len(self.kernel_names)}")
-        self.kernels[name] = kernel.text
+        text, nodes = call.kernel.text, call.step.group.nodes
+        name = self.kernel_names.setdefault(text, f"kernel_{len(self.kernel_names)}")
+        self.kernels[name] = text
         self._add_run_line(
             f"{self.condition}op.{name}({call.first_row}, {call.end_row})",
-            step.node,
-            self._arrays(call),
+            nodes[-1],
+            self._arrays(call, inputs),
         )
-        for node in step.group.nodes[:-1]:
+        for node in nodes[:-1]:
             self.line_positions.append((node, True, len(self.run_lines) - 1))
 
-    def _arrays(self, call: KernelCall) -> str:
+    def _arrays(self, call: KernelCall | AttentionCall, read: Iterable[Node]) -> str:
         """The comment of a kernel: the number of its nodes, its outputs and its inputs."""
 
         def shown(node: Node) -> str:
@@ -180,7 +195,7 @@ class _ProgramRenderer:
             shown(node) + (f" (in place of {shown(heads[node])})" if node in heads else "")
             for node in group.outputs
         ]
-        inputs = ", ".join(map(shown, call.nest.inputs)) or "nothing"
+        inputs = ", ".join(map(shown, read)) or "nothing"
         count = "1 node" if len(group.nodes) == 1 else f"{len(group.nodes)} nodes"
         return f"{count} for {', '.join(outputs)} from {inputs}"
 
@@ -238,7 +253,7 @@ class _ProgramRenderer:
         return f"  # {note or printable(self.graph.name_of(node))} : {node.type}"
 
     def _arena_view(self, offset: int, type_: TensorType) -> str:
-        return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
+        return f"view({offset}, {tuple(type_.shape)!r}, {DTYPE_NAMES[type_.dtype]!r})"
 
     def _operation(self, operation: Operation, override: Callable[..., object] | None) -> str:
         if operation not in self.operation_names:

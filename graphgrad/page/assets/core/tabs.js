@@ -42,6 +42,9 @@ export function closeTab(write = true) {
 }
 
 function markTabs() {
-  for (const tab of document.querySelectorAll("[data-tab]"))
-    tab.setAttribute("aria-selected", String(tab.getAttribute("data-tab") === (state.tab ?? "")));
+  for (const tab of document.querySelectorAll("[data-tab]")) {
+    const selected = tab.getAttribute("data-tab") === (state.tab ?? "");
+    tab.setAttribute("aria-selected", String(selected));
+    if (selected) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
 }
