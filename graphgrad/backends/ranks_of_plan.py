@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphgrad.errors import DeclarationError
-from graphgrad.ops.shares import broadcast
+from graphgrad.ops.shares import all_gather, broadcast, reduce_scatter
 from graphgrad.plan import Plan
 
 
@@ -12,7 +12,7 @@ def need_ranks(plan: Plan, size: int) -> None:
     that one rank sends which there is not."""
     for node in plan.graph:
         wanted = node.attributes.get("ranks", size)
-        if node.operation.collective and wanted != size:
+        if node.operation in (reduce_scatter, all_gather) and wanted != size:
             raise DeclarationError(
                 f"node {plan.graph.name_of(node)!r} ({node.operation.name}) is of {wanted} ranks, "
                 f"and the program runs on {size}",

@@ -21,7 +21,6 @@ from graphgrad.ops import (
     reduction,
     shares,
     slices,
-    started,
     writing,
 )
 from graphgrad.ops.arithmetic import (
@@ -117,7 +116,6 @@ FAMILIES = (
     random,
     collectives,
     shares,
-    started,
     composite,
     attention,
 )

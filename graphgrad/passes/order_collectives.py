@@ -41,7 +41,18 @@ def in_order(graph: Graph, bucket_bytes: int | None = None) -> Graph:
         previous, results = _collective(graph, bucket, terms, previous, number)
         made.update(zip(bucket, results, strict=True))
     _rebuild(graph, graph.nodes, made)
-    return graph.replace_nodes({old: new for old, new in made.items() if old is not new})
+    ordered = graph.replace_nodes({old: new for old, new in made.items() if old is not new})
+    return ordered.changed(order=_late(ordered, [made[node] for node in graph.nodes]))
+
+
+def _late(graph: Graph, wished: Sequence[Node]) -> list[Node]:
+    """The nodes in a wished order, but none before its heads: one that has to wait for a collective
+    comes later, and does not bring forward what that collective needs."""
+    places = {node: place for place, node in enumerate(wished)}
+    keys: dict[Node, int] = {}
+    for node in graph.nodes:
+        keys[node] = max([places.get(node, -1), *(keys[head] for head in node.heads)])
+    return sorted(graph.nodes, key=keys.__getitem__)
 
 
 def bucket_size(graph: Graph) -> int:

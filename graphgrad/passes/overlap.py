@@ -23,8 +23,7 @@ from collections.abc import Mapping
 from graphgrad.graph import Graph, Node, Operation, declared_at
 from graphgrad.graph.node import with_heads
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, wait
-from graphgrad.ops.shares import all_gather, reduce_scatter
-from graphgrad.ops.started import all_gather_start, reduce_scatter_start
+from graphgrad.ops.shares import all_gather, all_gather_start, reduce_scatter, reduce_scatter_start
 
 STARTS: Mapping[Operation, Operation] = {
     all_reduce: all_reduce_start,

@@ -8,7 +8,7 @@ import pytest
 import graphgrad as gg
 from graphgrad.fusion import without_fusion
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
-from graphgrad.ops.started import all_gather_start, reduce_scatter_start
+from graphgrad.ops.shares import all_gather_start, reduce_scatter_start
 from graphgrad.passes import overlap, specialise
 from graphgrad.plan import make_overlapped_plan, make_plan
 from graphgrad.schedule import make_schedule

@@ -3,7 +3,6 @@
 import gc
 import threading
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -35,8 +34,8 @@ def test_calls_are_done_in_their_order_by_one_thread_while_this_one_goes_on():
     told = Told()
     ranks = Beside(told)
     first, second, third = np.ones(3), np.full(2, 5.0), np.zeros(1)
-    ranks.start(4, lambda through: through.all_reduce(first, first, "sum", 4))
-    ranks.start(5, lambda through: through.all_reduce(second, second, "sum", 5))
+    ranks.start(first, "sum", 4)
+    ranks.start(second, "sum", 5)
     assert not told.calls  # both have been begun, and neither is done
     told.allowed.release(4)
     ranks.wait(5)
@@ -49,16 +48,12 @@ def test_calls_are_done_in_their_order_by_one_thread_while_this_one_goes_on():
     assert thread is not threading.current_thread()
 
 
-def told_sum(through, number):
-    through.all_reduce(np.ones(1), np.ones(1), "sum", number)
-
-
 def test_an_error_is_that_of_its_wait_and_nothing_is_begun_after_it():
     told = Told()
     told.allowed.release(9)
     ranks = Beside(told)
     for number in (12, 13, 14):
-        ranks.start(number, partial(told_sum, number=number))
+        ranks.start(np.ones(1), "sum", number)
     ranks.wait(12)
     for number in (14, 13):
         with pytest.raises(RanksError, match="rank 1 has failed"):
@@ -72,7 +67,7 @@ def test_settling_ends_what_was_begun():
     told = Told()
     ranks = Beside(told)
     array = np.ones(1)
-    ranks.start(0, lambda through: through.all_reduce(array, array, "sum", 0))
+    ranks.start(array, "sum", 0)
     threading.Timer(0.05, told.allowed.release).start()
     ranks.settle()
     assert array[0] == 2.0

@@ -8,8 +8,14 @@ import numpy as np
 
 from graphgrad.graph import Operation
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
-from graphgrad.ops.shares import all_gather, broadcast, rank_number, reduce_scatter
-from graphgrad.ops.started import all_gather_start, reduce_scatter_start
+from graphgrad.ops.shares import (
+    all_gather,
+    all_gather_start,
+    broadcast,
+    rank_number,
+    reduce_scatter,
+    reduce_scatter_start,
+)
 from graphgrad.ranks import Beside
 
 Computation = Callable[..., None]
@@ -25,7 +31,7 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
 
     def start(out: np.ndarray, x: np.ndarray, *before: np.ndarray, kind: str, number: int) -> None:
         _copied(out, x)
-        ranks.start(number, lambda through: through.all_reduce(out, out, kind, number))
+        ranks.start(out, kind, number)
 
     def wait_for(out: np.ndarray, started: np.ndarray, *kept: np.ndarray, number: int) -> None:
         ranks.wait(number)
@@ -38,18 +44,18 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
     def scatter(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int) -> None:
         ranks.reduce_scatter(out, x, number)
 
-    def scatter_start(
-        out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int
-    ) -> None:
-        ranks.start(number, lambda through: through.reduce_scatter(out, x, number))
-
-    def join_start(
-        out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int
-    ) -> None:
-        ranks.start(number, lambda through: through.all_gather(out, x, number))
-
     def join(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int) -> None:
         ranks.all_gather(out, x, number)
+
+    def start_scatter(
+        out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int
+    ) -> None:
+        ranks.begin(number, lambda: ranks.communicator.reduce_scatter(out, x, number))
+
+    def start_join(
+        out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int
+    ) -> None:
+        ranks.begin(number, lambda: ranks.communicator.all_gather(out, x, number))
 
     def send(out: np.ndarray, x: np.ndarray, *before: np.ndarray, root: int, number: int) -> None:
         ranks.broadcast(out, x, root, number)
@@ -61,8 +67,8 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
         sum_of_lower_ranks: lower_ranks,
         reduce_scatter: scatter,
         all_gather: join,
-        reduce_scatter_start: scatter_start,
-        all_gather_start: join_start,
+        reduce_scatter_start: start_scatter,
+        all_gather_start: start_join,
         broadcast: send,
         rank_number: lambda out: out.fill(ranks.rank),
     }
