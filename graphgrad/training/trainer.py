@@ -35,6 +35,7 @@ from graphgrad.training.configuration import bindings, read_configuration, write
 from graphgrad.training.doubts import UNSHOWN, Observer, doubts_of
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
+from graphgrad.training.kept_rates import KeptRates
 from graphgrad.training.metrics_file import METRICS
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.progress import Progress
@@ -78,26 +79,28 @@ def train(
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
+    rates = KeptRates.read(run.folder)
     compiled = compile(
         run.graph,
         guards=GUARDS,
         fuse=settings.fuse,
         backend=settings.backend,
         precision=settings.precision,
+        product_rates=rates.rates,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
         first = first if team is None else team.part(first)
         verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in _announced(run, compiled, team):
+    for line in filter(None, (*_announced(run, compiled, team), rates.note)):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
         if done < settings.steps:
             _keep_configuration(run)
         validations = _remove_later_steps(run, done, shown)
-        programs = _programs(run, compiled, recorder, team)
+        programs = _programs(run, compiled, recorder, team, rates)
         run = dataclasses.replace(run, state=compiled.on_device(run.state))
         _log_start(run, verified, team)
         with shown, InterruptGuard() as interrupt:
@@ -223,7 +226,11 @@ def check_settings(run: OpenRun) -> None:
 
 
 def _programs(
-    run: OpenRun, compiled: Compiled, recorder: Recorder | None, team: Team | None
+    run: OpenRun,
+    compiled: Compiled,
+    recorder: Recorder | None,
+    team: Team | None,
+    rates: KeptRates,
 ) -> Programs:
     settings = run.settings
     ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate, team)
@@ -231,7 +238,7 @@ def _programs(
     if settings.tensorboard:
         events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead, events=events)
+        return Programs(compiled, ahead, events=events, rates=rates)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -240,7 +247,7 @@ def _programs(
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, ahead, recorder, history, events)
+    return Programs(compiled, ahead, recorder, history, events, rates)
 
 
 def _steps(
