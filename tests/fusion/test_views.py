@@ -67,7 +67,12 @@ def choices_that_matter(graph: gg.Graph) -> set[str]:
     then, _ = Options(**FUSED).passes_of_a_program(SPECIALISED_PASSES)
     optimise(specialise(first, {}), then, check)
     passes = {each.__name__ for each in (*PASSES, *then)}
-    return acted | {*CHOICES} - passes - {"join_attention", "eager_updates", "epilogues"}
+    return acted | {*CHOICES} - passes - {
+        "join_attention",
+        "eager_updates",
+        "epilogues",
+        "products",
+    }
 
 
 TELLING = ("transposed", "repeated", "sliced")
