@@ -169,6 +169,7 @@ def test_the_value_of_one_rank_is_that_without_overlap():
     state = gg.initial_state(graph, 0)
     feeds = {"x": np.ones((3, 4), np.float32), "truth": np.zeros((3, 4), np.float32)}
     runs = [gg.compile(graph, without=without) for without in ((), "overlap")]
+    assert ": float32[], 4 bytes over the ranks" in runs[0].source
     assert "op.wait" in runs[0].source and "op.wait" not in runs[1].source
     one, other = ({k: v.copy() for k, v in state.items()} for _ in runs)
     for name, value in runs[0](one, feeds).items():
