@@ -78,7 +78,8 @@ def test_settling_ends_what_was_begun():
 def test_an_interrupt_is_raised_when_the_exchange_has_ended():
     told, array = Told(), np.ones(1)
     ranks = Beside(told)
-    threading.Timer(0.1, signal.raise_signal, (signal.SIGINT,)).start()
+    here = threading.get_ident()
+    threading.Timer(0.1, signal.pthread_kill, (here, signal.SIGINT)).start()
     threading.Timer(0.3, told.allowed.release).start()
     with pytest.raises(KeyboardInterrupt):
         ranks.all_reduce(array, array, "sum", 0)
