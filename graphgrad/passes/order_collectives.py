@@ -14,11 +14,12 @@ has buckets of its own, which come first: they can be sent while the first layer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from graphgrad.graph import STATEFUL, Graph, Node, declared_at
 from graphgrad.graph.dimension import product
 from graphgrad.graph.node import with_heads
-from graphgrad.ops import all_reduce, concatenate, reshape
+from graphgrad.ops import all_reduce, cast, concatenate, reshape
 
 LARGEST_BUCKET, SMALLEST_BUCKET = 16 * 2**20, 2**18
 BUCKETS = 8
@@ -89,7 +90,7 @@ def _buckets(graph: Graph, bucket_bytes: int) -> list[list[Node]]:
 
 
 def _levels(graph: Graph) -> dict[Node, int]:
-    """The level of each collective, in the order of the graph."""
+    """The level of each collective, in the order in which what they send is computed."""
     waits: dict[Node, int] = {}
     for node in graph.nodes:
         before = (waits[head] + head.operation.collective for head in node.heads)
@@ -100,7 +101,21 @@ def _levels(graph: Graph) -> dict[Node, int]:
             followed.update(node.heads)
     collectives = [node for node in graph.nodes if node.operation.collective]
     highest = max((waits[node] for node in collectives), default=0)
+    collectives.sort(key=partial(_ready, graph))
     return {node: waits[node] if node in followed else highest for node in collectives}
+
+
+def _ready(graph: Graph, collective: Node) -> int:
+    """The position in the graph of the last node that computes what a collective sends, which may
+    be laid side by side and cast."""
+    last, stack = 0, list(collective.heads[:1])
+    while stack:
+        node = stack.pop()
+        if node.operation in (concatenate, reshape, cast):
+            stack += node.heads
+        else:
+            last = max(last, graph.position(node))
+    return last
 
 
 def _stateful(graph: Graph) -> set[Node]:

@@ -115,6 +115,10 @@ class Beside:
         return exchange
 
     def _end(self, exchange: _Exchange) -> None:
-        exchange.done.wait()
+        try:
+            exchange.done.wait()
+        except BaseException:  # Ctrl-C: the memory is given back when nothing writes to it any more
+            exchange.done.wait()
+            raise
         if exchange.problem is not None:
             raise exchange.problem

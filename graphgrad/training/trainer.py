@@ -102,8 +102,7 @@ def train(
         validations = _remove_later_steps(run, done, shown)
         programs = _programs(run, compiled, recorder, team, rates)
         run = dataclasses.replace(run, state=compiled.on_device(run.state))
-        for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
-            run.folder.log(line)
+        _log_start(run, verified, team)
         with shown, InterruptGuard() as interrupt:
             step = _steps(run, programs, shown, interrupt, validations)
             stopped = step < settings.steps and _is_stale(run, validations)
@@ -122,6 +121,13 @@ def _announced(run: OpenRun, compiled: Compiled, team: Team | None) -> list[str]
     if team is None:
         return announcement(run, compiled)
     return [*announcement(run, team.compiled, team.communicator.size), *team.about()]
+
+
+def _log_start(run: OpenRun, verified: str, team: Team | None) -> None:
+    """Writes to the log what a training begins with, and what its ranks send."""
+    begun = f"training from step {int(run.state[STEP])} to {run.settings.steps}"
+    for line in filter(None, (verified, *(() if team is None else team.about()), begun)):
+        run.folder.log(line)
 
 
 def _figures_alone(run: OpenRun, compiled: Compiled) -> Compiled:

@@ -155,6 +155,7 @@ def test_the_slowest_peers_are_the_last_and_alone():
     """Each that compiles has a process of its own; three minutes go to what is graphgrad's."""
     its = acceptance.parts()
     groups = [part.group for part in its.values()]
-    assert groups[:16] == ["own"] * 15 + ["eager"] and len(set(groups)) == 2 + 6
+    own = groups.count("own")
+    assert own > 9 and groups[: own + 1] == ["own"] * own + ["eager"] and len(set(groups)) == 2 + 6
     assert all(groups.count(group) == 1 for group in set(groups) - {"own", "eager"})
     assert list(its)[-1] == "base tf32 compile"

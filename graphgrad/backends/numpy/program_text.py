@@ -39,6 +39,8 @@ from graphgrad.backends.source import AttentionCall, KernelCall, Source
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node, Operation, TensorType, constant
 from graphgrad.graph.types import DTYPE_NAMES
+from graphgrad.memory import size_text
+from graphgrad.ops.collectives import wait
 from graphgrad.plan import Plan, Step
 from graphgrad.text import printable
 
@@ -267,7 +269,11 @@ class _ProgramRenderer:
         self.run_lines.append(f"{call:<58}{self._comment(node, note)}")
 
     def _comment(self, node: Node, note: str = "") -> str:
-        return f"  # {note or printable(self.graph.name_of(node))} : {node.type}"
+        over_ranks = ""
+        if node.operation.collective and node.operation is not wait:
+            sent = max(node.type.nbytes, node.heads[0].type.nbytes)
+            over_ranks = f", {size_text(sent)} over the ranks"
+        return f"  # {note or printable(self.graph.name_of(node))} : {node.type}{over_ranks}"
 
     def _arena_view(self, offset: int, type_: TensorType) -> str:
         return f"view({offset}, {tuple(type_.shape)!r}, {DTYPE_NAMES[type_.dtype]!r})"
