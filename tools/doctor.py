@@ -95,7 +95,7 @@ def _products(report: MachineReport) -> Iterator[tuple[str, str]]:
     """The classes of products that are measured: who computes them, and how fast."""
     for kind, (own, blas) in (report.products or {}).items():
         chosen = "own kernel" if own >= EQUAL * blas else "BLAS"
-        yield "product", f"{kind:<24} {chosen:<10}  own {own:.0f}, BLAS {blas:.0f} GFLOP/s"
+        yield "product", f"{kind:<24} {chosen:<10}  own {own:.0f}, BLAS {blas:.0f} GFLOP/s a core"
 
 
 def _libraries(report: MachineReport) -> Iterator[tuple[str, str]]:

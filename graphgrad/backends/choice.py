@@ -15,7 +15,7 @@ from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
-from graphgrad.backends.numpy import COMPILES, Rates, lower, threads_of, with_own_products
+from graphgrad.backends.numpy import COMPILES, Rates, lower, with_own_products
 from graphgrad.backends.program import Program
 from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.room import Room
@@ -68,10 +68,8 @@ class NumpyBackend:
     def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
         if not (COMPILES and options.fuse and options.products):
             return groups
-        threads = threads_of(self._ranks)
-        groups, rates = with_own_products(
-            schedule, groups, threads, self.rates or self._given, options.epilogues
-        )
+        rates = self.rates or self._given
+        groups, rates = with_own_products(schedule, groups, rates, options.epilogues)
         self.rates = self.rates or rates
         return groups
 

@@ -67,7 +67,7 @@ class MachineReport:
     failed_kernels: tuple[tuple[str, str], ...] = ()
     """The GPUs on which the kernels of attention on tensor cores failed a trial, and how."""
     products: Rates | None = None
-    """GFLOP/s of each class of products: by our own kernels, and by the BLAS."""
+    """GFLOP/s of a core for each class of products: by our own kernels, and by the BLAS."""
 
 
 def examine_machine(measure: bool = True) -> MachineReport:

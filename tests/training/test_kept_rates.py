@@ -35,7 +35,7 @@ def measured(monkeypatch):
     """Products of all sizes are large enough; on this machine ours are the faster ones."""
     monkeypatch.setattr("graphgrad.backends.numpy.backend.SMALLEST", 0)
     monkeypatch.setattr(product_classes, "SMALLEST", 0)
-    monkeypatch.setattr("graphgrad.backends.numpy.backend.measured_rates", lambda threads: OURS)
+    monkeypatch.setattr("graphgrad.backends.numpy.backend.measured_rates", lambda: OURS)
 
 
 def test_a_run_is_resumed_by_the_rates_that_it_began_with(tmp_path):
@@ -63,7 +63,7 @@ def test_the_trainer_keeps_and_reads_them(tmp_path, monkeypatch):
     whole = new(Model(), tmp_path / "whole")
     train(whole, progress=QUIET())
     # the machine is measured otherwise before the run is resumed
-    monkeypatch.setattr("graphgrad.backends.numpy.backend.measured_rates", lambda threads: THEIRS)
+    monkeypatch.setattr("graphgrad.backends.numpy.backend.measured_rates", lambda: THEIRS)
     resumed = again(Model(), tmp_path / "run")
     assert train(resumed, progress=QUIET()).ending == "finished"
     assert json.loads((tmp_path / "run" / PRODUCTS).read_text())["rates"] == rates

@@ -13,7 +13,6 @@ from graphgrad.backends.numpy.backend import (
     COMPILES,
     lower,
     rates_here,
-    threads_of,
     with_own_products,
 )
 from graphgrad.backends.numpy.product_classes import Rates, read_rates
@@ -24,6 +23,5 @@ __all__ = [
     "lower",
     "rates_here",
     "read_rates",
-    "threads_of",
     "with_own_products",
 ]

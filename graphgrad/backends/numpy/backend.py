@@ -107,14 +107,12 @@ def rates_here(measure: bool = True) -> Rates | None:
     wanted."""
     if not COMPILES:
         return None
-    threads = usable_cores()
-    return measured_rates(threads) if measure else kept_rates(threads)
+    return measured_rates() if measure else kept_rates()
 
 
 def with_own_products(
     schedule: Schedule,
     groups: Sequence[Group],
-    threads: int,
     rates: Rates | None = None,
     joined: bool = True,
 ) -> tuple[list[Group], Rates | None]:
@@ -126,7 +124,7 @@ def with_own_products(
     shapes = product_shapes(schedule, groups)
     if not any(shape.operations >= SMALLEST for shape in shapes.values()):
         return list(groups), None
-    rates = measured_rates(threads) if rates is None else rates
+    rates = measured_rates() if rates is None else rates
     takes = choice(list(shapes.values()), rates)
     ours = {number: shape for number, shape in shapes.items() if takes(shape)}
     return own_products(schedule, groups, ours, joined), rates

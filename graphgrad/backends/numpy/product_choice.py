@@ -1,9 +1,10 @@
 """Chooses who computes a product, by measurement: our own kernels, or NumPy's BLAS.
 
 The first program with a product that is large enough has all classes (product_classes.py) measured,
-both ways and in turns, in some tenths of a second. The rates are kept on disk for this processor,
-these numbers of threads and this code, so that later processes choose alike. A file that is damaged
-is as good as none, and of processes that measure at once one counts.
+both ways and in turns, in some tenths of a second: as rates of one core, by its own clock, so that
+other programs that keep the machine busy hardly matter. The rates are kept on disk for this
+processor, this BLAS and this code, so that later processes choose alike, with any number of threads.
+A file that is damaged is as good as none, and of processes that measure at once one counts.
 
 The choice changes the rounding of results. A training run keeps the rates that it began with, so a
 resumed run has the same bits.
@@ -17,9 +18,10 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import product
 
 import numpy as np
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from graphgrad.backends.numpy.product_classes import CLASSES, ProductClass, Rates, read_rates
 from graphgrad.backends.numpy.product_shapes import shape_of
@@ -32,26 +34,23 @@ from graphgrad.loops.library.product_words import MEMORY, PANELS, READY, A, B
 from graphgrad.loops.machine_code import machine_code
 from graphgrad.loops.threads import compiled_run_rows, shared_pool
 
-ROUNDS, TURNS = 2, 3
+ROUNDS, TURNS = 3, 2
 """How often all classes are measured, and how often each is timed then."""
-PAUSE = 0.05
-"""Seconds after which the threads of a BLAS sleep."""
-
 KEPT = KeptCode("products", ".rates")
 
 
-def kept_rates(threads: int) -> Rates | None:
-    """The rates on this processor with so many threads of ours, if they are kept."""
-    return _read(_name(threads))
+def kept_rates() -> Rates | None:
+    """The rates on this processor, if they are kept."""
+    return _read(_name())
 
 
 @cache
-def measured_rates(threads: int) -> Rates:
-    """The rates on this processor with so many threads of ours: as they are kept, or measured."""
-    name = _name(threads)
+def measured_rates() -> Rates:
+    """The rates on this processor: as they are kept, or measured."""
+    name = _name()
     found = _read(name)
     if found is None:
-        measured = measure(threads)
+        measured = measure()
         found = _read(name)  # of another process that measured at once
         if found is None:
             KEPT.write(name, json.dumps(measured).encode())
@@ -59,16 +58,14 @@ def measured_rates(threads: int) -> Rates:
     return found
 
 
-def measure(threads: int) -> dict[str, tuple[float, float]]:
+def measure() -> dict[str, tuple[float, float]]:
     """Measures all classes: the fastest of several turns each way."""
-    trials = [(each, *_trial(each, threads)) for each in CLASSES]
+    trials = [(each, *_trial(each)) for each in CLASSES]
     best: dict[str, list[float]] = {str(each): [math.inf, math.inf] for each in CLASSES}
-    for _ in range(ROUNDS):
-        for way in (0, 1):
-            for each, *ways in trials:
-                seconds = best[str(each)]
-                seconds[way] = min(seconds[way], *_timed(ways[way]))
-        time.sleep(PAUSE)
+    with threadpool_limits(1, "blas"):
+        for way, (each, *ways) in product(ROUNDS * (0, 1), trials):
+            seconds = best[str(each)]
+            seconds[way] = min(seconds[way], *_timed(ways[way]))
     return {
         str(each): (
             round(each.operations / best[str(each)][0] / 1e9, 1),
@@ -78,14 +75,14 @@ def measure(threads: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def _timed(product: Callable[[], object]) -> Iterator[float]:
+def _timed(multiply: Callable[[], object]) -> Iterator[float]:
     for _ in range(TURNS):
-        started = time.perf_counter()
-        product()
-        yield time.perf_counter() - started
+        started = time.thread_time()
+        multiply()
+        yield max(time.thread_time() - started, 1e-9)
 
 
-def _trial(each: ProductClass, threads: int) -> tuple[Callable[[], object], Callable[[], object]]:
+def _trial(each: ProductClass) -> tuple[Callable[[], object], Callable[[], object]]:
     """A product of a class, by our kernel and by NumPy."""
     a, b = (
         np.full(sizes[::-1] if transposed else sizes, 0.5, np.float32)
@@ -96,7 +93,7 @@ def _trial(each: ProductClass, threads: int) -> tuple[Callable[[], object], Call
     )
     a, b = a.T if each.a_transposed else a, b.T if each.b_transposed else b
     c = np.empty((each.rows, each.columns), np.float32)
-    return own_product(c, a, b, threads), lambda: np.matmul(a, b, out=c)
+    return own_product(c, a, b, 1), lambda: np.matmul(a, b, out=c)
 
 
 def own_product(c: np.ndarray, a: np.ndarray, b: np.ndarray, threads: int) -> Callable[[], None]:
@@ -125,14 +122,14 @@ def own_product(c: np.ndarray, a: np.ndarray, b: np.ndarray, threads: int) -> Ca
     return multiply
 
 
-def _name(threads: int) -> str:
-    """The name of the file of this processor, these threads, this BLAS and this code."""
+def _name() -> str:
+    """The name of the file of this processor, this BLAS and this code."""
     blas = [
-        (its["internal_api"], its["version"], its["num_threads"], its.get("architecture"))
+        (its["internal_api"], its["version"], its.get("architecture"))
         for its in threadpool_info()
         if its["user_api"] == "blas"
     ]
-    texts = [translator_digest(), str(threads), str(sorted(map(str, blas))), str(CLASSES)]
+    texts = [translator_digest(), str(sorted(map(str, blas))), str(CLASSES)]
     return machine_code().name_of(hashlib.sha256("\n".join(texts).encode()).hexdigest())
 
 
