@@ -48,9 +48,15 @@ def assert_as_evaluated(viewed: Viewed, *ways: Mapping[str, Any], tolerance: flo
 
 @pytest.mark.parametrize(("operation", "number"), CASES)
 def test_every_operation_reads_every_view(operation: gg.Operation, number: int) -> None:
-    """Of every source for the first sample, of one of them for each further."""
-    sources = SOURCES if number == 0 else [SOURCES[number % len(SOURCES)]]
-    viewed = declare_views(operation, operation.samples[number], sources=sources)
+    """Of every source for the first sample, of one of them for each further. Views of constants are
+    folded into constants, so the first sample has a third of them, another one for the next
+    operation."""
+    sources, of_constants = [SOURCES[number % len(SOURCES)]], list(VIEWS)
+    if number == 0:
+        place = ALL_OPERATIONS.index(operation)
+        sources, of_constants = [*SOURCES], of_constants[place % 3 :: 3]
+    sample = operation.samples[number]
+    viewed = declare_views(operation, sample, sources=sources, of_constants=of_constants)
     assert_as_evaluated(viewed, {}, FUSED)
 
 
