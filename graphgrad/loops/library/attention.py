@@ -125,7 +125,7 @@ def fill_turned_mask(
     limit: int64,
     scale: float32,
 ):
-    """A dropout mask turned around, [size or up to 3 more, LANES]: that of the first query begins with
+    """A dropout mask turned around, [size and up to 3, LANES]: that of the first query begins with
     number `first` of the stream, those of the others `keys` further each.
 
     A group of four numbers gives four rows of its lane, where the numbers of each query begin one.

@@ -103,7 +103,7 @@ def pack_queries(given, head: int64, start: int64, form, rooms):
     turn_rows(count, width, query, q_stride, address(packed))
     turn_rows(count, value_width, delta, d_stride, address(packed_delta))
     statistics = given[STATISTICS] + 4 * (head * given[QUERIES] + start)
-    for lane in range(LANES):
+    for lane in range(lanes_of(count)):
         row = min(lane, count - 1)
         saved[lane] = array(statistics, float32, count)[row]
         sums[lane] = row_product(
