@@ -265,7 +265,7 @@ class _Lines:
                 seconds,
                 calls,
                 calls * size,
-                0,
+                calls * sum(map(flops_of, group.nodes)),
                 str(node.origin or ""),
             )
         return LineTime(
