@@ -23,6 +23,7 @@ from graphgrad.backends import (
     Backend,
     Prepared,
     Program,
+    Rates,
     Started,
     backend_called,
     need_room,
@@ -217,7 +218,7 @@ class Compiled(Single, Displayed):
         guards = [graph.outputs[name] for name in self._guards]
         schedule = make_schedule(graph, guards, options)
         groups = fuse_nodes(schedule, options) if options.fuse else without_fusion(schedule)
-        groups = self._backend.regrouped(schedule, groups) if options.epilogues else groups
+        groups = self._backend.regrouped(schedule, groups, options)
         return make_overlapped_plan(schedule, groups)
 
     @property
@@ -245,6 +246,16 @@ class Compiled(Single, Displayed):
         ()
         """
         return self._backend.notes
+
+    @property
+    def product_rates(self) -> Rates | None:
+        """GFLOP/s of each class of products by our own kernels and by NumPy's BLAS, by which a
+        program's products have been given to either; None as long as no program needed them.
+
+        >>> gg.compile(gg.Graph({"y": gg.tanh(gg.input("x", "n"))})).product_rates is None
+        True
+        """
+        return self._backend.rates
 
     @property
     def program_count(self) -> int:
@@ -279,6 +290,7 @@ def compile(
     smallest_attention: int | None = None,
     precision: str = "fp32",
     communicator: Communicator | None = None,
+    product_rates: Rates | None = None,
 ) -> Compiled:
     """Compiles a graph. Returns an object to be called with the state and the inputs. Raises
     DeclarationError or UnknownNameError for arguments that do not fit the graph.
@@ -293,7 +305,7 @@ def compile(
     - `smallest_kernel`: the number of elements (default: 4,096) below which NumPy computes: it is
       as fast there. With 1 everything that can become a kernel does.
     - `without`: the name or names of passes to leave out, or of optimisations of time and memory:
-      fuse, rematerialise, product_layouts, eager_updates, epilogues, overlap.
+      fuse, rematerialise, product_layouts, eager_updates, epilogues, overlap, products.
     - `debug`: sample inputs (and `state`, the state): every output is computed before and after
       every pass, and a pass that changes one raises PassError.
     - `programs`: how many programs for different sizes are kept, the most recently used ones.
@@ -304,6 +316,9 @@ def compile(
     - `smallest_attention`: the number of scores (queries · keys) of a head from which on attention
       is one operation in fused programs, unless its scores, weights or their deltas are asked for.
     - `communicator`: that of this rank, for a graph of `split_batch`.
+    - `product_rates`: by which rates a fused program's products are given to our own kernels or to
+      NumPy's BLAS: the `product_rates` of an earlier compilation, for results of the same bits.
+      Default: those that were measured on this machine.
 
     >>> x, w = gg.input("x", ("batch", 2)), gg.parameter("w", (2, 1), 0.5)
     >>> run = gg.compile(gg.Graph({"y": x @ w}), fetch="x")
@@ -334,7 +349,7 @@ def compile(
     optimised, reports = optimise(wanted, options.remaining(passes), check)
     return Compiled(
         *(graph, optimised, guards, reports, specialised_passes, options),
-        backend_called(options.backend, communicator),
+        backend_called(options.backend, communicator, product_rates),
         check,
     )
 

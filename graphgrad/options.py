@@ -49,6 +49,7 @@ CHOICES = (
     "product_layouts",
     "eager_updates",
     "epilogues",
+    "products",
     "overlap",
 )
 """The names for `compile(…, without=…)`, to measure an optimisation or to find a faulty one."""
@@ -67,7 +68,9 @@ class Options:
     eager_updates: bool = True
     """Compute the update of a parameter directly after its delta."""
     epilogues: bool = True
-    """On a device, do biases, activations and sums in the launch of the product beside them."""
+    """Do what follows a product in its launch on a device, or in its kernel on the processor."""
+    products: bool = True
+    """On the processor, compute products by our own kernels where they are the faster ones."""
     overlap: bool = True
     """Let ranks compute while they exchange values."""
     smallest_kernel: int | None = None
@@ -116,6 +119,7 @@ class Options:
             product_layouts=self.product_layouts and "product_layouts" not in left_out,
             eager_updates=self.eager_updates and "eager_updates" not in left_out,
             epilogues=self.epilogues and "epilogues" not in left_out,
+            products=self.products and "products" not in left_out,
             overlap=self.overlap and "overlap" not in left_out,
             passes_left_out=self.passes_left_out | (left_out & _PASSES.keys()),
         )

@@ -49,6 +49,16 @@ def dates_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_helping_processes() -> Iterator[None]:
+    """A process of tests compiles its kernels itself: others keep the other processors busy, and
+    a helper has to import the package first. `test_kernel_cache` tests the helpers."""
+    kernel_cache = importlib.import_module("graphgrad.loops.kernel_cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel_cache, "KERNELS_A_PROCESS", sys.maxsize)
+        yield
+
+
 @pytest.fixture
 def small_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fuses what is too small to be worth a kernel, too."""

@@ -234,6 +234,8 @@ ORACLES: dict[Operation, Callable[..., Any]] = {
     collectives.wait: lambda started, *kept, number: started,
     shares.reduce_scatter: lambda x, *before, ranks, number: np.ravel(x),
     shares.all_gather: lambda x, *before, size, ranks, number: x,
+    shares.reduce_scatter_start: lambda x, *before, ranks, number: np.ravel(x),
+    shares.all_gather_start: lambda x, *before, size, ranks, number: x,
     shares.broadcast: lambda x, *before, root, number: x,
     shares.rank_number: lambda: 0,
     shares.share: share,

@@ -9,7 +9,15 @@ from graphgrad.errors import DeclarationError, UnknownNameError
 from graphgrad.options import CHOICES, DEFAULTS, Options
 from graphgrad.passes import FUSING_PASSES, PASSES, SPECIALISED_PASSES
 
-SWITCHES = ("fuse", "rematerialise", "product_layouts", "eager_updates", "epilogues", "overlap")
+SWITCHES = (
+    "fuse",
+    "rematerialise",
+    "product_layouts",
+    "eager_updates",
+    "epilogues",
+    "overlap",
+    "products",
+)
 EVERYTHING = Options(fuse=True)
 
 

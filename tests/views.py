@@ -139,11 +139,17 @@ def declare_views(
     sample: Sample,
     dtype: str = "float64",
     sources: Sequence[str] = SOURCES,
+    views: Sequence[str] = tuple(VIEWS),
+    of_constants: Sequence[str] = tuple(VIEWS),
 ) -> Viewed:
-    """The operation on views of every kind, all of its heads alike."""
+    """The operation on views of these kinds, all of its heads alike; on those `of_constants` of
+    constants, too."""
     found = Viewed(dtype)
-    for view, viewed in VIEWS.items():
+    for view in views:
+        viewed = VIEWS[view]
         for kind in sources:
+            if kind == "constant" and view not in of_constants:
+                continue
             heads: list[Any] = []
             for draw in sample.heads:
                 if not draw.shape or 0 in draw.shape:

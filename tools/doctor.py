@@ -8,6 +8,7 @@ import argparse
 import json
 from collections.abc import Iterator
 
+from graphgrad.backends.numpy.product_classes import EQUAL
 from graphgrad.performance.blas import BlasReport
 from graphgrad.performance.diagnosis import CUDA_ROLES, judge, report_dict
 from graphgrad.performance.load import busy_note
@@ -76,6 +77,7 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
     yield "BLAS", _blas_text(blas)
     if blas.measured:
         yield "speed", f"{blas.measured.gflops:.0f} GFLOP/s (float32 matrix product)"
+    yield from _products(report)
     yield "llvmlite", _package_text(report.llvmlite)
     kept = user_folder("machine_code")
     yield "kernels", str(kept) if kept else f"not kept: {unavailable_reason('machine_code')}"
@@ -87,6 +89,13 @@ def _facts(report: MachineReport) -> Iterator[tuple[str, str]]:
         yield "driver", f"runs CUDA {report.driver_cuda} at most"
     for name, value in report.environment:
         yield "environment", f"{name}={value}"
+
+
+def _products(report: MachineReport) -> Iterator[tuple[str, str]]:
+    """The classes of products that are measured: who computes them, and how fast."""
+    for kind, (own, blas) in (report.products or {}).items():
+        chosen = "own kernel" if own >= EQUAL * blas else "BLAS"
+        yield "product", f"{kind:<24} {chosen:<10}  own {own:.0f}, BLAS {blas:.0f} GFLOP/s"
 
 
 def _libraries(report: MachineReport) -> Iterator[tuple[str, str]]:

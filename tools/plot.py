@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from graphgrad.figures.token_labels import token_labels
 from graphgrad.files import make_folder, write_atomically
 from graphgrad.graph import Graph
 from graphgrad.lecture.head_lines import lines_scene
+from graphgrad.lecture.heads import ALL, word_of
 from graphgrad.lecture.image import scene_figure
-from graphgrad.lecture.scene import stacked
-from graphgrad.lecture.sentences import sentence_attentions
+from graphgrad.lecture.scene import Scene, stacked
+from graphgrad.lecture.sentences import SentenceAttention, sentence_attentions
 from graphgrad.rendering.plot_attention import plot_attention
 from graphgrad.rendering.plot_flow import plot_flow
 from graphgrad.rendering.plot_fonts import lacking_note, need_matplotlib, set_fonts
@@ -65,9 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Draws the plots and writes them."""
     need_matplotlib()
     _need_one_run(arguments)
-    if (arguments.text or arguments.target) and arguments.what not in ("heads", "all"):
+    if (arguments.text or arguments.target or arguments.word) and arguments.what not in (
+        "heads",
+        "all",
+    ):
         raise ConfigurationError(
-            f"--text and --target are read by heads, not by {arguments.what}", fix="--what heads"
+            f"--text, --target and --word are read by heads, not by {arguments.what}",
+            fix="--what heads",
         )
     folder = folder_of(arguments.run)
     if arguments.what == "all":
@@ -196,8 +201,23 @@ def _heads(folder: RunFolder, arguments: argparse.Namespace) -> Any:
         found = [item for item in found if any(fnmatchcase(item.name, p) for p in arguments.node)]
     if not found:
         raise UnknownNameError("no attention has such a name", fix='--node "decoder.*attention"')
-    drawn = [(item.name, lines_scene(item, range(len(item.weights)))) for item in found]
-    return scene_figure(stacked(drawn))
+    return scene_figure(stacked(_lines_of(found, arguments.word)))
+
+
+def _lines_of(found: Sequence[SentenceAttention], word: str) -> list[tuple[str, Scene]]:
+    """The lines of each attention; with a word, of those whose queries have it."""
+    drawn, lacking = [], None
+    for item in found:
+        try:
+            place = word_of(word or ALL, item.queries)
+        except UnknownNameError as error:
+            lacking = error
+            continue
+        if place is not None or not word:
+            drawn.append((item.name, lines_scene(item, range(len(item.weights)), word=place)))
+    if not drawn:
+        raise lacking or UnknownNameError(f"{word!r:.60} is not among the tokens")
+    return drawn
 
 
 def _metrics_of(arguments: argparse.Namespace) -> list[tuple[str, Any]]:
@@ -251,6 +271,7 @@ OPTIONS = (
     CHECKPOINT_OPTION,
     Option(
         "--what",
+        metavar="WHAT",
         choices=(*PLOTS, "all"),
         default="loss",
         help=f"{', '.join(PLOTS)}, or all (%(default)s)",
@@ -278,6 +299,12 @@ OPTIONS = (
     ),
     Option("--text", metavar="TEXT", help="the text that is read, for heads"),
     TARGET_OPTION,
+    Option(
+        "--word",
+        metavar="WORD",
+        default="",
+        help="for heads, only the lines of this token, or of that with this number",
+    ),
     Option(
         "--batch",
         type=int,

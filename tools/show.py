@@ -31,6 +31,7 @@ is computed by a graph that is declared, derived and run. Without a topic, lists
     graphgrad show
     graphgrad show network
     graphgrad show lookup --set scores=112,96 --set width=64
+    graphgrad show network runs/feedforward-001 --set example=3
     graphgrad show attention --text "The animal was tired" -o attention.html
     graphgrad show heads RUN "a sentence" -o heads.svg
     graphgrad show decoding RUN "de: Sonntag, 22. November 2026"

@@ -18,7 +18,7 @@ from graphgrad.backends.choice import (
     read_only,
     resident,
 )
-from graphgrad.backends.numpy import COMPILES, lower
+from graphgrad.backends.numpy import COMPILES, Rates, lower, read_rates
 from graphgrad.backends.program import PROGRAM_FILE, Prepared, Program, Started
 from graphgrad.backends.room import need_room, ran_out
 from graphgrad.backends.workspaces import Workspaces
@@ -29,6 +29,7 @@ __all__ = [
     "Backend",
     "Prepared",
     "Program",
+    "Rates",
     "Started",
     "Workspaces",
     "backend_called",
@@ -39,5 +40,6 @@ __all__ = [
     "need_room",
     "ran_out",
     "read_only",
+    "read_rates",
     "resident",
 ]

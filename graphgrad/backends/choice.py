@@ -15,7 +15,7 @@ from graphgrad.backends.cupy.product_groups import join_products
 from graphgrad.backends.cupy.program import DeviceProgramOfPlan
 from graphgrad.backends.cupy.shared_memory import SharedMemory, Staging
 from graphgrad.backends.cupy.state import JoinedState, ResidentState
-from graphgrad.backends.numpy import lower
+from graphgrad.backends.numpy import COMPILES, Rates, lower, threads_of, with_own_products
 from graphgrad.backends.program import Program
 from graphgrad.backends.ranks_of_plan import need_ranks
 from graphgrad.backends.room import Room
@@ -23,6 +23,7 @@ from graphgrad.backends.workspaces import Workspaces
 from graphgrad.errors import EnvironmentLimitError
 from graphgrad.fusion import Group
 from graphgrad.memory import UNCHECKED, available_memory
+from graphgrad.options import Options
 from graphgrad.plan import Plan
 from graphgrad.ranks import Beside, Communicator, Lone
 from graphgrad.schedule import Schedule
@@ -33,8 +34,8 @@ State = Mapping[str, np.ndarray]
 class Backend(Room, Protocol):
     """What runs the programs of one graph; they share its memory."""
 
-    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
-        """The groups of a plan, with those joined that are one launch here."""
+    def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
+        """The groups of a plan, with those joined that are one launch or one kernel here."""
 
     def lower(self, plan: Plan) -> Program:
         """The program of a plan."""
@@ -46,6 +47,10 @@ class Backend(Room, Protocol):
     def notes(self) -> tuple[str, ...]:
         """What has been found of it by now that its user should know."""
 
+    @property
+    def rates(self) -> Rates | None:
+        """By which products were given to our own kernels or to a library, if any were."""
+
 
 class NumpyBackend:
     """The processor."""
@@ -53,11 +58,21 @@ class NumpyBackend:
     place, unchecked = "this machine", UNCHECKED
     notes: tuple[str, ...] = ()
 
-    def __init__(self, communicator: Communicator | None = None) -> None:
-        self._workspaces = Workspaces()
+    def __init__(
+        self, communicator: Communicator | None = None, rates: Rates | None = None
+    ) -> None:
+        self._workspaces, self._given = Workspaces(), rates
         self._ranks = None if communicator is None else Beside(communicator)
+        self.rates: Rates | None = None
 
-    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+    def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
+        if not (COMPILES and options.fuse and options.products):
+            return groups
+        threads = threads_of(self._ranks)
+        groups, rates = with_own_products(
+            schedule, groups, threads, self.rates or self._given, options.epilogues
+        )
+        self.rates = self.rates or rates
         return groups
 
     def lower(self, plan: Plan) -> Program:
@@ -78,6 +93,7 @@ class DeviceBackend:
     """A device with memory of its own, which the programs of all graphs share."""
 
     unchecked = 0
+    rates: Rates | None = None
 
     def __init__(self, memory: SharedMemory, communicator: Communicator | None = None) -> None:
         self.memory, self._staging = memory, Staging(memory)
@@ -96,7 +112,9 @@ class DeviceBackend:
     def notes(self) -> tuple[str, ...]:
         return self.memory.attention.notes
 
-    def regrouped(self, schedule: Schedule, groups: list[Group]) -> list[Group]:
+    def regrouped(self, schedule: Schedule, groups: list[Group], options: Options) -> list[Group]:
+        if not options.epilogues:
+            return groups
         with self.memory.lock:
             return join_products(schedule, groups, self.memory.device.takes)
 
@@ -136,14 +154,16 @@ def need_backend(name: str) -> None:
     backend_called(name)
 
 
-def backend_called(name: str, communicator: Communicator | None = None) -> Backend:
+def backend_called(
+    name: str, communicator: Communicator | None = None, rates: Rates | None = None
+) -> Backend:
     """The backend of a name out of `BACKENDS`, for one of several ranks where they have a
     `communicator`.
 
     Raises EnvironmentLimitError if this machine lacks what it needs.
     """
     if name != "cupy":
-        return NumpyBackend(communicator)
+        return NumpyBackend(communicator, rates)
     return DeviceBackend(device_memory(), communicator)
 
 

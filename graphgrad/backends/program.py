@@ -53,6 +53,10 @@ class BoundCalls(Protocol):
 class LinkedCalls(Protocol):
     """The compiled kernels of a program, which the backend provides."""
 
+    @property
+    def arena_bytes(self) -> int:
+        """The bytes of an arena: those of the plan, and what the kernels need behind them."""
+
     def bind(self, arena: np.ndarray) -> BoundCalls:
         """The kernels with the addresses of an arena."""
 
@@ -213,6 +217,7 @@ class PythonProgram(Program):
     ) -> None:
         super().__init__(plan, source.text, source.kernels, source.line_of)
         self._source, self._calls = source, calls
+        self._arena_bytes = plan.arena_bytes if calls is None else calls.arena_bytes
         self._workspaces = workspaces or Workspaces()
         self._settle = settle
         self._code = builtins.compile(source.text, PROGRAM_FILE, "exec")
@@ -231,7 +236,7 @@ class PythonProgram(Program):
     ) -> dict[str, np.ndarray]:
         arrays, states = self._checked_inputs(inputs), self._checked_state(state or {})
         arguments = [*self._ranges.without_overlap(list(arrays.values()), states), *states]
-        workspace = self._workspaces.borrow(self.plan.arena_bytes)
+        workspace = self._workspaces.borrow(self._arena_bytes)
         try:
             run = workspace.runs.get(self)
             if run is None:

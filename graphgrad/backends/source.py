@@ -32,23 +32,28 @@ class AttentionCall:
 
 @dataclass(frozen=True, eq=False)
 class KernelCall:
-    """A line of the program that calls a kernel."""
+    """A line of the program that calls a kernel: that of a region, or of a product alone."""
 
     step: Step
-    nest: LoopNest
+    nest: LoopNest | None
     kernel: LoopText
     first_row: int
     """The kernel's row in the call table; a row to add up each of its partial sums follows."""
 
     @property
     def nodes(self) -> Sequence[Node]:
-        """The values of the nest, by their numbers."""
-        return self.nest.nodes
+        """The values by their numbers in the kernel's arguments."""
+        return self.step.group.outputs if self.nest is None else self.nest.nodes
+
+    @property
+    def partial_sums(self) -> tuple[int, ...]:
+        """The values that are added up from partial sums."""
+        return () if self.nest is None else self.nest.loops.partial_sums
 
     @property
     def end_row(self) -> int:
         """The row after the last of this call."""
-        return self.first_row + 1 + len(self.nest.loops.partial_sums)
+        return self.first_row + 1 + len(self.partial_sums)
 
 
 @dataclass(frozen=True)

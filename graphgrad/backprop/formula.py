@@ -16,8 +16,6 @@ import math
 import re
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from graphgrad.graph import LEAVES, Graph, Node, Operation, constant, parameter
 from graphgrad.graph.deltas import Change
 from graphgrad.ops.arithmetic import multiply
@@ -30,8 +28,6 @@ _SYMBOL = re.compile(
     r"x₁, x₂, …|δ|x[₁-₉ᵢ]|(?<![A-Za-z])x(?![A-Za-z])|(?<![A-Za-z])\d?y(?![A-Za-z])|ˣ|ʸ"
 )
 SCALE = "1/√D_k"
-_ROUNDED = (np.float64, np.float32, np.float16)
-"""A graph that is explained in float64 still has the factor as it was rounded at declaration."""
 _LONGEST = 60  # characters of one name in a formula
 _MOST = 6  # heads of one concatenation
 _NUMBERED = ("clip", "scale")  # cuts whose number is a constant head of the new delta
@@ -133,7 +129,7 @@ def scaled_head(node: Node) -> int | None:
                 _transposed(product) == (False, True)
                 and isinstance(width, int)
                 and width > 1
-                and any(value == rounded(1 / math.sqrt(width)) for rounded in _ROUNDED)
+                and value == value.dtype.type(1 / math.sqrt(width))
             ):
                 return position
     return None

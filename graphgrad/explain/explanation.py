@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from graphgrad.backprop import derive
-from graphgrad.backprop.formula import is_unnamed, scope_of, short_name, value_in
+from graphgrad.backprop.formula import is_unnamed, scaled_head, scope_of, short_name, value_in
 from graphgrad.checks.finite_differences import Verdict, check
 from graphgrad.checks.perturbation import Perturbation
 from graphgrad.errors import DeclarationError, UnknownNameError
@@ -220,7 +220,7 @@ def _shortest_scope(graph: Graph, derivation: Derivation, name: str) -> str:
 
 def _value(graph: Graph, node: Node, scope: str) -> str:
     """The formula that computes the node: sums of sums as one sum, weighted terms as w · z."""
-    if node.operation not in (add, multiply, subtract):
+    if node.operation not in (add, multiply, subtract) or scaled_head(node) is not None:
         return value_in(graph, node, scope)
     weighted = {
         tail

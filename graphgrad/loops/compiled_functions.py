@@ -37,7 +37,13 @@ def compile_function(function: Function, **types: str) -> Callable[..., Any]:
     `LoopError` if the function is not written in the language.
     """
     definition = definition_of(function)
-    key = f"{function.python.__module__} {ast.unparse(definition)} {sorted(types.items())}"
+    text = ast.unparse(definition)
+    for other in [] if function.generated else symbols_of(function).values():
+        if not isinstance(other, Function) or other is function or not other.separate:
+            continue
+        if f" {other.name}(" in text:
+            compile_function(other)  # its callers are linked against it
+    key = f"{function.python.__module__} {text} {sorted(types.items())}"
     name = machine_code().name_of(f"{translator_digest()} {key}")
     symbol = function.symbol if function.separate else name
     address = machine_code().address(

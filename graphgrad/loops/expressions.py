@@ -212,6 +212,9 @@ class Expressions:
         if name in ("call_blocks", "call_c"):
             words = [self.as_type(value, "int64") for value in values]
             return operations.call_address(self.builder, words, name == "call_c")
+        if name in operations.SHARED:
+            words = [self.as_type(value, "int64") for value in values]
+            return operations.SHARED[name](self.builder, *words)
         if name == "float_control":
             return float_control(self.builder)
         if name == "set_float_control":

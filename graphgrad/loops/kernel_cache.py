@@ -47,6 +47,8 @@ _SYMBOLS: Mapping[str, Symbol] = {
     "attention_deltas": attention_delta.attention_deltas,
     "multiply_tile": products.multiply_tile,
     "multiply_columns": products.multiply_columns,
+    "multiply_rows": products.multiply_rows,
+    "product_memory": products.product_memory,
     "inf": Literal(INFINITY),
     "nan": Literal(NAN),
 }

@@ -168,9 +168,10 @@ def _whole(a: Any, dtype: Any) -> Any:
     return dtype(max(limits.min, min(limits.max, int(a))))
 
 
-def call_blocks(address: Any, first: Any, last: Any, arguments: Any) -> None:
-    """Calls the kernel at an address: `f(first, last, arguments)`."""
-    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 3)(int(address))(first, last, arguments)
+def call_blocks(address: Any, *arguments: Any) -> None:
+    """Calls the kernel at an address: `f(first, last, arguments, thread, run)`; a kernel that needs
+    no more takes the first three."""
+    ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * len(arguments))(int(address))(*arguments)
 
 
 def call_c(address: Any, *arguments: Any) -> int:
@@ -178,6 +179,36 @@ def call_c(address: Any, *arguments: Any) -> int:
     return int(
         ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * len(arguments))(int(address))(*arguments)
     )
+
+
+def fetch_add(address: Any, amount: Any) -> int:
+    """Adds to a number that threads share; returns the old one."""
+    number = array(address, int64, 1)
+    old = int(number[0])
+    number[0] = old + amount
+    return old
+
+
+def exchange_if(address: Any, expected: Any, new: Any) -> int:
+    """Stores a number that threads share if the old one is as expected; returns the old one."""
+    number = array(address, int64, 1)
+    old = int(number[0])
+    number[0] = new if old == expected else old
+    return old
+
+
+def shared_load(address: Any) -> int:
+    """Reads a number that threads share, and what was written before it."""
+    return int(array(address, int64, 1)[0])
+
+
+def shared_store(address: Any, value: Any) -> None:
+    """Writes a number that threads share, after all that was written before it."""
+    array(address, int64, 1)[0] = value
+
+
+def pause() -> None:
+    """Waits for some cycles in a loop that waits for another thread."""
 
 
 def float_control() -> int:

@@ -8,6 +8,7 @@ rounded as NumPy rounds them. Only the steps of a sum, a maximum or a minimum (`
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Callable, Mapping, Sequence
 
 from graphgrad.loops.halves import narrowed, widened
@@ -168,6 +169,50 @@ def call_address(builder: Builder, words: Sequence[Scalar], returns: bool) -> Sc
         return None
     result = builder.assign(f"call i32 {pointer}({given})")
     return Scalar("int64", builder.assign(f"sext i32 {result} to i64"))
+
+
+def fetch_add(builder: Builder, address: Scalar, amount: Scalar) -> Scalar:
+    """Adds to a number that threads share, at once; returns the old one."""
+    pointer = builder.assign(f"inttoptr i64 {address.text} to ptr")
+    old = builder.assign(f"atomicrmw add ptr {pointer}, i64 {amount.text} seq_cst")
+    return Scalar("int64", old)
+
+
+def exchange_if(builder: Builder, address: Scalar, expected: Scalar, new: Scalar) -> Scalar:
+    """Stores a number that threads share if the old one is as expected; returns the old one."""
+    pointer = builder.assign(f"inttoptr i64 {address.text} to ptr")
+    given = f"ptr {pointer}, i64 {expected.text}, i64 {new.text}"
+    pair = builder.assign(f"cmpxchg {given} seq_cst seq_cst")
+    return Scalar("int64", builder.assign(f"extractvalue {{i64, i1}} {pair}, 0"))
+
+
+def shared_load(builder: Builder, address: Scalar) -> Scalar:
+    """Reads a number that threads share, and what was written before it."""
+    pointer = builder.assign(f"inttoptr i64 {address.text} to ptr")
+    return Scalar("int64", builder.assign(f"load atomic i64, ptr {pointer} acquire, align 8"))
+
+
+def shared_store(builder: Builder, address: Scalar, value: Scalar) -> None:
+    """Writes a number that threads share, after all that was written before it."""
+    pointer = builder.assign(f"inttoptr i64 {address.text} to ptr")
+    builder.add(f"store atomic i64 {value.text}, ptr {pointer} release, align 8")
+
+
+def pause(builder: Builder) -> None:
+    """Waits for some cycles in a loop that waits for another thread."""
+    if platform.machine().lower() in ("x86_64", "amd64", "i386", "i686"):
+        builder.declare("declare void @llvm.x86.sse2.pause()")
+        builder.add("call void @llvm.x86.sse2.pause()")
+
+
+SHARED: Mapping[str, Callable[..., Scalar | None]] = {
+    "fetch_add": fetch_add,
+    "exchange_if": exchange_if,
+    "shared_load": shared_load,
+    "shared_store": shared_store,
+    "pause": pause,
+}
+"""What threads do with numbers that they share: int64, by their addresses."""
 
 
 def _extreme(sign: str) -> Callable[[Builder, Scalar, Scalar], Scalar]:

@@ -1,17 +1,20 @@
 """Runs compiled kernels on a thread pool, without returning to Python.
 
 Each kernel call of a program is a row of its call table: a function, the address of its arguments,
-and the number of blocks that its work is divided into. A function `f(first, last, arguments)`
-computes the blocks from `first` to before `last`; `run_rows` assigns each thread its share. The
-number of blocks depends on the work alone, so the result is the same for any number of threads.
+and the number of blocks that its work is divided into. A function `f(first, last, arguments,
+thread, run)` computes the blocks from `first` to before `last`; it may use the thread's number
+(for memory of its own) and of the run. Each thread has a share of the blocks, which it takes one by
+one from a counter, and takes from the others' when it is through. So a thread whose core is busy
+elsewhere leaves its blocks to the others, and what is in the cache of a core is mostly used there.
+Nobody waits for a thread that has not begun. The number of blocks depends on the work alone, so the
+result is the same for any number of threads.
 
-The threads sleep on semaphores of the C library: waking one takes a few microseconds, and a core
-that another process needs is left to it. OpenBLAS's threads, however, spin for milliseconds after
-every matrix product, and if there are as many of them as cores, ours have to wait: measured on two
-cores, a second thread gains nothing between products. (Binding it to another core than the
-caller's, or shorter time slices, made some kernels faster and more of them slower; dividing the
-products into blocks for our own threads made the products slower than it gained.) So only large
-kernels are shared. If the C library has no semaphores, one thread does everything.
+A thread that waits looks some microseconds long, as the next kernel is near, and then sleeps on a
+semaphore of the C library: a core that another process needs is left to it. OpenBLAS's threads,
+however, spin for milliseconds after every matrix product, and if there are as many of them as
+cores, ours have to wait: measured on two cores, a second thread gains nothing between products. So
+where products are OpenBLAS's only large kernels are shared. If the C library has no semaphores, one
+thread does everything.
 """
 
 from __future__ import annotations
@@ -30,10 +33,11 @@ from graphgrad.loops.library import threads as library
 from graphgrad.loops.library.threads import (
     COUNT,
     DONE,
-    FIRST_WORKER,
-    MAILBOX,
     MUTEX,
+    PLACE,
+    PLACES,
     POST,
+    STATE,
     TRY,
     WAIT,
     WAKE,
@@ -58,8 +62,10 @@ class Pool:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.words = np.zeros(FIRST_WORKER + MAILBOX * (threads - 1), np.int64)
-        self._semaphores = np.zeros((threads + 1, SEMAPHORE_BYTES), np.uint8)
+        self._memory = np.zeros(PLACES + PLACE * (threads + 1), np.int64)
+        start = -(self._memory.ctypes.data // 8 + PLACES) % PLACE
+        self.words = self._memory[start : start + PLACES + PLACE * threads]
+        self._semaphores = np.zeros((2 * threads, SEMAPHORE_BYTES), np.uint8)
         self._start()
         if threads > 1 and hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._start)  # threads do not survive a fork
@@ -77,12 +83,12 @@ class Pool:
                 return  # this system declares semaphores without implementing them
         worker_loop = compile_function(library.worker_loop)
         self.words[[WAIT, POST, TRY]] = functions[1:]
-        self.words[[MUTEX, DONE]] = addresses[:2]
-        for number, address in enumerate(addresses[2:]):
-            mailbox = FIRST_WORKER + number * MAILBOX
-            self.words[mailbox + WAKE] = address
-            name = f"graphgrad-{number + 1}"
-            arguments = (self.words.ctypes.data, mailbox)
+        self.words[MUTEX] = addresses[0]
+        for number in range(1, self.threads):
+            place = PLACES + number * PLACE
+            self.words[[place + WAKE, place + DONE]] = addresses[2 * number : 2 * number + 2]
+            self.words[place + STATE] = library.IDLE
+            name, arguments = f"graphgrad-{number}", (self.words.ctypes.data, number)
             threading.Thread(target=worker_loop, args=arguments, name=name, daemon=True).start()
         self.words[COUNT] = self.threads - 1
 

@@ -21,8 +21,9 @@ registers, as for a transposed A or a packed panel. The call makes no copies; B 
 `Tile.rows` rows, and should lie in a near cache when there are more (a row of B every 4,096 bytes
 falls on few sets of a cache: copy such a B to rows beside each other first).
 
-Each number of C is one chain of fused multiplications and additions along the inner axis and, with
-`add`, one more addition: its bits depend on nothing else, whatever the tile and the position.
+Each number of C is a sum of chains of fused multiplications and additions along the inner axis, of
+`CHAIN` steps each (so that errors stay small), and with `add` of the number that was there: its
+bits depend on nothing else, whatever the tile and the position.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from functools import cache
 
 import llvmlite.binding as llvm
 
+CHAIN = 512
+"""Steps that are summed in registers before they are added to C."""
 _GROUP = 4
 """Rows of A for which one pointer is advanced; the others are at one to three times `a_row`."""
 
@@ -137,10 +140,19 @@ class _TileText:
         for row in groups:
             yield f"  %offset{row} = mul i64 %a_row, {row}"
             yield f"  %first{row} = getelementptr inbounds float, ptr %a, i64 %offset{row}"
-        yield "  %some = icmp sgt i64 %depth, 0"
+        yield "  br label %chain"
+        yield "chain:"
+        yield "  %remaining = phi i64 [%depth, %entry], [%after, %next]"
+        yield "  %adding = phi i1 [%add, %entry], [true, %next]"
+        yield "  %from_b = phi ptr [%b, %entry], [%last_b, %next]"
+        for row in groups:
+            yield f"  %from{row} = phi ptr [%first{row}, %entry], [%last{row}, %next]"
+        yield f"  %long = icmp sgt i64 %remaining, {CHAIN}"
+        yield f"  %length = select i1 %long, i64 {CHAIN}, i64 %remaining"
+        yield "  %some = icmp sgt i64 %length, 0"
         yield "  br i1 %some, label %step, label %end"
         yield from self._step(part, groups)
-        yield from self._end(part)
+        yield from self._end(part, groups)
         yield "}"
 
     def _masks(self) -> Iterator[str]:
@@ -159,12 +171,12 @@ class _TileText:
     def _step(self, part: _Part, groups: Sequence[int]) -> Iterator[str]:
         """The loop over the inner axis."""
         yield "step:"
-        yield "  %left = phi i64 [%depth, %entry], [%rest, %step]"
-        yield "  %at_b = phi ptr [%b, %entry], [%next_b, %step]"
+        yield "  %left = phi i64 [%length, %chain], [%rest, %step]"
+        yield "  %at_b = phi ptr [%from_b, %chain], [%next_b, %step]"
         for row in groups:
-            yield f"  %at{row} = phi ptr [%first{row}, %entry], [%next{row}, %step]"
+            yield f"  %at{row} = phi ptr [%from{row}, %chain], [%next{row}, %step]"
         for row, vector in self._numbers(part):
-            before = f"phi {self.vector} [zeroinitializer, %entry], [%sum{row}_{vector}, %step]"
+            before = f"phi {self.vector} [zeroinitializer, %chain], [%sum{row}_{vector}, %step]"
             yield f"  %old{row}_{vector} = {before}"
         for vector in range(part.vectors):
             yield from self._load(part, vector, f"%b{vector}", "%at_b")
@@ -200,29 +212,38 @@ class _TileText:
         else:
             yield f"  {name} = load {self.vector}, ptr {place}, align 4"
 
-    def _end(self, part: _Part) -> Iterator[str]:
-        """Stores the sums, or adds them."""
+    def _end(self, part: _Part, groups: Sequence[int]) -> Iterator[str]:
+        """Stores the sums of a chain, or adds them; then the next chain follows."""
         yield "end:"
+        yield "  %last_b = phi ptr [%from_b, %chain], [%next_b, %step]"
+        for row in groups:
+            yield f"  %last{row} = phi ptr [%from{row}, %chain], [%next{row}, %step]"
         for row, vector in self._numbers(part):
-            sums = f"[zeroinitializer, %entry], [%sum{row}_{vector}, %step]"
+            sums = f"[zeroinitializer, %chain], [%sum{row}_{vector}, %step]"
             yield f"  %new{row}_{vector} = phi {self.vector} {sums}"
         for row in range(part.height):
             yield f"  %c_offset{row} = mul i64 %c_row, {row}"
             yield f"  %c{row} = getelementptr inbounds float, ptr %c, i64 %c_offset{row}"
-        yield "  br i1 %add, label %adds, label %stores"
+        yield "  br i1 %adding, label %adds, label %stores"
         yield "adds:"
         for row, vector in self._numbers(part):
             number = f"{row}_{vector}"
             yield from self._load(part, vector, f"%stored{number}", f"%c{row}")
             yield f"  %total{number} = fadd {self.vector} %stored{number}, %new{number}"
             yield self._stored(part, vector, f"%total{number}", f"%stored{number}_place")
-        yield "  ret void"
+        yield "  br label %next"
         yield "stores:"
         for row, vector in self._numbers(part):
             place = f"%place_of{row}_{vector}"
             offset = vector * self.tile.lanes
             yield f"  {place} = getelementptr inbounds float, ptr %c{row}, i64 {offset}"
             yield self._stored(part, vector, f"%new{row}_{vector}", place)
+        yield "  br label %next"
+        yield "next:"
+        yield "  %after = sub i64 %remaining, %length"
+        yield "  %again = icmp sgt i64 %after, 0"
+        yield "  br i1 %again, label %chain, label %done"
+        yield "done:"
         yield "  ret void"
 
     def _stored(self, part: _Part, vector: int, value: str, place: str) -> str:

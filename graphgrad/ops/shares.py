@@ -170,6 +170,38 @@ def all_gather(
     return all_gather.node(*heads, size=size, ranks=ranks, number=number, name=name)
 
 
+reduce_scatter_start = Operation(
+    "reduce_scatter_start",
+    _infer_reduce_scatter,
+    "the rank's share of Σ over ranks of x, begun",
+    _compute_reduce_scatter,
+    _delta_reduce_scatter,
+    "the shares of δ of all ranks, one after the other",
+    samples=(sample(real(3, 4), ranks=1, number=0), sample(real(5), real(2), ranks=1, number=1)),
+    collective=True,
+    takes_halves=True,
+    reads=1,
+)
+"""Begins `reduce_scatter`, as `all_reduce_start` begins a sum: nothing but its `wait` may read it,
+and x is left alone until then."""
+
+all_gather_start = Operation(
+    "all_gather_start",
+    _infer_all_gather,
+    "the shares of all ranks, one after the other, begun",
+    _compute_all_gather,
+    _delta_all_gather,
+    "the rank's share of Σ over ranks of δ",
+    samples=(
+        sample(real(6), size=6, ranks=1, number=0),
+        sample(real(5), real(2), size=5, ranks=1, number=1),
+    ),
+    collective=True,
+    takes_halves=True,
+    reads=1,
+)
+"""Begins `all_gather`, likewise."""
+
 # ---------------------------------------------------------------- broadcast
 
 
@@ -338,6 +370,8 @@ def own_sums(x: Node, sizes: tuple[int, ...], ranks: int, name: str | None = Non
 OPERATIONS: tuple[Operation, ...] = (
     reduce_scatter,
     all_gather,
+    reduce_scatter_start,
+    all_gather_start,
     broadcast,
     rank_number,
     share,

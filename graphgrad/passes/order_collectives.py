@@ -14,11 +14,12 @@ has buckets of its own, which come first: they can be sent while the first layer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from graphgrad.graph import STATEFUL, Graph, Node, declared_at
 from graphgrad.graph.dimension import product
 from graphgrad.graph.node import with_heads
-from graphgrad.ops import all_reduce, concatenate, reshape
+from graphgrad.ops import all_reduce, cast, concatenate, reshape
 
 LARGEST_BUCKET, SMALLEST_BUCKET = 16 * 2**20, 2**18
 BUCKETS = 8
@@ -40,7 +41,18 @@ def in_order(graph: Graph, bucket_bytes: int | None = None) -> Graph:
         previous, results = _collective(graph, bucket, terms, previous, number)
         made.update(zip(bucket, results, strict=True))
     _rebuild(graph, graph.nodes, made)
-    return graph.replace_nodes({old: new for old, new in made.items() if old is not new})
+    ordered = graph.replace_nodes({old: new for old, new in made.items() if old is not new})
+    return ordered.changed(order=_late(ordered, [made[node] for node in graph.nodes]))
+
+
+def _late(graph: Graph, wished: Sequence[Node]) -> list[Node]:
+    """The nodes in a wished order, but none before its heads: one that has to wait for a collective
+    comes later, and does not bring forward what that collective needs."""
+    places = {node: place for place, node in enumerate(wished)}
+    keys: dict[Node, int] = {}
+    for node in graph.nodes:
+        keys[node] = max([places.get(node, -1), *(keys[head] for head in node.heads)])
+    return sorted(graph.nodes, key=keys.__getitem__)
 
 
 def bucket_size(graph: Graph) -> int:
@@ -78,7 +90,7 @@ def _buckets(graph: Graph, bucket_bytes: int) -> list[list[Node]]:
 
 
 def _levels(graph: Graph) -> dict[Node, int]:
-    """The level of each collective, in the order of the graph."""
+    """The level of each collective, in the order in which what they send is computed."""
     waits: dict[Node, int] = {}
     for node in graph.nodes:
         before = (waits[head] + head.operation.collective for head in node.heads)
@@ -89,7 +101,21 @@ def _levels(graph: Graph) -> dict[Node, int]:
             followed.update(node.heads)
     collectives = [node for node in graph.nodes if node.operation.collective]
     highest = max((waits[node] for node in collectives), default=0)
+    collectives.sort(key=partial(_ready, graph))
     return {node: waits[node] if node in followed else highest for node in collectives}
+
+
+def _ready(graph: Graph, collective: Node) -> int:
+    """The position in the graph of the last node that computes what a collective sends, which may
+    be laid side by side and cast."""
+    last, stack = 0, list(collective.heads[:1])
+    while stack:
+        node = stack.pop()
+        if node.operation in (concatenate, reshape, cast):
+            stack += node.heads
+        else:
+            last = max(last, graph.position(node))
+    return last
 
 
 def _stateful(graph: Graph) -> set[Node]:

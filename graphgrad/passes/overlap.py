@@ -23,8 +23,13 @@ from collections.abc import Mapping
 from graphgrad.graph import Graph, Node, Operation, declared_at
 from graphgrad.graph.node import with_heads
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, wait
+from graphgrad.ops.shares import all_gather, all_gather_start, reduce_scatter, reduce_scatter_start
 
-STARTS: Mapping[Operation, Operation] = {all_reduce: all_reduce_start}
+STARTS: Mapping[Operation, Operation] = {
+    all_reduce: all_reduce_start,
+    reduce_scatter: reduce_scatter_start,
+    all_gather: all_gather_start,
+}
 """What begins each collective. One whose result has a place of its own reads its head until the
 wait, which then has to have it as a head, too."""
 

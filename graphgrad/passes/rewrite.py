@@ -74,7 +74,7 @@ def rewrite(graph: Graph, rules: RulesByOperation, stage: str) -> Graph:
         return None
 
     def may_change(node: Node) -> bool:
-        return node not in final and bool(candidates(node))
+        return node.operation in rules and node not in final and bool(candidates(node))
 
     rules_by_kinds: dict[tuple[Operation, ...], Sequence[Rule]] = {}
     fired: Counter[str] = Counter()
@@ -108,7 +108,7 @@ def map_nodes(
     """
     replacement: dict[Node, Node] = {}
     for old in graph.nodes:
-        moved = not replacement.keys().isdisjoint(old.heads)
+        moved = bool(replacement) and not replacement.keys().isdisjoint(old.heads)
         if not moved and may_change is not None and not may_change(old):
             continue
         new = old

@@ -43,16 +43,18 @@ def free_dimensions(graph: Graph) -> tuple[str, ...]:
     names: set[str] = set()
     for node in graph.nodes:
         for value in (node.shape, *node.attributes.values()):
-            for size in _open_sizes(value):
-                names |= size.names
+            if isinstance(value, (tuple, Dimension)):
+                for size in _open_sizes(value):
+                    names |= size.names
     return tuple(sorted(names))
 
 
-def _open_sizes(value: Any) -> Iterator[Dimension]:
+def _open_sizes(value: Dimension | tuple[Any, ...]) -> Iterator[Dimension]:
     if isinstance(value, Dimension):
         yield value
-    elif isinstance(value, tuple):
-        for item in value:
+        return
+    for item in value:
+        if isinstance(item, (tuple, Dimension)):  # most are numbers
             yield from _open_sizes(item)
 
 

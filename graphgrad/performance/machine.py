@@ -18,6 +18,7 @@ import numpy as np
 
 from graphgrad.backends.cupy.attention_trial import kept_problem, kind_of
 from graphgrad.backends.cupy.libraries import places_of
+from graphgrad.backends.numpy import Rates, rates_here
 from graphgrad.performance.blas import (
     KERNEL_VARIABLES,
     OTHER_VARIABLES,
@@ -65,6 +66,8 @@ class MachineReport:
     """The newest version of CUDA that the driver runs, such as "13.0"; "" if there is none."""
     failed_kernels: tuple[tuple[str, str], ...] = ()
     """The GPUs on which the kernels of attention on tensor cores failed a trial, and how."""
+    products: Rates | None = None
+    """GFLOP/s of each class of products: by our own kernels, and by the BLAS."""
 
 
 def examine_machine(measure: bool = True) -> MachineReport:
@@ -95,6 +98,7 @@ def examine_machine(measure: bool = True) -> MachineReport:
         cuda=tuple(_cuda_libraries()),
         driver_cuda=driver,
         failed_kernels=tuple(failed_kernels(gpus.splitlines(), driver)),
+        products=rates_here(measure),
     )
 
 

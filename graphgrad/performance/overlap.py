@@ -217,6 +217,9 @@ class Observed:
             steps = [step[number] for step in self._steps]
             middle = sorted(steps, key=lambda step: step.hidden)[len(steps) // 2]
             node = self._nodes[number]
+            hidden = statistics.median(each.hidden for each in steps)
+            share = hidden / middle.hidden if middle.hidden else 0.0
+            by = {name: share * seconds for name, seconds in middle.by.items()}
             found.append(
                 Collective(
                     number,
@@ -224,9 +227,9 @@ class Observed:
                     str(node.type),
                     middle.exchange.bytes,
                     statistics.median(each.exchange.seconds for each in steps),
-                    statistics.median(each.hidden for each in steps),
+                    hidden,
                     statistics.median(each.allowed for each in steps),
-                    tuple(sorted(middle.by.items(), key=lambda each: -each[1])[:SHOWN_BY]),
+                    tuple(sorted(by.items(), key=lambda each: -each[1])[:SHOWN_BY]),
                 )
             )
         return Overlap(ranks, tuple(found))

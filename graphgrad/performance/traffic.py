@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from graphgrad.graph import Graph, Node
 from graphgrad.ops.collectives import wait
-from graphgrad.ops.shares import reduce_scatter
+from graphgrad.ops.shares import reduce_scatter, reduce_scatter_start
+
+SCATTERS = (reduce_scatter, reduce_scatter_start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +49,4 @@ def traffic_of(graph: Graph) -> Traffic:
 
 def _bytes_of(node: Node) -> int:
     """The bytes of the whole value: a share is scattered from it, or gathered to it."""
-    return node.heads[0].type.nbytes if node.operation is reduce_scatter else node.type.nbytes
+    return node.heads[0].type.nbytes if node.operation in SCATTERS else node.type.nbytes

@@ -9,7 +9,7 @@ comes behind all that does. Collectives keep their order among themselves, the s
 and nothing passes the check of the guards.
 
 The memory of a plan is known before it runs, so no move costs any: those that would raise the size
-of the arena are undone, one by one where all together do.
+of the arena are undone: the far ones first, then one by one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from graphgrad.ops.collectives import wait
 from graphgrad.plan.plan import Plan, make_plan
 from graphgrad.schedule import Schedule
 
+ALL, ALONE, FILL = 2, 1, 0
+"""What moves to the front with a start: what is computed for it alone, and all that it is computed
+from where that depends on no state; the first of these; or only what fills its bucket."""
 _Move = Callable[["_Order"], None]
 
 
@@ -30,14 +33,14 @@ def make_overlapped_plan(schedule: Schedule, groups: Sequence[Group]) -> Plan:
     """The plan with early starts and late waits, if there are any; its arena is no larger than that
     of the groups in the given order."""
     plan = make_plan(schedule, groups)
-    moves = _moves(groups)
-    if not moves:
+    if not any(map(_is_wait, groups)):
         return plan
-    together = make_plan(schedule, _moved(schedule, groups, moves))
-    if together.arena_bytes <= plan.arena_bytes:
-        return together
+    for reach in (ALL, ALONE, FILL):
+        together = make_plan(schedule, _moved(schedule, groups, _moves(groups, reach)))
+        if together.arena_bytes <= plan.arena_bytes:
+            return together
     kept = list(groups)
-    for move in moves:
+    for move in _moves(groups, FILL):
         moved = _moved(schedule, kept, [move])
         trial = make_plan(schedule, moved)
         if trial.arena_bytes <= plan.arena_bytes:
@@ -54,16 +57,13 @@ def _is_collective(group: Group) -> bool:
     return group.nodes[-1].operation.collective and not _is_wait(group)
 
 
-def _moves(groups: Sequence[Group]) -> list[_Move]:
+def _moves(groups: Sequence[Group], reach: int) -> list[_Move]:
     """The moves to be tried, in order."""
-    waits = [group for group in groups if _is_wait(group)]
-    if not waits:
-        return []
     starts = [group for group in groups if _is_collective(group)]
     return [
         _Order.sink,
-        *(partial(_Order.start_early, start=group) for group in starts),
-        *(partial(_Order.wait_late, group=group) for group in waits),
+        *(partial(_Order.start_early, start=group, reach=reach) for group in starts),
+        *(partial(_Order.wait_late, group=group) for group in groups if _is_wait(group)),
     ]
 
 
@@ -126,11 +126,14 @@ class _Order:
         made_by = self.made_by
         return [made_by[root] for root in map(self.root, group.inputs) if root in made_by]
 
-    def start_early(self, start: Group) -> None:
-        """Moves a start to the front as far as it may go, and before it what is computed for it
-        alone; where that depends on no state, all that it is computed from. Nothing passes the
-        collective before it, which that would delay."""
-        needed = self.needed_without_state(start) or self.needed_alone(start)
+    def start_early(self, start: Group, reach: int) -> None:
+        """Moves a start to the front as far as it may go, and before it what is computed for it.
+        Nothing passes the collective before it, which that would delay."""
+        needed = self.needed_alone(start)
+        if reach == ALL:
+            needed = self.needed_without_state(start) or needed
+        elif reach == FILL:
+            needed &= set(self.makers(start))
         before = self.groups[: self.groups.index(start)]
         last = next((each for each in reversed(before) if _is_collective(each)), None)
         for group in [each for each in self.groups if each in needed]:
@@ -139,12 +142,13 @@ class _Order:
 
     def needed_alone(self, start: Group) -> set[Group]:
         """The groups that compute what a start sends, and nothing else."""
-        needed = {start}
+        own = {start, *self.readers.get(start.outputs[0], ())}  # and its wait
+        needed = set(own)
         for group in reversed(self.groups[: self.groups.index(start)]):
             readers = [each for node in group.outputs for each in self.readers.get(node, ())]
             if readers and needed.issuperset(readers) and not _is_collective(group):
                 needed.add(group)
-        return needed - {start}
+        return needed - own
 
     def needed_without_state(self, start: Group) -> set[Group]:
         """The groups that compute what a start sends; none if they read a state."""

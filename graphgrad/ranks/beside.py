@@ -59,8 +59,12 @@ class Beside:
     def start(self, out: np.ndarray, kind: str, number: int) -> None:
         """Begins to replace `out` by the sum (max, min) of it over the ranks. The array is left
         alone until `wait` has returned."""
-        call = self.communicator.all_reduce
-        self._started[number] = self._put(lambda: call(out, out, kind, number))
+        self.begin(number, lambda: self.communicator.all_reduce(out, out, kind, number))
+
+    def begin(self, number: int, call: Callable[[], object]) -> None:
+        """Begins a call of the communicator, whose arrays are left alone until `wait` has
+        returned."""
+        self._started[number] = self._put(call)
 
     def wait(self, number: int) -> None:
         """Returns when the collective of this number has ended. Raises RanksError where it has
@@ -111,6 +115,10 @@ class Beside:
         return exchange
 
     def _end(self, exchange: _Exchange) -> None:
-        exchange.done.wait()
+        try:
+            exchange.done.wait()
+        except BaseException:  # Ctrl-C: the memory is given back when nothing writes to it any more
+            exchange.done.wait()
+            raise
         if exchange.problem is not None:
             raise exchange.problem

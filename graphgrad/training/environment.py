@@ -37,7 +37,7 @@ def describe_environment() -> dict[str, Any]:
         "implementation": platform.python_implementation(),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "processors": os.cpu_count(),
         "usable_processors": len(os.sched_getaffinity(0)) if sys.platform == "linux" else None,
         "threads": {name: os.environ.get(name) for name in _THREAD_VARIABLES},
@@ -47,7 +47,8 @@ def describe_environment() -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """The processor, as its maker calls it."""
     with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         if found := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):

@@ -113,25 +113,26 @@ def wants_bar(stream: TextIO, environment: Mapping[str, str]) -> bool:
 class SpeedMeter:
     """Measures steps, and tokens or examples, per second.
 
-    The average is that of the last half minute, so a slow first step does not count for long.
+    The average is that of the last half minute. It begins after the first step, in whose time a
+    program is compiled.
     """
 
-    def __init__(self, start: int, now: float) -> None:
+    def __init__(self) -> None:
         self._count = 0
-        self._samples = deque([(now, start, 0)])
+        self._samples: deque[tuple[float, int, int]] = deque()
 
     def add(self, now: float, step: int, count: int) -> None:
         """Records that `step` was reached at `now` seconds, after `count` more of them."""
-        self._count += count
+        self._count += count if self._samples else 0
         self._samples.append((now, step, self._count))
         while len(self._samples) > 2 and self._samples[1][0] <= now - _WINDOW:
             self._samples.popleft()
 
     def speed(self) -> tuple[float | None, float | None]:
         """Steps per second and the others per second; None as long as nothing is known."""
-        (begin, first, before), (end, last, after) = self._samples[0], self._samples[-1]
-        if end <= begin:
+        if not self._samples or self._samples[-1][0] <= self._samples[0][0]:
             return None, None
+        (begin, first, before), (end, last, after) = self._samples[0], self._samples[-1]
         steps, others = (last - first) / (end - begin), (after - before) / (end - begin)
         return (steps if steps > 0 else None), (others if others > 0 else None)
 
@@ -157,7 +158,7 @@ class Progress:
         self._stream = sys.stdout if stream is None else stream
         self._total, self._every, self._clock = total, every, clock
         self._begin = clock()
-        self._meter = SpeedMeter(start, self._begin)
+        self._meter = SpeedMeter()
         self._shown_at = -math.inf
         self.failure: OSError | ValueError | None = None
         """The reason why nothing is shown any more; a ValueError means a closed stream."""

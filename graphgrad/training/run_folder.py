@@ -3,6 +3,7 @@
     runs/transformer-001/
         configuration.json   the resolved configuration; its presence makes the folder a run
         environment.json     versions, processor, threads and command line
+        products.json        by which rates products are computed: see `kept_rates.py`
         metrics.jsonl        one JSON object a line, appended: see `metrics_file.py`
         log.txt              dated lines, appended
         history.bin          figures of nodes, if they are recorded: see `history_file.py`

@@ -22,6 +22,7 @@ from graphgrad.training.accumulation import LOSS_OF_STEP, PART
 from graphgrad.training.ahead import Ahead
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
+from graphgrad.training.kept_rates import KeptRates
 from graphgrad.training.loss_scale import LOSS_SCALE
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.shared_state import with_zeros
@@ -42,6 +43,8 @@ class Programs:
     recorder: Recorder | None = None
     history: HistoryWriter | None = None
     events: EventWriter | None = None
+    rates: KeptRates | None = None
+    """By which rates the plain program's products are computed."""
 
     def run(
         self, state: Mapping[str, np.ndarray], feeds: Feeds, step: int | None
@@ -49,7 +52,10 @@ class Programs:
         """The results of the batch that ends step `step` (counted from 1), and its figures if they
         are recorded; None for a batch that ends none."""
         if self.recorder is None or self.history is None or not self.history.wants(step or 0):
-            return self.ahead.run(state, feeds), None
+            results = self.ahead.run(state, feeds)
+            if self.rates is not None:
+                self.rates.keep(self.plain)
+            return results, None
         return self.recorder.run(state, feeds)
 
 

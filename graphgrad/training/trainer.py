@@ -35,6 +35,7 @@ from graphgrad.training.configuration import bindings, read_configuration, write
 from graphgrad.training.doubts import UNSHOWN, Observer, doubts_of
 from graphgrad.training.history_file import HistoryWriter
 from graphgrad.training.interrupt import InterruptGuard
+from graphgrad.training.kept_rates import KeptRates
 from graphgrad.training.metrics_file import METRICS
 from graphgrad.training.optimisers import STEP
 from graphgrad.training.progress import Progress
@@ -78,29 +79,30 @@ def train(
     check_settings(run)
     recorder = _recorder(run.graph, settings) if settings.inspect_every else None
     first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
+    rates = KeptRates.read(run.folder)
     compiled = compile(
         run.graph,
         guards=GUARDS,
         fuse=settings.fuse,
         backend=settings.backend,
         precision=settings.precision,
+        product_rates=rates.rates,
     )
     verified = ""
     if done < settings.steps and (settings.fuse or verify):
         first = first if team is None else team.part(first)
         verified = verify_first_step(_figures_alone(run, compiled), first, run.state, verify)
     shown = progress or Progress(settings.steps, done)
-    for line in _announced(run, compiled, team):
+    for line in filter(None, (*_announced(run, compiled, team), rates.note)):
         shown.message(line)
     with run.folder.lock():
         require_unchanged(run)
         if done < settings.steps:
             _keep_configuration(run)
         validations = _remove_later_steps(run, done, shown)
-        programs = _programs(run, compiled, recorder, team)
+        programs = _programs(run, compiled, recorder, team, rates)
         run = dataclasses.replace(run, state=compiled.on_device(run.state))
-        for line in filter(None, (verified, f"training from step {done} to {settings.steps}")):
-            run.folder.log(line)
+        _log_start(run, verified, team)
         with shown, InterruptGuard() as interrupt:
             step = _steps(run, programs, shown, interrupt, validations)
             stopped = step < settings.steps and _is_stale(run, validations)
@@ -119,6 +121,13 @@ def _announced(run: OpenRun, compiled: Compiled, team: Team | None) -> list[str]
     if team is None:
         return announcement(run, compiled)
     return [*announcement(run, team.compiled, team.communicator.size), *team.about()]
+
+
+def _log_start(run: OpenRun, verified: str, team: Team | None) -> None:
+    """Writes to the log what a training begins with, and what its ranks send."""
+    begun = f"training from step {int(run.state[STEP])} to {run.settings.steps}"
+    for line in filter(None, (verified, *(() if team is None else team.about()), begun)):
+        run.folder.log(line)
 
 
 def _figures_alone(run: OpenRun, compiled: Compiled) -> Compiled:
@@ -217,7 +226,11 @@ def check_settings(run: OpenRun) -> None:
 
 
 def _programs(
-    run: OpenRun, compiled: Compiled, recorder: Recorder | None, team: Team | None
+    run: OpenRun,
+    compiled: Compiled,
+    recorder: Recorder | None,
+    team: Team | None,
+    rates: KeptRates,
 ) -> Programs:
     settings = run.settings
     ahead = Ahead(compiled, run.task.feeds, settings.steps * settings.accumulate, team)
@@ -225,7 +238,7 @@ def _programs(
     if settings.tensorboard:
         events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead, events=events)
+        return Programs(compiled, ahead, events=events, rates=rates)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,
@@ -234,7 +247,7 @@ def _programs(
         run.folder.identity,
         recorder.deltas,
     )
-    return Programs(compiled, ahead, recorder, history, events)
+    return Programs(compiled, ahead, recorder, history, events, rates)
 
 
 def _steps(

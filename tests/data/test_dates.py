@@ -1,10 +1,12 @@
 from datetime import date
 
 import pytest
+from babel.dates import format_date
 
 from graphgrad.data.dates import (
     DAYS,
     EXAMPLE_DAY,
+    FIRST_DAY,
     FORMS,
     LOCALES,
     dates_corpus,
@@ -65,6 +67,17 @@ DAY_FORMS = [("2026-11-22", form) for form in FORMS]
 )
 def test_lines_read_as_people_write_them(locale: str, form: str, line: str) -> None:
     assert write_date(EXAMPLE_DAY, locale, form) == line
+
+
+def test_lines_are_those_that_babel_writes() -> None:
+    """Of a date as a whole, while they are put together from fields that are written once."""
+    for number in range(0, DAYS, 397):
+        day = date.fromordinal(FIRST_DAY.toordinal() + number)
+        for locale in LOCALES:
+            for form in FORMS:
+                line = format_date(day, format=form, locale=locale)
+                plain = line.replace("\u202f", " ").replace("\u00a0", " ")
+                assert write_date(day, locale, form) == f"{locale}: {plain}"
 
 
 def test_only_plain_spaces_are_written() -> None:

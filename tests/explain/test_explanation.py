@@ -97,6 +97,7 @@ def test_a_neuron_has_the_lectures_formula() -> None:
 
 def test_attention_scores_have_the_delta_of_a_softmax() -> None:
     found = transformer_explained("decoder.0.attention.scores")
+    assert found.value == "matches · 1/√D_k"
     assert found.agrees and not found.complete and found.given
     second = found.steps[1]
     assert second.lines[0].formulas == ("weights · (δ[weights] - Σ δ[weights] · weights)",)

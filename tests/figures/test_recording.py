@@ -130,7 +130,12 @@ def test_a_recording_step_that_fuses_computes_what_the_fused_one_does(name):
         not np.array_equal(array, first_state(task, settings)[key]) for key, array in one.items()
     )
     for key, array in one.items():
-        assert np.array_equal(array, other[key]), key
+        if name == "feedforward":
+            assert np.array_equal(array, other[key]), key
+        elif ".key.b" not in key:
+            # a recording keeps the scores of attention, which is one kernel where nobody looks at
+            # them; the gradient of the bias of keys is 0, so that Adam follows its rounding alone
+            np.testing.assert_allclose(array, other[key], 1e-3, 1e-4, err_msg=key)
 
 
 @pytest.mark.parametrize(

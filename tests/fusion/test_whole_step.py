@@ -107,7 +107,8 @@ def test_inputs_that_do_not_lie_in_order_are_read_as_they_are(graph, programs):
 
 
 def test_one_thread_and_many_train_to_the_same_bytes(monkeypatch):
-    monkeypatch.setattr("graphgrad.backends.numpy.call_table.SHARED_FROM", 1)
+    for name in ("SHARED_FROM", "SHARED_ALONE"):
+        monkeypatch.setattr(f"graphgrad.backends.numpy.call_table.{name}", 1)
     step, states = graph_of(), []
     for threads in (1, 2, 5):
         monkeypatch.setattr("graphgrad.backends.numpy.backend.usable_cores", lambda n=threads: n)
@@ -126,8 +127,8 @@ def test_the_step_touches_what_was_planned(fuse, guards):
     if not guards:
         step = step.with_outputs({"loss": step.outputs["loss"]})
     program = compile(step, guards=guards, fuse=fuse).program(batch=8, source=16, target=16)
-    workspace = program._workspaces.borrow(program.plan.arena_bytes)
-    arena = workspace.arena
+    workspace = program._workspaces.borrow(program._arena_bytes)  # with the memory of threads
+    arena = workspace.arena[: program.plan.arena_bytes]
     arena[:] = 0xA5
     program._workspaces.give_back(workspace)
     program(fresh(step), **feeds_of(8, 16, 16))

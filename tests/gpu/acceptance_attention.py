@@ -59,7 +59,7 @@ def attention(device: Any, small: bool = False) -> Iterator[Row]:
         if time.monotonic() - started > SECONDS:
             yield Row("attention", named(case), "left out: the time is over")
             continue
-        yield from _rows(device, memory, case)
+        yield from _rows(device, memory, case, 1 if small else ROUNDS)
 
 
 def _compile(device: Any, memory: SharedMemory) -> None:
@@ -82,7 +82,7 @@ def named(case: AttentionCase) -> str:
     return " ".join([case.dtype.replace("loat", ""), sizes, *filter(None, marks)])
 
 
-def _rows(device: Any, memory: SharedMemory, case: AttentionCase) -> Iterator[Row]:
+def _rows(device: Any, memory: SharedMemory, case: AttentionCase, rounds: int) -> Iterator[Row]:
     graph, name = case.graph(), named(case)
     feeds = case.feeds(graph)
     compiled = compiled_for(device, graph, memory=memory)
@@ -95,7 +95,7 @@ def _rows(device: Any, memory: SharedMemory, case: AttentionCase) -> Iterator[Ro
     if odd:
         yield Row("attention", name, f"two runs differ in {', '.join(odd)}", False)
     program: Any = compiled.program()
-    seconds, _ = action_seconds(program, {}, feeds, ROUNDS)
+    seconds, _ = action_seconds(program, {}, feeds, rounds)
     lowered, parts = program.device_program, []
     for action, its in zip(lowered.actions, seconds, strict=True):
         text = lowered.kernels[action.kernel] if isinstance(action, Launch) else ""

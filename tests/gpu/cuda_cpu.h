@@ -117,6 +117,9 @@ static void to_fiber() { cuda_cpu_switch(&scheduler, fibers[current].top); }
 
 static void forget_copies();
 
+// what runs between the threads of a kernel, however these are compiled
+#define QUICKLY __attribute__((optimize("O2")))
+
 static void entered() {
     forget_copies();
     kernel(words);
@@ -141,7 +144,9 @@ static void prepare(Fiber& fiber) {
     makecontext(&fiber.context, entered, 0);
 #else
     // as cuda_cpu_switch leaves it: modes, six registers, where to go on, and 16 bytes aligned
-    auto* place = reinterpret_cast<unsigned long long*>(fiber.stack + STACK) - 9;
+    // (stacks that begin at equal offsets of their pages would all want the same lines of a cache)
+    const std::size_t offset = std::size_t(&fiber - fibers) % 64 * 320;
+    auto* place = reinterpret_cast<unsigned long long*>(fiber.stack + STACK - offset) - 9;
     std::memset(place, 0, 9 * 8);
     unsigned modes[2] = {0x1f80, 0x037f};
     std::memcpy(place, modes, 8);
@@ -198,7 +203,7 @@ static T shuffled(unsigned mask, T value, int lane, int line) {
 }
 
 // whether the lanes that a waiting fiber names have all come; false with a message: they never will
-static bool together(int thread, bool& ready) {
+QUICKLY static bool together(int thread, bool& ready) {
     const Fiber& mine = fibers[thread];
     ready = true;
     for (int lane = 0; lane < 32; ++lane) {
@@ -213,11 +218,16 @@ static bool together(int thread, bool& ready) {
     return true;
 }
 
-static bool release_shuffles(bool& moved) {
+QUICKLY static bool release_shuffles(bool& moved) {
+    int asked = -1;  // the thread last asked for: who waits in its warp with its mask waits, too
     for (int thread = 0; thread < count; ++thread) {
         if (fibers[thread].state != AT_SHUFFLE) continue;
+        if (asked >= 0 && asked / 32 == thread / 32 && fibers[asked].mask == fibers[thread].mask &&
+            fibers[asked].line == fibers[thread].line)
+            continue;
         bool ready;
         if (!together(thread, ready)) return false;
+        asked = ready ? -1 : thread;
         if (!ready) continue;
         moved = true;
         for (int lane = 0; lane < 32; ++lane)
@@ -244,7 +254,7 @@ static bool release_barrier(bool& moved) {
 }
 
 // lets the fibers that can run do so once, in a random order; those of `awake` warps
-static bool run_once(unsigned awake) {
+QUICKLY static bool run_once(unsigned awake) {
     bool ran = false;
     const int start = drawn() % count;
     int stride = drawn() % count | 1;
@@ -253,9 +263,12 @@ static bool run_once(unsigned awake) {
         a = b, b = rest;
         if (!b && a != 1) stride = 1;
     }
-    for (int turn = 0; turn < count; ++turn) {
-        current = int((start + (long long)turn * stride) % count);
-        if (fibers[current].state != RUNS || !(awake >> current / 32 & 1)) continue;
+    for (int turn = 0, next = start; turn < count; ++turn) {
+        const int thread = next;
+        next += stride % count;
+        if (next >= count) next -= count;
+        if (fibers[thread].state != RUNS || !(awake >> thread / 32 & 1)) continue;
+        current = thread;
         threadIdx.x = current % blockDim.x;
         threadIdx.y = current / blockDim.x;
         to_fiber();
@@ -267,6 +280,8 @@ static bool run_once(unsigned awake) {
 
 __attribute__((no_sanitize("address"))) static void poison() {
     volatile unsigned char* place = __start_cuda_shared;
+    for (; place + 8 <= __stop_cuda_shared; place += 8)
+        *reinterpret_cast<volatile unsigned long long*>(place) = ~0ull;
     while (place != __stop_cuda_shared) *place++ = 0xff;
 }
 

@@ -52,12 +52,15 @@ def test_sections_are_good_where_the_device_is(monkeypatch, capsys, names):
     """By the command's own loop, over the calls that CuPy would get; where babel is missing."""
     install(monkeypatch, Cuda())
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda n, *r: n != "babel" and find(n, *r))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n, *r: None if n == "babel" else find(n, *r)
+    )
     assert run_here(names, small=True) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [json.loads(line.removeprefix(MARK)) for line in lines if line.startswith(MARK)]
     assert [line.removeprefix(DONE) for line in lines if line.startswith(DONE)] == names
     assert all(row["good"] for row in rows), rows
+    assert not any("dates," in row["what"] for row in rows)  # they were not written
     assert {row["section"] for row in rows} == {*names}
     assert all(sum(row["section"] == name for row in rows) > 1 for name in names)
 
@@ -152,6 +155,7 @@ def test_the_slowest_peers_are_the_last_and_alone():
     """Each that compiles has a process of its own; three minutes go to what is graphgrad's."""
     its = acceptance.parts()
     groups = [part.group for part in its.values()]
-    assert groups[:16] == ["own"] * 15 + ["eager"] and len(set(groups)) == 2 + 6
+    own = groups.count("own")
+    assert own > 9 and groups[: own + 1] == ["own"] * own + ["eager"] and len(set(groups)) == 2 + 6
     assert all(groups.count(group) == 1 for group in set(groups) - {"own", "eager"})
     assert list(its)[-1] == "base tf32 compile"

@@ -30,8 +30,9 @@ LEFT_TO_THE_ARRAY_MODULE = {
 }
 """What the passes for a device replace; a graph that they have not seen is left to the array
 module."""
-ON_PROCESSORS = {"share", "share_sums"}
-"""What only several ranks need, which compute on processors; the array module computes it."""
+OF_RANKS = {"share", "share_sums", *(each.name for each in ALL_OPERATIONS if each.collective)}
+OF_RANKS |= {"rank_number"}
+"""What only several ranks need: it is exchanged between devices, and no kernel of this package."""
 SAMPLES = [
     (operation, number, dtype)
     for operation in ALL_OPERATIONS
@@ -99,7 +100,7 @@ def test_a_sample_has_the_value_and_deltas_of_the_reference(programs, device, ca
             assert found[name].dtype == node.dtype and found[name].shape == node.shape
             np.testing.assert_allclose(found[name], values[node], tolerance, tolerance)
         left = {a.node.operation.name for a in program.actions if isinstance(a, Computed)}
-        assert left <= LEFT_TO_THE_ARRAY_MODULE | ON_PROCESSORS
+        assert left <= LEFT_TO_THE_ARRAY_MODULE | OF_RANKS
 
 
 def test_what_is_left_to_the_array_module_is_left(programs):
@@ -110,7 +111,7 @@ def test_what_is_left_to_the_array_module_is_left(programs):
         for action in program.actions
         if isinstance(action, Computed)
     }
-    assert left == LEFT_TO_THE_ARRAY_MODULE | ON_PROCESSORS
+    assert left == LEFT_TO_THE_ARRAY_MODULE | OF_RANKS
     assert {iota.name, extent.name} <= left
 
 
@@ -118,7 +119,7 @@ def test_behind_the_passes_for_a_device_everything_is_a_kernel(programs):
     """Or a product: so every program is captured as a whole."""
     for case, (_, several) in programs.items():
         left = {a.node.operation.name for a in several[-1].actions if isinstance(a, Computed)}
-        assert left <= ON_PROCESSORS, case
+        assert left <= OF_RANKS, case
 
 
 RANDOM = range(24)

@@ -18,7 +18,7 @@ from graphgrad.loops.compiled_functions import compile_function
 from graphgrad.loops.kernel_cache import compile_kernel
 from graphgrad.loops.library.products import multiply_tile
 from graphgrad.loops.machine_code import machine_code
-from graphgrad.loops.tiles import AVX2, AVX512, PORTABLE, Tile, processor_tile, tile_text
+from graphgrad.loops.tiles import AVX2, AVX512, CHAIN, PORTABLE, Tile, processor_tile, tile_text
 
 FORMS = {"avx512": AVX512, "avx2": AVX2, "portable": PORTABLE}
 SIZES = [
@@ -31,6 +31,7 @@ SIZES = [
     (15, 33, 3),
     (29, 47, 2),
     (5, 16, 11),
+    (7, 9, 2 * CHAIN + 3),
 ]
 
 
@@ -62,6 +63,15 @@ def operands(rows: int, columns: int, depth: int, transposed: bool) -> list[np.n
     return [a, b[:depth, 2 : columns + 2], c]
 
 
+def chain(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The product, added up step by step, each rounded once."""
+    sums = np.zeros((len(a), b.shape[1]))
+    for step in range(len(b)):  # float64 holds a product of float32 exactly
+        exact = a[:, step, None].astype(np.float64) * b[step]
+        sums = (exact + sums).astype(np.float32).astype(np.float64)
+    return sums.astype(np.float32)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("tile", FORMS.values(), ids=FORMS)
 def test_a_tile_has_the_bits_of_its_meaning_and_writes_nothing_else(tile, transposed):
@@ -72,11 +82,9 @@ def test_a_tile_has_the_bits_of_its_meaning_and_writes_nothing_else(tile, transp
             expected, rows, columns = whole.copy(), size[0], size[1]
             call(compiled, add, transposed, a, b, whole[1 : rows + 1, 4 : columns + 4])
             part = expected[1 : rows + 1, 4 : columns + 4]
-            sums = np.zeros((rows, columns))
-            for step in range(size[2]):  # float64 holds a product of float32 exactly
-                exact = a[:, step, None].astype(np.float64) * b[step]
-                sums = (exact + sums).astype(np.float32).astype(np.float64)
-            part[...] = part + sums.astype(np.float32) if add else sums
+            part[...] = part if add else 0
+            for start in range(0, size[2], CHAIN):
+                part += chain(a[:, start : start + CHAIN], b[start : start + CHAIN])
             assert np.array_equal(whole, expected), (size, add)
 
 

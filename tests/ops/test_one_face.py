@@ -63,7 +63,7 @@ def test_every_operation_is_public_or_used_inside_only():
     inside = {operation.name for operation in {*ops.ALL_OPERATIONS, *LEAVES} - {*PUBLIC}}
     attention = {"attention_delta", "attention_statistics"}
     ranks = {"dropout_mask_of_part", "sum_of_lower_ranks", "all_reduce_start", "wait"}
-    ranks |= {"rank_number", "share", "share_sums"}
+    ranks |= {"rank_number", "share", "share_sums", "reduce_scatter_start", "all_gather_start"}
     assert inside == {"checked", "copy", "unslice", "unslice_all"} | attention | ranks
 
 

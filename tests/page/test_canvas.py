@@ -96,6 +96,17 @@ def test_views(open_page: Open, training: str) -> None:
         '    `.box[data-key="${other.dataset.key.slice(0, -1)}"]`).transform.baseVal[0].matrix.f])'
     )
     assert heights and all(one == other for one, other in heights)
+    gap = page.evaluate(
+        "() => { const ends = { value: -Infinity, delta: Infinity };"
+        "  for (const box of document.querySelectorAll('.box')) {"
+        "    const { left, right } = box.querySelector('.body').getBoundingClientRect();"
+        "    const side = box.dataset.side;"
+        "    if (side === 'delta') ends.delta = Math.min(ends.delta, left);"
+        "    else ends.value = Math.max(ends.value, right);"
+        "  }"
+        "  return (ends.delta - ends.value) / document.querySelector('.world').getScreenCTM().a; }"
+    )
+    assert 100 < gap < 300, "the deltas begin beside the last value"
     page.click("[data-view=forward]")
     assert page.locator("#canvas .kind-delta").count() == 0
     page.click("[data-view=backward]")

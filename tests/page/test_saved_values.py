@@ -78,6 +78,11 @@ def test_bundles_are_opened_one_after_the_other_by_key(open_page: Open, html: st
     page.keyboard.press("r")
     page.evaluate("location.hash = '#saved=first&for=first'")
     page.locator("#details h2", has_text="1 value, 48 B").wait_for()
+    page.keyboard.press("e")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert title(page) == "1 value, 48 B", "kept, though other boxes are drawn now"
+    page.keyboard.press("r")
     page.keyboard.press("Escape")
     assert title(page) == "saved"
     seen = []

@@ -90,6 +90,7 @@ def test_a_step_hides_what_its_order_allows():
     for each in overlap.collectives:
         assert each.seconds >= link.reduce_seconds(each.bytes, 2)
         assert 0.0 <= each.hidden <= each.seconds * 1.001
+        assert sum(seconds for _, seconds in each.by) <= each.hidden * 1.001
         assert 0.0 <= each.allowed <= each.seconds * 1.001
     sums = overlap.collectives[:4]
     assert overlap.hidden >= 0.8 * overlap.allowed

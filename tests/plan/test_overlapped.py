@@ -8,6 +8,7 @@ import pytest
 import graphgrad as gg
 from graphgrad.fusion import without_fusion
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
+from graphgrad.ops.shares import all_gather_start, reduce_scatter_start
 from graphgrad.passes import overlap, specialise
 from graphgrad.plan import make_overlapped_plan, make_plan
 from graphgrad.schedule import make_schedule
@@ -15,7 +16,7 @@ from graphgrad.schedule import make_schedule
 LAYERS = 4
 
 
-def training(bucket_bytes=1, batch=3, dropout=0.0, guarded=True):
+def training(bucket_bytes=1, batch=3, dropout=0.0, guarded=True, shards=False):
     """The sized graph of a step of a network whose ranks share a batch."""
     z, truth = gg.input("x", ("batch", 4)), gg.input("truth", ("batch", 4))
     seed, step = gg.constant(0, dtype="int64"), gg.constant(1, dtype="int64")
@@ -29,7 +30,11 @@ def training(bucket_bytes=1, batch=3, dropout=0.0, guarded=True):
     norm = gg.sqrt(sum(gg.sum(delta**2.0) for delta in deltas))
     updates = {p: p - 0.1 * graph.delta(p) for p in graph.parameters.values()}
     outputs = {"loss": loss, **({"norm": norm} if guarded else {})}
-    split = gg.split_batch(graph.changed(outputs, updates), bucket_bytes=bucket_bytes)
+    graph = graph.changed(outputs, updates)
+    if shards:
+        split = gg.shard_states(graph, 2, bucket_bytes=bucket_bytes).graph
+    else:
+        split = gg.split_batch(graph, bucket_bytes=bucket_bytes)
     return specialise(split, {"batch": batch})
 
 
@@ -85,6 +90,22 @@ def test_a_bucket_is_left_alone_between_start_and_wait(case):
             assert bucket not in step.group.inputs
             assert not any(overlaps(stretch(after, bucket), each) for each in written(after, step))
     assert after.arena_bytes <= before.arena_bytes
+
+
+def test_what_is_scattered_and_gathered_is_left_alone():
+    before, after = plans(training(bucket_bytes=100, batch=64, shards=True))
+    begun = {**numbers(after, reduce_scatter_start), **numbers(after, all_gather_start)}
+    ended = numbers(after, wait)
+    assert len(begun) > 4 and after.arena_bytes <= before.arena_bytes
+    for number, first in begun.items():
+        start = after.steps[first].node
+        kept = [node for node in (start, start.heads[0]) if after.places[node].kind != "state"]
+        for step in after.steps[first + 1 : ended[number]]:
+            for node in kept:
+                assert not any(
+                    overlaps(stretch(after, node), each) for each in written(after, step)
+                )
+    assert any(ended[number] - first > 10 for number, first in begun.items())
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -148,6 +169,7 @@ def test_the_value_of_one_rank_is_that_without_overlap():
     state = gg.initial_state(graph, 0)
     feeds = {"x": np.ones((3, 4), np.float32), "truth": np.zeros((3, 4), np.float32)}
     runs = [gg.compile(graph, without=without) for without in ((), "overlap")]
+    assert ": float32[], 4 bytes over the ranks" in runs[0].source
     assert "op.wait" in runs[0].source and "op.wait" not in runs[1].source
     one, other = ({k: v.copy() for k, v in state.items()} for _ in runs)
     for name, value in runs[0](one, feeds).items():

@@ -1,6 +1,7 @@
 """Exchanges beside the computation: their order, their errors, their thread and their link."""
 
 import gc
+import signal
 import threading
 import time
 
@@ -72,6 +73,17 @@ def test_settling_ends_what_was_begun():
     ranks.settle()
     assert array[0] == 2.0
     ranks.settle()
+
+
+def test_an_interrupt_is_raised_when_the_exchange_has_ended():
+    told, array = Told(), np.ones(1)
+    ranks = Beside(told)
+    here = threading.get_ident()
+    threading.Timer(0.1, signal.pthread_kill, (here, signal.SIGINT)).start()
+    threading.Timer(0.3, told.allowed.release).start()
+    with pytest.raises(KeyboardInterrupt):
+        ranks.all_reduce(array, array, "sum", 0)
+    assert array[0] == 2.0
 
 
 def test_the_thread_ends_with_its_owner():

@@ -67,6 +67,7 @@ def test_states_in_shares_and_deltas_of_16_bits_train_by_processes(tmp_path, cap
     assert begun(tmp_path / "run", *words, *long, "--ranks", "2") == 0
     text = capsys.readouterr().out
     assert "on each of 2 ranks" in text and "120 parts" in (tmp_path / "run/rank-1.log").read_text()
+    assert "2 ranks: a step adds up" in (tmp_path / "run/log.txt").read_text()
     run = open_run(tmp_path / "run", BUILTIN)
     assert sorted(path.name for path in run.checkpoint.iterdir()) == [
         "manifest.json",

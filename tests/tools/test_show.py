@@ -211,11 +211,16 @@ def test_heads_are_plotted_for_a_text(
     for name in ("decoder.0.cross_attention", "head 1", "δ of the scores"):
         assert name in drawn
     assert "encoder.0.attention" not in drawn
+    assert main([*words, "--text", TEXT, "--word", "<bos>"]) == 0
+    drawn = file.read_text(encoding="utf-8")
+    assert "decoder.0.attention" in drawn and "encoder.0.attention" not in drawn
+    assert "weights: from '&lt;bos&gt;'" in drawn
     capsys.readouterr()
     for wrong, named in (
         (words, "heads needs a text"),
+        ([*words, "--text", TEXT, "--word", "cat"], "'cat' is not among the tokens"),
         ([*words, "--text", TEXT, "--node", "x"], "no attention has such a name"),
-        (["plot", run_folder, "--text", TEXT], "--text and --target are read by heads"),
+        (["plot", run_folder, "--text", TEXT], "--text, --target and --word are read by heads"),
     ):
         assert main(wrong) == 2
         assert named in capsys.readouterr().err

@@ -133,22 +133,30 @@ def test_a_bar_needs_a_willing_terminal(environment, wanted):
 
 
 def test_speed_is_that_of_the_last_half_minute():
-    meter = SpeedMeter(start=10, now=0.0)
+    meter = SpeedMeter()
     assert meter.speed() == (None, None)
-    meter.add(40.0, 11, 400)  # a slow first step
-    assert meter.speed() == (1 / 40, 10.0)
+    meter.add(40.0, 11, 400)  # the first step, in which a program is compiled
+    assert meter.speed() == (None, None)
+    meter.add(41.0, 13, 300)
+    assert meter.speed() == (2.0, 300.0)
+    meter.add(61.0, 14, 300)  # a slow one
+    assert meter.speed() == (3 / 21, 600 / 21)
+    meter = SpeedMeter()
+    meter.add(40.0, 11, 400)
     for second in range(1, 61):
         meter.add(40.0 + second, 11 + 2 * second, 300)
     assert meter.speed() == (2.0, 300.0)
 
 
 def test_speed_without_progress_or_tokens_is_unknown():
-    meter = SpeedMeter(start=5, now=1.0)
+    meter = SpeedMeter()
+    meter.add(1.0, 6, 100)
     meter.add(1.0, 6, 100)
     assert meter.speed() == (None, None)  # no time has passed
     meter.add(2.0, 5, 0)
     assert meter.speed()[0] is None
-    meter = SpeedMeter(start=0, now=0.0)
+    meter = SpeedMeter()
+    meter.add(0.0, 0, 0)
     meter.add(1.0, 1, 0)
     assert meter.speed() == (1.0, None)
 
@@ -170,9 +178,10 @@ def test_plain_lines_come_every_so_often_and_at_the_end():
 def test_a_resumed_run_judges_the_time_by_its_own_steps():
     stream, clock = io.StringIO(), Clock()
     with Progress(200, start=100, stream=stream, clock=clock) as progress:
+        progress.update(101, 1.0)
         clock.now += 10
         progress.update(110, 1.0)
-    assert stream.getvalue() == "step 110/200  loss 1.000  left 1:30\n"
+    assert stream.getvalue() == "step 101/200  loss 1.000\nstep 110/200  loss 1.000  left 1:40\n"
 
 
 def test_messages_show_data_as_text_when_plain():

@@ -1,5 +1,6 @@
 """Checkpoints that several ranks write: what they mean at any number of ranks, and every damage."""
 
+import dataclasses
 import json
 import shutil
 
@@ -211,6 +212,24 @@ def test_with_a_rank_its_share_is_lost_and_the_last_checkpoint_counts(run, monke
     assert isinstance(first, RanksError)
     assert open_run(run, BUILTIN).step == 8
     assert "its share of the state" in (run / "log.txt").read_text()
+
+
+def test_all_ranks_measure_the_averages_that_they_have_in_shares(run, monkeypatch):
+    """A task that spreads its evaluation over the ranks: each looks at the same parameters."""
+    seen = []
+    task = BUILTIN["attention"].task
+
+    def spread(state, stages, quick, over):
+        seen.append(state["attention.W_Q"].tobytes())
+        return {"loss": 1.0, "examples": 1}
+
+    def with_spread(settings, files):
+        return dataclasses.replace(task(settings, files), spread=spread)
+
+    monkeypatch.setattr(BUILTIN["attention"], "task", with_spread)
+    assert train_on_ranks(run, 3, steps=9) == [None] * 3
+    assert len(seen) == 6  # a look at step 9 and the evaluation at the end
+    assert set(seen) == {state(run)["average.attention.W_Q"].tobytes()}
 
 
 def test_what_is_done_with_a_run_reads_shares(run, tmp_path, capsys):

@@ -21,7 +21,14 @@ from graphgrad.backends.cupy.device import Computation, Event
 from graphgrad.errors import EnvironmentLimitError, RanksError
 from graphgrad.graph import Operation
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
-from graphgrad.ops.shares import all_gather, broadcast, rank_number, reduce_scatter
+from graphgrad.ops.shares import (
+    all_gather,
+    all_gather_start,
+    broadcast,
+    rank_number,
+    reduce_scatter,
+    reduce_scatter_start,
+)
 from graphgrad.ranks import Communicator
 
 INSTALL = "python -m pip install nvidia-nccl-cu13 (or nvidia-nccl-cu12 for CUDA 12)"
@@ -69,8 +76,8 @@ class CupyRanks:
             all_reduce_start: self._start,
             wait: self._wait,
             sum_of_lower_ranks: self._lower_ranks,
-            reduce_scatter: self._scatter,
-            all_gather: self._join,
+            **dict.fromkeys((reduce_scatter, reduce_scatter_start), self._scatter),
+            **dict.fromkeys((all_gather, all_gather_start), self._join),
             broadcast: self._broadcast,
             rank_number: lambda xp, out: out.fill(self._host.rank),
         }
@@ -97,7 +104,8 @@ class CupyRanks:
         self._started[number] = self._given(xp, lambda: self._summed(xp, out, kind))
 
     def _wait(self, xp: Any, out: Any, started: Any, *kept: Any, number: int) -> None:
-        self._stream.wait_event(self._started.pop(number))
+        if number in self._started:  # shares are waited for where they are exchanged
+            self._stream.wait_event(self._started.pop(number))
         _copied(xp, out, started)
 
     def _reduce(self, xp: Any, out: Any, x: Any, *before: Any, kind: str, number: int) -> None:

@@ -28,13 +28,11 @@ from graphgrad.fusion.statements import (
     Value,
 )
 from graphgrad.graph import Node, Operation, TensorType
-from graphgrad.ops.collectives import sum_of_lower_ranks
 from graphgrad.ops.frames import unslice_all
 from graphgrad.ops.indexing import checked
 from graphgrad.ops.measurement import Measurement
 from graphgrad.ops.movement import copy
 from graphgrad.ops.random import dropout_mask_of_part
-from graphgrad.ops.shares import rank_number
 from graphgrad.ops.slices import stops_of, unslice
 from graphgrad.philox import dropout_scale, dropout_threshold
 
@@ -67,12 +65,6 @@ def _copied(lowering: Lowering, node: Node) -> None:
         its_view = node.operation.view
         source = viewed(source, lambda x: its_view(x, **node.attributes))
     lowering.copy(node, source, target)
-
-
-def _one_row(lowering: Lowering, node: Node) -> None:
-    """The elements of a head in one row: all that the only rank has."""
-    x = lowering.contiguous(node, lowering.array(node.heads[0]))
-    lowering.copy(node, viewed(x, lambda x: x.reshape(-1)), lowering.array(node))
 
 
 def _concatenated(lowering: Lowering, node: Node) -> None:
@@ -227,10 +219,6 @@ def _mask(lowering: Lowering, node: Node) -> None:
     lowering.elementwise(node, text, threads, (*words, *pointers))
 
 
-def _zero(lowering: Lowering, node: Node) -> None:
-    lowering.zeros(node, lowering.array(node))
-
-
 def _elementwise(lowering: Lowering, node: Node) -> None:
     """A loop nest of the one operation; what a kernel cannot read is put in order before."""
     space = node.type.sizes or (1,)
@@ -272,8 +260,6 @@ def _reduced(lowering: Lowering, node: Node) -> None:
 
 RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
     **dict.fromkeys((ops.reshape, ops.transpose, ops.broadcast_to, ops.slice, copy), _copied),
-    **dict.fromkeys((ops.all_reduce, ops.all_gather, ops.broadcast), _copied),
-    ops.reduce_scatter: _one_row,
     ops.concatenate: _concatenated,
     unslice: _unsliced,
     unslice_all: _unsliced,
@@ -286,11 +272,10 @@ RULES: Mapping[Operation, Callable[[Lowering, Node], None]] = {
     ops.write_rows: _rows_written,
     checked: _checked,
     **dict.fromkeys((ops.dropout_mask, dropout_mask_of_part), _mask),
-    **dict.fromkeys((sum_of_lower_ranks, rank_number), _zero),  # of the only rank
     **dict.fromkeys((ops.sum, ops.max, ops.min), _reduced),
 }
-"""By operation; an elementwise one needs no entry, and what has no rule is computed by the array
-module as its block says."""
+"""By operation; an elementwise one needs no entry. What has no rule is computed by the array module
+as its block says, or, a collective of several ranks, by what connects their devices."""
 
 
 def rule_of(operation: Operation) -> Callable[[Lowering, Node], None] | None:

@@ -16,6 +16,17 @@ from functools import partial
 import numpy as np
 
 from graphgrad.backends.arguments import Address, KernelArgument, MaskStream, PartialSums, RowTable
+from graphgrad.backends.numpy.product_table import (
+    SHARED_OPERATIONS,
+    blocks_of,
+    buffer_bytes,
+    copy_bytes,
+    is_large_product,
+    panels_of,
+    products_of,
+    thread_bytes,
+    words_of,
+)
 from graphgrad.backends.source import AttentionCall, KernelCall
 from graphgrad.graph import Node, constant
 from graphgrad.loops.kernel_cache import (
@@ -25,13 +36,17 @@ from graphgrad.loops.kernel_cache import (
     kernel_assembly,
     kernel_llvm_text,
 )
+from graphgrad.loops.library.product_words import MEMORY, PANELS, READY, A, B
 from graphgrad.loops.threads import compiled_run_rows, shared_pool
 from graphgrad.ops.movement import broadcast_to
 from graphgrad.plan import Plan
+from graphgrad.plan.arena import aligned
 
 SHARED_FROM = 1 << 19
-"""Elements: for smaller kernels, handing work to another thread costs more than it saves; see
-loops/threads.py."""
+"""Elements: for smaller kernels, handing work to another thread costs more than it saves where
+OpenBLAS's threads are beside them; see loops/threads.py."""
+SHARED_ALONE = 1 << 16
+"""Elements from which on kernels are shared where all large products are ours."""
 ATTENTION_SHARED_FROM = 1 << 20
 """Products of two numbers: for smaller attention one thread is as fast."""
 
@@ -42,7 +57,9 @@ Call = KernelCall | AttentionCall
 def link(plan: Plan, calls: Sequence[Call], threads: int) -> CallTable:
     """Compiles the kernels, in parallel processes if many are missing; returns the call table."""
     compile_in_parallel([call.kernel.text for call in calls], threads)
-    table = CallTable(plan, threads)
+    own = [call for call in calls if isinstance(call, KernelCall)]
+    bytes_ = max(map(thread_bytes, own), default=0)
+    table = CallTable(plan, threads, bytes_)
     for call in calls:
         table.add(call)
     return table
@@ -62,17 +79,25 @@ class CallTable:
 
     plan: Plan
     threads: int
+    thread_bytes: int = 0
+    """Memory of each thread for its products, behind the values of the plan."""
+    flags: int = 0
+    """Words that say which panels of a product are copied: each workspace has its own."""
     rows: list[_Row] = field(default_factory=list)
     arguments: list[int] = field(default_factory=list)
     in_arena: list[int] = field(default_factory=list)
     """The indices of the arguments that are offsets in the arena."""
     in_leaf: dict[int, list[int]] = field(default_factory=dict)
     """The indices of the arguments that are offsets in the caller's array of this number."""
+    in_flags: list[int] = field(default_factory=list)
+    """The indices of the arguments that are offsets in those words."""
     kept: list[np.ndarray] = field(default_factory=list)
     """Arrays whose addresses are in the table, kept alive by it."""
 
     def __post_init__(self) -> None:
         graph = self.plan.graph
+        beside = any(map(is_large_product, self.plan.steps))
+        self.shared_from = SHARED_FROM if beside else SHARED_ALONE
         leaves = [*graph.inputs.values(), *graph.states.values()]
         self._leaves = {leaf: number for number, leaf in enumerate(leaves)}
         self._tables: dict[RowTable, np.ndarray] = {}
@@ -85,14 +110,39 @@ class CallTable:
             shared = call.work >= ATTENTION_SHARED_FROM
             self._add_row(kernel, call.blocks, shared, call.kernel.arguments, call)
             return
-        nest, loops = call.nest, call.nest.loops
-        shared = loops.rows * loops.columns >= SHARED_FROM
-        self._add_row(kernel, loops.blocks, shared, call.kernel.arguments, call)
-        for position, number in enumerate(loops.partial_sums):
-            node = nest.nodes[number]
-            size = 1 if node.type.size == 1 else loops.columns
-            arguments = (loops.blocks, size, PartialSums(position), Address(number))
+        blocks, elements = blocks_of(call)
+        operations = sum(its.shape.operations for its in products_of(call))
+        shared = elements >= self.shared_from or operations >= SHARED_OPERATIONS
+        self._add_row(kernel, blocks, shared, call.kernel.arguments, call)
+        self._add_products(call)
+        for position, number in enumerate(call.partial_sums):
+            node = call.nodes[number]
+            size = 1 if node.type.size == 1 else node.type.sizes[-1]
+            arguments = (blocks, size, PartialSums(position), Address(number))
             self._add_row(compile_add_partial_sums(str(node.dtype)), 1, False, arguments, call)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Bytes of the values, and of the threads."""
+        return aligned(self.plan.arena_bytes) + self.threads * self.thread_bytes
+
+    def _add_products(self, call: KernelCall) -> None:
+        """Adds the words of the products of a call."""
+        copies, buffer = len(call.partial_sums), copy_bytes(call)
+        for product in products_of(call):
+            start, words = len(self.arguments), words_of(product.shape, self.thread_bytes, buffer)
+            words[MEMORY], words[READY] = aligned(self.plan.arena_bytes), 8 * self.flags
+            self.in_arena.append(start + MEMORY)
+            self.in_flags.append(start + READY)
+            if product.shape.copies_b:
+                words[PANELS] = call.step.scratch[copies].offset
+                self.in_arena.append(start + PANELS)
+                copies += 1
+            for place, head in zip((A, B), product.node.heads, strict=True):
+                words[place] = self._address(head, start + place)
+            self.flags += panels_of(product.shape)
+            buffer += buffer_bytes(call, product)
+            self.arguments += words
 
     def assembly(self, text: str) -> str:
         """The assembly of a kernel."""
@@ -135,11 +185,10 @@ class CallTable:
         node = call.nodes[argument.value]
         if isinstance(argument, MaskStream):
             return int(node.attributes["stream"])
-        return self._address(node)
+        return self._address(node, position)
 
-    def _address(self, node: Node) -> int:
+    def _address(self, node: Node, position: int) -> int:
         """The address of a value, or its offset; then the argument's index is noted."""
-        position = len(self.arguments)
         while node.operation is broadcast_to:
             node = node.heads[0]
         root = self.plan.places[node].root
@@ -168,13 +217,15 @@ class BoundCallTable:
     def __init__(self, table: CallTable, arena: np.ndarray) -> None:
         self._arguments = np.array([*table.arguments, 0], np.int64)
         self._arguments[table.in_arena] += arena.ctypes.data
+        flags = np.zeros(table.flags, np.int64)
+        self._arguments[table.in_flags] += flags.ctypes.data
         base = self._arguments.ctypes.data
         rows = [
             (row.function, row.blocks, row.shared, base + 8 * row.first_argument)
             for row in table.rows
         ]
         pool = shared_pool(table.threads)
-        self._kept = (table.kept, arena, pool)
+        self._kept = (table.kept, arena, pool, flags)
         self._leaves = [
             (number, np.array(positions, np.intp), self._arguments[positions].copy())
             for number, positions in table.in_leaf.items()

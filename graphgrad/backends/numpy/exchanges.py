@@ -8,7 +8,14 @@ import numpy as np
 
 from graphgrad.graph import Operation
 from graphgrad.ops.collectives import all_reduce, all_reduce_start, sum_of_lower_ranks, wait
-from graphgrad.ops.shares import all_gather, broadcast, rank_number, reduce_scatter
+from graphgrad.ops.shares import (
+    all_gather,
+    all_gather_start,
+    broadcast,
+    rank_number,
+    reduce_scatter,
+    reduce_scatter_start,
+)
 from graphgrad.ranks import Beside
 
 Computation = Callable[..., None]
@@ -40,6 +47,16 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
     def join(out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int) -> None:
         ranks.all_gather(out, x, number)
 
+    def start_scatter(
+        out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int
+    ) -> None:
+        ranks.begin(number, lambda: ranks.communicator.reduce_scatter(out, x, number))
+
+    def start_join(
+        out: np.ndarray, x: np.ndarray, *before: np.ndarray, number: int, **_: int
+    ) -> None:
+        ranks.begin(number, lambda: ranks.communicator.all_gather(out, x, number))
+
     def send(out: np.ndarray, x: np.ndarray, *before: np.ndarray, root: int, number: int) -> None:
         ranks.broadcast(out, x, root, number)
 
@@ -50,6 +67,8 @@ def collectives_of(ranks: Beside) -> Mapping[Operation, Computation]:
         sum_of_lower_ranks: lower_ranks,
         reduce_scatter: scatter,
         all_gather: join,
+        reduce_scatter_start: start_scatter,
+        all_gather_start: start_join,
         broadcast: send,
         rank_number: lambda out: out.fill(ranks.rank),
     }

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -57,7 +58,7 @@ from graphgrad.fusion.statements import (
     Statement,
     Store,
 )
-from graphgrad.graph.types import DType
+from graphgrad.graph.types import DTYPE_NAMES, DType
 from graphgrad.ops.arithmetic import cast
 from graphgrad.ops.movement import reshape
 from graphgrad.philox import dropout_scale, dropout_threshold
@@ -71,7 +72,7 @@ def render_loops(loops: Loops, in_place: Mapping[int, int] | None = None) -> Loo
     `in_place` maps an output to the argument that it overwrites: that array is passed once, so LLVM
     need not test whether two arrays overlap.
     """
-    return _LoopRenderer(loops, in_place or {}).kernel()
+    return LoopRenderer(loops, in_place or {}).kernel()
 
 
 class LoopTextCache:
@@ -89,7 +90,11 @@ class LoopTextCache:
         return found
 
 
-class _LoopRenderer:
+class LoopRenderer:
+    """Renders one kernel; product_text.py renders those with products."""
+
+    head = "def kernel(first: int64, last: int64, arguments: int64):"
+
     def __init__(self, loops: Loops, in_place: Mapping[int, int]) -> None:
         self.loops, self.in_place = loops, in_place
         self.columns = loops.columns
@@ -110,7 +115,7 @@ class _LoopRenderer:
             if isinstance(argument, Mask):
                 self._mask(argument)
             else:
-                self._argument(argument)
+                self.argument(argument)
         for value in loops.buffered:
             self.before_blocks.append(f"t{value} = empty(columns, {self._dtype(value)})")
         for value in loops.kept:
@@ -119,38 +124,42 @@ class _LoopRenderer:
             self._partial_sum(value, position)
         body = [line for stage in loops.stages for each in stage for line in self._statement(each)]
         lines = [
-            "def kernel(first: int64, last: int64, arguments: int64):",
+            self.head,
             f"    given = array(arguments, int64, {len(self.arguments)})",
             f"    height, rows, columns = given[0], given[1], {self.columns}",
-            *_indented(self.before_blocks),
+            *indented(self.before_blocks),
             "    for block in range(first, last):",
-            *_indented(self.block_start, 2),
-            "        for row in range(block * height, min(rows, (block + 1) * height)):",
-            *_indented([*self.row_start, *body], 3),
-            *_indented(self.block_end, 2),
+            *indented(self.block_start, 2),
+            *indented(self.row_loop([*self.row_start, *body]), 2),
+            *indented(self.block_end, 2),
         ]
         return LoopText("\n".join(lines) + "\n", tuple(self.arguments))
+
+    def row_loop(self, body: Sequence[str]) -> list[str]:
+        """The loop over the rows of a block."""
+        rows = "for row in range(block * height, min(rows, (block + 1) * height)):"
+        return [rows, *indented(body)]
 
     def _dtype(self, value: int) -> str:
         return _dtype_text(self.loops.values[value].dtype)
 
-    def _given(self, argument: KernelArgument) -> str:
+    def given(self, argument: KernelArgument) -> str:
         """Adds an argument; returns the expression that reads it."""
         self.arguments.append(argument)
         return f"given[{len(self.arguments) - 1}]"
 
-    def _array(
+    def array(
         self, name: str, value: int, sizes: str, argument: KernelArgument | None = None
     ) -> None:
         """Adds the line that makes an array of an address among the kernel's arguments."""
-        given = self._given(Address(value) if argument is None else argument)
+        given = self.given(Address(value) if argument is None else argument)
         self.before_blocks.append(f"{name} = array({given}, {self._dtype(value)}, {sizes})")
 
     def _mask(self, mask: Mask) -> None:
         n, dtype = mask.value, self.loops.values[mask.value].dtype
-        self._array(f"seed{n}", mask.seed, "1")
-        self._array(f"step{n}", mask.step, "1")
-        stream = self._given(MaskStream(n))
+        self.array(f"seed{n}", mask.seed, "1")
+        self.array(f"step{n}", mask.step, "1")
+        stream = self.given(MaskStream(n))
         self.before_blocks.append(f"g{n} = empty(columns, {dtype})")
         self.row_start.append(
             f"fill_mask_{dtype}(address(g{n}), columns, row * columns, "
@@ -158,7 +167,8 @@ class _LoopRenderer:
             f"{dropout_threshold(mask.rate)}, {dtype}({dropout_scale(mask.rate)!r}))"
         )
 
-    def _argument(self, argument: Argument) -> None:
+    def argument(self, argument: Argument) -> None:
+        """Adds the lines that read an argument."""
         n, role = argument.value, self.loops.role(argument.value)
         whole = "rows, columns"
         sizes = {
@@ -167,10 +177,10 @@ class _LoopRenderer:
             Role.VECTOR: "columns",
             Role.SCALAR: "1",
         }.get(role, "rows")
-        self._array(f"m{n}", n, sizes)
+        self.array(f"m{n}", n, sizes)
         row = "row"
         if role in (Role.INDEXED, Role.INDEXED_ROW):
-            table = self._given(RowTable(argument.leading, self.loops.space))
+            table = self.given(RowTable(argument.leading, self.loops.space))
             self.before_blocks.append(f"i{n} = array({table}, int32, rows)")
             row = f"int64(i{n}[row])"
         if role == Role.SCALAR:
@@ -186,15 +196,15 @@ class _LoopRenderer:
         if value in self.in_place:
             self.row_start.append(f"o{value} = a{self.in_place[value]}")
         elif self.loops.role(value) == Role.FULL:
-            self._array(f"r{value}", value, "rows, columns")
+            self.array(f"r{value}", value, "rows, columns")
             self.row_start.append(f"o{value} = r{value}[row]")
         else:
-            self._array(f"o{value}", value, "rows")
+            self.array(f"o{value}", value, "rows")
 
     def _partial_sum(self, value: int, position: int) -> None:
         column = self.loops.role(value) == Role.COLUMN
         sizes = f"{self.loops.blocks}, columns" if column else f"{self.loops.blocks}"
-        self._array(f"q{value}", value, sizes, PartialSums(position))
+        self.array(f"q{value}", value, sizes, PartialSums(position))
         if column:
             self.block_start += [
                 f"p{value} = q{value}[block]",
@@ -242,7 +252,7 @@ class _LoopRenderer:
         values = [each.value for each in steps if isinstance(each, Reduce)]
         rows = [value for value in values if self.loops.role(value) == Role.ROW]
         zeros = [f"v{value} = {self._dtype(value)}(0)" for value in values]
-        body = _indented(map(self._step, steps))
+        body = indented(map(self._step, steps))
         if self.columns <= LONGEST_SUM:
             exactly = [_add_exactly(value) for value in values if value not in rows]
             return [*zeros, "for column in range(columns):", *body, *exactly]
@@ -256,7 +266,7 @@ class _LoopRenderer:
             *(f"total{n}, lost{n} = {self._dtype(n)}(0), {self._dtype(n)}(0)" for n in rows),
             f"length = {LONGEST_SUM}",
             "for part in range(0, columns, length):",
-            *_indented(part),
+            *indented(part),
             *(f"v{n} = settled(total{n}, lost{n})" for n in rows),
         ]
 
@@ -281,8 +291,8 @@ class _LoopRenderer:
         if step.operation is reshape:
             return f"v{step.value} = {operands[0]}"
         dtype, first = self.loops.values[step.value].dtype, self._dtype_of(step.operands[0])
-        literal = dtype if dtype.kind != "b" else first
-        text = _NUMBER.sub(rf"{literal}(\1)", step.operation.kernel).format(*operands)
+        literal = DTYPE_NAMES[dtype if dtype.kind != "b" else first]
+        text = _with_numbers_of(literal, step.operation.kernel).format(*operands)
         if step.operation is cast:
             whole = "whole_" if first.kind == "f" and dtype.kind == "i" else ""
             text = f"{whole}{_dtype_text(dtype)}({text})"
@@ -319,12 +329,19 @@ class _LoopRenderer:
         return str(limits.min if largest else limits.max)
 
 
-def _indented(lines: Iterable[str], depth: int = 1) -> list[str]:
+def indented(lines: Iterable[str], depth: int = 1) -> list[str]:
+    """The lines, so many levels deeper."""
     return ["    " * depth + line for line in lines]
 
 
+@cache
+def _with_numbers_of(dtype: str, kernel: str) -> str:
+    """The expression of an operation, with its numbers in this dtype."""
+    return _NUMBER.sub(rf"{dtype}(\1)", kernel)
+
+
 def _dtype_text(dtype: DType) -> str:
-    return "bool_" if dtype.kind == "b" else str(dtype)
+    return "bool_" if dtype.kind == "b" else DTYPE_NAMES[dtype]
 
 
 def _add_exactly(value: int) -> str:

@@ -33,9 +33,14 @@ import numpy as np
 
 from graphgrad.backends.numpy.attention_text import render_attention
 from graphgrad.backends.numpy.loop_text import LoopTextCache
+from graphgrad.backends.numpy.product_groups import ProductGroup
+from graphgrad.backends.numpy.product_text import ProductTextCache, ReadProduct, render_product
 from graphgrad.backends.source import AttentionCall, KernelCall, Source
 from graphgrad.fusion import LoopNest
 from graphgrad.graph import Node, Operation, TensorType, constant
+from graphgrad.graph.types import DTYPE_NAMES
+from graphgrad.memory import size_text
+from graphgrad.ops.collectives import wait
 from graphgrad.plan import Plan, Step
 from graphgrad.text import printable
 
@@ -60,7 +65,7 @@ class _ProgramRenderer:
         self.scratch_bound: set[str] = set()
         self.guarded, self.condition = False, ""
         self.layouts = plan.layouts
-        self.loop_texts = LoopTextCache()
+        self.loop_texts, self.product_texts = LoopTextCache(), ProductTextCache()
         self.calls: list[KernelCall | AttentionCall] = []
         self.line_positions: list[tuple[Node, bool, int]] = []
         """(node, whether its line is in `run`, the line's index there)."""
@@ -77,7 +82,9 @@ class _ProgramRenderer:
         for number, step in enumerate(plan.steps):
             self._guards(number)
             self._begin(step)
-            if step.group.by_kernel:
+            if isinstance(step.group, ProductGroup):
+                self._product_step(step, step.group)
+            elif step.group.by_kernel:
                 self._attention(step)
             elif step.group.nest is None:
                 self._views_before(step.group.inputs)
@@ -161,6 +168,19 @@ class _ProgramRenderer:
         in_place = {number[output]: number[head] for output, head in step.in_place.items()}
         kernel = self.loop_texts.render(nest.loops, in_place)
         self._add_call(KernelCall(step, nest, kernel, self._end_row()), nest.inputs)
+
+    def _product_step(self, step: Step, group: ProductGroup) -> None:
+        """Adds the call of a kernel that computes products."""
+        nest = group.nest
+        if nest is None:
+            (product,) = group.products
+            kernel = render_product(product.shape.rows, product.shape.c_row)
+        else:
+            number = {node: number for number, node in enumerate(nest.nodes)}
+            in_place = {number[output]: number[head] for output, head in step.in_place.items()}
+            read = [ReadProduct(number[its.read_as], its.stored) for its in group.products]
+            kernel = self.product_texts.render(nest.loops, in_place, read)
+        self._add_call(KernelCall(step, nest, kernel, self._end_row()), group.inputs)
 
     def _attention(self, step: Step) -> None:
         """Adds the call of a kernel of attention."""
@@ -249,10 +269,14 @@ class _ProgramRenderer:
         self.run_lines.append(f"{call:<58}{self._comment(node, note)}")
 
     def _comment(self, node: Node, note: str = "") -> str:
-        return f"  # {note or printable(self.graph.name_of(node))} : {node.type}"
+        over_ranks = ""
+        if node.operation.collective and node.operation is not wait:
+            sent = max(node.type.nbytes, node.heads[0].type.nbytes)
+            over_ranks = f", {size_text(sent)} over the ranks"
+        return f"  # {note or printable(self.graph.name_of(node))} : {node.type}{over_ranks}"
 
     def _arena_view(self, offset: int, type_: TensorType) -> str:
-        return f"view({offset}, {tuple(type_.shape)!r}, {str(type_.dtype)!r})"
+        return f"view({offset}, {tuple(type_.shape)!r}, {DTYPE_NAMES[type_.dtype]!r})"
 
     def _operation(self, operation: Operation, override: Callable[..., object] | None) -> str:
         if operation not in self.operation_names:

@@ -7,6 +7,7 @@ import { facts, linkTo, section } from "./detail_parts.js";
 import { canvas } from "./drawing.js";
 import { bytesText, countText, element, plural, shorten, visible } from "./elements.js";
 import { notify } from "./messages.js";
+import { savedValues } from "./mirror.js";
 import { page, scopeChain, shapeText, shortName } from "./model.js";
 import { afterSelection, selectNode, selectNothing, selectScope } from "./selection.js";
 import { mirrors, state } from "./state.js";
@@ -25,11 +26,14 @@ function bundles() {
   });
 }
 
-function openBundle(segment) {
+function openBundle({ key, from, to, pairs }) {
+  openValues(key, [boxName(from), boxName(to)], pairs);
+}
+
+function openValues(key, names, pairs) {
   const before = state.selected?.bundle ? state.selected.bundle.before : state.selected;
-  const { key, from, to, pairs } = segment;
   const values = [...new Set(pairs.map(([value]) => value))];
-  state.selected = { bundle: { key, names: [boxName(from), boxName(to)], values, pairs, before } };
+  state.selected = { bundle: { key, names, values, pairs, before } };
   state.path = null;
   const bytes = values.reduce((sum, id) => sum + page.nodes[id].bytes(), 0);
   afterSelection(`${plural(values.length, "saved value")}, ${bytesText(bytes)}, open`, true);
@@ -96,11 +100,19 @@ function distance({ points, sideways }, x, y) {
   return least;
 }
 
-/* Opens the bundle that an address names, where the drawing has it. */
+/* Opens the bundle that an address names; its boxes may be other ones now, since their scopes are open. */
 export function openNamedBundle(from, to) {
   const segment = bundles().find((item) => boxName(item.from) === from && boxName(item.to) === to);
-  if (segment) openBundle(segment);
-  else notify(`The drawing has no values of ${visible(shorten(from, 60))} that are saved for ${visible(shorten(String(to), 60))}.`);
+  if (segment) return openBundle(segment);
+  const pairs = savedValues().filter(({ value, owner }) => isOf(value, from) && isOf(owner, to)).map(({ value, owner }) => [value, owner]);
+  if (pairs.length) return openValues(null, [from, to], pairs);
+  return notify(`No value of ${visible(shorten(from, 60))} is saved for ${visible(shorten(String(to), 60))}.`);
+}
+
+/* Whether a node is in the scope, or in the box of the node, of this name. */
+function isOf(id, name) {
+  const box = state.structure.boxOf(id) ?? id;
+  return page.nodes[box].name === name || scopeChain(page.nodes[id].scope).some((scope) => page.scopes[scope].path === name);
 }
 
 function boxName(key) {

@@ -5,7 +5,7 @@ import { arrangeScope } from "./arrange.js";
 import { LABEL_LIMIT, boxClasses, boxElements, boxTexts, boxWords } from "./boxes.js";
 import { shorten, svg, visible } from "./elements.js";
 import { announceEvent } from "./events.js";
-import { MIRROR_GAP, reflect, savedLabels } from "./mirror.js";
+import { reflect, savedLabels } from "./mirror.js";
 import { page, scopeTitle } from "./model.js";
 import { mirrors, state } from "./state.js";
 
@@ -54,12 +54,8 @@ export function draw() {
   state.segments = [];
   const frames = [];
   collect(root, 0, 0, frames);
-  const across = state.across;
-  state.axis = (across ? root.height : root.width) + MIRROR_GAP / 2;
-  const mirrored = mirrors();
-  state.width = root.width + (mirrored && !across ? root.width + MIRROR_GAP : 0);
-  state.height = root.height + (mirrored && across ? root.height + MIRROR_GAP : 0);
-  if (mirrored) reflect(frames);
+  [state.width, state.height] = [root.width, root.height];
+  if (mirrors()) reflect(frames);
   show(frames);
   announceEvent("draw");
 }

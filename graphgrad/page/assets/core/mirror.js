@@ -7,17 +7,17 @@ import { page } from "./model.js";
 import { state, visibleKey } from "./state.js";
 import { FORWARD } from "./structure.js";
 
-export const MIRROR_GAP = 124; // between the values and their mirrored half
+const MIRROR_GAP = 124; // between the values and their mirrored half
 const LABEL_ROOM = 118; // for the text of a bundle
 
-/* The deltas at the right, mirrored, at the height of their values; below, where values flow right. */
+/* The deltas at the right, mirrored, at the height of their values; below, where values flow right. They
+begin beside the last value, however far inside the first value with a delta is. */
 export function reflect(frames) {
-  const shift = state.axis + MIRROR_GAP / 2;
-  const turn = (box) =>
-    state.across ? { ...box, y: box.y + shift } : { ...box, x: 2 * state.axis - box.x - box.width };
-  const values = [...state.boxes.values()];
+  const values = [...state.boxes.values()].filter((box) => hasDelta(box.item));
+  const shift = state.height + MIRROR_GAP - Math.min(...values.map((box) => box.y));
+  const twice = state.width + MIRROR_GAP + Math.max(...values.map((box) => box.x + box.width));
+  const turn = (box) => (state.across ? { ...box, y: box.y + shift } : { ...box, x: twice - box.x - box.width });
   for (const box of values) {
-    if (!hasDelta(box.item)) continue;
     const other = { ...turn(box), key: `${box.key}δ`, side: "delta" };
     state.boxes.set(other.key, other);
     if (box.open) frames.push(other);
@@ -26,7 +26,7 @@ export function reflect(frames) {
   for (const segment of [...state.segments]) {
     const pairs = segment.pairs.filter(([value, target]) => sendsBack(value, target));
     if (!pairs.length) continue;
-    const points = segment.points.map(([x, y]) => (state.across ? [x, y + shift] : [2 * state.axis - x, y]));
+    const points = segment.points.map(([x, y]) => (state.across ? [x, y + shift] : [twice - x, y]));
     state.segments.push({
       ...segment,
       key: `${segment.key}δ`,
@@ -38,7 +38,15 @@ export function reflect(frames) {
       arrow: !segment.passes,
     });
   }
+  for (const segment of state.segments)
+    for (const [x, y] of segment.points) grow(x, y);
+  for (const box of state.boxes.values()) grow(box.x + box.width, box.y + box.height);
   state.segments.push(...savedLines());
+}
+
+function grow(x, y) {
+  state.width = Math.max(state.width, x);
+  state.height = Math.max(state.height, y);
 }
 
 /* The label of a line of deltas: the factor of its only delta. */
@@ -168,7 +176,8 @@ function savedLabel({ key, from, to, count, bytes }) {
   );
 }
 
-function savedValues() {
+/* {value, owner}: the values that the delta of a node, a contribution to it or a step of its rule needs. */
+export function savedValues() {
   if (!page.saved) {
     const seen = new Set();
     page.saved = [];
