@@ -54,6 +54,22 @@ class _Turn:
         self._add("br label %next")
         self._add("next:")
         self._add("br label %test")
+        self._rest()
+        return "\n".join(
+            [
+                f"declare {self.kind} @llvm.masked.load.v{size}f32.p0(ptr, i32, {bits}, "
+                f"{self.kind})",
+                f"define void @{self.symbol}(i64 %rows, i64 %columns, i64 %a_address, "
+                "i64 %a_stride, i64 %c_address) {",
+                *self.lines,
+                "}",
+                "",
+            ]
+        )
+
+    def _rest(self) -> None:
+        """The columns that fill no square: as many rows of its result are stored."""
+        size = self.size
         self._add("rest:")
         self._add("%left = sub i64 %columns, %column")
         self._add("%some = icmp sgt i64 %left, 0")
@@ -72,17 +88,6 @@ class _Turn:
         self._add("br label %end")
         self._add("end:")
         self._add("ret void")
-        return "\n".join(
-            [
-                f"declare {self.kind} @llvm.masked.load.v{size}f32.p0(ptr, i32, {bits}, "
-                f"{self.kind})",
-                f"define void @{self.symbol}(i64 %rows, i64 %columns, i64 %a_address, "
-                "i64 %a_stride, i64 %c_address) {",
-                *self.lines,
-                "}",
-                "",
-            ]
-        )
 
     def _add(self, text: str) -> None:
         self.lines.append(text if text.endswith(":") else f"  {text}")
