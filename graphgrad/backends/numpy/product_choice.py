@@ -25,7 +25,6 @@ from graphgrad.backends.numpy.product_classes import CLASSES, ProductClass, Rate
 from graphgrad.backends.numpy.product_shapes import shape_of
 from graphgrad.backends.numpy.product_table import panels_of, words_of
 from graphgrad.backends.numpy.product_text import height_of, render_product
-from graphgrad.fusion.statements import block_count
 from graphgrad.kept_code import KeptCode
 from graphgrad.loops.compiled_functions import translator_digest
 from graphgrad.loops.kernel_cache import compile_kernel
@@ -104,7 +103,8 @@ def own_product(c: np.ndarray, a: np.ndarray, b: np.ndarray, threads: int) -> Ca
     """A function that computes c = a b, of arrays that it keeps, by our kernel."""
     shape = shape_of(c, a, b)
     assert shape is not None
-    blocks, height = block_count(shape.rows), height_of(shape.rows)
+    height = height_of(shape.rows)
+    blocks = -(-shape.rows // height)
     kernel = render_product(shape.rows, shape.c_row)
     size = shape.block_bytes(height)
     memory, flags = np.zeros(threads * size + 64, np.uint8), np.zeros(panels_of(shape), np.int64)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from graphgrad.backends.numpy.product_groups import OwnProduct, ProductGroup
 from graphgrad.backends.numpy.product_shapes import ProductShape
-from graphgrad.backends.numpy.product_text import lines_of
+from graphgrad.backends.numpy.product_text import height_of, height_of_nest, lines_of
 from graphgrad.backends.source import KernelCall
-from graphgrad.fusion.statements import block_count
 from graphgrad.loops.library.product_words import (
     A_ROW,
     A_STEP,
@@ -56,10 +55,13 @@ def products_of(call: KernelCall) -> tuple[OwnProduct, ...]:
 
 def blocks_of(call: KernelCall) -> tuple[int, int]:
     """The blocks of a call's work, and its elements."""
-    if call.nest is not None:
-        return call.nest.loops.blocks, call.nest.loops.rows * call.nest.loops.columns
-    (product,) = products_of(call)
-    return block_count(product.shape.rows), product.shape.rows * product.shape.columns
+    products = products_of(call)
+    if call.nest is None:
+        shape = products[0].shape
+        return -(-shape.rows // height_of(shape.rows)), shape.rows * shape.columns
+    loops = call.nest.loops
+    blocks = -(-loops.rows // height_of_nest(loops)) if products else loops.blocks
+    return blocks, loops.rows * loops.columns
 
 
 def buffer_bytes(call: KernelCall, product: OwnProduct) -> int:
@@ -97,4 +99,4 @@ def _lines(call: KernelCall, products: Sequence[OwnProduct]) -> int:
         return 0
     if call.nest is not None:
         return lines_of(call.nest.loops, len(products))
-    return -(-products[0].shape.rows // blocks_of(call)[0])
+    return height_of(products[0].shape.rows)

@@ -47,15 +47,21 @@ class ReadProduct:
 
 def lines_of(loops: Loops, products: int) -> int:
     """The rows of a product that are computed at a time: the parts of a block are equal."""
-    height = -(-loops.rows // loops.blocks)
+    height = height_of_nest(loops)
     most = max(FEWEST, CACHED // (4 * loops.columns * products))
     parts = -(-height // most)
     return -(-height // parts)
 
 
 def height_of(rows: int) -> int:
-    """The rows of a block of a product alone."""
-    return -(-rows // block_count(rows))
+    """The rows of a block of a product: whole register tiles of 14 rows, if they are not few."""
+    height = -(-rows // block_count(rows))
+    return height if height < FEWEST // 2 else -(-height // FEWEST) * FEWEST
+
+
+def height_of_nest(loops: Loops) -> int:
+    """The rows of a block of a nest with products; partial sums are those of the nest's blocks."""
+    return -(-loops.rows // loops.blocks) if loops.partial_sums else height_of(loops.rows)
 
 
 def render_product(rows: int, row_distance: int) -> LoopText:
@@ -100,6 +106,7 @@ class _ProductRenderer(LoopRenderer):
 
     def kernel(self) -> LoopText:
         text = super().kernel()
+        text = LoopText(text.text, (height_of_nest(self.loops), *text.arguments[1:]))
         for number in range(len(self.products)):
             words = 8 * (len(text.arguments) + number * WORDS)
             text = LoopText(text.text.replace(_words(number), str(words)), text.arguments)
