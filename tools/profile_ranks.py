@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 from graphgrad.errors import ConfigurationError
 from graphgrad.performance.line_profile import Profile, profile, runs_of
 from graphgrad.performance.overlap import Observed, Overlap
-from graphgrad.ranks import TIME_LIMIT, Link, Shared, Timed, over
+from graphgrad.ranks import TIME_LIMIT, Link, Timed, over
 from graphgrad.tools.profiled import profiled
-from graphgrad.tools.ranks import OPENED, started, told
+from graphgrad.tools.ranks import connected, started, told
 
 _WHAT = 1
 """The number of the message that says what is profiled."""
@@ -55,15 +55,23 @@ def measure_on_ranks(
     return found, observed
 
 
+def _megabytes(size: int) -> str:
+    """Megabytes to two places, or as many as a small value needs to be seen."""
+    return f"{size / 1e6:.2f}" if size >= 5000 else f"{size / 1e6:.2g}"
+
+
 def overlap_text(found: Overlap, link: Link) -> str:
     """The collectives of a step, as text."""
     over_link = ""
     if not link.is_instant:
         rate = "any rate" if link.rate == float("inf") else f"{link.rate / 1e9:g} GB/s"
         over_link = f" over a link of {link.latency * 1e3:g} ms a message and {rate}"
+    several = (
+        "collectives, which take" if len(found.collectives) != 1 else "collective, which takes"
+    )
     head = (
-        f"{found.ranks} ranks{over_link}: a step adds up {found.bytes / 1e6:.2f} MB in "
-        f"{len(found.collectives)} collectives, which take {found.seconds * 1e3:.2f} ms; "
+        f"{found.ranks} ranks{over_link}: a step adds up {_megabytes(found.bytes)} MB in "
+        f"{len(found.collectives)} {several} {found.seconds * 1e3:.2f} ms; "
         f"{found.hidden * 1e3:.2f} ms of that are hidden, of {found.allowed * 1e3:.2f} ms that the "
         "order of the program allows"
     )
@@ -72,7 +80,7 @@ def overlap_text(found: Overlap, link: Link) -> str:
         seconds = each.seconds or 1.0
         by = ", ".join(f"{name} {part / seconds:.0%}" for name, part in each.by)
         lines.append(
-            f"{each.bytes / 1e6:>9.2f}{each.seconds * 1e3:>10.3f}{each.hidden / seconds:>8.0%}"
+            f"{_megabytes(each.bytes):>9}{each.seconds * 1e3:>10.3f}{each.hidden / seconds:>8.0%}"
             f"{each.allowed / seconds:>9.0%}  {each.name} : {each.type}"
             + (f"  ({by})" if by else "")
         )
@@ -81,9 +89,7 @@ def overlap_text(found: Overlap, link: Link) -> str:
 
 def main(words: Sequence[str]) -> int:
     """Runs a rank beside the first one."""
-    memory, rank, size, cores = words
-    communicator = Shared(memory, int(rank), int(size), cores=int(cores))
-    communicator.gather(b"", OPENED, patient=True)
+    communicator = connected(words)
     what = json.loads(communicator.gather(b"", _WHAT, patient=True)[0])
     name, assignments, steps, latency, rate, without = what
     with told(communicator), threadpool_limits(communicator.cores, "blas"):

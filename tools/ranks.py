@@ -2,7 +2,7 @@
 
 The first rank is the command itself. The others are started as
 
-    python -m graphgrad.tools.ranks MEMORY RANK RANKS CORES
+    python -m graphgrad.tools.ranks MEMORY RANK RANKS CORES SECONDS
 
 with a file of shared memory, in which the first one tells them the run. What they write is in the
 run's folder, `rank-1.log` and so on. They end when the first one does, in whatever way. Ranks that
@@ -88,7 +88,7 @@ def started(
     followers: list[subprocess.Popen[bytes]] = []
     try:
         for rank in range(1, size):
-            words = [module, str(memory), str(rank), str(size), str(cores)]
+            words = [module, str(memory), str(rank), str(size), str(cores), str(time_limit)]
             log = Path(os.devnull) if logs is None else logs / f"rank-{rank}.log"
             device = {DEVICES: devices[rank]} if devices else {}
             followers.append(_start(words, cores, log, device))
@@ -218,10 +218,15 @@ def _choose_device(place: int) -> None:
 
 def main(words: Sequence[str]) -> int:
     """Runs a rank that `team_of` has started; 0 where all went well."""
-    memory, rank, size, cores = words
-    communicator = Shared(memory, int(rank), int(size), cores=int(cores))
-    communicator.gather(b"", OPENED, patient=True)
-    return followed(communicator)
+    return followed(connected(words))
+
+
+def connected(words: Sequence[str]) -> Shared:
+    """The connection of a rank that `started` has started with these words."""
+    memory, rank, size, cores, time_limit = words
+    communicator = Shared(memory, int(rank), int(size), float(time_limit), cores=int(cores))
+    communicator.gather(b"", OPENED, patient=True)  # all have opened the memory
+    return communicator
 
 
 if __name__ == "__main__":

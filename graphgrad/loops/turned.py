@@ -40,14 +40,36 @@ class _Turn:
         self._add("%last = sub i64 %rows, 1")
         self._add("br label %test")
         self._add("test:")
-        self._add("%column = phi i64 [ 0, %entry ], [ %following, %whole ]")
+        self._add("%column = phi i64 [ 0, %entry ], [ %following, %next ]")
         self._add(f"%following = add i64 %column, {size}")
         self._add("%fits = icmp sle i64 %following, %columns")
         self._add("br i1 %fits, label %whole, label %rest")
         self._add("whole:")
         for first in range(0, self.lanes, size):
+            if first == self.lanes // 2:
+                self._add(f"%many = icmp sgt i64 %rows, {first}")
+                self._add("br i1 %many, label %others, label %next")
+                self._add("others:")
             self._store(self._turned(self._rows(first, "")), first)
+        self._add("br label %next")
+        self._add("next:")
         self._add("br label %test")
+        self._rest()
+        return "\n".join(
+            [
+                f"declare {self.kind} @llvm.masked.load.v{size}f32.p0(ptr, i32, {bits}, "
+                f"{self.kind})",
+                f"define void @{self.symbol}(i64 %rows, i64 %columns, i64 %a_address, "
+                "i64 %a_stride, i64 %c_address) {",
+                *self.lines,
+                "}",
+                "",
+            ]
+        )
+
+    def _rest(self) -> None:
+        """The columns that fill no square: as many rows of its result are stored."""
+        size = self.size
         self._add("rest:")
         self._add("%left = sub i64 %columns, %column")
         self._add("%some = icmp sgt i64 %left, 0")
@@ -66,17 +88,6 @@ class _Turn:
         self._add("br label %end")
         self._add("end:")
         self._add("ret void")
-        return "\n".join(
-            [
-                f"declare {self.kind} @llvm.masked.load.v{size}f32.p0(ptr, i32, {bits}, "
-                f"{self.kind})",
-                f"define void @{self.symbol}(i64 %rows, i64 %columns, i64 %a_address, "
-                "i64 %a_stride, i64 %c_address) {",
-                *self.lines,
-                "}",
-                "",
-            ]
-        )
 
     def _add(self, text: str) -> None:
         self.lines.append(text if text.endswith(":") else f"  {text}")

@@ -12,16 +12,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphgrad.graph import LEAVES, Graph, Node
+from graphgrad.ops.attention import attention_delta, dot_product_attention
 from graphgrad.ops.contraction import matmul
 from graphgrad.passes.specialise import specialise
 
 
 def flops_of(node: Node) -> int:
-    """2 m n k for a matrix product [m, k] [k, n] of known shapes, times its batch; else 0."""
+    """2 m n k for a matrix product [m, k] [k, n] of known shapes, times its batch; for attention
+    and its deltas those of the products that they stand for, and none for weights that are computed
+    again; else 0."""
+    if node.operation in (dot_product_attention, attention_delta):
+        return _flops_of_attention(node)
     if node.operation is not matmul:
         return 0
     inner = node.heads[0].type.sizes[-2 if node.attributes["transpose_a"] else -1]
     return 2 * math.prod(node.type.sizes) * inner
+
+
+def _flops_of_attention(node: Node) -> int:
+    query, key, value = (head.type.sizes for head in node.heads[:3])
+    widths = {
+        None: query[-1] + value[-1],
+        "query": query[-1] + value[-1],
+        "key": query[-1],
+        "value": value[-1],
+    }
+    return 2 * math.prod(query[:-1]) * key[-2] * widths[node.attributes.get("to")]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from graphgrad import Graph
 from graphgrad.backends import COMPILES
 from graphgrad.backends.cupy.attention_cases import STREAM, AttentionCase, exact
 from graphgrad.layers import causal_mask
+from graphgrad.performance.cost import flops_of
+from graphgrad.performance.line_profile import profile
 from graphgrad.philox import fill_dropout_mask
 
 pytestmark = pytest.mark.skipif(not COMPILES, reason="kernels need LLVM")
@@ -73,6 +75,16 @@ def test_dropout_keeps_the_weights_of_its_stream(keys):
     found = run(**feeds)["o"][..., seen, :] != 0
     wanted = expected[..., seen, first : first + features] != 0
     assert np.array_equal(found, wanted) and 0.5 < found.mean() < 0.95
+
+
+def test_its_operations_are_counted_as_those_of_the_plain_program():
+    graph = layer()
+    one, many = (compiled(graph, without=each).program().graph for each in ((), "join_attention"))
+    assert sum(map(flops_of, one.nodes)) == sum(map(flops_of, many.nodes)) > 0
+    program = compiled(graph).program()
+    feeds = {"x": np.ones((2, 70, 64), "f4")}
+    rates = [each for each in profile(program, {}, lambda step: feeds, 1).lines if each.flops]
+    assert len(rates) == 2 and sum(each.flops for each in rates) == sum(map(flops_of, one.nodes))
 
 
 def test_one_thread_and_many_compute_the_same_bits(monkeypatch):

@@ -1,7 +1,8 @@
 """The kernels of attention, compiled and as Python; tests/backends compares them with formulas.
 
 What they are made of, each called by one of the cases: attention_values, values_of_block,
-head_address, lanes_of, fill_scores, hide_later, hide_masked, fill_kept, weigh, scale_rows,
+head_address, lanes_of, fill_scores, hide_later, hide_masked, fill_kept,
+fill_turned_mask, weigh, scale_rows,
 save_statistics; attention_deltas, deltas_of_block, pack_queries, fill_zeros, row_product and
 send_back.
 """

@@ -38,7 +38,7 @@ WANT_A_RUN = [
     ["plot", "--what", "flow"],
     ["train", "--resume"],
 ]
-WANT_A_MODEL = [["train"], ["profile"], ["train", "--settings"]]
+WANT_A_MODEL = [["train"], ["train", "--settings"]]
 
 
 @pytest.mark.parametrize("words", WANT_A_RUN, ids=" ".join)

@@ -225,7 +225,7 @@ class _ProgramRenderer:
     def _operation_of(self, step: Step, node: Node) -> None:
         """Adds the line of one operation of a step."""
         out = self._output(node)
-        heads = [self.symbols[head] for head in node.heads]
+        heads = [self.symbols[head] for head in node.heads[: node.operation.reads]]
         override = self.overrides.get(node.operation)
         if _is_identifier(node.operation.ufunc) and override is None:
             call = f"np.{node.operation.ufunc}({', '.join([*heads, f'out={out}'])})"

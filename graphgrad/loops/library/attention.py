@@ -112,14 +112,26 @@ def fill_scores(scores, packed, given, block, form):
     hide_masked(scores, given, block, kind)
 
 
-@loop_function()
-def fill_kept(kept, one_row, given, block, drawn):
-    """The dropout mask of a block. The numbers of the stream follow each other along the keys of a
-    query; where those of each query begin a group of four, a group gives four rows of its lane."""
-    head, start, count, begin, size = block
-    seed, step, limit, scale = drawn[1], drawn[2], drawn[3], drawn[4]
-    keys, stream, zero = given[KEYS], given[STREAM], float32(0)
-    first = (head * given[QUERIES] + start) * keys + begin
+@loop_function(separate=True)
+def fill_turned_mask(
+    kept: int64,
+    first: int64,
+    keys: int64,
+    count: int64,
+    size: int64,
+    seed: int64,
+    step: int64,
+    stream: int64,
+    limit: int64,
+    scale: float32,
+):
+    """A dropout mask turned around, [size and up to 3, LANES]: that of the first query begins with
+    number `first` of the stream, those of the others `keys` further each.
+
+    A group of four numbers gives four rows of its lane, where the numbers of each query begin one.
+    """
+    mask, zero = array(kept, float32, size + 3, LANES), float32(0)
+    one_row = empty(size, float32)
     if keys % 4 == 0:
         step_low, step_high = uint64(step) & LOW, uint64(step) >> 32
         key_low, key_high = uint64(seed) & LOW, uint64(seed) >> 32
@@ -130,16 +142,25 @@ def fill_kept(kept, one_row, given, block, drawn):
                 for lane in independent(HALF):
                     its = group + uint64(row // 4) + uint64(lane) * uint64(keys // 4)
                     a, b, c, d = group_words(its, which, step_low, step_high, key_low, key_high)
-                    kept[row, half + lane] = scale if a >= least else zero
-                    kept[row + 1, half + lane] = scale if b >= least else zero
-                    kept[row + 2, half + lane] = scale if c >= least else zero
-                    kept[row + 3, half + lane] = scale if d >= least else zero
+                    mask[row, half + lane] = scale if a >= least else zero
+                    mask[row + 1, half + lane] = scale if b >= least else zero
+                    mask[row + 2, half + lane] = scale if c >= least else zero
+                    mask[row + 3, half + lane] = scale if d >= least else zero
     else:
         for lane in range(count):
-            of_query = array(address(one_row), float32, size)
-            fill_elements(of_query, first + lane * keys, seed, step, stream, limit, scale)
+            fill_elements(one_row, first + lane * keys, seed, step, stream, limit, scale)
             for row in range(size):
-                kept[row, lane] = of_query[row]
+                mask[row, lane] = one_row[row]
+
+
+@loop_function()
+def fill_kept(kept, given, block, drawn):
+    """The dropout mask of a block."""
+    head, start, count, begin, size = block
+    seed, step, limit, scale = drawn[1], drawn[2], drawn[3], drawn[4]
+    keys, stream = given[KEYS], given[STREAM]
+    first = (head * given[QUERIES] + start) * keys + begin
+    fill_turned_mask(address(kept), first, keys, count, size, seed, step, stream, limit, scale)
 
 
 @loop_function("contract")
@@ -183,7 +204,7 @@ def save_statistics(found, largest, totals):
 def values_of_block(given, head: int64, start: int64, form, drawn, wanted, rooms):
     """Values and statistics of the queries of one block."""
     width, value_width, causal = form[0], form[1], form[3]
-    packed, scores, kept, one_row, largest, totals, factors = rooms
+    packed, scores, kept, largest, totals, factors = rooms
     count = min(LANES, given[QUERIES] - start)
     end = min(given[KEYS], start + count) if causal else given[KEYS]
     q_stride, v_stride, o_stride = given[QUERY + 3], given[VALUE + 3], given[OUT + 3]
@@ -197,7 +218,7 @@ def values_of_block(given, head: int64, start: int64, form, drawn, wanted, rooms
         block = (head, start, count, begin, size)
         fill_scores(scores, packed, given, block, form)
         if drawn[0]:
-            fill_kept(kept, one_row, given, block, drawn)
+            fill_kept(kept, given, block, drawn)
         for half in range(0, lanes_of(count), HALF):
             weigh(scores, kept, block, half, largest, totals, factors, drawn[0])
         if wanted[0]:
@@ -227,11 +248,10 @@ def attention_values(first: int64, last: int64, given, form, drawn, wanted):
     """
     packed, room = empty(form[0] * LANES, float32), empty(KEYS_AT_ONCE * LANES, float32)
     kept_room = empty(KEYS_AT_ONCE * LANES if drawn[0] else LANES, float32)
-    one_row = empty(KEYS_AT_ONCE, float32)
     largest, totals, factors = empty(LANES, float32), empty(LANES, float32), empty(LANES, float32)
     scores = array(address(room), float32, KEYS_AT_ONCE, LANES)
     kept = array(address(kept_room), float32, KEYS_AT_ONCE, LANES)
-    rooms = (packed, scores, kept, one_row, largest, totals, factors)
+    rooms = (packed, scores, kept, largest, totals, factors)
     for item in range(first, last):
         head = item // given[BLOCKS]
         start = (item - head * given[BLOCKS]) * LANES

@@ -93,7 +93,7 @@ def send_back(
 @loop_function()
 def pack_queries(given, head: int64, start: int64, form, rooms):
     """Turns queries and deltas of a block around, and finds L and Σ δ · o of its queries."""
-    packed, packed_delta, saved, sums = rooms[0], rooms[1], rooms[6], rooms[7]
+    packed, packed_delta, saved, sums = rooms[0], rooms[1], rooms[5], rooms[6]
     width, value_width = form[0], form[1]
     count = min(LANES, given[QUERIES] - start)
     q_stride, o_stride, d_stride = given[QUERY + 3], given[OUT + 3], given[DELTA + 3]
@@ -103,7 +103,7 @@ def pack_queries(given, head: int64, start: int64, form, rooms):
     turn_rows(count, width, query, q_stride, address(packed))
     turn_rows(count, value_width, delta, d_stride, address(packed_delta))
     statistics = given[STATISTICS] + 4 * (head * given[QUERIES] + start)
-    for lane in range(LANES):
+    for lane in range(lanes_of(count)):
         row = min(lane, count - 1)
         saved[lane] = array(statistics, float32, count)[row]
         sums[lane] = row_product(
@@ -117,7 +117,7 @@ def deltas_of_block(given, block, form, drawn, wanted, rooms):
     """What the queries of a block and so many keys send to each other, and to values."""
     head, start, count, begin, size = block
     width, value_width, scale, causal, kind = form
-    packed, packed_delta, weights, sent, kept, one_row, saved, sums = rooms
+    packed, packed_delta, weights, sent, kept, saved, sums = rooms
     k_stride, v_stride, k_sent = given[KEY + 3], given[VALUE + 3], given[TO_KEY + 3]
     q_stride, d_stride, v_sent = given[QUERY + 3], given[DELTA + 3], given[TO_VALUE + 3]
     some, w, s, p = (
@@ -131,7 +131,7 @@ def deltas_of_block(given, block, form, drawn, wanted, rooms):
     fill_scores(weights, packed, given, block, form)
     multiply_tile(size, lanes, value_width, value, v_stride, 1, p, LANES, s, LANES, 0)
     if drawn[0]:
-        fill_kept(kept, one_row, given, block, drawn)
+        fill_kept(kept, given, block, drawn)
     for half in range(0, lanes, HALF):
         send_back(weights, sent, kept, block, half, saved, sums, scale, drawn[0], some)
     if wanted[0]:
@@ -157,12 +157,11 @@ def attention_deltas(first: int64, last: int64, given, form, drawn, wanted):
     packed, packed_delta = empty(form[0] * LANES, float32), empty(form[1] * LANES, float32)
     room, sent_room = empty(KEYS_AT_ONCE * LANES, float32), empty(KEYS_AT_ONCE * LANES, float32)
     kept_room = empty(KEYS_AT_ONCE * LANES if drawn[0] else LANES, float32)
-    one_row = empty(KEYS_AT_ONCE, float32)
     saved, sums = empty(LANES, float32), empty(LANES, float32)
     weights = array(address(room), float32, KEYS_AT_ONCE, LANES)
     sent = array(address(sent_room), float32, KEYS_AT_ONCE, LANES)
     kept = array(address(kept_room), float32, KEYS_AT_ONCE, LANES)
-    rooms = (packed, packed_delta, weights, sent, kept, one_row, saved, sums)
+    rooms = (packed, packed_delta, weights, sent, kept, saved, sums)
     for head in range(first, last):
         if wanted[1]:
             fill_zeros(head_address(given, TO_KEY, head), given[TO_KEY + 3], keys, form[0])
