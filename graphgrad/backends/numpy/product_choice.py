@@ -3,7 +3,7 @@
 The first program with a product that is large enough has all classes (product_classes.py) measured,
 both ways and in turns, in some tenths of a second: as rates of one core, by its own clock, so that
 other programs that keep the machine busy hardly matter. The rates are kept on disk for this
-processor, this BLAS and this code, so that later processes choose alike, with any number of threads.
+processor, this BLAS and this code, so later processes choose alike, with any number of threads.
 A file that is damaged is as good as none, and of processes that measure at once one counts.
 
 The choice changes the rounding of results. A training run keeps the rates that it began with, so a
