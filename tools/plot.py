@@ -47,7 +47,7 @@ DESCRIPTION = """Draws a plot of RUN into a file: PNG, SVG or PDF, by the ending
     graphgrad plot runs/transformer-001
     graphgrad plot runs/transformer-001 runs/transformer-002 --what metrics -o both.svg
     graphgrad plot runs/transformer-001 --what metrics --figure loss --figure gradient_norm
-    graphgrad plot runs/transformer-001 --what recorded --node "decoder.*.scores.delta*" -o x.png
+    graphgrad plot runs/transformer-001 --what recorded --node "decoder.*.scores*" -o x.png
     graphgrad plot runs/transformer-001 --what attention --node "decoder.*" -o attention.svg
     graphgrad plot runs/transformer-001 --what heads --text "de: 22. November 2026" -o heads.svg
     graphgrad plot runs/transformer-001 --what all

@@ -130,7 +130,8 @@ def watch(graph: Graph, *patterns: str | Node, of: str = "loss", backend: str = 
     need_graph(graph, "watch")
     if not patterns:
         raise UnknownNameError(
-            "nothing is chosen to be watched", fix='name values and deltas: "*.scores.delta"'
+            "nothing is chosen to be watched",
+            fix="name values and deltas, or patterns of them such as *.scores*",
         )
     asked = tuple(graph.name_of(item) if isinstance(item, Node) else item for item in patterns)
     wants_deltas = any(_DELTA in pattern for pattern in asked)

@@ -24,7 +24,8 @@ from loop_texts import (
 
 from graphgrad.loops import library
 from graphgrad.loops.kernel_cache import compile_kernel
-from graphgrad.loops.library import philox, ranking, rows, summary, threads
+from graphgrad.loops.library import philox, products, ranking, rows, summary, threads
+from graphgrad.loops.library.product_words import BUFFER, GAP, MEMORY, THREAD_BYTES, WORDS
 from graphgrad.loops.threads import Pool
 
 MODULES = [
@@ -156,7 +157,7 @@ integers[7] = int64(write_figures(more, count, mean, spread, smallest, largest, 
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-COUNTING = """def kernel(first: int64, last: int64, arguments: int64):
+COUNTING = """def kernel(first: int64, last: int64, arguments: int64, thread: int64, run: int64):
     given = array(arguments, int64, 1)
     done = array(given[0], int64, 20)
     for block in range(first, last):
@@ -166,6 +167,7 @@ COUNTING = """def kernel(first: int64, last: int64, arguments: int64):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_blocks_are_shared(workers: int) -> None:
+    """Beside workers only compiled: Python's counter is none that threads may share."""
     pool, function = Pool(1 + workers), compile_kernel(COUNTING)
     done = np.zeros((2, 20), np.int64)
     places = np.array([row.ctypes.data for row in done], np.int64)
@@ -173,38 +175,94 @@ def test_blocks_are_shared(workers: int) -> None:
         [[function, 7, 1, places[1:].ctypes.data]] * 2 + [[function, 3, 0, places[1:].ctypes.data]],
         np.int64,
     )
-    body = """run_shared(given[0], given[1], 7, given[2])
+    body = """run_shared(given[0], given[1], 7, given[2], 5)
 run_rows(given[0], given[3], 0, 3)"""
     text = kernel(body, "w: int64, 1", "x: int64, 1", "y: int64, 1", "z: int64, 1")
     given = [pool.words.ctypes.data, function, places.ctypes.data, table.ctypes.data]
-    for run in (run_compiled, run_as_python):
+    for run in (run_compiled,) if workers else (run_compiled, run_as_python):
         done[:] = 0
         run(text, given, functions_of(threads))
         assert done[0].tolist() == [1] * 7 + [0] * 13
         assert done[1].tolist() == [3] * 3 + [2] * 4 + [0] * 13
 
 
-def test_a_worker_waits_works_and_tells(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At work, and compiled, in test_threads.py; it has no end, so here its semaphores have one."""
+@pytest.mark.parametrize("caller_sleeps", [False, True])
+def test_a_worker_waits_works_and_tells(
+    monkeypatch: pytest.MonkeyPatch, caller_sleeps: bool
+) -> None:
+    """`take_blocks` at work, and compiled, in test_threads.py; a worker has no end, so here its
+    semaphores have one."""
     seen: list[Any] = []
-    answers = iter([1, 0, 0, 1])  # a signal ends the first wait early
+    words = np.arange(100, 100 + threads.PLACES + 2 * threads.PLACE)
+    own = words[threads.PLACES + threads.PLACE :]
+    words[threads.COUNT], own[threads.STATE] = 1, threads.POSTED
+    words[[threads.PLACES + threads.NEXT, threads.PLACES + threads.LAST]] = 1, 2  # the caller's
+    own[[threads.NEXT, threads.LAST]] = 2, 4
+    answers = iter([1])  # a signal ends the wait early
 
-    def call_c(*words: Any) -> int:
-        seen.append([int(word) for word in words[:2]])
+    def call_c(*given: Any) -> int:
+        seen.append([int(word) for word in given[:2]])
+        if given[0] == words[threads.POST]:
+            return 0
         answer = next(answers, None)
         if answer is None:
             raise KeyboardInterrupt
         return answer
 
+    def call_blocks(*given: Any) -> None:
+        seen.append([int(word) for word in given])
+        if caller_sleeps:
+            own[threads.STATE] = threads.AWAITED
+
     monkeypatch.setattr(threads, "call_c", call_c)
-    monkeypatch.setattr(threads, "call_blocks", lambda *words: seen.append([int(w) for w in words]))
-    words = np.arange(100, 120)
+    monkeypatch.setattr(threads, "call_blocks", call_blocks)
     with pytest.raises(KeyboardInterrupt):
-        threads.worker_loop(words.ctypes.data, threads.FIRST_WORKER)
-    wait, post, mine = words[threads.WAIT], words[threads.POST], words[threads.FIRST_WORKER :]
-    waiting, posting = [wait, mine[threads.WAKE]], [post, words[threads.DONE]]
-    work = mine[[threads.FUNCTION, threads.FIRST, threads.LAST, threads.ARGUMENTS]].tolist()
-    assert seen == [waiting, waiting, work, posting, waiting, waiting]
+        threads.worker_loop(words.ctypes.data, 1)
+    waiting = [words[threads.WAIT], own[threads.WAKE]]
+    posting = [[words[threads.POST], own[threads.DONE]]] if caller_sleeps else []
+    rest = [words[threads.ARGUMENTS], 1, words[threads.RUN]]
+    work = [[words[threads.FUNCTION], block, block + 1, *rest] for block in (2, 3, 1)]
+    assert seen == [*work, *posting, waiting, waiting]
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_panel_is_copied_to_rows_that_end_with_zeros(step: int) -> None:
+    """`copy_panel`, of columns side by side or apart."""
+    b = np.arange(90, dtype=np.float32).reshape(5, 18)  # the last row is not copied
+    body = "copy_panel(given[0], 18, given[1], 5, 4, given[2], 8)"
+    text = kernel(body, "x: int64, 1", "y: int64, 1", "z: int64, 1")
+    for run in (run_compiled, run_as_python):
+        copied = np.full((4, 8), 7, np.float32)
+        given = [b.ctypes.data, step, copied.ctypes.data]
+        run(text, given, functions_of(products))
+        assert np.array_equal(copied[:, :5], b[:4, : 5 * step : step]) and not copied[:, 5:].any()
+
+
+@pytest.mark.parametrize("a_row", [1, 7])
+def test_rows_are_copied_as_they_lie(a_row: int) -> None:
+    """`copy_rows`, of a transposed matrix or of one whose rows have a distance."""
+    a = np.arange(42, dtype=np.float32).reshape(6, 7)
+    step = 7 if a_row == 1 else 1
+    body = f"copy_rows(given[0], {a_row}, {step}, 3, 4, given[1])"
+    text = kernel(body, "x: int64, 1", "y: int64, 1")
+    for run in (run_compiled, run_as_python):
+        copied = np.zeros(3 * (4 + GAP), np.float32)
+        run(text, [a.ctypes.data, copied.ctypes.data], functions_of(products))
+        if a_row == 1:
+            assert np.array_equal(copied[:12].reshape(4, 3), a[:4, :3])
+        else:
+            assert np.array_equal(copied.reshape(3, 4 + GAP)[:, :4], a[:3, :4])
+
+
+def test_a_thread_has_memory_of_its_own_in_a_product() -> None:
+    """`product_memory`: behind that of the threads before it."""
+    words = np.zeros(WORDS, np.int64)
+    words[[MEMORY, THREAD_BYTES, BUFFER]] = 1000, 64, 16
+    text = kernel("found[0] = product_memory(given[0], 2)", "x: int64, 1", "found: int64, 1")
+    for run in (run_compiled, run_as_python):
+        found = np.zeros(1, np.int64)
+        run(text, [words.ctypes.data, found], functions_of(products))
+        assert found[0] == 1000 + 2 * 64 + 16
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -241,7 +299,9 @@ def test_every_function_of_the_library_is_tested() -> None:
     """By its name, or with its type left open."""
     files = ("test_library.py", "test_mathematics.py", "test_sums.py", "test_tiles.py")
     files = (*files, "test_turned.py", "test_attention.py")
-    written = "".join(Path(__file__).with_name(file).read_text() for file in files)
+    paths = [Path(__file__).with_name(file) for file in files]
+    paths.append(Path(__file__).parent.with_name("backends") / "test_products.py")
+    written = "".join(path.read_text() for path in paths)
     for module in MODULES:
         for name in functions_of(module):
             open_name = re.sub(r"_float(32|64)$", "_{type_}", name)

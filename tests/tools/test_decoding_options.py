@@ -69,7 +69,7 @@ def test_what_is_drawn_is_the_seeds(run, capsys, monkeypatch):
     ("words", "named"),
     [
         (["--beam", "0"], "beam must be from 1"),
-        (["--n-best", "2"], "--beam 5 --n-best 5"),
+        (["--n-best", "2"], "--beam 2 --n-best 2"),
         (["--top-k", "3"], "nothing is drawn"),
         (["--temperature", "1", "--beam", "2"], "leave one of them out"),
     ],

@@ -1,6 +1,7 @@
 """`train names` and its figures by language, in small; `--data`."""
 
 import json
+import re
 
 import pytest
 from train_command import sets
@@ -48,7 +49,7 @@ def test_names_are_trained_and_measured_by_language(few, tmp_path, monkeypatch, 
 def test_data_names_a_corpus_of_the_model(few, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "transformer", "--data", "names", "--settings"]) == 0
-    assert "data                names" in capsys.readouterr().out
+    assert re.search("^data +names ", capsys.readouterr().out, re.M)
     assert main(["train", "transformer", "--data", "nams"]) == 2
     assert "did you mean 'names'" in capsys.readouterr().err
     assert main(["train", "feedforward", "--data", "names"]) == 2

@@ -95,7 +95,7 @@ def copy_panel(
     """Copies `wide` columns of B to rows of `width` numbers, the others of which are 0."""
     for step in range(depth):
         row = array(to + 4 * step * width, float32, width)
-        source = array(b + 4 * step * b_step, float32, width)
+        source = array(b + 4 * step * b_step, float32, width * b_column)
         if b_column == 1:
             for column in independent(wide):
                 row[column] = source[column]
