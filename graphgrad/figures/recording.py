@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgrad.backends import joined
+from graphgrad.backends import Rates, joined
 from graphgrad.backprop.selection import matching, parts_of
 from graphgrad.compile import compile
 from graphgrad.errors import UnknownNameError
@@ -157,6 +157,7 @@ class Recorder:
         backend: str = "numpy",
         by: str = "",
         precision: str = "fp32",
+        product_rates: Rates | None = None,
     ) -> None:
         chosen = _chosen(graph, patterns, by)
         optimised, _ = optimise(graph, PASSES)
@@ -171,6 +172,7 @@ class Recorder:
             fuse=fuse,
             backend=backend,
             precision=precision,
+            product_rates=product_rates,
         )
         updates = np.zeros(len(self.recording.weights) * len(FIGURES))
         self._own = self._compiled.on_device({_UPDATES: updates} if updates.size else {})

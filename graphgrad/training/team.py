@@ -46,6 +46,7 @@ from graphgrad.passes.split_batch import BATCH
 from graphgrad.performance.traffic import traffic_of
 from graphgrad.ranks import Communicator
 from graphgrad.training.checkpoint import save_pieces
+from graphgrad.training.kept_rates import KeptRates
 from graphgrad.training.moving_average import AVERAGE
 from graphgrad.training.runs import OpenRun
 from graphgrad.training.shard_files import manifest_of, write_share
@@ -127,6 +128,7 @@ class Team:
             backend=settings.backend,
             precision=settings.precision,
             communicator=communicator,
+            product_rates=KeptRates.read(run.folder).rates,
         )
 
     def _agree(self, run: OpenRun) -> None:

@@ -77,9 +77,9 @@ def train(
     run = run if team is None else team.sharing(run)
     settings, task, done = run.settings, run.task, int(run.state[STEP])
     check_settings(run)
-    recorder = _recorder(run.graph, settings) if settings.inspect_every else None
-    first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     rates = KeptRates.read(run.folder)
+    recorder = _recorder(run.graph, settings, rates) if settings.inspect_every else None
+    first = task.feeds(run.next_batch)  # errors in the data are raised before anything is written
     compiled = compile(
         run.graph,
         guards=GUARDS,
@@ -153,10 +153,10 @@ def _ended(run: OpenRun, shown: Progress, step: int) -> Outcome:
     return Outcome("finished", step, figures)
 
 
-def _recorder(graph: Graph, settings: TrainingSettings) -> Recorder:
+def _recorder(graph: Graph, settings: TrainingSettings, rates: KeptRates) -> Recorder:
     """What records the figures of a run, computed as its steps are."""
     options = settings.fuse, settings.backend, settings.inspect_by, settings.precision
-    return Recorder(graph, settings.inspect_patterns, *options)
+    return Recorder(graph, settings.inspect_patterns, *options, rates.rates)
 
 
 def _why_stopped(run: OpenRun, validations: Validations, step: int) -> str:
@@ -238,7 +238,8 @@ def _programs(
     if settings.tensorboard:
         events = EventWriter(run.folder.path / FOLDER, int(run.state[STEP]))
     if recorder is None:
-        return Programs(compiled, ahead, events=events, rates=rates)
+        computing = compiled if team is None else team.compiled
+        return Programs(computing, ahead, events=events, rates=rates)
     history = HistoryWriter(
         run.folder.history,
         recorder.names,

@@ -9,8 +9,12 @@ from small_runs import QUIET, Model, again, at_step, interrupt, new, state_bytes
 
 import graphgrad as gg
 from graphgrad.backends.numpy import COMPILES
+from graphgrad.figures.recording import Recorder
+from graphgrad.ranks import Lone
+from graphgrad.training.environment import processor_name
 from graphgrad.training.kept_rates import PRODUCTS, KeptRates
 from graphgrad.training.run_folder import RunFolder
+from graphgrad.training.team import Team
 from graphgrad.training.trainer import train
 
 if not COMPILES:
@@ -87,3 +91,18 @@ def test_damaged_rates_are_said_and_measured_anew(tmp_path, content):
     run.program()
     kept.keep(run)
     assert KeptRates.read(folder).rates == OURS
+
+
+def test_ranks_and_what_is_recorded_go_by_them_too(tmp_path):
+    """A team of one, and the program that records; the machine's own rates say otherwise."""
+    model = Model()
+    run = new(model, tmp_path / "run")
+    (run.folder.path / PRODUCTS).write_text(
+        json.dumps({"processor": processor_name(), "rates": THEIRS})
+    )
+    team = Team(run, Lone())
+    recorder = Recorder(run.graph, fuse=True, product_rates=KeptRates.read(run.folder).rates)
+    feeds = run.task.feeds(0)
+    team.run(run.state, feeds)
+    recorder.run(run.state, feeds)
+    assert team.compiled.product_rates == THEIRS == recorder._compiled.product_rates
